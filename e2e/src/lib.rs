@@ -1,0 +1,1 @@
+//! The cluster, the scenarios and the benchmarks that prove rorun-operator.

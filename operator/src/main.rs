@@ -1,0 +1,2 @@
+//! The `rorun-operator` binary.
+fn main() {}
