@@ -1,1 +1,4 @@
 //! The cluster, the scenarios and the benchmarks that prove rorun-operator.
+
+pub mod cli;
+pub mod engine;

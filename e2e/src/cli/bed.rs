@@ -1,0 +1,35 @@
+//! `e2e bed`: an API server to try things on by hand.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::engine::{self, cleanup};
+
+/// Options of `e2e bed`.
+#[derive(Debug, Args)]
+pub(super) struct Bed {
+    /// Add a kube-controller-manager: garbage collection, rollouts, Jobs, default service accounts
+    #[arg(long)]
+    controller_manager: bool,
+}
+
+impl Bed {
+    /// Runs until a signal ends it.
+    pub(super) fn run(self) -> Result<()> {
+        let mut bed = engine::Bed::start()?;
+        if self.controller_manager {
+            bed = bed.with_controller_manager()?;
+        }
+        println!("export KUBECONFIG={}", bed.kubeconfig.display());
+        println!("# calls are in {}; Ctrl-C ends it", bed.audit_log.display());
+        let bed = Arc::new(Mutex::new(Some(bed)));
+        let _registered =
+            cleanup::on_interrupt(move || drop(bed.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        loop {
+            thread::park();
+        }
+    }
+}

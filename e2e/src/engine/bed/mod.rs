@@ -1,0 +1,251 @@
+//! The bed: etcd and a real API server, up in seconds, with nobody else writing. For tests of the API, for the fault
+//! campaign and for benchmarks, which want many fresh servers and every call counted.
+//!
+//! There is no controller-manager unless [`Bed::with_controller_manager`] starts one: no garbage collection, no
+//! rollouts, no default service accounts, so nothing happens that the test did not do. Pods, which need a service
+//! account, can be created once the test has created that account. Pod Security admission is on, as it is by default.
+
+mod audit;
+mod https;
+mod pki;
+mod server;
+mod sweep;
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+pub use audit::AuditCall;
+pub use sweep::{abandoned, sweep};
+
+use self::https::Endpoint;
+use self::pki::Authority;
+use self::server::{Server, free_ports};
+use super::cache::Cache;
+use super::{tools, wait};
+
+const UP_WITHIN: Duration = Duration::from_mins(1);
+const SERVICE_IPS: &str = "10.96.0.0/16";
+const FIRST_SERVICE_IP: &str = "10.96.0.1";
+const SERVED_AS: &[&str] =
+    &["localhost", "127.0.0.1", FIRST_SERVICE_IP, "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+const OURSELVES: &str = "rorun-e2e-bed";
+
+/// An API server and its etcd. Both are killed, and all they wrote is removed, when this is dropped.
+#[derive(Debug)]
+pub struct Bed {
+    /// For a cluster administrator.
+    pub kubeconfig: PathBuf,
+    /// Where the API server writes each call it has answered.
+    pub audit_log: PathBuf,
+    url: String,
+    etcd_url: String,
+    endpoint: Endpoint,
+    marks: AtomicU64,
+    // In the order in which they are to end.
+    controller_manager: Option<Server>,
+    apiserver: Server,
+    etcd: Server,
+    cache: Cache,
+    folder: TempDir,
+}
+
+/// A place in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Bed {
+    /// Starts a bed, building the two programs first if they are not in the cache. Beds can run side by side.
+    pub fn start() -> Result<Bed> {
+        Bed::start_with(&Cache::from_env()?)
+    }
+
+    /// Starts a bed with the programs of that cache.
+    pub fn start_with(cache: &Cache) -> Result<Bed> {
+        sweep(cache)?;
+        // A port that was free may be taken when the server comes to open it, though rarely.
+        let first = Bed::try_start(cache);
+        if first.as_ref().is_err_and(|error| format!("{error:#}").contains("address already in use")) {
+            return Bed::try_start(cache);
+        }
+        first
+    }
+
+    /// Adds a kube-controller-manager: garbage collection, rollouts, Jobs, default service accounts. It learns about a
+    /// new custom resource within 30 s, so owner references from one take that long to be acted upon.
+    pub fn with_controller_manager(mut self) -> Result<Bed> {
+        let program = tools::KUBE_CONTROLLER_MANAGER.path(&self.cache)?;
+        let authority = self.folder.path().join("pki");
+        let [port] = free_ports()?;
+        let file = |name: &str| authority.join(name).display().to_string();
+        let arguments = [
+            format!("--kubeconfig={}", file("controller-manager.kubeconfig")),
+            format!("--service-account-private-key-file={}", file("sa.key")),
+            format!("--root-ca-file={}", file("ca.crt")),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--use-service-account-credentials".to_owned(),
+        ];
+        let mut server = Server::start("kube-controller-manager", &program, arguments, self.folder.path())?;
+        wait::until_true("the controller-manager makes the default service account", UP_WITHIN, || {
+            server.check()?;
+            self.answers("/api/v1/namespaces/default/serviceaccounts/default")
+        })?;
+        self.controller_manager = Some(server);
+        Ok(self)
+    }
+
+    /// The address of the API server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The address of etcd, for looking at what is really stored.
+    pub fn etcd_url(&self) -> &str {
+        &self.etcd_url
+    }
+
+    /// The folder with the logs of the servers; gone when the bed is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The pids of the servers, for tests that prove that none is left.
+    pub fn pids(&self) -> Vec<u32> {
+        [Some(&self.etcd), Some(&self.apiserver), self.controller_manager.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Server::pid)
+            .collect()
+    }
+
+    /// A place in the audit log after every call that was answered so far, for [`Bed::calls_since`].
+    pub fn mark(&self) -> Result<Mark> {
+        self.flush()?;
+        Ok(Mark(fs::metadata(&self.audit_log)?.len()))
+    }
+
+    /// The calls answered since the mark; those of the engine itself are left out. Every call whose answer the client
+    /// has read to its end is in: the server logs a call before it ends the answer, and does not go on before the line
+    /// is written. A watch counts when it has ended.
+    pub fn calls_since(&self, mark: Mark) -> Result<Vec<AuditCall>> {
+        self.flush()?;
+        let calls = audit::parse(&self.log_since(mark)?).context("failed to read the audit log")?;
+        Ok(calls.into_iter().filter(|call| call.user_agent != OURSELVES).collect())
+    }
+
+    /// Makes a call that can be told from any other and waits for it in the log.
+    fn flush(&self) -> Result<()> {
+        let from = Mark(fs::metadata(&self.audit_log).map_or(0, |file| file.len()));
+        let path = format!("/version?mark={}", self.marks.fetch_add(1, Ordering::Relaxed));
+        self.endpoint.status(&path, OURSELVES)?.context("the API server of the bed does not answer")?;
+        let written = format!("\"{path}\"");
+        wait::until_true("the call appears in the audit log", Duration::from_secs(10), || {
+            Ok(self.log_since(from)?.split_inclusive('\n').any(|line| line.contains(&written) && line.ends_with('\n')))
+        })
+    }
+
+    fn log_since(&self, mark: Mark) -> Result<String> {
+        let mut file = File::open(&self.audit_log)?;
+        file.seek(SeekFrom::Start(mark.0))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn answers(&self, path: &str) -> Result<bool> {
+        Ok(self.endpoint.status(path, OURSELVES)? == Some(200))
+    }
+
+    fn try_start(cache: &Cache) -> Result<Bed> {
+        let (etcd, apiserver) = (tools::ETCD.path(cache)?, tools::KUBE_APISERVER.path(cache)?);
+        let folder = sweep::own_folder(cache)?;
+        let [client_port, peer_port, port] = free_ports()?;
+        let (url, etcd_url) = (format!("https://127.0.0.1:{port}"), format!("http://127.0.0.1:{client_port}"));
+
+        let authority = Authority::create(&folder.path().join("pki"))?;
+        authority.server("apiserver", SERVED_AS)?;
+        let kubeconfig = authority.client("admin", "admin", Some("system:masters"), &url)?;
+        authority.client("controller-manager", "system:kube-controller-manager", None, &url)?;
+
+        let etcd_arguments = etcd_arguments(folder.path(), &etcd_url, peer_port);
+        let etcd = Server::start("etcd", &etcd, etcd_arguments, folder.path())?;
+        fs::write(folder.path().join("audit-policy.yaml"), audit::POLICY)?;
+        let arguments = apiserver_arguments(folder.path(), &authority, &etcd_url, port);
+        let apiserver = Server::start("kube-apiserver", &apiserver, arguments, folder.path())?;
+        let mut bed = Bed {
+            kubeconfig,
+            audit_log: folder.path().join("audit.log"),
+            url,
+            etcd_url,
+            endpoint: Endpoint::new(port, &folder.path().join("pki"), "admin")?,
+            marks: AtomicU64::new(0),
+            controller_manager: None,
+            apiserver,
+            etcd,
+            cache: cache.clone(),
+            folder,
+        };
+        bed.wait_until_ready()?;
+        Ok(bed)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        // The namespace comes last: the server makes it in the background, after it says that it is ready.
+        for path in ["/readyz", "/api/v1/namespaces/default"] {
+            wait::until_true(&format!("the API server answers {path}"), UP_WITHIN, || {
+                self.etcd.check()?;
+                self.apiserver.check()?;
+                self.answers(path)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn etcd_arguments(folder: &Path, url: &str, peer_port: u16) -> Vec<String> {
+    let peer_url = format!("http://127.0.0.1:{peer_port}");
+    vec![
+        format!("--data-dir={}", folder.join("etcd").display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        format!("--listen-peer-urls={peer_url}"),
+        format!("--initial-advertise-peer-urls={peer_url}"),
+        format!("--initial-cluster=default={peer_url}"),
+        "--log-level=warn".to_owned(),
+        // Nothing in a bed outlives it.
+        "--unsafe-no-fsync".to_owned(),
+    ]
+}
+
+fn apiserver_arguments(folder: &Path, authority: &Authority, etcd_url: &str, port: u16) -> Vec<String> {
+    let file = |name: &str| authority.file(name).display().to_string();
+    vec![
+        format!("--etcd-servers={etcd_url}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        // Said, not found out: a machine without a route to anywhere has no other address.
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={}", file("apiserver.crt")),
+        format!("--tls-private-key-file={}", file("apiserver.key")),
+        format!("--client-ca-file={}", file("ca.crt")),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-cluster-ip-range={SERVICE_IPS}"),
+        "--authorization-mode=RBAC".to_owned(),
+        // The endpoints of the service `kubernetes` may not be on loopback, and nobody needs them here.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--audit-policy-file={}", folder.join("audit-policy.yaml").display()),
+        format!("--audit-log-path={}", folder.join("audit.log").display()),
+        // An answer waits for its line, and no line moves to another file: see `calls_since`.
+        "--audit-log-mode=blocking".to_owned(),
+        "--audit-log-maxsize=100000".to_owned(),
+    ]
+}

@@ -1,0 +1,90 @@
+//! Beds of runs that were killed. A bed cleans up after itself when it is dropped; a killed process drops nothing. So
+//! each bed has a folder that says whose it is and what it runs, and whoever comes next removes what has no owner.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::engine::cache::{Cache, remove_folder};
+use crate::engine::record::ProcessRecord;
+use crate::engine::wait;
+
+const OWNER: &str = "owner.json";
+
+/// A new folder for a bed of this process.
+pub(super) fn own_folder(cache: &Cache) -> Result<TempDir> {
+    let beds = cache.folder("run/beds")?;
+    // The lock keeps a sweep from finding the folder before it says whose it is.
+    let _lock = cache.lock("beds")?;
+    let folder = tempfile::Builder::new().prefix("bed-").tempdir_in(beds)?;
+    ProcessRecord::of_self()?.save(&folder.path().join(OWNER))?;
+    Ok(folder)
+}
+
+/// The folders of beds whose owner is gone.
+pub fn abandoned(cache: &Cache) -> Result<Vec<PathBuf>> {
+    let _lock = cache.lock("beds")?;
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(cache.folder("run/beds")?)? {
+        let folder = entry?.path();
+        // A record that cannot be read is that of a run killed while it wrote it.
+        let owner = ProcessRecord::load(&folder.join(OWNER)).unwrap_or_default();
+        if !owner.is_some_and(|owner| owner.is_running()) {
+            folders.push(folder);
+        }
+    }
+    Ok(folders)
+}
+
+/// Ends and removes beds whose owner is gone.
+pub fn sweep(cache: &Cache) -> Result<()> {
+    abandoned(cache)?.iter().try_for_each(|folder| remove(folder))
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if !path.to_string_lossy().ends_with(&super::server::record_name("")) {
+            continue;
+        }
+        if let Ok(Some(process)) = ProcessRecord::load(&path) {
+            process.kill();
+            let what = format!("process {} of an abandoned bed ends", process.pid());
+            wait::until_true(&what, Duration::from_secs(10), || Ok(!process.is_running()))?;
+        }
+    }
+    remove_folder(folder).context("failed to remove an abandoned bed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_beds_without_an_owner_are_swept() {
+        let root = tempfile::tempdir().expect("a folder");
+        let cache = Cache::at(root.path()).expect("a cache");
+        let kept = own_folder(&cache).expect("a folder");
+        let left = own_folder(&cache).expect("a folder");
+        let mut owner = Command::new("true").spawn().expect("true");
+        let record = ProcessRecord::of(owner.id()).expect("a record");
+        owner.wait().expect("ended");
+        record.save(&left.path().join(OWNER)).expect("saved");
+        let mut server = Command::new("sleep").arg("600").spawn().expect("sleep");
+        let running = ProcessRecord::of(server.id()).expect("a record");
+        running.save(&left.path().join(super::super::server::record_name("etcd"))).expect("saved");
+
+        assert_eq!(abandoned(&cache).expect("listed"), [left.path()]);
+        sweep(&cache).expect("swept");
+        assert!(!running.is_running());
+        assert!(!left.path().exists());
+        assert!(kept.path().exists());
+        server.wait().expect("ended");
+    }
+}

@@ -1,0 +1,13 @@
+//! The cluster engine: a Kubernetes on this machine, whatever the machine has. What a run starts is gone when it ends.
+
+pub mod bed;
+pub mod cache;
+pub mod cleanup;
+pub mod process;
+pub mod progress;
+pub mod record;
+pub mod tools;
+pub mod wait;
+
+pub use bed::Bed;
+pub use cache::Cache;
