@@ -1,1 +1,13 @@
 //! Kubernetes operator for `RorunStack` resources.
+//!
+//! The modules in floor order, lowest first: a module imports only from lower floors (`tests/layering.rs` checks it).
+
+pub mod names;
+
+pub mod api;
+pub mod contract;
+pub mod objects;
+
+pub mod stack;
+
+pub mod desired;

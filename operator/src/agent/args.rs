@@ -1,0 +1,183 @@
+//! The arguments of `agent dump`. Their names are promises of `contract`, and a test holds them to it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+
+use crate::contract;
+use crate::services::bucket::BucketTarget;
+
+/// What to dump, where to, and what to keep. Secrets come from variables only.
+#[derive(Clone, clap::Args)]
+pub struct DumpArgs {
+    /// The folder of the backups in the bucket, ending in a slash.
+    #[arg(long, value_parser = prefix)]
+    pub prefix: String,
+    /// The age in days at which a dump may be removed.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub retention_days: u32,
+    /// How many good dumps are kept whatever their age.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub minimum_kept: u32,
+    /// Certificate authorities (PEM) to trust beside the public ones.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The URL of the database.
+    #[arg(long, env = contract::ENV_DATABASE_URL, hide_env_values = true, hide = true)]
+    pub database_url: String,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+}
+
+/// The bucket, and who uses it.
+#[derive(Clone, clap::Args)]
+pub struct BucketArgs {
+    /// The URL of the S3 service.
+    #[arg(long, env = contract::ENV_S3_ENDPOINT, hide = true)]
+    pub s3_endpoint: String,
+    /// The region that requests are signed for.
+    #[arg(long, env = contract::ENV_S3_REGION, hide = true)]
+    pub s3_region: String,
+    /// The name of the bucket.
+    #[arg(long, env = contract::ENV_S3_BUCKET, hide = true)]
+    pub s3_bucket: String,
+    /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
+    #[arg(long, env = contract::ENV_S3_FORCE_PATH_STYLE, hide = true, num_args = 1, default_value = "false")]
+    #[arg(action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub s3_force_path_style: bool,
+    /// The access key id.
+    #[arg(long, env = contract::ENV_ACCESS_KEY_ID, hide_env_values = true, hide = true)]
+    pub access_key_id: String,
+    /// The secret access key.
+    #[arg(long, env = contract::ENV_SECRET_ACCESS_KEY, hide_env_values = true, hide = true)]
+    pub secret_access_key: String,
+}
+
+impl BucketArgs {
+    pub(super) fn target(&self, ca: Option<String>) -> BucketTarget {
+        BucketTarget {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            bucket: self.s3_bucket.clone(),
+            force_path_style: self.s3_force_path_style,
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            ca,
+        }
+    }
+}
+
+impl fmt::Debug for DumpArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("DumpArgs").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BucketArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("BucketArgs").field("bucket", &self.s3_bucket).finish_non_exhaustive()
+    }
+}
+
+/// An empty prefix would make the whole bucket ours to prune.
+fn prefix(text: &str) -> Result<String, String> {
+    let Some(folders) = text.strip_suffix('/') else {
+        return Err("it must end in a slash".to_owned());
+    };
+    if folders.split('/').any(|folder| matches!(folder, "" | "." | "..")) {
+        return Err("it must be like backups/namespace/stack/".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::agent::AgentCommand;
+
+    #[derive(Debug, Parser)]
+    struct Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    }
+
+    /// Variables cannot be set in tests without touching other tests, so their values come as the hidden arguments.
+    const SERVICES: [&str; 6] = [
+        "--database-url=postgres://u:secret@h/d",
+        "--s3-endpoint=http://s3",
+        "--s3-region=r",
+        "--s3-bucket=b",
+        "--access-key-id=secret",
+        "--secret-access-key=secret",
+    ];
+
+    fn dump(prefix: &str) -> Result<Agent, clap::Error> {
+        let arguments = [
+            contract::AGENT,
+            contract::DUMP,
+            contract::ARG_PREFIX,
+            prefix,
+            contract::ARG_RETENTION_DAYS,
+            "30",
+            contract::ARG_MINIMUM_KEPT,
+            "7",
+            contract::ARG_CA_FILE,
+            contract::CA_PATH,
+        ];
+        Agent::try_parse_from(arguments.into_iter().chain(SERVICES))
+    }
+
+    #[test]
+    fn the_arguments_of_the_contract_parse() {
+        let Agent { command: AgentCommand::Dump(args) } = dump("backups/shop/shop/").expect("dump") else {
+            panic!("not a dump");
+        };
+        assert_eq!((args.prefix.as_str(), args.retention_days, args.minimum_kept), ("backups/shop/shop/", 30, 7));
+        assert_eq!(args.ca_file.as_deref(), Some(contract::CA_PATH.as_ref()));
+        assert_eq!(args.termination_path, PathBuf::from(contract::TERMINATION_PATH));
+        assert!(!format!("{args:?}{:?}", args.bucket).contains("secret"));
+        let arguments = [contract::AGENT, contract::INSTALL, contract::BINARY_PATH];
+        let Agent { command: AgentCommand::Install { path } } = Agent::try_parse_from(arguments).expect("install")
+        else {
+            panic!("not an install");
+        };
+        assert_eq!(path, PathBuf::from(contract::BINARY_PATH));
+    }
+
+    #[test]
+    fn the_variables_of_the_contract_are_read() {
+        let command = <Agent as clap::CommandFactory>::command();
+        let dump = command.find_subcommand(contract::DUMP).expect("dump");
+        let read: Vec<_> = dump.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+        for name in [
+            contract::ENV_DATABASE_URL,
+            contract::ENV_S3_ENDPOINT,
+            contract::ENV_S3_REGION,
+            contract::ENV_S3_BUCKET,
+            contract::ENV_S3_FORCE_PATH_STYLE,
+            contract::ENV_ACCESS_KEY_ID,
+            contract::ENV_SECRET_ACCESS_KEY,
+        ] {
+            assert!(read.contains(&name), "{name} in {read:?}");
+        }
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("/")]
+    #[case("backups")]
+    #[case("/backups/")]
+    #[case("backups//shop/")]
+    #[case("backups/../")]
+    fn a_prefix_that_could_reach_too_far_is_refused(#[case] prefix: &str) {
+        assert!(dump(prefix).is_err());
+    }
+}

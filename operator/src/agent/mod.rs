@@ -1,0 +1,94 @@
+//! What runs inside the pod of a backup.
+//!
+//! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
+//! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
+//!
+//! A backup is `<prefix><id>/database.dump` and then `<prefix><id>/manifest.json`. Without the manifest it does not count.
+
+mod args;
+mod authorities;
+mod dump;
+mod error;
+mod id;
+mod install;
+mod manifest;
+mod outcome;
+mod pg_dump;
+mod prune;
+mod retention;
+mod stream;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub use args::{BucketArgs, DumpArgs};
+pub use error::DumpError;
+pub use id::BackupId;
+pub use install::InstallError;
+pub use manifest::{Manifest, ManifestObject};
+pub use retention::{Backup, expired};
+
+/// The exit code of a process that was asked to stop, as shells give it.
+const STOPPED: u8 = 128 + 15;
+
+/// What the agent can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum AgentCommand {
+    /// Copies this binary to a path, for a container whose image does not have it.
+    Install {
+        /// The path to copy to.
+        path: PathBuf,
+    },
+    /// Dumps the database into the bucket, and removes old dumps.
+    Dump(DumpArgs),
+}
+
+/// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
+pub async fn run(command: AgentCommand) -> ExitCode {
+    match command {
+        AgentCommand::Install { path } => match install::install(&path) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "install failed");
+                ExitCode::FAILURE
+            }
+        },
+        AgentCommand::Dump(args) => run_dump(&args).await,
+    }
+}
+
+async fn run_dump(args: &DumpArgs) -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "the agent's one look at the clock")]
+    let started = Timestamp::now();
+    let result = match stop_on_signal() {
+        Ok(stop) => dump::dump(args, started, &stop).await,
+        Err(source) => Err(DumpError::Signals { source }),
+    };
+    let code = match &result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(DumpError::Stopped) => ExitCode::from(STOPPED),
+        Err(_) => ExitCode::FAILURE,
+    };
+    outcome::report(result, args);
+    code
+}
+
+/// As the first process of a container we get no default action for signals: without this, the kubelet would wait for its
+/// grace period and then kill, and the upload would stay.
+fn stop_on_signal() -> Result<CancellationToken, std::io::Error> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}

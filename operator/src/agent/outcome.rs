@@ -1,0 +1,76 @@
+//! The result, for the operator (through the kubelet) and for the log.
+
+use std::io::Write as _;
+
+use super::{DumpArgs, DumpError};
+use crate::contract::{DumpOutcome, DumpRecord};
+use crate::services::postgres::PostgresTarget;
+
+/// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// Writes the result where the kubelet looks for it, and to the standard output as one line of JSON.
+pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
+    let outcome = match result {
+        Ok(record) => DumpOutcome::Complete(record),
+        Err(error) => DumpOutcome::Failed { message: message(&error.to_string(), &secrets(args)) },
+    };
+    match &outcome {
+        DumpOutcome::Complete(record) => {
+            let DumpRecord { id, size_bytes, removed, .. } = record;
+            tracing::info!(id, size_bytes, removed, "dump complete");
+        }
+        DumpOutcome::Failed { message } => tracing::error!(message, "dump failed"),
+    }
+    let written = serde_json::to_vec(&outcome).map_err(std::io::Error::from).and_then(|mut json| {
+        std::fs::write(&args.termination_path, &json)?;
+        json.push(b'\n');
+        std::io::stdout().write_all(&json)
+    });
+    if let Err(error) = written {
+        tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");
+    }
+}
+
+/// None of what we quote should hold a secret. This is for the day when something does.
+fn secrets(args: &DumpArgs) -> Vec<String> {
+    let target = PostgresTarget { url: args.database_url.clone(), ca: None };
+    let variables = target.environment().unwrap_or_default();
+    let password = variables.into_iter().find(|(name, _)| *name == "PGPASSWORD").map(|(_, password)| password);
+    let mut secrets = vec![args.database_url.clone(), args.bucket.secret_access_key.clone()];
+    secrets.extend(password);
+    secrets.retain(|secret| !secret.is_empty());
+    secrets
+}
+
+fn message(text: &str, secrets: &[String]) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = secrets.iter().fold(line, |line, secret| line.replace(secret, "***"));
+    if line.chars().count() <= LONGEST_MESSAGE {
+        return line;
+    }
+    // What was tried is at the start, what went wrong at the end.
+    let (head, tail) = (LONGEST_MESSAGE / 4, LONGEST_MESSAGE * 3 / 4);
+    let start: String = line.chars().take(head).collect();
+    let end: String = line.chars().skip(line.chars().count() - tail).collect();
+    format!("{start} ... {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked() {
+        let text = message("failed: password \"hunter2\"\nis wrong, hunter2", &["hunter2".to_owned()]);
+        assert_eq!(text, "failed: password \"***\" is wrong, ***");
+    }
+
+    #[test]
+    fn a_long_message_keeps_both_ends_and_fits() {
+        let text = message(&format!("failed to dump: {} the reason", "\u{1f600}\"".repeat(3000)), &[]);
+        assert!(text.starts_with("failed to dump: ") && text.ends_with("the reason"), "{text}");
+        let json = serde_json::to_vec(&DumpOutcome::Failed { message: text }).expect("JSON");
+        assert!(json.len() <= 4096, "{}", json.len());
+    }
+}

@@ -1,0 +1,62 @@
+//! Backups of the database into a bucket.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ExternalBucket, Resources};
+
+/// When the database is dumped, where to, and for how long dumps are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSpec {
+    /// Five fields of cron: minute, hour, day of the month, month, day of the week; or `@hourly`, `@daily`, `@weekly`,
+    /// `@monthly`. Left out: `15 2 * * *`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100), regex(pattern = r"^(@(hourly|daily|weekly|monthly)|[0-9A-Za-z*/,?-]+( +[0-9A-Za-z*/,?-]+){4})$"))]
+    pub schedule: Option<String>,
+    /// The IANA time zone of the schedule, e.g. `Africa/Lagos`. Left out: `Etc/UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*$"))]
+    pub time_zone: Option<String>,
+    /// For how long dumps are kept. Left out: 30 days, and at least 7 dumps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// The bucket that dumps go to. Left out: the stack's own bucket. Either way under `backups/<namespace>/<stack>/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<BackupDestination>,
+    /// The image with `pg_dump` for an external database, at least of the server's major version. Left out: the image of
+    /// the embedded database, or `postgres:17`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// CPU and memory of the backup pod. Left out: requests of `100m` and `128Mi`, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// For how long dumps are kept. A dump is removed when it is older than `days` and `minimumKept` newer good ones exist.
+/// The newest good dump is never removed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// The age in days at which a dump may be removed. Left out: `30`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub days: Option<i32>,
+    /// How many dumps are kept whatever their age. Left out: `7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub minimum_kept: Option<i32>,
+}
+
+/// A bucket for dumps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.external)")
+    .message("set external, e.g. `external: {name: my-backups, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`, or leave destination out to use the stack's own bucket"))]
+pub struct BackupDestination {
+    /// A bucket that the operator did not make. It must exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalBucket>,
+}

@@ -1,0 +1,101 @@
+//! The S3 bucket: on a server that the operator runs, or somebody else's.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Resources, ServiceTls, Storage};
+
+/// The S3 bucket of the stack: exactly one of `embedded` and `external`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.embedded) != has(self.external)")
+        .message("set exactly one of embedded and external, e.g. `embedded: {}` or `external: {name: my-bucket, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`")
+)]
+pub struct BucketSpec {
+    /// An S3 server in the cluster with a volume and generated keys. The operator makes the bucket in it. Not for Production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedBucket>,
+    /// A bucket that the operator did not make. It must exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalBucket>,
+    /// `true`: the operator turns object versioning on, and reports if the server cannot. `false`: it leaves versioning as
+    /// it is; it never turns it off. Left out: `true` for an embedded bucket, `false` for an external one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versioning: Option<bool>,
+}
+
+/// An S3 server in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbeddedBucket {
+    /// Which server to run, and so its arguments, port and environment. Left out: `SeaweedFS`. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<BucketServer>,
+    /// The image of the server. Left out: `chrislusf/seaweedfs:4.48`, `minio/minio:RELEASE.2025-09-07T16-13-09Z` or
+    /// `rustfs/rustfs:1.0.0`, as `server` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// The volume for the objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// CPU and memory of the server. Left out: requests of `50m` and `256Mi`, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// An S3 server that the operator knows how to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BucketServer {
+    /// <https://github.com/seaweedfs/seaweedfs>
+    #[default]
+    SeaweedFS,
+    /// <https://github.com/minio/minio>: no longer developed; for stacks that hold data in it.
+    MinIO,
+    /// <https://github.com/rustfs/rustfs>
+    RustFS,
+}
+
+/// A bucket that the operator did not make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalBucket {
+    /// The name of the bucket. It must exist.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub name: String,
+    /// The URL of the S3 service, e.g. `https://s3.eu-west-1.amazonaws.com`.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?#@\s]+/?$"))]
+    pub endpoint: String,
+    /// The region to sign requests for. Left out: `us-east-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub region: Option<String>,
+    /// `true`: `https://endpoint/bucket/key`; `false`: `https://bucket.endpoint/key`. Left out: `true`, which every server
+    /// understands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_path_style: Option<bool>,
+    /// The Secret with the keys.
+    pub credentials_secret_ref: S3SecretReference,
+    /// How the connection is secured; it needs an `https://` endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
+}
+
+/// The Secret that holds the keys of an S3 service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct S3SecretReference {
+    /// The name of the Secret in the stack's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key that holds the access key id. Left out: `AWS_ACCESS_KEY_ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub access_key_id_key: Option<String>,
+    /// The key that holds the secret access key. Left out: `AWS_SECRET_ACCESS_KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_access_key_key: Option<String>,
+}

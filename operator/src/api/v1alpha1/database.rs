@@ -1,0 +1,106 @@
+//! PostgreSQL: run by the operator, or somebody else's.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Resources, SecretKeyReference, Storage};
+
+/// The PostgreSQL database of the stack: exactly one of `embedded` and `external`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.embedded) != has(self.external)")
+        .message("set exactly one of embedded and external, e.g. `embedded: {}` or `external: {secretRef: {name: my-database}}`")
+)]
+pub struct DatabaseSpec {
+    /// A single PostgreSQL server in the cluster with a volume and a generated password. Not for Production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedDatabase>,
+    /// A PostgreSQL server that the operator did not make, described by a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalDatabase>,
+}
+
+/// A single PostgreSQL server in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbeddedDatabase {
+    /// The major version of PostgreSQL, `13` to `18`. Left out: `17`. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^1[3-8]$"))]
+    pub version: Option<String>,
+    /// The image to run instead of `postgres:<version>`. It must honour the environment variables of the official image
+    /// and be of the same major version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// The volume for the data files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// CPU and memory of the server. Left out: requests of `100m` and `256Mi`, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// A PostgreSQL server that the operator did not make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalDatabase {
+    /// The Secret with the connection URLs.
+    pub secret_ref: DatabaseSecretReference,
+    /// How the connection is secured. Left out: what the URL's `sslmode` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<DatabaseTls>,
+}
+
+/// The Secret that holds the connection URLs of a database, and its keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSecretReference {
+    /// The name of the Secret in the stack's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key of the URL that the application uses at run time, `postgresql://user:password@host:port/database`; it may
+    /// lead to a pooler. Reserved characters in the password are percent-encoded. Left out: `DATABASE_URL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub url_key: Option<String>,
+    /// The key of the URL that leads to the server itself, never to a pooler: backups use it. Left out: `DIRECT_URL` if
+    /// the Secret has it, else the run-time URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub direct_url_key: Option<String>,
+    /// The key of the URL of a read replica. Left out: `READ_URL` if the Secret has it, else the run-time URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub read_url_key: Option<String>,
+}
+
+/// How the connection to an external database is secured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseTls {
+    /// As `sslmode` of libpq; it replaces what the URL says. Left out: `verify-full` with `caSecretRef`, else what the URL says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<SslMode>,
+    /// A Secret with the certificate authority (PEM) that signed the server's certificate. Left out: the public authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyReference>,
+}
+
+/// `sslmode` as in libpq (PostgreSQL documentation, section 32.19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// No encryption.
+    Disable,
+    /// Encryption if the server offers it, without checking who it is.
+    Prefer,
+    /// Encryption, without checking who the server is.
+    Require,
+    /// Encryption, and the certificate must come from the authority.
+    VerifyCa,
+    /// Encryption, and the certificate must come from the authority and name the host.
+    VerifyFull,
+}

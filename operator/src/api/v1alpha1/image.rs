@@ -1,0 +1,67 @@
+//! Where images come from, and references to Secrets.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the images of the whole stack come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSource {
+    /// Put before every image of the stack whose name does not start with a registry, e.g. `ghcr.io/rorun`: then
+    /// `rorun-api:1.8.0` is pulled as `ghcr.io/rorun/rorun-api:1.8.0`, and `postgres:17` of an embedded database as
+    /// `ghcr.io/rorun/postgres:17`. Left out: images are pulled under the names given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-zA-Z0-9]([a-zA-Z0-9._:/-]*[a-zA-Z0-9])?$"))]
+    pub registry: Option<String>,
+    /// Secrets of type `kubernetes.io/dockerconfigjson` in the stack's namespace, for every pod of the stack. Left out: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub pull_secrets: Vec<LocalReference>,
+    /// When the kubelet pulls. Left out: `IfNotPresent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+}
+
+/// When the kubelet pulls an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    /// At every start of a container.
+    Always,
+    /// When the node does not have it.
+    #[default]
+    IfNotPresent,
+    /// Never: the image must be on the node.
+    Never,
+}
+
+/// An object in the stack's namespace, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalReference {
+    /// The name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One key of a Secret in the stack's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyReference {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in the Secret. Left out: `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+/// How the connection to an external service is secured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTls {
+    /// A Secret with the certificate authority (PEM) that signed the server's certificate. It is mounted into the pods
+    /// of the application and named in `NODE_EXTRA_CA_CERTS`. Left out: the public authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyReference>,
+}

@@ -1,0 +1,48 @@
+//! How requests from outside reach the stack.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An Ingress for the API and, if they have a host, for the admin panel and the OCR service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(!has(self.adminHost) || self.adminHost != self.host) && (!has(self.ocrHost) || self.ocrHost != self.host) && (!has(self.adminHost) || !has(self.ocrHost) || self.adminHost != self.ocrHost)")
+    .message("host, adminHost and ocrHost must differ: each host leads to one component, e.g. `host: api.example.com, adminHost: admin.example.com`"))]
+pub struct IngressSpec {
+    /// The IngressClass. Left out: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+    /// The host that leads to the API, e.g. `staging-api.rorun.app`.
+    #[schemars(length(max = 253), regex(pattern = HOST))]
+    pub host: String,
+    /// The host that leads to the admin panel. Left out: the panel is not reached from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = HOST))]
+    pub admin_host: Option<String>,
+    /// The host that leads to the OCR service. Left out: only the API reaches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = HOST))]
+    pub ocr_host: Option<String>,
+    /// Serves HTTPS. Left out: plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<IngressTls>,
+    /// Annotations of the Ingress, e.g. those that its controller or cert-manager reads. Left out: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The certificate of an Ingress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressTls {
+    /// A Secret of type `kubernetes.io/tls` in the stack's namespace, for all hosts.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+}
+
+/// A DNS name of at least one label, lower case (RFC 1123).
+const HOST: &str = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";

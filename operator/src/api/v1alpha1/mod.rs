@@ -1,0 +1,23 @@
+//! `rorun.app/v1alpha1`.
+
+mod backup;
+mod bucket;
+mod database;
+mod image;
+mod ingress;
+mod quantity;
+mod redis;
+mod stack;
+mod status;
+mod workload;
+
+pub use backup::*;
+pub use bucket::*;
+pub use database::*;
+pub use image::*;
+pub use ingress::*;
+pub use quantity::*;
+pub use redis::*;
+pub use stack::*;
+pub use status::*;
+pub use workload::*;

@@ -1,0 +1,68 @@
+//! An amount of a resource, checked by a pattern at admission.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as KubeQuantity;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// An amount as Kubernetes writes it: `250m`, `512Mi`, `10Gi`, `2`.
+///
+/// Kept as the user typed it, so that nothing shows as drift.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quantity(pub KubeQuantity);
+
+/// The grammar of `resource.Quantity` without a sign: every amount of ours is positive
+/// (source: k8s.io/apimachinery, pkg/api/resource/quantity.go).
+const PATTERN: &str = r"^([0-9]+|[0-9]+\.[0-9]+|\.[0-9]+|[0-9]+\.)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$";
+
+impl JsonSchema for Quantity {
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "pattern": PATTERN,
+            "maxLength": 32,
+        })
+    }
+}
+
+impl From<&str> for Quantity {
+    fn from(text: &str) -> Self {
+        Self(KubeQuantity(text.to_owned()))
+    }
+}
+
+/// CPU and memory of a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Left out: the defaults of the
+    /// component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the container may use at most, by resource name, e.g. `{memory: 512Mi}`. Left out: no limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// The volume of an embedded service. It is kept when the stack is deleted, unless `deletionPolicy` says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// How large the volume is, e.g. `10Gi`. It can grow where the storage class allows it, never shrink. Left out: `10Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
+    /// The StorageClass to ask. Left out: the cluster's default class. Cannot change once the volume exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}

@@ -1,0 +1,63 @@
+//! Redis (or Valkey): run by the operator, or somebody else's.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Resources, ServiceTls, Storage};
+
+/// The Redis of the stack: exactly one of `embedded` and `external`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.embedded) != has(self.external)")
+        .message("set exactly one of embedded and external, e.g. `embedded: {}` or `external: {secretRef: {name: my-redis}}`")
+)]
+pub struct RedisSpec {
+    /// A single server in the cluster with a volume, an append-only file and a generated password. Not for Production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedRedis>,
+    /// A server that the operator did not make, described by a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalRedis>,
+}
+
+/// A single Valkey or Redis server in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbeddedRedis {
+    /// The image to run; `valkey-server` or `redis-server` must be in its PATH. Left out: `valkey/valkey:8.1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// The volume for the append-only file. Left out: `1Gi` of the default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// CPU and memory of the server. Left out: requests of `50m` and `64Mi`, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// A Redis server that the operator did not make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalRedis {
+    /// The Secret with the connection URL.
+    pub secret_ref: RedisSecretReference,
+    /// How the connection is secured; it needs a `rediss://` URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
+}
+
+/// The Secret that holds the connection URL of a Redis, and its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSecretReference {
+    /// The name of the Secret in the stack's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key of the URL, `redis://user:password@host:port/0` or `rediss://` for TLS. Left out: `REDIS_URL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub url_key: Option<String>,
+}

@@ -1,0 +1,128 @@
+//! `RorunStack`: one environment of Rorun.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BackupSpec, BucketSpec, DatabaseSpec, ImageSource, IngressSpec, RedisSpec, RorunStackStatus, WorkloadSpec,
+};
+
+/// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
+///
+/// The smallest stack that works: `environment: Development` and `api: {image: ghcr.io/rorun/rorun-api:1.8.0}`.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "rorun.app",
+    version = "v1alpha1",
+    kind = "RorunStack",
+    plural = "rorunstacks",
+    shortname = "rstack",
+    category = "rorun",
+    namespaced,
+    status = "RorunStackStatus",
+    derive = "PartialEq",
+    doc = "One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.",
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')")
+        .message("metadata.name must be at most 40 characters, start with a letter and hold only a-z, 0-9 and '-': the names of its Services are made of it"),
+    printcolumn(name = "Env", type_ = "string", description = "The environment", json_path = ".spec.environment"),
+    printcolumn(name = "Ready", type_ = "string", description = "Whether everything that the spec asks for serves", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "API", type_ = "string", description = "API pods: ready/wanted", json_path = ".status.components[?(@.name==\"api\")].pods"),
+    printcolumn(name = "OCR", type_ = "string", description = "OCR pods: ready/wanted", json_path = ".status.components[?(@.name==\"ocr\")].pods"),
+    printcolumn(name = "Database", type_ = "string", description = "Whether the database answers", json_path = ".status.conditions[?(@.type==\"DatabaseReady\")].status"),
+    printcolumn(name = "Backup", type_ = "date", description = "The age of the last good backup", json_path = ".status.backup.lastSuccessful.at"),
+    printcolumn(name = "URL", type_ = "string", description = "Where the API is reached", json_path = ".status.endpoints.api"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", description = "What is missing, or that all is well", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.environment == oldSelf.environment")
+        .message("environment cannot change: create a new stack for the other environment, and move the data with a backup")
+        .field_path(".environment"),
+    validation = Rule::new("self.environment == 'Development' || (has(self.database) && has(self.redis) && has(self.bucket))")
+        .message("database, redis and bucket may be left out only in Development: set each, e.g. `database: {external: {secretRef: {name: my-database}}}`"),
+    validation = Rule::new("self.environment != 'Production' || !((has(self.database) && has(self.database.embedded)) || (has(self.redis) && has(self.redis.embedded)) || (has(self.bucket) && has(self.bucket.embedded)))")
+        .message("embedded data services are not for Production: a single pod has no failover; use external for database, redis and bucket"),
+    validation = Rule::new("self.environment != 'Production' || has(self.backup)")
+        .message("backup must be set in Production, e.g. `backup: {schedule: \"15 2 * * *\"}`"),
+    validation = Rule::new("self.environment != 'Production' || ((!has(self.api.replicas) || self.api.replicas >= 2) && (!has(self.api.autoscaling) || !has(self.api.autoscaling.minReplicas) || self.api.autoscaling.minReplicas >= 2))")
+        .message("in Production the API needs at least 2 pods: set api.autoscaling.minReplicas (or api.replicas) to 2 or more"),
+    validation = Rule::new(r"self.environment != 'Production' || ([self.api.image] + (has(self.ocr) ? [self.ocr.image] : []) + (has(self.admin) ? [self.admin.image] : [])).all(i, i.contains('@') || (i.matches(':[A-Za-z0-9_][A-Za-z0-9._-]*$') && !i.endsWith(':latest')))")
+        .message("in Production every image needs a tag other than latest, or a digest, e.g. `image: rorun-api:1.8.0`"),
+    validation = Rule::new("(has(self.database) && has(self.database.external)) == (has(oldSelf.database) && has(oldSelf.database.external))")
+        .message("a database cannot change between embedded and external while the stack exists: create a new stack and move the data with pg_dump and pg_restore"),
+    validation = Rule::new("(has(self.redis) && has(self.redis.external)) == (has(oldSelf.redis) && has(oldSelf.redis.external))")
+        .message("redis cannot change between embedded and external while the stack exists: create a new stack and move the data"),
+    validation = Rule::new("(has(self.bucket) && has(self.bucket.external)) == (has(oldSelf.bucket) && has(oldSelf.bucket.external))")
+        .message("a bucket cannot change between embedded and external while the stack exists: create a new stack and copy the objects"),
+    validation = Rule::new("(has(self.database) && has(self.database.embedded) && has(self.database.embedded.version) ? self.database.embedded.version : '17') == (has(oldSelf.database) && has(oldSelf.database.embedded) && has(oldSelf.database.embedded.version) ? oldSelf.database.embedded.version : '17')")
+        .message("database.embedded.version cannot change (17 if left out): another major version cannot open the files; create a new stack and move the data with pg_dump and pg_restore"),
+    validation = Rule::new("(has(self.bucket) && has(self.bucket.embedded) && has(self.bucket.embedded.server) ? self.bucket.embedded.server : 'SeaweedFS') == (has(oldSelf.bucket) && has(oldSelf.bucket.embedded) && has(oldSelf.bucket.embedded.server) ? oldSelf.bucket.embedded.server : 'SeaweedFS')")
+        .message("bucket.embedded.server cannot change (SeaweedFS if left out): another server cannot read the files; create a new stack and copy the objects"),
+    validation = Rule::new("!has(self.ingress) || !has(self.ingress.adminHost) || has(self.admin)")
+        .message("ingress.adminHost needs an admin panel: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or leave adminHost out"),
+    validation = Rule::new("!has(self.ingress) || !has(self.ingress.ocrHost) || has(self.ocr)")
+        .message("ingress.ocrHost needs an OCR service: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or leave ocrHost out"),
+)]
+pub struct RorunStackSpec {
+    /// Picks defaults and rules. `Development`: everything may be left out but `api`. `Staging`: data services must be named.
+    /// `Production`: no embedded data services, at least 2 API pods, backups, pinned images. Cannot change.
+    pub environment: Environment,
+    /// `true`: the operator watches and reports, and changes nothing. Left out: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// What happens to the volumes and generated passwords of embedded services when the stack is deleted. `Retain`: they
+    /// stay, and a stack of the same name finds them again. `Delete`: they are deleted with it; in Production that also needs
+    /// the annotation `rorun.app/confirm-delete: <name of the stack>`. External services and backups are never deleted.
+    /// Left out: `Retain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Where images come from. Left out: images are pulled under the names given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSource>,
+    /// The API server (`rorun-api`).
+    pub api: WorkloadSpec,
+    /// The OCR and AI service (`rorun-ai-service`). Left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocr: Option<WorkloadSpec>,
+    /// The admin panel (`rorun-admin`). Left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<WorkloadSpec>,
+    /// PostgreSQL. May be left out only in Development, and then it is embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseSpec>,
+    /// Redis. May be left out only in Development, and then it is embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSpec>,
+    /// The S3 bucket for files. May be left out only in Development, and then it is embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketSpec>,
+    /// How requests from outside reach the stack. Left out: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSpec>,
+    /// Dumps of the database. Left out: none in Development, daily in Staging. Must be set in Production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
+}
+
+/// What a stack is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Environment {
+    /// For one developer: everything in the cluster, one pod each.
+    Development,
+    /// Like Production, with softer rules.
+    Staging,
+    /// For customers.
+    Production,
+}
+
+/// What happens to data when the stack is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Volumes and generated passwords stay.
+    #[default]
+    Retain,
+    /// Volumes and generated passwords are deleted with the stack.
+    Delete,
+}

@@ -1,0 +1,192 @@
+//! The CronJob that dumps the database into the bucket, inside the database's own image: the agent is copied in by an init
+//! container.
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec},
+        core::v1::{ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use super::{
+    Component, metadata,
+    pod::{self, Pod},
+    pods_readiness, probed,
+    service,
+};
+use crate::{
+    contract,
+    names::{Component as Name, ROLE_CA, reason},
+    objects::{DesiredObject, LiveObject, LiveSet, Readiness},
+    stack::{Backup as Resolved, BucketAccess, Connection, Stack, authorities},
+};
+
+/// The uid of `postgres` in the official image: `pg_dump` wants no particular one, its own image surely has this.
+const USER: i64 = 999;
+/// A backup that could not start within this time is skipped rather than run late.
+const STARTING_DEADLINE_SECONDS: i64 = 3600;
+
+pub(super) struct Backup;
+
+impl Component for Backup {
+    fn name(&self) -> Name {
+        Name::Backup
+    }
+
+    fn requires(&self) -> &'static [Name] {
+        &[Name::Connection]
+    }
+
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+        let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
+        let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
+        let ca = authorities([connection.ca.clone(), destination.ca.clone()]);
+        let mut objects = vec![
+            service::account(stack, Name::Backup, &metadata::Strings::new()),
+            secret(stack, connection, destination),
+            cron_job(stack, backup, ca.is_some()),
+        ];
+        if let Some(ca) = ca {
+            objects.push(DesiredObject::own(&ConfigMap {
+                data: Some([("ca.crt".to_owned(), ca)].into()),
+                metadata: metadata::owned(stack, Name::Backup, stack.child_role(Name::Backup, ROLE_CA)),
+                ..ConfigMap::default()
+            }));
+        }
+        objects
+    }
+
+    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+        let objects = pods_readiness(Name::Backup, &self.objects(stack), live);
+        if !objects.is_ready() {
+            return objects;
+        }
+        if stack.backup.as_ref().is_some_and(|backup| backup.own_destination) {
+            let probe = probed(stack, Name::Backup);
+            if !probe.is_ready() {
+                return probe;
+            }
+        }
+        last_run(live)
+    }
+}
+
+/// The newest Job that ended decides; one that runs does not.
+fn last_run(live: &LiveSet) -> Readiness {
+    let jobs = live.of_component("Job", Name::Backup.as_str());
+    let ended = jobs.filter(|job| !matches!(&job.readiness, Readiness::Waiting(w) if w.reason == reason::PROGRESSING));
+    let Some(job) = ended.max_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name))) else {
+        return Readiness::waiting(reason::NO_BACKUP_YET, "no backup has run yet");
+    };
+    let Readiness::Waiting(waiting) = &job.readiness else { return Readiness::Ready };
+    let said = failure_of(job, live).unwrap_or_else(|| waiting.message.clone());
+    Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
+}
+
+/// What the agent said in the newest pod of a Job.
+fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
+    let pods = live.of_component("Pod", Name::Backup.as_str());
+    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.uid));
+    let note = of_job.max_by(|a, b| a.created.cmp(&b.created))?.note.as_deref()?;
+    match serde_json::from_str(note).ok()? {
+        contract::DumpOutcome::Failed { message } => Some(message),
+        contract::DumpOutcome::Complete(_) => None,
+    }
+}
+
+/// Just what the agent reads.
+fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) -> DesiredObject {
+    let data = [
+        (contract::ENV_DATABASE_URL, connection.direct_url.clone()),
+        (contract::ENV_S3_ENDPOINT, destination.endpoint.clone()),
+        (contract::ENV_S3_REGION, destination.region.clone()),
+        (contract::ENV_S3_BUCKET, destination.name.clone()),
+        (contract::ENV_S3_FORCE_PATH_STYLE, destination.force_path_style.to_string()),
+        (contract::ENV_ACCESS_KEY_ID, destination.access_key_id.clone()),
+        (contract::ENV_SECRET_ACCESS_KEY, destination.secret_access_key.clone()),
+    ];
+    DesiredObject::own(&Secret {
+        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
+        metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    })
+}
+
+fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
+    let labels = metadata::labels(stack, Name::Backup);
+    DesiredObject::own(&CronJob {
+        metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
+        spec: Some(CronJobSpec {
+            schedule: backup.schedule.clone(),
+            time_zone: Some(backup.time_zone.clone()),
+            concurrency_policy: Some("Forbid".to_owned()),
+            starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
+            successful_jobs_history_limit: Some(3),
+            failed_jobs_history_limit: Some(3),
+            job_template: JobTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(JobSpec { backoff_limit: Some(2), template: template(stack, backup, with_ca), ..JobSpec::default() }),
+            },
+            ..CronJobSpec::default()
+        }),
+        ..CronJob::default()
+    })
+}
+
+fn template(stack: &Stack, backup: &Resolved, with_ca: bool) -> PodTemplateSpec {
+    let mut dump = dump_container(stack, backup);
+    let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
+    if with_ca {
+        let (volume, mount, variables) = pod::authorities(stack.child_role(Name::Backup, ROLE_CA));
+        volumes.push(volume);
+        dump.volume_mounts.get_or_insert_default().push(mount);
+        dump.env = Some(variables.into());
+        dump.args.get_or_insert_default().extend([contract::ARG_CA_FILE, contract::CA_PATH].map(str::to_owned));
+    }
+    let mut template = backup_pod(stack, backup, dump, volumes).template(stack);
+    if let Some(spec) = &mut template.spec {
+        spec.restart_policy = Some("Never".to_owned());
+    }
+    template
+}
+
+fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {
+    let mut install = pod::container(stack, "install", &stack.agent_image);
+    install.args = Some([contract::AGENT, contract::INSTALL, contract::BINARY_PATH].map(str::to_owned).into());
+    install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
+    install.resources = Some(backup.resources.clone());
+    Pod {
+        component: Name::Backup,
+        containers: vec![dump],
+        init_containers: vec![install],
+        volumes,
+        user: USER,
+        config_hash: None,
+        image: &backup.image,
+    }
+}
+
+fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
+    let mut dump = pod::container(stack, "dump", &backup.image);
+    dump.command = Some(vec![contract::BINARY_PATH.to_owned()]);
+    let (days, kept) = (backup.retention_days.to_string(), backup.minimum_kept.to_string());
+    let args = [
+        contract::AGENT,
+        contract::DUMP,
+        contract::ARG_PREFIX,
+        &backup.prefix,
+        contract::ARG_RETENTION_DAYS,
+        &days,
+        contract::ARG_MINIMUM_KEPT,
+        &kept,
+    ];
+    dump.args = Some(args.map(str::to_owned).into());
+    let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
+    dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
+    dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
+    dump.resources = Some(backup.resources.clone());
+    dump
+}

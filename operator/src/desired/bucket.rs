@@ -1,0 +1,147 @@
+//! The S3 bucket. Embedded: one pod with a volume; the controller makes the bucket in it. External: nothing to make.
+
+use k8s_openapi::{
+    api::core::v1::{Container, ContainerPort, EnvVar, Probe, ResourceRequirements, TCPSocketAction},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::{
+    Component, credentials, metadata,
+    pod::{self, Pod},
+    pods_readiness, probed,
+    service,
+};
+use crate::{
+    api::v1alpha1::BucketServer,
+    names::{Component as Name, ROLE_CREDENTIALS},
+    objects::{DesiredObject, LiveSet, Readiness},
+    stack::{Bucket as Resolved, Stack, bucket_port},
+};
+
+/// The uid of `rustfs` in its image; the other servers run as any.
+const USER: i64 = 10001;
+const PORT_NAME: &str = "s3";
+const DATA: &str = "/data";
+
+pub(super) struct Bucket;
+
+impl Component for Bucket {
+    fn name(&self) -> Name {
+        Name::Bucket
+    }
+
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+        let Resolved::Embedded { server, image, volume, resources, credentials: Some(credentials), .. } = &stack.bucket
+        else {
+            return Vec::new();
+        };
+        vec![
+            service::account(stack, Name::Bucket, &metadata::Strings::new()),
+            credentials::secret(stack, Name::Bucket, credentials),
+            service::volume(stack, Name::Bucket, volume),
+            service::service(stack, Name::Bucket, bucket_port(*server), PORT_NAME),
+            service::stateful_set(stack, pod(stack, *server, image, resources)),
+        ]
+    }
+
+    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+        if matches!(stack.bucket, Resolved::Embedded { .. }) {
+            let pods = pods_readiness(Name::Bucket, &self.objects(stack), live);
+            if !pods.is_ready() {
+                return pods;
+            }
+        }
+        probed(stack, Name::Bucket)
+    }
+}
+
+fn pod<'a>(stack: &Stack, server: BucketServer, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {
+    Pod {
+        component: Name::Bucket,
+        containers: vec![container(stack, server, image, resources)],
+        init_containers: Vec::new(),
+        volumes: vec![pod::claim("data", stack.child(Name::Bucket)), pod::scratch("tmp")],
+        user: USER,
+        config_hash: None,
+        image,
+    }
+}
+
+/// What differs between the servers: the command, the arguments, and the variables that the keys go by.
+struct Launch {
+    command: &'static [&'static str],
+    args: &'static [&'static str],
+    key_names: (&'static str, &'static str),
+    env: &'static [(&'static str, &'static str)],
+}
+
+fn launch(server: BucketServer) -> Launch {
+    match server {
+        // Without these the master, volume and filer servers listen on every address without a login; with another address
+        // than 127.0.0.1 the server stores it and does not find its files when the pod's address changes. Its default of 30 GB
+        // for a file of objects would leave no room for even one on a small volume: every write would fail.
+        BucketServer::SeaweedFS => Launch {
+            command: &["weed"],
+            args: &[
+                "server",
+                "-dir=/data",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-filer",
+                "-s3",
+                "-s3.ip.bind=0.0.0.0",
+                "-volume.port=9340",
+                "-volume.max=0",
+                "-master.volumeSizeLimitMB=256",
+                "-master.telemetry=false",
+            ],
+            key_names: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+            env: &[],
+        },
+        BucketServer::MinIO => Launch {
+            command: &["minio"],
+            args: &["server", DATA, "--address=:9000"],
+            key_names: ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
+            env: &[("MINIO_BROWSER", "off"), ("HOME", "/tmp")],
+        },
+        BucketServer::RustFS => Launch {
+            command: &[],
+            args: &[],
+            key_names: ("RUSTFS_ACCESS_KEY", "RUSTFS_SECRET_KEY"),
+            env: &[("RUSTFS_VOLUMES", DATA), ("RUSTFS_ADDRESS", ":9000"), ("RUSTFS_CONSOLE_ENABLE", "false")],
+        },
+    }
+}
+
+fn container(stack: &Stack, server: BucketServer, image: &str, resources: &ResourceRequirements) -> Container {
+    let launch = launch(server);
+    let secret = stack.child_role(Name::Bucket, ROLE_CREDENTIALS);
+    let mut env: Vec<EnvVar> = launch.env.iter().map(|(name, value)| pod::variable(name, *value)).collect();
+    env.push(pod::secret_variable(launch.key_names.0, &secret, "accessKeyId"));
+    env.push(pod::secret_variable(launch.key_names.1, &secret, "secretAccessKey"));
+    let texts = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect());
+    let mut container = pod::container(stack, "s3", image);
+    container.command = texts(launch.command);
+    container.args = texts(launch.args);
+    container.env = Some(env);
+    container.ports = Some(vec![ContainerPort {
+        name: Some(PORT_NAME.to_owned()),
+        container_port: bucket_port(server),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }]);
+    container.resources = Some(resources.clone());
+    container.volume_mounts = Some(vec![pod::mount("data", DATA), pod::mount("tmp", "/tmp")]);
+    // An open port is all that every S3 server has in common; whether it answers is asked by the controller.
+    let ask = |period, failures| Probe {
+        tcp_socket: Some(TCPSocketAction { port: IntOrString::String(PORT_NAME.to_owned()), ..TCPSocketAction::default() }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    };
+    container.startup_probe = Some(ask(1, 300));
+    container.readiness_probe = Some(ask(5, 3));
+    container.liveness_probe = Some(ask(10, 6));
+    container
+}

@@ -1,0 +1,44 @@
+//! The Secret that tells the application where its services are, and the ConfigMap with their certificate authorities.
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+
+use super::{Component, metadata};
+use crate::{
+    names::{Component as Name, ROLE_CA},
+    objects::DesiredObject,
+    stack::Stack,
+};
+
+pub(super) struct Connection;
+
+impl Component for Connection {
+    fn name(&self) -> Name {
+        Name::Connection
+    }
+
+    fn requires(&self) -> &'static [Name] {
+        &[Name::Database, Name::Redis, Name::Bucket]
+    }
+
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+        let Some(connection) = &stack.connection else { return Vec::new() };
+        let data = connection.data.iter().map(|(key, value)| (key.clone(), ByteString(value.clone().into_bytes())));
+        let mut objects = vec![DesiredObject::own(&Secret {
+            data: Some(data.collect()),
+            metadata: metadata::owned(stack, Name::Connection, stack.child(Name::Connection)),
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        })];
+        if let Some(ca) = &connection.ca {
+            objects.push(DesiredObject::own(&ConfigMap {
+                data: Some([("ca.crt".to_owned(), ca.clone())].into()),
+                metadata: metadata::owned(stack, Name::Connection, stack.child_role(Name::Connection, ROLE_CA)),
+                ..ConfigMap::default()
+            }));
+        }
+        objects
+    }
+}

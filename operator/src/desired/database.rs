@@ -1,0 +1,108 @@
+//! PostgreSQL. Embedded: one pod with a volume. External: nothing to make.
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, Probe, ResourceRequirements};
+
+use super::{
+    Component, credentials, metadata,
+    pod::{self, Pod},
+    pods_readiness, probed,
+    service,
+};
+use crate::{
+    names::{Component as Name, ROLE_CREDENTIALS},
+    objects::{DesiredObject, LiveSet, Readiness},
+    stack::{Database as Resolved, POSTGRES_PORT, Stack},
+};
+
+/// The uid and gid of `postgres` in the official Debian-based image.
+const USER: i64 = 999;
+const MOUNT: &str = "/var/lib/postgresql/data";
+const PORT_NAME: &str = "postgresql";
+
+pub(super) struct Database;
+
+impl Component for Database {
+    fn name(&self) -> Name {
+        Name::Database
+    }
+
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+        let Resolved::Embedded { image, volume, resources, credentials: Some(credentials) } = &stack.database else {
+            return Vec::new();
+        };
+        vec![
+            service::account(stack, Name::Database, &metadata::Strings::new()),
+            credentials::secret(stack, Name::Database, credentials),
+            service::volume(stack, Name::Database, volume),
+            service::service(stack, Name::Database, POSTGRES_PORT, PORT_NAME),
+            service::stateful_set(stack, pod(stack, image, resources)),
+        ]
+    }
+
+    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+        match stack.database {
+            Resolved::Embedded { .. } => pods_readiness(Name::Database, &self.objects(stack), live),
+            Resolved::External(_) => probed(stack, Name::Database),
+        }
+    }
+}
+
+fn pod<'a>(stack: &Stack, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {
+    Pod {
+        component: Name::Database,
+        containers: vec![container(stack, image, resources)],
+        init_containers: Vec::new(),
+        volumes: vec![
+            pod::claim("data", stack.child(Name::Database)),
+            pod::scratch("run"),
+            pod::scratch("tmp"),
+            pod::memory("shm"),
+        ],
+        user: USER,
+        config_hash: None,
+        image,
+    }
+}
+
+fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Container {
+    let mut container = pod::container(stack, "postgres", image);
+    container.env = Some(environment(&stack.child_role(Name::Database, ROLE_CREDENTIALS)));
+    container.ports = Some(vec![ContainerPort {
+        name: Some(PORT_NAME.to_owned()),
+        container_port: POSTGRES_PORT,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }]);
+    container.resources = Some(resources.clone());
+    container.volume_mounts = Some(vec![
+        pod::mount("data", MOUNT),
+        pod::mount("run", "/var/run/postgresql"),
+        pod::mount("tmp", "/tmp"),
+        pod::mount("shm", "/dev/shm"),
+    ]);
+    // The server that the image starts while it makes the database listens on its socket only: 127.0.0.1 tells them apart.
+    let ask = |period, failures| Probe {
+        exec: Some(ExecAction {
+            command: Some(["pg_isready", "-q", "-h", "127.0.0.1", "-U", "rorun", "-d", "rorun"].map(str::to_owned).into()),
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    };
+    // Recovery after a crash may take long: the liveness probe starts only when the server has answered once.
+    container.startup_probe = Some(ask(1, 3600));
+    container.readiness_probe = Some(ask(5, 3));
+    container.liveness_probe = Some(ask(10, 6));
+    container
+}
+
+fn environment(secret: &str) -> Vec<EnvVar> {
+    vec![
+        pod::secret_variable("POSTGRES_USER", secret, "username"),
+        pod::secret_variable("POSTGRES_PASSWORD", secret, "password"),
+        pod::secret_variable("POSTGRES_DB", secret, "database"),
+        // A folder within the volume: its root may hold lost+found, and initdb wants an empty one.
+        pod::variable("PGDATA", format!("{MOUNT}/pgdata")),
+    ]
+}

@@ -1,0 +1,168 @@
+//! From a valid stack to the objects that it wants: pure, infallible, without client, clock, environment or random numbers.
+//!
+//! A component is one file. [`COMPONENTS`] lists them in the order in which one needs the other; conditions, status rows and
+//! what is held back are derived from it.
+
+mod autoscaler;
+mod backup;
+mod bucket;
+mod connection;
+mod credentials;
+mod database;
+mod ingress;
+mod metadata;
+mod pod;
+mod redis;
+mod service;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    names::{Component as Name, Waiting, reason},
+    objects::{DesiredObject, LiveSet, Readiness},
+    stack::{Probe, Stack},
+};
+
+/// A part of a stack: its objects, and when it is ready.
+pub trait Component: Sync {
+    /// Gives the label, the condition and the status row.
+    fn name(&self) -> Name;
+
+    /// What must be resolved: held back, and left as it is, while one of these is held.
+    fn requires(&self) -> &'static [Name] {
+        &[]
+    }
+
+    /// What must be ready before it is made for the first time. Later it is kept as wanted, even while one of these is down.
+    fn waits_for(&self) -> &'static [Name] {
+        &[]
+    }
+
+    /// The objects that it wants. Empty when the spec leaves it out.
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
+
+    /// Whether it serves. `live` holds what there is of the stack.
+    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+        pods_readiness(self.name(), &self.objects(stack), live)
+    }
+}
+
+/// Every component, in the order in which one needs the other.
+pub static COMPONENTS: [&dyn Component; 9] = [
+    &database::Database,
+    &redis::Redis,
+    &bucket::Bucket,
+    &connection::Connection,
+    &workload::OCR,
+    &workload::API,
+    &workload::ADMIN,
+    &ingress::Ingress,
+    &backup::Backup,
+];
+
+/// What is wanted, and what is left as it is for now.
+#[derive(Debug, Default)]
+pub struct Desired {
+    /// The objects to apply.
+    pub objects: Vec<DesiredObject>,
+    /// Components whose objects are neither applied nor pruned, and why.
+    pub held: BTreeMap<Name, Waiting>,
+}
+
+/// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
+/// what it needs is ready; one that was made is kept as wanted even while something that it needs is down.
+pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
+    let mut result = Desired::default();
+    for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
+        let name = component.name();
+        if let Some(waiting) = held(*component, stack, live, &result.held) {
+            result.held.insert(name, waiting);
+        } else {
+            result.objects.extend(component.objects(stack));
+        }
+    }
+    result
+}
+
+fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, held: &BTreeMap<Name, Waiting>) -> Option<Waiting> {
+    let name = component.name();
+    // An Ingress without its certificate is made all the same: cert-manager issues it only then.
+    if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
+        return Some(waiting.clone());
+    }
+    if let Some(need) = component.requires().iter().find(|need| held.contains_key(need)) {
+        return Some(waits(name, *need));
+    }
+    if component.waits_for().is_empty() || exists(name, live) {
+        return None;
+    }
+    let need = component.waits_for().iter().find(|need| !readiness(**need, stack, live).is_ready())?;
+    Some(waits(name, *need))
+}
+
+fn waits(name: Name, need: Name) -> Waiting {
+    Waiting::new(reason::DEPENDENCY_NOT_READY, format!("{name} waits for {need}"))
+}
+
+fn exists(component: Name, live: &LiveSet) -> bool {
+    ["Deployment", "CronJob"].into_iter().any(|kind| live.of_component(kind, component.as_str()).next().is_some())
+}
+
+/// Whether a component serves; one that the spec leaves out does.
+pub fn readiness(name: Name, stack: &Stack, live: &LiveSet) -> Readiness {
+    if !stack.has(name) {
+        return Readiness::Ready;
+    }
+    if let Some(waiting) = stack.unresolved.get(&name) {
+        return Readiness::Waiting(waiting.clone());
+    }
+    COMPONENTS
+        .iter()
+        .find(|component| component.name() == name)
+        .map_or(Readiness::Ready, |component| component.readiness(stack, live))
+}
+
+/// Ready when every object is there and ready by its kind. If a workload is not, the worst of its pods tells why.
+fn pods_readiness(component: Name, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    for object in objects {
+        let key = object.key();
+        let Some(there) = live.get(&key) else {
+            return Readiness::waiting(reason::PROGRESSING, format!("{key} is not made yet"));
+        };
+        if there.deleting {
+            return Readiness::waiting(reason::TERMINATING, format!("{key} is being deleted, and is made again when it is gone"));
+        }
+        if let Readiness::Waiting(waiting) = &there.readiness {
+            return Readiness::Waiting(worst_pod(component, live).unwrap_or_else(|| waiting.clone()));
+        }
+    }
+    Readiness::Ready
+}
+
+/// What talking to a service found out.
+fn probed(stack: &Stack, component: Name) -> Readiness {
+    match stack.probe(component) {
+        Probe::Answers { .. } => Readiness::Ready,
+        Probe::Failed(waiting) => Readiness::Waiting(waiting.clone()),
+        Probe::Pending => Readiness::waiting(reason::PROGRESSING, format!("{component} is being asked whether it answers")),
+    }
+}
+
+/// Reasons of pods that say more than that a rollout is not done, worst first.
+const TELLING: [reason::Reason; 5] = [
+    reason::IMAGE_PULL_FAILED,
+    reason::CONTAINER_CONFIG_ERROR,
+    reason::UNSCHEDULABLE,
+    reason::CRASH_LOOP,
+    reason::NOT_HEALTHY,
+];
+
+fn worst_pod(component: Name, live: &LiveSet) -> Option<Waiting> {
+    let problems = live.of_component("Pod", component.as_str()).filter(|pod| !pod.deleting).filter_map(|pod| {
+        let Readiness::Waiting(waiting) = &pod.readiness else { return None };
+        let rank = TELLING.iter().position(|reason| *reason == waiting.reason)?;
+        Some((rank, waiting))
+    });
+    problems.min_by_key(|(rank, _)| *rank).map(|(_, waiting)| waiting.clone())
+}

@@ -1,0 +1,127 @@
+//! The parts that every pod of a stack shares: what the Pod Security Standard `restricted` asks for, and mounts.
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, LocalObjectReference,
+        PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecretKeySelector,
+        SecurityContext, Volume, VolumeMount,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use super::metadata::{self, Strings};
+use crate::{
+    contract,
+    names::{Component, ROLE_CA, annotation, label},
+    stack::Stack,
+};
+
+/// A pod: its containers, volumes and who it runs as.
+pub(super) struct Pod<'a> {
+    pub(super) component: Component,
+    pub(super) containers: Vec<Container>,
+    pub(super) init_containers: Vec<Container>,
+    pub(super) volumes: Vec<Volume>,
+    /// User and group of the processes and of the volumes.
+    pub(super) user: i64,
+    pub(super) config_hash: Option<&'a str>,
+    pub(super) image: &'a str,
+}
+
+impl Pod<'_> {
+    /// The template of the pod.
+    pub(super) fn template(self, stack: &Stack) -> PodTemplateSpec {
+        let mut labels = metadata::labels(stack, self.component);
+        labels.extend(metadata::version(self.image).map(|version| (label::VERSION.to_owned(), version)));
+        let annotations = self
+            .config_hash
+            .map(|hash| Strings::from([(annotation::CONFIG_HASH.to_owned(), hash.to_owned())]));
+        PodTemplateSpec {
+            metadata: Some(ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }),
+            spec: Some(PodSpec {
+                automount_service_account_token: Some(false),
+                containers: self.containers,
+                enable_service_links: Some(false),
+                image_pull_secrets: Some(pull_secrets(stack)),
+                init_containers: Some(self.init_containers),
+                security_context: Some(PodSecurityContext {
+                    fs_group: Some(self.user),
+                    fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                    run_as_group: Some(self.user),
+                    run_as_non_root: Some(true),
+                    run_as_user: Some(self.user),
+                    seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+                    ..PodSecurityContext::default()
+                }),
+                service_account_name: Some(stack.child(self.component)),
+                volumes: Some(self.volumes),
+                ..PodSpec::default()
+            }),
+        }
+    }
+}
+
+fn pull_secrets(stack: &Stack) -> Vec<LocalObjectReference> {
+    stack.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect()
+}
+
+/// A container with the security context of `restricted` and the stack's pull policy.
+pub(super) fn container(stack: &Stack, name: &str, image: &str) -> Container {
+    let policy = format!("{:?}", stack.pull_policy);
+    Container {
+        name: name.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some(policy),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+/// A variable with a value.
+pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.into()), ..EnvVar::default() }
+}
+
+/// A variable with the value of a Secret's key.
+pub(super) fn secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
+    let selector = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
+    let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
+    EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
+}
+
+/// A mount.
+pub(super) fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// A folder that lives as long as the pod.
+pub(super) fn scratch(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+/// A folder in memory: for what must not reach a disk.
+pub(super) fn memory(name: &str) -> Volume {
+    let source = EmptyDirVolumeSource { medium: Some("Memory".to_owned()), ..EmptyDirVolumeSource::default() };
+    Volume { name: name.to_owned(), empty_dir: Some(source), ..Volume::default() }
+}
+
+/// The volume of an embedded service.
+pub(super) fn claim(name: &str, claim: String) -> Volume {
+    let source = PersistentVolumeClaimVolumeSource { claim_name: claim, read_only: None };
+    Volume { name: name.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }
+}
+
+/// The certificate authorities of external services, as a volume, a mount and the variables that name them.
+pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount, [EnvVar; 2]) {
+    let source = ConfigMapVolumeSource { name: config_map, ..ConfigMapVolumeSource::default() };
+    let volume = Volume { name: ROLE_CA.to_owned(), config_map: Some(source), ..Volume::default() };
+    let mut mount = mount(ROLE_CA, contract::CA_DIRECTORY);
+    mount.read_only = Some(true);
+    let variables = ["NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT"].map(|name| variable(name, contract::CA_PATH));
+    (volume, mount, variables)
+}

@@ -1,0 +1,211 @@
+//! The stateless services: API, OCR service and admin panel.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Container, ContainerPort, EnvFromSource, HTTPGetAction, Lifecycle, LifecycleHandler, Probe, SecretEnvSource,
+            SleepAction, TCPSocketAction, TopologySpreadConstraint, Volume,
+        },
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::{
+    Component, autoscaler, metadata,
+    pod::{self, Pod},
+    service,
+};
+use crate::{
+    names::{Component as Name, ROLE_CA},
+    objects::DesiredObject,
+    stack::{Replicas, Stack, Workload as Resolved},
+};
+
+/// The user of the application's pods. A number, since the kubelet cannot tell whether a name is root.
+const USER: i64 = 10001;
+const PORT_NAME: &str = "http";
+
+/// A stateless service.
+pub(super) struct Workload {
+    name: Name,
+    requires: &'static [Name],
+    waits_for: &'static [Name],
+}
+
+/// The OCR service.
+pub(super) static OCR: Workload = Workload { name: Name::Ocr, requires: &[Name::Connection], waits_for: DATA };
+/// The API server.
+pub(super) static API: Workload = Workload { name: Name::Api, requires: &[Name::Connection], waits_for: DATA };
+/// The admin panel: static files, so it needs nothing.
+pub(super) static ADMIN: Workload = Workload { name: Name::Admin, requires: &[], waits_for: &[] };
+
+const DATA: &[Name] = &[Name::Database, Name::Redis, Name::Bucket];
+
+impl Component for Workload {
+    fn name(&self) -> Name {
+        self.name
+    }
+
+    fn requires(&self) -> &'static [Name] {
+        self.requires
+    }
+
+    fn waits_for(&self) -> &'static [Name] {
+        self.waits_for
+    }
+
+    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+        let Some(workload) = stack.workload(self.name) else { return Vec::new() };
+        let mut objects = vec![
+            service::account(stack, self.name, &workload.service_account_annotations),
+            service::service(stack, self.name, workload.port, PORT_NAME),
+            deployment(stack, workload),
+        ];
+        objects.extend(autoscaler::autoscaler(stack, workload));
+        objects.extend(autoscaler::disruption_budget(stack, workload));
+        objects
+    }
+}
+
+fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
+    let component = workload.component;
+    let (container, volumes) = container(stack, workload);
+    let mut template = Pod {
+        component,
+        containers: vec![container],
+        init_containers: Vec::new(),
+        volumes,
+        user: USER,
+        config_hash: Some(&workload.config_hash),
+        image: &workload.image,
+    }
+    .template(stack);
+    if let Some(metadata) = &mut template.metadata {
+        // The user's come first, so that ours win: selectors must match for ever.
+        let ours = metadata.labels.take().unwrap_or_default();
+        metadata.labels = Some(workload.pod_labels.clone().into_iter().chain(ours).collect());
+        let ours = metadata.annotations.take().unwrap_or_default();
+        metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
+    }
+    if let Some(spec) = &mut template.spec {
+        let scheduling = &workload.scheduling;
+        spec.node_selector = Some(scheduling.node_selector.clone());
+        spec.tolerations = Some(scheduling.tolerations.clone());
+        spec.affinity.clone_from(&scheduling.affinity);
+        spec.priority_class_name.clone_from(&scheduling.priority_class_name);
+        spec.topology_spread_constraints =
+            scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
+    }
+    DesiredObject::own(&Deployment {
+        metadata: metadata::owned(stack, component, stack.child(component)),
+        spec: Some(DeploymentSpec {
+            // With an autoscaler the number is not ours: an applied one would be set back at each change.
+            replicas: match workload.replicas {
+                Replicas::Fixed(count) => Some(count),
+                Replicas::Auto { .. } => None,
+            },
+            revision_history_limit: Some(5),
+            selector: metadata::selector(stack, component),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::String("25%".to_owned())),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    })
+}
+
+fn container(stack: &Stack, workload: &Resolved) -> (Container, Vec<Volume>) {
+    let mut container = pod::container(stack, workload.component.as_str(), &workload.image);
+    let mut volumes = vec![pod::scratch("tmp")];
+    let mut mounts = vec![pod::mount("tmp", "/tmp")];
+    let mut env = vec![pod::variable("PORT", workload.port.to_string())];
+    let mut env_from = Vec::new();
+    if workload.connected {
+        let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };
+        env_from.push(EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() });
+        if stack.connection.as_ref().is_some_and(|connection| connection.ca.is_some()) {
+            let (volume, mount, variables) = pod::authorities(stack.child_role(Name::Connection, ROLE_CA));
+            volumes.push(volume);
+            mounts.push(mount);
+            env.extend(variables);
+        }
+    }
+    env.retain(|ours| workload.env.iter().all(|theirs| theirs.name != ours.name));
+    env.extend(workload.env.iter().cloned());
+    env_from.extend(workload.env_from.iter().cloned());
+    container.command = Some(workload.command.clone());
+    container.args = Some(workload.args.clone());
+    container.env = Some(env);
+    container.env_from = Some(env_from);
+    container.volume_mounts = Some(mounts);
+    container.resources = Some(workload.resources.clone());
+    container.ports = Some(vec![ContainerPort {
+        name: Some(PORT_NAME.to_owned()),
+        container_port: workload.port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }]);
+    // Endpoints are taken out while the pod still serves: without the pause the last requests would meet a closed port.
+    container.lifecycle = Some(Lifecycle {
+        pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: 5 }), ..LifecycleHandler::default() }),
+        ..Lifecycle::default()
+    });
+    probes(&mut container, workload);
+    (container, volumes)
+}
+
+/// Readiness and start-up ask the health path. Liveness asks only for an open port: a health check that asks the database
+/// must take a pod out of service while the database is down, not kill it.
+fn probes(container: &mut Container, workload: &Resolved) {
+    let port = IntOrString::String(PORT_NAME.to_owned());
+    let health = HTTPGetAction {
+        path: Some(workload.health.path.clone()),
+        port: port.clone(),
+        scheme: Some("HTTP".to_owned()),
+        ..HTTPGetAction::default()
+    };
+    const STARTUP_PERIOD: i32 = 2;
+    container.startup_probe = Some(Probe {
+        http_get: Some(health.clone()),
+        period_seconds: Some(STARTUP_PERIOD),
+        timeout_seconds: Some(5),
+        failure_threshold: Some((workload.health.startup_seconds / STARTUP_PERIOD).max(1)),
+        ..Probe::default()
+    });
+    container.readiness_probe = Some(Probe {
+        http_get: Some(health),
+        period_seconds: Some(5),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(3),
+        ..Probe::default()
+    });
+    container.liveness_probe = Some(Probe {
+        tcp_socket: Some(TCPSocketAction { port, ..TCPSocketAction::default() }),
+        period_seconds: Some(10),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(3),
+        ..Probe::default()
+    });
+}
+
+/// Over nodes and zones as evenly as can be, without keeping a pod from running.
+fn spread(stack: &Stack, workload: &Resolved) -> Option<Vec<TopologySpreadConstraint>> {
+    if workload.replicas.floor() < 2 {
+        return None;
+    }
+    let constraint = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(metadata::selector(stack, workload.component)),
+        ..TopologySpreadConstraint::default()
+    };
+    Some(vec![constraint("kubernetes.io/hostname"), constraint("topology.kubernetes.io/zone")])
+}

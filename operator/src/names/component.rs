@@ -1,0 +1,82 @@
+//! The parts that a stack is made of.
+
+use std::fmt;
+
+/// A part of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// The PostgreSQL database.
+    Database,
+    /// Redis.
+    Redis,
+    /// The S3 bucket.
+    Bucket,
+    /// The Secret that tells the application where its services are.
+    Connection,
+    /// The OCR and AI service.
+    Ocr,
+    /// The API server.
+    Api,
+    /// The admin panel.
+    Admin,
+    /// What leads requests from outside to the stack.
+    Ingress,
+    /// The dumps of the database.
+    Backup,
+}
+
+impl Component {
+    /// Each, in the order in which one needs the other.
+    pub const ALL: [Self; 9] = [
+        Self::Database,
+        Self::Redis,
+        Self::Bucket,
+        Self::Connection,
+        Self::Ocr,
+        Self::Api,
+        Self::Admin,
+        Self::Ingress,
+        Self::Backup,
+    ];
+
+    /// The value of the label `app.kubernetes.io/component`, and the part of names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Redis => "redis",
+            Self::Bucket => "bucket",
+            Self::Connection => "connection",
+            Self::Ocr => "ocr",
+            Self::Api => "api",
+            Self::Admin => "admin",
+            Self::Ingress => "ingress",
+            Self::Backup => "backup",
+        }
+    }
+
+    /// The type of the condition that speaks of the component.
+    pub const fn condition(self) -> &'static str {
+        match self {
+            Self::Database => "DatabaseReady",
+            Self::Redis => "RedisReady",
+            Self::Bucket => "BucketReady",
+            Self::Connection => "ConnectionReady",
+            Self::Ocr => "OcrReady",
+            Self::Api => "ApiReady",
+            Self::Admin => "AdminReady",
+            Self::Ingress => "IngressReady",
+            Self::Backup => "BackupHealthy",
+        }
+    }
+
+    /// The component of a label's value.
+    pub fn from_label(value: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|component| component.as_str() == value)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

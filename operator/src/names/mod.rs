@@ -1,0 +1,108 @@
+//! The only place with names: of objects, labels, annotations, keys, conditions and reasons.
+//!
+//! What enters: a stack's name and a component. What leaves: strings that Kubernetes accepts. Forbidden here: anything of ours.
+
+mod component;
+pub mod reason;
+
+use std::fmt;
+
+pub use component::Component;
+pub use reason::Waiting;
+
+/// The field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "rorun-operator";
+/// The field manager that keeps the replicas of a Deployment at the moment an autoscaler takes them over.
+pub const HANDOVER_MANAGER: &str = "rorun-operator-replicas";
+/// The finalizer of a stack whose data are to be deleted with it.
+pub const FINALIZER: &str = "rorun.app/delete-data";
+/// What `app.kubernetes.io/part-of` says.
+pub const PART_OF: &str = "rorun";
+
+/// Label keys.
+pub mod label {
+    /// What runs, e.g. `rorun-api`.
+    pub const NAME: &str = "app.kubernetes.io/name";
+    /// The name of the stack.
+    pub const INSTANCE: &str = "app.kubernetes.io/instance";
+    /// The component, e.g. `api`.
+    pub const COMPONENT: &str = "app.kubernetes.io/component";
+    /// Always `rorun`.
+    pub const PART_OF: &str = "app.kubernetes.io/part-of";
+    /// Always `rorun-operator`: the watches of the operator select by it.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// The version of what runs: the tag of its image.
+    pub const VERSION: &str = "app.kubernetes.io/version";
+    /// `"true"` on data, which stay when the stack is deleted.
+    pub const RETAINED: &str = "rorun.app/retained";
+}
+
+/// Annotation keys.
+pub mod annotation {
+    /// A hash of what was applied last, to notice a field that is no longer wanted.
+    pub const APPLIED_HASH: &str = "rorun.app/applied-hash";
+    /// On a pod template: a hash of the Secrets and `ConfigMaps` that the pods use.
+    pub const CONFIG_HASH: &str = "rorun.app/config-hash";
+    /// On data: the uid of the stack that uses them.
+    pub const STACK_UID: &str = "rorun.app/stack-uid";
+    /// On a stack: its own name, to confirm that data of Production may be deleted.
+    pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
+}
+
+/// The name of a child: `<stack>-<component>[-<role>]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName(String);
+
+/// The longest name of a stack, which the CRD enforces: with the longest suffix every name stays below 52 characters, what a
+/// CronJob (52, for its Jobs) and a StatefulSet (52, for the label `controller-revision-hash`) allow, and below 63 for Services.
+pub const STACK_NAME_MAX: usize = 40;
+
+impl ObjectName {
+    /// The child of a component itself, e.g. `shop-api`.
+    pub fn of(stack: &str, component: Component) -> Self {
+        Self(format!("{stack}-{component}"))
+    }
+
+    /// A child of a component with a role of its own, e.g. `shop-database-credentials`.
+    pub fn with_role(stack: &str, component: Component, role: &str) -> Self {
+        Self(format!("{stack}-{component}-{role}"))
+    }
+
+    /// The name as a string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<ObjectName> for String {
+    fn from(name: ObjectName) -> Self {
+        name.0
+    }
+}
+
+/// The role of a Secret with generated credentials.
+pub const ROLE_CREDENTIALS: &str = "credentials";
+/// The role of the `ConfigMap` with certificate authorities.
+pub const ROLE_CA: &str = "ca";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_are_legal() {
+        let stack = "s".repeat(STACK_NAME_MAX);
+        for component in Component::ALL {
+            assert!(ObjectName::of(&stack, component).as_str().len() <= 52, "{component}");
+            for role in [ROLE_CREDENTIALS, ROLE_CA] {
+                assert!(ObjectName::with_role(&stack, component, role).as_str().len() <= 63, "{component}-{role}");
+            }
+        }
+    }
+}

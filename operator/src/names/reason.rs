@@ -1,0 +1,83 @@
+//! Reasons of conditions and events: `PascalCase`, stable, documented here and in `docs/conditions.md`.
+
+/// Why a condition is as it is.
+pub type Reason = &'static str;
+
+/// What something waits for. Waiting is a value, never an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The reason of the condition.
+    pub reason: Reason,
+    /// One sentence for the user, naming the object to look at.
+    pub message: String,
+}
+
+impl Waiting {
+    /// A reason and a message.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Everything that the spec asks for serves.
+pub const READY: Reason = "Ready";
+/// Something was just made or changed, and is not ready yet.
+pub const PROGRESSING: Reason = "Progressing";
+/// The component waits for another one.
+pub const DEPENDENCY_NOT_READY: Reason = "DependencyNotReady";
+/// A Secret or ConfigMap that the spec names does not exist.
+pub const REFERENCE_MISSING: Reason = "ReferenceMissing";
+/// A Secret lacks a key.
+pub const KEY_MISSING: Reason = "KeyMissing";
+/// A value in a Secret cannot be used, e.g. a URL that does not parse.
+pub const INVALID_VALUE: Reason = "InvalidValue";
+/// The spec asks for something that cannot be.
+pub const INVALID_SPEC: Reason = "InvalidSpec";
+/// The generated credentials are gone while the volume exists.
+pub const CREDENTIALS_LOST: Reason = "CredentialsLost";
+/// An object of the name exists and belongs to somebody else.
+pub const NAME_TAKEN: Reason = "NameTaken";
+/// The object is being deleted, and is made again when it is gone.
+pub const TERMINATING: Reason = "Terminating";
+/// The API server refused an object.
+pub const APPLY_REFUSED: Reason = "ApplyRefused";
+/// The API server could not be asked.
+pub const APPLY_FAILED: Reason = "ApplyFailed";
+/// The operator may not do what it must.
+pub const FORBIDDEN: Reason = "Forbidden";
+/// A service does not answer.
+pub const UNREACHABLE: Reason = "Unreachable";
+/// TLS failed: wrong authority, name or date.
+pub const TLS_FAILED: Reason = "TLSFailed";
+/// A service refused the credentials.
+pub const AUTHENTICATION_FAILED: Reason = "AuthenticationFailed";
+/// A service refused the action.
+pub const ACCESS_DENIED: Reason = "AccessDenied";
+/// The database or bucket does not exist on the service.
+pub const NOT_FOUND: Reason = "NotFound";
+/// The server cannot do what the spec asks for.
+pub const UNSUPPORTED: Reason = "Unsupported";
+/// No node has room or fits.
+pub const UNSCHEDULABLE: Reason = "Unschedulable";
+/// The image cannot be pulled.
+pub const IMAGE_PULL_FAILED: Reason = "ImagePullFailed";
+/// A container ends again and again.
+pub const CRASH_LOOP: Reason = "CrashLoop";
+/// A container cannot be made, e.g. for a missing Secret.
+pub const CONTAINER_CONFIG_ERROR: Reason = "ContainerConfigError";
+/// A pod runs and does not answer its health check.
+pub const NOT_HEALTHY: Reason = "NotHealthy";
+/// The volume is not bound.
+pub const VOLUME_PENDING: Reason = "VolumePending";
+/// A rollout passed its deadline.
+pub const ROLLOUT_STUCK: Reason = "RolloutStuck";
+/// `spec.suspend` is true.
+pub const SUSPENDED: Reason = "Suspended";
+/// The last backup failed.
+pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// No backup has run yet.
+pub const NO_BACKUP_YET: Reason = "NoBackupYet";
+/// Deleting data needs the annotation.
+pub const CONFIRMATION_REQUIRED: Reason = "ConfirmationRequired";
+/// The stack is being deleted.
+pub const DELETING: Reason = "Deleting";

@@ -1,0 +1,112 @@
+//! Objects without their Kubernetes types: what is wanted ([`DesiredObject`]), what is there ([`LiveObject`]), and the one
+//! table of kinds ([`KINDS`]) from which watches, apply order, prune and RBAC are derived.
+//!
+//! Forbidden here: components, the client.
+
+mod kinds;
+mod live;
+mod readiness;
+
+use std::fmt;
+
+pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
+pub use live::{LiveObject, LiveSet, Owner};
+pub use readiness::{Pods, Readiness};
+
+use serde_json::Value;
+
+use crate::names::label;
+
+/// What the apply step may do with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyPolicy {
+    /// Owned by the stack: made, kept as it is wanted, pruned, and garbage collected with the stack.
+    Own,
+    /// Data: made and kept as it is wanted, never pruned, without an owner reference.
+    Retain,
+    /// Data whose content is made once: later only labels and annotations are kept, and the content as it was observed.
+    CreateOnce,
+}
+
+/// An object as it should be: namespace, owner and hash are added by the apply step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredObject {
+    /// The kind.
+    pub kind: &'static ObjectKind,
+    /// `metadata.name`.
+    pub name: String,
+    /// What the apply step may do.
+    pub policy: ApplyPolicy,
+    /// The whole object.
+    pub body: Value,
+}
+
+impl DesiredObject {
+    /// An object that the stack owns.
+    pub fn own<K: Child>(object: &K) -> Self {
+        Self::new(object, ApplyPolicy::Own)
+    }
+
+    /// As [`Self::own`], with another policy.
+    pub fn new<K: Child>(object: &K, policy: ApplyPolicy) -> Self {
+        let mut body = serde_json::to_value(object).unwrap_or_default();
+        prune_empty(&mut body);
+        let name = object.metadata().name.clone().unwrap_or_default();
+        Self { kind: K::kind(), name, policy, body }
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> &str {
+        self.body
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The component that it belongs to.
+    pub fn component(&self) -> &str {
+        self.label(label::COMPONENT)
+    }
+
+    /// The identity within the namespace.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey { kind: self.kind.kind, name: self.name.clone() }
+    }
+}
+
+/// The identity of an object within a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind, which is unique in [`KINDS`].
+    pub kind: &'static str,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.to_lowercase(), self.name)
+    }
+}
+
+/// Takes out `null` and empty members: under server-side apply they would be owned, and the server does not store them.
+/// An `emptyDir: {}` and its like are kept, for there the empty object is the meaning.
+fn prune_empty(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, member| {
+                prune_empty(member);
+                let empty = match member {
+                    Value::Null => true,
+                    Value::Array(list) => list.is_empty(),
+                    Value::Object(inner) => inner.is_empty() && key != "emptyDir" && key != "securityContext",
+                    _ => false,
+                };
+                !empty
+            });
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune_empty),
+        _ => {}
+    }
+}

@@ -1,0 +1,210 @@
+//! Whether an object is ready, by the rules of its kind (sources: `kubectl rollout status`, kstatus).
+
+use serde_json::Value;
+
+use super::ObjectKind;
+use crate::names::{
+    Waiting,
+    reason::{self, Reason},
+};
+
+/// Ready, or what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It serves.
+    Ready,
+    /// It does not serve yet, or no longer.
+    Waiting(Waiting),
+}
+
+impl Readiness {
+    /// Not ready, for a reason.
+    pub fn waiting(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Waiting(Waiting::new(reason, message))
+    }
+
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
+    }
+}
+
+/// Counts of a workload's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pods {
+    /// How many are wanted.
+    pub wanted: i32,
+    /// How many are ready.
+    pub ready: i32,
+}
+
+/// The readiness of an object as the API server sends it.
+pub(super) fn of(kind: &ObjectKind, object: &Value) -> Readiness {
+    match kind.kind {
+        "Deployment" => deployment(object),
+        "StatefulSet" => stateful_set(object),
+        "PersistentVolumeClaim" => volume(object),
+        "Pod" => pod(object),
+        "Job" => job(object),
+        _ => Readiness::Ready,
+    }
+}
+
+/// The counts of a workload.
+pub(super) fn pods(kind: &ObjectKind, object: &Value) -> Option<Pods> {
+    if !matches!(kind.kind, "Deployment" | "StatefulSet") {
+        return None;
+    }
+    let wanted = int(object, "/spec/replicas").unwrap_or(1);
+    Some(Pods { wanted: narrow(wanted), ready: narrow(int(object, "/status/readyReplicas").unwrap_or(0)) })
+}
+
+/// What a pod's container said when it ended, or when a CronJob last succeeded.
+pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
+    match kind.kind {
+        "CronJob" => text(object, "/status/lastSuccessfulTime").map(Into::into),
+        "Pod" => container_states(object, "state")
+            .chain(container_states(object, "lastState"))
+            .find_map(|(_, state)| state.pointer("/terminated/message").and_then(Value::as_str))
+            .map(Into::into),
+        _ => None,
+    }
+}
+
+fn narrow(count: i64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn int(object: &Value, pointer: &str) -> Option<i64> {
+    object.pointer(pointer).and_then(Value::as_i64)
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer).and_then(Value::as_str)
+}
+
+fn name(object: &Value) -> &str {
+    text(object, "/metadata/name").unwrap_or_default()
+}
+
+fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let list = object.pointer("/status/conditions")?.as_array()?;
+    list.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
+}
+
+fn seen(object: &Value) -> bool {
+    int(object, "/status/observedGeneration").unwrap_or(0) >= int(object, "/metadata/generation").unwrap_or(0)
+}
+
+fn deployment(object: &Value) -> Readiness {
+    let name = name(object);
+    let wanted = int(object, "/spec/replicas").unwrap_or(1);
+    let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
+    if let Some(progressing) = condition(object, "Progressing")
+        && text(progressing, "/reason") == Some("ProgressDeadlineExceeded")
+        && seen(object)
+    {
+        return Readiness::waiting(reason::ROLLOUT_STUCK, format!("deployment/{name} made no progress within its deadline"));
+    }
+    if !seen(object) || status("updatedReplicas") < wanted {
+        let updated = status("updatedReplicas");
+        return Readiness::waiting(
+            reason::PROGRESSING,
+            format!("deployment/{name} rolls out: {updated} of {wanted} pods updated"),
+        );
+    }
+    // Surplus old pods that still serve do not make it unready, too few available ones do.
+    let available = status("availableReplicas");
+    if available < wanted {
+        return Readiness::waiting(
+            reason::PROGRESSING,
+            format!("deployment/{name}: {available} of {wanted} pods available"),
+        );
+    }
+    Readiness::Ready
+}
+
+fn stateful_set(object: &Value) -> Readiness {
+    let name = name(object);
+    let wanted = int(object, "/spec/replicas").unwrap_or(1);
+    let ready = int(object, "/status/readyReplicas").unwrap_or(0);
+    let updating = text(object, "/status/updateRevision") != text(object, "/status/currentRevision")
+        && int(object, "/status/updatedReplicas").unwrap_or(0) < wanted;
+    if seen(object) && ready >= wanted && !updating {
+        return Readiness::Ready;
+    }
+    Readiness::waiting(reason::PROGRESSING, format!("statefulset/{name}: {ready} of {wanted} pods ready"))
+}
+
+/// A claim that waits for its first consumer is as it should be: only a lost one is a problem.
+fn volume(object: &Value) -> Readiness {
+    match text(object, "/status/phase") {
+        Some("Lost") => Readiness::waiting(
+            reason::VOLUME_PENDING,
+            format!("persistentvolumeclaim/{} lost its volume", name(object)),
+        ),
+        _ => Readiness::Ready,
+    }
+}
+
+fn job(object: &Value) -> Readiness {
+    let name = name(object);
+    if let Some(failed) = condition(object, "Failed").filter(|c| text(c, "/status") == Some("True")) {
+        let message = text(failed, "/message").unwrap_or("it failed");
+        return Readiness::waiting(reason::BACKUP_FAILED, format!("job/{name}: {message}"));
+    }
+    if condition(object, "Complete").is_some_and(|c| text(c, "/status") == Some("True")) {
+        return Readiness::Ready;
+    }
+    Readiness::waiting(reason::PROGRESSING, format!("job/{name} runs"))
+}
+
+fn container_states<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<Item = (&'a str, &'a Value)> + 'a {
+    ["/status/initContainerStatuses", "/status/containerStatuses"]
+        .into_iter()
+        .filter_map(|list| pod.pointer(list).and_then(Value::as_array))
+        .flatten()
+        .filter_map(move |status| Some((status.get("name")?.as_str()?, status.get(field)?)))
+}
+
+/// The worst thing that a pod reports: that it has no node, no image, no configuration, or that it ends again and again.
+fn pod(object: &Value) -> Readiness {
+    let name = name(object);
+    if let Some(scheduled) = condition(object, "PodScheduled").filter(|c| text(c, "/status") == Some("False")) {
+        let message = text(scheduled, "/message").unwrap_or("no node fits");
+        return Readiness::waiting(reason::UNSCHEDULABLE, format!("pod/{name} cannot be scheduled: {message}"));
+    }
+    for (container, state) in container_states(object, "state") {
+        let Some(waiting) = state.get("waiting") else { continue };
+        let message = text(waiting, "/message").unwrap_or_default();
+        let problem = match text(waiting, "/reason").unwrap_or_default() {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => reason::IMAGE_PULL_FAILED,
+            "CrashLoopBackOff" => reason::CRASH_LOOP,
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => reason::CONTAINER_CONFIG_ERROR,
+            _ => continue,
+        };
+        return Readiness::waiting(problem, format!("pod/{name}, container {container}: {message}"));
+    }
+    if text(object, "/status/phase") == Some("Succeeded")
+        || condition(object, "Ready").is_some_and(|c| text(c, "/status") == Some("True"))
+    {
+        return Readiness::Ready;
+    }
+    if let Some(ended) = crashed(object) {
+        return Readiness::waiting(reason::CRASH_LOOP, format!("pod/{name}, {ended}"));
+    }
+    if container_states(object, "state").any(|(_, state)| state.get("running").is_some()) {
+        return Readiness::waiting(reason::NOT_HEALTHY, format!("pod/{name} runs and is not ready yet"));
+    }
+    Readiness::waiting(reason::PROGRESSING, format!("pod/{name} starts"))
+}
+
+/// A container that ended with a failure, now or the last time: between two tries of a crash loop it looks as if it ran.
+fn crashed(pod: &Value) -> Option<String> {
+    container_states(pod, "state").chain(container_states(pod, "lastState")).find_map(|(container, state)| {
+        let terminated = state.get("terminated")?;
+        let code = int(terminated, "/exitCode").filter(|code| *code != 0)?;
+        let why = text(terminated, "/reason").unwrap_or("Error");
+        Some(format!("container {container} ended with exit code {code} ({why})"))
+    })
+}

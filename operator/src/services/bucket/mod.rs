@@ -1,0 +1,15 @@
+//! A client of one bucket on any server that speaks S3.
+//!
+//! `client` connects, `settings` makes the bucket and asks what it can do, `objects` reads and writes small objects, and
+//! `upload` writes large ones in parts.
+
+mod classify;
+mod client;
+mod objects;
+mod settings;
+mod upload;
+
+pub use client::{BucketClient, BucketTarget, Timeouts};
+pub use objects::{Created, Object};
+pub use settings::Versioning;
+pub use upload::{Upload, UploadInProgress};

@@ -1,0 +1,103 @@
+//! Objects that fit into memory.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+
+use super::BucketClient;
+use crate::services::error::{Cause, ServiceError, root_cause};
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The key.
+    pub key: String,
+    /// The size in bytes.
+    pub size: u64,
+}
+
+/// What became of an object that must not replace another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was written.
+    Now,
+    /// There is another one under this key.
+    Refused,
+}
+
+impl BucketClient {
+    /// Writes an object, over an older one if there is one.
+    pub async fn put(&self, key: &str, body: Vec<u8>) -> Result<(), ServiceError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
+        request.send().await.map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+
+    /// Writes an object if there is none under this key.
+    pub async fn create_object(&self, key: &str, body: Vec<u8>) -> Result<Created, ServiceError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key).if_none_match("*");
+        let Err(error) = request.body(ByteStream::from(body.clone())).send().await else {
+            return Ok(Created::Now);
+        };
+        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        if status == 412 || error.code() == Some("PreconditionFailed") {
+            // Also said to the second attempt of a request whose first answer was lost.
+            return Ok(if self.get(key).await? == Some(body) { Created::Now } else { Created::Refused });
+        }
+        match self.failed(&error) {
+            // The server has no conditional writes. The caller's key is random, so looking first is as good.
+            ServiceError::Unsupported { .. } if self.size(key).await?.is_none() => {
+                self.put(key, body).await?;
+                Ok(Created::Now)
+            }
+            ServiceError::Unsupported { .. } => Ok(Created::Refused),
+            error => Err(error),
+        }
+    }
+
+    /// The content of an object, if there is one.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ServiceError> {
+        let object = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(object) => object,
+            Err(SdkError::ServiceError(answer)) if answer.err().is_no_such_key() => return Ok(None),
+            Err(error) => return Err(self.failed(&error)),
+        };
+        match object.body.collect().await {
+            Ok(body) => Ok(Some(body.to_vec())),
+            Err(error) => Err(ServiceError::new(Cause::Unreachable, self.subject(), root_cause(&error))),
+        }
+    }
+
+    /// The size of an object, if there is one.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, ServiceError> {
+        match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(object) => Ok(Some(unsigned(object.content_length()))),
+            Err(SdkError::ServiceError(answer)) if answer.raw().status().as_u16() == 404 => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// All objects whose key starts with the prefix, in the order of their keys.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, ServiceError> {
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(&error))?;
+            objects.extend(page.contents().iter().filter_map(|object| {
+                Some(Object { key: object.key()?.to_owned(), size: unsigned(object.size()) })
+            }));
+        }
+        Ok(objects)
+    }
+
+    /// Deletes an object. It is fine if there is none. A bucket with versioning keeps it as an old version.
+    pub async fn delete(&self, key: &str) -> Result<(), ServiceError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        request.send().await.map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+}
+
+fn unsigned(size: Option<i64>) -> u64 {
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0)
+}

@@ -1,0 +1,173 @@
+//! What the clients trust: exactly the given authorities, the public ones, or (where libpq does so too) nothing.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Why a client cannot be made. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("the given certificate authorities hold no usable certificate (PEM)")]
+    NotPem,
+    #[error("no certificate authority is given, and there are no public ones on this system")]
+    NoRoots,
+    #[error("the certificate authorities cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+/// How much of the server's certificate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verify {
+    /// Encryption only.
+    Nothing,
+    /// The chain up to an authority, whatever the name.
+    Chain,
+    /// The chain, and the name of the host.
+    ChainAndName,
+}
+
+/// Reads a bundle of certificates and leaves out those that cannot be used: the S3 client panics on them.
+pub(super) fn parse(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let usable = usable(certificates.map_err(|_| TlsError::NotPem)?);
+    if usable.is_empty() { Err(TlsError::NotPem) } else { Ok(usable) }
+}
+
+/// The authorities that this system trusts.
+pub(super) fn public() -> Vec<CertificateDer<'static>> {
+    usable(rustls_native_certs::load_native_certs().certs)
+}
+
+fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    certificates.into_iter().filter(|der| RootCertStore::empty().add(der.clone()).is_ok()).collect()
+}
+
+/// The certificates as PEM.
+pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut pem = String::new();
+    for certificate in certificates {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = STANDARD.encode(certificate);
+        // RFC 7468 wants lines of 64 characters. Base64 is ASCII, so every chunk is text.
+        for line in encoded.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
+/// A client configuration that trusts the given authorities, or the public ones where none are given.
+pub(super) fn client(verify: Verify, ca: Option<&str>) -> Result<ClientConfig, TlsError> {
+    // Named, not taken from the process: which provider that has depends on what else is linked.
+    let provider = Arc::new(ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    if verify == Verify::ChainAndName {
+        return Ok(builder.with_root_certificates(roots(ca)?).with_no_client_auth());
+    }
+    let roots = if verify == Verify::Chain { Some(roots(ca)?) } else { None };
+    let verifier = Arc::new(AnyName { roots, provider });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn roots(ca: Option<&str>) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(ca.map_or_else(|| Ok(public()), parse)?);
+    if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
+}
+
+/// Accepts any name; without roots also any certificate.
+#[derive(Debug)]
+struct AnyName {
+    roots: Option<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What to tell a user whose server was not trusted.
+pub(super) fn advice(error: &rustls::Error) -> String {
+    let advice = match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "give the authority that signed the server's certificate in caSecretRef"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "use a host name that the certificate names",
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "renew the server's certificate"
+        }
+        rustls::Error::InvalidMessage(_) => "this port does not seem to speak TLS",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_certificates_is_an_error_and_no_panic() {
+        for pem in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(parse(pem).is_err(), "{pem}");
+            assert!(client(Verify::Chain, Some(pem)).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn certificates_survive_the_way_through_pem() {
+        let certificates = [CertificateDer::from(vec![7; 100]), CertificateDer::from(vec![9; 48])];
+        let pem = to_pem(&certificates);
+        let back: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+        assert_eq!(back, certificates);
+        assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The valid stack: what a `RorunStack` means once every default is resolved and every doubt is spent.
+//!
+//! What enters: the resource and what was observed. What leaves: a [`Stack`]. What cannot be resolved now (a missing Secret,
+//! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
+//! they are. Forbidden here: the client, the clock, the environment, random numbers.
+
+mod connection;
+mod credentials;
+mod defaults;
+mod external;
+mod observed;
+mod postgres_url;
+mod references;
+mod services;
+mod validate;
+mod workload;
+
+use std::collections::BTreeMap;
+
+pub use connection::{Connection, authorities};
+pub use credentials::{Credentials, credential_keys};
+pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
+pub use observed::{CredentialState, Observed, Probe, SecretData};
+pub use postgres_url::PostgresUrl;
+pub use references::{References, references};
+pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
+pub use validate::validate;
+pub use workload::{HealthCheck, Replicas, Workload};
+
+use crate::{
+    api::v1alpha1::{Environment, PullPolicy},
+    names::{Component, ObjectName, Waiting},
+};
+
+/// The port of the embedded PostgreSQL.
+pub const POSTGRES_PORT: i32 = 5432;
+/// The port of the embedded Redis.
+pub const REDIS_PORT: i32 = 6379;
+
+/// A stack that cannot be wrong.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// What the stack is for.
+    pub environment: Environment,
+    /// Change nothing.
+    pub suspend: bool,
+    /// The API server.
+    pub api: Workload,
+    /// The OCR service.
+    pub ocr: Option<Workload>,
+    /// The admin panel.
+    pub admin: Option<Workload>,
+    /// PostgreSQL.
+    pub database: Database,
+    /// Redis.
+    pub redis: Redis,
+    /// The bucket.
+    pub bucket: Bucket,
+    /// What the application is told. `None`: a service that it needs is not resolved.
+    pub connection: Option<Connection>,
+    /// How requests reach the stack.
+    pub ingress: Option<Ingress>,
+    /// The dumps of the database.
+    pub backup: Option<Backup>,
+    /// Names of Secrets to pull images with.
+    pub pull_secrets: Vec<String>,
+    /// When images are pulled.
+    pub pull_policy: PullPolicy,
+    /// The image of the operator itself, for the agent in backup pods.
+    pub agent_image: String,
+    /// What was found out about the services.
+    pub probes: BTreeMap<Component, Probe>,
+    /// What cannot be resolved now, and why.
+    pub unresolved: BTreeMap<Component, Waiting>,
+    /// What the user should know though nothing is wrong: for Warning events.
+    pub warnings: Vec<String>,
+}
+
+impl Stack {
+    /// The name of a component's own child.
+    pub fn child(&self, component: Component) -> String {
+        ObjectName::of(&self.name, component).into()
+    }
+
+    /// The name of a component's child with a role of its own.
+    pub fn child_role(&self, component: Component, role: &str) -> String {
+        ObjectName::with_role(&self.name, component, role).into()
+    }
+
+    /// The address of a component's Service within the cluster.
+    pub fn service_host(&self, component: Component) -> String {
+        service_host(&self.name, &self.namespace, component)
+    }
+
+    /// The workload of a component.
+    pub fn workload(&self, component: Component) -> Option<&Workload> {
+        match component {
+            Component::Api => Some(&self.api),
+            Component::Ocr => self.ocr.as_ref(),
+            Component::Admin => self.admin.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the spec asks for the component.
+    pub fn has(&self, component: Component) -> bool {
+        match component {
+            Component::Ocr => self.ocr.is_some(),
+            Component::Admin => self.admin.is_some(),
+            Component::Ingress => self.ingress.is_some(),
+            Component::Backup => self.backup.is_some(),
+            _ => true,
+        }
+    }
+}
+
+fn service_host(stack: &str, namespace: &str, component: Component) -> String {
+    format!("{}.{namespace}.svc", ObjectName::of(stack, component))
+}

@@ -1,0 +1,48 @@
+//! What was seen before a reconcile decides: plain data, so that the decision can be tested without a cluster.
+
+use std::collections::BTreeMap;
+
+use crate::names::{Component, Waiting};
+
+/// The decoded members of a Secret.
+pub type SecretData = BTreeMap<String, Vec<u8>>;
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Secrets that the spec names. `None`: it does not exist.
+    pub secrets: BTreeMap<String, Option<SecretData>>,
+    /// The `ConfigMaps` that the spec names. `None`: it does not exist.
+    pub config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
+    /// The credentials of embedded services.
+    pub credentials: BTreeMap<Component, CredentialState>,
+    /// What was found out about services.
+    pub probes: BTreeMap<Component, Probe>,
+    /// The image of the operator itself.
+    pub agent_image: String,
+}
+
+/// The state of generated credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialState {
+    /// The Secret is there.
+    Present(SecretData),
+    /// Neither Secret nor volume are there: these were just made up, and are not stored yet.
+    Minted(SecretData),
+    /// The volume is there and the Secret is not.
+    Lost,
+}
+
+/// What was found out about a service by talking to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It was not asked yet.
+    Pending,
+    /// It answers. The note is what the user should know, e.g. that versioning is not supported.
+    Answers {
+        /// One sentence, or nothing.
+        note: Option<String>,
+    },
+    /// It does not.
+    Failed(Waiting),
+}

@@ -1,0 +1,268 @@
+//! From the resource and what was observed to a stack that cannot be wrong.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack,
+    connection::Parts,
+    credentials, defaults, external,
+    external::BucketAccess,
+    service_host, services, workload,
+};
+use crate::{
+    api::v1alpha1::{BucketServer, EmbeddedBucket, EmbeddedDatabase, EmbeddedRedis, Environment, RorunStack, RorunStackSpec},
+    names::{Component, Waiting, reason},
+};
+
+type Unresolved = BTreeMap<Component, Waiting>;
+
+/// Resolves defaults, Secrets and credentials. It cannot fail: what is missing is in [`Stack::unresolved`].
+pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
+    let spec = &cr.spec;
+    let name = cr.metadata.name.clone().unwrap_or_default();
+    let namespace = cr.metadata.namespace.clone().unwrap_or_default();
+    let registry = spec.image.as_ref().and_then(|image| image.registry.as_deref());
+    let mut unresolved = Unresolved::new();
+    let resolve = |of: &_, component| workload::resolve(of, component, spec.environment, registry);
+    let mut stack = Stack {
+        uid: cr.metadata.uid.clone().unwrap_or_default(),
+        environment: spec.environment,
+        suspend: spec.suspend.unwrap_or(false),
+        api: resolve(&spec.api, Component::Api),
+        ocr: spec.ocr.as_ref().map(|ocr| resolve(ocr, Component::Ocr)),
+        admin: spec.admin.as_ref().map(|admin| resolve(admin, Component::Admin)),
+        database: database(spec, &name, observed, &mut unresolved),
+        redis: redis(spec, &name, observed, &mut unresolved),
+        bucket: bucket(spec, (&name, &namespace), observed, &mut unresolved),
+        connection: None,
+        ingress: ingress(spec, observed, &mut unresolved),
+        backup: None,
+        pull_secrets: spec.image.iter().flat_map(|image| &image.pull_secrets).map(|secret| secret.name.clone()).collect(),
+        pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
+        agent_image: observed.agent_image.clone(),
+        probes: observed.probes.clone(),
+        warnings: warnings(spec),
+        unresolved: Unresolved::new(),
+        name,
+        namespace,
+    };
+    stack.connection = Connection::new(&parts(&stack));
+    stack.backup = backup(spec, &stack, observed, &mut unresolved);
+    let connection = stack.connection.clone();
+    for workload in [Some(&mut stack.api), stack.ocr.as_mut(), stack.admin.as_mut()].into_iter().flatten() {
+        if let Err(missing) = workload.hash_config(connection.as_ref(), observed) {
+            unresolved.insert(workload.component, missing);
+        }
+    }
+    stack.unresolved = unresolved;
+    stack
+}
+
+impl Stack {
+    /// The services to talk to, to find out whether they answer. The embedded database and Redis are judged by their pods.
+    pub fn endpoints(&self) -> BTreeMap<Component, Endpoint> {
+        let mut endpoints = BTreeMap::new();
+        if let Database::External(Some(access)) = &self.database {
+            let endpoint = Endpoint::Postgres { url: access.direct.to_string(), ca: access.ca.clone() };
+            endpoints.insert(Component::Database, endpoint);
+        }
+        if let Redis::External(Some(access)) = &self.redis {
+            endpoints.insert(Component::Redis, Endpoint::Redis { url: access.url.clone(), ca: access.ca.clone() });
+        }
+        if let Some(access) = self.bucket.access() {
+            let endpoint = Endpoint::Bucket {
+                access: access.clone(),
+                create: matches!(self.bucket, Bucket::Embedded { .. }),
+                versioning: self.bucket.versioning(),
+            };
+            endpoints.insert(Component::Bucket, endpoint);
+        }
+        if let Some(Backup { own_destination: true, destination: Some(access), .. }) = &self.backup {
+            let endpoint = Endpoint::Bucket { access: (**access).clone(), create: false, versioning: false };
+            endpoints.insert(Component::Backup, endpoint);
+        }
+        endpoints
+    }
+
+    /// What was found out about a service.
+    pub fn probe(&self, component: Component) -> &Probe {
+        self.probes.get(&component).unwrap_or(&Probe::Pending)
+    }
+}
+
+fn parts(stack: &Stack) -> Parts<'_> {
+    Parts {
+        name: &stack.name,
+        namespace: &stack.namespace,
+        environment: stack.environment,
+        api: &stack.api,
+        ocr: stack.ocr.as_ref(),
+        ingress: stack.ingress.as_ref(),
+        database: &stack.database,
+        redis: &stack.redis,
+        bucket: &stack.bucket,
+    }
+}
+
+/// The value, or `None` and the reason kept for the component.
+fn keep<T>(result: Result<T, Waiting>, component: Component, unresolved: &mut Unresolved) -> Option<T> {
+    result.map_err(|waiting| unresolved.insert(component, waiting)).ok()
+}
+
+fn registry(spec: &RorunStackSpec) -> Option<&str> {
+    spec.image.as_ref().and_then(|image| image.registry.as_deref())
+}
+
+fn database(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: &mut Unresolved) -> Database {
+    let block = spec.database.clone().unwrap_or_default();
+    if let Some(external) = &block.external {
+        let access = keep(external::database(external, observed), Component::Database, unresolved);
+        return Database::External(access.map(Box::new));
+    }
+    let embedded = block.embedded.unwrap_or_default();
+    Database::Embedded {
+        image: postgres_image(&embedded, registry(spec)),
+        volume: defaults::volume(embedded.storage.as_ref(), "10Gi"),
+        resources: defaults::resources(embedded.resources.as_ref(), "100m", "256Mi"),
+        credentials: keep(credentials::resolve(name, Component::Database, observed), Component::Database, unresolved),
+    }
+}
+
+fn postgres_image(embedded: &EmbeddedDatabase, registry: Option<&str>) -> String {
+    let version = embedded.version.as_deref().unwrap_or("17");
+    defaults::image(registry, &embedded.image.clone().unwrap_or_else(|| format!("postgres:{version}")))
+}
+
+fn redis(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: &mut Unresolved) -> Redis {
+    let block = spec.redis.clone().unwrap_or_default();
+    if let Some(external) = &block.external {
+        let access = keep(external::redis(external, observed), Component::Redis, unresolved);
+        return Redis::External(access.map(Box::new));
+    }
+    let EmbeddedRedis { image, storage, resources } = block.embedded.unwrap_or_default();
+    Redis::Embedded {
+        image: defaults::image(registry(spec), image.as_deref().unwrap_or("valkey/valkey:8.1")),
+        volume: defaults::volume(storage.as_ref(), "1Gi"),
+        resources: defaults::resources(resources.as_ref(), "50m", "64Mi"),
+        credentials: keep(credentials::resolve(name, Component::Redis, observed), Component::Redis, unresolved),
+    }
+}
+
+fn bucket(
+    spec: &RorunStackSpec,
+    (name, namespace): (&str, &str),
+    observed: &Observed,
+    unresolved: &mut Unresolved,
+) -> Bucket {
+    let block = spec.bucket.clone().unwrap_or_default();
+    if let Some(external) = &block.external {
+        let access = keep(external::bucket(external, "bucket.external", observed), Component::Bucket, unresolved);
+        return Bucket::External { access: access.map(Box::new), versioning: block.versioning.unwrap_or(false) };
+    }
+    let EmbeddedBucket { server, image, storage, resources } = block.embedded.unwrap_or_default();
+    let server = server.unwrap_or_default();
+    let credentials = keep(credentials::resolve(name, Component::Bucket, observed), Component::Bucket, unresolved);
+    let access = credentials.as_ref().map(|credentials| {
+        let port = services::bucket_port(server);
+        Box::new(BucketAccess {
+            endpoint: format!("http://{}:{port}", service_host(name, namespace, Component::Bucket)),
+            region: "us-east-1".to_owned(),
+            name: format!("{name}-bucket"),
+            force_path_style: true,
+            access_key_id: credentials.text("accessKeyId").to_owned(),
+            secret_access_key: credentials.text("secretAccessKey").to_owned(),
+            ca: None,
+        })
+    });
+    Bucket::Embedded {
+        server,
+        image: defaults::image(registry(spec), image.as_deref().unwrap_or(bucket_image(server))),
+        volume: defaults::volume(storage.as_ref(), "10Gi"),
+        resources: defaults::resources(resources.as_ref(), "50m", "256Mi"),
+        credentials,
+        access,
+        versioning: block.versioning.unwrap_or(true),
+    }
+}
+
+fn bucket_image(server: BucketServer) -> &'static str {
+    match server {
+        BucketServer::SeaweedFS => "chrislusf/seaweedfs:4.48",
+        BucketServer::MinIO => "minio/minio:RELEASE.2025-09-07T16-13-09Z",
+        BucketServer::RustFS => "rustfs/rustfs:1.0.0",
+    }
+}
+
+fn ingress(spec: &RorunStackSpec, observed: &Observed, unresolved: &mut Unresolved) -> Option<Ingress> {
+    let ingress = spec.ingress.as_ref()?;
+    let tls_secret = ingress.tls.as_ref().map(|tls| tls.secret_name.clone());
+    if let Some(secret) = &tls_secret
+        && !matches!(observed.secrets.get(secret), Some(Some(_)))
+    {
+        // The Ingress is made all the same: cert-manager writes the Secret only after it sees the Ingress.
+        let message = format!(
+            "secret/{secret}, named by ingress.tls.secretName, does not exist: create it (kubectl create secret tls), or \
+             let cert-manager write it; until then the controller serves its own certificate"
+        );
+        unresolved.insert(Component::Ingress, Waiting::new(reason::REFERENCE_MISSING, message));
+    }
+    let mut hosts = vec![(ingress.host.clone(), Component::Api)];
+    hosts.extend(ingress.admin_host.iter().map(|host| (host.clone(), Component::Admin)));
+    hosts.extend(ingress.ocr_host.iter().map(|host| (host.clone(), Component::Ocr)));
+    Some(Ingress { class: ingress.class_name.clone(), hosts, tls_secret, annotations: ingress.annotations.clone() })
+}
+
+fn backup(spec: &RorunStackSpec, stack: &Stack, observed: &Observed, unresolved: &mut Unresolved) -> Option<Backup> {
+    let block = match (&spec.backup, spec.environment) {
+        (Some(block), _) => block.clone(),
+        (None, Environment::Development) => return None,
+        (None, _) => crate::api::v1alpha1::BackupSpec::default(),
+    };
+    let external = block.destination.as_ref().and_then(|destination| destination.external.as_ref());
+    let destination = match external {
+        Some(external) => {
+            let access = external::bucket(external, "backup.destination.external", observed);
+            keep(access, Component::Backup, unresolved)
+        }
+        None => stack.bucket.access().cloned(),
+    };
+    let image = block.image.clone().unwrap_or_else(|| match &stack.database {
+        Database::Embedded { image, .. } => image.clone(),
+        Database::External(_) => "postgres:17".to_owned(),
+    });
+    let retention = block.retention.unwrap_or_default();
+    Some(Backup {
+        schedule: block.schedule.unwrap_or_else(|| "15 2 * * *".to_owned()),
+        time_zone: block.time_zone.unwrap_or_else(|| "Etc/UTC".to_owned()),
+        retention_days: retention.days.unwrap_or(30),
+        minimum_kept: retention.minimum_kept.unwrap_or(7),
+        image: defaults::image(registry(spec), &image),
+        resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
+        destination: destination.map(Box::new),
+        own_destination: external.is_some(),
+        prefix: format!("backups/{}/{}/", stack.namespace, stack.name),
+    })
+}
+
+fn warnings(spec: &RorunStackSpec) -> Vec<String> {
+    if spec.environment != Environment::Staging {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    let embedded = [
+        ("database", spec.database.as_ref().is_some_and(|database| database.embedded.is_some())),
+        ("redis", spec.redis.as_ref().is_some_and(|redis| redis.embedded.is_some())),
+        ("bucket", spec.bucket.as_ref().is_some_and(|bucket| bucket.embedded.is_some())),
+    ];
+    for (field, _) in embedded.into_iter().filter(|(_, embedded)| *embedded) {
+        warnings.push(format!("{field}.embedded is a single pod without failover: Production will refuse it"));
+    }
+    let workloads = [("api", Some(&spec.api)), ("ocr", spec.ocr.as_ref()), ("admin", spec.admin.as_ref())];
+    for (field, image) in workloads.into_iter().filter_map(|(field, of)| Some((field, &of?.image))) {
+        if defaults::is_floating(image) {
+            warnings.push(format!("{field}.image {image} has no fixed tag: Production will refuse it"));
+        }
+    }
+    warnings
+}
+

@@ -1,0 +1,253 @@
+//! A stateless service of a valid stack.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
+use sha2::{Digest, Sha256};
+
+use super::{Connection, Observed, defaults};
+use crate::{
+    api::v1alpha1::{Autoscaling, Environment, Scheduling, WorkloadSpec},
+    names::{Component, Waiting, reason},
+};
+
+/// A stateless service.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Which one.
+    pub component: Component,
+    /// The image.
+    pub image: String,
+    /// The command. Empty: the image's.
+    pub command: Vec<String>,
+    /// The arguments. Empty: the image's.
+    pub args: Vec<String>,
+    /// The port that it listens on.
+    pub port: i32,
+    /// How many pods.
+    pub replicas: Replicas,
+    /// Environment variables of the user.
+    pub env: Vec<EnvVar>,
+    /// Secrets and `ConfigMaps` of the user.
+    pub env_from: Vec<EnvFromSource>,
+    /// Whether it is told where the services are.
+    pub connected: bool,
+    /// CPU and memory.
+    pub resources: ResourceRequirements,
+    /// How the kubelet finds out whether it serves.
+    pub health: HealthCheck,
+    /// Where its pods may run.
+    pub scheduling: Scheduling,
+    /// Annotations of its `ServiceAccount`.
+    pub service_account_annotations: BTreeMap<String, String>,
+    /// Labels of the user for its pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of the user for its pods.
+    pub pod_annotations: BTreeMap<String, String>,
+    /// A hash of the Secrets and `ConfigMaps` that its pods use.
+    pub config_hash: String,
+}
+
+/// How many pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// A fixed number.
+    Fixed(i32),
+    /// As many as the load asks for.
+    Auto {
+        /// The fewest.
+        min: i32,
+        /// The most.
+        max: i32,
+        /// Percent of the requested CPU to aim at.
+        cpu: i32,
+        /// Percent of the requested memory to aim at.
+        memory: Option<i32>,
+    },
+}
+
+impl Replicas {
+    /// The fewest pods that are wanted at any time.
+    pub fn floor(self) -> i32 {
+        match self {
+            Self::Fixed(count) => count,
+            Self::Auto { min, .. } => min,
+        }
+    }
+}
+
+/// How the kubelet finds out whether a pod serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The path that answers 200.
+    pub path: String,
+    /// How long the first answer may take, in seconds.
+    pub startup_seconds: i32,
+}
+
+/// Resolves the defaults of a workload.
+pub(super) fn resolve(
+    spec: &WorkloadSpec,
+    component: Component,
+    environment: Environment,
+    registry: Option<&str>,
+) -> Workload {
+    let health = spec.health.clone().unwrap_or_default();
+    let path = if component == Component::Admin { "/" } else { "/health" };
+    Workload {
+        component,
+        image: defaults::image(registry, &spec.image),
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        port: spec.port.unwrap_or(match component {
+            Component::Ocr => 8000,
+            Component::Admin => 8080,
+            _ => 3000,
+        }),
+        replicas: replicas(spec, component, environment),
+        env: spec.env.clone(),
+        env_from: spec.env_from.clone(),
+        connected: component != Component::Admin,
+        resources: defaults::resources(spec.resources.as_ref(), "100m", "128Mi"),
+        health: HealthCheck {
+            path: health.path.unwrap_or_else(|| path.to_owned()),
+            startup_seconds: health.startup_seconds.unwrap_or(60),
+        },
+        scheduling: spec.scheduling.clone().unwrap_or_default(),
+        service_account_annotations: spec
+            .service_account
+            .as_ref()
+            .map(|account| account.annotations.clone())
+            .unwrap_or_default(),
+        pod_labels: spec.pod_labels.clone(),
+        pod_annotations: spec.pod_annotations.clone(),
+        config_hash: String::new(),
+    }
+}
+
+fn replicas(spec: &WorkloadSpec, component: Component, environment: Environment) -> Replicas {
+    let auto = |spec: &Autoscaling| Replicas::Auto {
+        min: spec.min_replicas.unwrap_or(2),
+        max: spec.max_replicas.unwrap_or(10),
+        cpu: spec.target_cpu_utilization.unwrap_or(70),
+        memory: spec.target_memory_utilization,
+    };
+    match (&spec.autoscaling, spec.replicas, environment, component) {
+        (Some(autoscaling), ..) => auto(autoscaling),
+        (None, Some(count), ..) => Replicas::Fixed(count),
+        (None, None, Environment::Development, _) => Replicas::Fixed(1),
+        (None, None, _, Component::Admin) => Replicas::Fixed(2),
+        (None, None, ..) => auto(&Autoscaling::default()),
+    }
+}
+
+impl Workload {
+    /// Hashes the values that the pods use: the connection if they get it, and the user's Secrets and `ConfigMaps`, of a
+    /// Secret that is named by key just that key. The error names what is missing.
+    pub(super) fn hash_config(&mut self, connection: Option<&Connection>, observed: &Observed) -> Result<(), Waiting> {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        if let Some(connection) = connection.filter(|_| self.connected) {
+            for (key, value) in &connection.data {
+                add(key.as_bytes());
+                add(value.as_bytes());
+            }
+            add(connection.ca.as_deref().unwrap_or_default().as_bytes());
+        }
+        for reference in config_references(self.component, &self.env, &self.env_from) {
+            let Some(values) = reference.values(observed)? else { continue };
+            for (key, value) in values {
+                add(key.as_bytes());
+                add(&value);
+            }
+        }
+        self.config_hash = hex(&hash.finalize()[..16]);
+        Ok(())
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or_default());
+        }
+        text
+    })
+}
+
+/// A Secret or `ConfigMap`, or one key of it, that a workload uses.
+pub(super) struct ConfigReference {
+    pub(super) secret: bool,
+    pub(super) name: String,
+    key: Option<String>,
+    optional: bool,
+    field: String,
+}
+
+impl ConfigReference {
+    /// The values that the pods see. `None`: it is optional and not there.
+    fn values(&self, observed: &Observed) -> Result<Option<Vec<(String, Vec<u8>)>>, Waiting> {
+        let data: Option<Vec<(String, Vec<u8>)>> = if self.secret {
+            let data = observed.secrets.get(&self.name).and_then(Option::as_ref);
+            data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        } else {
+            let data = observed.config_maps.get(&self.name).and_then(Option::as_ref);
+            data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect())
+        };
+        let kind = if self.secret { "secret" } else { "configmap" };
+        let Some(mut data) = data else {
+            return self.missing(reason::REFERENCE_MISSING, || {
+                format!("{kind}/{}, named by {}, does not exist: create it in the stack's namespace", self.name, self.field)
+            });
+        };
+        if let Some(key) = &self.key {
+            data.retain(|(name, _)| name == key);
+            if data.is_empty() {
+                return self.missing(reason::KEY_MISSING, || {
+                    format!("{kind}/{}, named by {}, lacks the key {key}: add it", self.name, self.field)
+                });
+            }
+        }
+        Ok(Some(data))
+    }
+
+    fn missing<T>(&self, why: reason::Reason, message: impl Fn() -> String) -> Result<Option<T>, Waiting> {
+        if self.optional { Ok(None) } else { Err(Waiting::new(why, message())) }
+    }
+}
+
+/// What a workload's `env` and `envFrom` name.
+pub(super) fn config_references(
+    component: Component,
+    env: &[EnvVar],
+    env_from: &[EnvFromSource],
+) -> impl Iterator<Item = ConfigReference> {
+    let reference = |secret: bool, name: &str, key: Option<&str>, optional: Option<bool>, list: &str| ConfigReference {
+        secret,
+        name: name.to_owned(),
+        key: key.map(str::to_owned),
+        optional: optional.unwrap_or(false),
+        field: format!("{component}.{list}"),
+    };
+    let from_env = env.iter().filter_map(|variable| variable.value_from.as_ref()).flat_map(move |source| {
+        let secret = source
+            .secret_key_ref
+            .as_ref()
+            .map(|key| reference(true, &key.name, Some(&key.key), key.optional, "env"));
+        let map = source
+            .config_map_key_ref
+            .as_ref()
+            .map(|key| reference(false, &key.name, Some(&key.key), key.optional, "env"));
+        secret.into_iter().chain(map)
+    });
+    let from_lists = env_from.iter().flat_map(move |source| {
+        let secret = source.secret_ref.as_ref().map(|of| reference(true, &of.name, None, of.optional, "envFrom"));
+        let map = source.config_map_ref.as_ref().map(|of| reference(false, &of.name, None, of.optional, "envFrom"));
+        secret.into_iter().chain(map)
+    });
+    from_env.chain(from_lists).collect::<Vec<_>>().into_iter()
+}
