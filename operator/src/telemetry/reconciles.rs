@@ -1,0 +1,206 @@
+//! The reconciles: how many, how long, which run now. The names are those of controller-runtime, so that stock dashboards work.
+//!
+//! Depth, additions and waiting time of the queue are left out: kube's scheduler does not show them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, core::Collector};
+
+/// The only controller of the operator, named after its kind as controller-runtime does.
+const CONTROLLER: &str = "rorunstack";
+const RESULTS: [&str; 3] = ["success", "requeue_after", "error"];
+/// The buckets of controller-runtime.
+const SECONDS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
+
+/// How a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Success,
+    /// All went well and the stack is to be looked at again after a time.
+    RequeueAfter,
+    /// It failed and is tried again.
+    Error,
+    /// It failed and waits for an edit: trying again cannot help.
+    TerminalError,
+    /// It ran into its time limit.
+    TimedOut,
+}
+
+/// The families of the reconciles, and the reconciles that run now.
+#[derive(Debug)]
+pub(super) struct Reconciles {
+    total: IntCounterVec,
+    errors: IntCounterVec,
+    terminal_errors: IntCounterVec,
+    timeouts: IntCounterVec,
+    seconds: HistogramVec,
+    active: IntGaugeVec,
+    max_concurrent: IntGaugeVec,
+    retries: IntCounterVec,
+    unfinished: GaugeVec,
+    longest: GaugeVec,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    last_id: u64,
+    started: BTreeMap<u64, Instant>,
+}
+
+impl Reconciles {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let total = Opts::new("controller_runtime_reconcile_total", "Reconciles by result.");
+        let seconds = HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time of a reconcile.");
+        let counter = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let gauge = |name: &str, help: &str, label: &str| IntGaugeVec::new(Opts::new(name, help), &[label]);
+        let float = |name: &str, help: &str, label: &str| GaugeVec::new(Opts::new(name, help), &[label]);
+        let families = Self {
+            total: IntCounterVec::new(total, &["controller", "result"])?,
+            errors: counter("controller_runtime_reconcile_errors_total", "Reconciles that failed.", "controller")?,
+            terminal_errors: counter(
+                "controller_runtime_terminal_reconcile_errors_total",
+                "Reconciles that failed and wait for an edit.",
+                "controller",
+            )?,
+            timeouts: counter(
+                "controller_runtime_reconcile_timeouts_total",
+                "Reconciles that ran out of time.",
+                "controller",
+            )?,
+            seconds: HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["controller"])?,
+            active: gauge("controller_runtime_active_workers", "Reconciles that run now.", "controller")?,
+            max_concurrent: gauge(
+                "controller_runtime_max_concurrent_reconciles",
+                "The most reconciles that may run at once.",
+                "controller",
+            )?,
+            retries: counter("workqueue_retries_total", "Reconciles scheduled again after a failure.", "name")?,
+            unfinished: float("workqueue_unfinished_work_seconds", "Age of all running reconciles together.", "name")?,
+            longest: float(
+                "workqueue_longest_running_processor_seconds",
+                "Age of the oldest running reconcile.",
+                "name",
+            )?,
+            running: Mutex::default(),
+        };
+        families.join(registry)?;
+        families.start_at_zero();
+        Ok(families)
+    }
+
+    fn join(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let counters = [&self.total, &self.errors, &self.terminal_errors, &self.timeouts, &self.retries];
+        for family in counters {
+            registry.register(Box::new(family.clone()))?;
+        }
+        let others: [Box<dyn Collector>; 5] = [
+            Box::new(self.seconds.clone()),
+            Box::new(self.active.clone()),
+            Box::new(self.max_concurrent.clone()),
+            Box::new(self.unfinished.clone()),
+            Box::new(self.longest.clone()),
+        ];
+        others.into_iter().try_for_each(|family| registry.register(family))
+    }
+
+    /// A counter that appears with its first error has no increase that an alert could see.
+    fn start_at_zero(&self) {
+        for result in RESULTS {
+            self.total.with_label_values(&[CONTROLLER, result]);
+        }
+        for family in [&self.errors, &self.terminal_errors, &self.timeouts, &self.retries] {
+            family.with_label_values(&[CONTROLLER]);
+        }
+        self.seconds.with_label_values(&[CONTROLLER]);
+        self.active.with_label_values(&[CONTROLLER]);
+    }
+
+    pub(super) fn started(self: &Arc<Self>) -> ReconcileGuard {
+        let started = Instant::now();
+        let mut running = self.running();
+        running.last_id += 1;
+        let id = running.last_id;
+        running.started.insert(id, started);
+        drop(running);
+        self.active.with_label_values(&[CONTROLLER]).inc();
+        ReconcileGuard { families: Arc::clone(self), id, started }
+    }
+
+    pub(super) fn retry_scheduled(&self) {
+        self.retries.with_label_values(&[CONTROLLER]).inc();
+    }
+
+    pub(super) fn max_concurrent(&self, limit: u16) {
+        self.max_concurrent.with_label_values(&[CONTROLLER]).set(limit.into());
+    }
+
+    /// The age of the oldest reconcile that still runs.
+    pub(super) fn longest_running(&self, now: Instant) -> Option<Duration> {
+        // The ids rise with time, so that the first one is the oldest.
+        self.running().started.values().next().map(|started| now.saturating_duration_since(*started))
+    }
+
+    /// Brings the gauges that move by themselves up to `now`.
+    pub(super) fn refresh(&self, now: Instant) {
+        let unfinished: Duration =
+            self.running().started.values().map(|started| now.saturating_duration_since(*started)).sum();
+        self.unfinished.with_label_values(&[CONTROLLER]).set(unfinished.as_secs_f64());
+        let longest = self.longest_running(now).unwrap_or_default();
+        self.longest.with_label_values(&[CONTROLLER]).set(longest.as_secs_f64());
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reconcile that runs. Dropped without [`ReconcileGuard::finished`], as when the process stops, it only ceases to be active.
+#[derive(Debug)]
+#[must_use = "a reconcile runs as long as its guard lives"]
+pub struct ReconcileGuard {
+    families: Arc<Reconciles>,
+    id: u64,
+    started: Instant,
+}
+
+impl ReconcileGuard {
+    /// Tells the reconciles of this process apart in the logs.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Counts the reconcile and how long it took.
+    pub fn finished(self, outcome: Outcome) {
+        let families = &self.families;
+        families.seconds.with_label_values(&[CONTROLLER]).observe(self.started.elapsed().as_secs_f64());
+        let result = match outcome {
+            Outcome::Success => "success",
+            Outcome::RequeueAfter => "requeue_after",
+            Outcome::Error | Outcome::TerminalError | Outcome::TimedOut => "error",
+        };
+        families.total.with_label_values(&[CONTROLLER, result]).inc();
+        let failed: &[&IntCounterVec] = match outcome {
+            Outcome::Success | Outcome::RequeueAfter => &[],
+            Outcome::Error => &[&families.errors],
+            Outcome::TerminalError => &[&families.errors, &families.terminal_errors],
+            Outcome::TimedOut => &[&families.errors, &families.timeouts],
+        };
+        for family in failed {
+            family.with_label_values(&[CONTROLLER]).inc();
+        }
+    }
+}
+
+impl Drop for ReconcileGuard {
+    fn drop(&mut self) {
+        self.families.running().started.remove(&self.id);
+        self.families.active.with_label_values(&[CONTROLLER]).dec();
+    }
+}
