@@ -10,4 +10,6 @@ pub mod objects;
 
 pub mod stack;
 
+pub mod apply;
 pub mod desired;
+pub mod status;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ObjectKey, ObjectKind, Pods, Readiness, readiness};
-use crate::names::{annotation, label};
+use crate::names::{FIELD_MANAGER, annotation, label};
 
 /// The controller of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct LiveObject {
     pub component: String,
     /// The controller.
     pub owner: Option<Owner>,
+    /// Whether the labels say that this operator made it.
+    pub labelled_ours: bool,
+    /// Whether this operator applied `spec.replicas`.
+    pub applies_replicas: bool,
     /// Whether the labels say that it is data.
     pub retained: bool,
     /// The uid of the stack that uses it, on data.
@@ -62,6 +66,7 @@ impl LiveObject {
         let readiness = readiness::of(kind, &object);
         let pods = readiness::pods(kind, &object);
         let note = readiness::note(kind, &object);
+        let applies_replicas = kind.kind == "Deployment" && applies_replicas(&object);
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         metadata.remove("managedFields");
         let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -78,6 +83,8 @@ impl LiveObject {
             instance: in_map("labels", label::INSTANCE).unwrap_or_default(),
             component: in_map("labels", label::COMPONENT).unwrap_or_default(),
             owner,
+            labelled_ours: in_map("labels", label::MANAGED_BY).as_deref() == Some(FIELD_MANAGER),
+            applies_replicas,
             retained: in_map("labels", label::RETAINED).as_deref() == Some("true"),
             stack_uid: in_map("annotations", annotation::STACK_UID),
             applied_hash: in_map("annotations", annotation::APPLIED_HASH),
@@ -110,6 +117,15 @@ impl LiveObject {
     pub fn key(&self) -> ObjectKey {
         ObjectKey { kind: self.kind.kind, name: self.name.clone() }
     }
+}
+
+fn applies_replicas(object: &Value) -> bool {
+    let managed = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    managed.into_iter().flatten().any(|entry| {
+        entry.get("manager").and_then(Value::as_str) == Some(FIELD_MANAGER)
+            && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+            && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
+    })
 }
 
 fn controller(owners: &[Value]) -> Option<Owner> {

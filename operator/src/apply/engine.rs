@@ -1,0 +1,177 @@
+//! What happens to one object.
+
+use kube::api::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, Owner, compare, error,
+    settled::Verdict,
+    writer::{WriteError, Writer},
+};
+use crate::{
+    names::{Waiting, annotation, reason},
+    objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet},
+};
+
+/// Compares, and writes if there is a difference.
+pub(super) async fn apply_one(writer: &Writer, owner: &Owner, object: &DesiredObject, live: &LiveSet) -> Outcome {
+    let (body, hash) = prepare(owner, object);
+    let key = object.key();
+    let there = live.get(&key);
+    match writer.settled.verdict(&owner.namespace, &key, there, &hash) {
+        Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
+        Verdict::Stale => return Outcome::Unchanged,
+        Verdict::Same | Verdict::Unknown => {}
+    }
+    let written = match there {
+        None => return create(writer, owner, object, (body, hash)).await,
+        Some(there) => change(writer, owner, object, (body, &hash), there).await,
+    };
+    match written {
+        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, &hash),
+        Ok(None) => Outcome::Unchanged,
+        Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
+        Err(Stop::Failed(failure)) => error::outcome(&key, &failure),
+    }
+}
+
+enum Stop {
+    Refused(Waiting),
+    Failed(WriteError),
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn remember(writer: &Writer, owner: &Owner, object: &DesiredObject, metadata: &ObjectMeta, hash: &str) -> Outcome {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let version = metadata.resource_version.as_deref().unwrap_or_default();
+    writer.settled.remember(&owner.namespace, object.key(), uid, (version, hash));
+    Outcome::Written
+}
+
+/// Adds what every object has: namespace, owner and the hash of the rest.
+fn prepare(owner: &Owner, object: &DesiredObject) -> (Value, String) {
+    let mut body = object.body.clone();
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("namespace".to_owned(), Value::String(owner.namespace.clone()));
+        if object.policy == ApplyPolicy::Own {
+            let reference = json!({
+                "apiVersion": owner.api_version,
+                "kind": owner.kind,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            });
+            metadata.insert("ownerReferences".to_owned(), json!([reference]));
+        }
+    }
+    let hash = compare::hash(&body);
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        annotations[annotation::APPLIED_HASH] = Value::String(hash.clone());
+    }
+    (body, hash)
+}
+
+/// Makes an object that the caches do not show. If one of the name exists after all, it may be ours without its labels, or
+/// newer than the caches, or somebody else's.
+async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, hash): (Value, String)) -> Outcome {
+    let key = object.key();
+    match writer.create(object.kind, body.clone()).await {
+        Ok(metadata) => return remember(writer, owner, object, &metadata, &hash),
+        Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
+        Err(failure) => return error::outcome(&key, &failure),
+    }
+    // Made content is read again before it is judged: two sets of credentials must never be mixed.
+    let found = match writer.get(object.kind, &owner.namespace, &object.name).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Outcome::Again,
+        Err(failure) => return error::outcome(&key, &failure),
+    };
+    if object.policy == ApplyPolicy::CreateOnce && is_ours(owner, object, &found) {
+        return restore_labels(writer, owner, object, &found).await;
+    }
+    match change(writer, owner, object, (body, &hash), &found).await {
+        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, &hash),
+        Ok(None) => Outcome::Again,
+        Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
+        Err(Stop::Failed(failure)) => error::outcome(&key, &failure),
+    }
+}
+
+/// A Secret with credentials lost its labels: they are put back, with the content as it is.
+async fn restore_labels(writer: &Writer, owner: &Owner, object: &DesiredObject, found: &LiveObject) -> Outcome {
+    let mut object = object.clone();
+    if let Some(data) = found.body().get("data") {
+        object.body["data"] = data.clone();
+    }
+    let (body, _) = prepare(owner, &object);
+    match writer.change(object.kind, body, found, true).await {
+        Ok(_) => Outcome::Again,
+        Err(failure) => error::outcome(&object.key(), &failure),
+    }
+}
+
+async fn change(
+    writer: &Writer,
+    owner: &Owner,
+    object: &DesiredObject,
+    (body, hash): (Value, &str),
+    there: &LiveObject,
+) -> Result<Option<ObjectMeta>, Stop> {
+    if !is_ours(owner, object, there) {
+        return Err(Stop::Refused(not_ours(owner, object, there)));
+    }
+    if there.deleting {
+        let message = format!("{} is being deleted, and is made again when it is gone", object.key());
+        return Err(Stop::Refused(Waiting::new(reason::TERMINATING, message)));
+    }
+    let live_body = there.body();
+    if there.applied_hash.as_deref() == Some(hash) && compare::contains(&live_body, &body) {
+        return Ok(None);
+    }
+    if there.applies_replicas && body.pointer("/spec/replicas").is_none() {
+        let current = live_body.pointer("/spec/replicas").cloned().unwrap_or(json!(1));
+        writer.hand_over_replicas(there, &current).await?;
+    }
+    let exactly = object.policy == ApplyPolicy::CreateOnce;
+    Ok(Some(writer.change(object.kind, body, there, exactly).await?))
+}
+
+/// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.
+fn is_ours(owner: &Owner, object: &DesiredObject, there: &LiveObject) -> bool {
+    match &there.owner {
+        Some(controller) => object.policy == ApplyPolicy::Own && controller.uid == owner.uid,
+        None if object.policy == ApplyPolicy::Own => there.labelled_ours && there.instance == owner.name,
+        None => {
+            there.stack_uid.as_deref() == Some(owner.uid.as_str())
+                || (there.labelled_ours && there.retained && there.instance == owner.name)
+        }
+    }
+}
+
+fn not_ours(owner: &Owner, object: &DesiredObject, there: &LiveObject) -> Waiting {
+    let key = object.key();
+    match &there.owner {
+        Some(controller) if controller.kind == owner.kind && controller.name == owner.name => Waiting::new(
+            reason::TERMINATING,
+            format!("{key} belongs to an earlier {} of the same name, and is made again when it is gone", owner.kind),
+        ),
+        Some(controller) => Waiting::new(
+            reason::NAME_TAKEN,
+            format!(
+                "{key} exists and belongs to {} {}: it was left alone; rename or delete it, or give the stack another name",
+                controller.kind, controller.name
+            ),
+        ),
+        None => Waiting::new(
+            reason::NAME_TAKEN,
+            format!("{key} exists and was not made by this stack: it was left alone; rename or delete it, or give the stack another name"),
+        ),
+    }
+}

@@ -1,0 +1,122 @@
+//! From desired objects to objects in the cluster: compare first, then ordered server-side apply, then prune.
+//!
+//! What enters: an owner, what is wanted, what is there. What leaves: [`Applied`], with each refusal as something that waits.
+//! It knows objects and no component. No write happens unless the comparison finds a difference.
+
+mod compare;
+mod engine;
+mod error;
+mod prune;
+mod settled;
+mod writer;
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
+
+pub use compare::{contains, hash};
+pub use prune::{delete_retained, prune};
+pub use settled::Settled;
+pub use writer::{WriteError, Writer, api_resource};
+
+use crate::{
+    names::Waiting,
+    objects::{DesiredObject, LiveSet, ObjectKey},
+};
+
+/// How many objects of the same rank are written at once.
+const CONCURRENT_WRITES: usize = 8;
+
+/// Whose objects they are.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// `apiVersion` of the owner.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace, and that of every object.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// How many objects were written or deleted.
+    pub writes: u32,
+    /// What could not be done.
+    pub refused: Vec<Refused>,
+    /// Whether something changed underneath, so that it must be looked at again soon.
+    pub again: bool,
+}
+
+/// An object that could not be written.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Which.
+    pub key: ObjectKey,
+    /// The component that its labels name.
+    pub component: String,
+    /// Why, for the user.
+    pub waiting: Waiting,
+}
+
+/// Applies what differs, rank by rank, then prunes what is no longer wanted. `held` are components that are left as they are.
+pub async fn apply(
+    writer: &Writer,
+    owner: &Owner,
+    desired: Vec<DesiredObject>,
+    live: &LiveSet,
+    held: &BTreeSet<String>,
+) -> Applied {
+    let mut applied = Applied::default();
+    let wanted: BTreeSet<ObjectKey> = desired.iter().map(DesiredObject::key).collect();
+    let ranks: BTreeSet<u8> = desired.iter().map(|object| object.kind.rank).collect();
+    for rank in ranks {
+        let objects = desired.iter().filter(|object| object.kind.rank == rank);
+        let outcomes: Vec<_> = stream::iter(objects)
+            .map(|object| async move { (object, engine::apply_one(writer, owner, object, live).await) })
+            .buffer_unordered(CONCURRENT_WRITES)
+            .collect()
+            .await;
+        for (object, outcome) in outcomes {
+            applied.add(object, outcome);
+        }
+        // Data come before what uses them: a volume must not exist without the credentials that open it.
+        if applied.again {
+            return applied;
+        }
+    }
+    prune(writer, owner, &wanted, live, held, &mut applied).await;
+    applied
+}
+
+/// What happened to one object.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is as it should be.
+    Unchanged,
+    /// It was written.
+    Written,
+    /// It could not be written.
+    Refused(Waiting),
+    /// It changed underneath.
+    Again,
+}
+
+impl Applied {
+    fn add(&mut self, object: &DesiredObject, outcome: Outcome) {
+        match outcome {
+            Outcome::Unchanged => {}
+            Outcome::Written => self.writes += 1,
+            Outcome::Again => self.again = true,
+            Outcome::Refused(waiting) => {
+                let component = object.component().to_owned();
+                self.refused.push(Refused { key: object.key(), component, waiting });
+            }
+        }
+    }
+}

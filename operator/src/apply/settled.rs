@@ -1,0 +1,82 @@
+//! What the operator itself wrote last, so that its own writes neither loop nor repeat while the caches lag behind.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::objects::{LiveObject, ObjectKey};
+
+/// For how long a write that the cache does not show yet is believed. A watch is rarely later than this; afterwards the API
+/// server is asked again, and its answer decides.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+
+type Key = (String, ObjectKey);
+
+#[derive(Debug)]
+struct Entry {
+    uid: String,
+    version: u64,
+    hash: String,
+    at: Instant,
+}
+
+/// The last write of each object, by namespace and key.
+#[derive(Debug, Default)]
+pub struct Settled(Mutex<HashMap<Key, Entry>>);
+
+/// What the last write says about an object in the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what was written last.
+    Same,
+    /// The cache has not seen the last write yet.
+    Stale,
+    /// Nothing.
+    Unknown,
+}
+
+impl Settled {
+    /// Remembers what the API server answered.
+    pub fn remember(&self, namespace: &str, key: ObjectKey, uid: &str, (version, hash): (&str, &str)) {
+        let entry = Entry {
+            uid: uid.to_owned(),
+            version: version.parse().unwrap_or(0),
+            hash: hash.to_owned(),
+            at: Instant::now(),
+        };
+        self.lock().insert((namespace.to_owned(), key), entry);
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, namespace: &str, key: &ObjectKey) {
+        self.lock().remove(&(namespace.to_owned(), key.clone()));
+    }
+
+    /// Compares an object in the cache with the last write.
+    pub fn verdict(&self, namespace: &str, key: &ObjectKey, live: Option<&LiveObject>, hash: &str) -> Verdict {
+        let entries = self.lock();
+        let Some(entry) = entries.get(&(namespace.to_owned(), key.clone())) else { return Verdict::Unknown };
+        if entry.hash != hash {
+            return Verdict::Unknown;
+        }
+        let recent = entry.at.elapsed() < BELIEVED_FOR;
+        let Some(live) = live else {
+            return if recent { Verdict::Stale } else { Verdict::Unknown };
+        };
+        // Versions of one resource can be compared (KEP-5504).
+        let version = live.resource_version.parse().unwrap_or(0);
+        if live.uid == entry.uid && version == entry.version {
+            Verdict::Same
+        } else if version < entry.version && recent {
+            Verdict::Stale
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

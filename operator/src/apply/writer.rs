@@ -1,0 +1,144 @@
+//! The only place that writes objects.
+
+use std::sync::Arc;
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+use serde_json::Value;
+
+use super::Settled;
+use crate::{
+    names::{FIELD_MANAGER, HANDOVER_MANAGER},
+    objects::{LiveObject, ObjectKind},
+};
+
+/// A version that no object has: etcd's first revision is 1, before the first write. An apply with it makes the object or,
+/// if one of the name exists, is refused with a conflict.
+const ABSENT: &str = "1";
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// This process is no longer the leader.
+    #[error("failed to write: leadership is lost")]
+    NotLeader,
+    /// The API server refused, or could not be asked.
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+}
+
+/// Writes objects while this process may.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What was written last.
+    pub settled: Arc<Settled>,
+    count: Arc<dyn Fn(&'static str, &'static str) + Send + Sync>,
+}
+
+impl Writer {
+    /// A writer. `may_write` is asked before each request; `count` hears of each that succeeded, with kind and verb.
+    pub fn new(
+        client: Client,
+        may_write: impl Fn() -> bool + Send + Sync + 'static,
+        count: impl Fn(&'static str, &'static str) + Send + Sync + 'static,
+    ) -> Self {
+        Self { client, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
+    }
+
+    fn api(&self, kind: &ObjectKind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &api_resource(kind))
+    }
+
+    fn check(&self) -> Result<(), WriteError> {
+        if (self.may_write)() { Ok(()) } else { Err(WriteError::NotLeader) }
+    }
+
+    /// Makes an object. A conflict: one of the name exists.
+    pub(super) async fn create(&self, kind: &'static ObjectKind, body: Value) -> Result<ObjectMeta, WriteError> {
+        self.patch(kind, body, ("resourceVersion", ABSENT), FIELD_MANAGER).await
+    }
+
+    /// Changes an object that is there, if it still is the same one.
+    pub(super) async fn change(
+        &self,
+        kind: &'static ObjectKind,
+        mut body: Value,
+        live: &LiveObject,
+        exactly: bool,
+    ) -> Result<ObjectMeta, WriteError> {
+        if exactly {
+            set(&mut body, "resourceVersion", &live.resource_version);
+        }
+        self.patch(kind, body, ("uid", &live.uid), FIELD_MANAGER).await
+    }
+
+    /// Leaves the number of replicas to whoever scales: while another field manager has it, giving it up does not reset it.
+    pub(super) async fn hand_over_replicas(&self, live: &LiveObject, replicas: &Value) -> Result<(), WriteError> {
+        let body = serde_json::json!({
+            "apiVersion": live.kind.api_version(),
+            "kind": live.kind.kind,
+            "metadata": {"name": live.name, "namespace": live.namespace},
+            "spec": {"replicas": replicas},
+        });
+        self.patch(live.kind, body, ("uid", &live.uid), HANDOVER_MANAGER).await.map(drop)
+    }
+
+    async fn patch(
+        &self,
+        kind: &'static ObjectKind,
+        mut body: Value,
+        (field, value): (&str, &str),
+        manager: &str,
+    ) -> Result<ObjectMeta, WriteError> {
+        self.check()?;
+        set(&mut body, field, value);
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let params = PatchParams::apply(manager).force();
+        // Only the metadata of the answer is of interest.
+        let answer = self.api(kind, &namespace).patch_metadata(&name, &params, &Patch::Apply(&body)).await?;
+        (self.count)(kind.kind, "apply");
+        Ok(answer.metadata)
+    }
+
+    /// Looks at one object that the caches do not show.
+    pub(super) async fn get(&self, kind: &'static ObjectKind, namespace: &str, name: &str) -> Result<Option<LiveObject>, WriteError> {
+        let found = self.api(kind, namespace).get_opt(name).await?;
+        Ok(found.and_then(|object| LiveObject::new(kind, serde_json::to_value(object).ok()?)))
+    }
+
+    /// Deletes an object if it still is exactly the one that was seen.
+    pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
+        self.check()?;
+        let preconditions =
+            Preconditions { uid: Some(live.uid.clone()), resource_version: Some(live.resource_version.clone()) };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match self.api(live.kind, &live.namespace).delete(&live.name, &params).await {
+            Ok(_) => (self.count)(live.kind.kind, "delete"),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn set(body: &mut Value, field: &str, value: &str) {
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(field.to_owned(), Value::String(value.to_owned()));
+    }
+}
+
+/// The resource of a kind, for requests.
+pub fn api_resource(kind: &ObjectKind) -> ApiResource {
+    ApiResource {
+        group: kind.group.to_owned(),
+        version: kind.version.to_owned(),
+        api_version: kind.api_version(),
+        kind: kind.kind.to_owned(),
+        plural: kind.plural.to_owned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! From what was seen and done to what the user reads. Pure: the clock is passed in.
+//!
+//! Runs for failures too: whatever a reconcile ends with has a condition with a reason, and the root cause in `Ready`.
+
+mod conditions;
+mod root_cause;
+mod summary;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use root_cause::{RootCause, root_cause};
+
+use crate::{
+    api::v1alpha1::{BackupRecord, BackupStatus, RorunStack, RorunStackStatus},
+    names::{Component, Waiting, reason},
+    objects::{LiveSet, Readiness},
+    stack::{Probe, Stack},
+};
+
+/// What a status is made of.
+pub struct Report<'a> {
+    /// The resource, with the status of the last time.
+    pub cr: &'a RorunStack,
+    /// What it means.
+    pub stack: &'a Stack,
+    /// What is there.
+    pub live: &'a LiveSet,
+    /// Whether each component that the spec asks for serves, in the order in which one needs the other.
+    pub readiness: Vec<(Component, Readiness)>,
+    /// The newest good backup that its pod still tells of.
+    pub backup: Option<BackupRecord>,
+    /// Whether something was written in this pass.
+    pub wrote: bool,
+}
+
+/// The status.
+pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
+    let generation = report.cr.metadata.generation;
+    let cause = root_cause(&report.readiness);
+    let old = report.cr.status.clone().unwrap_or_default();
+    let facts = conditions::facts(report, cause.as_ref());
+    RorunStackStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&old.conditions, facts, generation, now),
+        environment: Some(report.stack.environment),
+        components: summary::components(report),
+        endpoints: summary::endpoints(report.stack),
+        backup: backup(&old, report.backup.clone()),
+    }
+}
+
+/// The newest good backup is remembered after its pod is gone.
+fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupStatus> {
+    let known = old.backup.as_ref().and_then(|backup| backup.last_successful.clone());
+    let newest = [known, new].into_iter().flatten().max_by(|a, b| a.at.0.cmp(&b.at.0))?;
+    Some(BackupStatus { last_successful: Some(newest) })
+}
+
+/// What a component says for itself when it serves.
+fn note(stack: &Stack, component: Component) -> Option<&str> {
+    match stack.probe(component) {
+        Probe::Answers { note } => note.as_deref(),
+        Probe::Pending | Probe::Failed(_) => None,
+    }
+}
+
+/// Reasons that end only when somebody changes something.
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 10] = [
+    reason::REFERENCE_MISSING,
+    reason::KEY_MISSING,
+    reason::INVALID_VALUE,
+    reason::INVALID_SPEC,
+    reason::CREDENTIALS_LOST,
+    reason::NAME_TAKEN,
+    reason::APPLY_REFUSED,
+    reason::FORBIDDEN,
+    reason::UNSUPPORTED,
+    reason::CONFIRMATION_REQUIRED,
+];
+
+/// Readiness by component, with what could not be written before all else.
+pub fn with_refusals(
+    readiness: Vec<(Component, Readiness)>,
+    refused: &BTreeMap<Component, Waiting>,
+) -> Vec<(Component, Readiness)> {
+    let worse = |(component, readiness)| match refused.get(&component) {
+        Some(waiting) => (component, Readiness::Waiting(waiting.clone())),
+        None => (component, readiness),
+    };
+    readiness.into_iter().map(worse).collect()
+}

@@ -1,0 +1,52 @@
+//! The rows of components, and the URLs.
+
+use super::{Report, note};
+use crate::{
+    api::v1alpha1::{ComponentStatus, Endpoints},
+    names::Component,
+    objects::Readiness,
+    stack::{Bucket, Database, Redis, Stack},
+};
+
+/// A row for each component that is more than a Secret.
+pub(super) fn components(report: &Report<'_>) -> Vec<ComponentStatus> {
+    let rows = report.readiness.iter().filter(|(component, _)| *component != Component::Connection);
+    rows.map(|(component, readiness)| row(report, *component, readiness)).collect()
+}
+
+fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> ComponentStatus {
+    let name = report.stack.child(component);
+    let pods = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
+    ComponentStatus {
+        name: component.to_string(),
+        ready: readiness.is_ready(),
+        pods: pods.map(|pods| format!("{}/{}", pods.ready, pods.wanted)),
+        replicas: pods.map(|pods| pods.wanted),
+        ready_replicas: pods.map(|pods| pods.ready),
+        image: image(report.stack, component),
+        message: match readiness {
+            Readiness::Ready => note(report.stack, component).unwrap_or_default().to_owned(),
+            Readiness::Waiting(waiting) => waiting.message.clone(),
+        },
+    }
+}
+
+fn image(stack: &Stack, component: Component) -> Option<String> {
+    if let Some(workload) = stack.workload(component) {
+        return Some(workload.image.clone());
+    }
+    match (component, &stack.database, &stack.redis, &stack.bucket) {
+        (Component::Database, Database::Embedded { image, .. }, ..)
+        | (Component::Redis, _, Redis::Embedded { image, .. }, _)
+        | (Component::Bucket, _, _, Bucket::Embedded { image, .. }) => Some(image.clone()),
+        (Component::Backup, ..) => stack.backup.as_ref().map(|backup| backup.image.clone()),
+        _ => None,
+    }
+}
+
+/// Where the stack is reached from outside.
+pub(super) fn endpoints(stack: &Stack) -> Option<Endpoints> {
+    let ingress = stack.ingress.as_ref()?;
+    let url = |component| ingress.url(component);
+    Some(Endpoints { api: url(Component::Api), admin: url(Component::Admin), ocr: url(Component::Ocr) })
+}
