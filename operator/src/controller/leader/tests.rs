@@ -28,6 +28,8 @@ enum Fault {
     Hang,
     /// Somebody else changes a label just before.
     Relabel,
+    /// The process is stopped while it is under way, longer than the lease.
+    Freeze,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +101,7 @@ impl Memory {
             None => {}
             Some(Fault::Refuse) => return Err(refusal()),
             Some(Fault::Relabel) => self.relabel(),
+            Some(Fault::Freeze) => thread::sleep(LEASE_DURATION),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::LoseAnswer) => {
                 self.state().write(lease, expected.as_deref())?;
@@ -284,6 +287,15 @@ async fn a_frozen_leader_that_nobody_asks_does_not_renew() {
     thread::sleep(LEASE_DURATION);
     lost(&leadership).await;
     assert_eq!(memory.state().writes, writes);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_renewal_that_comes_too_late_does_not_bring_the_term_back() {
+    let memory = Arc::<Memory>::default();
+    let leadership = leads(&memory, "a").await;
+    memory.fail([Fault::Freeze]);
+    lost(&leadership).await;
+    assert!(memory.state().faults.is_empty());
 }
 
 #[rstest]
