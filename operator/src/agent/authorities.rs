@@ -74,13 +74,12 @@ mod tests {
     fn only_a_verified_name_makes_public_authorities_enough() {
         let both = Authorities { given: Some(bundle("given")), public: Some(bundle("public")) };
         let names = |mode| -> Vec<_> {
-            both.for_database(mode).into_iter().map(|bundle| bundle.map(|bundle| bundle.pem.clone())).collect()
+            both.for_database(mode).into_iter().map(|bundle| bundle.map(|bundle| bundle.pem.as_str())).collect()
         };
-        let (given, public) = (Some("given".to_owned()), Some("public".to_owned()));
         assert_eq!(names(TlsMode::Prefer), [None]);
-        assert_eq!(names(TlsMode::Require), [given.clone()]);
-        assert_eq!(names(TlsMode::VerifyCa), [given.clone()]);
-        assert_eq!(names(TlsMode::VerifyFull), [given, public]);
+        assert_eq!(names(TlsMode::Require), [Some("given")]);
+        assert_eq!(names(TlsMode::VerifyCa), [Some("given")]);
+        assert_eq!(names(TlsMode::VerifyFull), [Some("given"), Some("public")]);
         assert_eq!(both.for_bucket().as_deref(), Some("public\ngiven"));
     }
 

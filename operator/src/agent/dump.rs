@@ -43,7 +43,7 @@ pub(super) async fn dump(
     let id = BackupId::new(started);
     let key = format!("{}{id}/{DUMP_FILE}", args.prefix);
     tracing::info!(%id, key, server = database.version, pg_dump = pg_dump_version, "dump started");
-    let written = stream::upload(&bucket, &key, PgDump::start(database.environment)?, stop).await?;
+    let written = Box::pin(stream::upload(&bucket, &key, PgDump::start(database.environment)?, stop)).await?;
     // Read once at the start and counted on from there: a clock that is set meanwhile makes no difference.
     let now = started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let manifest = Manifest {
@@ -87,8 +87,8 @@ async fn connect(args: &DumpArgs, authorities: &Authorities) -> Result<Database,
 async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Result<String, DumpError> {
     let key = format!("{prefix}{}/{MANIFEST_FILE}", manifest.id);
     let written = async {
-        let body = serde_json::to_vec_pretty(manifest)
-            .map_err(|source| DumpError::Manifest { key: key.clone(), source })?;
+        let body =
+            serde_json::to_vec_pretty(manifest).map_err(|source| DumpError::Manifest { key: key.clone(), source })?;
         match bucket.create_object(&key, body).await? {
             Created::Now => Ok(()),
             Created::Refused => Err(DumpError::Exists { key: key.clone() }),

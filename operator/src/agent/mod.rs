@@ -44,7 +44,7 @@ pub enum AgentCommand {
         path: PathBuf,
     },
     /// Dumps the database into the bucket, and removes old dumps.
-    Dump(DumpArgs),
+    Dump(Box<DumpArgs>),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -65,7 +65,7 @@ async fn run_dump(args: &DumpArgs) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the agent's one look at the clock")]
     let started = Timestamp::now();
     let result = match stop_on_signal() {
-        Ok(stop) => dump::dump(args, started, &stop).await,
+        Ok(stop) => Box::pin(dump::dump(args, started, &stop)).await,
         Err(source) => Err(DumpError::Signals { source }),
     };
     let code = match &result {

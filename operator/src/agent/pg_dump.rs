@@ -108,12 +108,7 @@ fn command() -> Command {
     for name in LIBPQ_VARIABLES.into_iter().chain(OWN_VARIABLES) {
         command.env_remove(name);
     }
-    command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 

@@ -125,7 +125,8 @@ mod tests {
             let removed = expired(now(), &backups, days, kept);
             for backup in backups.iter().filter(|backup| removed.contains(&backup.id)) {
                 let hours = now().duration_since(backup.id.created()).as_hours();
-                prop_assert!(hours >= if backup.good { i64::from(days) * 24 } else { 48 });
+                let least = if backup.good { i64::from(days) * 24 } else { 48 };
+                prop_assert!(hours >= least, "{hours}");
             }
         }
 

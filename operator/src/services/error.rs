@@ -1,5 +1,8 @@
 //! What can be wrong with a service, in the words of its user.
 
+use std::error::Error;
+use std::sync::Arc;
+
 /// Why a service cannot be used. The variant is for the reason of a condition, the text for its message.
 ///
 /// `subject` names the service and its address, `detail` is what it or the network said. Neither holds a secret.
@@ -102,18 +105,23 @@ fn one_line(text: &str) -> String {
     line.chars().take(LONGEST).chain("...".chars()).collect()
 }
 
-/// The causes of an error, outermost first. An [`std::io::Error`] hides what it wraps, so it is opened.
-pub(super) fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
+/// The causes of an error, outermost first. An [`std::io::Error`] hides what it wraps and so does an [`Arc`], so they are
+/// opened.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+            return Some(&**shared);
+        }
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        wrapped.map_or_else(|| error.source(), |inner| Some(inner))
+        match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
     })
 }
 
 /// The innermost cause: "connection refused" says more than "dispatch failure".
-pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }
 
@@ -132,8 +140,9 @@ mod tests {
     #[test]
     fn wrapped_causes_are_found() {
         let inner = rustls::Error::General("inner".to_owned());
-        let outer = std::io::Error::other(std::io::Error::other(inner));
-        assert!(causes(&outer).any(|cause| cause.is::<rustls::Error>()));
+        let shared: Arc<dyn Error + Send + Sync> = Arc::new(std::io::Error::other(inner));
+        let outer = std::io::Error::other(shared);
+        assert!(causes(&outer).any(<dyn Error>::is::<rustls::Error>));
         assert_eq!(root_cause(&outer), "unexpected error: inner");
     }
 }

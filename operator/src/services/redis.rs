@@ -59,8 +59,7 @@ fn client(target: &RedisTarget) -> Result<Client, ServiceError> {
 }
 
 async fn ask(client: &Client, timeout: Duration) -> Result<RedisInfo, RedisError> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     redis::cmd("PING").query_async::<()>(&mut connection).await?;
     Ok(RedisInfo { version: version(&mut connection).await })

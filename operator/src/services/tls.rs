@@ -69,8 +69,7 @@ pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
 pub(super) fn client(verify: Verify, ca: Option<&str>) -> Result<ClientConfig, TlsError> {
     // Named, not taken from the process: which provider that has depends on what else is linked.
     let provider = Arc::new(ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     if verify == Verify::ChainAndName {
         return Ok(builder.with_root_certificates(roots(ca)?).with_no_client_auth());
     }

@@ -33,12 +33,7 @@ fn connection(error: &(dyn std::error::Error + 'static)) -> (Cause, String) {
 }
 
 /// What the server answered: the status is all there is for a HEAD, and the codes differ from server to server.
-pub(super) fn said(
-    status: u16,
-    code: Option<&str>,
-    message: Option<&str>,
-    region: Option<&str>,
-) -> (Cause, String) {
+pub(super) fn said(status: u16, code: Option<&str>, message: Option<&str>, region: Option<&str>) -> (Cause, String) {
     let cause = match (code.unwrap_or_default(), status) {
         ("NoSuchBucket", _) => return (Cause::Missing, "it does not exist; create it, or correct its name".to_owned()),
         ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) | (_, 301) => {

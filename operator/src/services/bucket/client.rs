@@ -88,8 +88,8 @@ impl BucketClient {
     /// Connects to nothing yet.
     pub fn new(target: &BucketTarget, timeouts: Timeouts) -> Result<Self, ServiceError> {
         let subject = format!("bucket {:?} at {}", target.bucket, target.endpoint);
-        let http = http_client(target)
-            .map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
+        let http =
+            http_client(target).map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
         let valid = url::Url::parse(&target.endpoint)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.password().is_none());
         if !valid {

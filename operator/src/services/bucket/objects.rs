@@ -78,14 +78,15 @@ impl BucketClient {
 
     /// All objects whose key starts with the prefix, in the order of their keys.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, ServiceError> {
-        let mut pages =
-            self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed(&error))?;
-            objects.extend(page.contents().iter().filter_map(|object| {
-                Some(Object { key: object.key()?.to_owned(), size: unsigned(object.size()) })
-            }));
+            objects.extend(
+                page.contents()
+                    .iter()
+                    .filter_map(|object| Some(Object { key: object.key()?.to_owned(), size: unsigned(object.size()) })),
+            );
         }
         Ok(objects)
     }

@@ -49,8 +49,7 @@ impl BucketClient {
 
     /// Throws away an upload in progress. It is fine if it is gone.
     pub async fn abort_upload(&self, upload: &UploadInProgress) -> Result<(), ServiceError> {
-        let request =
-            self.client.abort_multipart_upload().bucket(&self.bucket).key(&upload.key).upload_id(&upload.id);
+        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&upload.key).upload_id(&upload.id);
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
@@ -70,8 +69,7 @@ impl Upload {
         let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
         let BucketClient { client, bucket, .. } = &self.bucket;
         let request = client.upload_part().bucket(bucket).key(&self.key).upload_id(&self.id).part_number(number);
-        let answer =
-            request.body(ByteStream::from(body)).send().await.map_err(|error| self.bucket.failed(&error))?;
+        let answer = request.body(ByteStream::from(body)).send().await.map_err(|error| self.bucket.failed(&error))?;
         self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod url;
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{Cause, ServiceError, causes, root_cause};
 use super::tls;
-pub use url::TlsMode;
 use url::Connection;
+pub use url::TlsMode;
 
 /// A database to connect to.
 #[derive(Clone, PartialEq, Eq)]
@@ -110,7 +111,7 @@ fn classify(connection: &Connection, error: &tokio_postgres::Error) -> ServiceEr
         Cause::Tls
     } else if text.starts_with("authentication error") || text.starts_with("invalid configuration") {
         Cause::Authentication
-    } else if causes(error).any(<dyn std::error::Error>::is::<std::io::Error>) || error.is_closed() {
+    } else if causes(error).any(<dyn Error>::is::<std::io::Error>) || error.is_closed() {
         Cause::Unreachable
     } else {
         Cause::Other

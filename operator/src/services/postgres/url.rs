@@ -111,8 +111,7 @@ pub(super) fn parse(url: &str) -> Result<Connection, UrlError> {
             _ => {}
         }
     }
-    let mut config: Config =
-        format!("{base}?{}", understood.join("&")).parse().map_err(|_| UrlError::Unreadable)?;
+    let mut config: Config = format!("{base}?{}", understood.join("&")).parse().map_err(|_| UrlError::Unreadable)?;
     if config.get_hosts().is_empty() {
         return Err(UrlError::NoHost);
     }

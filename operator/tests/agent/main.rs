@@ -1,0 +1,17 @@
+//! The agent and the clients of services against real servers: PostgreSQL, Redis, and SeaweedFS for S3.
+//!
+//! The servers are started when the first test needs them, on free ports, and stopped with the last. What this machine
+//! lacks is installed, and said so.
+
+#![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
+
+mod process;
+mod programs;
+mod scenario;
+mod servers;
+
+mod dumps;
+mod failures;
+mod installs;
+mod prunes;
+mod services;

