@@ -1,6 +1,6 @@
 //! What the clients trust: exactly the given authorities, the public ones, or (where libpq does so too) nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,9 +40,12 @@ pub(super) fn parse(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError>
     if usable.is_empty() { Err(TlsError::NotPem) } else { Ok(usable) }
 }
 
-/// The authorities that this system trusts.
-pub(super) fn public() -> Vec<CertificateDer<'static>> {
-    usable(rustls_native_certs::load_native_certs().certs)
+/// The authorities that this system trusts. Read once: the operator asks many services each minute, and they come with the
+/// image.
+pub(super) fn public() -> &'static [CertificateDer<'static>] {
+    static PUBLIC: LazyLock<Vec<CertificateDer<'static>>> =
+        LazyLock::new(|| usable(rustls_native_certs::load_native_certs().certs));
+    &PUBLIC
 }
 
 fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
@@ -80,7 +83,7 @@ pub(super) fn client(verify: Verify, ca: Option<&str>) -> Result<ClientConfig, T
 
 fn roots(ca: Option<&str>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(ca.map_or_else(|| Ok(public()), parse)?);
+    store.add_parsable_certificates(ca.map_or_else(|| Ok(public().to_vec()), parse)?);
     if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
 }
 

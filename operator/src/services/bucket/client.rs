@@ -157,7 +157,7 @@ fn http_client(target: &BucketTarget) -> Result<SharedHttpClient, tls::TlsError>
     // so it gets a list that was checked.
     let mut trust = TrustStore::empty();
     if target.endpoint.starts_with("https:") {
-        let mut certificates = tls::public();
+        let mut certificates = tls::public().to_vec();
         if let Some(ca) = &target.ca {
             certificates.extend(tls::parse(ca)?);
         }
