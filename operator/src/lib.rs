@@ -13,3 +13,11 @@ pub mod stack;
 pub mod apply;
 pub mod desired;
 pub mod status;
+
+pub mod services;
+pub mod telemetry;
+
+pub mod agent;
+pub mod controller;
+
+pub mod cli;

@@ -14,7 +14,16 @@ use crate::{
 };
 
 /// Compares, and writes if there is a difference.
-pub(super) async fn apply_one(writer: &Writer, owner: &Owner, object: &DesiredObject, live: &LiveSet) -> Outcome {
+pub(super) async fn apply_one<'a>(
+    writer: &Writer,
+    owner: &Owner,
+    object: &'a DesiredObject,
+    live: &LiveSet,
+) -> (&'a DesiredObject, Outcome) {
+    (object, compare_and_write(writer, owner, object, live).await)
+}
+
+async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObject, live: &LiveSet) -> Outcome {
     let (body, hash) = prepare(owner, object);
     let key = object.key();
     let there = live.get(&key);

@@ -17,11 +17,11 @@ use futures::{StreamExt, stream};
 pub use compare::{contains, hash};
 pub use prune::{delete_retained, prune};
 pub use settled::Settled;
-pub use writer::{WriteError, Writer, api_resource};
+pub use writer::{Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{DesiredObject, LiveSet, ObjectKey},
+    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey},
 };
 
 /// How many objects of the same rank are written at once.
@@ -74,25 +74,31 @@ pub async fn apply(
 ) -> Applied {
     let mut applied = Applied::default();
     let wanted: BTreeSet<ObjectKey> = desired.iter().map(DesiredObject::key).collect();
-    let ranks: BTreeSet<u8> = desired.iter().map(|object| object.kind.rank).collect();
-    for rank in ranks {
-        let objects = desired.iter().filter(|object| object.kind.rank == rank);
-        let outcomes: Vec<_> = stream::iter(objects)
-            .map(|object| async move { (object, engine::apply_one(writer, owner, object, live).await) })
-            .buffer_unordered(CONCURRENT_WRITES)
-            .collect()
-            .await;
+    let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
+    for current in ranks {
+        let mut writes = Vec::new();
+        for object in desired.iter().filter(|object| rank(object) == current) {
+            writes.push(engine::apply_one(writer, owner, object, live));
+        }
+        let outcomes: Vec<_> = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES).collect().await;
         for (object, outcome) in outcomes {
             applied.add(object, outcome);
         }
-        // Data come before what uses them: a volume must not exist without the credentials that open it.
-        if applied.again {
+        // A volume must not exist without the credentials that open it, nor a server start with others than are stored.
+        if applied.again || (!applied.refused.is_empty() && current == CREDENTIALS) {
             return applied;
         }
     }
     prune(writer, owner, &wanted, live, held, &mut applied).await;
     applied
 }
+
+/// The rank of a kind, and within it generated credentials first.
+fn rank(object: &DesiredObject) -> (u8, bool) {
+    (object.kind.rank, object.policy != ApplyPolicy::CreateOnce)
+}
+
+const CREDENTIALS: (u8, bool) = (1, false);
 
 /// What happened to one object.
 #[derive(Debug)]

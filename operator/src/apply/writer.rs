@@ -1,12 +1,13 @@
 //! The only place that writes objects.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::Settled;
 use crate::{
@@ -24,10 +25,28 @@ pub enum WriteError {
     /// This process is no longer the leader.
     #[error("failed to write: leadership is lost")]
     NotLeader,
+    /// The API server did not answer in time. Whether it wrote is not known; the watches will tell.
+    #[error("failed to write within {} s", WRITE_LIMIT.as_secs())]
+    TimedOut,
     /// The API server refused, or could not be asked.
     #[error(transparent)]
     Request(#[from] kube::Error),
 }
+
+/// How an object was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It was made.
+    Create,
+    /// It was changed.
+    Apply,
+    /// It was deleted.
+    Delete,
+}
+
+/// The longest that a write may take: after the renew deadline (10 s) and before the lease ends (15 s) a former leader's last
+/// write must be over.
+const WRITE_LIMIT: Duration = Duration::from_secs(4);
 
 /// Writes objects while this process may.
 #[derive(Clone)]
@@ -36,7 +55,7 @@ pub struct Writer {
     may_write: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What was written last.
     pub settled: Arc<Settled>,
-    count: Arc<dyn Fn(&'static str, &'static str) + Send + Sync>,
+    count: Arc<dyn Fn(&'static str, Write) + Send + Sync>,
 }
 
 impl Writer {
@@ -44,7 +63,7 @@ impl Writer {
     pub fn new(
         client: Client,
         may_write: impl Fn() -> bool + Send + Sync + 'static,
-        count: impl Fn(&'static str, &'static str) + Send + Sync + 'static,
+        count: impl Fn(&'static str, Write) + Send + Sync + 'static,
     ) -> Self {
         Self { client, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
     }
@@ -59,7 +78,9 @@ impl Writer {
 
     /// Makes an object. A conflict: one of the name exists.
     pub(super) async fn create(&self, kind: &'static ObjectKind, body: Value) -> Result<ObjectMeta, WriteError> {
-        self.patch(kind, body, ("resourceVersion", ABSENT), FIELD_MANAGER).await
+        let made = self.patch(kind, body, ("resourceVersion", ABSENT), FIELD_MANAGER).await?;
+        (self.count)(kind.kind, Write::Create);
+        Ok(made)
     }
 
     /// Changes an object that is there, if it still is the same one.
@@ -73,7 +94,9 @@ impl Writer {
         if exactly {
             set(&mut body, "resourceVersion", &live.resource_version);
         }
-        self.patch(kind, body, ("uid", &live.uid), FIELD_MANAGER).await
+        let changed = self.patch(kind, body, ("uid", &live.uid), FIELD_MANAGER).await?;
+        (self.count)(kind.kind, Write::Apply);
+        Ok(changed)
     }
 
     /// Leaves the number of replicas to whoever scales: while another field manager has it, giving it up does not reset it.
@@ -100,9 +123,9 @@ impl Writer {
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let params = PatchParams::apply(manager).force();
         // Only the metadata of the answer is of interest.
-        let answer = self.api(kind, &namespace).patch_metadata(&name, &params, &Patch::Apply(&body)).await?;
-        (self.count)(kind.kind, "apply");
-        Ok(answer.metadata)
+        let (api, patch) = (self.api(kind, &namespace), Patch::Apply(&body));
+        let answer = timeout(WRITE_LIMIT, api.patch_metadata(&name, &params, &patch)).await;
+        Ok(answer.map_err(|_| WriteError::TimedOut)??.metadata)
     }
 
     /// Looks at one object that the caches do not show.
@@ -117,8 +140,9 @@ impl Writer {
         let preconditions =
             Preconditions { uid: Some(live.uid.clone()), resource_version: Some(live.resource_version.clone()) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-        match self.api(live.kind, &live.namespace).delete(&live.name, &params).await {
-            Ok(_) => (self.count)(live.kind.kind, "delete"),
+        let api = self.api(live.kind, &live.namespace);
+        match timeout(WRITE_LIMIT, api.delete(&live.name, &params)).await.map_err(|_| WriteError::TimedOut)? {
+            Ok(_) => (self.count)(live.kind.kind, Write::Delete),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@ use k8s_openapi::{
         batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec},
         core::v1::{ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume},
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     service,
 };
 use crate::{
+    api::v1alpha1::BackupRecord,
     contract,
     names::{Component as Name, ROLE_CA, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
@@ -83,6 +84,17 @@ fn last_run(live: &LiveSet) -> Readiness {
     let Readiness::Waiting(waiting) = &job.readiness else { return Readiness::Ready };
     let said = failure_of(job, live).unwrap_or_else(|| waiting.message.clone());
     Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
+}
+
+/// The newest good backup that a pod still tells of.
+pub fn last_backup(live: &LiveSet) -> Option<BackupRecord> {
+    let pods = live.of_component("Pod", Name::Backup.as_str());
+    let records = pods.filter_map(|pod| match serde_json::from_str(pod.note.as_deref()?).ok()? {
+        contract::DumpOutcome::Complete(record) => Some(record),
+        contract::DumpOutcome::Failed { .. } => None,
+    });
+    let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
+    Some(BackupRecord { id: record.id, at: Time(record.at), size_bytes: record.size_bytes, location: record.location })
 }
 
 /// What the agent said in the newest pod of a Job.

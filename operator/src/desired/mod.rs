@@ -18,6 +18,8 @@ mod workload;
 
 use std::collections::BTreeMap;
 
+pub use backup::last_backup;
+
 use crate::{
     names::{Component as Name, Waiting, reason},
     objects::{DesiredObject, LiveSet, Readiness},
@@ -83,6 +85,11 @@ pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
         }
     }
     result
+}
+
+/// What is wanted once nothing waits for anything.
+pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
+    COMPONENTS.iter().flat_map(|component| component.objects(stack)).collect()
 }
 
 fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, held: &BTreeMap<Name, Waiting>) -> Option<Waiting> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::names::{Component, Waiting};
 
-/// The decoded members of a Secret.
+/// The decoded members of a Secret or `ConfigMap`.
 pub type SecretData = BTreeMap<String, Vec<u8>>;
 
 /// What was seen.
@@ -13,7 +13,7 @@ pub struct Observed {
     /// The Secrets that the spec names. `None`: it does not exist.
     pub secrets: BTreeMap<String, Option<SecretData>>,
     /// The `ConfigMaps` that the spec names. `None`: it does not exist.
-    pub config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
+    pub config_maps: BTreeMap<String, Option<SecretData>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
     /// What was found out about services.

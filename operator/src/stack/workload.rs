@@ -191,13 +191,9 @@ pub(super) struct ConfigReference {
 impl ConfigReference {
     /// The values that the pods see. `None`: it is optional and not there.
     fn values(&self, observed: &Observed) -> Result<Option<Vec<(String, Vec<u8>)>>, Waiting> {
-        let data: Option<Vec<(String, Vec<u8>)>> = if self.secret {
-            let data = observed.secrets.get(&self.name).and_then(Option::as_ref);
-            data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-        } else {
-            let data = observed.config_maps.get(&self.name).and_then(Option::as_ref);
-            data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect())
-        };
+        let list = if self.secret { &observed.secrets } else { &observed.config_maps };
+        let data = list.get(&self.name).and_then(Option::as_ref);
+        let data = data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
         let kind = if self.secret { "secret" } else { "configmap" };
         let Some(mut data) = data else {
             return self.missing(reason::REFERENCE_MISSING, || {

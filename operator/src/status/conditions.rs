@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{NEEDS_THE_USER, Report, RootCause, note, root_cause::harmless};
 use crate::{
-    names::{reason, reason::Reason},
+    names::{Waiting, reason, reason::Reason},
     objects::Readiness,
 };
 
@@ -56,7 +56,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     };
     let fact = |kind, status| Fact { kind, status, reason: cause.reason, message: cause.message.clone() };
     // The first time there is nothing to judge yet.
-    let first = report.cr.status.is_none() && cause.reason == reason::PROGRESSING;
+    let first = report.old.is_none() && cause.reason == reason::PROGRESSING;
     facts.push(fact("Ready", if first { "Unknown" } else { "False" }));
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
     if NEEDS_THE_USER.contains(&cause.reason) {
@@ -65,6 +65,12 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
         facts.push(fact("Reconciling", "True"));
     }
     facts
+}
+
+/// What is left to say of a stack that waits to be deleted.
+pub(super) fn stalled(waiting: &Waiting) -> Vec<Fact> {
+    let fact = |kind, status| Fact { kind, status, reason: waiting.reason, message: waiting.message.clone() };
+    vec![fact("Ready", "False"), fact("Stalled", "True")]
 }
 
 fn all_is_well(report: &Report<'_>) -> String {

@@ -21,8 +21,10 @@ use crate::{
 
 /// What a status is made of.
 pub struct Report<'a> {
-    /// The resource, with the status of the last time.
+    /// The resource.
     pub cr: &'a RorunStack,
+    /// The status of the last time.
+    pub old: Option<RorunStackStatus>,
     /// What it means.
     pub stack: &'a Stack,
     /// What is there.
@@ -31,15 +33,13 @@ pub struct Report<'a> {
     pub readiness: Vec<(Component, Readiness)>,
     /// The newest good backup that its pod still tells of.
     pub backup: Option<BackupRecord>,
-    /// Whether something was written in this pass.
-    pub wrote: bool,
 }
 
 /// The status.
 pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let generation = report.cr.metadata.generation;
     let cause = root_cause(&report.readiness);
-    let old = report.cr.status.clone().unwrap_or_default();
+    let old = report.old.clone().unwrap_or_default();
     let facts = conditions::facts(report, cause.as_ref());
     RorunStackStatus {
         observed_generation: generation,
@@ -49,6 +49,15 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         endpoints: summary::endpoints(report.stack),
         backup: backup(&old, report.backup.clone()),
     }
+}
+
+/// The status of a stack that cannot be deleted yet.
+pub fn deleting(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting, now: Timestamp) -> RorunStackStatus {
+    let mut status = old.unwrap_or_default();
+    let generation = cr.metadata.generation;
+    status.observed_generation = generation;
+    status.conditions = conditions::merge(&status.conditions, conditions::stalled(waiting), generation, now);
+    status
 }
 
 /// The newest good backup is remembered after its pod is gone.

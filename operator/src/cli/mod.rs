@@ -1,0 +1,125 @@
+//! The command line: flags and environment become values, and one function is called. No logic.
+
+pub mod crd;
+pub mod rbac;
+mod render;
+mod run;
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    agent::{self, AgentCommand},
+    controller::RunError,
+    telemetry::{
+        MetricsError,
+        http::HttpError,
+        logs::{self, LogError, LogFormat},
+    },
+};
+
+/// The image of this version.
+pub const AGENT_IMAGE: &str = concat!("ghcr.io/rorun/rorun-operator:", env!("CARGO_PKG_VERSION"));
+
+/// Runs Rorun on Kubernetes: a RorunStack describes one environment, and the operator makes and keeps what it needs.
+#[derive(Debug, Parser)]
+#[command(name = "rorun-operator", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the operator
+    Run(run::RunArgs),
+    /// Prints the CustomResourceDefinition
+    Crd,
+    /// Prints the roles that the operator needs
+    Rbac(rbac::RbacArgs),
+    /// Prints the objects that a manifest would become, without a cluster
+    Render {
+        /// A file with RorunStacks, or - for standard input
+        file: PathBuf,
+    },
+    /// Runs inside the pod of a backup
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Prints the version
+    Version,
+    /// Prints a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The logger could not be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The metrics could not be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The endpoints could not be served.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The cluster could not be found.
+    #[error("failed to find a cluster: {0}; run in a pod, or set KUBECONFIG")]
+    Config(#[source] kube::config::InferConfigError),
+    /// A client could not be built.
+    #[error("failed to set up a client of the API server: {0}")]
+    Client(#[from] kube::Error),
+    /// Signals could not be listened to.
+    #[error("failed to listen to signals: {0}")]
+    Signal(#[source] io::Error),
+    /// The operator stopped.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A manifest could not be rendered.
+    #[error(transparent)]
+    Render(#[from] render::RenderError),
+    /// The result could not be printed.
+    #[error("failed to print: {0}")]
+    Print(#[from] io::Error),
+}
+
+impl Cli {
+    /// Does what the command says. Errors go to stderr, as one line.
+    pub async fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Agent(command) => {
+                return match logs::init("info", LogFormat::Json) {
+                    Ok(()) => agent::run(command).await,
+                    Err(error) => fail(&error.into()),
+                };
+            }
+            Command::Run(args) => run::run(args).await,
+            Command::Crd => crd::print(&mut io::stdout()).map_err(Into::into),
+            Command::Rbac(args) => rbac::print(&args, &mut io::stdout()).map_err(Into::into),
+            Command::Render { file } => render::print(&file, &mut io::stdout()).map_err(Into::into),
+            Command::Version => version(),
+            Command::Completion { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "rorun-operator", &mut io::stdout());
+                Ok(())
+            }
+        };
+        done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    }
+}
+
+fn version() -> Result<(), CliError> {
+    use io::Write;
+    Ok(writeln!(io::stdout(), "rorun-operator {}", env!("CARGO_PKG_VERSION"))?)
+}
+
+fn fail(error: &CliError) -> ExitCode {
+    use io::Write;
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,117 @@
+//! `rorun-operator run`: flags, clients and signals.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::{ArgAction, Args};
+use kube::{Client, Config, client::ClientBuilder};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::CliError;
+use crate::{
+    controller::{self, Clients, Settings, leader::LeaderConfig},
+    telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
+};
+
+/// How long a request for the lease may take: well below the renew deadline.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What `run` is started with.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A namespace to watch; may be repeated, or a list with commas. Left out: all namespaces
+    #[arg(long = "watch-namespace", env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    watch_namespaces: Vec<String>,
+    /// The namespace of this pod, where the Lease is
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
+    namespace: String,
+    /// The name of this pod: who holds the Lease
+    #[arg(long, env = "POD_NAME", default_value = "rorun-operator", value_name = "NAME")]
+    pod_name: String,
+    /// The image of the operator itself, for the agent in backup pods
+    #[arg(long, env = "AGENT_IMAGE", default_value = super::AGENT_IMAGE, value_name = "IMAGE")]
+    agent_image: String,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    http_address: SocketAddr,
+    /// A level (error, warn, info, debug, trace), or directives such as info,kube=debug
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    /// How log lines look
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = logs::LogFormat::Json, value_name = "FORMAT")]
+    log_format: logs::LogFormat,
+    /// Whether replicas agree on a leader by a Lease
+    #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    leader_elect: bool,
+    /// The name of the Lease
+    #[arg(long, default_value = "rorun-operator", value_name = "NAME")]
+    lease_name: String,
+    /// How many stacks are reconciled at once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
+    concurrency: u16,
+}
+
+/// Runs until a signal.
+pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
+    logs::init(&args.log_level, args.log_format)?;
+    let shutdown = stop_on_signal()?;
+    let metrics = Arc::new(Metrics::new()?);
+    metrics.max_concurrent_reconciles(args.concurrency);
+    let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
+    let health = Arc::new(Health::new(metrics.clone(), limits));
+    let server = Server::bind(args.http_address, "--http-address").await?;
+    let clients = clients(&metrics).await?;
+    let settings = Settings {
+        namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
+        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, args.pod_name.clone())),
+        concurrency: args.concurrency,
+        agent_image: args.agent_image,
+        instance: Some(args.pod_name),
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, address = %server.address(), "started");
+    // The endpoints answer until the end, so that a replica that drains is seen as not ready.
+    let last = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(health.clone(), metrics.clone(), last.clone()));
+    let ended = controller::run(clients, settings, (metrics, health), shutdown).await;
+    last.cancel();
+    if let Ok(served) = serving.await {
+        served?;
+    }
+    info!("stopped");
+    Ok(ended?)
+}
+
+/// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
+async fn clients(metrics: &Metrics) -> Result<Clients, CliError> {
+    let mut config = Config::infer().await.map_err(CliError::Config)?;
+    config.default_retry = false;
+    let host = config.cluster_url.host().unwrap_or_default().to_owned();
+    let build = |config: Config| -> Result<Client, kube::Error> {
+        Ok(ClientBuilder::try_from(config)?.with_layer(&metrics.request_layer(&host)).build())
+    };
+    let mut lease = config.clone();
+    lease.connect_timeout = Some(LEASE_TIMEOUT);
+    lease.read_timeout = Some(LEASE_TIMEOUT);
+    lease.write_timeout = Some(LEASE_TIMEOUT);
+    Ok(Clients { work: build(config)?, lease: build(lease)? })
+}
+
+fn stop_on_signal() -> Result<CancellationToken, CliError> {
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping: finishing what is under way");
+        stop.cancel();
+    });
+    Ok(shutdown)
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+    signal(kind).map_err(CliError::Signal)
+}

@@ -1,0 +1,63 @@
+//! Deleting data with the stack: only when the spec says so, and in Production only when it is confirmed.
+
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    api::v1alpha1::{DeletionPolicy, Environment, RorunStack},
+    apply::{Applied, Owner, delete_retained},
+    names::{FINALIZER, Waiting, annotation, reason},
+    objects::LiveSet,
+};
+
+/// Whether the stack should hold the finalizer: it is needed only to delete data.
+pub(super) fn wanted(cr: &RorunStack) -> bool {
+    cr.spec.deletion_policy == Some(DeletionPolicy::Delete)
+}
+
+/// Whether it does.
+pub(super) fn held(cr: &RorunStack) -> bool {
+    cr.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Whether the data may be deleted. The error says what is missing.
+pub(super) fn permitted(cr: &RorunStack) -> Result<(), Waiting> {
+    let name = cr.name_any();
+    let confirmed = cr.annotations().get(annotation::CONFIRM_DELETE).is_some_and(|confirmed| *confirmed == name);
+    if cr.spec.environment != Environment::Production || confirmed {
+        return Ok(());
+    }
+    Err(Waiting::new(
+        reason::CONFIRMATION_REQUIRED,
+        format!(
+            "deletionPolicy is Delete in Production: to delete the data, set the annotation {}={name}; to keep them, set \
+             deletionPolicy to Retain",
+            annotation::CONFIRM_DELETE
+        ),
+    ))
+}
+
+/// Adds or removes the finalizer, if that is a change.
+pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, kube::Error> {
+    if held(cr) == hold {
+        return Ok(false);
+    }
+    let mut finalizers: Vec<String> = cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+    if hold {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
+    // The version is a precondition: finalizers of others must not be lost.
+    let patch = json!({"metadata": {"resourceVersion": cr.resource_version(), "uid": cr.uid(), "finalizers": finalizers}});
+    api.patch_metadata(&cr.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(true)
+}
+
+/// Deletes the data of a stack that is being deleted. Done when nothing was left to delete.
+pub(super) async fn delete_data(context: &Context, owner: &Owner, live: &LiveSet) -> Applied {
+    delete_retained(&context.writer, owner, live).await
+}

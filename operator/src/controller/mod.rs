@@ -1,0 +1,81 @@
+//! The reconcile loop: what is read, the order of the steps, and when a stack is looked at again.
+//!
+//! What enters: events of watches. What leaves: writes through `apply`, and a status. Forbidden here: building objects inline.
+
+mod cache;
+mod events;
+mod finalize;
+pub mod leader;
+mod observe;
+mod policy;
+mod prober;
+mod reconcile;
+mod references;
+mod run;
+mod triggers;
+mod watches;
+
+pub use cache::{Cache, StackKey};
+pub use prober::Prober;
+pub use references::References;
+pub use run::{Clients, RunError, Settings, run};
+pub use triggers::Triggers;
+pub use watches::Watches;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use kube::{Client, runtime::events::Recorder};
+
+use crate::{
+    api::v1alpha1::RorunStackStatus,
+    apply::Writer,
+    names::Component,
+    stack::SecretData,
+    telemetry::Metrics,
+};
+
+/// What every reconcile shares.
+pub struct Context {
+    client: Client,
+    writer: Writer,
+    cache: Arc<Cache>,
+    references: References,
+    prober: Prober,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    agent_image: String,
+    memory: Mutex<Memory>,
+}
+
+/// What is remembered of a stack between reconciles. Losing it costs at most a few calls.
+#[derive(Default)]
+struct Memory {
+    /// Credentials that were made up and that the cache does not show yet, by uid of the stack.
+    minted: HashMap<(String, Component), SecretData>,
+    /// The status that was written last, with the version that the API server answered, by uid of the stack.
+    statuses: HashMap<String, (RorunStackStatus, u64)>,
+    /// How often in a row a stack could not be brought further, by key.
+    attempts: HashMap<StackKey, u32>,
+}
+
+impl Context {
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Forgets a stack that is gone.
+    fn forget(&self, key: &StackKey, uid: Option<&str>) {
+        self.references.forget(key);
+        self.prober.forget(key);
+        self.metrics.forget_stack(&key.namespace, &key.name);
+        let mut memory = self.memory();
+        memory.attempts.remove(key);
+        if let Some(uid) = uid {
+            memory.minted.retain(|(of, _), _| of != uid);
+            memory.statuses.remove(uid);
+        }
+    }
+}

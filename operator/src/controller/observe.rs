@@ -1,0 +1,164 @@
+//! All reads, and the only place with random numbers and the clock.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+};
+use kube::{Api, api::ListParams};
+use rand::distr::{Alphanumeric, SampleString};
+
+use super::{Context, StackKey};
+use crate::{
+    api::v1alpha1::{RorunStack, RorunStackSpec},
+    names::{Component, ObjectName, ROLE_CREDENTIALS},
+    objects::LiveSet,
+    stack::{self, CredentialState, Observed, SecretData, credential_keys},
+};
+
+/// Why the cluster could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// A Secret or `ConfigMap` that the spec names could not be read.
+    #[error("failed to read {0}, which the spec names: {1}")]
+    Reference(String, #[source] kube::Error),
+    /// Whether a volume exists could not be found out.
+    #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
+    Volumes(#[source] kube::Error),
+}
+
+/// The time, in whole seconds as statuses keep it.
+#[expect(clippy::disallowed_methods, reason = "the clock of the controller is read here and nowhere else")]
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Reads what the spec names and what is there. Services are not waited for: their last answers are taken.
+pub(super) async fn observe(
+    context: &Context,
+    cr: &RorunStack,
+    key: &StackKey,
+    live: &LiveSet,
+) -> Result<Observed, ObserveError> {
+    let named = stack::references(&cr.spec);
+    context.references.set(key, &named);
+    let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
+    for name in named.secrets {
+        let data = context.references.secret(&key.namespace, &name).await;
+        let data = data.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;
+        observed.secrets.insert(name, data);
+    }
+    for name in named.config_maps {
+        let data = context.references.config_map(&key.namespace, &name).await;
+        let data = data.map_err(|error| ObserveError::Reference(format!("configmap/{name}"), error))?;
+        observed.config_maps.insert(name, data);
+    }
+    observed.credentials = credentials(context, cr, key, live).await?;
+    let endpoints = ready_endpoints(stack::validate(cr, &observed), live);
+    observed.probes = context.prober.answers(key, endpoints);
+    Ok(observed)
+}
+
+/// Services that can be asked now: not the embedded bucket before its pod is ready, and under `suspend` nothing that changes it.
+fn ready_endpoints(stack: stack::Stack, live: &LiveSet) -> BTreeMap<Component, stack::Endpoint> {
+    let mut endpoints = stack.endpoints();
+    endpoints.retain(|component, endpoint| match endpoint {
+        stack::Endpoint::Bucket { create, versioning, .. } => {
+            let embedded = std::mem::replace(create, *create && !stack.suspend);
+            *versioning &= !stack.suspend;
+            let name = stack.child(*component);
+            !embedded || live.named("StatefulSet", &name).is_some_and(|server| server.readiness.is_ready())
+        }
+        _ => true,
+    });
+    endpoints
+}
+
+fn embedded(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
+    let external = [
+        (Component::Database, spec.database.as_ref().is_some_and(|database| database.external.is_some())),
+        (Component::Redis, spec.redis.as_ref().is_some_and(|redis| redis.external.is_some())),
+        (Component::Bucket, spec.bucket.as_ref().is_some_and(|bucket| bucket.external.is_some())),
+    ];
+    external.into_iter().filter(|(_, external)| !external).map(|(component, _)| component)
+}
+
+/// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which
+/// is asked of the API server: the caches show only what is labelled.
+async fn credentials(
+    context: &Context,
+    cr: &RorunStack,
+    key: &StackKey,
+    live: &LiveSet,
+) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
+    let uid = cr.metadata.uid.clone().unwrap_or_default();
+    let mut states = BTreeMap::new();
+    let mut missing = Vec::new();
+    for component in embedded(&cr.spec) {
+        let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
+        if let Some(secret) = live.named("Secret", name.as_str()) {
+            context.memory().minted.remove(&(uid.clone(), component));
+            states.insert(component, CredentialState::Present(decode(secret.data())));
+        } else if let Some(data) = context.memory().minted.get(&(uid.clone(), component)) {
+            states.insert(component, CredentialState::Minted(data.clone()));
+        } else {
+            missing.push((component, name));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(states);
+    }
+    let volumes = volumes(context, &key.namespace).await?;
+    for (component, name) in missing {
+        let volume = ObjectName::of(&key.name, component);
+        let state = if volumes.iter().any(|there| there == volume.as_str()) {
+            unlabelled_secret(context, &key.namespace, name.as_str()).await?
+        } else {
+            let data = mint(component);
+            context.memory().minted.insert((uid.clone(), component), data.clone());
+            CredentialState::Minted(data)
+        };
+        states.insert(component, state);
+    }
+    Ok(states)
+}
+
+/// The names of every volume claim in the namespace, whatever its labels.
+async fn volumes(context: &Context, namespace: &str) -> Result<Vec<String>, ObserveError> {
+    let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), namespace);
+    let list = api.list_metadata(&ListParams::default()).await.map_err(ObserveError::Volumes)?;
+    Ok(list.items.into_iter().filter_map(|claim| claim.metadata.name).collect())
+}
+
+/// The volume is there. A Secret that only lost its labels is as good as any; the apply step puts the labels back.
+async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<CredentialState, ObserveError> {
+    let api = Api::<Secret>::namespaced(context.client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(ObserveError::Volumes)?;
+    Ok(found.map_or(CredentialState::Lost, |secret| {
+        let data = secret.data.unwrap_or_default();
+        CredentialState::Present(data.into_iter().map(|(key, value)| (key, value.0)).collect())
+    }))
+}
+
+fn mint(component: Component) -> SecretData {
+    let mut random = rand::rng();
+    let made = credential_keys(component).iter().map(|(key, recipe)| {
+        let value = match recipe {
+            Ok(length) => Alphanumeric.sample_string(&mut random, *length),
+            Err(fixed) => (*fixed).to_owned(),
+        };
+        ((*key).to_owned(), value.into_bytes())
+    });
+    made.collect()
+}
+
+fn decode(data: BTreeMap<String, String>) -> SecretData {
+    let decoded = data.into_iter().filter_map(|(key, value)| {
+        let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value)).ok()?;
+        Some((key, bytes.0))
+    });
+    decoded.collect()
+}

@@ -1,0 +1,64 @@
+//! When a stack is looked at again though nothing happened: a table by what it waits for.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+
+use super::{Context, StackKey};
+use crate::{names::reason, status::RootCause};
+
+/// A look without a cause, against a lost event. It costs no call.
+const RESYNC: Duration = Duration::from_secs(3600);
+/// The first and the longest pause before something is tried again that no watch tells of.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// How a reconcile ended.
+pub(super) enum Ending {
+    /// Everything is as it should be, or a watch will tell.
+    Settled,
+    /// It changed underneath.
+    Again,
+    /// It could not be done, and no watch will tell when it can.
+    Refused,
+}
+
+impl Ending {
+    /// The ending of a pass that refused something, or not.
+    pub(super) fn of(again: bool, refused: bool, cause: Option<&RootCause>) -> Self {
+        let unwatched = cause.is_some_and(|cause| matches!(cause.reason, reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED));
+        if again {
+            Self::Again
+        } else if refused || unwatched {
+            Self::Refused
+        } else {
+            Self::Settled
+        }
+    }
+}
+
+/// The pause before the next look.
+pub(super) fn next(context: &Context, key: &StackKey, ending: &Ending) -> Action {
+    match ending {
+        Ending::Settled => {
+            context.memory().attempts.remove(key);
+            Action::requeue(spread(RESYNC, key))
+        }
+        Ending::Again | Ending::Refused => Action::requeue(back_off(context, key)),
+    }
+}
+
+/// Twice as long each time in a row, up to the longest.
+pub(super) fn back_off(context: &Context, key: &StackKey) -> Duration {
+    let mut memory = context.memory();
+    let attempts = memory.attempts.entry(key.clone()).or_default();
+    let pause = RETRY.0.saturating_mul(1 << (*attempts).min(10)).min(RETRY.1);
+    *attempts += 1;
+    context.metrics.retry_scheduled();
+    spread(pause, key)
+}
+
+/// Up to a fifth longer, by name, so that stacks do not come all at once.
+fn spread(pause: Duration, key: &StackKey) -> Duration {
+    let sum: u32 = key.name.bytes().chain(key.namespace.bytes()).map(u32::from).sum();
+    pause + pause / 5 * (sum % 16) / 16
+}

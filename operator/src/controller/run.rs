@@ -1,0 +1,344 @@
+//! Starts everything: watches, the lease, the controller; and ends it in order.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, StreamExt, future};
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{Action, Config},
+        events::{Recorder, Reporter},
+        reflector, watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, warn};
+
+use super::{
+    Cache, Context, Memory, Prober, References, StackKey, Triggers, Watches,
+    leader::{Elector, Fence, LeaderConfig, LeaderError},
+    policy,
+    reconcile::{self, ReconcileError},
+};
+use crate::{
+    api::v1alpha1::{RorunStack, RorunStackStatus},
+    apply::{Write, Writer},
+    names::FIELD_MANAGER,
+    objects::KINDS,
+    telemetry::{Health, Metrics, Outcome, Role, StackSample, WriteVerb, logs},
+};
+
+/// The longest that one reconcile may take: every call within it has a shorter limit, so this is for what was not foreseen.
+const RECONCILE_LIMIT: Duration = Duration::from_secs(60);
+/// How long changes are collected before a stack is looked at: a burst of events is one look.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How often the loop says that it lives.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What `run` is started with.
+pub struct Settings {
+    /// The namespaces to watch. Empty: all.
+    pub namespaces: Vec<String>,
+    /// The lease to hold. `None`: there is only one replica.
+    pub lease: Option<LeaderConfig>,
+    /// How many stacks are reconciled at once.
+    pub concurrency: u16,
+    /// The image of the operator itself, for the agent in backup pods.
+    pub agent_image: String,
+    /// The name of this replica, for events.
+    pub instance: Option<String>,
+}
+
+/// The clients: one for the work, one for the lease with short limits and without retries.
+pub struct Clients {
+    /// For everything but the lease.
+    pub work: Client,
+    /// For the lease.
+    pub lease: Client,
+}
+
+/// Why the operator stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The lease could not be asked for, or was lost.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    /// Another replica leads: this one must not go on.
+    #[error("failed to renew the lease: leadership is lost, so this process ends and starts again as a standby")]
+    LeadershipLost,
+    /// The watches ended, which they never should.
+    #[error("failed to go on watching: the watches ended")]
+    WatchesEnded,
+}
+
+/// Runs until `shutdown`, then finishes what is under way and hands the lease over.
+pub async fn run(
+    clients: Clients,
+    settings: Settings,
+    (metrics, health): (Arc<Metrics>, Arc<Health>),
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    for kind in &KINDS {
+        health.expect_cache(kind.kind);
+    }
+    let awaited = Arc::new(Mutex::new(HashMap::<&'static str, usize>::new()));
+    let permit = Permit::default();
+    let (writer, cache) = (writer(&clients.work, &metrics, &permit), Arc::new(Cache::default()));
+    let scopes: Vec<Option<String>> =
+        if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() };
+    let shared = Shared { clients: &clients, settings: &settings, metrics: &metrics, health: &health, awaited, writer, cache };
+    let (loops, watches): (Vec<_>, Vec<_>) = scopes.into_iter().map(|scope| shared.scope(scope)).unzip();
+    let watches = future::join_all(watches);
+    let work = lead(&shared, loops, &permit, &shutdown);
+    tokio::select! {
+        ended = work => ended,
+        _ = watches => Err(RunError::WatchesEnded),
+    }
+}
+
+/// Whether this process may write: `None` while it does not lead.
+type Permit = Arc<Mutex<Option<Fence>>>;
+
+fn writer(client: &Client, metrics: &Arc<Metrics>, permit: &Permit) -> Writer {
+    let (permit, metrics) = (permit.clone(), metrics.clone());
+    let may_write = move || {
+        permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref().is_some_and(Fence::is_valid)
+    };
+    let count = move |kind, verb| {
+        metrics.written(
+            kind,
+            match verb {
+                Write::Create => WriteVerb::Create,
+                Write::Apply => WriteVerb::Apply,
+                Write::Delete => WriteVerb::Delete,
+            },
+        );
+    };
+    Writer::new(client.clone(), may_write, count)
+}
+
+/// Waits for the lease, runs the loops, and gives the lease back.
+async fn lead(
+    shared: &Shared<'_>,
+    loops: Vec<Loop>,
+    permit: &Permit,
+    shutdown: &CancellationToken,
+) -> Result<(), RunError> {
+    let lease_name = shared.settings.lease.as_ref().map_or("none", |lease| lease.name.as_str()).to_owned();
+    let leadership = match shared.settings.lease.clone() {
+        None => None,
+        Some(config) => {
+            shared.health.set_role(Role::Standby);
+            shared.metrics.leader(&lease_name, false);
+            match Elector::new(shared.clients.lease.clone(), config)?.acquire(shutdown).await {
+                Ok(leadership) => Some(leadership),
+                Err(_) if shutdown.is_cancelled() => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    shared.health.set_role(Role::Leader);
+    shared.metrics.leader(&lease_name, true);
+    let set = |value| *permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = value;
+    set(Some(leadership.as_ref().map_or_else(Fence::open, |leadership| leadership.fence())));
+    let stop = shutdown.child_token();
+    let lost = async {
+        match &leadership {
+            Some(leadership) => leadership.lost().cancelled_owned().await,
+            None => future::pending().await,
+        }
+    };
+    let running = future::join_all(loops.into_iter().map(|one| one.run(stop.clone())));
+    let ended = tokio::select! {
+        _ = running => Ok(()),
+        () = lost => Err(RunError::LeadershipLost),
+    };
+    shared.health.set_role(Role::Stopping);
+    set(None);
+    shared.metrics.leader(&lease_name, false);
+    if let Some(leadership) = leadership
+        && ended.is_ok()
+    {
+        leadership.release().await;
+    }
+    ended
+}
+
+/// What every namespace's loop shares.
+struct Shared<'a> {
+    clients: &'a Clients,
+    settings: &'a Settings,
+    metrics: &'a Arc<Metrics>,
+    health: &'a Arc<Health>,
+    /// How many scopes have listed a kind: it is synced when all have.
+    awaited: Arc<Mutex<HashMap<&'static str, usize>>>,
+    writer: Writer,
+    cache: Arc<Cache>,
+}
+
+impl Shared<'_> {
+    /// The loop of a namespace, or of all, and the watches that feed it.
+    fn scope(&self, scope: Option<String>) -> (Loop, impl Future<Output = ()> + use<>) {
+        let client = self.clients.work.clone();
+        let (triggers, triggered) = Triggers::new();
+        let references = References::new(client.clone(), triggers.clone());
+        let (health, awaited, scopes) = (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
+        let synced = Arc::new(tokio::sync::Semaphore::new(0));
+        let done = synced.clone();
+        let watches = Watches {
+            cache: self.cache.clone(),
+            settled: self.writer.settled.clone(),
+            triggers: triggers.clone(),
+            synced: Arc::new(move |kind| {
+                let mut listed = awaited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let count = listed.entry(kind).or_default();
+                *count += 1;
+                if *count == scopes {
+                    health.cache_synced(kind);
+                }
+                done.add_permits(1);
+            }),
+        };
+        let feed = {
+            let (references, scope, client) = (references.clone(), scope.clone(), client.clone());
+            async move {
+                future::join(watches.run(client, scope.clone()), references.watch(scope)).await;
+            }
+        };
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: self.settings.instance.clone() };
+        let context = Arc::new(Context {
+            writer: self.writer.clone(),
+            cache: self.cache.clone(),
+            references,
+            prober: Prober::new(triggers),
+            recorder: Recorder::new(client.clone(), reporter),
+            metrics: self.metrics.clone(),
+            agent_image: self.settings.agent_image.clone(),
+            memory: Mutex::new(Memory::default()),
+            client,
+        });
+        let one = Loop {
+            context,
+            scope,
+            synced,
+            health: self.health.clone(),
+            concurrency: self.settings.concurrency,
+            triggered: triggered.boxed(),
+        };
+        (one, feed)
+    }
+}
+
+/// The controller of a namespace, or of all.
+struct Loop {
+    context: Arc<Context>,
+    scope: Option<String>,
+    synced: Arc<tokio::sync::Semaphore>,
+    health: Arc<Health>,
+    concurrency: u16,
+    triggered: futures::stream::BoxStream<'static, reflector::ObjectRef<RorunStack>>,
+}
+
+impl Loop {
+    async fn run(self, stop: CancellationToken) {
+        // Nothing is judged before everything was listed once: what is missing in a cache would be made again.
+        let all = u32::try_from(KINDS.len()).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.synced.acquire_many(all) => {}
+            () = stop.cancelled() => return,
+        }
+        let client = self.context.client.clone();
+        let api: Api<RorunStack> = match &self.scope {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let (reader, writer) = reflector::store();
+        let context = self.context.clone();
+        let stacks = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .modify(|stack| stack.managed_fields_mut().clear())
+            .reflect(writer)
+            .inspect(move |event| {
+                if let Ok(watcher::Event::Delete(stack)) = event {
+                    context.forget(&key(stack), stack.uid().as_deref());
+                }
+            })
+            .applied_objects();
+        let beats = self.health.clone();
+        let controller = Controller::for_stream(stacks, reader)
+            .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
+            .reconcile_on(self.triggered)
+            .graceful_shutdown_on(stop.clone().cancelled_owned())
+            .run(one_pass, error_policy, self.context)
+            .for_each(|result| {
+                if let Err(error) = result
+                    && !matches!(error, kube::runtime::controller::Error::ObjectNotFound(_) | kube::runtime::controller::Error::ReconcilerFailed(..))
+                {
+                    warn!(%error, "failed to watch stacks; it is tried again");
+                }
+                future::ready(())
+            });
+        let beating = async {
+            loop {
+                beats.beat();
+                tokio::time::sleep(BEAT).await;
+            }
+        };
+        tokio::select! {
+            () = controller => {}
+            () = beating => {}
+        }
+    }
+}
+
+fn key(stack: &RorunStack) -> StackKey {
+    StackKey { namespace: stack.namespace().unwrap_or_default(), name: stack.name_any() }
+}
+
+async fn one_pass(stack: Arc<RorunStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let guard = context.metrics.reconcile_started();
+    let of = key(&stack);
+    let span = logs::reconcile_span(&of.namespace, &of.name, &stack.uid().unwrap_or_default(), guard.id());
+    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(stack, context.clone()).boxed());
+    let started = Instant::now();
+    let Ok(result) = pass.instrument(span.clone()).await else {
+        let _entered = span.entered();
+        error!(seconds = started.elapsed().as_secs(), "a reconcile ran into its time limit; it is tried again");
+        guard.finished(Outcome::TimedOut);
+        return Ok(Action::requeue(policy::back_off(&context, &of)));
+    };
+    guard.finished(match &result {
+        Ok(action) if *action == Action::await_change() => Outcome::Success,
+        Ok(_) => Outcome::RequeueAfter,
+        Err(_) => Outcome::Error,
+    });
+    if let Err(error) = &result {
+        let (step, variant) = error.labels();
+        context.metrics.step_failed(step, variant);
+        span.in_scope(|| warn!(%error, "failed to reconcile; it is tried again"));
+    }
+    result
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is that of kube's error policy")]
+fn error_policy(stack: Arc<RorunStack>, _: &ReconcileError, context: Arc<Context>) -> Action {
+    Action::requeue(policy::back_off(&context, &key(&stack)))
+}
+
+/// What the metrics show of a stack.
+pub(super) fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
+    let last = status.backup.as_ref().and_then(|backup| backup.last_successful.as_ref());
+    StackSample {
+        namespace: stack.namespace().unwrap_or_default(),
+        name: stack.name_any(),
+        environment: format!("{:?}", stack.spec.environment),
+        conditions: status.conditions.iter().map(|c| (c.type_.clone(), c.status.as_str().into())).collect(),
+        backup_last_success: last.map(|record| record.at.0.as_second()),
+        backup_size_bytes: last.map(|record| record.size_bytes),
+    }
+}

@@ -1,0 +1,93 @@
+//! The watches that fill the cache: one for each kind of [`KINDS`], selected by label.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures::{StreamExt, pin_mut};
+use kube::{
+    Api, Client, ResourceExt,
+    api::DynamicObject,
+    runtime::{WatchStreamExt, watcher},
+};
+use tracing::{debug, warn};
+
+use super::{Cache, Triggers};
+use crate::{
+    apply::{Settled, api_resource},
+    names::{FIELD_MANAGER, label},
+    objects::{KINDS, LiveObject, ObjectKey, ObjectKind},
+};
+
+/// What a watch works on.
+#[derive(Clone)]
+pub struct Watches {
+    /// Where objects are kept.
+    pub cache: Arc<Cache>,
+    /// What was written last, which a deletion makes void.
+    pub settled: Arc<Settled>,
+    /// Who hears of changes.
+    pub triggers: Triggers,
+    /// Called when a watch has listed for the first time, with its kind.
+    pub synced: Arc<dyn Fn(&'static str) + Send + Sync>,
+}
+
+impl Watches {
+    /// Watches every kind in a namespace, or in all, until the future is dropped.
+    pub async fn run(self, client: Client, scope: Option<String>) {
+        let all = KINDS.iter().map(|kind| self.clone().watch(client.clone(), kind, scope.clone()));
+        futures::future::join_all(all).await;
+    }
+
+    async fn watch(self, client: Client, kind: &'static ObjectKind, scope: Option<String>) {
+        let resource = api_resource(kind);
+        let api: Api<DynamicObject> = match &scope {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let config = watcher::Config::default().labels(&format!("{}={FIELD_MANAGER}", label::MANAGED_BY));
+        let events = watcher(api, config).default_backoff();
+        pin_mut!(events);
+        let mut listed = HashSet::new();
+        let mut first = true;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.insert((object.namespace().unwrap_or_default(), object.name_any()));
+                    self.put(kind, object);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    for (key, stack) in self.cache.retain(kind, scope.as_deref(), &listed) {
+                        self.settled.forget(&stack.namespace, &key);
+                        self.triggers.send(&stack);
+                    }
+                    listed = HashSet::new();
+                    if std::mem::take(&mut first) {
+                        (self.synced)(kind.kind);
+                    }
+                }
+                Ok(watcher::Event::Apply(object)) => self.put(kind, object),
+                Ok(watcher::Event::Delete(object)) => self.remove(kind, &object),
+                Err(error) => warn!(kind = kind.kind, %error, "failed to watch; it is tried again"),
+            }
+        }
+    }
+
+    fn put(&self, kind: &'static ObjectKind, object: DynamicObject) {
+        let Ok(value) = serde_json::to_value(object) else { return };
+        let Some(live) = LiveObject::new(kind, value) else { return };
+        debug!(kind = kind.kind, namespace = live.namespace, name = live.name, version = live.resource_version, "seen");
+        for stack in self.cache.put(live) {
+            self.triggers.send(&stack);
+        }
+    }
+
+    fn remove(&self, kind: &'static ObjectKind, object: &DynamicObject) {
+        let key = ObjectKey { kind: kind.kind, name: object.name_any() };
+        let namespace = object.namespace().unwrap_or_default();
+        debug!(kind = kind.kind, namespace, name = key.name, "gone");
+        self.settled.forget(&namespace, &key);
+        if let Some(stack) = self.cache.remove(&namespace, &key) {
+            self.triggers.send(&stack);
+        }
+    }
+}
