@@ -1,5 +1,6 @@
 //! The API server's audit log as a list of calls: how tests and benchmarks count what a controller does.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 /// What is logged: every call but those the API server makes to itself, once it is answered. Bodies are kept for
@@ -34,6 +35,10 @@ pub struct AuditCall {
     pub code: u16,
     /// The path with its query, for telling apart what the other fields cannot.
     pub uri: String,
+    /// Who called, as the API server knows them.
+    pub user: String,
+    /// When the answer was complete.
+    pub at: Timestamp,
 }
 
 impl AuditCall {
@@ -56,6 +61,16 @@ struct Event {
     object_ref: ObjectRef,
     #[serde(default)]
     response_status: ResponseStatus,
+    #[serde(default)]
+    user: User,
+    #[serde(rename = "stageTimestamp", default)]
+    at: Timestamp,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User {
+    username: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,7 +89,7 @@ struct ResponseStatus {
 }
 
 /// The calls in a piece of the log. A last line without its end is still being written and is left for the next time.
-pub(super) fn parse(log: &str) -> serde_json::Result<Vec<AuditCall>> {
+pub(in crate::engine) fn parse(log: &str) -> serde_json::Result<Vec<AuditCall>> {
     log.split_inclusive('\n')
         .filter(|line| line.ends_with('\n'))
         .filter_map(|line| parse_line(line).transpose())
@@ -93,6 +108,8 @@ fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
         user_agent: event.user_agent,
         code: event.response_status.code,
         uri: event.uri,
+        user: event.user.username,
+        at: event.at,
     };
     Ok((event.stage == "ResponseComplete").then_some(call))
 }

@@ -5,7 +5,7 @@
 //! rollouts, no default service accounts, so nothing happens that the test did not do. Pods, which need a service
 //! account, can be created once the test has created that account. Pod Security admission is on, as it is by default.
 
-mod audit;
+pub(in crate::engine) mod audit;
 mod https;
 mod pki;
 mod server;

@@ -1,0 +1,63 @@
+//! How often the operator writes, by the API server's own log.
+
+use anyhow::Result;
+
+use super::World;
+use super::world::blocking;
+use crate::engine::bed::AuditCall;
+use crate::engine::cluster::{Mark, OPERATOR_NAMESPACE};
+
+/// The writes of the operator to a namespace. Leases and Events are left out: the one is its heartbeat, the other its
+/// log, and neither changes what a stack is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writes(pub Vec<AuditCall>);
+
+impl Writes {
+    /// One line for each, for messages.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |call: &AuditCall| {
+            let AuditCall { at, verb, resource, subresource, name, code, .. } = call;
+            let subresource = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
+            format!("{at} {verb} {resource}{subresource} {name} {code}")
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    /// Writes to anything but the status of the stack.
+    #[must_use]
+    pub fn to_children(&self) -> Writes {
+        Writes(self.0.iter().filter(|call| call.resource != "rorunstacks").cloned().collect())
+    }
+}
+
+impl World {
+    /// A moment, for what comes after it.
+    pub async fn mark(&self) -> Result<Mark> {
+        let cluster = self.cluster.clone();
+        blocking(move || cluster.mark()).await
+    }
+
+    /// What the operator wrote in a namespace since that moment.
+    pub async fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Result<Writes> {
+        let calls = self.operator_calls_since(mark).await?;
+        let in_scope = |call: &AuditCall| {
+            let told = matches!(call.resource.as_str(), "leases" | "events");
+            call.is_write() && !told && call.namespace == namespace
+        };
+        Ok(Writes(calls.into_iter().filter(in_scope).collect()))
+    }
+
+    /// Every call of the operator since that moment, reads and its own Lease included.
+    pub async fn operator_calls_since(&self, mark: Mark) -> Result<Vec<AuditCall>> {
+        let prefix = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:");
+        let calls = self.calls_since(mark).await?;
+        Ok(calls.into_iter().filter(|call| call.user.starts_with(&prefix)).collect())
+    }
+
+    /// The calls of the operator and the writes of this process and of kubectl since that moment, in order: how soon one
+    /// follows the other.
+    pub async fn calls_since(&self, mark: Mark) -> Result<Vec<AuditCall>> {
+        let cluster = self.cluster.clone();
+        blocking(move || cluster.calls_since(mark)).await
+    }
+}

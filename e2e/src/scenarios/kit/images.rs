@@ -1,0 +1,90 @@
+//! The images that the scenarios run: the operator, by its own Dockerfile, and the applications that stand in for Rorun's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::engine::process::{Run, find_program};
+use crate::engine::progress::Step;
+use crate::engine::{Cluster, packages};
+
+/// The operator.
+pub const OPERATOR: &str = concat!("ghcr.io/rorun/rorun-operator:", env!("CARGO_PKG_VERSION"));
+/// The API, as the examples name it.
+pub const API: &str = "ghcr.io/rorun/rorun-api:1.8.0";
+/// The release of the API after that.
+pub const API_NEXT: &str = "ghcr.io/rorun/rorun-api:1.9.0";
+/// The OCR service.
+pub const OCR: &str = "ghcr.io/rorun/rorun-ai-service:1.8.0";
+/// The admin panel.
+pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
+
+const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"), (ADMIN, "admin")];
+
+/// Static binaries run in an image that has nothing else.
+const TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder that cargo builds into.
+fn target_folder() -> Result<PathBuf> {
+    let metadata = Run::new(cargo(), ["metadata", "--format-version=1", "--no-deps"]).folder(&project()).output()?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
+}
+
+/// The cargo that this process was started by.
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// Builds the operator and the applications for the images; quick when nothing changed.
+pub fn build_binaries() -> Result<()> {
+    if let Some(rustup) = find_program("rustup") {
+        // It does nothing where the target is there, and needs no network then.
+        let installed = Run::new(&rustup, ["target", "list", "--installed"]).output()?;
+        if !installed.lines().any(|line| line == TARGET) {
+            Step::of(&format!("adding the Rust target {TARGET}"), "for static binaries", || {
+                Run::new(&rustup, ["target", "add", TARGET]).output()
+            })?;
+        }
+    }
+    packages::ensure(&["musl-tools"], "to link static binaries")?;
+    Step::of("building the operator and the fixture application", "static, for their images", || {
+        let build =
+            ["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-operator", "-p", "rorun-fixture"];
+        Run::new(cargo(), build).folder(&project()).output()
+    })?;
+    Ok(())
+}
+
+/// Makes the images of what was built, and puts them into the cluster.
+pub fn load_images(cluster: &Cluster) -> Result<()> {
+    Step::of("loading the images of the operator and the applications", "into the cluster", || {
+        let binaries = target_folder()?.join(TARGET).join("release");
+        let dockerfile = project().join("Dockerfile");
+        build(cluster, OPERATOR, &dockerfile, &binaries.join("rorun-operator"), &["--target=prebuilt"])?;
+        let dockerfile = project().join("e2e/fixtures/app/Dockerfile");
+        for (image, role) in FIXTURES {
+            let version = image.rsplit(':').next().unwrap_or_default();
+            let arguments = [format!("--build-arg=ROLE={role}"), format!("--build-arg=APP_VERSION={version}")];
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            build(cluster, image, &dockerfile, &binaries.join("rorun-fixture"), &arguments)?;
+        }
+        Ok(())
+    })
+}
+
+/// Builds an image whose context is one binary.
+fn build(cluster: &Cluster, image: &str, dockerfile: &Path, binary: &Path, arguments: &[&str]) -> Result<()> {
+    let context = tempfile::tempdir()?;
+    let name = binary.file_name().context("a binary has a name")?;
+    fs::copy(binary, context.path().join(name)).with_context(|| format!("failed to copy {}", binary.display()))?;
+    let docker = cluster.docker().command(["build", "--quiet", "--tag", image, "--file"]).arg(dockerfile);
+    docker.args(arguments).arg(context.path()).output().with_context(|| format!("failed to build {image}"))?;
+    cluster.load(image).with_context(|| format!("failed to load {image}"))
+}

@@ -1,0 +1,26 @@
+//! What scenarios are written with. It knows Kubernetes and the public face of the operator (its resource, its chart,
+//! its log), and nothing of its code: a scenario sees what a user sees.
+
+mod audit;
+mod diagnosis;
+mod documents;
+mod images;
+mod ingress;
+mod objects;
+mod operator;
+mod scene;
+mod stack;
+mod wait;
+mod world;
+
+pub use audit::Writes;
+pub use diagnosis::diagnose;
+pub use documents::{Documents, example};
+pub use images::{ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, load_images};
+pub use ingress::{Answer, Ingress};
+pub use objects::ready;
+pub use operator::{CHART, RELEASE, install};
+pub use scene::Scene;
+pub use stack::{Condition, Stack, Status};
+pub use wait::{Seen, Stuck, until};
+pub use world::World;

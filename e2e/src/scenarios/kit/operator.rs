@@ -1,0 +1,100 @@
+//! The operator, as its chart installs it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::{OPERATOR, World, ready};
+use crate::engine::cluster::OPERATOR_NAMESPACE;
+
+/// The name of the Helm release.
+pub const RELEASE: &str = "rorun-operator";
+/// The folder of the chart, below the project's.
+pub const CHART: &str = "charts/rorun-operator";
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHART)
+}
+
+/// Installs the chart, or brings an installed one up to date, with two replicas; waits until both are ready.
+pub async fn install(world: &World) -> Result<()> {
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": OPERATOR_NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    });
+    let apply = PatchParams::apply("rorun-e2e").force();
+    Api::<Namespace>::all(world.client.clone()).patch(OPERATOR_NAMESPACE, &apply, &Patch::Apply(namespace)).await?;
+    world.upgrade_operator(&chart(), &[]).await
+}
+
+impl World {
+    /// Installs a chart as the operator's release, with these arguments for helm, and waits until it is ready.
+    pub async fn upgrade_operator(&self, chart: &Path, arguments: &[&str]) -> Result<()> {
+        let (chart, tag) = (chart.display().to_string(), OPERATOR.rsplit(':').next().unwrap_or_default());
+        let tag = format!("image.tag={tag}");
+        let upgrade = [
+            "upgrade",
+            "--install",
+            RELEASE,
+            &chart,
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "--set-string",
+            &tag,
+            "--set",
+            "replicas=2",
+            "--wait",
+            "--timeout=120s",
+        ];
+        self.helm(&[&upgrade[..], arguments].concat()).await.context("failed to install the operator")?;
+        Ok(())
+    }
+
+    /// The pods of the operator.
+    pub async fn operator_pods(&self) -> Result<Vec<Pod>> {
+        let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={RELEASE}"));
+        Ok(self.api::<Pod>(OPERATOR_NAMESPACE).list(&labels).await?.items)
+    }
+
+    /// The operator's pods that are ready, by name.
+    pub async fn ready_operators(&self) -> Result<Vec<String>> {
+        let pods = self.operator_pods().await?;
+        Ok(pods.iter().filter(|pod| ready(pod)).filter_map(|pod| pod.metadata.name.clone()).collect())
+    }
+
+    /// The pod that holds the operator's Lease.
+    pub async fn leader(&self) -> Result<String> {
+        let lease = self.get(OPERATOR_NAMESPACE, "lease", RELEASE).await?;
+        let holder = lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
+        Ok(holder.context("nobody holds the operator's Lease")?.to_owned())
+    }
+
+    /// Kills the process of every operator pod, as the kernel would: no signal that it could answer.
+    pub async fn kill_operators(&self) -> Result<()> {
+        for pod in self.operator_pods().await? {
+            let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+            let ids = statuses.into_iter().filter_map(|status| status.container_id);
+            for id in ids {
+                let id = id.rsplit('/').next().unwrap_or_default().to_owned();
+                let inspect = ["crictl", "inspect", "--output=go-template", "--template={{.info.pid}}", &id];
+                // One that has ended since it was listed has nothing left to kill.
+                let Ok(pid) = self.on_node(&inspect).await else { continue };
+                let _ = self.on_node(&["sh", "-c", &format!("kill -9 {}", pid.trim())]).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The metrics of an operator pod, in Prometheus' text format.
+    pub async fn operator_metrics(&self, pod: &str) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
+        self.kubectl(&["get", "--raw", &path]).await
+    }
+}

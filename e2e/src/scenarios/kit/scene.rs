@@ -1,0 +1,128 @@
+//! One run of one scenario: its namespaces, and the world around them.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use super::documents::{Documents, example};
+use super::{Seen, Stack, World, until};
+
+/// Where a scenario plays. Everything that it makes is in its namespaces, which go when it ends.
+#[derive(Debug)]
+pub struct Scene {
+    world: Arc<World>,
+    /// The namespace of the stack. Pods that are not restricted are refused in it.
+    pub namespace: String,
+    namespaces: Mutex<Vec<String>>,
+}
+
+impl Deref for Scene {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Scene {
+    /// Makes the namespace of a scenario. Its name is new for each run, so an earlier one may still be going.
+    pub async fn open(world: Arc<World>, scenario: &str) -> Result<Scene> {
+        let mut scene = Scene { world, namespace: String::new(), namespaces: Mutex::default() };
+        scene.namespace = scene.namespace_called(scenario).await?;
+        Ok(scene)
+    }
+
+    /// One more namespace.
+    pub async fn namespace_called(&self, name: &str) -> Result<String> {
+        let body = serde_json::from_value(json!({
+            "metadata": {
+                "generateName": format!("{name}-"),
+                "labels": {
+                    "pod-security.kubernetes.io/enforce": "restricted",
+                    "pod-security.kubernetes.io/enforce-version": "latest",
+                    "rorun.app/e2e": "scenario",
+                },
+            },
+        }))?;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        let made = namespaces.create(&PostParams::default(), &body).await.context("failed to make a namespace")?;
+        let name = made.metadata.name.context("a namespace has a name")?;
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        Ok(name)
+    }
+
+    /// A host that no other scenario uses. It ends in `.localhost`, which every browser takes for this machine.
+    pub fn host(&self, of: &str) -> String {
+        format!("{of}.{}.localhost", self.namespace)
+    }
+
+    /// Applies an example of the project, with its stack as `change` leaves it. The Ingress hosts are made the scene's
+    /// own first, since scenarios run side by side.
+    pub async fn apply_example(&self, file: &str, change: impl FnOnce(&mut Value)) -> Result<Stack> {
+        let mut documents = example(file)?;
+        documents.edit_stack(|stack| self.own_hosts(stack))?;
+        documents.edit_stack(change)?;
+        self.apply(&documents).await
+    }
+
+    /// Applies documents in the scene's namespace; gives the stack among them.
+    pub async fn apply(&self, documents: &Documents) -> Result<Stack> {
+        let (manifest, stack) = documents.in_namespace(&self.namespace)?;
+        self.apply_objects(&manifest).await?;
+        Ok(self.stack(&stack))
+    }
+
+    /// Applies an object, or a `List` of them, as `kubectl apply` does.
+    pub async fn apply_objects(&self, manifest: &Value) -> Result<()> {
+        let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=rorun-e2e", "--filename=-"];
+        self.kubectl_with(&apply, manifest.to_string()).await?;
+        Ok(())
+    }
+
+    /// The stack of that name, whether it exists or not.
+    pub fn stack(&self, name: &str) -> Stack {
+        Stack::new(Arc::clone(&self.world), &self.namespace, name)
+    }
+
+    /// Makes or replaces a Secret in the scene's namespace.
+    pub async fn secret(&self, name: &str, values: Value) -> Result<()> {
+        let metadata = json!({"name": name, "namespace": self.namespace});
+        self.apply_objects(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}))
+            .await
+    }
+
+    /// Waits for something in the scene's namespace.
+    pub async fn wait<T>(&self, what: &str, limit: Duration, look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
+        until(&self.world, &self.namespace, what, limit, look).await
+    }
+
+    /// The namespaces of the scene.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Deletes the namespaces. Stacks go first and without their finalizers' conditions being met by hand: one that is
+    /// told to keep its data keeps it until its namespace goes.
+    pub async fn close(&self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        for name in self.namespaces() {
+            let deleted = namespaces.delete(&name, &DeleteParams::background()).await;
+            deleted.with_context(|| format!("failed to delete the namespace {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn own_hosts(&self, stack: &mut Value) {
+        let Some(ingress) = stack["spec"].get_mut("ingress") else { return };
+        for (field, of) in [("host", "api"), ("adminHost", "admin"), ("ocrHost", "ocr")] {
+            if ingress.get(field).is_some() {
+                ingress[field] = json!(self.host(of));
+            }
+        }
+    }
+}

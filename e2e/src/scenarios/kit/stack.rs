@@ -1,0 +1,209 @@
+//! A stack, as its user sees it: spec in, status out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{Seen, World, until};
+
+/// A stack by name.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    world: Arc<World>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A condition of a status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// `Ready`, `DatabaseReady` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// A word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// When the status last changed.
+    pub last_transition_time: String,
+}
+
+/// What the operator says of a stack.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The generation of the spec.
+    pub generation: i64,
+    /// The generation that the status speaks of; none before the first status.
+    pub observed_generation: Option<i64>,
+    /// The whole of it.
+    pub json: Value,
+}
+
+impl Status {
+    /// The condition of a type.
+    pub fn condition(&self, kind: &str) -> Option<Condition> {
+        let conditions: Vec<Condition> = serde_json::from_value(self.json["conditions"].clone()).ok()?;
+        conditions.into_iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Whether the status speaks of the spec as it is now.
+    pub fn is_current(&self) -> bool {
+        self.observed_generation == Some(self.generation)
+    }
+
+    /// The row of a component.
+    pub fn component(&self, name: &str) -> Option<&Value> {
+        self.json["components"].as_array()?.iter().find(|row| row["name"] == name)
+    }
+
+    /// The condition of a type as one line.
+    pub fn line(&self, kind: &str) -> String {
+        let current = if self.is_current() { "" } else { " (of an earlier generation)" };
+        match self.condition(kind) {
+            Some(Condition { status, reason, message, .. }) => format!("{kind}={status} {reason}: {message}{current}"),
+            None => format!("no condition {kind}{current}"),
+        }
+    }
+}
+
+impl Stack {
+    pub(super) fn new(world: Arc<World>, namespace: &str, name: &str) -> Stack {
+        Stack { world, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The name of a child: `<stack>-<part>`.
+    pub fn child(&self, part: &str) -> String {
+        format!("{}-{part}", self.name)
+    }
+
+    /// The whole resource.
+    pub async fn resource(&self) -> Result<Value> {
+        let found = self.world.stacks(&self.namespace).get(&self.name).await;
+        Ok(serde_json::to_value(found.with_context(|| format!("failed to read the stack {}", self.name))?)?)
+    }
+
+    /// The status.
+    pub async fn status(&self) -> Result<Status> {
+        let resource = self.resource().await?;
+        Ok(Status {
+            generation: resource["metadata"]["generation"].as_i64().unwrap_or_default(),
+            observed_generation: resource["status"]["observedGeneration"].as_i64(),
+            json: resource["status"].clone(),
+        })
+    }
+
+    /// Changes the stack by a JSON merge patch, as `kubectl patch --type=merge` does.
+    pub async fn patch(&self, patch: Value) -> Result<()> {
+        let stacks = self.world.stacks(&self.namespace);
+        let patched = stacks.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map(drop).with_context(|| format!("failed to patch the stack {}", self.name))
+    }
+
+    /// Changes the spec by a JSON merge patch.
+    pub async fn patch_spec(&self, spec: Value) -> Result<()> {
+        self.patch(json!({"spec": spec})).await
+    }
+
+    /// Deletes the stack and waits until it is gone.
+    pub async fn delete(&self, limit: Duration) -> Result<()> {
+        let stacks = self.world.stacks(&self.namespace);
+        stacks.delete(&self.name, &DeleteParams::background()).await?;
+        self.wait("the stack to be gone", limit, async || {
+            Ok(Seen::when(stacks.get_opt(&self.name).await?.is_none(), "it is still there"))
+        })
+        .await
+    }
+
+    /// Waits until the stack is Ready, with its latest spec.
+    pub async fn wait_ready(&self, limit: Duration) -> Result<Status> {
+        let what = format!("the stack {} to be Ready", self.name);
+        self.wait_status(&what, limit, |status| {
+            status.is_current() && status.condition("Ready").is_some_and(|ready| ready.status == "True")
+        })
+        .await
+    }
+
+    /// Waits for a condition with this status and reason.
+    pub async fn wait_condition(&self, kind: &str, status: &str, reason: &str, limit: Duration) -> Result<Condition> {
+        let what = format!("{kind}={status} with the reason {reason}");
+        let found = self.wait_seen(&what, limit, kind, |seen| {
+            let condition = seen.condition(kind)?;
+            let matches = seen.is_current() && condition.status == status && condition.reason == reason;
+            matches.then_some(condition)
+        });
+        found.await
+    }
+
+    /// Waits until the status is as `holds` wants it; what is seen meanwhile is told by the condition `Ready`.
+    pub async fn wait_status(&self, what: &str, limit: Duration, holds: impl Fn(&Status) -> bool) -> Result<Status> {
+        self.wait_seen(what, limit, "Ready", |status| holds(status).then(|| status.clone())).await
+    }
+
+    async fn wait_seen<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        told_by: &str,
+        find: impl Fn(&Status) -> Option<T>,
+    ) -> Result<T> {
+        self.wait(what, limit, async || {
+            let status = self.status().await?;
+            Ok(find(&status).map_or_else(|| Seen::NotYet(status.line(told_by)), Seen::There))
+        })
+        .await
+    }
+
+    /// Waits for anything about the stack.
+    pub async fn wait<T>(&self, what: &str, limit: Duration, look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
+        until(&self.world, &self.namespace, what, limit, look).await
+    }
+
+    /// The pods of the stack, or of one component.
+    pub async fn pods(&self, component: Option<&str>) -> Result<Vec<Pod>> {
+        let part = component.map(|name| format!(",app.kubernetes.io/component={name}")).unwrap_or_default();
+        let labels = format!("app.kubernetes.io/instance={}{part}", self.name);
+        let pods = self.world.api::<Pod>(&self.namespace).list(&ListParams::default().labels(&labels)).await?;
+        Ok(pods.items)
+    }
+
+    /// The one pod of a component.
+    pub async fn pod(&self, component: &str) -> Result<String> {
+        let pods = self.pods(Some(component)).await?;
+        let [pod] = &pods[..] else { bail!("{component} has {} pods, not one", pods.len()) };
+        pod.metadata.name.clone().context("a pod has a name")
+    }
+
+    /// How often the containers of each pod were started again.
+    pub async fn restarts(&self) -> Result<BTreeMap<String, i32>> {
+        let pods = self.pods(None).await?;
+        let count = |pod: &Pod| {
+            let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            statuses.into_iter().flatten().map(|status| status.restart_count).sum()
+        };
+        Ok(pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), count(pod))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_an_earlier_generation_is_told_apart() {
+        let json = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "well"}]});
+        let status = Status { generation: 2, observed_generation: Some(1), json };
+        assert!(!status.is_current());
+        assert_eq!(status.line("Ready"), "Ready=True Ready: well (of an earlier generation)");
+        assert_eq!(status.line("ApiReady"), "no condition ApiReady (of an earlier generation)");
+    }
+}

@@ -1,0 +1,65 @@
+//! What is proved on a real cluster with real pods, each against the operator as its chart installs it. One file each.
+//!
+//! A scenario takes a [`kit::Scene`], a namespace of its own in which only restricted pods are let in, and returns an
+//! error that says what was there instead of what should have been.
+
+pub mod kit;
+mod runner;
+
+mod development;
+
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+pub use runner::{Outcome, run_all, summary};
+
+use self::kit::Scene;
+
+/// Something that is proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What it is called by, in filters too.
+    pub name: &'static str,
+    /// What is true if it passes.
+    pub proves: &'static str,
+    /// Whether it must be alone, because it disturbs the operator that the others use.
+    pub exclusive: bool,
+    run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "development",
+    proves: "the smallest stack becomes Ready and serves a receipt through every service",
+    exclusive: false,
+    run: |scene| Box::pin(development::run(scene)),
+}];
+
+/// The scenarios whose names contain one of the filters; all without a filter.
+pub fn matching(filters: &[String]) -> Vec<Scenario> {
+    let matches = |scenario: &&Scenario| {
+        filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(filter.as_str()))
+    };
+    SCENARIOS.iter().filter(matches).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_fit_into_a_namespace() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        for name in names {
+            assert!(
+                name.len() <= 40 && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-'),
+                "{name}"
+            );
+        }
+        assert_eq!(matching(&["develop".to_owned()]).len(), 1);
+        assert!(matching(&["nothing-like-this".to_owned()]).is_empty());
+    }
+}

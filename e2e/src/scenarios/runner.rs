@@ -1,0 +1,75 @@
+//! Runs scenarios: those that can be side by side first, a few at a time, then the others one by one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures::StreamExt;
+
+use super::Scenario;
+use super::kit::{Scene, Stuck, World, diagnose};
+use crate::engine::progress;
+
+/// More at once would measure the machine and not the operator: a stack is seven pods.
+const AT_ONCE: usize = 3;
+
+/// How a scenario ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed; none if it passed.
+    pub failure: Option<String>,
+}
+
+/// Runs the scenarios, tells how each ended, and prints the summary line. Scenarios clean up after themselves also when
+/// they fail; `keep` leaves the namespaces of those that failed for looking at them.
+pub async fn run_all(world: &Arc<World>, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
+    let (alone, together): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.exclusive);
+    let mut outcomes: Vec<Outcome> = futures::stream::iter(together)
+        .map(|scenario| run_one(world, scenario, keep))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for scenario in alone {
+        outcomes.push(run_one(world, scenario, keep).await);
+    }
+    outcomes
+}
+
+async fn run_one(world: &Arc<World>, scenario: Scenario, keep: bool) -> Outcome {
+    progress::note(&format!("scenario {}: {}", scenario.name, scenario.proves));
+    let started = Instant::now();
+    let failure = play(world, scenario, keep).await.err().map(|error| format!("{error:#}"));
+    let took = started.elapsed();
+    let seconds = took.as_secs_f64();
+    match &failure {
+        None => println!("scenario {} ... ok ({seconds:.1} s)", scenario.name),
+        Some(failure) => println!("scenario {} ... FAILED ({seconds:.1} s)\n{failure}", scenario.name),
+    }
+    Outcome { name: scenario.name, took, failure }
+}
+
+async fn play(world: &Arc<World>, scenario: Scenario, keep: bool) -> Result<()> {
+    let scene = Scene::open(Arc::clone(world), scenario.name).await?;
+    let mut result = (scenario.run)(&scene).await;
+    if let Err(error) = result {
+        // A wait that was given up has looked around already, at the moment that counts.
+        let told = error.downcast_ref::<Stuck>().is_some();
+        let diagnosis = if told { String::new() } else { format!("\n{}", diagnose(world, &scene.namespace).await) };
+        result = Err(anyhow::anyhow!("{error:#}{diagnosis}"));
+    }
+    if result.is_err() && keep {
+        progress::note(&format!("kept for you: {}", scene.namespaces().join(", ")));
+        return result;
+    }
+    result.and(scene.close().await)
+}
+
+/// The last line of the runner.
+pub fn summary(outcomes: &[Outcome]) -> String {
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    format!("{} passed, {failed} failed", outcomes.len() - failed)
+}
