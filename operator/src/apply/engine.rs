@@ -44,6 +44,15 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
     }
 }
 
+/// The items of a list have neither `apiVersion` nor `kind`.
+fn without_type(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|key, _| key != "apiVersion" && key != "kind");
+    }
+    body
+}
+
 enum Stop {
     Refused(Waiting),
     Failed(WriteError),
@@ -141,7 +150,7 @@ async fn change(
         return Err(Stop::Refused(Waiting::new(reason::TERMINATING, message)));
     }
     let live_body = there.body();
-    if there.applied_hash.as_deref() == Some(hash) && compare::contains(&live_body, &body) {
+    if there.applied_hash.as_deref() == Some(hash) && compare::contains(&live_body, &without_type(&body)) {
         return Ok(None);
     }
     if there.applies_replicas && body.pointer("/spec/replicas").is_none() {
@@ -149,7 +158,14 @@ async fn change(
         writer.hand_over_replicas(there, &current).await?;
     }
     let exactly = object.policy == ApplyPolicy::CreateOnce;
-    Ok(Some(writer.change(object.kind, body, there, exactly).await?))
+    match writer.change(object.kind, body.clone(), there, exactly).await {
+        Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
+        written => return Ok(Some(written?)),
+    }
+    // An entry of a keyed list whose key was changed by hand stays beside ours, and the two may not go together, e.g. two
+    // ports of one name. The lists are set back as a whole, and then owned again.
+    writer.reset(object.kind, &body, there).await?;
+    Ok(Some(writer.change(object.kind, body, there, false).await?))
 }
 
 /// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.

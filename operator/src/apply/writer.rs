@@ -110,6 +110,28 @@ impl Writer {
         self.patch(live.kind, body, ("uid", &live.uid), HANDOVER_MANAGER).await.map(drop)
     }
 
+    /// Sets back what we want as a whole, lists included, and makes every field nobody's, so that the next apply owns ours.
+    /// It counts only for exactly the object that was seen.
+    pub(super) async fn reset(
+        &self,
+        kind: &'static ObjectKind,
+        body: &Value,
+        live: &LiveObject,
+    ) -> Result<(), WriteError> {
+        self.check()?;
+        let mut body = body.clone();
+        set(&mut body, "uid", &live.uid);
+        set(&mut body, "resourceVersion", &live.resource_version);
+        // An empty entry is how the API server is told to forget field managers.
+        body["metadata"]["managedFields"] = serde_json::json!([{}]);
+        let api = self.api(kind, &live.namespace);
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
+        let answer = timeout(WRITE_LIMIT, api.patch_metadata(&live.name, &params, &patch)).await;
+        answer.map_err(|_| WriteError::TimedOut)??;
+        (self.count)(kind.kind, Write::Apply);
+        Ok(())
+    }
+
     async fn patch(
         &self,
         kind: &'static ObjectKind,

@@ -14,6 +14,8 @@ use crate::{
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
+/// Who asks, as audit logs show it.
+const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
 /// How long a request for the lease may take: well below the renew deadline.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -86,6 +88,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 async fn clients(metrics: &Metrics) -> Result<Clients, CliError> {
     let mut config = Config::infer().await.map_err(CliError::Config)?;
     config.default_retry = false;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
     let build = |config: Config| -> Result<Client, kube::Error> {
         Ok(ClientBuilder::try_from(config)?.with_layer(&metrics.request_layer(&host)).build())

@@ -73,6 +73,10 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     let held = desired.held.clone();
     let applied = if stack.suspend { Applied::default() } else { apply_all(&context, &owner, desired, &live).await };
     let report = report(&context, &cr, &stack, &live, (held, &applied));
+    if applied.again && report.old.is_some() {
+        // The pass ended early: what it did not come to is not judged.
+        return Ok(policy::next(&context, &key, &Ending::Again));
+    }
     let cause = root_cause(&report.readiness);
     let status = status::status(&report, observe::now());
     write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await?;

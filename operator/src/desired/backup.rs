@@ -28,6 +28,8 @@ use crate::{
 const USER: i64 = 999;
 /// A backup that could not start within this time is skipped rather than run late.
 const STARTING_DEADLINE_SECONDS: i64 = 3600;
+/// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
+const ACTIVE_DEADLINE_SECONDS: i64 = 12 * 3600;
 
 pub(super) struct Backup;
 
@@ -140,7 +142,12 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
             failed_jobs_history_limit: Some(3),
             job_template: JobTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(JobSpec { backoff_limit: Some(2), template: template(stack, backup, with_ca), ..JobSpec::default() }),
+                spec: Some(JobSpec {
+                    active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
+                    backoff_limit: Some(2),
+                    template: template(stack, backup, with_ca),
+                    ..JobSpec::default()
+                }),
             },
             ..CronJobSpec::default()
         }),

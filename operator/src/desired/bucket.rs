@@ -92,7 +92,7 @@ fn launch(server: BucketServer) -> Launch {
                 "-s3.ip.bind=0.0.0.0",
                 "-volume.port=9340",
                 "-volume.max=0",
-                "-master.volumeSizeLimitMB=256",
+                "-master.volumeSizeLimitMB=64",
                 "-master.telemetry=false",
             ],
             key_names: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),

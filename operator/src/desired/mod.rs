@@ -135,7 +135,7 @@ fn pods_readiness(component: Name, objects: &[DesiredObject], live: &LiveSet) ->
     for object in objects {
         let key = object.key();
         let Some(there) = live.get(&key) else {
-            return Readiness::waiting(reason::PROGRESSING, format!("{key} is not made yet"));
+            return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
         };
         if there.deleting {
             return Readiness::waiting(reason::TERMINATING, format!("{key} is being deleted, and is made again when it is gone"));
