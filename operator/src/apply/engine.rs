@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, Owner, compare, error,
-    settled::Verdict,
+    settled::{Answer, Verdict},
     writer::{WriteError, Writer},
 };
 use crate::{
@@ -29,7 +29,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
     let there = live.get(&key);
     match writer.settled.verdict(&owner.namespace, &key, there, &hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
-        Verdict::Stale => return Outcome::Unchanged,
+        Verdict::Stale { rollout } => return if rollout { Outcome::Unseen } else { Outcome::Unchanged },
         Verdict::Same | Verdict::Unknown => {}
     }
     let written = match there {
@@ -37,7 +37,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
         Some(there) => change(writer, owner, object, (body, &hash), there).await,
     };
     match written {
-        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, &hash),
+        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, (&hash, there.map_or(0, |there| there.generation))),
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(&key, &failure),
@@ -64,11 +64,22 @@ impl From<WriteError> for Stop {
     }
 }
 
-fn remember(writer: &Writer, owner: &Owner, object: &DesiredObject, metadata: &ObjectMeta, hash: &str) -> Outcome {
-    let uid = metadata.uid.as_deref().unwrap_or_default();
-    let version = metadata.resource_version.as_deref().unwrap_or_default();
-    writer.settled.remember(&owner.namespace, object.key(), uid, (version, hash));
-    Outcome::Written
+fn remember(
+    writer: &Writer,
+    owner: &Owner,
+    object: &DesiredObject,
+    metadata: &ObjectMeta,
+    (hash, generation): (&str, i64),
+) -> Outcome {
+    let rollout = object.kind.runs_pods() && metadata.generation.unwrap_or(0) > generation;
+    let answer = Answer {
+        uid: metadata.uid.as_deref().unwrap_or_default(),
+        version: metadata.resource_version.as_deref().unwrap_or_default(),
+        hash,
+        rollout,
+    };
+    writer.settled.remember(&owner.namespace, object.key(), &answer);
+    Outcome::Written { rollout }
 }
 
 /// Adds what every object has: namespace, owner and the hash of the rest.
@@ -101,7 +112,7 @@ fn prepare(owner: &Owner, object: &DesiredObject) -> (Value, String) {
 async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, hash): (Value, String)) -> Outcome {
     let key = object.key();
     match writer.create(object.kind, body.clone()).await {
-        Ok(metadata) => return remember(writer, owner, object, &metadata, &hash),
+        Ok(metadata) => return remember(writer, owner, object, &metadata, (&hash, 0)),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
         Err(failure) => return error::outcome(&key, &failure),
     }
@@ -115,7 +126,7 @@ async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, h
         return restore_labels(writer, owner, object, &found).await;
     }
     match change(writer, owner, object, (body, &hash), &found).await {
-        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, &hash),
+        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, (&hash, found.generation)),
         Ok(None) => Outcome::Again,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(&key, &failure),

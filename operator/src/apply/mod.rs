@@ -49,6 +49,9 @@ pub struct Applied {
     pub writes: u32,
     /// What could not be done.
     pub refused: Vec<Refused>,
+    /// Components whose pods are being replaced by a write that the cache does not show yet: they are not ready, whatever the
+    /// cache says.
+    pub rolling: BTreeSet<String>,
     /// Whether something changed underneath, so that it must be looked at again soon.
     pub again: bool,
 }
@@ -106,7 +109,12 @@ pub(crate) enum Outcome {
     /// It is as it should be.
     Unchanged,
     /// It was written.
-    Written,
+    Written {
+        /// Whether pods are replaced by it.
+        rollout: bool,
+    },
+    /// It was written earlier, replacing pods, and the cache does not show it yet.
+    Unseen,
     /// It could not be written.
     Refused(Waiting),
     /// It changed underneath.
@@ -117,7 +125,13 @@ impl Applied {
     fn add(&mut self, object: &DesiredObject, outcome: Outcome) {
         match outcome {
             Outcome::Unchanged => {}
-            Outcome::Written => self.writes += 1,
+            Outcome::Unseen => {
+                self.rolling.insert(object.component().to_owned());
+            }
+            Outcome::Written { rollout } => {
+                self.writes += 1;
+                self.rolling.extend(rollout.then(|| object.component().to_owned()));
+            }
             Outcome::Again => self.again = true,
             Outcome::Refused(waiting) => {
                 let component = object.component().to_owned();

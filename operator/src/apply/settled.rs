@@ -19,7 +19,19 @@ struct Entry {
     uid: String,
     version: u64,
     hash: String,
+    rollout: bool,
     at: Instant,
+}
+
+/// What the API server answered to a write.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) uid: &'a str,
+    pub(super) version: &'a str,
+    /// The hash of what was sent.
+    pub(super) hash: &'a str,
+    /// Whether pods are replaced by it.
+    pub(super) rollout: bool,
 }
 
 /// The last write of each object, by namespace and key.
@@ -32,18 +44,22 @@ pub enum Verdict {
     /// It is what was written last.
     Same,
     /// The cache has not seen the last write yet.
-    Stale,
+    Stale {
+        /// Whether pods are replaced by that write.
+        rollout: bool,
+    },
     /// Nothing.
     Unknown,
 }
 
 impl Settled {
     /// Remembers what the API server answered.
-    pub fn remember(&self, namespace: &str, key: ObjectKey, uid: &str, (version, hash): (&str, &str)) {
+    pub(super) fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
         let entry = Entry {
-            uid: uid.to_owned(),
-            version: version.parse().unwrap_or(0),
-            hash: hash.to_owned(),
+            uid: answer.uid.to_owned(),
+            version: answer.version.parse().unwrap_or(0),
+            hash: answer.hash.to_owned(),
+            rollout: answer.rollout,
             at: Instant::now(),
         };
         self.lock().insert((namespace.to_owned(), key), entry);
@@ -63,14 +79,14 @@ impl Settled {
         }
         let recent = entry.at.elapsed() < BELIEVED_FOR;
         let Some(live) = live else {
-            return if recent { Verdict::Stale } else { Verdict::Unknown };
+            return if recent { Verdict::Stale { rollout: true } } else { Verdict::Unknown };
         };
         // Versions of one resource can be compared (KEP-5504).
         let version = live.resource_version.parse().unwrap_or(0);
         if live.uid == entry.uid && version == entry.version {
             Verdict::Same
         } else if version < entry.version && recent {
-            Verdict::Stale
+            Verdict::Stale { rollout: entry.rollout }
         } else {
             Verdict::Unknown
         }

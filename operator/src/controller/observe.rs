@@ -13,9 +13,9 @@ use rand::distr::{Alphanumeric, SampleString};
 use super::{Context, StackKey};
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackSpec},
-    names::{Component, ObjectName, ROLE_CREDENTIALS},
+    names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, reason},
     objects::LiveSet,
-    stack::{self, CredentialState, Observed, SecretData, credential_keys},
+    stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
 };
 
 /// Why the cluster could not be read.
@@ -58,8 +58,33 @@ pub(super) async fn observe(
     }
     observed.credentials = credentials(context, cr, key, live).await?;
     let endpoints = ready_endpoints(stack::validate(cr, &observed), live);
-    observed.probes = context.prober.answers(key, endpoints);
+    observed.probes = context.prober.answers(key, endpoints, |component| answer_of(cr, component));
     Ok(observed)
+}
+
+/// What the status says about a service, if it speaks of this very spec.
+fn answer_of(cr: &RorunStack, component: Component) -> Option<Probe> {
+    const ANSWERS: [reason::Reason; 6] = [
+        reason::UNREACHABLE,
+        reason::TLS_FAILED,
+        reason::AUTHENTICATION_FAILED,
+        reason::NOT_FOUND,
+        reason::ACCESS_DENIED,
+        reason::UNSUPPORTED,
+    ];
+    let conditions = &cr.status.as_ref()?.conditions;
+    let told = conditions.iter().find(|condition| condition.type_ == component.condition())?;
+    if told.observed_generation != cr.metadata.generation {
+        return None;
+    }
+    let note = Some(told.message.clone()).filter(|message| !message.is_empty());
+    match told.status.as_str() {
+        "True" => Some(Probe::Answers { note }),
+        _ => {
+            let reason = ANSWERS.into_iter().find(|reason| *reason == told.reason)?;
+            Some(Probe::Failed(Waiting::new(reason, told.message.clone())))
+        }
+    }
 }
 
 /// Services that can be asked now: not the embedded bucket before its pod is ready, and under `suspend` nothing that changes it.

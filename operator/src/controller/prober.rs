@@ -55,15 +55,26 @@ impl Prober {
     }
 
     /// The last answers of a stack's services. Those that are new are asked from now on, those that are gone no longer.
-    pub fn answers(&self, stack: &StackKey, endpoints: BTreeMap<Component, Endpoint>) -> BTreeMap<Component, Probe> {
+    /// `known` gives the answer of an earlier process, so that a restart does not look like an outage.
+    pub fn answers(
+        &self,
+        stack: &StackKey,
+        endpoints: BTreeMap<Component, Endpoint>,
+        known: impl Fn(Component) -> Option<Probe>,
+    ) -> BTreeMap<Component, Probe> {
         let mut tasks = self.lock();
         tasks.retain(|(of, component), _| of != stack || endpoints.contains_key(component));
         let mut answers = BTreeMap::new();
         for (component, endpoint) in endpoints {
             let hash = hash(&endpoint);
             let key = (stack.clone(), component);
-            if tasks.get(&key).is_none_or(|task| task.endpoint != hash) {
-                tasks.insert(key.clone(), self.start(stack.clone(), endpoint, hash));
+            let first = match tasks.get(&key) {
+                Some(task) if task.endpoint == hash => None,
+                Some(_) => Some(Probe::Pending),
+                None => Some(known(component).unwrap_or(Probe::Pending)),
+            };
+            if let Some(first) = first {
+                tasks.insert(key.clone(), self.start(stack.clone(), endpoint, (hash, first)));
             }
             if let Some(task) = tasks.get(&key) {
                 answers.insert(component, task.answer.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -77,8 +88,8 @@ impl Prober {
         self.lock().retain(|(of, _), _| of != stack);
     }
 
-    fn start(&self, stack: StackKey, endpoint: Endpoint, hash: u64) -> Task {
-        let answer = Arc::new(Mutex::new(Probe::Pending));
+    fn start(&self, stack: StackKey, endpoint: Endpoint, (hash, first): (u64, Probe)) -> Task {
+        let answer = Arc::new(Mutex::new(first));
         let (triggers, slots, shared) = (self.triggers.clone(), self.slots.clone(), answer.clone());
         let task = tokio::spawn(async move {
             let mut delay = RETRY.0;

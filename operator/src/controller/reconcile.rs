@@ -22,7 +22,7 @@ use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::{Applied, Owner, apply},
     desired::{self, Desired},
-    names::{Component, FIELD_MANAGER, Waiting},
+    names::{Component, FIELD_MANAGER, Waiting, reason},
     objects::LiveSet,
     stack::{Stack, validate},
     status::{self, Report, root_cause},
@@ -97,6 +97,10 @@ fn report<'a>(
     (held, applied): (BTreeMap<Component, Waiting>, &Applied),
 ) -> Report<'a> {
     let mut waiting = held;
+    for component in applied.rolling.iter().filter_map(|label| Component::from_label(label)) {
+        let message = format!("{component} was changed, and its pods are being replaced");
+        waiting.entry(component).or_insert_with(|| Waiting::new(reason::PROGRESSING, message));
+    }
     for refused in &applied.refused {
         if let Some(component) = Component::from_label(&refused.component) {
             waiting.insert(component, refused.waiting.clone());

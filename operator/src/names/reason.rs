@@ -27,6 +27,8 @@ pub const PROGRESSING: Reason = "Progressing";
 pub const DEPENDENCY_NOT_READY: Reason = "DependencyNotReady";
 /// A Secret or ConfigMap that the spec names does not exist.
 pub const REFERENCE_MISSING: Reason = "ReferenceMissing";
+/// The Secret with the certificate of the Ingress does not exist: cert-manager may be about to write it.
+pub const CERTIFICATE_MISSING: Reason = "CertificateMissing";
 /// A Secret lacks a key.
 pub const KEY_MISSING: Reason = "KeyMissing";
 /// A value in a Secret cannot be used, e.g. a URL that does not parse.

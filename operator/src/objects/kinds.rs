@@ -43,6 +43,11 @@ pub struct ObjectKind {
 }
 
 impl ObjectKind {
+    /// Whether objects of the kind make pods, so that a change of their spec replaces these.
+    pub fn runs_pods(&self) -> bool {
+        matches!(self.kind, "Deployment" | "StatefulSet")
+    }
+
     /// `group/version`, or the version alone for the core.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }

@@ -31,6 +31,8 @@ pub struct LiveObject {
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
+    /// `metadata.generation`; 0 for kinds that have none.
+    pub generation: i64,
     /// The stack that the labels name.
     pub instance: String,
     /// The component that the labels name.
@@ -80,6 +82,7 @@ impl LiveObject {
             name: text("name"),
             uid: text("uid"),
             resource_version: text("resourceVersion"),
+            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or(0),
             instance: in_map("labels", label::INSTANCE).unwrap_or_default(),
             component: in_map("labels", label::COMPONENT).unwrap_or_default(),
             owner,

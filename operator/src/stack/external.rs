@@ -132,10 +132,18 @@ fn authority(reference: Option<&SecretKeyReference>, field: &str, observed: &Obs
     let secret = NamedSecret::find(observed, &reference.name, field)?;
     let key = reference.key.as_deref().unwrap_or("ca.crt");
     let pem = secret.required(key)?;
-    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+    let certificates = certificates(&pem);
+    if certificates.is_empty() {
         return Err(secret.invalid(key, "is not a certificate in PEM form (-----BEGIN CERTIFICATE-----)"));
     }
-    Ok(Some(pem))
+    Ok(Some(certificates))
+}
+
+/// Just the certificates of a PEM file: they go into a `ConfigMap`, and a private key beside them must not.
+fn certificates(pem: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let blocks = pem.split_inclusive(END).filter_map(|part| part.find("-----BEGIN CERTIFICATE-----").map(|start| &part[start..]));
+    blocks.filter(|block| block.ends_with(END)).collect::<Vec<_>>().join("\n")
 }
 
 /// The URLs of an external database.
@@ -226,4 +234,18 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
         secret_access_key: secret.required(reference.secret_access_key_key.as_deref().unwrap_or("AWS_SECRET_ACCESS_KEY"))?,
         ca,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::certificates;
+
+    #[test]
+    fn a_private_key_beside_the_certificates_is_left_out() {
+        let block = |kind: &str, text: &str| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
+        let (one, two, key) = (block("CERTIFICATE", "one"), block("CERTIFICATE", "two"), block("PRIVATE KEY", "secret"));
+        let expected = format!("{one}{two}");
+        assert_eq!(certificates(&format!("a comment\n{key}{one}{key}{two}{key}")), expected.trim_end());
+        assert_eq!(certificates(&format!("{key}-----BEGIN CERTIFICATE-----\ncut off")), "");
+    }
 }

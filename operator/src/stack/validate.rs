@@ -204,7 +204,7 @@ fn ingress(spec: &RorunStackSpec, observed: &Observed, unresolved: &mut Unresolv
             "secret/{secret}, named by ingress.tls.secretName, does not exist: create it (kubectl create secret tls), or \
              let cert-manager write it; until then the controller serves its own certificate"
         );
-        unresolved.insert(Component::Ingress, Waiting::new(reason::REFERENCE_MISSING, message));
+        unresolved.insert(Component::Ingress, Waiting::new(reason::CERTIFICATE_MISSING, message));
     }
     let mut hosts = vec![(ingress.host.clone(), Component::Api)];
     hosts.extend(ingress.admin_host.iter().map(|host| (host.clone(), Component::Admin)));
