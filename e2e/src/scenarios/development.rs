@@ -1,14 +1,42 @@
-//! The smallest stack: from `kubectl apply` to a receipt that went through PostgreSQL, the bucket, Redis and the OCR
-//! service.
+//! The smallest stack with an Ingress, as the example has it: from `kubectl apply` to a receipt that went through
+//! PostgreSQL, the bucket, Redis and the OCR service, each of them asked without the application.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::kit::Scene;
+use super::kit::{Bucket, Scene};
+use crate::engine::progress;
+
+const TEXT: &str = "2 bags of rice, 1500 each";
 
 pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let stack = scene.apply_example("development.yaml", |_| ()).await?;
-    stack.wait_ready(Duration::from_mins(3)).await?;
+    let started = Instant::now();
+    let stack = scene.apply(&scene.example("development.yaml")?).await?;
+    let timeline = stack.ready_timeline(started, Duration::from_mins(3)).await?;
+    progress::note(&format!("development.yaml: {timeline}"));
+
+    let app = scene.app(&stack).await?;
+    let receipt = app.send(TEXT).await?;
+    ensure!(receipt.ocr.as_deref() == Some(&*TEXT.to_uppercase()), "the OCR service read {:?}", receipt.ocr);
+    app.check(&receipt).await?;
+
+    let namespace = &scene.namespace;
+    let query = format!("SELECT sha256 || ' ' || ocr FROM receipts WHERE id = '{}'", receipt.id);
+    let psql = ["psql", "--username=rorun", "--dbname=rorun", "--no-align", "--tuples-only", "--command", &query];
+    let row = scene.exec(namespace, &stack.pod("database").await?, &psql).await?;
+    ensure!(row.trim() == format!("{} {}", receipt.sha256, TEXT.to_uppercase()), "PostgreSQL has the row {row}");
+
+    let bucket = Bucket::of(scene, &stack).await?;
+    let object = bucket.get(&format!("receipts/{}", receipt.id)).await?;
+    ensure!(object == TEXT.as_bytes(), "the bucket has {:?}", String::from_utf8_lossy(&object));
+
+    let queue = ["redis-cli", "LRANGE", "receipts", "0", "-1"];
+    let queued = scene.exec(namespace, &stack.pod("redis").await?, &queue).await?;
+    ensure!(queued.trim() == receipt.id, "Redis has the queue {queued}");
+
+    let endpoint = stack.status().await?.json["endpoints"]["api"].as_str().context("no endpoint")?.to_owned();
+    ensure!(endpoint == format!("http://{}", app.host), "the status names the endpoint {endpoint}");
+    ensure!(stack.restarts().await?.values().all(|&count| count == 0), "pods restarted: {:?}", stack.restarts().await?);
     Ok(())
 }

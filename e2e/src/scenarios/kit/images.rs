@@ -66,24 +66,35 @@ pub fn build_binaries() -> Result<()> {
 pub fn load_images(cluster: &Cluster) -> Result<()> {
     Step::of("loading the images of the operator and the applications", "into the cluster", || {
         let binaries = target_folder()?.join(TARGET).join("release");
-        let dockerfile = project().join("Dockerfile");
-        build(cluster, OPERATOR, &dockerfile, &binaries.join("rorun-operator"), &["--target=prebuilt"])?;
+        let operator = [binaries.join("rorun-operator"), authorities()?];
+        build(cluster, OPERATOR, &project().join("Dockerfile"), &operator, &["--target=prebuilt"])?;
         let dockerfile = project().join("e2e/fixtures/app/Dockerfile");
         for (image, role) in FIXTURES {
             let version = image.rsplit(':').next().unwrap_or_default();
             let arguments = [format!("--build-arg=ROLE={role}"), format!("--build-arg=APP_VERSION={version}")];
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            build(cluster, image, &dockerfile, &binaries.join("rorun-fixture"), &arguments)?;
+            build(cluster, image, &dockerfile, &[binaries.join("rorun-fixture")], &arguments)?;
         }
         Ok(())
     })
 }
 
-/// Builds an image whose context is one binary.
-fn build(cluster: &Cluster, image: &str, dockerfile: &Path, binary: &Path, arguments: &[&str]) -> Result<()> {
+/// The public certificate authorities of this machine, which the operator's image takes.
+fn authorities() -> Result<PathBuf> {
+    let path = PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
+    if !path.exists() {
+        packages::ensure(&["ca-certificates"], "for the image of the operator")?;
+    }
+    Ok(path)
+}
+
+/// Builds an image out of just these files.
+fn build(cluster: &Cluster, image: &str, dockerfile: &Path, files: &[PathBuf], arguments: &[&str]) -> Result<()> {
     let context = tempfile::tempdir()?;
-    let name = binary.file_name().context("a binary has a name")?;
-    fs::copy(binary, context.path().join(name)).with_context(|| format!("failed to copy {}", binary.display()))?;
+    for file in files {
+        let name = file.file_name().context("a file has a name")?;
+        fs::copy(file, context.path().join(name)).with_context(|| format!("failed to copy {}", file.display()))?;
+    }
     let docker = cluster.docker().command(["build", "--quiet", "--tag", image, "--file"]).arg(dockerfile);
     docker.args(arguments).arg(context.path()).output().with_context(|| format!("failed to build {image}"))?;
     cluster.load(image).with_context(|| format!("failed to load {image}"))

@@ -1,26 +1,36 @@
 //! What scenarios are written with. It knows Kubernetes and the public face of the operator (its resource, its chart,
 //! its log), and nothing of its code: a scenario sees what a user sees.
 
+mod app;
 mod audit;
+mod authority;
+mod bucket;
 mod diagnosis;
 mod documents;
+mod forward;
 mod images;
 mod ingress;
 mod objects;
 mod operator;
 mod scene;
 mod stack;
+mod timeline;
 mod wait;
 mod world;
 
+pub use app::{App, Receipt};
 pub use audit::Writes;
+pub use authority::{Authority, Certificate};
+pub use bucket::{Bucket, BucketAccess};
 pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
+pub use forward::Forward;
 pub use images::{ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, load_images};
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};
 pub use scene::Scene;
 pub use stack::{Condition, Stack, Status};
+pub use timeline::Timeline;
 pub use wait::{Seen, Stuck, until};
 pub use world::World;

@@ -61,13 +61,20 @@ impl Scene {
         format!("{of}.{}.localhost", self.namespace)
     }
 
-    /// Applies an example of the project, with its stack as `change` leaves it. The Ingress hosts are made the scene's
-    /// own first, since scenarios run side by side.
+    /// Applies an example of the project, with its stack as `change` leaves it. First its Ingress hosts are made the
+    /// scene's own, and its pods small: scenarios run side by side, on one node.
     pub async fn apply_example(&self, file: &str, change: impl FnOnce(&mut Value)) -> Result<Stack> {
-        let mut documents = example(file)?;
-        documents.edit_stack(|stack| self.own_hosts(stack))?;
+        let mut documents = self.example(file)?;
+        documents.edit_stack(small)?;
         documents.edit_stack(change)?;
         self.apply(&documents).await
+    }
+
+    /// An example of the project, with Ingress hosts of the scene's own.
+    pub fn example(&self, file: &str) -> Result<Documents> {
+        let mut documents = example(file)?;
+        documents.edit_stack(|stack| self.own_hosts(stack))?;
+        Ok(documents)
     }
 
     /// Applies documents in the scene's namespace; gives the stack among them.
@@ -124,5 +131,38 @@ impl Scene {
                 ingress[field] = json!(self.host(of));
             }
         }
+    }
+}
+
+/// Lets several stacks fit on a node with two processors, where the control plane has asked for one of them.
+fn small(stack: &mut Value) {
+    let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
+    let spec = &mut stack["spec"];
+    for part in ["api", "ocr", "admin", "backup"] {
+        if spec.get(part).is_some() {
+            spec[part]["resources"] = little.clone();
+        }
+    }
+    // What is left out is embedded in Development, with requests that are not small.
+    for part in ["database", "redis", "bucket"] {
+        let left_out = spec.get(part).is_none() && spec["environment"] == "Development";
+        if left_out || spec[part].get("embedded").is_some() {
+            spec[part]["embedded"]["resources"] = little.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_of_a_stack_is_made_small_and_nothing_is_added() {
+        let mut stack = json!({"spec": {"environment": "Development", "api": {}, "redis": {"external": {}}}});
+        small(&mut stack);
+        let parts: Vec<_> = stack["spec"].as_object().expect("a map").keys().map(String::as_str).collect();
+        assert_eq!(parts, ["api", "bucket", "database", "environment", "redis"]);
+        assert_eq!(stack["spec"]["database"]["embedded"]["resources"]["requests"]["cpu"], "10m");
+        assert_eq!(stack["spec"]["redis"], json!({"external": {}}));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -90,6 +90,13 @@ impl Stack {
     pub async fn resource(&self) -> Result<Value> {
         let found = self.world.stacks(&self.namespace).get(&self.name).await;
         Ok(serde_json::to_value(found.with_context(|| format!("failed to read the stack {}", self.name))?)?)
+    }
+
+    /// What the application is told about its services: the Secret `<stack>-connection`.
+    pub async fn connection(&self) -> Result<BTreeMap<String, String>> {
+        let secret = self.world.api::<Secret>(&self.namespace).get(&self.child("connection")).await?;
+        let data = secret.data.unwrap_or_default();
+        Ok(data.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
     }
 
     /// The status.

@@ -102,6 +102,10 @@ impl World {
         self.kubectl(&[&to[..], command].concat()).await
     }
 
+    pub(super) fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
     async fn run(&self, program: &Path, arguments: &[&str], input: Option<Vec<u8>>) -> Result<String> {
         let (program, kubeconfig) = (program.to_owned(), self.cluster.kubeconfig.clone());
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();

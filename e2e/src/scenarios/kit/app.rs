@@ -1,0 +1,87 @@
+//! The application of a stack, used as the mobile app uses it: through the Ingress.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Scene, Seen, Stack};
+
+/// How long an Ingress controller may take to learn of a new route.
+const ROUTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The API of a stack, by its host.
+#[derive(Debug)]
+pub struct App<'a> {
+    scene: &'a Scene,
+    /// The host that leads to it.
+    pub host: String,
+}
+
+/// A receipt that was stored.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// Its identifier, in the database, the bucket and the queue.
+    pub id: String,
+    /// SHA-256 of what was sent.
+    pub sha256: String,
+    /// What the OCR service read; none without one.
+    pub ocr: Option<String>,
+}
+
+impl Scene {
+    /// The API of a stack of this scene that has an Ingress; waits until the Ingress leads to it.
+    pub async fn app(&self, stack: &Stack) -> Result<App<'_>> {
+        let resource = stack.resource().await?;
+        let host = resource["spec"]["ingress"]["host"].as_str().context("the stack has no Ingress")?.to_owned();
+        let app = App { scene: self, host };
+        self.wait(&format!("the Ingress to lead to {}", app.host), ROUTED_WITHIN, async || {
+            let answer = self.ingress.get(&app.host, "/version").await?;
+            Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
+        })
+        .await?;
+        Ok(app)
+    }
+}
+
+impl App<'_> {
+    /// Sends a receipt. Every service must have done its part.
+    pub async fn send(&self, text: &str) -> Result<Receipt> {
+        let answer = self.scene.ingress.post(&self.host, "/receipts", text).await?.json();
+        Ok(serde_json::from_value(answer.context("the receipt was refused")?)?)
+    }
+
+    /// The row of a receipt, with what the bucket and the queue hold of it now.
+    pub async fn find(&self, id: &str) -> Result<Value> {
+        self.get(&format!("/receipts/{id}")).await
+    }
+
+    /// All rows, oldest first.
+    pub async fn list(&self) -> Result<Vec<Value>> {
+        Ok(serde_json::from_value(self.get("/receipts").await?)?)
+    }
+
+    /// The release that answers.
+    pub async fn version(&self) -> Result<String> {
+        let version = self.get("/version").await?;
+        Ok(version["version"].as_str().context("no version")?.to_owned())
+    }
+
+    /// What a path answers, as JSON.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.scene.ingress.get(&self.host, path).await?;
+        answer.json().with_context(|| format!("http://{}{path}", self.host))
+    }
+
+    /// Checks that the row, the object and the queue entry of a receipt are there and belong together.
+    pub async fn check(&self, receipt: &Receipt) -> Result<()> {
+        let found = self.find(&receipt.id).await?;
+        let whole = found["sha256"] == receipt.sha256.as_str()
+            && found["objectSha256"] == receipt.sha256.as_str()
+            && found["queued"] == true
+            && found["ocr"].as_str() == receipt.ocr.as_deref();
+        ensure!(whole, "the receipt {receipt:?} is stored as {found}");
+        Ok(())
+    }
+}
