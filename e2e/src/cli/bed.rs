@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 
-use crate::engine::{self, cleanup};
+use crate::engine::{self, Cache, cleanup};
 
 /// Options of `e2e bed`.
 #[derive(Debug, Args)]
@@ -16,20 +16,17 @@ pub(super) struct Bed {
     controller_manager: bool,
 }
 
-impl Bed {
-    /// Runs until a signal ends it.
-    pub(super) fn run(self) -> Result<()> {
-        let mut bed = engine::Bed::start()?;
-        if self.controller_manager {
-            bed = bed.with_controller_manager()?;
-        }
-        println!("export KUBECONFIG={}", bed.kubeconfig.display());
-        println!("# calls are in {}; Ctrl-C ends it", bed.audit_log.display());
-        let bed = Arc::new(Mutex::new(Some(bed)));
-        let _registered =
-            cleanup::on_interrupt(move || drop(bed.lock().unwrap_or_else(PoisonError::into_inner).take()));
-        loop {
-            thread::park();
-        }
+/// Runs until a signal ends it.
+pub(super) fn run(cache: &Cache, options: &Bed) -> Result<()> {
+    let mut bed = engine::Bed::start_with(cache)?;
+    if options.controller_manager {
+        bed = bed.with_controller_manager()?;
+    }
+    println!("export KUBECONFIG={}", bed.kubeconfig.display());
+    println!("# calls are in {}; Ctrl-C ends it", bed.audit_log.display());
+    let bed = Arc::new(Mutex::new(Some(bed)));
+    let _registered = cleanup::on_interrupt(move || drop(bed.lock().unwrap_or_else(PoisonError::into_inner).take()));
+    loop {
+        thread::park();
     }
 }

@@ -1,9 +1,13 @@
 //! The commands of `e2e`, one module for each.
 
 mod bed;
+mod cluster;
+mod scenarios;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::engine::{Cache, cleanup};
 
 /// A real Kubernetes on this machine, and what is proved on it.
 #[derive(Debug, Parser)]
@@ -15,15 +19,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Bring a cluster up, with everything that is needed for it; quick when that is there
+    Up(cluster::Named),
+    /// Take a cluster down, and prove that nothing is left
+    Down(cluster::Named),
+    /// Say what runs and how to reach it
+    Status,
     /// Run an API server with nothing around it until Ctrl-C
     Bed(bed::Bed),
+    /// Prove things on a cluster with the operator in it
+    Scenarios(scenarios::Options),
 }
 
 /// Runs the command that was asked for.
 pub fn run() -> Result<()> {
     let arguments = Arguments::parse();
-    crate::engine::cleanup::watch_signals()?;
+    cleanup::watch_signals()?;
+    let cache = Cache::from_env()?;
     match arguments.command {
-        Command::Bed(command) => command.run(),
+        Command::Up(named) => cluster::up(&cache, &named),
+        Command::Down(named) => cluster::down(&cache, &named),
+        Command::Status => cluster::status(&cache),
+        Command::Bed(bed) => bed::run(&cache, &bed),
+        Command::Scenarios(options) => scenarios::run(&cache, &options),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::{progress, wait};
+use super::{cleanup, progress, wait};
 
 /// The folder that holds what was built, and the state of what runs.
 #[derive(Clone, Debug)]
@@ -86,7 +86,8 @@ impl Cache {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error.into()),
         });
-        if soon.is_err() {
+        // What this process holds when it is interrupted is held by a thread that has stopped for good.
+        if soon.is_err() && !cleanup::is_cleaning() {
             progress::note(&format!("waiting for another run that holds {}", path.display()));
             file.lock()?;
         }

@@ -3,6 +3,11 @@
 pub mod bed;
 pub mod cache;
 pub mod cleanup;
+pub mod cluster;
+pub mod docker;
+pub mod host;
+pub mod image;
+pub mod packages;
 pub mod process;
 pub mod progress;
 pub mod record;
@@ -11,3 +16,5 @@ pub mod wait;
 
 pub use bed::Bed;
 pub use cache::Cache;
+pub use cluster::{Cluster, Lease};
+pub use docker::Docker;

@@ -37,6 +37,13 @@ impl Run {
         self
     }
 
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Run {
+        self.command.args(arguments);
+        self
+    }
+
     /// An environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
@@ -92,6 +99,7 @@ impl Run {
 
     fn finish(mut self) -> Result<Output> {
         let name = self.describe();
+        cleanup::stop_if_interrupted();
         let mut child = self.command.spawn().with_context(|| format!("failed to start {name}"))?;
         let record = ProcessRecord::of(child.id());
         let _interrupted = cleanup::on_interrupt(move || {
@@ -103,7 +111,10 @@ impl Run {
             // A program may end without reading all of it; how it ended says more than the broken pipe.
             let _ = stdin.write_all(&input);
         }
-        child.wait_with_output().with_context(|| format!("failed to wait for {name}"))
+        let output = child.wait_with_output();
+        // A program that a signal ended has not failed, and nobody is to go on from there.
+        cleanup::stop_if_interrupted();
+        output.with_context(|| format!("failed to wait for {name}"))
     }
 
     fn describe(&self) -> String {

@@ -59,6 +59,12 @@ tools! {
 impl Tool {
     /// The path of the binary, built first if it has to be.
     pub fn path(&self, cache: &Cache) -> Result<PathBuf> {
+        let folder = cache.entry(&self.key()?, |folder| self.build(folder))?;
+        Ok(folder.join(self.binary))
+    }
+
+    /// What decides the binary: its module with all that it requires, and how it is built.
+    pub fn key(&self) -> Result<Key> {
         let module = self.module_folder();
         let read = |file: &str| {
             fs::read(module.join(file)).with_context(|| format!("failed to read {file} of the tool {}", self.binary))
@@ -67,9 +73,7 @@ impl Tool {
         let version = self.version()?;
         let flags = self.linker_flags(&version);
         let recipe = [&go_mod, &go_sum, self.package.as_bytes(), flags.as_bytes()];
-        let key = Key::new("tools", self.binary, &version, recipe);
-        let folder = cache.entry(&key, |folder| self.build(&version, &flags, folder))?;
-        Ok(folder.join(self.binary))
+        Ok(Key::new("tools", self.binary, &version, recipe))
     }
 
     /// The version that go.mod pins.
@@ -91,11 +95,13 @@ impl Tool {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.folder)
     }
 
-    fn build(&self, version: &str, flags: &str, to: &Path) -> Result<()> {
+    fn build(&self, to: &Path) -> Result<()> {
+        let version = self.version()?;
+        let flags = self.linker_flags(&version);
         let what = format!("building {} {version} from its Go module", self.binary);
         let why = format!("not in the cache yet; about {} s on two cores the first time", self.cold_seconds);
         Step::of(&what, &why, || {
-            Run::new(go()?, ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", flags, "-o"])
+            Run::new(go()?, ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", &flags, "-o"])
                 .arg(to.join(self.binary))
                 .arg(self.package)
                 .folder(&self.module_folder())
