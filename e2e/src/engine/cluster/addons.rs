@@ -60,11 +60,18 @@ pub(super) fn wait_until_ready(cluster: &Cluster) -> Result<()> {
     for (namespace, name) in DEPLOYMENTS {
         let namespace = format!("--namespace={namespace}");
         let status = ["rollout", "status", &namespace, &format!("deployment/{name}"), "--timeout=180s"];
-        cluster.kubectl(status).with_context(|| format!("{name} does not become ready"))?;
+        cluster.kubectl(status).with_context(|| format!("{name} does not become ready\n{}", what_is_wrong(cluster)))?;
     }
     let metrics = ["wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=60s"];
     cluster.kubectl(metrics)?;
     Ok(())
+}
+
+/// What a person would look at next; the cluster is gone by the time the error is read.
+fn what_is_wrong(cluster: &Cluster) -> String {
+    let pods = cluster.kubectl(["get", "pods", "--all-namespaces", "--output=wide"]);
+    let events = cluster.kubectl(["events", "--all-namespaces", "--types=Warning"]);
+    format!("{}\n{}", pods.unwrap_or_default(), events.unwrap_or_default())
 }
 
 fn forget_outside_names(cluster: &Cluster) -> Result<()> {
