@@ -2,7 +2,7 @@
 
 pub mod crd;
 pub mod rbac;
-mod render;
+pub mod render;
 mod run;
 
 use std::{io, path::PathBuf, process::ExitCode};

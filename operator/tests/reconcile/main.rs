@@ -1,0 +1,53 @@
+//! The released binary against a real API server, without pods: what it calls, what it repairs, what it must never do.
+//!
+//! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
+
+mod bench;
+mod counts;
+mod data;
+mod drift;
+mod restarts;
+mod room;
+
+use room::Room;
+
+/// Runs cases side by side, each in a namespace of its own.
+macro_rules! cases {
+    ($room:expr, $($case:path),+ $(,)?) => {
+        tokio::join!($(async {
+            let started = std::time::Instant::now();
+            $case($room).await;
+            println!("{} ... ok ({:.1} s)", stringify!($case), started.elapsed().as_secs_f32());
+        }),+);
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_operator() {
+    let room = Room::open().await;
+    let operator = room.operator().await;
+    cases!(
+        &room,
+        counts::what_the_operator_calls,
+        drift::every_kind_is_repaired_with_one_write,
+        drift::a_foreign_object_is_refused_and_left_alone,
+        drift::what_the_spec_leaves_out_is_pruned_and_nothing_else,
+        drift::the_autoscaler_takes_over_and_gives_back_without_a_jump,
+        drift::a_suspended_stack_is_left_as_it_is,
+        data::lost_credentials_are_never_made_again,
+        data::a_volume_without_labels_keeps_credentials_from_being_made,
+        data::a_stack_made_again_adopts_its_data,
+        data::data_go_only_when_the_spec_says_so,
+        data::production_needs_a_confirmation,
+        bench::rendering_is_quick,
+    );
+    drop(operator);
+}
+
+/// In a room of its own, where nothing else keeps the operator busy when it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_operator_after_the_other() {
+    let room = Room::open().await;
+    restarts::a_killed_operator_reaches_the_same_end(&room).await;
+    restarts::twenty_settled_stacks_cost_nothing_after_a_restart(&room).await;
+}
