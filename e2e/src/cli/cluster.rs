@@ -10,7 +10,7 @@ use crate::engine::{Cache, Cluster, cluster};
 pub(super) struct Named {
     /// Its name; clusters of different names run side by side
     #[arg(long, default_value = "rorun-e2e")]
-    name: String,
+    pub(super) name: String,
 }
 
 pub(super) fn up(cache: &Cache, named: &Named) -> Result<()> {

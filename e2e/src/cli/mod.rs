@@ -2,6 +2,7 @@
 
 mod bed;
 mod cluster;
+mod images;
 mod scenarios;
 
 use anyhow::Result;
@@ -25,6 +26,8 @@ enum Command {
     Down(cluster::Named),
     /// Say what runs and how to reach it
     Status,
+    /// Build the images of the operator and of the applications that use it, and put them into the cluster
+    BuildImages(cluster::Named),
     /// Run an API server with nothing around it until Ctrl-C
     Bed(bed::Bed),
     /// Prove things on a cluster with the operator in it
@@ -40,6 +43,7 @@ pub fn run() -> Result<()> {
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),
+        Command::BuildImages(named) => images::build(&cache, &named),
         Command::Bed(bed) => bed::run(&cache, &bed),
         Command::Scenarios(options) => scenarios::run(&cache, &options),
     }

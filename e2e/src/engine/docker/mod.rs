@@ -75,9 +75,14 @@ impl Docker {
         self.output(["image", "inspect", "--format", &format, image]).ok().map(|text| text.trim().to_owned())
     }
 
-    /// Loads an image archive.
-    pub fn load(&self, archive: &Path) -> Result<()> {
+    /// Loads the archive of an image. What had its name before is removed, unless something still runs from it.
+    pub fn load(&self, image: &str, archive: &Path) -> Result<()> {
+        let id = || self.output(["image", "inspect", "--format", "{{.Id}}", image]).ok();
+        let before = id();
         self.command(["load", "--quiet", "--input"]).arg(archive).output()?;
+        if let Some(before) = before.filter(|before| Some(before) != id().as_ref()) {
+            let _ = self.output(["image", "rm", before.trim()]);
+        }
         Ok(())
     }
 
@@ -88,7 +93,7 @@ impl Docker {
         }
         packages::ensure(&["busybox-static"], "for a container that shows what the Docker Engine can do")?;
         if self.image_label(PROBE_IMAGE, "").is_none() {
-            self.load(&Archive::of_busybox(cache, PROBE_IMAGE)?)?;
+            self.load(PROBE_IMAGE, &Archive::of_busybox(cache, PROBE_IMAGE)?)?;
         }
         self.output(["run", "--rm", "--privileged", "--network=none", PROBE_IMAGE, "/bin/true"])
             .context("the machine's Docker Engine cannot start a privileged container")?;

@@ -56,7 +56,12 @@ impl OwnEngine {
 
     /// Whether it runs.
     pub fn is_running(&self) -> Result<bool> {
-        Ok(ProcessRecord::load(&self.record())?.is_some_and(|process| process.is_running()))
+        Ok(self.process()?.is_some_and(|process| process.is_running()))
+    }
+
+    /// The process that was started last and not stopped since.
+    pub fn process(&self) -> Result<Option<ProcessRecord>> {
+        ProcessRecord::load(&self.record())
     }
 
     /// Starts it unless it runs; gives its socket.
@@ -95,7 +100,7 @@ impl OwnEngine {
 
     /// Stops it, and removes its bridge and control groups.
     pub fn stop(&self) -> Result<()> {
-        if let Some(process) = ProcessRecord::load(&self.record())? {
+        if let Some(process) = self.process()? {
             process.stop(Duration::from_secs(20))?;
             fs::remove_file(self.record())?;
         }

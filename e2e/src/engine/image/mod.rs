@@ -77,7 +77,7 @@ impl Image {
         if pull(docker, &self.name).is_ok() {
             return Ok(Source::Pulled);
         }
-        docker.load(&self.archive(cache)?).with_context(|| format!("failed to load {}", self.name))?;
+        docker.load(&self.name, &self.archive(cache)?).with_context(|| format!("failed to load {}", self.name))?;
         Ok(Source::Built)
     }
 }

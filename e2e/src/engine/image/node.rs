@@ -62,6 +62,8 @@ pub fn name() -> Result<String> {
 /// Makes sure that Docker has the node image, and says where from.
 pub fn ensure(cache: &Cache, docker: &Docker, host: Host) -> Result<Source> {
     let name = name()?;
+    // Whoever comes second finds what the first has made.
+    let _lock = cache.lock("node-image")?;
     let node = Node::plan(cache, &name)?;
     if let Some(source) = present(docker, &name, &node.recipe) {
         progress::note(&format!("node image {name}: {source:?} earlier"));
@@ -104,7 +106,6 @@ impl Node {
     }
 
     fn build(&self, cache: &Cache, docker: &Docker) -> Result<()> {
-        let _lock = cache.lock("node-image")?;
         packages::ensure(&["busybox-static", "libc6-dev", "gcc"], "to build images")?;
         let archives = self.images.iter().map(|image| image.archive(cache)).collect::<Result<Vec<_>>>()?;
         let debian = debian_archive(cache)?;
@@ -122,7 +123,7 @@ impl Node {
             let archive = work.join("node.tar");
             Archive::write(&self.name, &self.recipe, root.path(), &config, &archive)?;
             remove_folder(root.path())?;
-            docker.load(&archive)?;
+            docker.load(&self.name, &archive)?;
             remove_folder(&work)
         })
     }

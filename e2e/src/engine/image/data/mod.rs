@@ -18,7 +18,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::archive::ImageConfig;
 use super::control_plane::has_extension;
@@ -81,8 +81,11 @@ fn postgres(cache: &Cache, root: &RootFs) -> Result<ImageConfig> {
         // The compiler for queries is larger than all the rest; PostgreSQL does without when it is not there.
         let extension = |name: &str| has_extension(name, "so") && !name.starts_with("llvmjit");
         root.copy_linked(debian, &debian.list(libraries, extension)?)?;
-        root.copy_from(debian, &["/usr/share/postgresql/17", "/usr/share/zoneinfo"])
+        root.copy_from(debian, &["/usr/share/postgresql/17", "/usr/share/zoneinfo", "/usr/lib/locale/C.utf8"])
     })?;
+    let sample = "/usr/share/postgresql/17/postgresql.conf.sample";
+    let defaults = fs::read_to_string(root.at(sample)).context("PostgreSQL has no sample of its configuration")?;
+    root.file(sample, format!("{defaults}\nlisten_addresses = '*'\n"), 0o644)?;
     root.file("/usr/local/bin/docker-entrypoint.sh", POSTGRES_ENTRYPOINT, 0o755)?;
     root.folder_with("/docker-entrypoint-initdb.d", 0o755)?;
     root.folder_of("/var/lib/postgresql/data", 0o1777, POSTGRES_USER)?;

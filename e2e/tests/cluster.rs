@@ -1,0 +1,68 @@
+//! A whole cluster, from start to the last trace of it. Minutes the first time, so only when asked for:
+//! `cargo test -p rorun-e2e --test cluster -- --ignored`.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rorun_e2e::engine::record::ProcessRecord;
+use rorun_e2e::engine::{Cache, Cluster, cluster, docker, wait};
+
+fn is_there(cache: &Cache, name: &str) -> Result<bool> {
+    Ok(cluster::names(cache)?.iter().any(|found| found == name))
+}
+
+#[test]
+#[ignore = "brings a cluster up"]
+fn a_cluster_serves_is_attached_to_and_leaves_nothing() -> Result<()> {
+    const NAME: &str = "rorun-test-up";
+    let cache = Cache::from_env()?;
+    let alone = cluster::names(&cache)?.is_empty();
+    let leased = Cluster::lease(&cache, NAME)?;
+    let again = Cluster::attach(&cache, NAME)?.context("it does not run")?;
+    assert_eq!(again.kubeconfig, leased.kubeconfig);
+    let classes = leased.kubectl(["get", "storageclass,ingressclass", "--output=name"])?;
+    assert!(classes.contains("standard") && classes.contains("traefik"), "{classes}");
+    assert!(leased.helm(["list", "--all-namespaces"])?.starts_with("NAME"));
+    drop(leased);
+    assert!(!is_there(&cache, NAME)?);
+    if alone {
+        assert_eq!(cluster::leftovers(&cache)?, [""; 0]);
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "brings a cluster halfway up"]
+fn a_run_that_is_stopped_halfway_leaves_nothing() -> Result<()> {
+    const NAME: &str = "rorun-test-stopped";
+    let cache = Cache::from_env()?;
+    let mut up = Command::new(env!("CARGO_BIN_EXE_e2e")).args(["up", "--name", NAME]).stdout(Stdio::null()).spawn()?;
+    let record = ProcessRecord::of(up.id())?;
+    wait::until_true("the node is being made", Duration::from_mins(20), || {
+        Ok(cache.root().join("run/clusters").join(NAME).join("kind.json").exists() || up.try_wait()?.is_some())
+    })?;
+    record.stop(Duration::from_mins(1))?;
+    assert_eq!(up.wait()?.code(), Some(143));
+    assert!(!is_there(&cache, NAME)?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "brings a cluster up and kills our Docker Engine, with what else runs in it"]
+fn a_cluster_whose_docker_was_killed_can_be_removed() -> Result<()> {
+    const NAME: &str = "rorun-test-killed";
+    let cache = Cache::from_env()?;
+    let up = Cluster::up(&cache, NAME)?;
+    let engine = docker::OwnEngine::of(&cache)?;
+    if matches!(up.docker(), docker::Docker::Own(_)) && cluster::names(&cache)? == [NAME] {
+        engine.process()?.context("it does not run")?.kill();
+        assert!(Cluster::attach(&cache, NAME)?.is_none());
+        Cluster::down(&cache, NAME)?;
+        assert_eq!(cluster::leftovers(&cache)?, [""; 0]);
+    } else {
+        Cluster::down(&cache, NAME)?;
+    }
+    assert!(!is_there(&cache, NAME)?);
+    Ok(())
+}
