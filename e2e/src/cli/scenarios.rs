@@ -22,6 +22,9 @@ pub(super) struct Options {
     /// Leave the namespaces of scenarios that fail, for looking at them
     #[arg(long)]
     keep: bool,
+    /// Use the images and the operator that are in the cluster, whatever the sources say now
+    #[arg(long)]
+    no_build: bool,
     /// Say which scenarios there are, and run none
     #[arg(long)]
     list: bool,
@@ -38,27 +41,37 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let cluster = thread::scope(|scope| {
-        let building = scope.spawn(build_binaries);
-        let cluster = Session::open(cache, &options.name);
-        joined(building)?;
-        cluster
-    })?;
-    let outcomes = play(&cluster, &chosen, options.keep)?;
-    drop(cluster);
+    let outcomes = if options.no_build {
+        let cluster = Session::open(cache, &options.name)?;
+        play(&cluster, &chosen, options.keep)?
+    } else {
+        let cluster = thread::scope(|scope| {
+            let building = scope.spawn(build_binaries);
+            let cluster = Session::open(cache, &options.name);
+            joined(building)?;
+            cluster
+        })?;
+        set_up(&cluster)?;
+        play(&cluster, &chosen, options.keep)?
+    };
     println!("{}", summary(&outcomes));
     failures(&outcomes)
 }
 
-/// Installs the operator and runs the scenarios.
-pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool) -> Result<Vec<Outcome>> {
+/// Puts what was built into the cluster, and installs the operator.
+pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
     load_images(cluster)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    progress::Step::of("installing the operator", "by its chart", || {
+        runtime.block_on(async { install(&World::connect(cluster).await?).await })
+    })
+}
+
+/// Runs the scenarios.
+pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool) -> Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let world = Arc::new(World::connect(cluster).await?);
-        let step = progress::Step::start("installing the operator", "by its chart");
-        install(&world).await?;
-        step.done();
         Ok(run_all(&world, chosen, keep).await)
     })
 }

@@ -6,7 +6,9 @@
 pub mod kit;
 mod runner;
 
+mod backup;
 mod development;
+mod external;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
@@ -28,12 +30,26 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "development",
-    proves: "the smallest stack becomes Ready and serves a receipt through every service",
-    exclusive: false,
-    run: |scene| Box::pin(development::run(scene)),
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "development",
+        proves: "the smallest stack becomes Ready and serves a receipt through every service",
+        exclusive: false,
+        run: |scene| Box::pin(development::run(scene)),
+    },
+    Scenario {
+        name: "external",
+        proves: "a stack uses a PostgreSQL, a Redis and an S3 server of somebody else, with TLS by a private authority",
+        exclusive: false,
+        run: |scene| Box::pin(external::run(scene)),
+    },
+    Scenario {
+        name: "backup",
+        proves: "the schedule fires, its dump is restored row for row, and old dumps go as the retention says",
+        exclusive: false,
+        run: |scene| Box::pin(backup::run(scene)),
+    },
+];
 
 /// The scenarios whose names contain one of the filters; all without a filter.
 pub fn matching(filters: &[String]) -> Vec<Scenario> {

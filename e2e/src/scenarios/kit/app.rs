@@ -5,15 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Scene, Seen, Stack};
+use super::{Authority, Ingress, Scene, Seen, Stack};
 
 /// How long an Ingress controller may take to learn of a new route.
 const ROUTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The API of a stack, by its host.
-#[derive(Debug)]
-pub struct App<'a> {
-    scene: &'a Scene,
+#[derive(Clone, Debug)]
+pub struct App {
+    ingress: Ingress,
     /// The host that leads to it.
     pub host: String,
 }
@@ -32,12 +32,21 @@ pub struct Receipt {
 
 impl Scene {
     /// The API of a stack of this scene that has an Ingress; waits until the Ingress leads to it.
-    pub async fn app(&self, stack: &Stack) -> Result<App<'_>> {
+    pub async fn app(&self, stack: &Stack) -> Result<App> {
+        self.app_by(self.ingress.clone(), stack).await
+    }
+
+    /// The API by HTTPS, with a certificate of that authority.
+    pub async fn https_app(&self, stack: &Stack, authority: &Authority) -> Result<App> {
+        self.app_by(self.ingress.over_https(&authority.pem()), stack).await
+    }
+
+    async fn app_by(&self, ingress: Ingress, stack: &Stack) -> Result<App> {
         let resource = stack.resource().await?;
         let host = resource["spec"]["ingress"]["host"].as_str().context("the stack has no Ingress")?.to_owned();
-        let app = App { scene: self, host };
+        let app = App { ingress, host };
         self.wait(&format!("the Ingress to lead to {}", app.host), ROUTED_WITHIN, async || {
-            let answer = self.ingress.get(&app.host, "/version").await?;
+            let answer = app.ingress.get(&app.host, "/version").await?;
             Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
         })
         .await?;
@@ -45,10 +54,10 @@ impl Scene {
     }
 }
 
-impl App<'_> {
+impl App {
     /// Sends a receipt. Every service must have done its part.
     pub async fn send(&self, text: &str) -> Result<Receipt> {
-        let answer = self.scene.ingress.post(&self.host, "/receipts", text).await?.json();
+        let answer = self.ingress.post(&self.host, "/receipts", text).await?.json();
         Ok(serde_json::from_value(answer.context("the receipt was refused")?)?)
     }
 
@@ -70,7 +79,7 @@ impl App<'_> {
 
     /// What a path answers, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.scene.ingress.get(&self.host, path).await?;
+        let answer = self.ingress.get(&self.host, path).await?;
         answer.json().with_context(|| format!("http://{}{path}", self.host))
     }
 

@@ -18,15 +18,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A receipt goes through four services; a proxy that never answers must not hold a scenario.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The Ingress controller, from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ingress {
     http: u16,
     https: u16,
+    authority: Option<String>,
 }
 
 /// An answer.
@@ -50,52 +52,52 @@ impl Answer {
 
 impl Ingress {
     pub(super) fn new(http: u16, https: u16) -> Ingress {
-        Ingress { http, https }
+        Ingress { http, https, authority: None }
     }
 
-    /// The port of plain HTTP.
-    pub fn http_port(self) -> u16 {
-        self.http
+    /// The same by HTTPS, accepting only a certificate for the host by that authority (PEM).
+    #[must_use]
+    pub fn over_https(&self, authority: &str) -> Ingress {
+        Ingress { authority: Some(authority.to_owned()), ..self.clone() }
     }
 
     /// Asks for a path of a host.
-    pub async fn get(self, host: &str, path: &str) -> Result<Answer> {
+    pub async fn get(&self, host: &str, path: &str) -> Result<Answer> {
         self.send(Method::GET, host, path, Vec::new()).await
     }
 
     /// Sends a body to a path of a host.
-    pub async fn post(self, host: &str, path: &str, body: impl Into<Vec<u8>>) -> Result<Answer> {
+    pub async fn post(&self, host: &str, path: &str, body: impl Into<Vec<u8>>) -> Result<Answer> {
         self.send(Method::POST, host, path, body.into()).await
     }
 
-    /// Asks for a path over HTTPS, and accepts only a certificate for the host by that authority (PEM).
-    pub async fn get_https(self, host: &str, path: &str, authority: &str) -> Result<Answer> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = connect(self.https).await?;
-        let name = ServerName::try_from(host.to_owned())?;
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.context("TLS failed")?;
-        exchange(tls, request(Method::GET, host, path, Vec::new())?).await
-    }
-
-    async fn send(self, method: Method, host: &str, path: &str, body: Vec<u8>) -> Result<Answer> {
-        let request = request(method, host, path, body)?;
-        let exchanged = async { exchange(connect(self.http).await?, request).await };
+    async fn send(&self, method: Method, host: &str, path: &str, body: Vec<u8>) -> Result<Answer> {
+        let request = Request::builder().method(method).uri(path).header("host", host);
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let exchanged = async {
+            match &self.authority {
+                None => exchange(connect(self.http).await?, request).await,
+                Some(authority) => exchange(connect_tls(self.https, host, authority).await?, request).await,
+            }
+        };
         let answered = timeout(PATIENCE, exchanged).await;
-        answered.with_context(|| format!("http://{host}{path} did not answer in {} s", PATIENCE.as_secs()))?
+        answered.with_context(|| format!("{host}{path} did not answer in {} s", PATIENCE.as_secs()))?
     }
+}
+
+async fn connect_tls(port: u16, host: &str, authority: &str) -> Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (name, tcp) = (ServerName::try_from(host.to_owned())?, connect(port).await?);
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.with_context(|| format!("no TLS with {host}"))
 }
 
 async fn connect(port: u16) -> Result<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.with_context(|| format!("nothing listens on port {port}"))
-}
-
-fn request(method: Method, host: &str, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>> {
-    Ok(Request::builder().method(method).uri(path).header("host", host).body(Full::new(Bytes::from(body)))?)
 }
 
 /// One request on a connection of its own: what is asked is where the route leads now, not when a pool was filled.

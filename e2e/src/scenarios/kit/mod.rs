@@ -4,6 +4,7 @@
 mod app;
 mod audit;
 mod authority;
+mod backups;
 mod bucket;
 mod diagnosis;
 mod documents;
@@ -21,6 +22,7 @@ mod world;
 pub use app::{App, Receipt};
 pub use audit::Writes;
 pub use authority::{Authority, Certificate};
+pub use backups::{BackupRecord, manifest_object};
 pub use bucket::{Bucket, BucketAccess};
 pub use diagnosis::diagnose;
 pub use documents::{Documents, example};

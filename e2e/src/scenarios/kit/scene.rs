@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::documents::{Documents, example};
-use super::{Seen, Stack, World, until};
+use super::{Certificate, Seen, Stack, World, until};
 
 /// Where a scenario plays. Everything that it makes is in its namespaces, which go when it ends.
 #[derive(Debug)]
@@ -101,6 +101,19 @@ impl Scene {
         let metadata = json!({"name": name, "namespace": self.namespace});
         self.apply_objects(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}))
             .await
+    }
+
+    /// Makes or replaces a Secret with a certificate.
+    pub async fn tls_secret(&self, name: &str, certificate: &Certificate) -> Result<()> {
+        let Certificate { certificate, key } = certificate;
+        self.apply_objects(&json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": certificate, "tls.key": key},
+        }))
+        .await
     }
 
     /// Waits for something in the scene's namespace.

@@ -81,6 +81,10 @@ impl Stack {
         Stack { world, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// The name of a child: `<stack>-<part>`.
     pub fn child(&self, part: &str) -> String {
         format!("{}-{part}", self.name)

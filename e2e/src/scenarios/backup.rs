@@ -1,0 +1,161 @@
+//! The schedule fires for real, the dump that it wrote is fetched and restored into an empty PostgreSQL, row for row, and
+//! old dumps go as the retention says, but never too many.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::kit::{App, BackupRecord, Bucket, Scene, Seen, Stack, manifest_object, ready};
+use crate::engine::image::data::POSTGRES;
+
+const READY_WITHIN: Duration = Duration::from_mins(3);
+/// The schedule fires each minute, and the CronJob controller looks every ten seconds.
+const FIRES_WITHIN: Duration = Duration::from_secs(90);
+
+/// How many good dumps are kept whatever their age.
+const MINIMUM_KEPT: usize = 3;
+/// Dumps of years ago, oldest first.
+const OLD: [&str; 3] = ["20200101T000000Z-bcdfg", "20210101T000000Z-bcdfg", "20220101T000000Z-bcdfg"];
+
+/// Every row with every column, in one order.
+const ROWS: &str = "COPY (SELECT * FROM receipts ORDER BY seq) TO STDOUT";
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    let stack = scene.apply_example("development.yaml", |_| ()).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    let rows = fill(&scene.app(&stack).await?).await?;
+    let bucket = Bucket::of(scene, &stack).await?;
+    let prefix = format!("backups/{}/{}/", scene.namespace, stack.name);
+    for id in OLD {
+        bucket.put(&format!("{prefix}{id}/database.dump"), "an old dump").await?;
+        bucket.put(&format!("{prefix}{id}/manifest.json"), "{}").await?;
+    }
+
+    let retention = json!({"days": 1, "minimumKept": MINIMUM_KEPT});
+    let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
+    stack.patch_spec(json!({"backup": {"schedule": "* * * * *", "retention": retention, "resources": little}})).await?;
+    let scheduled = fired(&stack).await?;
+    stack.finished(&scheduled).await?;
+    let record = stack.new_backup(None).await?;
+    // What follows is to be undisturbed.
+    stack.patch_spec(json!({"backup": {"schedule": "0 0 29 2 *"}})).await?;
+
+    let dump = fetch(&bucket, &record).await?;
+    restore(scene, &dump).await?;
+    let original = rows_of(scene, &stack.pod("database").await?).await?;
+    let restored = rows_of(scene, RESTORED).await?;
+    ensure!(original.lines().count() == rows, "the database has other rows than were stored:\n{original}");
+    ensure!(restored == original, "the restored rows differ:\n{restored}\ninstead of\n{original}");
+
+    retention_holds(scene, &stack, &bucket, &prefix).await?;
+    let ready = stack.wait_ready(READY_WITHIN).await?;
+    let healthy = ready.condition("BackupHealthy").context("no condition BackupHealthy")?;
+    ensure!(healthy.status == "True", "{}", ready.line("BackupHealthy"));
+    Ok(())
+}
+
+/// Stores receipts with what a dump could get wrong; gives their number.
+async fn fill(app: &App) -> Result<usize> {
+    let texts = ["plain", "tab\there", "two\nlines", r"back\slash and 'quotes'", "₦1500 × 3 – ẹja", "\u{1f35b}"];
+    for text in texts {
+        app.send(text).await?;
+    }
+    Ok(texts.len())
+}
+
+/// Waits for a Job that nobody but the schedule made.
+async fn fired(stack: &Stack) -> Result<String> {
+    stack
+        .wait("the schedule to fire", FIRES_WITHIN, async || {
+            let jobs = stack.scheduled_jobs().await?;
+            Ok(jobs.into_iter().next().map_or_else(|| Seen::NotYet("no job".to_owned()), Seen::There))
+        })
+        .await
+}
+
+/// The dump, after its manifest has vouched for it.
+async fn fetch(bucket: &Bucket, record: &BackupRecord) -> Result<Vec<u8>> {
+    let (_, key) = record.location.trim_start_matches("s3://").split_once('/').context("a location has a key")?;
+    let manifest: Value = serde_json::from_slice(&bucket.get(key).await?)?;
+    ensure!(manifest["id"] == record.id.as_str(), "the manifest of {} is {manifest}", record.id);
+    let entry = manifest_object(&manifest, "/database.dump")?;
+    let dump = bucket.get(entry["key"].as_str().context("an object has a key")?).await?;
+    let sha256 = Sha256::digest(&dump).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    ensure!(entry["sha256"] == sha256.as_str(), "the dump has SHA-256 {sha256}, its manifest says {entry}");
+    ensure!(i64::try_from(dump.len())? == record.size_bytes, "the dump has {} bytes: {record:?}", dump.len());
+    Ok(dump)
+}
+
+/// The pod with the empty PostgreSQL.
+const RESTORED: &str = "restored";
+
+async fn restore(scene: &Scene, dump: &[u8]) -> Result<()> {
+    scene.apply_objects(&empty_database(&scene.namespace)).await?;
+    scene
+        .wait("the empty PostgreSQL to run", READY_WITHIN, async || {
+            let pod = scene.api(&scene.namespace).get(RESTORED).await?;
+            Ok(Seen::when(ready(&pod), "its pod is not ready"))
+        })
+        .await?;
+    let into = ["exec", "--stdin", "--namespace", &scene.namespace, RESTORED, "--"];
+    let command = ["pg_restore", "--exit-on-error", "--no-owner", "--username=rorun", "--dbname=rorun"];
+    scene.kubectl_with(&[&into[..], &command].concat(), dump).await.context("the dump cannot be restored")?;
+    Ok(())
+}
+
+async fn rows_of(scene: &Scene, pod: &str) -> Result<String> {
+    scene.exec(&scene.namespace, pod, &["psql", "--username=rorun", "--dbname=rorun", "--command", ROWS]).await
+}
+
+/// With one more dump there are more good ones than must be kept: the oldest are gone, as many as that allows.
+async fn retention_holds(scene: &Scene, stack: &Stack, bucket: &Bucket, prefix: &str) -> Result<()> {
+    scene.run_backup(stack, "one-more").await?;
+    let mut good: Vec<String> = bucket
+        .keys(prefix)
+        .await?
+        .iter()
+        .filter_map(|key| key.strip_prefix(prefix)?.strip_suffix("/manifest.json").map(str::to_owned))
+        .collect();
+    good.sort();
+    let (old, new): (Vec<_>, Vec<_>) = good.iter().map(String::as_str).partition(|id| OLD.contains(id));
+    let kept = OLD.len() - MINIMUM_KEPT.saturating_sub(new.len());
+    ensure!(new.len() >= 2 && old == OLD[kept..], "of {MINIMUM_KEPT} at least, these are kept: {old:?} and {new:?}");
+    Ok(())
+}
+
+fn empty_database(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": RESTORED, "namespace": namespace},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 999,
+                "fsGroup": 999,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "postgres",
+                "image": POSTGRES,
+                "imagePullPolicy": "IfNotPresent",
+                "env": [
+                    {"name": "POSTGRES_USER", "value": "rorun"},
+                    {"name": "POSTGRES_PASSWORD", "value": "for the time of a test"},
+                    {"name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata"},
+                ],
+                "readinessProbe": {
+                    "exec": {"command": ["pg_isready", "--quiet", "--host=127.0.0.1", "--username=rorun"]},
+                    "periodSeconds": 1,
+                },
+                "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [{"name": "data", "mountPath": "/var/lib/postgresql/data"}],
+            }],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
+    })
+}

@@ -1,0 +1,79 @@
+//! A stack like staging.yaml, whose PostgreSQL, Redis and S3 server the operator did not make: TLS to each under a
+//! private authority, and a password full of what means something in a URL.
+
+mod services;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use self::services::Services;
+use super::kit::{Authority, Scene, Stack};
+
+/// A first roll-out of two pods each on a busy machine.
+const READY_WITHIN: Duration = Duration::from_mins(4);
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    let authority = Authority::create("Rorun scenario services")?;
+    let services = Services::start(scene, &authority).await?;
+    secrets(scene, &services, &authority).await?;
+    let stack = scene.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+
+    nothing_is_embedded(scene, &stack).await?;
+    receipts_are_served(scene, &stack, &services, &authority).await?;
+    // A dump goes through the same authority and the same password, in programs of their own.
+    scene.run_backup(&stack, "by-hand").await?;
+    Ok(())
+}
+
+/// The Secrets that the example names, as its first lines say.
+async fn secrets(scene: &Scene, services: &Services, authority: &Authority) -> Result<()> {
+    let url = services.database_url();
+    scene.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
+    scene.secret("supabase-ca", json!({"ca.crt": authority.pem()})).await?;
+    scene.secret("upstash", json!({"REDIS_URL": services.redis_url()})).await?;
+    scene
+        .secret("s3", json!({"AWS_ACCESS_KEY_ID": services::KEY_ID, "AWS_SECRET_ACCESS_KEY": services::PASSWORD}))
+        .await?;
+    let hosts = [scene.host("api"), scene.host("admin")];
+    let served = authority.issue(&[&hosts[0], &hosts[1]])?;
+    scene.tls_secret("rorun-staging-tls", &served).await?;
+    let docker = json!({"auths": {"ghcr.io": {"username": "nobody", "password": "none"}}}).to_string();
+    scene
+        .apply_objects(&json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "ghcr", "namespace": scene.namespace},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": docker},
+        }))
+        .await
+}
+
+/// What of the example is about somebody else's network: where the bucket is, and whom to trust.
+fn lead_to(stack: &mut Value, services: &Services) {
+    let trust = json!({"caSecretRef": {"name": "supabase-ca"}});
+    let spec = &mut stack["spec"];
+    spec["redis"]["external"]["tls"] = trust.clone();
+    spec["bucket"]["external"]["tls"] = trust;
+    spec["bucket"]["external"]["endpoint"] = json!(services.bucket_endpoint());
+}
+
+async fn nothing_is_embedded(scene: &Scene, stack: &Stack) -> Result<()> {
+    let selector = format!("app.kubernetes.io/instance={}", stack.name);
+    let found = scene.list(&scene.namespace, "statefulsets,persistentvolumeclaims", &selector).await?;
+    ensure!(found.is_empty(), "the operator made data services beside the external ones: {found:?}");
+    Ok(())
+}
+
+async fn receipts_are_served(scene: &Scene, stack: &Stack, services: &Services, authority: &Authority) -> Result<()> {
+    let app = scene.https_app(stack, authority).await?;
+    let receipt = app.send("cassava 300").await?;
+    app.check(&receipt).await?;
+    services.has(scene, &receipt).await?;
+    let admin = scene.ingress.over_https(&authority.pem()).get(&scene.host("admin"), "/").await?;
+    ensure!(admin.code == 200, "the admin panel answers {} {}", admin.code, admin.body);
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! A PostgreSQL, a Redis and an S3 server as somebody else runs them: in another namespace, by manifests of their own,
+//! and deaf to whoever does not speak TLS.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::engine::image::data::{POSTGRES, SEAWEEDFS, VALKEY};
+use crate::scenarios::kit::{Authority, Bucket, BucketAccess, Receipt, Scene, Seen, ready, until};
+
+/// Each character of it means something in a URL, a shell, SQL or a configuration file.
+pub(super) const PASSWORD: &str = r#"a:b@c/d?e#f[g]h%i&j=k+l m"n'o\p|q^r<s>t{u}`v$w!x;y,z~"#;
+pub(super) const KEY_ID: &str = "AKIAEXTERNAL";
+
+const DATABASE: &str = "receipts";
+const USER: &str = "rorun app";
+const BUCKET: &str = "rorun-staging";
+const UP_WITHIN: Duration = Duration::from_mins(2);
+
+/// Only connections with TLS are let in; the socket is for looking from inside.
+const HBA: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
+
+/// The services, in a namespace of theirs.
+pub(super) struct Services {
+    namespace: String,
+}
+
+/// What differs between the three.
+struct Service {
+    name: &'static str,
+    image: &'static str,
+    user: i64,
+    port: u16,
+    args: &'static [&'static str],
+    data: &'static str,
+}
+
+const SERVICES: [Service; 3] = [
+    Service {
+        name: "postgres",
+        image: POSTGRES,
+        user: 999,
+        port: 5432,
+        args: &[
+            "postgres",
+            "-cssl=on",
+            "-cssl_cert_file=/tls/tls.crt",
+            "-cssl_key_file=/tls/tls.key",
+            "-chba_file=/config/pg_hba.conf",
+        ],
+        data: "/var/lib/postgresql/data",
+    },
+    Service { name: "redis", image: VALKEY, user: 999, port: 6380, args: &["/config/valkey.conf"], data: "/data" },
+    Service {
+        name: "s3",
+        image: SEAWEEDFS,
+        user: 1000,
+        port: 8333,
+        args: &[
+            "server",
+            "-dir=/data",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-filer",
+            "-s3",
+            "-s3.ip.bind=0.0.0.0",
+            "-s3.cert.file=/tls/tls.crt",
+            "-s3.key.file=/tls/tls.key",
+            "-volume.port=9340",
+            "-volume.max=0",
+            "-master.volumeSizeLimitMB=64",
+            "-master.telemetry=false",
+        ],
+        data: "/data",
+    },
+];
+
+impl Services {
+    /// Starts them and waits until they run; makes the bucket, which an operator has no business making.
+    pub(super) async fn start(scene: &Scene, authority: &Authority) -> Result<Services> {
+        let services = Services { namespace: scene.namespace_called("services").await? };
+        let mut items = vec![services.configuration()];
+        for service in &SERVICES {
+            let certificate = authority.issue(&[&services.host(service.name), "localhost"])?;
+            items.push(json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": services.metadata(&format!("{}-tls", service.name)),
+                "type": "kubernetes.io/tls",
+                "stringData": {"tls.crt": certificate.certificate, "tls.key": certificate.key},
+            }));
+            items.extend([services.deployment(service), services.service(service)]);
+        }
+        scene.apply_objects(&json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
+        services.wait_until_up(scene).await?;
+        services.make_bucket(scene, authority).await?;
+        Ok(services)
+    }
+
+    pub(super) fn database_url(&self) -> String {
+        let host = self.host("postgres");
+        format!("postgresql://{}:{}@{host}:5432/{DATABASE}?sslmode=verify-full", encode(USER), encode(PASSWORD))
+    }
+
+    pub(super) fn redis_url(&self) -> String {
+        format!("rediss://default:{}@{}:6380/0", encode(PASSWORD), self.host("redis"))
+    }
+
+    pub(super) fn bucket_endpoint(&self) -> String {
+        format!("https://{}:8333", self.host("s3"))
+    }
+
+    /// Asks each of them for a receipt, without the application.
+    pub(super) async fn has(&self, scene: &Scene, receipt: &Receipt) -> Result<()> {
+        let query = format!("SELECT count(*) FROM receipts WHERE id = '{}'", receipt.id);
+        ensure!(self.psql(scene, &query).await? == "1", "PostgreSQL has no row of {}", receipt.id);
+        let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                     WHERE client_addr IS NOT NULL AND NOT ssl";
+        ensure!(self.psql(scene, plain).await? == "0", "there are connections to PostgreSQL without TLS");
+        let read = "REDISCLI_AUTH=\"$PASSWORD\" exec redis-cli --tls --insecure -p 6380 LRANGE receipts 0 -1";
+        let queue = scene.exec(&self.namespace, "deployment/redis", &["sh", "-c", read]).await?;
+        ensure!(queue.trim() == receipt.id, "Redis has the queue {queue}");
+        Ok(())
+    }
+
+    async fn psql(&self, scene: &Scene, query: &str) -> Result<String> {
+        let command = ["psql", "--username", USER, "--dbname", DATABASE, "-At", "--command", query];
+        Ok(scene.exec(&self.namespace, "deployment/postgres", &command).await?.trim().to_owned())
+    }
+
+    async fn make_bucket(&self, scene: &Scene, authority: &Authority) -> Result<()> {
+        let authority = authority.pem();
+        let bucket = Bucket::open(
+            scene,
+            BucketAccess {
+                namespace: &self.namespace,
+                server: "deployment/s3",
+                name: BUCKET,
+                keys: (KEY_ID, PASSWORD),
+                authority: Some(&authority),
+            },
+        )
+        .await?;
+        bucket.create().await
+    }
+
+    async fn wait_until_up(&self, scene: &Scene) -> Result<()> {
+        let pods = scene.api::<Pod>(&self.namespace);
+        until(scene, &self.namespace, "the external services to run", UP_WITHIN, async || {
+            let up = pods.list(&ListParams::default()).await?.iter().filter(|pod| ready(pod)).count();
+            Ok(Seen::when(up == SERVICES.len(), format!("{up} of {} pods are ready", SERVICES.len())))
+        })
+        .await
+    }
+
+    fn host(&self, name: &str) -> String {
+        format!("{name}.{}.svc", self.namespace)
+    }
+
+    fn metadata(&self, name: &str) -> Value {
+        json!({"name": name, "namespace": self.namespace})
+    }
+
+    fn configuration(&self) -> Value {
+        let escaped = PASSWORD.replace('\\', r"\\").replace('"', "\\\"");
+        let valkey = [
+            "port 0",
+            "tls-port 6380",
+            "tls-cert-file /tls/tls.crt",
+            "tls-key-file /tls/tls.key",
+            "tls-ca-cert-file /tls/tls.crt",
+            "tls-auth-clients no",
+            "dir /data",
+            &format!("requirepass \"{escaped}\""),
+        ];
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": self.metadata("configuration"),
+            "stringData": {"pg_hba.conf": HBA, "valkey.conf": valkey.join("\n"), "password": PASSWORD},
+        })
+    }
+
+    fn service(&self, service: &Service) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": self.metadata(service.name),
+            "spec": {"selector": {"app": service.name}, "ports": [{"port": service.port}]},
+        })
+    }
+
+    fn deployment(&self, service: &Service) -> Value {
+        let password = |name: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "configuration", "key": "password"}}});
+        let plain = |name: &str, value: &str| json!({"name": name, "value": value});
+        let container = json!({
+            "name": service.name,
+            "image": service.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": service.args,
+            "env": [
+                password("PASSWORD"),
+                plain("POSTGRES_USER", USER),
+                password("POSTGRES_PASSWORD"),
+                plain("POSTGRES_DB", DATABASE),
+                plain("PGDATA", "/var/lib/postgresql/data/pgdata"),
+                plain("AWS_ACCESS_KEY_ID", KEY_ID),
+                password("AWS_SECRET_ACCESS_KEY"),
+            ],
+            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+            "readinessProbe": {"tcpSocket": {"port": service.port}, "periodSeconds": 1},
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            "volumeMounts": [
+                {"name": "data", "mountPath": service.data},
+                {"name": "tls", "mountPath": "/tls"},
+                {"name": "configuration", "mountPath": "/config"},
+            ],
+        });
+        let labels = json!({"app": service.name});
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": self.metadata(service.name),
+            "spec": {
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {
+                    "automountServiceAccountToken": false,
+                    "securityContext": {
+                        "runAsNonRoot": true,
+                        "runAsUser": service.user,
+                        "runAsGroup": service.user,
+                        "fsGroup": service.user,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [container],
+                    "volumes": [
+                        {"name": "data", "emptyDir": {}},
+                        // PostgreSQL refuses a key that others may read.
+                        {"name": "tls", "secret": {"secretName": format!("{}-tls", service.name), "defaultMode": 0o440}},
+                        {"name": "configuration", "secret": {"secretName": "configuration"}},
+                    ],
+                }},
+            },
+        })
+    }
+}
+
+/// Percent-encodes all but letters and digits.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |url, byte| {
+        if byte.is_ascii_alphanumeric() { url + &char::from(byte).to_string() } else { format!("{url}%{byte:02X}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metacharacter_is_encoded() {
+        assert_eq!(encode("a b/ü%"), "a%20b%2F%C3%BC%25");
+        assert!(encode(PASSWORD).chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '%'));
+    }
+}
