@@ -59,8 +59,11 @@ fn kubeadm_patches(host: Host) -> Vec<Value> {
         "apiServer": audit::api_server(),
         // Nothing in the cluster outlives it.
         "etcd": {"local": {"extraArgs": argument("unsafe-no-fsync", "true")}},
-        // Scaling is one of the things shown, and the default is three times as long to wait for.
-        "controllerManager": {"extraArgs": argument("horizontal-pod-autoscaler-sync-period", "5s")},
+        // Scaling is one of the things shown, and by default pods are taken away only after five minutes.
+        "controllerManager": {"extraArgs": [
+            {"name": "horizontal-pod-autoscaler-sync-period", "value": "5s"},
+            {"name": "horizontal-pod-autoscaler-downscale-stabilization", "value": "15s"},
+        ]},
     });
     vec![kubelet, cluster]
 }
