@@ -1,9 +1,11 @@
 //! Defaults that several parts share.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity};
 
 use super::Volume;
-use crate::api::v1alpha1::{Resources, Storage};
+use crate::api::v1alpha1::{Quantity, Resources, Storage};
 
 /// The image with the registry of the stack before it, unless its name starts with a registry: a first part that holds a dot
 /// or a colon, or is `localhost` (the rule of Docker's reference grammar).
@@ -26,23 +28,18 @@ pub(super) fn is_floating(image: &str) -> bool {
     last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
-/// CPU and memory as the user says, or the given requests.
+/// CPU and memory as the user says. What the user neither requests nor limits is requested as given: without a request the
+/// scheduler knows nothing and an autoscaler cannot compute a percentage. A limit alone is its own request (Kubernetes).
 pub(super) fn resources(spec: Option<&Resources>, cpu: &str, memory: &str) -> ResourceRequirements {
-    let Some(spec) = spec else {
-        let request = |name: &str, amount: &str| (name.to_owned(), KubeQuantity(amount.to_owned()));
-        return ResourceRequirements {
-            requests: Some([request("cpu", cpu), request("memory", memory)].into()),
-            ..ResourceRequirements::default()
-        };
-    };
-    let amounts = |map: &std::collections::BTreeMap<String, crate::api::v1alpha1::Quantity>| {
-        (!map.is_empty()).then(|| map.iter().map(|(name, amount)| (name.clone(), amount.0.clone())).collect())
-    };
-    ResourceRequirements {
-        requests: amounts(&spec.requests),
-        limits: amounts(&spec.limits),
-        ..ResourceRequirements::default()
+    let spec = spec.cloned().unwrap_or_default();
+    let amounts = |map: BTreeMap<String, Quantity>| map.into_iter().map(|(name, amount)| (name, amount.0)).collect();
+    let (mut requests, limits): (BTreeMap<_, _>, BTreeMap<_, _>) = (amounts(spec.requests), amounts(spec.limits));
+    for (name, amount) in [("cpu", cpu), ("memory", memory)] {
+        if !limits.contains_key(name) {
+            requests.entry(name.to_owned()).or_insert_with(|| KubeQuantity(amount.to_owned()));
+        }
     }
+    ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() }
 }
 
 /// The volume that the user asks for, or one of the given size.
@@ -67,6 +64,17 @@ mod tests {
     #[case(None, "rorun-api:1.8.0", "rorun-api:1.8.0")]
     fn the_registry_is_put_before_bare_names(#[case] registry: Option<&str>, #[case] given: &str, #[case] wanted: &str) {
         assert_eq!(image(registry, given), wanted);
+    }
+
+    #[test]
+    fn a_limit_or_a_request_of_the_user_replaces_the_default_of_its_resource_only() {
+        let quantities = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).into())).collect();
+        let spec = Resources { requests: quantities(&[("cpu", "2")]), limits: quantities(&[("memory", "64Mi")]) };
+        let found = resources(Some(&spec), "100m", "128Mi");
+        assert_eq!(found.requests, Some([("cpu".to_owned(), KubeQuantity("2".to_owned()))].into()));
+        assert_eq!(found.limits, Some([("memory".to_owned(), KubeQuantity("64Mi".to_owned()))].into()));
+        let found = resources(Some(&Resources::default()), "100m", "128Mi").requests.unwrap();
+        assert_eq!(found.into_values().map(|amount| amount.0).collect::<Vec<_>>(), ["100m", "128Mi"]);
     }
 
     #[rstest]

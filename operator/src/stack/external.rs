@@ -142,7 +142,7 @@ fn authority(reference: Option<&SecretKeyReference>, field: &str, observed: &Obs
 /// Just the certificates of a PEM file: they go into a `ConfigMap`, and a private key beside them must not.
 fn certificates(pem: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
-    let blocks = pem.split_inclusive(END).filter_map(|part| part.find("-----BEGIN CERTIFICATE-----").map(|start| &part[start..]));
+    let blocks = pem.split_inclusive(END).filter_map(|part| part.rfind("-----BEGIN CERTIFICATE-----").map(|start| &part[start..]));
     blocks.filter(|block| block.ends_with(END)).collect::<Vec<_>>().join("\n")
 }
 
@@ -173,7 +173,7 @@ pub(super) fn database(spec: &ExternalDatabase, observed: &Observed) -> Result<D
     };
     let direct = other(spec.secret_ref.direct_url_key.as_deref(), "DIRECT_URL")?;
     let read = other(spec.secret_ref.read_url_key.as_deref(), "READ_URL")?;
-    Ok(DatabaseAccess { direct, read, ca, url })
+    Ok(DatabaseAccess { url, direct, read, ca })
 }
 
 /// The address of an external Redis.
@@ -246,6 +246,8 @@ mod tests {
         let (one, two, key) = (block("CERTIFICATE", "one"), block("CERTIFICATE", "two"), block("PRIVATE KEY", "secret"));
         let expected = format!("{one}{two}");
         assert_eq!(certificates(&format!("a comment\n{key}{one}{key}{two}{key}")), expected.trim_end());
-        assert_eq!(certificates(&format!("{key}-----BEGIN CERTIFICATE-----\ncut off")), "");
+        let cut_off = "-----BEGIN CERTIFICATE-----\ncut off\n";
+        assert_eq!(certificates(&format!("{key}{cut_off}")), "");
+        assert_eq!(certificates(&format!("{cut_off}{key}{one}")), one.trim_end());
     }
 }

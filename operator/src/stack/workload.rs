@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 use sha2::{Digest, Sha256};
 
-use super::{Connection, Observed, defaults};
+use super::{Connection, Observed, SecretData, defaults};
 use crate::{
     api::v1alpha1::{Autoscaling, Environment, Scheduling, WorkloadSpec},
     names::{Component, Waiting, reason},
@@ -190,10 +190,9 @@ pub(super) struct ConfigReference {
 
 impl ConfigReference {
     /// The values that the pods see. `None`: it is optional and not there.
-    fn values(&self, observed: &Observed) -> Result<Option<Vec<(String, Vec<u8>)>>, Waiting> {
+    fn values(&self, observed: &Observed) -> Result<Option<SecretData>, Waiting> {
         let list = if self.secret { &observed.secrets } else { &observed.config_maps };
-        let data = list.get(&self.name).and_then(Option::as_ref);
-        let data = data.map(|data| data.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
+        let data = list.get(&self.name).cloned().flatten();
         let kind = if self.secret { "secret" } else { "configmap" };
         let Some(mut data) = data else {
             return self.missing(reason::REFERENCE_MISSING, || {
@@ -201,7 +200,7 @@ impl ConfigReference {
             });
         };
         if let Some(key) = &self.key {
-            data.retain(|(name, _)| name == key);
+            data.retain(|name, _| name == key);
             if data.is_empty() {
                 return self.missing(reason::KEY_MISSING, || {
                     format!("{kind}/{}, named by {}, lacks the key {key}: add it", self.name, self.field)

@@ -45,8 +45,8 @@ impl From<&str> for Quantity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Left out: the defaults of the
-    /// component.
+    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Left out, each
+    /// resource on its own: the limit if it has one, else the default of the component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
     /// What the container may use at most, by resource name, e.g. `{memory: 512Mi}`. Left out: no limit.

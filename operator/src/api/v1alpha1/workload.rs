@@ -45,12 +45,13 @@ pub struct WorkloadSpec {
     /// CPU and memory of a pod. Left out: requests of `100m` and `128Mi`, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// A fixed number of pods. Left out: 1 in Development; elsewhere the autoscaler decides.
+    /// A fixed number of pods. Left out: 1 in Development; elsewhere 2 for the admin panel, and the autoscaler decides for
+    /// the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
-    /// Scales by load. Left out: none in Development; elsewhere 2 to 10 pods for the API, and one fixed pod for the others
-    /// unless set.
+    /// Scales by load. Left out: none in Development and for the admin panel; elsewhere 2 to 10 pods, unless `replicas` is
+    /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
     /// How the kubelet finds out whether a pod serves.
