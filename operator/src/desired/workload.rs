@@ -161,6 +161,9 @@ fn container(stack: &Stack, workload: &Resolved) -> (Container, Vec<Volume>) {
     (container, volumes)
 }
 
+/// How often the kubelet asks a pod that starts, in seconds.
+const STARTUP_PERIOD: i32 = 2;
+
 /// Readiness and start-up ask the health path. Liveness asks only for an open port: a health check that asks the database
 /// must take a pod out of service while the database is down, not kill it.
 fn probes(container: &mut Container, workload: &Resolved) {
@@ -171,7 +174,6 @@ fn probes(container: &mut Container, workload: &Resolved) {
         scheme: Some("HTTP".to_owned()),
         ..HTTPGetAction::default()
     };
-    const STARTUP_PERIOD: i32 = 2;
     container.startup_probe = Some(Probe {
         http_get: Some(health.clone()),
         period_seconds: Some(STARTUP_PERIOD),

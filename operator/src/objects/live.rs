@@ -20,6 +20,7 @@ pub struct Owner {
 
 /// An object as it is. Of the body only what a comparison may need is kept, as text, without managed fields and status.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct LiveObject {
     /// The kind.
     pub kind: &'static ObjectKind,
