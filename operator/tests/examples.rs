@@ -1,0 +1,179 @@
+//! Every example as the objects that it becomes, and as what its user reads before anything is there and when all is well.
+//!
+//! `cargo insta review` shows what a change of the code changes for the examples.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are tests too, which clippy does not know")]
+
+mod support;
+
+use std::{collections::BTreeSet, fmt::Write, fs};
+
+use jiff::Timestamp;
+use rorun_operator::{
+    api::v1alpha1::RorunStack,
+    cli,
+    desired::{self, Desired, desired},
+    names::Component,
+    objects::{DesiredObject, LiveSet},
+    stack::{Stack, validate},
+    status::{self, Report},
+};
+use serde_json::{Value, json};
+use support::{all_ready, example, examples, nothing_there, valid};
+
+/// Shown whole; of the others just what differs from `minimal.yaml`.
+const WHOLE: [&str; 4] = ["minimal", "development", "staging", "production"];
+
+#[test]
+fn the_objects_of_each_example() {
+    let minimal: Vec<Value> = documents(&wanted(&example(&examples().join("minimal.yaml"))));
+    insta::glob!("../../examples", "*.yaml", |path| {
+        let all = documents(&wanted(&example(path)));
+        let whole = WHOLE.contains(&path.file_stem().unwrap().to_str().unwrap());
+        let (same, shown): (Vec<_>, Vec<_>) = all.into_iter().partition(|object| !whole && minimal.contains(object));
+        let mut text = String::new();
+        for object in &shown {
+            write!(text, "---\n{}", serde_saphyr::to_string(object).unwrap()).unwrap();
+        }
+        if !same.is_empty() {
+            let names: Vec<_> = same.iter().map(name).collect();
+            writeln!(text, "---\n# as in minimal.yaml: {}", names.join(", ")).unwrap();
+        }
+        insta::assert_snapshot!(text);
+    });
+}
+
+#[test]
+fn what_the_user_of_each_example_reads() {
+    insta::glob!("../../examples", "*.yaml", |path| {
+        let cr = example(path);
+        let before = validate(&cr, &nothing_there(&cr));
+        let served = valid(&cr);
+        let read = json!({
+            "before anything is there": told(&cr, &before, &LiveSet::default()),
+            "when all is well": told(&cr, &served, &all_ready(&served)),
+        });
+        insta::assert_yaml_snapshot!(read);
+    });
+}
+
+#[test]
+fn examples_are_named_alike_and_hold_one_stack() {
+    for path in paths() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
+        let cr = example(&path);
+        // The snapshots compare them, and whoever tries one after the other does not collect stacks.
+        assert_eq!(cr.metadata.name.as_deref(), Some("rorun"), "{}", path.display());
+        let all = serde_json::to_value(&cr).unwrap();
+        let given: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(all["spec"], given["spec"], "{} has fields that are not known", path.display());
+    }
+}
+
+/// What the examples do not show, nobody finds.
+#[test]
+fn every_field_of_the_spec_is_in_an_example() {
+    let definition: Value = serde_saphyr::from_str(&cli::crd::yaml().unwrap()).unwrap();
+    let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
+    let mut known = BTreeSet::new();
+    fields(schema, "", &mut known);
+    let mut shown = BTreeSet::new();
+    for path in paths() {
+        given(&serde_json::to_value(example(&path).spec).unwrap(), "", &mut shown);
+    }
+    // Blocks such as `resources` and `storage` are the same wherever they are, and so are workloads: one of them is enough.
+    let end = |path: &str| {
+        let path = path.replace("ocr.", "api.").replace("admin.", "api.");
+        path.rsplitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let shown: BTreeSet<_> = shown.iter().map(|path| end(path)).collect();
+    let missing: Vec<_> = known.iter().filter(|path| !shown.contains(&end(path))).collect();
+    assert!(missing.is_empty(), "in no example: {missing:#?}");
+}
+
+fn paths() -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths
+}
+
+/// The fields of ours below a schema, as paths.
+fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    // What comes from Kubernetes is described there.
+    const KUBERNETES: [&str; 5] = ["affinity", "tolerations", "topologySpreadConstraints", "env", "envFrom"];
+    let object = schema.get("items").unwrap_or(schema);
+    for (name, field) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        if !KUBERNETES.contains(&name.as_str()) {
+            fields(field, &path, found);
+        }
+        found.insert(path);
+    }
+}
+
+/// The paths that a spec gives.
+fn given(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                given(member, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|item| given(item, path, found)),
+        _ => {}
+    }
+}
+
+/// What is wanted once everything is there and serves.
+fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
+    let stack = valid(cr);
+    let Desired { objects, held } = desired(&stack, &all_ready(&stack));
+    assert!(held.is_empty(), "{held:?}");
+    objects
+}
+
+/// As one would write them: Secrets in plain text.
+fn documents(objects: &[DesiredObject]) -> Vec<Value> {
+    let readable = |object: &DesiredObject| {
+        let mut body = object.body.clone();
+        if object.kind.kind == "Secret" {
+            let data: k8s_openapi::api::core::v1::Secret = serde_json::from_value(body.clone()).unwrap();
+            let plain = data.data.into_iter().flatten().map(|(key, value)| (key, String::from_utf8(value.0).unwrap().into()));
+            let members = body.as_object_mut().unwrap();
+            members.remove("data");
+            members.insert("stringData".to_owned(), Value::Object(plain.collect()));
+        }
+        body
+    };
+    objects.iter().map(readable).collect()
+}
+
+fn name(object: &Value) -> String {
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}", text("/kind").to_lowercase(), text("/metadata/name"))
+}
+
+/// What is held back, and the status.
+fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
+    let held = desired(stack, live).held;
+    let present = Component::ALL.into_iter().filter(|component| stack.has(*component));
+    let readiness = present.map(|component| (component, desired::readiness(component, stack, live))).collect();
+    let report = Report {
+        cr,
+        old: None,
+        stack,
+        live,
+        readiness: status::with_refusals(readiness, &held),
+        backup: desired::last_backup(live),
+    };
+    let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        let facts = condition.as_object_mut().unwrap();
+        facts.retain(|key, _| matches!(key.as_str(), "type" | "status" | "reason" | "message"));
+    }
+    let held: Vec<_> = held.keys().map(ToString::to_string).collect();
+    json!({"held": held, "status": status, "warnings": stack.warnings})
+}

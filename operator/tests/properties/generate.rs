@@ -1,0 +1,270 @@
+//! Random specs that the API server would accept, and random things that may be there or not.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
+use rorun_operator::{
+    api::v1alpha1::RorunStack,
+    names::Component,
+    stack::{CredentialState, Observed, SecretData, references},
+};
+use serde_json::{Map, Value, json};
+
+use super::support::{AGENT_IMAGE, Fixture, stack};
+
+/// As many specs as a second allows.
+pub fn config() -> ProptestConfig {
+    ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// A stack that the API server would accept.
+pub fn stacks() -> impl Strategy<Value = RorunStack> {
+    fixtures().prop_map(Fixture::build)
+}
+
+/// As [`stacks`], to be changed before it is built.
+pub fn fixtures() -> impl Strategy<Value = Fixture> {
+    let name = "[a-z]([a-z0-9-]{0,38}[a-z0-9])?";
+    let environment = select(vec!["Development", "Staging", "Production"]);
+    (name, environment).prop_flat_map(|(name, environment)| {
+        let production = environment == "Production";
+        let top = (
+            workload(if production { 2 } else { 0 }),
+            option::of(workload(0)),
+            option::of(workload(0)),
+            data_services(environment),
+            (any::<[bool; 2]>(), option::of(select(vec!["nginx", "traefik"])), option::of(Just("web-tls"))),
+            if production { backup().prop_map(Some).boxed() } else { option::of(backup()).boxed() },
+            option::of(image_source()),
+        );
+        top.prop_map(move |(api, ocr, admin, services, (hosts, class, tls), backup, image)| {
+            let mut fixture = stack(&name).set("environment", json!(environment)).set("api", api);
+            fixture = fixture.set("ingress", ingress(ocr.as_ref(), admin.as_ref(), hosts, class, tls));
+            for (field, value) in [("ocr", ocr), ("admin", admin), ("backup", backup), ("image", image)] {
+                fixture = match value {
+                    Some(value) => fixture.set(field, value),
+                    None => fixture,
+                };
+            }
+            services.iter().fold(fixture, |fixture, (field, value)| fixture.set(field, value.clone()))
+        })
+    })
+}
+
+/// Names that a workload may be given, ours among them.
+const VARIABLES: [&str; 6] = ["LOG_LEVEL", "PORT", "DATABASE_URL", "NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT", "API_KEY"];
+const LABELS: [&str; 5] = [
+    "team",
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/managed-by",
+];
+
+fn ingress(
+    ocr: Option<&Value>,
+    admin: Option<&Value>,
+    hosts: [bool; 2],
+    class: Option<&str>,
+    tls: Option<&str>,
+) -> Value {
+    let mut ingress = json!({"host": "api.example.com"});
+    if hosts[0] && admin.is_some() {
+        ingress["adminHost"] = json!("admin.example.com");
+    }
+    if hosts[1] && ocr.is_some() {
+        ingress["ocrHost"] = json!("ocr.example.com");
+    }
+    if let Some(class) = class {
+        ingress["className"] = json!(class);
+        ingress["annotations"] = json!({"example.com/class": class});
+    }
+    if let Some(secret) = tls {
+        ingress["tls"] = json!({"secretName": secret});
+    }
+    ingress
+}
+
+fn image_source() -> impl Strategy<Value = Value> {
+    (option::of(Just("registry.example.com/mirror")), vec(select(vec!["pull-a", "pull-b"]), 0..2)).prop_map(|(registry, secrets)| {
+        let secrets: Vec<_> = secrets.into_iter().map(|name| json!({"name": name})).collect();
+        let mut source = json!({"pullSecrets": secrets});
+        if let Some(registry) = registry {
+            source["registry"] = json!(registry);
+        }
+        source
+    })
+}
+
+/// A workload of at least so many pods.
+fn workload(floor: i32) -> impl Strategy<Value = Value> {
+    let image = select(vec!["app:1.8.0", "registry.example.com:5000/team/app:1.8.0", "app@sha256:00ff", "app:1.8.0@sha256:00ff"]);
+    let scale = prop_oneof![
+        Just(json!({})),
+        (floor..6).prop_map(|count| json!({"replicas": count})),
+        (floor.max(1)..5, 0..5, option::of(50..90)).prop_map(|(min, more, memory)| {
+            let mut autoscaling = json!({"minReplicas": min, "maxReplicas": min + more});
+            if let Some(memory) = memory {
+                autoscaling["targetMemoryUtilization"] = json!(memory);
+            }
+            json!({"autoscaling": autoscaling})
+        }),
+        Just(json!({"autoscaling": {}})),
+    ];
+    let own = select(vec![
+        json!({}),
+        json!({"command": ["node"], "args": ["main.js"], "port": 4000}),
+        json!({"health": {"path": "/healthz", "startupSeconds": 1}}),
+        json!({"serviceAccount": {"annotations": {"example.com/role": "api"}}}),
+        json!({"scheduling": {"nodeSelector": {"pool": "app"}, "tolerations": [{"key": "pool", "operator": "Exists"}]}}),
+        json!({"scheduling": {"topologySpreadConstraints": [], "priorityClassName": "high"}}),
+    ]);
+    let resources = select(vec![
+        json!({}),
+        json!({"resources": {"limits": {"memory": "64Mi"}}}),
+        json!({"resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}),
+        json!({"resources": {"requests": {"cpu": "10m"}}}),
+        json!({"resources": {}}),
+    ]);
+    let labels = btree_map(select(LABELS.to_vec()), Just("theirs"), 0..3);
+    let annotations = btree_map(select(vec!["note", "rorun.app/config-hash"]), Just("theirs"), 0..2);
+    (image, scale, own, resources, (variables(), env_from()), labels, annotations).prop_map(
+        |(image, scale, own, resources, (env, env_from), labels, annotations)| {
+            let mut workload = Map::from_iter([("image".to_owned(), json!(image))]);
+            for block in [scale, own, resources] {
+                workload.extend(block.as_object().cloned().unwrap_or_default());
+            }
+            let lists = json!({"env": env, "envFrom": env_from, "podLabels": labels, "podAnnotations": annotations});
+            workload.extend(lists.as_object().cloned().unwrap_or_default());
+            Value::Object(workload)
+        },
+    )
+}
+
+fn variables() -> impl Strategy<Value = Vec<Value>> {
+    let source = prop_oneof![
+        Just(json!({"value": "theirs"})),
+        any::<bool>().prop_map(|optional| json!({"valueFrom": {"secretKeyRef": {"name": "settings", "key": "used", "optional": optional}}})),
+        any::<bool>().prop_map(|optional| json!({"valueFrom": {"configMapKeyRef": {"name": "features", "key": "used", "optional": optional}}})),
+        Just(json!({"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})),
+    ];
+    btree_map(select(VARIABLES.to_vec()), source, 0..4).prop_map(|variables| {
+        let named = variables.into_iter().map(|(name, mut variable)| {
+            variable["name"] = json!(name);
+            variable
+        });
+        named.collect()
+    })
+}
+
+fn env_from() -> impl Strategy<Value = Vec<Value>> {
+    let source = prop_oneof![
+        Just(json!({"secretRef": {"name": "all-settings"}})),
+        Just(json!({"prefix": "X_", "secretRef": {"name": "other-settings", "optional": true}})),
+        Just(json!({"configMapRef": {"name": "all-features"}})),
+    ];
+    vec(source, 0..3)
+}
+
+fn data_services(environment: &str) -> BoxedStrategy<BTreeMap<&'static str, Value>> {
+    let external = (external_database(), external_redis(), external_bucket("files", "bucket-keys"))
+        .prop_map(|(database, redis, bucket)| [("database", database), ("redis", redis), ("bucket", json!({"external": bucket}))].into());
+    let storage = select(vec![json!({}), json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "resources": {"limits": {"memory": "1Gi"}}})]);
+    let server = select(vec![json!({}), json!({"server": "MinIO"}), json!({"server": "RustFS", "storage": {"size": 1_000_000}})]);
+    let embedded = (storage.clone(), storage, server).prop_map(|(database, redis, bucket)| {
+        let embedded = |block| json!({"embedded": block});
+        [("database", embedded(database)), ("redis", embedded(redis)), ("bucket", embedded(bucket))].into()
+    });
+    match environment {
+        "Production" => external.boxed(),
+        "Staging" => prop_oneof![external, embedded].boxed(),
+        _ => prop_oneof![Just(BTreeMap::new()), external, embedded].boxed(),
+    }
+}
+
+fn authority(secret: &str) -> BoxedStrategy<Option<Value>> {
+    option::of(Just(json!({"caSecretRef": {"name": secret}}))).boxed()
+}
+
+fn with(mut block: Value, field: &str, value: Option<Value>) -> Value {
+    if let Some(value) = value {
+        block[field] = value;
+    }
+    block
+}
+
+fn external_database() -> impl Strategy<Value = Value> {
+    let keys = select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
+    (keys, authority("database-ca")).prop_map(|(keys, tls)| {
+        let secret = with(keys, "name", Some(json!("database")));
+        json!({"external": with(json!({"secretRef": secret}), "tls", tls)})
+    })
+}
+
+fn external_redis() -> impl Strategy<Value = Value> {
+    authority("redis-ca").prop_map(|tls| json!({"external": with(json!({"secretRef": {"name": "redis"}}), "tls", tls)}))
+}
+
+fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Value = Value> {
+    authority("bucket-ca").prop_map(move |tls| {
+        let bucket = json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": secret}});
+        with(bucket, "tls", tls)
+    })
+}
+
+fn backup() -> impl Strategy<Value = Value> {
+    let destination = option::of(external_bucket("dumps", "dump-keys").prop_map(|bucket| json!({"external": bucket})));
+    let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
+    (destination, retention, select(vec!["@daily", "15 2 * * *"])).prop_map(|(destination, retention, schedule)| {
+        let backup = json!({"schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17"});
+        with(with(backup, "destination", destination), "retention", retention)
+    })
+}
+
+/// A stack, and anything that may be observed with it: Secrets that are missing, empty, cut off or not text.
+pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
+    stacks().prop_flat_map(|cr| {
+        let named = references(&cr.spec);
+        let secrets = named.secrets.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
+        let maps = named.config_maps.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
+        let states = [Component::Database, Component::Redis, Component::Bucket].map(|component| (Just(component), option::of(state())));
+        (Just(cr), secrets, maps, states.into_iter().collect::<Vec<_>>()).prop_map(|(cr, secrets, maps, states)| {
+            let observed = Observed {
+                secrets: secrets.into_iter().collect(),
+                config_maps: maps.into_iter().collect(),
+                credentials: states.into_iter().filter_map(|(component, state)| Some((component, state?))).collect(),
+                probes: BTreeMap::new(),
+                agent_image: AGENT_IMAGE.to_owned(),
+            };
+            (cr, observed)
+        })
+    })
+}
+
+fn data() -> impl Strategy<Value = SecretData> {
+    let key = select(vec![
+        "DATABASE_URL", "DIRECT_URL", "url", "direct", "read", "REDIS_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        "ca.crt", "used", "username", "password", "database",
+    ]);
+    let value = prop_oneof![
+        vec(any::<u8>(), 0..40),
+        "\\PC{0,60}".prop_map(String::into_bytes),
+        "(postgres(ql)?|redis|rediss|https)://[a-z%@:/?#\\[\\]]{0,30}(@[a-z.:0-9]{0,20}/[a-z?=&]{0,20})?".prop_map(String::into_bytes),
+        Just(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----".to_vec()),
+        Just("postgresql://u:%ff@h/d?sslmode=\u{20ac}".as_bytes().to_vec()),
+    ];
+    btree_map(key.prop_map(str::to_owned), value, 0..6)
+}
+
+fn state() -> impl Strategy<Value = CredentialState> {
+    prop_oneof![
+        Just(CredentialState::Lost),
+        data().prop_map(CredentialState::Present),
+        data().prop_map(CredentialState::Minted),
+    ]
+}
