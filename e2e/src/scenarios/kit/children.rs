@@ -1,0 +1,74 @@
+//! What the operator made for a stack, as the API server has it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Stack;
+
+/// Every kind of child.
+const KINDS: &str = "serviceaccounts,secrets,configmaps,persistentvolumeclaims,services,statefulsets,deployments,cronjobs,horizontalpodautoscalers,poddisruptionbudgets,ingresses";
+
+impl Stack {
+    /// The children, data that stay included.
+    pub async fn children(&self) -> Result<Vec<Value>> {
+        self.list(KINDS).await
+    }
+
+    /// The objects of some kinds (`deployments,services`) that bear the stack's labels.
+    pub async fn list(&self, kinds: &str) -> Result<Vec<Value>> {
+        self.world().list(&self.namespace, kinds, &format!("app.kubernetes.io/instance={}", self.name)).await
+    }
+
+    /// Uid and generation of each child, by `Kind/name`: a child that is the same object and was not changed has both
+    /// from before.
+    pub async fn generations(&self) -> Result<BTreeMap<String, String>> {
+        let children = self.children().await?;
+        let line = |child: &Value| format!("{} {}", child["metadata"]["uid"], child["metadata"]["generation"]);
+        Ok(children.iter().map(|child| (key(child), line(child))).collect())
+    }
+
+    /// The children by `Kind/name`, without what differs between two stacks of the same spec: names, uids, times, hashes,
+    /// addresses and what was made up.
+    pub async fn shape(&self) -> Result<BTreeMap<String, Value>> {
+        let children = self.children().await?;
+        Ok(children.into_iter().map(|child| (key(&child).replace(&self.name, "STACK"), self.shape_of(child))).collect())
+    }
+
+    /// The uid of each pod by its name, of the stack or of one component.
+    pub async fn pod_uids(&self, component: Option<&str>) -> Result<BTreeMap<String, String>> {
+        let pods = self.pods(component).await?;
+        let entry = |metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+            (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default())
+        };
+        Ok(pods.into_iter().map(|pod| entry(pod.metadata)).collect())
+    }
+
+    fn shape_of(&self, mut child: Value) -> Value {
+        let keys = |data: &Value| data.as_object().map(|data| data.keys().cloned().collect::<Vec<_>>());
+        if child["kind"] == "Secret" {
+            child["data"] = json!(keys(&child["data"]));
+        }
+        let labels = child["metadata"]["labels"].take();
+        if let Some(parts) = child.as_object_mut() {
+            parts.remove("status");
+            parts.insert("metadata".to_owned(), json!({"labels": labels}));
+        }
+        if let Some(template) = child.pointer_mut("/spec/template/metadata/annotations") {
+            *template = json!(keys(template));
+        }
+        if let Some(spec) = child.get_mut("spec").and_then(Value::as_object_mut) {
+            for given in ["clusterIP", "clusterIPs", "volumeName"] {
+                spec.remove(given);
+            }
+        }
+        let text = child.to_string().replace(&self.namespace, "NAMESPACE").replace(&self.name, "STACK");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}
+
+fn key(child: &Value) -> String {
+    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", part(&child["kind"]), part(&child["metadata"]["name"]))
+}
