@@ -7,8 +7,15 @@ pub mod kit;
 mod runner;
 
 mod backup;
+mod credentials;
+mod deletion;
 mod development;
+mod drift;
 mod external;
+mod helm;
+mod kills;
+mod rollout;
+mod scaling;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
@@ -48,6 +55,48 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "the schedule fires, its dump is restored row for row, and old dumps go as the retention says",
         exclusive: false,
         run: |scene| Box::pin(backup::run(scene)),
+    },
+    Scenario {
+        name: "scaling",
+        proves: "the API is scaled by its load and back, and the operator has no part in it",
+        exclusive: false,
+        run: |scene| Box::pin(scaling::run(scene)),
+    },
+    Scenario {
+        name: "drift",
+        proves: "what is changed by hand is put right with one write, and what is somebody else's is left alone",
+        exclusive: false,
+        run: |scene| Box::pin(drift::run(scene)),
+    },
+    Scenario {
+        name: "rollout",
+        proves: "a new release and a rotated Secret replace the pods that they reach, without a failed request",
+        exclusive: false,
+        run: |scene| Box::pin(rollout::run(scene)),
+    },
+    Scenario {
+        name: "deletion",
+        proves: "a deleted stack leaves its data, and one of the same name serves them again",
+        exclusive: false,
+        run: |scene| Box::pin(deletion::run(scene)),
+    },
+    Scenario {
+        name: "credentials",
+        proves: "lost credentials are reported and not made up, and put back by the user they work again",
+        exclusive: false,
+        run: |scene| Box::pin(credentials::run(scene)),
+    },
+    Scenario {
+        name: "kills",
+        proves: "operators killed at random moments reach the same end, and restarted ones write nothing",
+        exclusive: true,
+        run: |scene| Box::pin(kills::run(scene)),
+    },
+    Scenario {
+        name: "helm",
+        proves: "an upgrade, an uninstallation and a new installation of the operator leave the stacks alone",
+        exclusive: true,
+        run: |scene| Box::pin(helm::run(scene)),
     },
 ];
 

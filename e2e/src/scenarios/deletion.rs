@@ -1,0 +1,84 @@
+//! A stack that is deleted leaves its data, and one of the same name finds them again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::kit::{Bucket, Documents, Receipt, Scene, Seen, Stack};
+use crate::engine::progress;
+
+/// What a stack owns, and so takes with it.
+const OWNED: &str = "deployments,statefulsets,services,ingresses,serviceaccounts,pods";
+/// What holds its data.
+const DATA: &str = "persistentvolumeclaims,secrets";
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    let documents: Documents = scene.example("development.yaml")?;
+    let stack = scene.apply(&documents).await?;
+    stack.wait_ready(Duration::from_mins(3)).await?;
+    let receipts = sent(scene, &stack).await?;
+    let before = data(&stack).await?;
+    ensure!(before.len() == 6, "not three volumes and three Secrets: {:?}", before.keys());
+
+    stack.delete(Duration::from_secs(30)).await?;
+    let started = std::time::Instant::now();
+    stack
+        .wait("everything that the stack owns to be gone", Duration::from_mins(2), async || {
+            let mut left: Vec<String> = stack.list(OWNED).await?.iter().map(name).collect();
+            if !scene.get(&scene.namespace, "secret", &stack.child("connection")).await?.is_null() {
+                left.push("Secret/connection".to_owned());
+            }
+            Ok(Seen::when(left.is_empty(), left.join(", ")))
+        })
+        .await?;
+    progress::note(&format!("all that the stack owned was gone after {:.1} s", started.elapsed().as_secs_f64()));
+    ensure!(data(&stack).await? == before, "the data are not what they were: {:?}", data(&stack).await?);
+
+    scene.apply(&documents).await?;
+    let again = std::time::Instant::now();
+    stack.wait_ready(Duration::from_mins(3)).await?;
+    progress::note(&format!("the stack was Ready again after {:.1} s", again.elapsed().as_secs_f64()));
+    ensure!(data(&stack).await? == before, "the data are not those of before: {:?}", data(&stack).await?);
+    let app = scene.app(&stack).await?;
+    let bucket = Bucket::of(scene, &stack).await?;
+    for receipt in &receipts {
+        app.check(receipt).await?;
+        let object = bucket.get(&format!("receipts/{}", receipt.id)).await?;
+        ensure!(
+            receipt.ocr.as_deref() == Some(&*String::from_utf8(object)?.to_uppercase()),
+            "another object: {receipt:?}"
+        );
+    }
+    ensure!(app.list().await?.len() == receipts.len(), "there are other rows");
+    app.send("one more, after the return").await?;
+    Ok(())
+}
+
+async fn sent(scene: &Scene, stack: &Stack) -> Result<Vec<Receipt>> {
+    let app = scene.app(stack).await?;
+    let mut receipts = Vec::new();
+    for index in 0..5 {
+        receipts.push(app.send(&format!("receipt {index}: 3 tins of milk, 900 each")).await?);
+    }
+    Ok(receipts)
+}
+
+/// What holds the data, by name: the uid of each, and of a Secret what is in it.
+async fn data(stack: &Stack) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for object in stack.list(DATA).await? {
+        if object["metadata"]["labels"]["rorun.app/retained"] != "true" {
+            continue;
+        }
+        let uid = object["metadata"]["uid"].as_str().context("an object has a uid")?;
+        found.insert(name(&object), format!("{uid} {}", object["data"]));
+    }
+    Ok(found)
+}
+
+fn name(object: &Value) -> String {
+    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", part(&object["kind"]), part(&object["metadata"]["name"]))
+}

@@ -1,0 +1,108 @@
+//! Operators that are killed at any moment leave nothing that the next one does not finish, and one that is started
+//! beside stacks that are finished changes nothing.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::kit::{Scene, Stack};
+use crate::engine::cluster::Mark;
+use crate::engine::progress;
+
+const STACKS: usize = 5;
+/// The first while the stack is applied, the second when another operator has gone on with it.
+const KILLS_EACH: usize = 2;
+/// A pass that makes all children takes less.
+const MOMENTS: Duration = Duration::from_millis(1500);
+const READY_WITHIN: Duration = Duration::from_mins(5);
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    scene.wait_leader().await?;
+    let undisturbed = applied(scene, "undisturbed").await?;
+    undisturbed.wait_ready(READY_WITHIN).await?;
+    let reference = undisturbed.shape().await?;
+    ensure!(reference.len() > 10, "an undisturbed stack has only {:?}", reference.keys());
+    memory(scene, "with one stack of this scenario").await?;
+
+    let mark = scene.mark().await?;
+    let mut stacks = vec![undisturbed];
+    for index in 0..STACKS {
+        stacks.push(disturbed(scene, &format!("killed-{index}")).await?);
+    }
+    for stack in &stacks[1..] {
+        stack.wait_ready(READY_WITHIN).await?;
+        let shape = stack.shape().await?;
+        ensure!(shape == reference, "{} ended as {shape:#?}\ninstead of {reference:#?}", stack.name);
+    }
+    nothing_was_made_twice(scene, mark).await?;
+    progress::note(&format!("{} kills while {STACKS} stacks were made: the same end each time", STACKS * KILLS_EACH));
+    a_restart_writes_nothing(scene).await
+}
+
+/// The smallest stack there is, by a name of its own: names of children say whose they are.
+async fn applied(scene: &Scene, name: &str) -> Result<Stack> {
+    scene.apply_example("minimal.yaml", |stack| stack["metadata"]["name"] = json!(name)).await
+}
+
+async fn disturbed(scene: &Scene, name: &str) -> Result<Stack> {
+    let moment = random_moment();
+    let kill = async {
+        sleep(moment).await;
+        scene.kill_and_replace_operators().await
+    };
+    let (stack, killed) = futures::join!(applied(scene, name), kill);
+    let (stack, ()) = (stack?, killed?);
+    let mut told = vec![format!("{} children, killed {} ms after", stack.children().await?.len(), moment.as_millis())];
+    for _ in 1..KILLS_EACH {
+        scene.wait_leader().await?;
+        let moment = random_moment();
+        sleep(moment).await;
+        scene.kill_and_replace_operators().await?;
+        told.push(format!("{}, killed {} ms after", stack.children().await?.len(), moment.as_millis()));
+    }
+    scene.wait_leader().await?;
+    progress::note(&format!("{name}: {}", told.join("; ")));
+    Ok(stack)
+}
+
+fn random_moment() -> Duration {
+    let drawn = RandomState::new().hash_one(()) % u64::try_from(MOMENTS.as_millis()).unwrap_or(1);
+    Duration::from_millis(drawn)
+}
+
+/// Above all no password, since the first may be the one that a volume was made with.
+async fn nothing_was_made_twice(scene: &Scene, mark: Mark) -> Result<()> {
+    let mut made = BTreeMap::<String, usize>::new();
+    for call in scene.operator_writes_since(mark, &scene.namespace).await?.0 {
+        if call.code == 201 {
+            *made.entry(format!("{}/{}", call.resource, call.name)).or_default() += 1;
+        }
+    }
+    let credentials = made.keys().filter(|name| name.ends_with("-credentials")).count();
+    ensure!(credentials == 3 * STACKS, "not three Secrets with credentials for each stack: {made:#?}");
+    made.retain(|_, count| *count > 1);
+    ensure!(made.is_empty(), "made twice: {made:#?}");
+    Ok(())
+}
+
+async fn a_restart_writes_nothing(scene: &Scene) -> Result<()> {
+    scene.wait_settled_leader().await?;
+    let mark = scene.mark().await?;
+    scene.kill_and_replace_operators().await?;
+    scene.wait_settled_leader().await?;
+    let writes = scene.operator_writes_since(mark, &scene.namespace).await?;
+    ensure!(writes.0.is_empty(), "a restart beside finished stacks wrote: {:#?}", writes.lines());
+    memory(scene, "after a restart").await
+}
+
+async fn memory(scene: &Scene, when: &str) -> Result<()> {
+    let leader = scene.wait_settled_leader().await?;
+    let bytes = scene.operator_metric(&leader, "process_resident_memory_bytes").await?;
+    let stacks = scene.count_stacks().await?;
+    progress::note(&format!("the operator uses {:.1} MiB {when}, {stacks} in the cluster", bytes / 1024.0 / 1024.0));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! A new release of the API, and a new value in a Secret of the user's: what they reach is replaced, nobody notices, and
+//! nothing else is touched.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::kit::{API_NEXT, App, Scene, Seen, Stack};
+use crate::engine::progress;
+
+const ROLLED_WITHIN: Duration = Duration::from_mins(2);
+const OTHERS: [&str; 4] = ["ocr", "database", "redis", "bucket"];
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    scene.secret("mail", json!({"MAIL_TOKEN": "first"})).await?;
+    let stack = scene
+        .apply_example("development.yaml", |stack| {
+            stack["spec"]["api"]["envFrom"] = json!([{"secretRef": {"name": "mail"}}]);
+        })
+        .await?;
+    stack.wait_ready(Duration::from_mins(3)).await?;
+    let app = scene.app(&stack).await?;
+    a_new_release_goes_unnoticed(scene, &stack, &app).await?;
+    a_rotated_secret_replaces_its_pods_only(scene, &stack, &app).await
+}
+
+async fn a_new_release_goes_unnoticed(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
+    let api = format!("Deployment/{}", stack.child("api"));
+    let (mut before, pods) = (stack.generations().await?, pods_of_others(stack).await?);
+    let mark = scene.mark().await?;
+    let rollout = async {
+        stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
+        replaced(stack, &stack.pod_uids(Some("api")).await?.into_values().collect()).await
+    };
+    let ((), asked) = app.asked_while(rollout).await?;
+    progress::note(&format!("a rollout of the API: {} requests, {} failed", asked.count(), asked.failed.len()));
+    asked.without_failure()?;
+    ensure!(app.version().await? == "1.9.0", "{} answers", app.version().await?);
+    ensure!(asked.answered.len() == 2, "not both releases answered: {:?}", asked.answered);
+
+    let mut after = stack.generations().await?;
+    ensure!(before.remove(&api) != after.remove(&api), "the Deployment was not changed");
+    ensure!(before == after, "more was changed than {api}: {before:?}, then {after:?}");
+    ensure!(pods_of_others(stack).await? == pods, "pods of other components were replaced");
+    let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children();
+    ensure!(writes.0.len() == 1, "not one write: {:?}", writes.lines());
+    Ok(())
+}
+
+async fn a_rotated_secret_replaces_its_pods_only(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
+    let (old, pods) = (stack.pod_uids(Some("api")).await?, pods_of_others(stack).await?);
+    let rotation = async {
+        scene.secret("mail", json!({"MAIL_TOKEN": "second"})).await?;
+        replaced(stack, &old.into_values().collect()).await
+    };
+    let ((), asked) = app.asked_while(rotation).await?;
+    progress::note(&format!("a rotated Secret: {} requests, {} failed", asked.count(), asked.failed.len()));
+    asked.without_failure()?;
+    ensure!(pods_of_others(stack).await? == pods, "pods that do not use the Secret were replaced");
+    Ok(())
+}
+
+/// Waits until none of the old pods of the API is left, and the stack is Ready: requests meet a pod that is going until
+/// it is gone.
+async fn replaced(stack: &Stack, old: &BTreeSet<String>) -> Result<()> {
+    stack
+        .wait("the pods of the API to be replaced", ROLLED_WITHIN, async || {
+            let now = stack.pod_uids(Some("api")).await?;
+            let left = now.values().filter(|uid| old.contains(*uid)).count();
+            Ok(Seen::when(left == 0 && now.len() == 1, format!("{} pods, {left} of them old", now.len())))
+        })
+        .await?;
+    stack.wait_ready(ROLLED_WITHIN).await?;
+    Ok(())
+}
+
+async fn pods_of_others(stack: &Stack) -> Result<BTreeSet<String>> {
+    let mut uids = BTreeSet::new();
+    for component in OTHERS {
+        let pods = stack.pod_uids(Some(component)).await?;
+        ensure!(pods.len() == 1, "{component} has the pods {:?}", pods.keys());
+        uids.extend(pods.into_values());
+    }
+    Ok(uids)
+}
