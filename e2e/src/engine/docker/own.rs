@@ -3,6 +3,7 @@
 //! cache, and with it the images, so that the next run finds them.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,12 @@ impl OwnEngine {
         let why = "for a Docker Engine of our own";
         packages::ensure(&["docker.io", "runc", "iproute2", "iptables", "jq", "util-linux"], why)?;
         self.create_bridge()?;
+        // Left by one that was killed, it keeps the next from starting as long as that pid means anything. That none of
+        // ours runs we know better.
+        match fs::remove_file(self.pid_file()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         let configuration = self.folder.join("daemon.json");
         fs::write(&configuration, serde_json::to_vec_pretty(&self.configuration(host)?)?)?;
         let log = File::create(self.folder.join("dockerd.log"))?;
@@ -126,6 +133,10 @@ impl OwnEngine {
         Ok(parents.into_iter().map(|parent| parent.join(self.cgroup())).filter(|group| group.exists()).collect())
     }
 
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join("dockerd.pid")
+    }
+
     fn record(&self) -> PathBuf {
         self.folder.join("dockerd.json")
     }
@@ -162,7 +173,7 @@ impl OwnEngine {
             "hosts": [format!("unix://{}", self.socket().display())],
             "data-root": self.folder.join("data"),
             "exec-root": self.folder.join("exec"),
-            "pidfile": self.folder.join("dockerd.pid"),
+            "pidfile": self.pid_file(),
             "bridge": self.bridge(),
             "default-address-pools": [{"base": format!("{network}.16.0/20"), "size": 24}],
             "iptables": false,
