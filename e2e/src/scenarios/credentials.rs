@@ -13,7 +13,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(30);
 pub(super) async fn run(scene: &Scene) -> Result<()> {
     let stack = scene.apply_example("development.yaml", |_| {}).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
-    let receipt = scene.app(&stack).await?.send("1 bar of soap, 450").await?;
+    let receipt = scene.first_receipt(&scene.app(&stack).await?, "1 bar of soap, 450").await?;
     let (name, pods) = (stack.child("database-credentials"), stack.pod_uids(None).await?);
     let copy = scene.get(&scene.namespace, "secret", &name).await?;
     let operators = scene.ready_operators().await?;

@@ -18,7 +18,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let documents: Documents = scene.example("development.yaml")?;
     let stack = scene.apply(&documents).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
-    let receipts = sent(scene, &stack).await?;
+    let (receipts, rows) = sent(scene, &stack).await?;
     let before = data(&stack).await?;
     ensure!(before.len() == 6, "not three volumes and three Secrets: {:?}", before.keys());
 
@@ -51,18 +51,20 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
             "another object: {receipt:?}"
         );
     }
-    ensure!(app.list().await?.len() == receipts.len(), "there are other rows");
-    app.send("one more, after the return").await?;
+    ensure!(app.list().await? == rows, "there are other rows");
+    scene.first_receipt(&app, "one more, after the return").await?;
     Ok(())
 }
 
-async fn sent(scene: &Scene, stack: &Stack) -> Result<Vec<Receipt>> {
+/// Sends receipts; gives them, and all rows that there are then.
+async fn sent(scene: &Scene, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Value>)> {
     let app = scene.app(stack).await?;
-    let mut receipts = Vec::new();
-    for index in 0..5 {
-        receipts.push(app.send(&format!("receipt {index}: 3 tins of milk, 900 each")).await?);
+    let mut receipts = vec![scene.first_receipt(&app, "3 tins of milk, 900 each").await?];
+    for index in 0..4 {
+        receipts.push(app.send(&format!("receipt {index}: 2 bags of sugar, 1100 each")).await?);
     }
-    Ok(receipts)
+    let rows = app.list().await?;
+    Ok((receipts, rows))
 }
 
 /// What holds the data, by name: the uid of each, and of a Secret what is in it.

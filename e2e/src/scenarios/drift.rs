@@ -42,7 +42,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         })
         .await?;
     stack.wait_ready(Duration::from_mins(4)).await?;
-    let receipt = scene.app(&stack).await?.send("3 onions, 150 each").await?;
+    let receipt = scene.first_receipt(&scene.app(&stack).await?, "3 onions, 150 each").await?;
     every_kind_is_repaired(scene, &stack, &receipt).await?;
     a_foreign_object_is_left_alone(scene, &stack, &receipt).await
 }

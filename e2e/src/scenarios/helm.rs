@@ -24,7 +24,7 @@ async fn play(scene: &Scene) -> Result<()> {
     let stack = scene.apply_example("development.yaml", |_| {}).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
     let app = scene.app(&stack).await?;
-    let receipt = app.send("4 loaves of bread, 1000 each").await?;
+    let receipt = scene.first_receipt(&app, "4 loaves of bread, 1000 each").await?;
     scene.wait_settled_leader().await?;
 
     untouched(scene, &stack, &app, "an upgrade of the chart", async {

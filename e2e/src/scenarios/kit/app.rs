@@ -41,6 +41,13 @@ impl Scene {
         self.app_by(self.ingress.over_https(&authority.pem()), stack).await
     }
 
+    /// The first receipt of a stack that has just become Ready. A node learns of a new Service some time after the pods
+    /// behind it are ready, so one service may not find the other at once.
+    pub async fn first_receipt(&self, app: &App, text: &str) -> Result<Receipt> {
+        let what = format!("{} to take its first receipt", app.host);
+        self.wait(&what, ROUTED_WITHIN, async || Ok(Seen::There(app.send(text).await?))).await
+    }
+
     async fn app_by(&self, ingress: Ingress, stack: &Stack) -> Result<App> {
         let resource = stack.resource().await?;
         let host = resource["spec"]["ingress"]["host"].as_str().context("the stack has no Ingress")?.to_owned();
