@@ -14,9 +14,10 @@ use crate::engine::progress;
 
 /// A child of each kind, and a change to a field that the operator sets. Of credentials and volumes the labels are all
 /// that it sets more than once.
-const CHILDREN: [(&str, &str, &str, Option<&str>); 11] = [
+const CHILDREN: [(&str, &str, &str, Option<&str>); 12] = [
     ("v1", "ServiceAccount", "redis", Some(r#"{"automountServiceAccountToken": true}"#)),
     ("v1", "Secret", "connection", Some(r#"{"data": {"NODE_ENV": "eA=="}}"#)),
+    ("v1", "Secret", "database-credentials", None),
     ("v1", "PersistentVolumeClaim", "redis", None),
     ("v1", "Service", "api", Some(r#"{"spec": {"selector": {"app.kubernetes.io/component": "x"}}}"#)),
     ("apps/v1", "StatefulSet", "redis", Some(r#"{"spec": {"revisionHistoryLimit": 9}}"#)),
@@ -58,8 +59,8 @@ async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, receipt: &Receipt)
             let altered = serde_json::from_str(altered)?;
             latencies.push(("fields", child.repaired(scene, Some(&altered)).await?));
         }
-        // A volume in use would not go.
-        if kind != "PersistentVolumeClaim" {
+        // A volume in use would not go, and credentials are never made again.
+        if kind != "PersistentVolumeClaim" && !part.ends_with("-credentials") {
             latencies.push(("deleted", child.repaired(scene, None).await?));
             served(scene, stack, receipt).await?;
         }
@@ -68,7 +69,7 @@ async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, receipt: &Receipt)
         progress::note(&format!("{}: repaired, {}", child.what, told.join(", ")));
     }
     stack.wait_ready(Duration::from_mins(2)).await?;
-    let writes = scene.operator_writes_since(start, &scene.namespace).await?.to_children();
+    let writes = scene.operator_writes_since(start, &scene.namespace).await?.to_children().done();
     ensure!(writes.0.len() == drifts, "not {drifts} writes for as many drifts: {:#?}", writes.lines());
     Ok(())
 }
@@ -130,7 +131,7 @@ impl Child {
         let what = format!("the write that repaired {} in the audit log", self.what);
         let writes = scene
             .wait(&what, REPAIRED_WITHIN, async || {
-                let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children();
+                let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children().done();
                 Ok(if writes.0.is_empty() { Seen::NotYet("no write".to_owned()) } else { Seen::There(writes) })
             })
             .await?;

@@ -23,6 +23,13 @@ impl Writes {
         self.0.iter().map(line).collect()
     }
 
+    /// Writes that the API server carried out. One that was refused has changed nothing: an object that the operator no
+    /// longer sees, since its labels are gone, is first made in a way that overwrites none of the same name.
+    #[must_use]
+    pub fn done(&self) -> Writes {
+        Writes(self.0.iter().filter(|call| call.code < 300).cloned().collect())
+    }
+
     /// Writes to anything but the status of the stack.
     #[must_use]
     pub fn to_children(&self) -> Writes {
