@@ -25,7 +25,7 @@ const ROWS: &str = "COPY (SELECT * FROM receipts ORDER BY seq) TO STDOUT";
 pub(super) async fn run(scene: &Scene) -> Result<()> {
     let stack = scene.apply_example("development.yaml", |_| ()).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    let rows = fill(&scene.app(&stack).await?).await?;
+    let rows = fill(scene, &scene.app(&stack).await?).await?;
     let bucket = Bucket::of(scene, &stack).await?;
     let prefix = format!("backups/{}/{}/", scene.namespace, stack.name);
     for id in OLD {
@@ -56,13 +56,13 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Stores receipts with what a dump could get wrong; gives their number.
-async fn fill(app: &App) -> Result<usize> {
-    let texts = ["plain", "tab\there", "two\nlines", r"back\slash and 'quotes'", "₦1500 × 3 – ẹja", "\u{1f35b}"];
-    for text in texts {
+/// Stores receipts with what a dump could get wrong; gives the number of rows that there are then.
+async fn fill(scene: &Scene, app: &App) -> Result<usize> {
+    scene.first_receipt(app, "plain").await?;
+    for text in ["tab\there", "two\nlines", r"back\slash and 'quotes'", "₦1500 × 3 – ẹja", "\u{1f35b}"] {
         app.send(text).await?;
     }
-    Ok(texts.len())
+    Ok(app.list().await?.len())
 }
 
 /// Waits for a Job that nobody but the schedule made.

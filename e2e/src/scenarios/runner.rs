@@ -58,7 +58,8 @@ async fn play(world: &Arc<World>, scenario: Scenario, keep: bool) -> Result<()> 
     if let Err(error) = result {
         // A wait that was given up has looked around already, at the moment that counts.
         let told = error.downcast_ref::<Stuck>().is_some();
-        let diagnosis = if told { String::new() } else { format!("\n{}", diagnose(world, &scene.namespace).await) };
+        let diagnosis =
+            if told { String::new() } else { format!("\n{}", Box::pin(diagnose(world, &scene.namespace)).await) };
         result = Err(anyhow::anyhow!("{error:#}{diagnosis}"));
     }
     if result.is_err() && keep {

@@ -70,7 +70,7 @@ async fn nothing_is_embedded(scene: &Scene, stack: &Stack) -> Result<()> {
 
 async fn receipts_are_served(scene: &Scene, stack: &Stack, services: &Services, authority: &Authority) -> Result<()> {
     let app = scene.https_app(stack, authority).await?;
-    let receipt = app.send("cassava 300").await?;
+    let receipt = scene.first_receipt(&app, "cassava 300").await?;
     app.check(&receipt).await?;
     services.has(scene, &receipt).await?;
     let admin = scene.ingress.over_https(&authority.pem()).get(&scene.host("admin"), "/").await?;

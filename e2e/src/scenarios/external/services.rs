@@ -122,7 +122,7 @@ impl Services {
         ensure!(self.psql(scene, plain).await? == "0", "there are connections to PostgreSQL without TLS");
         let read = "REDISCLI_AUTH=\"$PASSWORD\" exec redis-cli --tls --insecure -p 6380 LRANGE receipts 0 -1";
         let queue = scene.exec(&self.namespace, "deployment/redis", &["sh", "-c", read]).await?;
-        ensure!(queue.trim() == receipt.id, "Redis has the queue {queue}");
+        ensure!(queue.lines().any(|id| id == receipt.id), "Redis has the queue {queue}");
         Ok(())
     }
 
@@ -228,6 +228,8 @@ impl Services {
                 "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": {
                     "automountServiceAccountToken": false,
+                    // A Service called s3 would set S3_PORT, which the server takes for an argument of its own.
+                    "enableServiceLinks": false,
                     "securityContext": {
                         "runAsNonRoot": true,
                         "runAsUser": service.user,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams};
+use serde_json::Value;
 
 use super::{World, ready};
 use crate::engine::cluster::OPERATOR_NAMESPACE;
@@ -90,9 +91,17 @@ async fn operator(world: &World, namespace: &str) -> Result<Vec<String>> {
         // A line about the whole operator may tell more than none about the namespace.
         let chosen = if of_namespace.is_empty() { said.iter().collect() } else { of_namespace };
         let from = chosen.len().saturating_sub(LOG_LINES);
-        lines.extend(chosen[from..].iter().map(|line| format!("{name} | {line}")));
+        lines.extend(chosen[from..].iter().map(|line| format!("{name} | {}", shorten(line))));
     }
     Ok(lines)
+}
+
+/// A JSON line without what is the same in all of them.
+fn shorten(line: &str) -> String {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return line.to_owned() };
+    fields.retain(|name, _| !matches!(name.as_str(), "spans" | "span" | "target"));
+    let values = fields.iter().map(|(name, value)| format!("{name}={value}"));
+    values.collect::<Vec<_>>().join(" ")
 }
 
 async fn log(api: &Api<Pod>, pod: &str, lines: i64) -> Vec<String> {
@@ -100,5 +109,17 @@ async fn log(api: &Api<Pod>, pod: &str, lines: i64) -> Vec<String> {
     match api.logs(pod, &params).await {
         Ok(text) => text.lines().map(str::to_owned).collect(),
         Err(error) => vec![format!("no log: {error}")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_is_told_without_its_spans() {
+        let line = r#"{"level":"INFO","message":"status","target":"rorun","spans":[{"name":"reconcile"}]}"#;
+        assert_eq!(shorten(line), r#"level="INFO" message="status""#);
+        assert_eq!(shorten("no JSON"), "no JSON");
     }
 }

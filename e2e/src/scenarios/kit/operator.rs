@@ -31,7 +31,10 @@ pub async fn install(world: &World) -> Result<()> {
     });
     let apply = PatchParams::apply("rorun-e2e").force();
     Api::<Namespace>::all(world.client.clone()).patch(OPERATOR_NAMESPACE, &apply, &Patch::Apply(namespace)).await?;
-    world.upgrade_operator(&chart(), &[]).await
+    // An image of the same name may be another one than that of the last time.
+    let built = world.image_id(OPERATOR).await?;
+    let annotation = format!("podAnnotations.image-id={built}");
+    world.upgrade_operator(&chart(), &["--set-string", &annotation]).await
 }
 
 impl World {

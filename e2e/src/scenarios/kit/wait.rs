@@ -63,7 +63,8 @@ pub async fn until<T>(
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() > deadline {
-            let diagnosis = diagnose(world, namespace).await;
+            // Boxed: it is large, and every wait would carry it.
+            let diagnosis = Box::pin(diagnose(world, namespace)).await;
             return Err(Stuck { what: what.to_owned(), limit, seen, diagnosis }.into());
         }
         sleep(pause).await;

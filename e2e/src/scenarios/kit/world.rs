@@ -96,6 +96,13 @@ impl World {
         .await
     }
 
+    /// What tells an image of Docker's from another of the same name.
+    pub async fn image_id(&self, image: &str) -> Result<String> {
+        let (cluster, image) = (self.cluster.clone(), image.to_owned());
+        let inspect = move || cluster.docker().output(["image", "inspect", "--format={{.Id}}", &image]);
+        Ok(blocking(inspect).await?.trim().trim_start_matches("sha256:").to_owned())
+    }
+
     /// Runs a program in a pod's container: `pod` may be `pod`, `deployment/name` or any other that kubectl knows.
     pub async fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
         let to = ["exec", "--namespace", namespace, pod, "--"];
