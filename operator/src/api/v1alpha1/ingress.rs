@@ -44,5 +44,6 @@ pub struct IngressTls {
     pub secret_name: String,
 }
 
-/// A DNS name of at least one label, lower case (RFC 1123).
-const HOST: &str = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
+/// A DNS name of at least one label, lower case (RFC 1123). The last label starts with a letter, as that of an address does
+/// not: the API server takes no address for a host of an Ingress.
+const HOST: &str = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";

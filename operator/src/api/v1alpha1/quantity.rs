@@ -30,6 +30,8 @@ impl JsonSchema for Quantity {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "pattern": PATTERN,
+            // A pattern says nothing of numbers.
+            "minimum": 0,
             "maxLength": 32,
         })
     }
