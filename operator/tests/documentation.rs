@@ -1,5 +1,9 @@
 //! The documentation names what the code has, and leads to files that exist.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are tests too, which clippy does not know")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test are tests too, which clippy does not know"
+)]
 
 mod support;
 
@@ -16,7 +20,8 @@ use support::{stack, valid};
 #[test]
 fn every_reason_is_explained_and_no_other() {
     let source = fs::read_to_string(root().join("operator/src/names/reason.rs")).unwrap();
-    let reasons = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1).map(str::to_owned));
+    let reasons =
+        source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1).map(str::to_owned));
     let reasons: BTreeSet<_> = reasons.collect();
     assert!(reasons.len() > 20, "{reasons:?}");
     let page = page("conditions.md");
@@ -35,7 +40,9 @@ fn reasons_that_need_somebody_are_marked() {
     let wanted: BTreeSet<_> = constants.map(squeezed).collect();
     assert!(wanted.len() > 5, "{wanted:?}");
     let marked = page("conditions.md");
-    let marked = marked.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` * |").map(|(reason, _)| squeezed(reason)));
+    let marked = marked
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` * |").map(|(reason, _)| squeezed(reason)));
     assert_eq!(marked.collect::<BTreeSet<_>>(), wanted);
 }
 
@@ -62,7 +69,8 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
 
 #[test]
 fn links_lead_to_files() {
-    let mut pages: Vec<PathBuf> = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     pages.push(root().join("README.md"));
     let mut broken = Vec::new();
     for page in &pages {

@@ -1,7 +1,11 @@
 //! Every example as the objects that it becomes, and as what its user reads before anything is there and when all is well.
 //!
 //! `cargo insta review` shows what a change of the code changes for the examples.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are tests too, which clippy does not know")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test are tests too, which clippy does not know"
+)]
 
 mod support;
 
@@ -141,7 +145,8 @@ fn documents(objects: &[DesiredObject]) -> Vec<Value> {
         let mut body = object.body.clone();
         if object.kind.kind == "Secret" {
             let data: k8s_openapi::api::core::v1::Secret = serde_json::from_value(body.clone()).unwrap();
-            let plain = data.data.into_iter().flatten().map(|(key, value)| (key, String::from_utf8(value.0).unwrap().into()));
+            let plain =
+                data.data.into_iter().flatten().map(|(key, value)| (key, String::from_utf8(value.0).unwrap().into()));
             let members = body.as_object_mut().unwrap();
             members.remove("data");
             members.insert("stringData".to_owned(), Value::Object(plain.collect()));

@@ -1,7 +1,11 @@
 //! The floors of the source tree: a module imports only what [`FLOORS`] allows, and some words must not occur in it at all.
 //!
 //! Every violation is reported at once, with its file and line. Code of tests is free, and so is what tests are made of.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are tests too, which clippy does not know")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test are tests too, which clippy does not know"
+)]
 
 use std::{
     fmt::Write as _,
@@ -17,7 +21,8 @@ struct Floor {
 }
 
 /// What reaches out of the process.
-const OUTSIDE: &[&str] = &["Client", "tokio", "async fn", "async move", ".await", "rand", "env::var", "std::env", "std::fs"];
+const OUTSIDE: &[&str] =
+    &["Client", "tokio", "async fn", "async move", ".await", "rand", "env::var", "std::env", "std::fs"];
 /// What differs from one call to the next.
 const CLOCK: &[&str] = &["SystemTime", "Instant", "Timestamp::now", "Zoned::now"];
 /// The step that decides what is wanted cannot fail.
@@ -49,15 +54,34 @@ const FLOORS: &[Floor] = &[
     Floor {
         module: "controller",
         may_import: &[
-            "names", "api", "contract", "objects", "stack", "desired", "apply", "status", "services", "telemetry",
+            "names",
+            "api",
+            "contract",
+            "objects",
+            "stack",
+            "desired",
+            "apply",
+            "status",
+            "services",
+            "telemetry",
         ],
         forbidden: &[],
     },
     Floor {
         module: "cli",
         may_import: &[
-            "names", "api", "contract", "objects", "stack", "desired", "apply", "status", "services", "telemetry",
-            "agent", "controller",
+            "names",
+            "api",
+            "contract",
+            "objects",
+            "stack",
+            "desired",
+            "apply",
+            "status",
+            "services",
+            "telemetry",
+            "agent",
+            "controller",
         ],
         forbidden: &[],
     },
@@ -161,7 +185,10 @@ impl SourceFile {
         }
         let to_the_root = "super::".repeat(self.depth());
         for (offset, _) in self.code.match_indices(&to_the_root) {
-            wrong.push((offset, "super:: reaches the root of the crate, which hides the import: write crate::".to_owned()));
+            wrong.push((
+                offset,
+                "super:: reaches the root of the crate, which hides the import: write crate::".to_owned(),
+            ));
         }
         self.located(wrong)
     }

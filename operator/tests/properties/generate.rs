@@ -1,4 +1,5 @@
 //! Random specs that the API server would accept, and random things that may be there or not.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 
@@ -91,19 +92,26 @@ fn ingress(
 }
 
 fn image_source() -> impl Strategy<Value = Value> {
-    (option::of(Just("registry.example.com/mirror")), vec(select(vec!["pull-a", "pull-b"]), 0..2)).prop_map(|(registry, secrets)| {
-        let secrets: Vec<_> = secrets.into_iter().map(|name| json!({"name": name})).collect();
-        let mut source = json!({"pullSecrets": secrets});
-        if let Some(registry) = registry {
-            source["registry"] = json!(registry);
-        }
-        source
-    })
+    (option::of(Just("registry.example.com/mirror")), vec(select(vec!["pull-a", "pull-b"]), 0..2)).prop_map(
+        |(registry, secrets)| {
+            let secrets: Vec<_> = secrets.into_iter().map(|name| json!({"name": name})).collect();
+            let mut source = json!({"pullSecrets": secrets});
+            if let Some(registry) = registry {
+                source["registry"] = json!(registry);
+            }
+            source
+        },
+    )
 }
 
 /// A workload of at least so many pods.
 fn workload(floor: i32) -> impl Strategy<Value = Value> {
-    let image = select(vec!["app:1.8.0", "registry.example.com:5000/team/app:1.8.0", "app@sha256:00ff", "app:1.8.0@sha256:00ff"]);
+    let image = select(vec![
+        "app:1.8.0",
+        "registry.example.com:5000/team/app:1.8.0",
+        "app@sha256:00ff",
+        "app:1.8.0@sha256:00ff",
+    ]);
     let scale = prop_oneof![
         Just(json!({})),
         (floor..6).prop_map(|count| json!({"replicas": count})),
@@ -172,10 +180,20 @@ fn env_from() -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn data_services(environment: &str) -> BoxedStrategy<BTreeMap<&'static str, Value>> {
-    let external = (external_database(), external_redis(), external_bucket("files", "bucket-keys"))
-        .prop_map(|(database, redis, bucket)| [("database", database), ("redis", redis), ("bucket", json!({"external": bucket}))].into());
-    let storage = select(vec![json!({}), json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "resources": {"limits": {"memory": "1Gi"}}})]);
-    let server = select(vec![json!({}), json!({"server": "MinIO"}), json!({"server": "RustFS", "storage": {"size": 1_000_000}})]);
+    let external = (external_database(), external_redis(), external_bucket("files", "bucket-keys")).prop_map(
+        |(database, redis, bucket)| {
+            [("database", database), ("redis", redis), ("bucket", json!({"external": bucket}))].into()
+        },
+    );
+    let storage = select(vec![
+        json!({}),
+        json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "resources": {"limits": {"memory": "1Gi"}}}),
+    ]);
+    let server = select(vec![
+        json!({}),
+        json!({"server": "MinIO"}),
+        json!({"server": "RustFS", "storage": {"size": 1_000_000}}),
+    ]);
     let embedded = (storage.clone(), storage, server).prop_map(|(database, redis, bucket)| {
         let embedded = |block| json!({"embedded": block});
         [("database", embedded(database)), ("redis", embedded(redis)), ("bucket", embedded(bucket))].into()
@@ -199,7 +217,8 @@ fn with(mut block: Value, field: &str, value: Option<Value>) -> Value {
 }
 
 fn external_database() -> impl Strategy<Value = Value> {
-    let keys = select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
+    let keys =
+        select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
     (keys, authority("database-ca")).prop_map(|(keys, tls)| {
         let secret = with(keys, "name", Some(json!("database")));
         json!({"external": with(json!({"secretRef": secret}), "tls", tls)})
@@ -212,7 +231,8 @@ fn external_redis() -> impl Strategy<Value = Value> {
 
 fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Value = Value> {
     authority("bucket-ca").prop_map(move |tls| {
-        let bucket = json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": secret}});
+        let bucket =
+            json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": secret}});
         with(bucket, "tls", tls)
     })
 }
@@ -221,7 +241,8 @@ fn backup() -> impl Strategy<Value = Value> {
     let destination = option::of(external_bucket("dumps", "dump-keys").prop_map(|bucket| json!({"external": bucket})));
     let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
     (destination, retention, select(vec!["@daily", "15 2 * * *"])).prop_map(|(destination, retention, schedule)| {
-        let backup = json!({"schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17"});
+        let backup =
+            json!({"schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17"});
         with(with(backup, "destination", destination), "retention", retention)
     })
 }
@@ -232,7 +253,8 @@ pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
         let named = references(&cr.spec);
         let secrets = named.secrets.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
         let maps = named.config_maps.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
-        let states = [Component::Database, Component::Redis, Component::Bucket].map(|component| (Just(component), option::of(state())));
+        let states = [Component::Database, Component::Redis, Component::Bucket]
+            .map(|component| (Just(component), option::of(state())));
         (Just(cr), secrets, maps, states.into_iter().collect::<Vec<_>>()).prop_map(|(cr, secrets, maps, states)| {
             let observed = Observed {
                 secrets: secrets.into_iter().collect(),
@@ -248,13 +270,25 @@ pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
 
 fn data() -> impl Strategy<Value = SecretData> {
     let key = select(vec![
-        "DATABASE_URL", "DIRECT_URL", "url", "direct", "read", "REDIS_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-        "ca.crt", "used", "username", "password", "database",
+        "DATABASE_URL",
+        "DIRECT_URL",
+        "url",
+        "direct",
+        "read",
+        "REDIS_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "ca.crt",
+        "used",
+        "username",
+        "password",
+        "database",
     ]);
     let value = prop_oneof![
         vec(any::<u8>(), 0..40),
         "\\PC{0,60}".prop_map(String::into_bytes),
-        "(postgres(ql)?|redis|rediss|https)://[a-z%@:/?#\\[\\]]{0,30}(@[a-z.:0-9]{0,20}/[a-z?=&]{0,20})?".prop_map(String::into_bytes),
+        "(postgres(ql)?|redis|rediss|https)://[a-z%@:/?#\\[\\]]{0,30}(@[a-z.:0-9]{0,20}/[a-z?=&]{0,20})?"
+            .prop_map(String::into_bytes),
         Just(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----".to_vec()),
         Just("postgresql://u:%ff@h/d?sslmode=\u{20ac}".as_bytes().to_vec()),
     ];

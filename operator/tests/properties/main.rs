@@ -1,11 +1,15 @@
 //! What holds for every stack, whatever its spec: from random specs and random observations to objects.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are tests too, which clippy does not know")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test are tests too, which clippy does not know"
+)]
 
 mod agent;
 mod configuration;
 mod generate;
 mod objects;
 mod pods;
-mod switches;
 #[path = "../support/mod.rs"]
 mod support;
+mod switches;

@@ -31,7 +31,8 @@ impl Fixture {
     /// Takes a field out of the spec.
     pub fn without(mut self, field: &str) -> Self {
         let (parent, member) = field.rsplit_once('.').map_or(("", field), |(parent, member)| (parent, member));
-        let pointer = parent.split('.').filter(|part| !part.is_empty()).fold("/spec".to_owned(), |at, part| at + "/" + part);
+        let pointer =
+            parent.split('.').filter(|part| !part.is_empty()).fold("/spec".to_owned(), |at, part| at + "/" + part);
         self.0.pointer_mut(&pointer).and_then(Value::as_object_mut).map(|block| block.remove(member));
         self
     }

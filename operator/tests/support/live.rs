@@ -18,7 +18,8 @@ pub fn all_ready(stack: &Stack) -> LiveSet {
         .iter()
         .filter_map(|object| Some((object.name.clone(), object.body.pointer("/spec/minReplicas")?.clone())))
         .collect();
-    let labels = |component: &str| json!({"app.kubernetes.io/instance": stack.name, "app.kubernetes.io/component": component});
+    let labels =
+        |component: &str| json!({"app.kubernetes.io/instance": stack.name, "app.kubernetes.io/component": component});
     let job = stack.backup.is_some().then(|| {
         let metadata = json!({"name": format!("{}-backup-1", stack.name), "labels": labels("backup")});
         let status = json!({"conditions": [{"type": "Complete", "status": "True"}]});

@@ -27,7 +27,8 @@ pub fn examples() -> PathBuf {
 /// Reads an example, as the API server would store it in a namespace.
 pub fn example(path: &Path) -> RorunStack {
     let text = std::fs::read_to_string(path).unwrap();
-    let mut cr: RorunStack = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut cr: RorunStack =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     fixture::store(&mut cr);
     cr
 }

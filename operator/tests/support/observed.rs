@@ -31,7 +31,9 @@ pub fn all_there(cr: &RorunStack) -> Observed {
     Observed {
         secrets: pick(named.secrets, there.secrets),
         config_maps: pick(named.config_maps, there.config_maps),
-        credentials: embedded(cr).map(|component| (component, CredentialState::Present(credentials(component)))).collect(),
+        credentials: embedded(cr)
+            .map(|component| (component, CredentialState::Present(credentials(component))))
+            .collect(),
         probes: BTreeMap::new(),
         agent_image: AGENT_IMAGE.to_owned(),
     }
@@ -43,7 +45,9 @@ pub fn nothing_there(cr: &RorunStack) -> Observed {
     Observed {
         secrets: named.secrets.into_iter().map(|name| (name, None)).collect(),
         config_maps: named.config_maps.into_iter().map(|name| (name, None)).collect(),
-        credentials: embedded(cr).map(|component| (component, CredentialState::Minted(credentials(component)))).collect(),
+        credentials: embedded(cr)
+            .map(|component| (component, CredentialState::Minted(credentials(component))))
+            .collect(),
         probes: BTreeMap::new(),
         agent_image: AGENT_IMAGE.to_owned(),
     }

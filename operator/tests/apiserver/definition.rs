@@ -1,0 +1,81 @@
+//! The definition itself: whether the server likes it, explains it and prints it.
+
+use serde_json::{Value, json};
+
+use super::{
+    server::{Server, Store},
+    support::{items, stack, text},
+};
+
+/// What comes from Kubernetes is explained by `kubectl explain pod.spec`.
+const KUBERNETES: [&str; 5] = ["affinity", "tolerations", "topologySpreadConstraints", "valueFrom", "metadata"];
+
+pub async fn it_is_established_without_complaints(server: &Server) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rorunstacks.rorun.app";
+    let definition = server.get(path).await.unwrap();
+    let conditions: Vec<_> = items(&definition, "/status/conditions")
+        .map(|condition| {
+            (text(condition, "/type").unwrap(), text(condition, "/status").unwrap(), text(condition, "/message"))
+        })
+        .collect();
+    for wanted in ["Established", "NamesAccepted"] {
+        assert!(conditions.iter().any(|(kind, status, _)| (*kind, *status) == (wanted, "True")), "{conditions:?}");
+    }
+    // Anything else, such as NonStructuralSchema, is a complaint.
+    assert_eq!(conditions.len(), 2, "{conditions:?}");
+    let names = &definition["status"]["acceptedNames"];
+    assert_eq!(names["shortNames"], json!(["rstack"]));
+    assert_eq!(names["categories"], json!(["rorun"]));
+}
+
+/// What `kubectl explain` reads.
+pub async fn every_field_is_explained(server: &Server) {
+    let published = server.get("/openapi/v3/apis/rorun.app/v1alpha1").await.unwrap();
+    let schema = &published["components"]["schemas"]["app.rorun.v1alpha1.RorunStack"];
+    let mut silent = Vec::new();
+    let count = look_at(schema, "rstack", &mut silent);
+    assert!(count > 200, "only {count} fields were found");
+    assert!(silent.is_empty(), "without a description: {silent:#?}");
+}
+
+fn look_at(schema: &Value, path: &str, silent: &mut Vec<String>) -> usize {
+    let object = schema.get("items").unwrap_or(schema);
+    let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let looked = fields.filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind")).map(|(name, field)| {
+        let path = format!("{path}.{name}");
+        if field.get("description").and_then(Value::as_str).is_none_or(str::is_empty) {
+            silent.push(path.clone());
+        }
+        if KUBERNETES.contains(&name.as_str()) { 1 } else { 1 + look_at(field, &path, silent) }
+    });
+    looked.sum()
+}
+
+pub async fn the_columns_tell_what_they_should(server: &Server) {
+    let namespace = server.namespace("columns").await;
+    let spec = stack("shop").with_all_workloads();
+    let mut stored = server.create(&namespace, &spec.0, Store::Yes).await.unwrap();
+    let condition = |kind: &str, message: &str| {
+        let (at, reason) = ("2026-11-24T02:15:00Z", "Ready");
+        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": at})
+    };
+    stored["status"] = json!({
+        "conditions": [condition("Ready", "all is well"), condition("DatabaseReady", "")],
+        "components": [
+            {"name": "api", "ready": true, "pods": "2/3"},
+            {"name": "ocr", "ready": true, "pods": "1/1"},
+        ],
+        "endpoints": {"api": "https://api.example.com"},
+        "backup": {"lastSuccessful": {"id": "x", "at": "2026-11-24T02:15:00Z", "sizeBytes": 1, "location": "s3://b/x"}},
+    });
+    server.replace_status(&namespace, &stored).await.unwrap();
+    let table = server.table(&namespace).await;
+    let names: Vec<_> = items(&table, "/columnDefinitions").map(|column| text(column, "/name").unwrap()).collect();
+    assert_eq!(names, ["Name", "Env", "Ready", "API", "OCR", "Database", "Backup", "URL", "Age", "Message"]);
+    let cells: Vec<_> = items(&table, "/rows/0/cells").map(|cell| cell.as_str().unwrap_or_default()).collect();
+    assert_eq!(cells[..6], ["shop", "Development", "True", "2/3", "1/1", "True"]);
+    assert!(!cells[6].is_empty() && cells[6] != "<unknown>", "the age of the backup is {:?}", cells[6]);
+    assert_eq!((cells[7], cells[9]), ("https://api.example.com", "all is well"));
+    let wide: Vec<_> = items(&table, "/columnDefinitions").filter(|column| column["priority"] != 0).collect();
+    assert_eq!(wide.len(), 1, "only the message is for -o wide");
+}
