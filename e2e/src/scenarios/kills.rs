@@ -16,8 +16,8 @@ use crate::engine::progress;
 const STACKS: usize = 5;
 /// The first while the stack is applied, the second when another operator has gone on with it.
 const KILLS_EACH: usize = 2;
-/// A pass that makes all children takes less.
-const MOMENTS: Duration = Duration::from_millis(1500);
+/// Within which a kill is begun. It takes half a second until it strikes, and so does the pass that makes the children.
+const MOMENTS: Duration = Duration::from_millis(600);
 const READY_WITHIN: Duration = Duration::from_mins(5);
 
 pub(super) async fn run(scene: &Scene) -> Result<()> {
