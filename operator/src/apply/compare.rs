@@ -1,5 +1,7 @@
 //! Whether an object is already as it should be.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -7,7 +9,11 @@ use sha2::{Digest, Sha256};
 pub fn hash(object: &Value) -> String {
     let mut hash = Sha256::new();
     feed(object, &mut hash);
-    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..12].iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn feed(value: &Value, hash: &mut Sha256) {
@@ -25,7 +31,9 @@ fn feed(value: &Value, hash: &mut Sha256) {
         }
         Value::Array(list) => {
             hash.update([b'[']);
-            list.iter().for_each(|item| feed(item, hash));
+            for item in list {
+                feed(item, hash);
+            }
             hash.update([b']']);
         }
         scalar => {
@@ -39,9 +47,9 @@ fn feed(value: &Value, hash: &mut Sha256) {
 /// defaults of the server, or another field manager's.
 pub fn contains(live: &Value, desired: &Value) -> bool {
     match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => {
-            desired.iter().all(|(key, wanted)| live.get(key).map_or_else(|| is_empty(wanted), |there| contains(there, wanted)))
-        }
+        (Value::Object(desired), Value::Object(live)) => desired
+            .iter()
+            .all(|(key, wanted)| live.get(key).map_or_else(|| is_empty(wanted), |there| contains(there, wanted))),
         (Value::Array(desired), Value::Array(live)) => lists_contain(live, desired),
         (Value::String(desired), Value::String(live)) => desired == live || same_quantity(desired, live),
         (Value::Number(desired), Value::String(live)) => same_quantity(&desired.to_string(), live),
@@ -61,9 +69,9 @@ fn lists_contain(live: &[Value], desired: &[Value]) -> bool {
     const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "port", "topologyKey", "uid"];
     let key = KEYS.into_iter().find(|key| !desired.is_empty() && desired.iter().all(|item| item.get(key).is_some()));
     match key {
-        Some(key) => desired.iter().all(|wanted| {
-            live.iter().any(|there| there.get(key) == wanted.get(key) && contains(there, wanted))
-        }),
+        Some(key) => desired
+            .iter()
+            .all(|wanted| live.iter().any(|there| there.get(key) == wanted.get(key) && contains(there, wanted))),
         None => live.len() == desired.len() && live.iter().zip(desired).all(|(there, wanted)| contains(there, wanted)),
     }
 }

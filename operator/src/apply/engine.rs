@@ -37,7 +37,9 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
         Some(there) => change(writer, owner, object, (body, &hash), there).await,
     };
     match written {
-        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, (&hash, there.map_or(0, |there| there.generation))),
+        Ok(Some(metadata)) => {
+            remember(writer, owner, object, &metadata, (&hash, there.map_or(0, |there| there.generation)))
+        }
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(&key, &failure),
@@ -207,7 +209,9 @@ fn not_ours(owner: &Owner, object: &DesiredObject, there: &LiveObject) -> Waitin
         ),
         None => Waiting::new(
             reason::NAME_TAKEN,
-            format!("{key} exists and was not made by this stack: it was left alone; rename or delete it, or give the stack another name"),
+            format!(
+                "{key} exists and was not made by this stack: it was left alone; rename or delete it, or give the stack another name"
+            ),
         ),
     }
 }

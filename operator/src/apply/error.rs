@@ -16,9 +16,10 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
     };
     match status.code {
         409 => Outcome::Again,
-        403 if status.message.contains("exceeded quota") => {
-            refused(reason::APPLY_REFUSED, format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message))
-        }
+        403 if status.message.contains("exceeded quota") => refused(
+            reason::APPLY_REFUSED,
+            format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message),
+        ),
         403 => refused(
             reason::FORBIDDEN,
             format!("the operator may not write {key}: {}: check its RBAC (rorun-operator rbac)", status.message),

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, stream};
 
 pub use compare::{contains, hash};
+use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::Settled;
 pub use writer::{Write, WriteError, Writer, api_resource};
@@ -79,11 +80,11 @@ pub async fn apply(
     let wanted: BTreeSet<ObjectKey> = desired.iter().map(DesiredObject::key).collect();
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
-        let mut writes = Vec::new();
+        let mut pending = Vec::new();
         for object in desired.iter().filter(|object| rank(object) == current) {
-            writes.push(engine::apply_one(writer, owner, object, live));
+            pending.push(engine::apply_one(writer, owner, object, live));
         }
-        let outcomes: Vec<_> = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES).collect().await;
+        let outcomes: Vec<_> = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES).collect().await;
         for (object, outcome) in outcomes {
             applied.add(object, outcome);
         }
@@ -92,7 +93,7 @@ pub async fn apply(
             return applied;
         }
     }
-    prune(writer, owner, &wanted, live, held, &mut applied).await;
+    prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
 }
 

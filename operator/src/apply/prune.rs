@@ -5,35 +5,38 @@ use std::collections::BTreeSet;
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
 use crate::objects::{LiveObject, LiveSet, ObjectKey, Role};
 
+/// What is not to be deleted: objects, and all that a component has.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    pub wanted: &'a BTreeSet<ObjectKey>,
+    pub held: &'a BTreeSet<String>,
+}
+
 /// Deletes the objects that this owner controls and no longer wants. Data are never deleted here, nor what a held component
 /// has, nor anything that this very owner does not control.
-pub async fn prune(
-    writer: &Writer,
-    owner: &Owner,
-    wanted: &BTreeSet<ObjectKey>,
-    live: &LiveSet,
-    held: &BTreeSet<String>,
-    applied: &mut Applied,
-) {
-    for there in live.iter().filter(|there| unwanted(owner, wanted, held, there)) {
+pub async fn prune(writer: &Writer, owner: &Owner, kept: Kept<'_>, live: &LiveSet, applied: &mut Applied) {
+    for there in live.iter().filter(|there| unwanted(owner, kept, there)) {
         delete(writer, there, applied).await;
     }
 }
 
-fn unwanted(owner: &Owner, wanted: &BTreeSet<ObjectKey>, held: &BTreeSet<String>, there: &LiveObject) -> bool {
+fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
     there.kind.role == Role::Child
         && !there.retained
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
-        && !wanted.contains(&there.key())
-        && !held.contains(&there.component)
+        && !kept.wanted.contains(&there.key())
+        && !kept.held.contains(&there.component)
 }
 
 /// Deletes the data of this very stack: only when its spec says so in so many words.
 pub async fn delete_retained(writer: &Writer, owner: &Owner, live: &LiveSet) -> Applied {
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
-        there.retained && there.owner.is_none() && there.stack_uid.as_deref() == Some(owner.uid.as_str()) && !there.deleting
+        there.retained
+            && there.owner.is_none()
+            && there.stack_uid.as_deref() == Some(owner.uid.as_str())
+            && !there.deleting
     });
     for there in data {
         delete(writer, there, &mut applied).await;

@@ -151,7 +151,12 @@ impl Writer {
     }
 
     /// Looks at one object that the caches do not show.
-    pub(super) async fn get(&self, kind: &'static ObjectKind, namespace: &str, name: &str) -> Result<Option<LiveObject>, WriteError> {
+    pub(super) async fn get(
+        &self,
+        kind: &'static ObjectKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<LiveObject>, WriteError> {
         let found = self.api(kind, namespace).get_opt(name).await?;
         Ok(found.and_then(|object| LiveObject::new(kind, serde_json::to_value(object).ok()?)))
     }

@@ -111,7 +111,8 @@ mod tests {
     use crate::objects::kind_of;
 
     fn secret(name: &str, instance: &str) -> LiveObject {
-        let object = json!({"metadata": {"name": name, "namespace": "n", "labels": {"app.kubernetes.io/instance": instance}}});
+        let object =
+            json!({"metadata": {"name": name, "namespace": "n", "labels": {"app.kubernetes.io/instance": instance}}});
         LiveObject::new(kind_of("", "Secret").unwrap(), object).unwrap()
     }
 

@@ -24,25 +24,27 @@ pub(super) async fn publish(
     }
     let new_spec = old.and_then(|status| status.observed_generation) != new.observed_generation;
     for warning in warnings.iter().filter(|_| new_spec) {
-        send(context, cr, event(EventType::Warning, "NotForProduction", warning.clone())).await;
+        send(context, cr, event(EventType::Warning, "NotForProduction", warning)).await;
     }
 }
 
 fn ready_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option<Event> {
-    let ready = |status: &RorunStackStatus| status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned();
+    let ready =
+        |status: &RorunStackStatus| status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned();
     let now = ready(new)?;
     let before = old.and_then(ready);
     let same = before.as_ref().is_some_and(|before| before.status == now.status && before.reason == now.reason);
-    let on_its_way = matches!(now.reason.as_str(), reason::PROGRESSING | reason::DEPENDENCY_NOT_READY | reason::NOT_HEALTHY);
+    let on_its_way =
+        matches!(now.reason.as_str(), reason::PROGRESSING | reason::DEPENDENCY_NOT_READY | reason::NOT_HEALTHY);
     if same || (now.status != "True" && on_its_way) {
         return None;
     }
     let kind = if now.status == "True" { EventType::Normal } else { EventType::Warning };
     let reason = now.reason.clone();
-    Some(event(kind, &reason, now.message))
+    Some(event(kind, &reason, &now.message))
 }
 
-fn event(type_: EventType, reason: &str, note: String) -> Event {
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
     // The API allows 1024 bytes.
     let end = (0..=note.len().min(1000)).rev().find(|index| note.is_char_boundary(*index)).unwrap_or(0);
     let note = note.get(..end).map(str::to_owned);

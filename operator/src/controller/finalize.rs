@@ -46,13 +46,15 @@ pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Resul
     if held(cr) == hold {
         return Ok(false);
     }
-    let mut finalizers: Vec<String> = cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+    let mut finalizers: Vec<String> =
+        cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
     if hold {
         finalizers.push(FINALIZER.to_owned());
     }
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
     // The version is a precondition: finalizers of others must not be lost.
-    let patch = json!({"metadata": {"resourceVersion": cr.resource_version(), "uid": cr.uid(), "finalizers": finalizers}});
+    let patch =
+        json!({"metadata": {"resourceVersion": cr.resource_version(), "uid": cr.uid(), "finalizers": finalizers}});
     api.patch_metadata(&cr.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
     Ok(true)
 }

@@ -29,13 +29,7 @@ use std::{
 
 use kube::{Client, runtime::events::Recorder};
 
-use crate::{
-    api::v1alpha1::RorunStackStatus,
-    apply::Writer,
-    names::Component,
-    stack::SecretData,
-    telemetry::Metrics,
-};
+use crate::{api::v1alpha1::RorunStackStatus, apply::Writer, names::Component, stack::SecretData, telemetry::Metrics};
 
 /// What every reconcile shares.
 pub struct Context {

@@ -57,7 +57,7 @@ pub(super) async fn observe(
         observed.config_maps.insert(name, data);
     }
     observed.credentials = credentials(context, cr, key, live).await?;
-    let endpoints = ready_endpoints(stack::validate(cr, &observed), live);
+    let endpoints = ready_endpoints(&stack::validate(cr, &observed), live);
     observed.probes = context.prober.answers(key, endpoints, |component| answer_of(cr, component));
     Ok(observed)
 }
@@ -78,17 +78,15 @@ fn answer_of(cr: &RorunStack, component: Component) -> Option<Probe> {
         return None;
     }
     let note = Some(told.message.clone()).filter(|message| !message.is_empty());
-    match told.status.as_str() {
-        "True" => Some(Probe::Answers { note }),
-        _ => {
-            let reason = ANSWERS.into_iter().find(|reason| *reason == told.reason)?;
-            Some(Probe::Failed(Waiting::new(reason, told.message.clone())))
-        }
+    if told.status == "True" {
+        return Some(Probe::Answers { note });
     }
+    let reason = ANSWERS.into_iter().find(|reason| *reason == told.reason)?;
+    Some(Probe::Failed(Waiting::new(reason, told.message.clone())))
 }
 
 /// Services that can be asked now: not the embedded bucket before its pod is ready, and under `suspend` nothing that changes it.
-fn ready_endpoints(stack: stack::Stack, live: &LiveSet) -> BTreeMap<Component, stack::Endpoint> {
+fn ready_endpoints(stack: &stack::Stack, live: &LiveSet) -> BTreeMap<Component, stack::Endpoint> {
     let mut endpoints = stack.endpoints();
     endpoints.retain(|component, endpoint| match endpoint {
         stack::Endpoint::Bucket { create, versioning, .. } => {

@@ -8,9 +8,9 @@ use super::{Context, StackKey};
 use crate::{names::reason, status::RootCause};
 
 /// A look without a cause, against a lost event. It costs no call.
-const RESYNC: Duration = Duration::from_secs(3600);
+const RESYNC: Duration = Duration::from_hours(1);
 /// The first and the longest pause before something is tried again that no watch tells of.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// How a reconcile ended.
 pub(super) enum Ending {
@@ -25,7 +25,8 @@ pub(super) enum Ending {
 impl Ending {
     /// The ending of a pass that refused something, or not.
     pub(super) fn of(again: bool, refused: bool, cause: Option<&RootCause>) -> Self {
-        let unwatched = cause.is_some_and(|cause| matches!(cause.reason, reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED));
+        let unwatched = cause
+            .is_some_and(|cause| matches!(cause.reason, reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED));
         if again {
             Self::Again
         } else if refused || unwatched {

@@ -26,9 +26,9 @@ use crate::{
 /// How long one service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a service that answers is asked again.
-const HEALTHY_INTERVAL: Duration = Duration::from_secs(60);
+const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
 /// How often an embedded bucket that answers is looked at again: only that it is still there.
-const EMBEDDED_INTERVAL: Duration = Duration::from_secs(600);
+const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 /// How soon a service that does not answer is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How many services are asked at once.
@@ -37,7 +37,7 @@ const CONCURRENT: usize = 16;
 struct Task {
     endpoint: u64,
     answer: Arc<Mutex<Probe>>,
-    _task: AbortOnDropHandle<()>,
+    _running: AbortOnDropHandle<()>,
 }
 
 /// The services of all stacks.
@@ -98,16 +98,14 @@ impl Prober {
                     let _slot = slots.acquire().await;
                     ask(&endpoint).await
                 };
-                let wait = match &probe {
-                    Probe::Answers { .. } => {
-                        delay = RETRY.0;
-                        if matches!(endpoint, Endpoint::Bucket { create: true, .. }) { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL }
-                    }
-                    _ => {
-                        let wait = delay;
-                        delay = (delay * 2).min(RETRY.1);
-                        wait
-                    }
+                let wait = if matches!(probe, Probe::Answers { .. }) {
+                    delay = RETRY.0;
+                    let embedded = matches!(endpoint, Endpoint::Bucket { create: true, .. });
+                    if embedded { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL }
+                } else {
+                    let wait = delay;
+                    delay = (delay * 2).min(RETRY.1);
+                    wait
                 };
                 let changed = {
                     let mut answer = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +117,7 @@ impl Prober {
                 tokio::time::sleep(wait).await;
             }
         });
-        Task { endpoint: hash, answer, _task: AbortOnDropHandle::new(task) }
+        Task { endpoint: hash, answer, _running: AbortOnDropHandle::new(task) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(StackKey, Component), Task>> {

@@ -63,7 +63,9 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     if cr.metadata.deletion_timestamp.is_some() {
         return delete(&context, &cr, &owner, &live).await;
     }
-    if cr.spec.suspend != Some(true) && finalize::set(&context, &cr, finalize::wanted(&cr)).await.map_err(ReconcileError::Finalizer)? {
+    if cr.spec.suspend != Some(true)
+        && finalize::set(&context, &cr, finalize::wanted(&cr)).await.map_err(ReconcileError::Finalizer)?
+    {
         // The change comes back through the watch, with the version that the next writes need.
         return Ok(Action::await_change());
     }

@@ -101,7 +101,10 @@ impl References {
 
     async fn read<K>(&self, key: Key, data: impl FnOnce(K) -> SecretData) -> Result<Option<SecretData>, kube::Error>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
     {
         if let Some(entry) = self.lock().known.get(&key) {
             return Ok(entry.data.clone());
@@ -122,12 +125,21 @@ impl References {
 
     /// Watches the metadata of Secrets and `ConfigMaps` in a namespace, or in all, until the future is dropped.
     pub async fn watch(self, scope: Option<String>) {
-        futures::future::join(self.watch_kind::<Secret>(SECRET, scope.as_deref()), self.watch_kind::<ConfigMap>(CONFIG_MAP, scope.as_deref())).await;
+        futures::future::join(
+            self.watch_kind::<Secret>(SECRET, scope.as_deref()),
+            self.watch_kind::<ConfigMap>(CONFIG_MAP, scope.as_deref()),
+        )
+        .await;
     }
 
     async fn watch_kind<K>(&self, kind: &'static str, scope: Option<&str>)
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
     {
         let api: Api<PartialObjectMeta<K>> = match scope {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
@@ -175,11 +187,16 @@ impl References {
             .known
             .iter()
             .filter(|(key, entry)| {
-                key.0 == kind && scope.is_none_or(|scope| scope == key.1) && entry.data.is_some() && !listed.contains(*key)
+                key.0 == kind
+                    && scope.is_none_or(|scope| scope == key.1)
+                    && entry.data.is_some()
+                    && !listed.contains(*key)
             })
             .map(|(key, _)| key.clone())
             .collect();
-        gone.iter().for_each(|key| self.invalidate(key));
+        for key in &gone {
+            self.invalidate(key);
+        }
     }
 
     fn invalidate(&self, key: &Key) {
@@ -188,7 +205,9 @@ impl References {
             contents.known.remove(key);
             contents.users.get(key).cloned().unwrap_or_default()
         };
-        users.iter().for_each(|stack| self.triggers.send(stack));
+        for stack in &users {
+            self.triggers.send(stack);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {

@@ -21,7 +21,7 @@ use tracing::{Instrument, error, warn};
 
 use super::{
     Cache, Context, Memory, Prober, References, StackKey, Triggers, Watches,
-    leader::{Elector, Fence, LeaderConfig, LeaderError},
+    leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
     policy,
     reconcile::{self, ReconcileError},
 };
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The longest that one reconcile may take: every call within it has a shorter limit, so this is for what was not foreseen.
-const RECONCILE_LIMIT: Duration = Duration::from_secs(60);
+const RECONCILE_LIMIT: Duration = Duration::from_mins(1);
 /// How long changes are collected before a stack is looked at: a burst of events is one look.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// How often the loop says that it lives.
@@ -89,9 +89,13 @@ pub async fn run(
     let awaited = Arc::new(Mutex::new(HashMap::<&'static str, usize>::new()));
     let permit = Permit::default();
     let (writer, cache) = (writer(&clients.work, &metrics, &permit), Arc::new(Cache::default()));
-    let scopes: Vec<Option<String>> =
-        if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() };
-    let shared = Shared { clients: &clients, settings: &settings, metrics: &metrics, health: &health, awaited, writer, cache };
+    let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
+        vec![None]
+    } else {
+        settings.namespaces.iter().cloned().map(Some).collect()
+    };
+    let shared =
+        Shared { clients: &clients, settings: &settings, metrics: &metrics, health: &health, awaited, writer, cache };
     let (loops, watches): (Vec<_>, Vec<_>) = scopes.into_iter().map(|scope| shared.scope(scope)).unzip();
     let watches = future::join_all(watches);
     let work = lead(&shared, loops, &permit, &shutdown);
@@ -106,9 +110,8 @@ type Permit = Arc<Mutex<Option<Fence>>>;
 
 fn writer(client: &Client, metrics: &Arc<Metrics>, permit: &Permit) -> Writer {
     let (permit, metrics) = (permit.clone(), metrics.clone());
-    let may_write = move || {
-        permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref().is_some_and(Fence::is_valid)
-    };
+    let may_write =
+        move || permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref().is_some_and(Fence::is_valid);
     let count = move |kind, verb| {
         metrics.written(
             kind,
@@ -145,7 +148,7 @@ async fn lead(
     shared.health.set_role(Role::Leader);
     shared.metrics.leader(&lease_name, true);
     let set = |value| *permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = value;
-    set(Some(leadership.as_ref().map_or_else(Fence::open, |leadership| leadership.fence())));
+    set(Some(leadership.as_ref().map_or_else(Fence::open, Leadership::fence)));
     let stop = shutdown.child_token();
     let lost = async {
         match &leadership {
@@ -187,7 +190,8 @@ impl Shared<'_> {
         let client = self.clients.work.clone();
         let (triggers, triggered) = Triggers::new();
         let references = References::new(client.clone(), triggers.clone());
-        let (health, awaited, scopes) = (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
+        let (health, awaited, scopes) =
+            (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
         let synced = Arc::new(tokio::sync::Semaphore::new(0));
         let done = synced.clone();
         let watches = Watches {
@@ -277,7 +281,11 @@ impl Loop {
             .run(one_pass, error_policy, self.context)
             .for_each(|result| {
                 if let Err(error) = result
-                    && !matches!(error, kube::runtime::controller::Error::ObjectNotFound(_) | kube::runtime::controller::Error::ReconcilerFailed(..))
+                    && !matches!(
+                        error,
+                        kube::runtime::controller::Error::ObjectNotFound(_)
+                            | kube::runtime::controller::Error::ReconcilerFailed(..)
+                    )
                 {
                     warn!(%error, "failed to watch stacks; it is tried again");
                 }

@@ -3,8 +3,8 @@
 use k8s_openapi::{
     api::{
         autoscaling::v2::{
-            CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
-            ResourceMetricSource,
+            CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
+            MetricTarget, ResourceMetricSource,
         },
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },

@@ -13,8 +13,7 @@ use k8s_openapi::{
 use super::{
     Component, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
-    service,
+    pods_readiness, probed, service,
 };
 use crate::{
     api::v1alpha1::BackupRecord,

@@ -8,8 +8,7 @@ use k8s_openapi::{
 use super::{
     Component, credentials, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
-    service,
+    pods_readiness, probed, service,
 };
 use crate::{
     api::v1alpha1::BucketServer,
@@ -134,7 +133,10 @@ fn container(stack: &Stack, server: BucketServer, image: &str, resources: &Resou
     container.volume_mounts = Some(vec![pod::mount("data", DATA), pod::mount("tmp", "/tmp")]);
     // An open port is all that every S3 server has in common; whether it answers is asked by the controller.
     let ask = |period, failures| Probe {
-        tcp_socket: Some(TCPSocketAction { port: IntOrString::String(PORT_NAME.to_owned()), ..TCPSocketAction::default() }),
+        tcp_socket: Some(TCPSocketAction {
+            port: IntOrString::String(PORT_NAME.to_owned()),
+            ..TCPSocketAction::default()
+        }),
         period_seconds: Some(period),
         timeout_seconds: Some(5),
         failure_threshold: Some(failures),

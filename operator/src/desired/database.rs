@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, P
 use super::{
     Component, credentials, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
-    service,
+    pods_readiness, probed, service,
 };
 use crate::{
     names::{Component as Name, ROLE_CREDENTIALS},
@@ -83,7 +82,9 @@ fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Co
     // The server that the image starts while it makes the database listens on its socket only: 127.0.0.1 tells them apart.
     let ask = |period, failures| Probe {
         exec: Some(ExecAction {
-            command: Some(["pg_isready", "-q", "-h", "127.0.0.1", "-U", "rorun", "-d", "rorun"].map(str::to_owned).into()),
+            command: Some(
+                ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "rorun", "-d", "rorun"].map(str::to_owned).into(),
+            ),
         }),
         period_seconds: Some(period),
         timeout_seconds: Some(5),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::{
-    names::{Component, PART_OF, FIELD_MANAGER, annotation, label},
+    names::{Component, FIELD_MANAGER, PART_OF, annotation, label},
     stack::Stack,
 };
 

@@ -138,7 +138,10 @@ fn pods_readiness(component: Name, objects: &[DesiredObject], live: &LiveSet) ->
             return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
         };
         if there.deleting {
-            return Readiness::waiting(reason::TERMINATING, format!("{key} is being deleted, and is made again when it is gone"));
+            return Readiness::waiting(
+                reason::TERMINATING,
+                format!("{key} is being deleted, and is made again when it is gone"),
+            );
         }
         if let Readiness::Waiting(waiting) = &there.readiness {
             return Readiness::Waiting(worst_pod(component, live).unwrap_or_else(|| waiting.clone()));
@@ -152,7 +155,9 @@ fn probed(stack: &Stack, component: Name) -> Readiness {
     match stack.probe(component) {
         Probe::Answers { .. } => Readiness::Ready,
         Probe::Failed(waiting) => Readiness::Waiting(waiting.clone()),
-        Probe::Pending => Readiness::waiting(reason::PROGRESSING, format!("{component} is being asked whether it answers")),
+        Probe::Pending => {
+            Readiness::waiting(reason::PROGRESSING, format!("{component} is being asked whether it answers"))
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, LocalObjectReference,
-        PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecretKeySelector,
-        SecurityContext, Volume, VolumeMount,
+        Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+        SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -33,9 +33,8 @@ impl Pod<'_> {
     pub(super) fn template(self, stack: &Stack) -> PodTemplateSpec {
         let mut labels = metadata::labels(stack, self.component);
         labels.extend(metadata::version(self.image).map(|version| (label::VERSION.to_owned(), version)));
-        let annotations = self
-            .config_hash
-            .map(|hash| Strings::from([(annotation::CONFIG_HASH.to_owned(), hash.to_owned())]));
+        let annotations =
+            self.config_hash.map(|hash| Strings::from([(annotation::CONFIG_HASH.to_owned(), hash.to_owned())]));
         PodTemplateSpec {
             metadata: Some(ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }),
             spec: Some(PodSpec {
@@ -50,7 +49,10 @@ impl Pod<'_> {
                     run_as_group: Some(self.user),
                     run_as_non_root: Some(true),
                     run_as_user: Some(self.user),
-                    seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+                    seccomp_profile: Some(SeccompProfile {
+                        type_: "RuntimeDefault".to_owned(),
+                        ..SeccompProfile::default()
+                    }),
                     ..PodSecurityContext::default()
                 }),
                 service_account_name: Some(stack.child(self.component)),

@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe, Re
 use super::{
     Component, credentials, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
-    service,
+    pods_readiness, probed, service,
 };
 use crate::{
     names::{Component as Name, ROLE_CREDENTIALS},
@@ -72,11 +71,8 @@ fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Co
     let mut container = pod::container(stack, "redis", image);
     let shell = |script: &str| Some(["sh", "-c", script].map(str::to_owned).into());
     container.command = shell(START);
-    container.env = Some(vec![pod::secret_variable(
-        "REDISCLI_AUTH",
-        &stack.child_role(Name::Redis, ROLE_CREDENTIALS),
-        "password",
-    )]);
+    container.env =
+        Some(vec![pod::secret_variable("REDISCLI_AUTH", &stack.child_role(Name::Redis, ROLE_CREDENTIALS), "password")]);
     container.ports = Some(vec![ContainerPort {
         name: Some(PORT_NAME.to_owned()),
         container_port: REDIS_PORT,

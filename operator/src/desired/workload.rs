@@ -4,8 +4,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, ContainerPort, EnvFromSource, HTTPGetAction, Lifecycle, LifecycleHandler, Probe, SecretEnvSource,
-            SleepAction, TCPSocketAction, TopologySpreadConstraint, Volume,
+            Container, ContainerPort, EnvFromSource, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
+            SecretEnvSource, SleepAction, TCPSocketAction, TopologySpreadConstraint, Volume,
         },
     },
     apimachinery::pkg::util::intstr::IntOrString,

@@ -104,7 +104,10 @@ fn deployment(object: &Value) -> Readiness {
         && text(progressing, "/reason") == Some("ProgressDeadlineExceeded")
         && seen(object)
     {
-        return Readiness::waiting(reason::ROLLOUT_STUCK, format!("deployment/{name} made no progress within its deadline"));
+        return Readiness::waiting(
+            reason::ROLLOUT_STUCK,
+            format!("deployment/{name} made no progress within its deadline"),
+        );
     }
     if !seen(object) || status("updatedReplicas") < wanted {
         let updated = status("updatedReplicas");
@@ -180,7 +183,9 @@ fn pod(object: &Value) -> Readiness {
         let problem = match text(waiting, "/reason").unwrap_or_default() {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => reason::IMAGE_PULL_FAILED,
             "CrashLoopBackOff" => reason::CRASH_LOOP,
-            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => reason::CONTAINER_CONFIG_ERROR,
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                reason::CONTAINER_CONFIG_ERROR
+            }
             _ => continue,
         };
         return Readiness::waiting(problem, format!("pod/{name}, container {container}: {message}"));

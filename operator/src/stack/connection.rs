@@ -7,11 +7,7 @@ use super::{
     external::{DatabaseAccess, RedisAccess},
     service_host,
 };
-use crate::{
-    api::v1alpha1::Environment,
-    contract,
-    names::Component,
-};
+use crate::{api::v1alpha1::Environment, contract, names::Component};
 
 /// The members of the connection Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +60,10 @@ impl Connection {
         set(contract::ENV_S3_FORCE_PATH_STYLE, bucket.force_path_style.to_string());
         set(contract::ENV_ACCESS_KEY_ID, bucket.access_key_id.clone());
         set(contract::ENV_SECRET_ACCESS_KEY, bucket.secret_access_key.clone());
-        set("NODE_ENV", if parts.environment == Environment::Development { "development" } else { "production" }.to_owned());
+        set(
+            "NODE_ENV",
+            if parts.environment == Environment::Development { "development" } else { "production" }.to_owned(),
+        );
         set("PORT", parts.api.port.to_string());
         if let Some(ocr) = parts.ocr {
             let host = service_host(parts.name, parts.namespace, Component::Ocr);

@@ -10,9 +10,8 @@ use crate::api::v1alpha1::{Quantity, Resources, Storage};
 /// The image with the registry of the stack before it, unless its name starts with a registry: a first part that holds a dot
 /// or a colon, or is `localhost` (the rule of Docker's reference grammar).
 pub(super) fn image(registry: Option<&str>, image: &str) -> String {
-    let names_registry = image
-        .split_once('/')
-        .is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
+    let names_registry =
+        image.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
     match registry {
         Some(registry) if !names_registry => format!("{}/{image}", registry.trim_end_matches('/')),
         _ => image.to_owned(),
@@ -62,13 +61,19 @@ mod tests {
     #[case(Some("ghcr.io/rorun"), "localhost/x:1", "localhost/x:1")]
     #[case(Some("ghcr.io/rorun"), "r.example:5000/x:1", "r.example:5000/x:1")]
     #[case(None, "rorun-api:1.8.0", "rorun-api:1.8.0")]
-    fn the_registry_is_put_before_bare_names(#[case] registry: Option<&str>, #[case] given: &str, #[case] wanted: &str) {
+    fn the_registry_is_put_before_bare_names(
+        #[case] registry: Option<&str>,
+        #[case] given: &str,
+        #[case] wanted: &str,
+    ) {
         assert_eq!(image(registry, given), wanted);
     }
 
     #[test]
     fn a_limit_or_a_request_of_the_user_replaces_the_default_of_its_resource_only() {
-        let quantities = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).into())).collect();
+        let quantities = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).into())).collect()
+        };
         let spec = Resources { requests: quantities(&[("cpu", "2")]), limits: quantities(&[("memory", "64Mi")]) };
         let found = resources(Some(&spec), "100m", "128Mi");
         assert_eq!(found.requests, Some([("cpu".to_owned(), KubeQuantity("2".to_owned()))].into()));

@@ -127,7 +127,11 @@ impl<'a> NamedSecret<'a> {
     }
 }
 
-fn authority(reference: Option<&SecretKeyReference>, field: &str, observed: &Observed) -> Result<Option<String>, Waiting> {
+fn authority(
+    reference: Option<&SecretKeyReference>,
+    field: &str,
+    observed: &Observed,
+) -> Result<Option<String>, Waiting> {
     let Some(reference) = reference else { return Ok(None) };
     let secret = NamedSecret::find(observed, &reference.name, field)?;
     let key = reference.key.as_deref().unwrap_or("ca.crt");
@@ -142,7 +146,9 @@ fn authority(reference: Option<&SecretKeyReference>, field: &str, observed: &Obs
 /// Just the certificates of a PEM file: they go into a `ConfigMap`, and a private key beside them must not.
 fn certificates(pem: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
-    let blocks = pem.split_inclusive(END).filter_map(|part| part.rfind("-----BEGIN CERTIFICATE-----").map(|start| &part[start..]));
+    let blocks = pem
+        .split_inclusive(END)
+        .filter_map(|part| part.rfind("-----BEGIN CERTIFICATE-----").map(|start| &part[start..]));
     blocks.filter(|block| block.ends_with(END)).collect::<Vec<_>>().join("\n")
 }
 
@@ -189,7 +195,9 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
     let url = url::Url::parse(&text).map_err(|error| {
         secret.invalid(
             key,
-            &format!("is not a URL ({error}): reserved characters in the password must be percent-encoded, e.g. / as %2F"),
+            &format!(
+                "is not a URL ({error}): reserved characters in the password must be percent-encoded, e.g. / as %2F"
+            ),
         )
     })?;
     if !matches!(url.scheme(), "redis" | "rediss") {
@@ -197,7 +205,9 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
         return Err(secret.invalid(key, &problem));
     }
     if ca.is_some() && url.scheme() != "rediss" {
-        return Err(secret.invalid(key, "starts with redis://, and must start with rediss:// since redis.external.tls is set"));
+        return Err(
+            secret.invalid(key, "starts with redis://, and must start with rediss:// since redis.external.tls is set")
+        );
     }
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| secret.invalid(key, "names no host"))?;
     let password = percent_encoding::percent_decode_str(url.password().unwrap_or_default())
@@ -231,7 +241,8 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
         access_key_id: secret.required(reference.access_key_id_key.as_deref().unwrap_or("AWS_ACCESS_KEY_ID"))?,
-        secret_access_key: secret.required(reference.secret_access_key_key.as_deref().unwrap_or("AWS_SECRET_ACCESS_KEY"))?,
+        secret_access_key: secret
+            .required(reference.secret_access_key_key.as_deref().unwrap_or("AWS_SECRET_ACCESS_KEY"))?,
         ca,
     })
 }
@@ -243,7 +254,8 @@ mod tests {
     #[test]
     fn a_private_key_beside_the_certificates_is_left_out() {
         let block = |kind: &str, text: &str| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
-        let (one, two, key) = (block("CERTIFICATE", "one"), block("CERTIFICATE", "two"), block("PRIVATE KEY", "secret"));
+        let (one, two, key) =
+            (block("CERTIFICATE", "one"), block("CERTIFICATE", "two"), block("PRIVATE KEY", "secret"));
         let expected = format!("{one}{two}");
         assert_eq!(certificates(&format!("a comment\n{key}{one}{key}{two}{key}")), expected.trim_end());
         let cut_off = "-----BEGIN CERTIFICATE-----\ncut off\n";

@@ -26,13 +26,18 @@ impl PostgresUrl {
     /// Parses a URL. The error is a sentence that does not repeat the URL, since it holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text.trim()).map_err(|error| {
-            format!("is not a URL ({error}): reserved characters in the password must be percent-encoded, e.g. / as %2F")
+            format!(
+                "is not a URL ({error}): reserved characters in the password must be percent-encoded, e.g. / as %2F"
+            )
         })?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(format!("starts with {}://, and must start with postgresql://", url.scheme()));
         }
         let decode = |part: &str, what: &str| {
-            percent_decode_str(part).decode_utf8().map(String::from).map_err(|_| format!("has a {what} that is not UTF-8"))
+            percent_decode_str(part)
+                .decode_utf8()
+                .map(String::from)
+                .map_err(|_| format!("has a {what} that is not UTF-8"))
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or("names no host")?.to_owned();
         let user = decode(url.username(), "user")?;

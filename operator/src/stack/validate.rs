@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack,
-    connection::Parts,
-    credentials, defaults, external,
-    external::BucketAccess,
-    service_host, services, workload,
+    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack, connection::Parts,
+    credentials, defaults, external, external::BucketAccess, service_host, services, workload,
 };
 use crate::{
-    api::v1alpha1::{BucketServer, EmbeddedBucket, EmbeddedDatabase, EmbeddedRedis, Environment, RorunStack, RorunStackSpec},
+    api::v1alpha1::{
+        BucketServer, EmbeddedBucket, EmbeddedDatabase, EmbeddedRedis, Environment, RorunStack, RorunStackSpec,
+    },
     names::{Component, Waiting, reason},
 };
 
@@ -37,7 +36,12 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         connection: None,
         ingress: ingress(spec, observed, &mut unresolved),
         backup: None,
-        pull_secrets: spec.image.iter().flat_map(|image| &image.pull_secrets).map(|secret| secret.name.clone()).collect(),
+        pull_secrets: spec
+            .image
+            .iter()
+            .flat_map(|image| &image.pull_secrets)
+            .map(|secret| secret.name.clone())
+            .collect(),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
         probes: observed.probes.clone(),
@@ -265,4 +269,3 @@ fn warnings(spec: &RorunStackSpec) -> Vec<String> {
     }
     warnings
 }
-

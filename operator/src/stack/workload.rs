@@ -196,7 +196,10 @@ impl ConfigReference {
         let kind = if self.secret { "secret" } else { "configmap" };
         let Some(mut data) = data else {
             return self.missing(reason::REFERENCE_MISSING, || {
-                format!("{kind}/{}, named by {}, does not exist: create it in the stack's namespace", self.name, self.field)
+                format!(
+                    "{kind}/{}, named by {}, does not exist: create it in the stack's namespace",
+                    self.name, self.field
+                )
             });
         };
         if let Some(key) = &self.key {
@@ -229,10 +232,8 @@ pub(super) fn config_references(
         field: format!("{component}.{list}"),
     };
     let from_env = env.iter().filter_map(|variable| variable.value_from.as_ref()).flat_map(move |source| {
-        let secret = source
-            .secret_key_ref
-            .as_ref()
-            .map(|key| reference(true, &key.name, Some(&key.key), key.optional, "env"));
+        let secret =
+            source.secret_key_ref.as_ref().map(|key| reference(true, &key.name, Some(&key.key), key.optional, "env"));
         let map = source
             .config_map_key_ref
             .as_ref()

@@ -26,11 +26,8 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     let (own, dependent): (Vec<_>, Vec<_>) =
         waiting.partition(|(_, waiting)| waiting.reason != reason::DEPENDENCY_NOT_READY);
     // What somebody must mend tells more than what is on its way.
-    let (component, waiting) = own
-        .iter()
-        .find(|(_, waiting)| waiting.reason != reason::PROGRESSING)
-        .or(own.first())
-        .or(dependent.first())?;
+    let (component, waiting) =
+        own.iter().find(|(_, waiting)| waiting.reason != reason::PROGRESSING).or(own.first()).or(dependent.first())?;
     let affected: Vec<_> = dependent.iter().map(|(component, _)| component.as_str()).collect();
     let mut message = format!("{component}: {}", waiting.message);
     if let Some(advice) = advice(waiting.reason) {
@@ -39,7 +36,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     }
     if !affected.is_empty() {
         let verb = if affected.len() == 1 { "waits" } else { "wait" };
-        message.push_str(&format!(" ({} {verb} for it)", affected.join(", ")));
+        message = format!("{message} ({} {verb} for it)", affected.join(", "));
     }
     Some(RootCause { component: *component, reason: waiting.reason, message })
 }
@@ -52,8 +49,12 @@ pub(super) fn harmless(reason: Reason) -> bool {
 /// What to do, where the message itself does not say it.
 fn advice(reason: Reason) -> Option<&'static str> {
     match reason {
-        reason::IMAGE_PULL_FAILED => Some("check the image's name and tag, spec.image.registry and spec.image.pullSecrets"),
-        reason::UNSCHEDULABLE => Some("add or free a node, or change the resources, scheduling or storage of the component"),
+        reason::IMAGE_PULL_FAILED => {
+            Some("check the image's name and tag, spec.image.registry and spec.image.pullSecrets")
+        }
+        reason::UNSCHEDULABLE => {
+            Some("add or free a node, or change the resources, scheduling or storage of the component")
+        }
         reason::CRASH_LOOP => Some("read its log with kubectl logs --previous"),
         reason::NOT_HEALTHY => Some("its health check must answer 200; read its log with kubectl logs"),
         reason::ROLLOUT_STUCK => Some("look at its pods with kubectl describe"),
@@ -69,7 +70,10 @@ mod tests {
     fn the_component_at_fault_is_named_with_those_that_wait_for_it() {
         let readiness = [
             (Component::Database, Readiness::waiting(reason::PROGRESSING, "statefulset/s-database: 0 of 1 pods ready")),
-            (Component::Redis, Readiness::waiting(reason::IMAGE_PULL_FAILED, "pod/s-redis-0, container redis: not found")),
+            (
+                Component::Redis,
+                Readiness::waiting(reason::IMAGE_PULL_FAILED, "pod/s-redis-0, container redis: not found"),
+            ),
             (Component::Ocr, Readiness::waiting(reason::DEPENDENCY_NOT_READY, "ocr waits for database")),
             (Component::Api, Readiness::waiting(reason::DEPENDENCY_NOT_READY, "api waits for database")),
         ];

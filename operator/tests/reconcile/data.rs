@@ -32,7 +32,10 @@ pub async fn lost_credentials_are_never_made_again(room: &Room) {
     let copy = secret(room, namespace).await.expect("credentials");
     room.delete("Secret", namespace, CREDENTIALS).await;
     let message = room.until_reason(namespace, "DatabaseReady", "CredentialsLost").await;
-    assert!(message.contains("persistentvolumeclaim/shop-database") && message.contains("put the Secret back"), "{message}");
+    assert!(
+        message.contains("persistentvolumeclaim/shop-database") && message.contains("put the Secret back"),
+        "{message}"
+    );
     assert_eq!(room.condition(namespace, "Stalled").await.0, "True");
     room.settled(namespace).await;
     assert!(secret(room, namespace).await.is_none(), "credentials were made up for a volume that holds data");
@@ -61,7 +64,10 @@ pub async fn a_stack_made_again_adopts_its_data(room: &Room) {
     let claims = room.objects("PersistentVolumeClaim", namespace);
     let claim = claims.get("shop-database").await.expect("the claim");
     room.stacks(namespace).delete("shop", &DeleteParams::background()).await.expect("it is deleted");
-    room.until("the stack is gone", async || room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()).await;
+    room.until("the stack is gone", async || {
+        room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()
+    })
+    .await;
     // No garbage collector runs here: what the stack owned is collected by hand.
     for child in room.children(namespace).await.iter().filter(|child| !child.owner_references().is_empty()) {
         let kind = child.types.as_ref().expect("types").kind.clone();
@@ -89,13 +95,19 @@ pub async fn data_go_only_when_the_spec_says_so(room: &Room) {
     let forged: DynamicObject = serde_json::from_value(forged).expect("a claim");
     room.objects("PersistentVolumeClaim", namespace).create(&PostParams::default(), &forged).await.expect("it is made");
     room.stacks(namespace).delete("shop", &DeleteParams::background()).await.expect("it is deleted");
-    room.until("the stack is gone", async || room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()).await;
+    room.until("the stack is gone", async || {
+        room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()
+    })
+    .await;
     assert!(secret(room, namespace).await.is_none(), "the credentials are left");
     let claims = room.objects("PersistentVolumeClaim", namespace);
     // The finalizer that protects a claim in use is taken off by a controller that does not run here.
     let deleting = claims.get_opt("shop-database").await.expect("an answer");
     assert!(deleting.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()), "the volume is left");
-    assert!(claims.get("other").await.expect("it is there").metadata.deletion_timestamp.is_none(), "another's volume was deleted");
+    assert!(
+        claims.get("other").await.expect("it is there").metadata.deletion_timestamp.is_none(),
+        "another's volume was deleted"
+    );
 }
 
 pub async fn production_needs_a_confirmation(room: &Room) {
@@ -115,5 +127,8 @@ pub async fn production_needs_a_confirmation(room: &Room) {
     assert!(message.contains("rorun.app/confirm-delete=shop"), "{message}");
     let confirm = Patch::Merge(json!({"metadata": {"annotations": {"rorun.app/confirm-delete": "shop"}}}));
     room.stacks(namespace).patch("shop", &PatchParams::default(), &confirm).await.expect("it is confirmed");
-    room.until("the stack is gone", async || room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()).await;
+    room.until("the stack is gone", async || {
+        room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()
+    })
+    .await;
 }

@@ -27,7 +27,8 @@ pub async fn every_kind_is_repaired_with_one_write(room: &Room) {
     for (kind, name, altered) in ALTERED {
         let patch: Value = serde_json::from_str(altered).expect("JSON");
         repaired(room, (namespace, kind, name), "altered", patch).await;
-        let stomped = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "app.kubernetes.io/instance": "x"}}});
+        let stomped =
+            json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "app.kubernetes.io/instance": "x"}}});
         repaired(room, (namespace, kind, name), "its labels stomped", stomped).await;
         if kind != "PersistentVolumeClaim" {
             made_again(room, (namespace, kind, name)).await;
@@ -39,25 +40,28 @@ pub async fn every_kind_is_repaired_with_one_write(room: &Room) {
 async fn repaired(room: &Room, (namespace, kind, name): (&str, &str, &str), how: &str, patch: Value) {
     let api = room.objects(kind, namespace);
     let before = wanted(&api.get(name).await.expect("the object"));
-    let mark = room.mark().await;
+    let mark = room.mark();
     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("it is altered");
     let what = format!("{kind}/{name}, {how}, is as before");
     room.until(&what, async || wanted(&api.get(name).await.expect("the object")) == before).await;
     room.pause().await;
-    assert_eq!(room.writes(namespace, mark).await, [format!("patch {}/{name}", plural(kind))], "{kind} {how}");
+    assert_eq!(room.writes(namespace, mark), [format!("patch {}/{name}", plural(kind))], "{kind} {how}");
 }
 
 async fn made_again(room: &Room, (namespace, kind, name): (&str, &str, &str)) {
     let api = room.objects(kind, namespace);
     let before = api.get(name).await.expect("the object");
-    let mark = room.mark().await;
+    let mark = room.mark();
     api.delete(name, &DeleteParams::background()).await.expect("it is deleted");
     room.until(&format!("{kind}/{name} is made again"), async || {
-        api.get_opt(name).await.expect("an answer").is_some_and(|now| now.uid() != before.uid() && wanted(&now) == wanted(&before))
+        api.get_opt(name)
+            .await
+            .expect("an answer")
+            .is_some_and(|now| now.uid() != before.uid() && wanted(&now) == wanted(&before))
     })
     .await;
     room.pause().await;
-    assert_eq!(room.writes(namespace, mark).await, [format!("patch {}/{name}", plural(kind))], "{kind} deleted");
+    assert_eq!(room.writes(namespace, mark), [format!("patch {}/{name}", plural(kind))], "{kind} deleted");
 }
 
 /// An object without what the API server adds.
@@ -101,16 +105,21 @@ pub async fn what_the_spec_leaves_out_is_pruned_and_nothing_else(room: &Room) {
         "app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "admin"}}});
     let lookalike: DynamicObject = serde_json::from_value(lookalike).expect("a config map");
     room.objects("ConfigMap", namespace).create(&PostParams::default(), &lookalike).await.expect("it is made");
-    let mark = room.mark().await;
+    let mark = room.mark();
     let mut spec = development();
     let members = spec.as_object_mut().expect("an object");
     members.remove("admin");
     members.insert("ingress".to_owned(), json!({"host": "api.example.com"}));
     room.apply(namespace, spec).await;
-    let mut writes = room.writes(namespace, mark).await;
+    let mut writes = room.writes(namespace, mark);
     writes.sort();
-    let expected =
-        ["delete deployments/shop-admin", "delete serviceaccounts/shop-admin", "delete services/shop-admin", "patch ingresses/shop-ingress", "patch secrets/shop-connection"];
+    let expected = [
+        "delete deployments/shop-admin",
+        "delete serviceaccounts/shop-admin",
+        "delete services/shop-admin",
+        "patch ingresses/shop-ingress",
+        "patch secrets/shop-connection",
+    ];
     assert_eq!(writes, expected);
 }
 
@@ -133,9 +142,9 @@ pub async fn the_autoscaler_takes_over_and_gives_back_without_a_jump(room: &Room
     room.objects("Deployment", namespace).patch("shop-admin", &PatchParams::apply("autoscaler"), &scaled).await.ok();
     let params = PatchParams { field_manager: Some("autoscaler".to_owned()), ..PatchParams::default() };
     room.objects("Deployment", namespace).patch("shop-admin", &params, &scaled).await.expect("it scales");
-    let mark = room.mark().await;
+    let mark = room.mark();
     room.settled(namespace).await;
-    assert_eq!((replicas().await, room.writes(namespace, mark).await), (Some(8), Vec::new()));
+    assert_eq!((replicas().await, room.writes(namespace, mark)), (Some(8), Vec::new()));
     spec["admin"]["image"] = json!("rorun-admin:2");
     room.apply(namespace, spec.clone()).await;
     assert_eq!(replicas().await, Some(8), "a rollout must not reset the number");
@@ -151,10 +160,10 @@ pub async fn a_suspended_stack_is_left_as_it_is(room: &Room) {
     let mut spec = development();
     spec["suspend"] = json!(true);
     room.apply(namespace, spec).await;
-    let mark = room.mark().await;
+    let mark = room.mark();
     room.delete("Service", namespace, "shop-admin").await;
     room.settled(namespace).await;
-    assert_eq!(room.writes(namespace, mark).await, Vec::<String>::new());
+    assert_eq!(room.writes(namespace, mark), Vec::<String>::new());
     assert_eq!(room.condition(namespace, "Suspended").await.0, "True");
     assert_eq!(room.condition(namespace, "AdminReady").await.0, "False");
 }

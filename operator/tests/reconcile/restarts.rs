@@ -20,11 +20,11 @@ pub async fn twenty_settled_stacks_cost_nothing_after_a_restart(room: &Room) {
     }
     futures::future::join_all(namespaces.iter().map(|namespace| room.settled(namespace))).await;
     operator.kill();
-    let mark = room.mark().await;
+    let mark = room.mark();
     let operator = room.operator().await;
     room.settled(&namespaces[STACKS - 1]).await;
     for namespace in &namespaces {
-        let calls = room.calls(namespace, mark).await;
+        let calls = room.calls(namespace, mark);
         assert!(calls.is_empty(), "{namespace}: {calls:?}");
     }
     println!("peak memory with {STACKS} stacks: {} KiB (debug build)", operator.peak_memory());
@@ -41,7 +41,7 @@ pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {
     for round in 0..KILLS {
         let namespace = format!("killed-{round}");
         room.namespace(&namespace).await;
-        let mark = room.mark().await;
+        let mark = room.mark();
         let operator = room.operator().await;
         room.submit(&namespace, development()).await;
         let moment = rand::rng().random_range(50..450);
@@ -51,7 +51,7 @@ pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {
         let operator = room.operator().await;
         room.settled(&namespace).await;
         assert_eq!(shape(room, &namespace).await, reference, "killed after {moment} ms with {made} children made");
-        let calls = room.calls(&namespace, mark).await;
+        let calls = room.calls(&namespace, mark);
         let mut creates = BTreeMap::<String, usize>::new();
         for call in calls.iter().filter(|call| call.code == 201 && call.resource != "events") {
             *creates.entry(format!("{}/{}", call.resource, call.name)).or_default() += 1;

@@ -21,6 +21,7 @@ use rorun_operator::{
     objects::{KINDS, ObjectKind, Role},
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,12 +77,15 @@ impl Room {
         let crd = rorun_operator::cli::crd::yaml().expect("the CRD");
         let api: Api<DynamicObject> = Api::all_with(
             room.client.clone(),
-            &kube::api::ApiResource::erase::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>(&()),
+            &kube::api::ApiResource::erase::<
+                k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+            >(&()),
         );
         let crd: Value = serde_saphyr::from_str(&crd).expect("YAML");
         let name = crd["metadata"]["name"].as_str().expect("a name").to_owned();
         api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.expect("the CRD");
-        room.until("the CRD is served", async || room.stacks("default").list(&ListParams::default()).await.is_ok()).await;
+        room.until("the CRD is served", async || room.stacks("default").list(&ListParams::default()).await.is_ok())
+            .await;
         room
     }
 
@@ -101,7 +105,6 @@ impl Room {
         let operator = Operator { child, log };
         self.until("the operator is ready", async || {
             let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return false };
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
             let mut answer = String::new();
             let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok();
             asked && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
@@ -184,20 +187,20 @@ impl Room {
         all
     }
 
-    pub async fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         self.bed.mark().expect("a mark")
     }
 
     /// The calls of the operator in a namespace since a mark, without watches and leases.
-    pub async fn calls(&self, namespace: &str, mark: Mark) -> Vec<AuditCall> {
+    pub fn calls(&self, namespace: &str, mark: Mark) -> Vec<AuditCall> {
         let calls = self.bed.calls_since(mark).expect("the audit log");
         let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.namespace == namespace;
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch" && call.resource != "leases").collect()
     }
 
     /// The writes among them that the API server carried out, without statuses and events.
-    pub async fn writes(&self, namespace: &str, mark: Mark) -> Vec<String> {
-        let calls = self.calls(namespace, mark).await;
+    pub fn writes(&self, namespace: &str, mark: Mark) -> Vec<String> {
+        let calls = self.calls(namespace, mark);
         let done = calls.into_iter().filter(|call| {
             call.is_write() && call.code < 300 && call.subresource != "status" && call.resource != "events"
         });
@@ -213,7 +216,10 @@ impl Room {
     }
 
     pub async fn until_reason(&self, namespace: &str, kind: &str, reason: &str) -> String {
-        self.until(&format!("{kind} has the reason {reason}"), async || self.condition(namespace, kind).await.1 == reason).await;
+        self.until(&format!("{kind} has the reason {reason}"), async || {
+            self.condition(namespace, kind).await.1 == reason
+        })
+        .await;
         self.condition(namespace, kind).await.2
     }
 
@@ -254,4 +260,3 @@ pub fn development() -> Value {
 pub fn plural(kind: &str) -> &'static str {
     KINDS.iter().find(|entry| entry.kind == kind).map_or("", |entry| entry.plural)
 }
-

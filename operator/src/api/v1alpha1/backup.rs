@@ -13,7 +13,10 @@ pub struct BackupSpec {
     /// Five fields of cron: minute, hour, day of the month, month, day of the week; or `@hourly`, `@daily`, `@weekly`,
     /// `@monthly`. Left out: `15 2 * * *`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 100), regex(pattern = r"^(@(hourly|daily|weekly|monthly)|[0-9A-Za-z*/,?-]+( +[0-9A-Za-z*/,?-]+){4})$"))]
+    #[schemars(
+        length(max = 100),
+        regex(pattern = r"^(@(hourly|daily|weekly|monthly)|[0-9A-Za-z*/,?-]+( +[0-9A-Za-z*/,?-]+){4})$")
+    )]
     pub schedule: Option<String>,
     /// The IANA time zone of the schedule, e.g. `Africa/Lagos`. Left out: `Etc/UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
