@@ -1,5 +1,5 @@
-//! A whole cluster, from start to the last trace of it. Minutes the first time, so only when asked for:
-//! `cargo test -p rorun-e2e --test cluster -- --ignored`.
+//! A whole cluster, from start to the last trace of it. Minutes the first time, so a plain `cargo test` leaves it out:
+//! `cargo verify -- cluster`.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,7 +13,6 @@ fn is_there(cache: &Cache, name: &str) -> Result<bool> {
 }
 
 #[test]
-#[ignore = "brings a cluster up"]
 fn a_cluster_serves_is_attached_to_and_leaves_nothing() -> Result<()> {
     const NAME: &str = "rorun-test-up";
     let cache = Cache::from_env()?;
@@ -33,7 +32,6 @@ fn a_cluster_serves_is_attached_to_and_leaves_nothing() -> Result<()> {
 }
 
 #[test]
-#[ignore = "brings a cluster halfway up"]
 fn a_run_that_is_stopped_halfway_leaves_nothing() -> Result<()> {
     const NAME: &str = "rorun-test-stopped";
     let cache = Cache::from_env()?;
@@ -49,7 +47,6 @@ fn a_run_that_is_stopped_halfway_leaves_nothing() -> Result<()> {
 }
 
 #[test]
-#[ignore = "brings a cluster up and kills our Docker Engine, with what else runs in it"]
 fn a_cluster_whose_docker_was_killed_can_be_removed() -> Result<()> {
     const NAME: &str = "rorun-test-killed";
     let cache = Cache::from_env()?;

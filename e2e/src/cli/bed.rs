@@ -1,12 +1,11 @@
 //! `e2e bed`: an API server to try things on by hand.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::engine::{self, Cache, cleanup};
+use crate::engine::{self, Cache};
 
 /// Options of `e2e bed`.
 #[derive(Debug, Args)]
@@ -24,8 +23,6 @@ pub(super) fn run(cache: &Cache, options: &Bed) -> Result<()> {
     }
     println!("export KUBECONFIG={}", bed.kubeconfig.display());
     println!("# calls are in {}; Ctrl-C ends it", bed.audit_log.display());
-    let bed = Arc::new(Mutex::new(Some(bed)));
-    let _registered = cleanup::on_interrupt(move || drop(bed.lock().unwrap_or_else(PoisonError::into_inner).take()));
     loop {
         thread::park();
     }

@@ -5,11 +5,14 @@ use clap::Args;
 
 use crate::engine::{Cache, Cluster, cluster};
 
+/// The cluster of tests, unless one says otherwise.
+pub(super) const USUAL: &str = "rorun-e2e";
+
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(super) struct Named {
     /// Its name; clusters of different names run side by side
-    #[arg(long, default_value = "rorun-e2e")]
+    #[arg(long, default_value = USUAL)]
     pub(super) name: String,
 }
 

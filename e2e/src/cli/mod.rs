@@ -2,8 +2,11 @@
 
 mod bed;
 mod cluster;
+mod demo;
 mod images;
+mod numbers;
 mod scenarios;
+mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +23,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A cluster, the operator and a development stack to try things on
+    Demo(demo::Options),
+    /// Run everything that proves something about the project, or parts of it
+    Verify(verify::Options),
+    /// Measure what the documents state, and print it
+    Numbers(numbers::Options),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
     Up(cluster::Named),
     /// Take a cluster down, and prove that nothing is left
@@ -40,6 +49,9 @@ pub fn run() -> Result<()> {
     cleanup::watch_signals()?;
     let cache = Cache::from_env()?;
     match arguments.command {
+        Command::Demo(options) => demo::run(&cache, &options),
+        Command::Verify(options) => verify::run(&cache, &options),
+        Command::Numbers(options) => numbers::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),

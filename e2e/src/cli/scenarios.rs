@@ -17,7 +17,7 @@ pub(super) struct Options {
     /// Parts of names of scenarios; all of them if there is none
     filters: Vec<String>,
     /// The cluster; one that runs already is used and left running
-    #[arg(long, default_value = "rorun-e2e")]
+    #[arg(long, default_value = super::cluster::USUAL)]
     name: String,
     /// Leave the namespaces of scenarios that fail, for looking at them
     #[arg(long)]

@@ -2,14 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::cleanup;
 use super::record::ProcessRecord;
+
+const GROUP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program to run.
 #[derive(Debug)]
@@ -97,6 +101,31 @@ impl Run {
         Ok(())
     }
 
+    /// Runs it with `line` getting each line that it says, on whichever output, as soon as it has said it; gives whether
+    /// it ended well. What it starts is of its group, and ends with it when we are interrupted.
+    pub fn followed(mut self, mut line: impl FnMut(&str)) -> Result<bool> {
+        let name = self.describe();
+        let (reader, writer) = std::io::pipe()?;
+        self.command.stdout(writer.try_clone()?).stderr(writer).process_group(0);
+        cleanup::stop_if_interrupted();
+        let mut child = self.command.spawn().with_context(|| format!("failed to start {name}"))?;
+        let record = ProcessRecord::of(child.id());
+        let _interrupted = cleanup::on_interrupt(move || {
+            if let Ok(record) = record {
+                // It is to be gone, whether it took the hint or not, and there is nobody left to tell.
+                let _ = record.stop_group(GROUP_PATIENCE);
+            }
+        });
+        // The command holds the other end of the pipe, which would never end.
+        drop(self.command);
+        for said in BufReader::new(reader).split(b'\n') {
+            line(&String::from_utf8_lossy(&said?));
+        }
+        let status = child.wait();
+        cleanup::stop_if_interrupted();
+        Ok(status.with_context(|| format!("failed to wait for {name}"))?.success())
+    }
+
     fn finish(mut self) -> Result<Output> {
         let name = self.describe();
         cleanup::stop_if_interrupted();
@@ -148,6 +177,14 @@ mod tests {
         assert!(error.to_string().contains("oh no"), "{error}");
         assert_eq!(Run::new("cat", [""; 0]).input("hello").output().expect("it works"), "hello");
         assert!(!Run::new("false", [""; 0]).succeeds());
+    }
+
+    #[test]
+    fn lines_are_followed_in_their_order_whichever_the_output() {
+        let mut lines = Vec::new();
+        let run = Run::new("sh", ["-c", "echo one; echo two >&2; printf three; exit 1"]);
+        let well = run.followed(|line| lines.push(line.to_owned())).expect("it ran");
+        assert_eq!((well, lines), (false, vec!["one".to_owned(), "two".to_owned(), "three".to_owned()]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use super::wait;
@@ -77,6 +77,21 @@ impl ProcessRecord {
         wait::until_true(&what, Duration::from_secs(10), || Ok(!self.is_running()))
     }
 
+    /// Asks the process, which must be the first of its group, and the rest of the group to end, waits, and ends all of
+    /// them when it does not.
+    pub fn stop_group(&self, patience: Duration) -> Result<()> {
+        let Some(group) = Pid::from_raw(self.pid).filter(|_| self.is_running()) else { return Ok(()) };
+        // The group keeps its number from being used again for as long as one of it is there.
+        let _ = kill_process_group(group, Signal::TERM);
+        let ended = wait::until_true("a group of processes to end", patience, || {
+            Ok(rustix::process::test_kill_process_group(group).is_err())
+        });
+        if ended.is_err() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        wait::until_true("a group of processes to end", Duration::from_secs(10), || Ok(!self.is_running()))
+    }
+
     fn signal(&self, signal: Signal) {
         if !self.is_running() {
             return;
@@ -121,6 +136,23 @@ mod tests {
         record.stop(Duration::from_secs(5)).expect("it ends");
         assert!(!record.is_running());
         child.wait().expect("ended");
+    }
+
+    #[test]
+    fn a_group_ends_with_those_that_will_not() {
+        use std::os::unix::process::CommandExt;
+        let script = "trap '' TERM; sleep 600 & echo $!; wait; wait";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).process_group(0).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("sh");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("its output");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("a line");
+        let inner = ProcessRecord::of(line.trim().parse().expect("a pid")).expect("it runs");
+        let record = ProcessRecord::of(child.id()).expect("it runs");
+        record.stop_group(Duration::from_millis(200)).expect("it ends");
+        child.wait().expect("ended");
+        wait::until_true("the other ends", Duration::from_secs(5), || Ok(!inner.is_running())).expect("it ends");
     }
 
     #[test]

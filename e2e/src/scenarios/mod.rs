@@ -12,6 +12,7 @@ mod deletion;
 mod development;
 mod drift;
 mod external;
+mod faults;
 mod helm;
 mod kills;
 mod rollout;
@@ -85,6 +86,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "lost credentials are reported and not made up, and put back by the user they work again",
         exclusive: false,
         run: |scene| Box::pin(credentials::run(scene)),
+    },
+    Scenario {
+        name: "faults",
+        proves: "what a user got wrong is told with the way out, costs nothing that ran, and ends when it is mended",
+        exclusive: false,
+        run: |scene| Box::pin(faults::run(scene)),
     },
     Scenario {
         name: "kills",

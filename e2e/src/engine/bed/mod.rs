@@ -27,7 +27,7 @@ use self::https::Endpoint;
 use self::pki::Authority;
 use self::server::{Server, free_ports};
 use super::cache::Cache;
-use super::{tools, wait};
+use super::{cleanup, tools, wait};
 
 const UP_WITHIN: Duration = Duration::from_mins(1);
 const SERVICE_IPS: &str = "10.96.0.0/16";
@@ -47,7 +47,9 @@ pub struct Bed {
     etcd_url: String,
     endpoint: Endpoint,
     marks: AtomicU64,
+    _interrupted: cleanup::Registration,
     // In the order in which they are to end.
+    beside: Vec<Server>,
     controller_manager: Option<Server>,
     apiserver: Server,
     etcd: Server,
@@ -99,6 +101,19 @@ impl Bed {
         })?;
         self.controller_manager = Some(server);
         Ok(self)
+    }
+
+    /// Starts a program that ends with the bed; gives its pid. Its output is in [`Bed::folder`], as `<name>.log`.
+    pub fn run_beside(
+        &mut self,
+        name: &'static str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<u32> {
+        let server = Server::start(name, program, arguments, self.folder.path())?;
+        let pid = server.pid();
+        self.beside.push(server);
+        Ok(pid)
     }
 
     /// The address of the API server.
@@ -186,6 +201,8 @@ impl Bed {
             etcd_url,
             endpoint: Endpoint::new(port, &folder.path().join("pki"), "admin")?,
             marks: AtomicU64::new(0),
+            _interrupted: sweep::on_interrupt(folder.path()),
+            beside: Vec::new(),
             controller_manager: None,
             apiserver,
             etcd,

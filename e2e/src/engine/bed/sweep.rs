@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::engine::cache::{Cache, remove_folder};
+use crate::engine::cleanup::{self, Registration};
 use crate::engine::record::ProcessRecord;
 use crate::engine::wait;
 
@@ -22,6 +23,16 @@ pub(super) fn own_folder(cache: &Cache) -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("bed-").tempdir_in(beds)?;
     ProcessRecord::of_self()?.save(&folder.path().join(OWNER))?;
     Ok(folder)
+}
+
+/// Ends and removes a bed of this process when a signal ends it.
+pub(super) fn on_interrupt(folder: &Path) -> Registration {
+    let folder = folder.to_owned();
+    cleanup::on_interrupt(move || {
+        if let Err(error) = remove(&folder) {
+            eprintln!("error: {error:#}");
+        }
+    })
 }
 
 /// The folders of beds whose owner is gone.

@@ -26,7 +26,8 @@ const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
 
-fn project() -> PathBuf {
+/// The folder of the project.
+pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -38,7 +39,7 @@ fn target_folder() -> Result<PathBuf> {
 }
 
 /// The cargo that this process was started by.
-fn cargo() -> PathBuf {
+pub fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
@@ -62,11 +63,20 @@ pub fn build_binaries() -> Result<()> {
     Ok(())
 }
 
+/// The operator as [`build_binaries`] builds it.
+pub fn operator_binary() -> Result<PathBuf> {
+    Ok(binaries()?.join("rorun-operator"))
+}
+
+fn binaries() -> Result<PathBuf> {
+    Ok(target_folder()?.join(TARGET).join("release"))
+}
+
 /// Makes the images of what was built, and puts them into the cluster.
 pub fn load_images(cluster: &Cluster) -> Result<()> {
     Step::of("loading the images of the operator and the applications", "into the cluster", || {
-        let binaries = target_folder()?.join(TARGET).join("release");
-        let operator = [binaries.join("rorun-operator"), authorities()?];
+        let binaries = binaries()?;
+        let operator = [operator_binary()?, authorities()?];
         build(cluster, OPERATOR, &project().join("Dockerfile"), &operator, &["--target=prebuilt"])?;
         let dockerfile = project().join("e2e/fixtures/app/Dockerfile");
         for (image, role) in FIXTURES {

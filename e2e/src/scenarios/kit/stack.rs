@@ -77,7 +77,8 @@ impl Status {
 }
 
 impl Stack {
-    pub(super) fn new(world: Arc<World>, namespace: &str, name: &str) -> Stack {
+    /// The stack of that name, whether it exists or not.
+    pub fn new(world: Arc<World>, namespace: &str, name: &str) -> Stack {
         Stack { world, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 

@@ -1,0 +1,114 @@
+//! What there is to verify: cheap parts first, so that what is plainly wrong is told soon.
+
+/// A part of it.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) proves: &'static str,
+    pub(super) work: Work,
+}
+
+/// How a part is run.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A command of cargo's, silent when all is well.
+    Check(&'static [&'static str]),
+    /// Arguments for `cargo test`, once for each.
+    Tests(&'static [&'static [&'static str]]),
+    /// Scenarios on a cluster.
+    Scenarios,
+}
+
+/// All of them. One `cargo test` builds at once all that it needs of a crate; test programs that start servers are
+/// parts of their own, so that they can be had, or left out.
+pub(super) const PARTS: &[Part] = &[
+    Part { name: "fmt", proves: "the sources are formatted", work: Work::Check(&["fmt", "--all", "--check"]) },
+    Part {
+        name: "clippy",
+        proves: "the compiler and its lints find nothing, in tests neither",
+        work: Work::Check(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny=warnings"]),
+    },
+    Part {
+        name: "unit",
+        proves: "unit, snapshot and property tests; what is generated is as committed; floors and documents hold",
+        work: Work::Tests(&[
+            &[
+                "--package=rorun-operator",
+                "--lib",
+                "--test=documentation",
+                "--test=examples",
+                "--test=generated",
+                "--test=layering",
+                "--test=properties",
+            ],
+            &["--package=rorun-e2e", "--lib"],
+            &["--package=rorun-fixture"],
+        ]),
+    },
+    Part {
+        name: "agent",
+        proves: "backups with a real PostgreSQL and a real S3 server",
+        work: Work::Tests(&[&["--package=rorun-operator", "--test=agent"]]),
+    },
+    Part {
+        name: "apiserver",
+        proves: "the definition and the operator against a real API server; calls are counted",
+        work: Work::Tests(&[
+            &["--package=rorun-operator", "--test=apiserver", "--test=leader", "--test=reconcile"],
+            &["--package=rorun-e2e", "--test=bed"],
+        ]),
+    },
+    Part {
+        name: "chart",
+        proves: "the chart, with a real Helm on a real API server",
+        work: Work::Tests(&[&["--package=rorun-e2e", "--test=chart"]]),
+    },
+    Part {
+        name: "cluster",
+        proves: "a cluster comes up, and leaves nothing however it ends",
+        work: Work::Tests(&[&["--package=rorun-e2e", "--test=cluster", "--", "--test-threads=1"]]),
+    },
+    Part {
+        name: "scenarios",
+        proves: "stacks on a real cluster with real pods, by the operator as its chart installs it",
+        work: Work::Scenarios,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::scenarios::kit::project;
+
+    fn arguments() -> impl Iterator<Item = &'static str> {
+        let runs = PARTS.iter().filter_map(|part| match part.work {
+            Work::Tests(runs) => Some(runs),
+            _ => None,
+        });
+        runs.flatten().flat_map(|run| run.iter().copied())
+    }
+
+    #[test]
+    fn every_test_program_is_part_of_it() {
+        let named: BTreeSet<_> = arguments().filter_map(|argument| argument.strip_prefix("--test=")).collect();
+        for package in ["operator", "e2e"] {
+            for entry in fs::read_dir(project().join(package).join("tests")).expect("a folder of tests") {
+                let path = entry.expect("an entry").path();
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                let program =
+                    path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+                assert!(!program || named.contains(name.as_str()), "no part runs {}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_names_the_parts() {
+        let readme = fs::read_to_string(project().join("README.md")).expect("the README");
+        let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        assert!(readme.contains(&names.join(", ")), "the README does not say {}", names.join(", "));
+    }
+}

@@ -1,0 +1,156 @@
+//! Mistakes that users make: each is told in words that name the object and the way out, costs nothing that ran before,
+//! and is over as soon as it is mended, without anything being restarted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::kit::{API, App, Scene, Seen, Stack};
+
+const TOLD_WITHIN: Duration = Duration::from_mins(1);
+const READY_WITHIN: Duration = Duration::from_mins(3);
+/// Part of each password, for looking for it where it must not be.
+const SECRET: &str = "hunter2";
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    bad_specs_are_refused(scene).await?;
+    let stack = scene.apply_example("development.yaml", |_| {}).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    let app = scene.app(&stack).await?;
+    pods_that_cannot_run(scene, &stack, &app).await?;
+    services_that_cannot_be_used(scene, &stack.connection().await?).await
+}
+
+/// By the API server, before anything is stored: the field is named, and what to write instead.
+async fn bad_specs_are_refused(scene: &Scene) -> Result<()> {
+    let cases: [(&str, Value, &[&str]); 4] = [
+        ("api", json!({"image": "https://ghcr.io/rorun/api"}), &["spec.api.image", "without https://"]),
+        ("api", json!({"image": API, "autoscaling": {"minReplicas": 5, "maxReplicas": 2}}), &["spec.api.autoscaling"]),
+        (
+            "database",
+            json!({"embedded": {}, "external": {}}),
+            &["spec.database", "exactly one of embedded and external"],
+        ),
+        ("environment", json!("Testing"), &["spec.environment", "\"Development\", \"Staging\", \"Production\""]),
+    ];
+    for (field, value, words) in cases {
+        let refused = scene.apply_example("development.yaml", |stack| stack["spec"][field] = value.clone()).await;
+        let Err(error) = refused else { anyhow::bail!("{field}: {value} was accepted") };
+        let message = format!("{error:#}");
+        for word in words {
+            ensure!(message.contains(word), "the refusal of {field}: {value} does not say {word}: {message}");
+        }
+    }
+    let left = scene.list(&scene.namespace, "rorunstacks", "").await?;
+    ensure!(left.is_empty(), "something was stored: {left:?}");
+    Ok(())
+}
+
+/// The pods that ran before go on serving, so a bad change is no outage.
+async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
+    let receipt = scene.first_receipt(app, "a bunch of plantain, 2500").await?;
+    let missing = "ghcr.io/rorun/rorun-api:9.9.9";
+    stack.patch_spec(json!({"api": {"image": missing}})).await?;
+    let words = [missing, "check the image's name and tag"];
+    told(scene, stack, "ApiReady", "ImagePullFailed", &words).await?;
+    app.check(&receipt).await?;
+
+    let much = json!({"image": API, "resources": {"requests": {"cpu": "64"}}});
+    stack.patch_spec(json!({"api": much})).await?;
+    told(scene, stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
+    app.check(&receipt).await?;
+
+    let little = json!({"resources": {"requests": {"cpu": "10m"}}, "envFrom": [{"secretRef": {"name": "mail"}}]});
+    stack.patch_spec(json!({"api": little})).await?;
+    let words = ["secret/mail", "spec.api.envFrom[0]", "create it in the stack's namespace"];
+    told(scene, stack, "ApiReady", "ReferenceMissing", &words).await?;
+    app.check(&receipt).await?;
+
+    scene.secret("mail", json!({"MAIL_TOKEN": SECRET})).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    app.check(&receipt).await
+}
+
+/// Each condition tells of its own service, and all that is wrong is told at once.
+async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, String>) -> Result<()> {
+    let value = |key: &str| of.get(key).cloned().with_context(|| format!("no {key} in the connection Secret"));
+    let bucket = value("S3_BUCKET")?;
+    let stack = scene
+        .apply_example("external-services.yaml", |stack| {
+            stack["metadata"]["name"] = json!("borrower");
+            let spec = &mut stack["spec"];
+            for service in ["redis", "bucket"] {
+                spec[service]["external"].as_object_mut().map(|external| external.remove("tls"));
+            }
+            spec["bucket"]["external"]["endpoint"] = json!(of["S3_ENDPOINT"]);
+            spec["bucket"]["external"]["name"] = json!("no-such-bucket");
+        })
+        .await?;
+    for kind in ["DatabaseReady", "RedisReady", "BucketReady"] {
+        told(scene, &stack, kind, "ReferenceMissing", &["secret/services", "create it in the stack's namespace"])
+            .await?;
+    }
+    stack.wait_condition("Stalled", "True", "ReferenceMissing", TOLD_WITHIN).await?;
+
+    let (id, key) = (value("AWS_ACCESS_KEY_ID")?, value("AWS_SECRET_ACCESS_KEY")?);
+    let (database, redis) = (value("DATABASE_URL")?, value("REDIS_URL")?);
+    let slash = format!("postgresql://rorun:{SECRET}/x@db.example.com/rorun");
+    scene.secret("services", json!({"pooled": slash, "direct": database, "id": id, "key": key})).await?;
+    told(scene, &stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
+    told(scene, &stack, "RedisReady", "KeyMissing", &["cache", "it has: direct, id, key, pooled"]).await?;
+    told(scene, &stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
+
+    let stranger = database.replacen(&value("PGPASSWORD")?, SECRET, 1);
+    let nowhere = format!("redis://:{SECRET}@nowhere.{}.svc:6379", scene.namespace);
+    let keys = json!({"pooled": stranger, "direct": stranger, "cache": nowhere, "id": id, "key": SECRET});
+    scene.secret("services", keys).await?;
+    told(scene, &stack, "DatabaseReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    told(scene, &stack, "RedisReady", "Unreachable", &["nowhere", "check that it runs"]).await?;
+    told(scene, &stack, "BucketReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    nothing_is_given_away(scene).await?;
+
+    let keys = json!({"pooled": database, "direct": database, "cache": redis, "id": id, "key": key});
+    scene.secret("services", keys).await?;
+    stack.patch_spec(json!({"bucket": {"external": {"name": bucket}}})).await?;
+    stack.wait_ready(READY_WITHIN).await.map(drop)
+}
+
+/// The condition of the component, with these words; the same as the root cause in `Ready`; and an Event.
+async fn told(scene: &Scene, stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
+    let component = kind.trim_end_matches("Ready").to_lowercase();
+    stack.wait_condition(kind, "False", reason, TOLD_WITHIN).await?;
+    let what = format!("Ready to say that {component} is {reason}");
+    let ready = stack
+        .wait_status(&what, TOLD_WITHIN, |status| {
+            let ready = status.condition("Ready").unwrap_or_default();
+            ready.status == "False" && (ready.message.starts_with(&component) || kind != "ApiReady")
+        })
+        .await?;
+    let own = ready.condition(kind).unwrap_or_default().message;
+    let root = ready.condition("Ready").unwrap_or_default().message;
+    let message = if root.starts_with(&component) { root } else { own };
+    for word in words {
+        ensure!(message.contains(word), "{kind} is {reason} and does not say {word}: {message}");
+    }
+    scene
+        .wait(&format!("an Event with the reason {reason}"), TOLD_WITHIN, async || {
+            let of_stack = format!("--field-selector=involvedObject.name={},reason={reason}", stack.name);
+            let found = scene.kubectl(&["get", "events", "--namespace", &scene.namespace, &of_stack, "-oname"]).await?;
+            Ok(Seen::when(!found.is_empty(), "there is none"))
+        })
+        .await
+}
+
+/// No value of a Secret is where those may look who may not read Secrets.
+async fn nothing_is_given_away(scene: &Scene) -> Result<()> {
+    let read = ["get", "rorunstacks,events,pods,deployments,configmaps,cronjobs", "--output=json"];
+    let seen = scene.kubectl(&[&read[..], &["--namespace", &scene.namespace]].concat()).await?;
+    ensure!(!seen.contains(SECRET), "a password is in an object that is not a Secret");
+    for pod in scene.ready_operators().await? {
+        let log = scene.kubectl(&["logs", "--namespace", crate::engine::cluster::OPERATOR_NAMESPACE, &pod]).await?;
+        ensure!(!log.contains(SECRET), "a password is in the log of {pod}");
+    }
+    Ok(())
+}
