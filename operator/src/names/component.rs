@@ -54,6 +54,11 @@ impl Component {
         }
     }
 
+    /// Whether others wait for it: the services, and the Secret that tells where they are.
+    pub const fn is_waited_for(self) -> bool {
+        matches!(self, Self::Database | Self::Redis | Self::Bucket | Self::Connection)
+    }
+
     /// The type of the condition that speaks of the component.
     pub const fn condition(self) -> &'static str {
         match self {

@@ -63,8 +63,8 @@ pub(super) fn pods(kind: &ObjectKind, object: &Value) -> Option<Pods> {
 pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     match kind.kind {
         "CronJob" => text(object, "/status/lastSuccessfulTime").map(Into::into),
-        "Pod" => container_states(object, "state")
-            .chain(container_states(object, "lastState"))
+        "Pod" => container_fields(object, "state")
+            .chain(container_fields(object, "lastState"))
             .find_map(|(_, state)| state.pointer("/terminated/message").and_then(Value::as_str))
             .map(Into::into),
         _ => None,
@@ -109,14 +109,24 @@ fn deployment(object: &Value) -> Readiness {
             format!("deployment/{name} made no progress within its deadline"),
         );
     }
-    if !seen(object) || status("updatedReplicas") < wanted {
-        let updated = status("updatedReplicas");
+    if !seen(object) {
+        return Readiness::waiting(reason::PROGRESSING, format!("deployment/{name} was changed just now"));
+    }
+    let updated = status("updatedReplicas");
+    if updated < wanted {
         return Readiness::waiting(
             reason::PROGRESSING,
             format!("deployment/{name} rolls out: {updated} of {wanted} pods updated"),
         );
     }
-    // Surplus old pods that still serve do not make it unready, too few available ones do.
+    // They are kept for as long as the new ones are not available, and are all that serves if those never will be.
+    let old = status("replicas") - updated;
+    if old > 0 {
+        return Readiness::waiting(
+            reason::PROGRESSING,
+            format!("deployment/{name} rolls out: {old} to be replaced when the new ones serve"),
+        );
+    }
     let available = status("availableReplicas");
     if available < wanted {
         return Readiness::waiting(
@@ -162,7 +172,7 @@ fn job(object: &Value) -> Readiness {
     Readiness::waiting(reason::PROGRESSING, format!("job/{name} runs"))
 }
 
-fn container_states<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<Item = (&'a str, &'a Value)> + 'a {
+fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<Item = (&'a str, &'a Value)> + 'a {
     ["/status/initContainerStatuses", "/status/containerStatuses"]
         .into_iter()
         .filter_map(|list| pod.pointer(list).and_then(Value::as_array))
@@ -177,7 +187,7 @@ fn pod(object: &Value) -> Readiness {
         let message = text(scheduled, "/message").unwrap_or("no node fits");
         return Readiness::waiting(reason::UNSCHEDULABLE, format!("pod/{name} cannot be scheduled: {message}"));
     }
-    for (container, state) in container_states(object, "state") {
+    for (container, state) in container_fields(object, "state") {
         let Some(waiting) = state.get("waiting") else { continue };
         let message = text(waiting, "/message").unwrap_or_default();
         let problem = match text(waiting, "/reason").unwrap_or_default() {
@@ -198,18 +208,87 @@ fn pod(object: &Value) -> Readiness {
     if let Some(ended) = crashed(object) {
         return Readiness::waiting(reason::CRASH_LOOP, format!("pod/{name}, {ended}"));
     }
-    if container_states(object, "state").any(|(_, state)| state.get("running").is_some()) {
-        return Readiness::waiting(reason::NOT_HEALTHY, format!("pod/{name} runs and is not ready yet"));
+    if container_fields(object, "state").any(|(_, state)| state.get("running").is_some()) {
+        let (why, yet) = if starts(object) { (reason::PROGRESSING, " yet") } else { (reason::NOT_HEALTHY, "") };
+        return Readiness::waiting(why, format!("pod/{name} runs, and its health check does not succeed{yet}"));
     }
     Readiness::waiting(reason::PROGRESSING, format!("pod/{name} starts"))
 }
 
+/// Whether the startup probe of a container has still to succeed for the first time, and was not given up before.
+fn starts(pod: &Value) -> bool {
+    let first_try = |(_, restarts): (_, &Value)| restarts.as_i64() == Some(0);
+    container_fields(pod, "started").any(|(_, started)| started.as_bool() == Some(false))
+        && container_fields(pod, "restartCount").all(first_try)
+}
+
 /// A container that ended with a failure, now or the last time: between two tries of a crash loop it looks as if it ran.
 fn crashed(pod: &Value) -> Option<String> {
-    container_states(pod, "state").chain(container_states(pod, "lastState")).find_map(|(container, state)| {
+    container_fields(pod, "state").chain(container_fields(pod, "lastState")).find_map(|(container, state)| {
         let terminated = state.get("terminated")?;
         let code = int(terminated, "/exitCode").filter(|code| *code != 0)?;
         let why = text(terminated, "/reason").unwrap_or("Error");
         Some(format!("container {container} ended with exit code {code} ({why})"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::kind_of;
+
+    fn told(group: &str, kind: &str, mut object: Value) -> (Reason, String) {
+        object["metadata"] = json!({"name": "x", "generation": 2});
+        match of(kind_of(group, kind).expect("a known kind"), &object) {
+            Readiness::Ready => (reason::READY, String::new()),
+            Readiness::Waiting(waiting) => (waiting.reason, waiting.message),
+        }
+    }
+
+    /// Status of a Deployment of two: generation seen, pods, updated pods, available pods.
+    #[rstest]
+    #[case::all_are_new_and_serve([2, 2, 2, 2], reason::READY, "")]
+    #[case::nobody_has_looked([1, 2, 2, 2], reason::PROGRESSING, "changed just now")]
+    #[case::half_are_new([2, 2, 1, 2], reason::PROGRESSING, "1 of 2 pods updated")]
+    #[case::the_new_never_serve_and_the_old_do([2, 4, 2, 2], reason::PROGRESSING, "2 to be replaced")]
+    #[case::one_does_not_serve([2, 2, 2, 1], reason::PROGRESSING, "1 of 2 pods available")]
+    fn a_deployment_is_ready_when_its_new_pods_serve(
+        #[case] status: [i64; 4],
+        #[case] reason: Reason,
+        #[case] words: &str,
+    ) {
+        let [seen, replicas, updated, available] = status;
+        let (found, message) = told(
+            "apps",
+            "Deployment",
+            json!({"spec": {"replicas": 2}, "status": {
+                "observedGeneration": seen, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available,
+            }}),
+        );
+        assert_eq!(found, reason, "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+
+    /// One container: what it does, whether its startup probe has succeeded, how often it was started again.
+    #[rstest]
+    #[case::on_its_way(json!({"running": {}}), false, 0, reason::PROGRESSING)]
+    #[case::given_up_once(json!({"running": {}}), false, 1, reason::NOT_HEALTHY)]
+    #[case::no_longer_well(json!({"running": {}}), true, 0, reason::NOT_HEALTHY)]
+    #[case::not_made_yet(json!({"waiting": {"reason": "ContainerCreating"}}), false, 0, reason::PROGRESSING)]
+    #[case::without_image(json!({"waiting": {"reason": "ErrImagePull"}}), false, 0, reason::IMAGE_PULL_FAILED)]
+    #[case::without_secret(json!({"waiting": {"reason": "CreateContainerConfigError"}}), false, 0, reason::CONTAINER_CONFIG_ERROR)]
+    #[case::ended(json!({"terminated": {"exitCode": 1}}), false, 0, reason::CRASH_LOOP)]
+    fn a_pod_tells_what_keeps_it(
+        #[case] state: Value,
+        #[case] started: bool,
+        #[case] restarts: i64,
+        #[case] reason: Reason,
+    ) {
+        let status = json!({"name": "api", "state": state, "started": started, "restartCount": restarts});
+        let (found, message) = told("", "Pod", json!({"status": {"containerStatuses": [status]}}));
+        assert_eq!(found, reason, "{message}");
+    }
 }

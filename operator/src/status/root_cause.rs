@@ -34,7 +34,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
         message.push_str(": ");
         message.push_str(advice);
     }
-    if !affected.is_empty() {
+    if component.is_waited_for() && !affected.is_empty() {
         let verb = if affected.len() == 1 { "waits" } else { "wait" };
         message = format!("{message} ({} {verb} for it)", affected.join(", "));
     }
@@ -56,7 +56,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
             Some("add or free a node, or change the resources, scheduling or storage of the component")
         }
         reason::CRASH_LOOP => Some("read its log with kubectl logs --previous"),
-        reason::NOT_HEALTHY => Some("its health check must answer 200; read its log with kubectl logs"),
+        reason::NOT_HEALTHY => Some("read its log with kubectl logs"),
         reason::ROLLOUT_STUCK => Some("look at its pods with kubectl describe"),
         _ => None,
     }
@@ -80,6 +80,16 @@ mod tests {
         let cause = root_cause(&readiness).unwrap();
         assert_eq!(cause.component, Component::Redis);
         insta::assert_snapshot!(cause.message, @"redis: pod/s-redis-0, container redis: not found: check the image's name and tag, spec.image.registry and spec.image.pullSecrets (ocr, api wait for it)");
+    }
+
+    #[test]
+    fn nobody_is_said_to_wait_for_what_nobody_waits_for() {
+        let readiness = [
+            (Component::Api, Readiness::waiting(reason::DEPENDENCY_NOT_READY, "api waits for database")),
+            (Component::Ingress, Readiness::waiting(reason::CERTIFICATE_MISSING, "secret/tls does not exist")),
+        ];
+        let cause = root_cause(&readiness).unwrap();
+        assert_eq!(cause.message, "ingress: secret/tls does not exist");
     }
 
     #[test]

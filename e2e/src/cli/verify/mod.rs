@@ -49,7 +49,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         println!("\n== {}: {}", part.name, part.proves);
         report.add(part.name, |rows| match part.work {
             Work::Check(arguments) => check(arguments),
-            Work::Tests(runs) => runs.iter().try_for_each(|arguments| tests(cache, arguments, rows)),
+            Work::Tests(arguments) => tests(cache, arguments, rows),
             Work::Scenarios => on_cluster(cache, &scenarios, options.keep, rows),
         });
     }
@@ -98,11 +98,12 @@ fn check(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Test programs by `cargo test`, all of them also when one fails.
+/// Test programs, by `cargo test`: all of them, also when one fails.
 fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
     let step = Step::start(&format!("cargo test {}", arguments.join(" ")), "built first where something changed");
-    let from = rows.len();
-    let run = Run::new(cargo(), ["test", "--no-fail-fast", "--color=never"]).args(arguments).folder(&project());
+    // Of the workspace, whichever the tests are: so the same features are asked for each time, and crates are built once.
+    let run = Run::new(cargo(), ["test", "--workspace", "--no-fail-fast", "--color=never"]).args(arguments);
+    let run = run.folder(&project());
     let well = run.followed(|line| {
         println!("{line}");
         report::read(line, rows);
@@ -112,7 +113,7 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
     if !well? {
         bail!("cargo test failed");
     }
-    if let Some(silent) = rows[from..].iter().find(|row| row.passed == 0 || row.failed > 0) {
+    if let Some(silent) = rows.iter().find(|row| row.passed == 0 || row.failed > 0) {
         bail!("{} ran no test: {}", silent.runner, silent.summary);
     }
     step.done();

@@ -13,14 +13,13 @@ pub(super) struct Part {
 pub(super) enum Work {
     /// A command of cargo's, silent when all is well.
     Check(&'static [&'static str]),
-    /// Arguments for `cargo test`, once for each.
-    Tests(&'static [&'static [&'static str]]),
+    /// Arguments for `cargo test` of the workspace.
+    Tests(&'static [&'static str]),
     /// Scenarios on a cluster.
     Scenarios,
 }
 
-/// All of them. One `cargo test` builds at once all that it needs of a crate; test programs that start servers are
-/// parts of their own, so that they can be had, or left out.
+/// All of them.
 pub(super) const PARTS: &[Part] = &[
     Part { name: "fmt", proves: "the sources are formatted", work: Work::Check(&["fmt", "--all", "--check"]) },
     Part {
@@ -32,41 +31,34 @@ pub(super) const PARTS: &[Part] = &[
         name: "unit",
         proves: "unit, snapshot and property tests; what is generated is as committed; floors and documents hold",
         work: Work::Tests(&[
-            &[
-                "--package=rorun-operator",
-                "--lib",
-                "--test=documentation",
-                "--test=examples",
-                "--test=generated",
-                "--test=layering",
-                "--test=properties",
-            ],
-            &["--package=rorun-e2e", "--lib"],
-            &["--package=rorun-fixture"],
+            "--lib",
+            "--bin=rorun-fixture",
+            "--test=documentation",
+            "--test=examples",
+            "--test=generated",
+            "--test=layering",
+            "--test=properties",
         ]),
     },
     Part {
         name: "agent",
         proves: "backups with a real PostgreSQL and a real S3 server",
-        work: Work::Tests(&[&["--package=rorun-operator", "--test=agent"]]),
+        work: Work::Tests(&["--test=agent"]),
     },
     Part {
         name: "apiserver",
         proves: "the definition and the operator against a real API server; calls are counted",
-        work: Work::Tests(&[
-            &["--package=rorun-operator", "--test=apiserver", "--test=leader", "--test=reconcile"],
-            &["--package=rorun-e2e", "--test=bed"],
-        ]),
+        work: Work::Tests(&["--test=apiserver", "--test=leader", "--test=reconcile", "--test=bed"]),
     },
     Part {
         name: "chart",
         proves: "the chart, with a real Helm on a real API server",
-        work: Work::Tests(&[&["--package=rorun-e2e", "--test=chart"]]),
+        work: Work::Tests(&["--test=chart"]),
     },
     Part {
         name: "cluster",
         proves: "a cluster comes up, and leaves nothing however it ends",
-        work: Work::Tests(&[&["--package=rorun-e2e", "--test=cluster", "--", "--test-threads=1"]]),
+        work: Work::Tests(&["--test=cluster", "--", "--test-threads=1"]),
     },
     Part {
         name: "scenarios",
@@ -84,11 +76,11 @@ mod tests {
     use crate::scenarios::kit::project;
 
     fn arguments() -> impl Iterator<Item = &'static str> {
-        let runs = PARTS.iter().filter_map(|part| match part.work {
-            Work::Tests(runs) => Some(runs),
+        let tests = PARTS.iter().filter_map(|part| match part.work {
+            Work::Tests(arguments) => Some(arguments),
             _ => None,
         });
-        runs.flatten().flat_map(|run| run.iter().copied())
+        tests.flatten().copied()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalBucket, Resources, image::IMAGE};
+use super::{ExternalBucket, Resources, text};
 
 /// When the database is dumped, where to, and for how long dumps are kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -31,7 +31,7 @@ pub struct BackupSpec {
     /// The image with `pg_dump` for an external database, at least of the server's major version. Left out: the image of
     /// the embedded database, or `postgres:17`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
     /// CPU and memory of the backup pod. Left out: requests of `100m` and `128Mi`, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, ServiceTls, Storage, image::IMAGE};
+use super::{Resources, ServiceTls, Storage, text};
 
 /// The S3 bucket of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -36,7 +36,7 @@ pub struct EmbeddedBucket {
     /// The image of the server. Left out: `chrislusf/seaweedfs:4.48`, `minio/minio:RELEASE.2025-09-07T16-13-09Z` or
     /// `rustfs/rustfs:1.0.0`, as `server` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
     /// The volume for the objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]

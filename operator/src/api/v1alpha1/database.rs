@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, SecretKeyReference, Storage, image::IMAGE};
+use super::{Resources, SecretKeyReference, Storage, text};
 
 /// The PostgreSQL database of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -33,7 +33,7 @@ pub struct EmbeddedDatabase {
     /// The image to run instead of `postgres:<version>`. It must honour the environment variables of the official image
     /// and be of the same major version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
     /// The volume for the data files.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text;
+
 /// Where the images of the whole stack come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -11,7 +13,7 @@ pub struct ImageSource {
     /// `rorun-api:1.8.0` is pulled as `ghcr.io/rorun/rorun-api:1.8.0`, and `postgres:17` of an embedded database as
     /// `ghcr.io/rorun/postgres:17`. Left out: images are pulled under the names given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = REGISTRY))]
+    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = text::registry()))]
     pub registry: Option<String>,
     /// Secrets of type `kubernetes.io/dockerconfigjson` in the stack's namespace, for every pod of the stack. Left out: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -21,12 +23,6 @@ pub struct ImageSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
 }
-
-/// A host, perhaps a port, perhaps folders; no scheme and no slash at the end.
-const REGISTRY: &str = r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$";
-
-/// The name of an image: no scheme, no spaces.
-pub(super) const IMAGE: &str = r"^[a-zA-Z0-9]([a-zA-Z0-9._/@-]|:[a-zA-Z0-9_])*$";
 
 /// When the kubelet pulls an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

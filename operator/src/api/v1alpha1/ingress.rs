@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text;
+
 /// An Ingress for the API and, if they have a host, for the admin panel and the OCR service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -17,15 +19,15 @@ pub struct IngressSpec {
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
     /// The host that leads to the API, e.g. `staging-api.rorun.app`.
-    #[schemars(length(max = 253), regex(pattern = HOST))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub host: String,
     /// The host that leads to the admin panel. Left out: the panel is not reached from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = HOST))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub admin_host: Option<String>,
     /// The host that leads to the OCR service. Left out: only the API reaches it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = HOST))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub ocr_host: Option<String>,
     /// Serves HTTPS. Left out: plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +45,3 @@ pub struct IngressTls {
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
 }
-
-/// A DNS name of at least one label, lower case (RFC 1123). The last label starts with a letter, as that of an address does
-/// not: the API server takes no address for a host of an Ingress.
-const HOST: &str = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";

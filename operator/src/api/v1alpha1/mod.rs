@@ -9,6 +9,7 @@ mod quantity;
 mod redis;
 mod stack;
 mod status;
+mod text;
 mod workload;
 
 pub use backup::*;

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, ServiceTls, Storage, image::IMAGE};
+use super::{Resources, ServiceTls, Storage, text};
 
 /// The Redis of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -28,7 +28,7 @@ pub struct RedisSpec {
 pub struct EmbeddedRedis {
     /// The image to run; `valkey-server` or `redis-server` must be in its PATH. Left out: `valkey/valkey:8.1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
     /// The volume for the append-only file. Left out: `1Gi` of the default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, image::IMAGE};
+use super::{Resources, text};
 
 /// A stateless service of the application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -18,7 +18,7 @@ use super::{Resources, image::IMAGE};
 )]
 pub struct WorkloadSpec {
     /// The image, e.g. `rorun-api:1.8.0`. `spec.image.registry` is put before it if it does not name a registry.
-    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: String,
     /// The command, instead of the image's entrypoint. Left out: the image's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

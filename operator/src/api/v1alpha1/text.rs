@@ -1,0 +1,32 @@
+//! What a text may look like. Rules, and not patterns: the API server repeats a pattern, a rule says what to write instead.
+
+use serde_json::{Value, json};
+
+/// The name of an image.
+pub(super) fn image() -> Value {
+    matching(
+        "^[a-zA-Z0-9]([a-zA-Z0-9._/@-]|:[a-zA-Z0-9_])*$",
+        "write the name of an image, without https:// and spaces, e.g. `rorun-api:1.8.0`",
+    )
+}
+
+/// A registry: a host, perhaps a port, perhaps folders.
+pub(super) fn registry() -> Value {
+    matching(
+        "^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$",
+        "write a registry, without https:// and without a slash at the end, e.g. `registry.example.com:5000/rorun`",
+    )
+}
+
+/// A DNS name of at least one label, lower case (RFC 1123). The last label starts with a letter, as that of an address does
+/// not: the API server takes no address for a host of an Ingress.
+pub(super) fn host() -> Value {
+    matching(
+        r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+        "write a DNS name in lower case, without https://, port and path, e.g. `api.example.com`",
+    )
+}
+
+fn matching(pattern: &str, message: &str) -> Value {
+    json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
+}
