@@ -15,6 +15,7 @@ mod external;
 mod faults;
 mod helm;
 mod kills;
+mod namespaced;
 mod rollout;
 mod scaling;
 
@@ -98,6 +99,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "operators killed at random moments reach the same end, and restarted ones write nothing",
         exclusive: true,
         run: |scene| Box::pin(kills::run(scene)),
+    },
+    Scenario {
+        name: "namespaced",
+        proves: "with Roles alone, an operator looks after the namespaces that it is given, and no other",
+        exclusive: true,
+        run: |scene| Box::pin(namespaced::run(scene)),
     },
     Scenario {
         name: "helm",

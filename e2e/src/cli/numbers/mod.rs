@@ -2,6 +2,7 @@
 //! asserted by tests; times and sizes are not, since the machine has a say in them.
 
 mod memory;
+mod rendering;
 
 use std::time::{Duration, Instant};
 
@@ -23,19 +24,20 @@ const STACKS: &[usize] = &[1, 50];
 /// Options of `e2e numbers`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Only the memory of the operator, which needs no cluster
+    /// Only what needs no cluster: the operator's memory, and the time to render a stack
     #[arg(long)]
-    memory: bool,
+    alone: bool,
 }
 
 pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     build_binaries()?;
-    let mut rows = memory(cache)?;
-    if !options.memory {
+    let mut rows = vec![("rendering one stack, read from YAML and printed".to_owned(), rendering::one()?)];
+    rows.extend(memory(cache)?);
+    if !options.alone {
         rows.extend(on_cluster(cache)?);
     }
     for (what, value) in rows {
-        println!("{what:44} {value}");
+        println!("{what:50} {value}");
     }
     Ok(())
 }

@@ -53,8 +53,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
             Work::Scenarios => on_cluster(cache, &scenarios, options.keep, rows),
         });
     }
-    println!("\n{report}");
-    println!("  {} s", started.elapsed().as_secs());
+    println!("\n{report}, in {} s", started.elapsed().as_secs());
     report.result()
 }
 

@@ -78,8 +78,10 @@ fn firewall_rules(bridge: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::time::Duration;
 
     use super::*;
+    use crate::engine::wait;
 
     #[test]
     fn what_is_left_is_named() {
@@ -89,6 +91,11 @@ mod tests {
         fs::create_dir_all(state::folder(&cache, "shop")).expect("created");
         let socket = OwnEngine::of(&cache).expect("an engine").socket();
         let mut server = Command::new("tail").args(["-f", "/dev/null"]).arg(&socket).spawn().expect("tail");
+        // For a moment the kernel has no command line of a program that was just started.
+        wait::until_true("tail has a command line", Duration::from_secs(5), || {
+            Ok(!processes_naming(&socket)?.is_empty())
+        })
+        .expect("it runs");
         let error = prove_nothing_is_left(&cache).expect_err("something is left").to_string();
         server.kill().expect("killed");
         server.wait().expect("ended");

@@ -77,12 +77,7 @@ impl OwnEngine {
         let why = "for a Docker Engine of our own";
         packages::ensure(&["docker.io", "runc", "iproute2", "iptables", "jq", "util-linux"], why)?;
         self.create_bridge()?;
-        // Left by one that was killed, it keeps the next from starting as long as that pid means anything. That none of
-        // ours runs we know better.
-        match fs::remove_file(self.pid_file()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        self.clear_away_killed()?;
         let configuration = self.folder.join("daemon.json");
         fs::write(&configuration, serde_json::to_vec_pretty(&self.configuration(host)?)?)?;
         let log = File::create(self.folder.join("dockerd.log"))?;
@@ -151,6 +146,32 @@ impl OwnEngine {
             }
             Ok(docker.command(["version"]).succeeds())
         })
+    }
+
+    /// Files with pids, left by one that was killed, keep the next from starting as long as those pids mean anything, and
+    /// that of a process which nobody has waited for does. That none of ours runs we know better, and see to.
+    fn clear_away_killed(&self) -> Result<()> {
+        let containerd = self.folder.join("exec/containerd/containerd.pid");
+        if let Some(process) = self.orphan(&containerd)? {
+            process.stop(Duration::from_secs(10))?;
+        }
+        for file in [containerd, self.pid_file()] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The process of a file with a pid, if it runs and its command line says that it is of this engine.
+    fn orphan(&self, pid_file: &Path) -> Result<Option<ProcessRecord>> {
+        let Ok(pid) = fs::read_to_string(pid_file) else { return Ok(None) };
+        let pid: u32 = pid.trim().parse().with_context(|| format!("failed to read {}", pid_file.display()))?;
+        let Ok(record) = ProcessRecord::of(pid) else { return Ok(None) };
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let ours = String::from_utf8_lossy(&words).contains(&*self.folder.to_string_lossy());
+        Ok((ours && record.is_running()).then_some(record))
     }
 
     fn create_bridge(&self) -> Result<()> {

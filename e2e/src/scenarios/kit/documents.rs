@@ -32,7 +32,7 @@ impl Documents {
 
     /// A `List` of the documents in a namespace, and the name of the stack. What the example says about namespaces is
     /// for a reader with one stack.
-    pub(super) fn in_namespace(&self, namespace: &str) -> Result<(Value, String)> {
+    pub fn in_namespace(&self, namespace: &str) -> Result<(Value, String)> {
         let mut items = self.0.clone();
         items.retain(|item| item["kind"] != "Namespace");
         for item in &mut items {
