@@ -74,6 +74,19 @@ fn examples_are_named_alike_and_hold_one_stack() {
     }
 }
 
+/// Without a cluster, but for what only a cluster knows, the same as with one.
+#[test]
+fn each_example_is_rendered_whole() {
+    for path in paths() {
+        let cr = example(&path);
+        let rendered = cli::render::render(&cr).expect("it is rendered");
+        let names: BTreeSet<_> = rendered.iter().map(name).collect();
+        let stack = valid(&cr);
+        let expected: BTreeSet<_> = desired::everything(&stack).iter().map(|object| object.key().to_string()).collect();
+        assert_eq!(names, expected, "{}", path.display());
+    }
+}
+
 /// What the examples do not show, nobody finds.
 #[test]
 fn every_field_of_the_spec_is_in_an_example() {

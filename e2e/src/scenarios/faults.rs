@@ -63,6 +63,8 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
     told(scene, stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
     app.check(&receipt).await?;
 
+    embedded_services_recover(scene, stack).await?;
+
     let little = json!({"resources": {"requests": {"cpu": "10m"}}, "envFrom": [{"secretRef": {"name": "mail"}}]});
     stack.patch_spec(json!({"api": little})).await?;
     let words = ["secret/mail", "named by api.envFrom", "create it in the stack's namespace"];
@@ -72,6 +74,15 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
     scene.secret("mail", json!({"MAIL_TOKEN": SECRET})).await?;
     stack.wait_ready(READY_WITHIN).await?;
     app.check(&receipt).await
+}
+
+/// A StatefulSet keeps a pod that is not ready, unless it is told otherwise: the mistake is mended, and so is the pod.
+async fn embedded_services_recover(scene: &Scene, stack: &Stack) -> Result<()> {
+    let missing = "localhost:1/valkey/valkey:0";
+    stack.patch_spec(json!({"redis": {"embedded": {"image": missing}}})).await?;
+    told(scene, stack, "RedisReady", "ImagePullFailed", &[missing]).await?;
+    stack.patch_spec(json!({"redis": {"embedded": {"image": null}}})).await?;
+    stack.wait_condition("RedisReady", "True", "Ready", READY_WITHIN).await.map(drop)
 }
 
 /// Each condition tells of its own service, and all that is wrong is told at once.

@@ -47,9 +47,11 @@ fn feed(value: &Value, hash: &mut Sha256) {
 /// defaults of the server, or another field manager's.
 pub fn contains(live: &Value, desired: &Value) -> bool {
     match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => desired
-            .iter()
-            .all(|(key, wanted)| live.get(key).map_or_else(|| is_empty(wanted), |there| contains(there, wanted))),
+        (Value::Object(desired), Value::Object(live)) => desired.iter().all(|(key, wanted)| match live.get(key) {
+            None => is_empty(wanted),
+            Some(there) if ATOMIC.contains(&key.as_str()) => same_members(there, wanted) && contains(there, wanted),
+            Some(there) => contains(there, wanted),
+        }),
         (Value::Array(desired), Value::Array(live)) => lists_contain(live, desired),
         (Value::String(desired), Value::String(live)) => desired == live || same_quantity(desired, live),
         (Value::Number(desired), Value::String(live)) => same_quantity(&desired.to_string(), live),
@@ -57,8 +59,16 @@ pub fn contains(live: &Value, desired: &Value) -> bool {
     }
 }
 
+/// Maps that mean something as a whole (`x-kubernetes-map-type: atomic`): with one more label a selector selects nothing.
+const ATOMIC: [&str; 3] = ["selector", "matchLabels", "nodeSelector"];
+
+fn same_members(one: &Value, other: &Value) -> bool {
+    one.as_object().map(serde_json::Map::len) == other.as_object().map(serde_json::Map::len)
+}
+
+/// What the server does not store: it leaves out empty objects, and empty texts where they may be left out.
 fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(serde_json::Map::is_empty)
+    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_str().is_some_and(str::is_empty)
 }
 
 /// Lists whose entries have a key of their own are maps to server-side apply: entries are found by it, and others may be
@@ -127,6 +137,9 @@ mod tests {
     #[case(json!({"memory": "1G"}), json!({"memory": "1Gi"}), false)]
     #[case(json!({"image": "a:1"}), json!({"image": "a:2"}), false)]
     #[case(json!({"x": "1e3"}), json!({"x": "1k"}), true)]
+    #[case(json!({"selector": {"a": "b"}}), json!({"selector": {"a": "b", "c": "d"}}), false)]
+    #[case(json!({"labels": {"a": "b"}}), json!({"labels": {"a": "b", "c": "d"}}), true)]
+    #[case(json!([{"name": "a", "value": ""}]), json!([{"name": "a"}]), true)]
     fn live_contains_desired(#[case] desired: Value, #[case] live: Value, #[case] expected: bool) {
         assert_eq!(contains(&live, &desired), expected);
     }

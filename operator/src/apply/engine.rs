@@ -46,6 +46,16 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
     }
 }
 
+/// Whether an object is missing, or not as it should be. Nothing is written.
+pub(super) fn differs(owner: &Owner, object: &DesiredObject, live: &LiveSet) -> bool {
+    let (body, hash) = prepare(owner, object);
+    live.get(&object.key()).is_none_or(|there| !is_as_wanted(there, &there.body(), (&body, &hash)))
+}
+
+fn is_as_wanted(there: &LiveObject, live_body: &Value, (body, hash): (&Value, &str)) -> bool {
+    there.applied_hash.as_deref() == Some(hash) && compare::contains(live_body, &without_type(body))
+}
+
 /// The items of a list have neither `apiVersion` nor `kind`.
 fn without_type(body: &Value) -> Value {
     let mut body = body.clone();
@@ -163,7 +173,7 @@ async fn change(
         return Err(Stop::Refused(Waiting::new(reason::TERMINATING, message)));
     }
     let live_body = there.body();
-    if there.applied_hash.as_deref() == Some(hash) && compare::contains(&live_body, &without_type(&body)) {
+    if is_as_wanted(there, &live_body, (&body, hash)) {
         return Ok(None);
     }
     if there.applies_replicas && body.pointer("/spec/replicas").is_none() {

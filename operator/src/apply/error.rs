@@ -10,7 +10,11 @@ use crate::{
 
 /// The outcome of a write that failed.
 pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
-    let WriteError::Request(error) = error else { return Outcome::Again };
+    let error = match error {
+        WriteError::NotLeader => return Outcome::Again,
+        WriteError::TimedOut => return refused(reason::APPLY_FAILED, format!("{key} could not be written: {error}")),
+        WriteError::Request(error) => error,
+    };
     let Error::Api(status) = error else {
         return refused(reason::APPLY_FAILED, format!("{key} could not be written: {error}"));
     };

@@ -18,7 +18,7 @@ pub use compare::{contains, hash};
 use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::Settled;
-pub use writer::{Write, WriteError, Writer, api_resource};
+pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
@@ -66,6 +66,11 @@ pub struct Refused {
     pub component: String,
     /// Why, for the user.
     pub waiting: Waiting,
+}
+
+/// The objects that are missing, or not as they should be: what an apply would write.
+pub fn differences<'a>(owner: &Owner, desired: &'a [DesiredObject], live: &LiveSet) -> Vec<&'a DesiredObject> {
+    desired.iter().filter(|object| engine::differs(owner, object, live)).collect()
 }
 
 /// Applies what differs, rank by rank, then prunes what is no longer wanted. `held` are components that are left as they are.

@@ -29,11 +29,13 @@ fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
         && !kept.held.contains(&there.component)
 }
 
-/// Deletes the data of this very stack: only when its spec says so in so many words.
-pub async fn delete_retained(writer: &Writer, owner: &Owner, live: &LiveSet) -> Applied {
+/// Deletes the data of this very stack, but for those of the components that are kept: only when its spec says so in so many
+/// words.
+pub async fn delete_retained(writer: &Writer, owner: &Owner, kept: &[&str], live: &LiveSet) -> Applied {
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
         there.retained
+            && !kept.contains(&there.component.as_str())
             && there.owner.is_none()
             && there.stack_uid.as_deref() == Some(owner.uid.as_str())
             && !there.deleting

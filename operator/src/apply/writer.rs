@@ -46,7 +46,7 @@ pub enum Write {
 
 /// The longest that a write may take: after the renew deadline (10 s) and before the lease ends (15 s) a former leader's last
 /// write must be over.
-const WRITE_LIMIT: Duration = Duration::from_secs(4);
+pub const WRITE_LIMIT: Duration = Duration::from_secs(4);
 
 /// Writes objects while this process may.
 #[derive(Clone)]
@@ -72,8 +72,13 @@ impl Writer {
         Api::namespaced_with(self.client.clone(), namespace, &api_resource(kind))
     }
 
+    /// Whether this process still leads. Whoever writes without this type asks first, and takes no longer than the limit.
+    pub fn may_write(&self) -> bool {
+        (self.may_write)()
+    }
+
     fn check(&self) -> Result<(), WriteError> {
-        if (self.may_write)() { Ok(()) } else { Err(WriteError::NotLeader) }
+        if self.may_write() { Ok(()) } else { Err(WriteError::NotLeader) }
     }
 
     /// Makes an object. A conflict: one of the name exists.

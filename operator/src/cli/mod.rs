@@ -43,6 +43,9 @@ enum Command {
     Render {
         /// A file with RorunStacks, or - for standard input
         file: PathBuf,
+        /// As documents of YAML, or a line of JSON for each object
+        #[arg(long, short, value_enum, default_value_t)]
+        output: render::Output,
     },
     /// Runs inside the pod of a backup
     #[command(subcommand)]
@@ -101,7 +104,9 @@ impl Cli {
             Command::Run(args) => run::run(args).await,
             Command::Crd => crd::print(&mut io::stdout()).map_err(Into::into),
             Command::Rbac(args) => rbac::print(&args, &mut io::stdout()).map_err(Into::into),
-            Command::Render { file } => render::print(&file, &mut io::stdout()).map_err(Into::into),
+            Command::Render { file, output } => {
+                render::print(&file, output, io::BufWriter::new(io::stdout())).map_err(Into::into)
+            }
             Command::Version => version(),
             Command::Completion { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "rorun-operator", &mut io::stdout());

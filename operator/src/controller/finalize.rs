@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::Context;
 use crate::{
-    api::v1alpha1::{DeletionPolicy, Environment, RorunStack},
+    api::v1alpha1::{BackupSpec, DeletionPolicy, Environment, RorunStack},
     apply::{Applied, Owner, delete_retained},
-    names::{FINALIZER, Waiting, annotation, reason},
+    names::{Component, FINALIZER, Waiting, annotation, reason},
     objects::LiveSet,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn permitted(cr: &RorunStack) -> Result<(), Waiting> {
 
 /// Adds or removes the finalizer, if that is a change.
 pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, kube::Error> {
-    if held(cr) == hold {
+    if held(cr) == hold || !context.writer.may_write() {
         return Ok(false);
     }
     let mut finalizers: Vec<String> =
@@ -59,7 +59,18 @@ pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Resul
     Ok(true)
 }
 
-/// Deletes the data of a stack that is being deleted. Done when nothing was left to delete.
-pub(super) async fn delete_data(context: &Context, owner: &Owner, live: &LiveSet) -> Applied {
-    delete_retained(&context.writer, owner, live).await
+/// Deletes the data of a stack that is being deleted, but never its backups. Done when nothing was left to delete.
+pub(super) async fn delete_data(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSet) -> Applied {
+    let bucket = Component::Bucket.as_str();
+    let kept: &[&str] = if bucket_has_backups(cr) { &[bucket] } else { &[] };
+    delete_retained(&context.writer, owner, kept, live).await
+}
+
+/// Whether dumps are in the embedded bucket: they go there, or went there once, unless they have a destination of their own.
+fn bucket_has_backups(cr: &RorunStack) -> bool {
+    let spec = &cr.spec;
+    let elsewhere = |backup: &BackupSpec| backup.destination.as_ref().is_some_and(|place| place.external.is_some());
+    let made = cr.status.as_ref().is_some_and(|status| status.backup.is_some());
+    let wanted = spec.backup.is_some() || spec.environment != Environment::Development;
+    (made || wanted) && !spec.backup.as_ref().is_some_and(elsewhere)
 }

@@ -7,13 +7,13 @@ use k8s_openapi::{
     ByteString,
     api::core::v1::{PersistentVolumeClaim, Secret},
 };
-use kube::{Api, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
 use rand::distr::{Alphanumeric, SampleString};
 
 use super::{Context, StackKey};
 use crate::{
-    api::v1alpha1::{RorunStack, RorunStackSpec},
-    names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, reason},
+    api::v1alpha1::RorunStack,
+    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
     objects::LiveSet,
     stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
 };
@@ -27,6 +27,14 @@ pub enum ObserveError {
     /// Whether a volume exists could not be found out.
     #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
     Volumes(#[source] kube::Error),
+}
+
+impl ObserveError {
+    /// Whether the operator lacks a right.
+    pub(super) fn is_forbidden(&self) -> bool {
+        let (Self::Reference(_, error) | Self::Volumes(error)) = self;
+        matches!(error, kube::Error::Api(status) if status.code == 403)
+    }
 }
 
 /// The time, in whole seconds as statuses keep it.
@@ -100,15 +108,6 @@ fn ready_endpoints(stack: &stack::Stack, live: &LiveSet) -> BTreeMap<Component, 
     endpoints
 }
 
-fn embedded(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
-    let external = [
-        (Component::Database, spec.database.as_ref().is_some_and(|database| database.external.is_some())),
-        (Component::Redis, spec.redis.as_ref().is_some_and(|redis| redis.external.is_some())),
-        (Component::Bucket, spec.bucket.as_ref().is_some_and(|bucket| bucket.external.is_some())),
-    ];
-    external.into_iter().filter(|(_, external)| !external).map(|(component, _)| component)
-}
-
 /// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which
 /// is asked of the API server: the caches show only what is labelled.
 async fn credentials(
@@ -120,7 +119,7 @@ async fn credentials(
     let uid = cr.metadata.uid.clone().unwrap_or_default();
     let mut states = BTreeMap::new();
     let mut missing = Vec::new();
-    for component in embedded(&cr.spec) {
+    for component in stack::embedded(cr) {
         let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
         if let Some(secret) = live.named("Secret", name.as_str()) {
             context.memory().minted.remove(&(uid.clone(), component));
@@ -137,8 +136,10 @@ async fn credentials(
     let volumes = volumes(context, &key.namespace).await?;
     for (component, name) in missing {
         let volume = ObjectName::of(&key.name, component);
-        let state = if volumes.iter().any(|there| there == volume.as_str()) {
-            unlabelled_secret(context, &key.namespace, name.as_str()).await?
+        let state = if let Some(volume) = volumes.iter().find(|there| there.name_any() == volume.as_str()) {
+            unlabelled_secret(context, &key.namespace, name.as_str())
+                .await?
+                .map_or_else(|| without_credentials(volume, &key.name), CredentialState::Present)
         } else {
             let data = mint(component);
             context.memory().minted.insert((uid.clone(), component), data.clone());
@@ -149,20 +150,36 @@ async fn credentials(
     Ok(states)
 }
 
-/// The names of every volume claim in the namespace, whatever its labels.
-async fn volumes(context: &Context, namespace: &str) -> Result<Vec<String>, ObserveError> {
+type Claim = PartialObjectMeta<PersistentVolumeClaim>;
+
+/// Every volume claim in the namespace, whatever its labels.
+async fn volumes(context: &Context, namespace: &str) -> Result<Vec<Claim>, ObserveError> {
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), namespace);
     let list = api.list_metadata(&ListParams::default()).await.map_err(ObserveError::Volumes)?;
-    Ok(list.items.into_iter().filter_map(|claim| claim.metadata.name).collect())
+    Ok(list.items)
+}
+
+/// What to say of a volume whose credentials are nowhere. One that no stack of this name has made holds somebody else's data.
+fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
+    let labels = volume.labels();
+    let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
+    let labelled = has(label::MANAGED_BY, FIELD_MANAGER) && has(label::INSTANCE, stack);
+    if !labelled && !volume.annotations().contains_key(annotation::STACK_UID) {
+        return CredentialState::VolumeTaken;
+    }
+    if volume.metadata.deletion_timestamp.is_some() {
+        return CredentialState::VolumeTerminating;
+    }
+    CredentialState::Lost
 }
 
 /// The volume is there. A Secret that only lost its labels is as good as any; the apply step puts the labels back.
-async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<CredentialState, ObserveError> {
+async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<Option<SecretData>, ObserveError> {
     let api = Api::<Secret>::namespaced(context.client.clone(), namespace);
     let found = api.get_opt(name).await.map_err(ObserveError::Volumes)?;
-    Ok(found.map_or(CredentialState::Lost, |secret| {
+    Ok(found.map(|secret| {
         let data = secret.data.unwrap_or_default();
-        CredentialState::Present(data.into_iter().map(|(key, value)| (key, value.0)).collect())
+        data.into_iter().map(|(key, value)| (key, value.0)).collect()
     }))
 }
 

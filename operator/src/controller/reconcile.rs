@@ -11,6 +11,7 @@ use kube::{
     runtime::controller::Action,
 };
 use serde_json::json;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
-    apply::{Applied, Owner, apply},
+    apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
     desired::{self, Desired},
     names::{Component, FIELD_MANAGER, Waiting, reason},
     objects::LiveSet,
@@ -38,6 +39,9 @@ pub enum ReconcileError {
     /// The status could not be written.
     #[error("failed to write the status: {0}")]
     Status(#[source] kube::Error),
+    /// The status was not written in time.
+    #[error("failed to write the status within {} s", WRITE_LIMIT.as_secs())]
+    StatusTimedOut,
     /// The finalizer could not be changed.
     #[error("failed to change the finalizer: {0}")]
     Finalizer(#[source] kube::Error),
@@ -50,6 +54,7 @@ impl ReconcileError {
             Self::Observe(ObserveError::Reference(..)) => ("observe", "Reference"),
             Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
             Self::Status(_) => ("status", "Status"),
+            Self::StatusTimedOut => ("status", "TimedOut"),
             Self::Finalizer(_) => ("finalize", "Finalizer"),
         }
     }
@@ -69,11 +74,19 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         // The change comes back through the watch, with the version that the next writes need.
         return Ok(Action::await_change());
     }
-    let observed = observe::observe(&context, &cr, &key, &live).await?;
+    let observed = match observe::observe(&context, &cr, &key, &live).await {
+        Ok(observed) => observed,
+        Err(error) => return not_observed(&context, &cr, error).await,
+    };
     let stack = validate(&cr, &observed);
     let desired = desired::desired(&stack, &live);
-    let held = desired.held.clone();
-    let applied = if stack.suspend { Applied::default() } else { apply_all(&context, &owner, desired, &live).await };
+    let mut held = desired.held.clone();
+    let applied = if stack.suspend {
+        held.extend(kept_back(&owner, &desired, &live));
+        Applied::default()
+    } else {
+        apply_all(&context, &owner, desired, &live).await
+    };
     let report = report(&context, &cr, &stack, &live, (held, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
@@ -83,6 +96,26 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     let status = status::status(&report, observe::now());
     write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await?;
     Ok(policy::next(&context, &key, &Ending::of(applied.again, !applied.refused.is_empty(), cause.as_ref())))
+}
+
+/// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
+fn kept_back(owner: &Owner, desired: &Desired, live: &LiveSet) -> BTreeMap<Component, Waiting> {
+    let different = differences(owner, &desired.objects, live).into_iter().filter_map(|object| {
+        let message = format!("{} is not as the spec asks for, and spec.suspend keeps it so", object.key());
+        Some((Component::from_label(object.component())?, Waiting::new(reason::SUSPENDED, message)))
+    });
+    different.collect()
+}
+
+/// A pass that could not begin. What passes by itself is no news; what somebody has to grant is.
+async fn not_observed(context: &Context, cr: &RorunStack, error: ObserveError) -> Result<Action, ReconcileError> {
+    if error.is_forbidden() {
+        let old = context.last_status(cr);
+        let message = format!("{error}: check the operator's RBAC (rorun-operator rbac)");
+        let waiting = Waiting::new(reason::FORBIDDEN, message);
+        write_status(context, cr, (old.clone(), status::stopped(cr, old, &waiting, observe::now())), &[]).await?;
+    }
+    Err(error.into())
 }
 
 async fn apply_all(context: &Context, owner: &Owner, desired: Desired, live: &LiveSet) -> Applied {
@@ -108,7 +141,9 @@ fn report<'a>(
             waiting.insert(component, refused.waiting.clone());
         }
     }
-    let present = Component::ALL.into_iter().filter(|component| stack.has(*component));
+    // One that the spec no longer has, and that could not be removed, is still there.
+    let present =
+        Component::ALL.into_iter().filter(|component| stack.has(*component) || waiting.contains_key(component));
     let readiness = present.map(|component| (component, desired::readiness(component, stack, live))).collect();
     Report {
         cr,
@@ -128,7 +163,7 @@ async fn write_status(
     warnings: &[String],
 ) -> Result<(), ReconcileError> {
     context.metrics.stack(&super::run::sample(cr, &status));
-    if old.as_ref() == Some(&status) {
+    if old.as_ref() == Some(&status) || !context.writer.may_write() {
         return Ok(());
     }
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
@@ -139,7 +174,9 @@ async fn write_status(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let written = match api.patch_status(&cr.name_any(), &params, &Patch::Apply(&body)).await {
+    let (name, patch) = (cr.name_any(), Patch::Apply(&body));
+    let answer = timeout(WRITE_LIMIT, api.patch_status(&name, &params, &patch)).await;
+    let written = match answer.map_err(|_| ReconcileError::StatusTimedOut)? {
         // It is gone, or another one of the same name is there.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(()),
         other => other.map_err(ReconcileError::Status)?,
@@ -162,11 +199,16 @@ async fn delete(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSe
     if finalize::wanted(cr) {
         if let Err(waiting) = finalize::permitted(cr) {
             let old = context.last_status(cr);
-            let status = status::deleting(cr, old.clone(), &waiting, observe::now());
+            let status = status::stopped(cr, old.clone(), &waiting, observe::now());
             write_status(context, cr, (old, status), &[]).await?;
             return Ok(Action::await_change());
         }
-        let applied = finalize::delete_data(context, owner, live).await;
+        let applied = finalize::delete_data(context, cr, owner, live).await;
+        if let Some(refused) = applied.refused.first() {
+            let old = context.last_status(cr);
+            let status = status::stopped(cr, old.clone(), &refused.waiting, observe::now());
+            write_status(context, cr, (old, status), &[]).await?;
+        }
         if applied.again || !applied.refused.is_empty() {
             return Ok(policy::next(context, &key, &Ending::Again));
         }

@@ -109,6 +109,7 @@ impl References {
         if let Some(entry) = self.lock().known.get(&key) {
             return Ok(entry.data.clone());
         }
+        let before = self.lock().newest.get(&key).copied();
         let found = Api::<K>::namespaced(self.client.clone(), &key.1).get_opt(&key.2).await?;
         let entry = match found {
             Some(object) => Entry { version: version(&object), data: Some(data(object)) },
@@ -116,8 +117,10 @@ impl References {
         };
         let answer = entry.data.clone();
         let mut contents = self.lock();
-        let newest = contents.newest.get(&key).copied().unwrap_or(0);
-        if contents.users.contains_key(&key) && (entry.version >= newest || entry.data.is_none()) {
+        let newest = contents.newest.get(&key).copied();
+        // What was not there when it was asked for may have been made, and told by the watch, before the answer came.
+        let current = if entry.data.is_some() { entry.version >= newest.unwrap_or(0) } else { newest == before };
+        if contents.users.contains_key(&key) && current {
             contents.known.insert(key, entry);
         }
         Ok(answer)

@@ -273,21 +273,21 @@ impl Loop {
                 }
             })
             .applied_objects();
-        let beats = self.health.clone();
+        let (beats, context) = (self.health.clone(), self.context.clone());
         let controller = Controller::for_stream(stacks, reader)
             .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
             .reconcile_on(self.triggered)
             .graceful_shutdown_on(stop.clone().cancelled_owned())
             .run(one_pass, error_policy, self.context)
             .for_each(|result| {
-                if let Err(error) = result
-                    && !matches!(
-                        error,
-                        kube::runtime::controller::Error::ObjectNotFound(_)
-                            | kube::runtime::controller::Error::ReconcilerFailed(..)
-                    )
-                {
-                    warn!(%error, "failed to watch stacks; it is tried again");
+                match result {
+                    // Deleted while nobody watched: the event that says so never came.
+                    Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
+                        let namespace = gone.namespace.unwrap_or_default();
+                        context.forget(&StackKey { namespace, name: gone.name }, None);
+                    }
+                    Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                    Err(error) => warn!(%error, "failed to watch stacks; it is tried again"),
                 }
                 future::ready(())
             });

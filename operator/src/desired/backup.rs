@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::v1alpha1::BackupRecord,
     contract,
-    names::{Component as Name, ROLE_CA, reason},
+    names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
     stack::{Backup as Resolved, BucketAccess, Connection, Stack, authorities},
 };
@@ -71,8 +71,22 @@ impl Component for Backup {
                 return probe;
             }
         }
+        if let Some(stuck) = cannot_start(live) {
+            return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
+        }
         last_run(live)
     }
+}
+
+/// A pod that has not started and will not before somebody does something. Its Job would run until its deadline.
+fn cannot_start(live: &LiveSet) -> Option<&Waiting> {
+    const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
+    let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
+    let waiting = pods.filter_map(|pod| match &pod.readiness {
+        Readiness::Waiting(waiting) => Some(waiting),
+        Readiness::Ready => None,
+    });
+    waiting.into_iter().find(|waiting| WHY.contains(&waiting.reason))
 }
 
 /// The newest Job that ended decides; one that runs does not.
@@ -136,6 +150,8 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
             schedule: backup.schedule.clone(),
             time_zone: Some(backup.time_zone.clone()),
             concurrency_policy: Some("Forbid".to_owned()),
+            // Said, so that nobody stops the backups unseen: spec.suspend of the stack is for that.
+            suspend: Some(false),
             starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
             successful_jobs_history_limit: Some(3),
             failed_jobs_history_limit: Some(3),
@@ -148,7 +164,6 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
                     ..JobSpec::default()
                 }),
             },
-            ..CronJobSpec::default()
         }),
         ..CronJob::default()
     })
@@ -207,4 +222,33 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
     dump.resources = Some(backup.resources.clone());
     dump
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::kind_of;
+
+    fn pod(name: &str, status: &serde_json::Value) -> Arc<LiveObject> {
+        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
+        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": labels});
+        let body = json!({"metadata": metadata, "status": status});
+        Arc::new(LiveObject::new(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
+    }
+
+    #[test]
+    fn a_pod_that_cannot_start_is_told_and_one_that_failed_is_not_taken_for_one() {
+        let failed = json!({"phase": "Failed", "containerStatuses": [{"name": "dump", "state": {"terminated": {"exitCode": 1}}}]});
+        let waiting = json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"postgres:0\""});
+        let stuck = json!({"phase": "Pending", "containerStatuses": [{"name": "dump", "state": {"waiting": waiting}}]});
+        let live: LiveSet = [pod("a", &failed)].into_iter().collect();
+        assert_eq!(cannot_start(&live), None);
+        let live: LiveSet = [pod("a", &failed), pod("b", &stuck)].into_iter().collect();
+        let message = &cannot_start(&live).expect("it is told").message;
+        assert!(message.contains("pod/b") && message.contains("postgres:0"), "{message}");
+    }
 }

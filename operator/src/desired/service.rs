@@ -58,6 +58,9 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
     DesiredObject::own(&StatefulSet {
         metadata: metadata::owned(stack, component, stack.child(component)),
         spec: Some(StatefulSetSpec {
+            // The default waits for a pod that is not ready before it replaces it: one that can never be, for a wrong image
+            // say, would stay after the spec was corrected (kubernetes/kubernetes#67250).
+            pod_management_policy: Some("Parallel".to_owned()),
             replicas: Some(1),
             revision_history_limit: Some(5),
             selector: metadata::selector(stack, component),

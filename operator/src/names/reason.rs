@@ -81,5 +81,3 @@ pub const BACKUP_FAILED: Reason = "BackupFailed";
 pub const NO_BACKUP_YET: Reason = "NoBackupYet";
 /// Deleting data needs the annotation.
 pub const CONFIRMATION_REQUIRED: Reason = "ConfirmationRequired";
-/// The stack is being deleted.
-pub const DELETING: Reason = "Deleting";

@@ -90,8 +90,10 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// Members whose empty object is not the same as none: an empty selector selects everything, and none selects nothing.
+const MEANINGFUL: [&str; 5] = ["emptyDir", "securityContext", "labelSelector", "namespaceSelector", "podSelector"];
+
 /// Takes out `null` and empty members: under server-side apply they would be owned, and the server does not store them.
-/// An `emptyDir: {}` and its like are kept, for there the empty object is the meaning.
 fn prune_empty(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -100,7 +102,7 @@ fn prune_empty(value: &mut Value) {
                 let empty = match member {
                     Value::Null => true,
                     Value::Array(list) => list.is_empty(),
-                    Value::Object(inner) => inner.is_empty() && key != "emptyDir" && key != "securityContext",
+                    Value::Object(inner) => inner.is_empty() && !MEANINGFUL.contains(&key.as_str()),
                     _ => false,
                 };
                 !empty

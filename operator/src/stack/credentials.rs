@@ -29,6 +29,23 @@ pub(super) fn resolve(stack: &str, component: Component, observed: &Observed) ->
     let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
     let data = match observed.credentials.get(&component) {
         Some(CredentialState::Present(data) | CredentialState::Minted(data)) => data,
+        Some(CredentialState::VolumeTaken) => {
+            let volume = ObjectName::of(stack, component);
+            return Err(Waiting::new(
+                reason::NAME_TAKEN,
+                format!(
+                    "persistentvolumeclaim/{volume} exists and is not of this stack, and is left alone: give the stack \
+                     another name, or remove it if nobody needs it"
+                ),
+            ));
+        }
+        Some(CredentialState::VolumeTerminating) => {
+            let volume = ObjectName::of(stack, component);
+            return Err(Waiting::new(
+                reason::TERMINATING,
+                format!("persistentvolumeclaim/{volume} is being deleted, and is made again when it is gone"),
+            ));
+        }
         Some(CredentialState::Lost) | None => {
             let volume = ObjectName::of(stack, component);
             return Err(Waiting::new(

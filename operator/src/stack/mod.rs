@@ -4,6 +4,7 @@
 //! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
+mod assumed;
 mod connection;
 mod credentials;
 mod defaults;
@@ -17,6 +18,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 
+pub use assumed::{Assumption, assumed, embedded};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_keys};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};

@@ -31,6 +31,10 @@ pub enum CredentialState {
     Minted(SecretData),
     /// The volume is there and the Secret is not.
     Lost,
+    /// Likewise, and no stack of this name has made the volume.
+    VolumeTaken,
+    /// Likewise, and the volume is being deleted.
+    VolumeTerminating,
 }
 
 /// What was found out about a service by talking to it.

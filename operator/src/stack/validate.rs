@@ -230,17 +230,19 @@ fn backup(spec: &RorunStackSpec, stack: &Stack, observed: &Observed, unresolved:
         }
         None => stack.bucket.access().cloned(),
     };
-    let image = block.image.clone().unwrap_or_else(|| match &stack.database {
-        Database::Embedded { image, .. } => image.clone(),
-        Database::External(_) => "postgres:17".to_owned(),
-    });
+    let image = match (&block.image, &stack.database) {
+        (Some(image), _) => defaults::image(registry(spec), image),
+        // As it runs there, registry and all.
+        (None, Database::Embedded { image, .. }) => image.clone(),
+        (None, Database::External(_)) => defaults::image(registry(spec), "postgres:17"),
+    };
     let retention = block.retention.unwrap_or_default();
     Some(Backup {
         schedule: block.schedule.unwrap_or_else(|| "15 2 * * *".to_owned()),
         time_zone: block.time_zone.unwrap_or_else(|| "Etc/UTC".to_owned()),
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),
-        image: defaults::image(registry(spec), &image),
+        image,
         resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
         destination: destination.map(Box::new),
         own_destination: external.is_some(),

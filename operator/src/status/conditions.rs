@@ -67,10 +67,11 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     facts
 }
 
-/// What is left to say of a stack that waits to be deleted.
-pub(super) fn stalled(waiting: &Waiting) -> Vec<Fact> {
+/// What is left to say of a stack that is kept from going on.
+pub(super) fn stopped(waiting: &Waiting) -> Vec<Fact> {
     let fact = |kind, status| Fact { kind, status, reason: waiting.reason, message: waiting.message.clone() };
-    vec![fact("Ready", "False"), fact("Stalled", "True")]
+    let also = if NEEDS_THE_USER.contains(&waiting.reason) { "Stalled" } else { "Reconciling" };
+    vec![fact("Ready", "False"), fact(also, "True")]
 }
 
 fn all_is_well(report: &Report<'_>) -> String {

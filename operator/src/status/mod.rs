@@ -51,12 +51,12 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     }
 }
 
-/// The status of a stack that cannot be deleted yet.
-pub fn deleting(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting, now: Timestamp) -> RorunStackStatus {
+/// The status of a stack that is kept from going on, or from being deleted, before anything can be judged.
+pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting, now: Timestamp) -> RorunStackStatus {
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
     status.observed_generation = generation;
-    status.conditions = conditions::merge(&status.conditions, conditions::stalled(waiting), generation, now);
+    status.conditions = conditions::merge(&status.conditions, conditions::stopped(waiting), generation, now);
     status
 }
 

@@ -298,6 +298,8 @@ fn data() -> impl Strategy<Value = SecretData> {
 fn state() -> impl Strategy<Value = CredentialState> {
     prop_oneof![
         Just(CredentialState::Lost),
+        Just(CredentialState::VolumeTaken),
+        Just(CredentialState::VolumeTerminating),
         data().prop_map(CredentialState::Present),
         data().prop_map(CredentialState::Minted),
     ]

@@ -14,7 +14,7 @@ pub async fn rendering_is_quick(_: &Room) {
     .expect("a stack");
     let rounds = 200;
     let started = Instant::now();
-    let objects: usize = (0..rounds).map(|_| render::render(&stack).len()).sum();
+    let objects: usize = (0..rounds).map(|_| render::render(&stack).expect("objects").len()).sum();
     let each = started.elapsed() / rounds;
     println!("rendering one stack of {} objects: {each:?} (debug build)", objects / rounds as usize);
 }

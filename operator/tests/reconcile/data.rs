@@ -44,7 +44,7 @@ pub async fn lost_credentials_are_never_made_again(room: &Room) {
     assert_eq!(password(&secret(room, namespace).await.expect("credentials")), password(&copy));
 }
 
-pub async fn a_volume_without_labels_keeps_credentials_from_being_made(room: &Room) {
+pub async fn a_volume_of_somebody_else_keeps_credentials_from_being_made(room: &Room) {
     let namespace = "unlabelled";
     room.namespace(namespace).await;
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shop-database"},
@@ -52,7 +52,8 @@ pub async fn a_volume_without_labels_keeps_credentials_from_being_made(room: &Ro
     let claim: DynamicObject = serde_json::from_value(claim).expect("a claim");
     room.objects("PersistentVolumeClaim", namespace).create(&PostParams::default(), &claim).await.expect("it is made");
     room.submit(namespace, development()).await;
-    room.until_reason(namespace, "DatabaseReady", "CredentialsLost").await;
+    let message = room.until_reason(namespace, "DatabaseReady", "NameTaken").await;
+    assert!(message.contains("persistentvolumeclaim/shop-database") && message.contains("left alone"), "{message}");
     assert!(secret(room, namespace).await.is_none());
 }
 
@@ -104,6 +105,13 @@ pub async fn data_go_only_when_the_spec_says_so(room: &Room) {
     // The finalizer that protects a claim in use is taken off by a controller that does not run here.
     let deleting = claims.get_opt("shop-database").await.expect("an answer");
     assert!(deleting.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()), "the volume is left");
+    // The dumps are in the bucket, and the spec says nothing of them.
+    assert!(
+        claims.get("shop-bucket").await.expect("it is there").metadata.deletion_timestamp.is_none(),
+        "the volume with the backups was deleted"
+    );
+    let keys = room.objects("Secret", namespace).get_opt("shop-bucket-credentials").await.expect("an answer");
+    assert!(keys.is_some(), "the keys to the backups are gone");
     assert!(
         claims.get("other").await.expect("it is there").metadata.deletion_timestamp.is_none(),
         "another's volume was deleted"

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use super::room::{Room, development, plural};
 
 /// A field that the operator sets, by kind, and another value.
-const ALTERED: [(&str, &str, &str); 8] = [
+const ALTERED: [(&str, &str, &str); 9] = [
     ("ServiceAccount", "shop-admin", r#"{"automountServiceAccountToken": true}"#),
     ("Secret", "shop-connection", r#"{"data": {"NODE_ENV": "eA=="}}"#),
     ("PersistentVolumeClaim", "shop-redis", r#"{"metadata": {"annotations": {"rorun.app/stack-uid": "x"}}}"#),
     ("Service", "shop-admin", r#"{"spec": {"selector": {"app.kubernetes.io/component": "x"}}}"#),
+    // With one label more it selects nothing.
+    ("Service", "shop-redis", r#"{"spec": {"selector": {"team": "shop"}}}"#),
     ("StatefulSet", "shop-redis", r#"{"spec": {"replicas": 3}}"#),
     ("Deployment", "shop-admin", r#"{"spec": {"replicas": 7}}"#),
     ("CronJob", "shop-backup", r#"{"spec": {"schedule": "1 1 1 1 1"}}"#),
@@ -165,5 +167,7 @@ pub async fn a_suspended_stack_is_left_as_it_is(room: &Room) {
     room.settled(namespace).await;
     assert_eq!(room.writes(namespace, mark), Vec::<String>::new());
     assert_eq!(room.condition(namespace, "Suspended").await.0, "True");
-    assert_eq!(room.condition(namespace, "AdminReady").await.0, "False");
+    let message = room.until_reason(namespace, "AdminReady", "Suspended").await;
+    assert!(message.contains("service/shop-admin") && message.contains("spec.suspend"), "{message}");
+    assert_eq!(room.condition(namespace, "Ready").await.0, "False");
 }

@@ -35,7 +35,7 @@ async fn one_operator() {
         drift::the_autoscaler_takes_over_and_gives_back_without_a_jump,
         drift::a_suspended_stack_is_left_as_it_is,
         data::lost_credentials_are_never_made_again,
-        data::a_volume_without_labels_keeps_credentials_from_being_made,
+        data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
         data::production_needs_a_confirmation,

@@ -31,7 +31,7 @@ pub(super) struct Options {
 
 pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     build_binaries()?;
-    let mut rows = vec![("rendering one stack, read from YAML and printed".to_owned(), rendering::one()?)];
+    let mut rows = vec![("rendering one stack, with reading YAML and printing JSON".to_owned(), rendering::one()?)];
     rows.extend(memory(cache)?);
     if !options.alone {
         rows.extend(on_cluster(cache)?);

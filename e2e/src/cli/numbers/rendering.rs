@@ -22,8 +22,9 @@ pub(super) fn one() -> Result<String> {
 fn took(manifest: &str) -> Result<Duration> {
     let operator = operator_binary()?;
     let started = Instant::now();
-    let rendered = Run::new(operator, ["render", "-"]).input(manifest).output().context("failed to render")?;
+    let rendered =
+        Run::new(operator, ["render", "--output=json", "-"]).input(manifest).output().context("failed to render")?;
     let took = started.elapsed();
-    anyhow::ensure!(rendered.contains("kind: Deployment"), "nothing was rendered: {rendered}");
+    anyhow::ensure!(rendered.contains(r#""kind":"Deployment""#), "nothing was rendered: {rendered}");
     Ok(took)
 }

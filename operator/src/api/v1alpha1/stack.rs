@@ -74,8 +74,8 @@ pub struct RorunStackSpec {
     pub suspend: Option<bool>,
     /// What happens to the volumes and generated passwords of embedded services when the stack is deleted. `Retain`: they
     /// stay, and a stack of the same name finds them again. `Delete`: they are deleted with it; in Production that also needs
-    /// the annotation `rorun.app/confirm-delete: <name of the stack>`. External services and backups are never deleted.
-    /// Left out: `Retain`.
+    /// the annotation `rorun.app/confirm-delete: <name of the stack>`. External services and backups are never deleted:
+    /// an embedded bucket that has backups in it stays. Left out: `Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// Where images come from. Left out: images are pulled under the names given.
