@@ -8,6 +8,8 @@ mod numbers;
 mod scenarios;
 mod verify;
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -43,9 +45,18 @@ enum Command {
     Scenarios(scenarios::Options),
 }
 
+/// `cargo demo -- --down` comes as `e2e demo -- --down`: the separator was meant for cargo, and would make an argument of
+/// the option.
+fn without_separator(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(2).is_some_and(|word| word == "--") {
+        words.remove(2);
+    }
+    words
+}
+
 /// Runs the command that was asked for.
 pub fn run() -> Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(without_separator(std::env::args_os().collect()));
     cleanup::watch_signals()?;
     let cache = Cache::from_env()?;
     match arguments.command {
@@ -58,5 +69,20 @@ pub fn run() -> Result<()> {
         Command::BuildImages(named) => images::build(&cache, &named),
         Command::Bed(bed) => bed::run(&cache, &bed),
         Command::Scenarios(options) => scenarios::run(&cache, &options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_of_the_readme_are_understood() {
+        let parse =
+            |words: &[&str]| Arguments::try_parse_from(without_separator(words.iter().map(OsString::from).collect()));
+        for words in [&["e2e", "demo", "--", "--down"][..], &["e2e", "verify", "--", "unit"], &["e2e", "verify"]] {
+            assert!(parse(words).is_ok(), "{words:?}");
+        }
+        assert!(parse(&["e2e", "demo", "--", "--up"]).is_err());
     }
 }

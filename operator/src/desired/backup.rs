@@ -150,7 +150,7 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
             schedule: backup.schedule.clone(),
             time_zone: Some(backup.time_zone.clone()),
             concurrency_policy: Some("Forbid".to_owned()),
-            // Said, so that nobody stops the backups unseen: spec.suspend of the stack is for that.
+            // Said, so that backups that somebody stopped by hand are no longer stopped. Whoever means it suspends the stack first.
             suspend: Some(false),
             starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
             successful_jobs_history_limit: Some(3),
