@@ -1,6 +1,7 @@
 //! The commands of `e2e`, one module for each.
 
 mod bed;
+mod campaign;
 mod cluster;
 mod demo;
 mod images;
@@ -31,6 +32,8 @@ enum Command {
     Verify(verify::Options),
     /// Measure what the documents state, and print it
     Numbers(numbers::Options),
+    /// Let one thing at a time go wrong between the operator and its API server
+    Campaign(campaign::Options),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
     Up(cluster::Named),
     /// Take a cluster down, and prove that nothing is left
@@ -63,6 +66,7 @@ pub fn run() -> Result<()> {
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Verify(options) => verify::run(&cache, &options),
         Command::Numbers(options) => numbers::run(&cache, &options),
+        Command::Campaign(options) => campaign::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),

@@ -177,8 +177,8 @@ async fn write_status(
     let (name, patch) = (cr.name_any(), Patch::Apply(&body));
     let answer = timeout(WRITE_LIMIT, api.patch_status(&name, &params, &patch)).await;
     let written = match answer.map_err(|_| ReconcileError::StatusTimedOut)? {
-        // It is gone, or another one of the same name is there.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(()),
+        // It is gone. A conflict is no reason to be silent: another one of the same name may be there, or this one changed.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
         other => other.map_err(ReconcileError::Status)?,
     };
     context.metrics.written("RorunStack", WriteVerb::Status);

@@ -5,36 +5,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config};
 use serde_json::json;
 
-use crate::engine::{Bed, Cache, wait};
-use crate::scenarios::kit::{operator_binary, project};
+use crate::campaign::Arena;
+use crate::engine::{Cache, wait};
+use crate::scenarios::kit::operator_binary;
 
 const SETTLED_WITHIN: Duration = Duration::from_mins(2);
 
 /// An API server, and an operator beside it.
 pub(super) struct Operator {
     pid: u32,
-    client: Client,
     runtime: tokio::runtime::Runtime,
     // The operator ends with it.
-    _bed: Bed,
+    arena: Arena,
 }
 
 impl Operator {
     pub(super) fn start(cache: &Cache) -> Result<Operator> {
         let runtime = tokio::runtime::Runtime::new()?;
-        let mut bed = Bed::start_with(cache)?;
-        let client = runtime.block_on(connect(&bed))?;
-        runtime.block_on(define(&client))?;
-        let kubeconfig = format!("KUBECONFIG={}", bed.kubeconfig.display());
+        let mut arena = runtime.block_on(Arena::open(cache))?;
+        let kubeconfig = format!("KUBECONFIG={}", arena.bed.kubeconfig.display());
         let binary = operator_binary()?.display().to_string();
         let run = [&kubeconfig, &binary, "run", "--http-address=127.0.0.1:0"].map(str::to_owned);
-        let pid = bed.run_beside("rorun-operator", "env".as_ref(), run)?;
-        Ok(Operator { pid, client, runtime, _bed: bed })
+        let pid = arena.bed.run_beside("rorun-operator", "env".as_ref(), run)?;
+        Ok(Operator { pid, runtime, arena })
     }
 
     /// Bytes that are resident once it has made what that many stacks need, and at most until then.
@@ -75,30 +70,8 @@ impl Operator {
     }
 
     fn stacks(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "rorunstacks");
-        Api::namespaced_with(self.client.clone(), "default", &resource)
+        self.arena.stacks("default")
     }
-}
-
-async fn connect(bed: &Bed) -> Result<Client> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
-}
-
-/// Makes the definition of the resource, and waits until it is served.
-async fn define(client: &Client) -> Result<()> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let text = fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
-    let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
-    let definitions = Api::all(client.clone());
-    definitions.create(&PostParams::default(), &definition).await?;
-    let established = kube::runtime::conditions::is_crd_established();
-    let wait = kube::runtime::wait::await_condition(definitions, "rorunstacks.rorun.app", established);
-    tokio::time::timeout(SETTLED_WITHIN, wait).await.context("the definition is not served")??;
-    Ok(())
 }
 
 /// A line of `/proc/PID/status`, which counts in kibibytes.

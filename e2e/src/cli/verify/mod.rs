@@ -7,7 +7,7 @@ mod report;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use self::parts::{PARTS, Part, Work};
@@ -50,6 +50,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         report.add(part.name, |rows| match part.work {
             Work::Check(arguments) => check(arguments),
             Work::Tests(arguments) => tests(cache, arguments, rows),
+            Work::Campaign => campaign(cache, rows),
             Work::Scenarios => on_cluster(cache, &scenarios, options.keep, rows),
         });
     }
@@ -116,6 +117,16 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
         bail!("{} ran no test: {}", silent.runner, silent.summary);
     }
     step.done();
+    Ok(())
+}
+
+/// The faults that are asked of every change.
+fn campaign(cache: &Cache, rows: &mut Vec<Row>) -> Result<()> {
+    build_binaries()?;
+    let (played, failed) = super::campaign::quick(cache)?;
+    let (passed, runner) = (played - failed, "e2e campaign --quick".to_owned());
+    rows.push(Row { runner, summary: format!("{passed} passed, {failed} failed"), passed, failed });
+    ensure!(failed == 0 && played > 0, "{failed} of {played} plans failed");
     Ok(())
 }
 

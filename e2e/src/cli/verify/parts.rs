@@ -15,6 +15,8 @@ pub(super) enum Work {
     Check(&'static [&'static str]),
     /// Arguments for `cargo test` of the workspace.
     Tests(&'static [&'static str]),
+    /// Faults between the operator and an API server, the quick form.
+    Campaign,
     /// Scenarios on a cluster.
     Scenarios,
 }
@@ -59,6 +61,11 @@ pub(super) const PARTS: &[Part] = &[
         name: "cluster",
         proves: "a cluster comes up, and leaves nothing however it ends",
         work: Work::Tests(&["--test=cluster", "--", "--test-threads=1"]),
+    },
+    Part {
+        name: "campaign",
+        proves: "a crash at any write of a stack's life leads to the same end, with nothing made twice",
+        work: Work::Campaign,
     },
     Part {
         name: "scenarios",

@@ -1,0 +1,135 @@
+//! Where the campaign plays: an API server without pods, and operators beside it, each with a namespace and a proxy of its
+//! own.
+
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use super::proxy::FaultProxy;
+use crate::engine::cleanup::{Registration, on_interrupt};
+use crate::engine::record::ProcessRecord;
+use crate::engine::{Bed, Cache};
+use crate::scenarios::kit::{operator_binary, project};
+
+/// The name of every stack of the campaign; each is alone in its namespace.
+pub(super) const STACK: &str = "shop";
+const SERVED_WITHIN: Duration = Duration::from_mins(1);
+
+/// An API server with the definition of stacks.
+pub struct Arena {
+    /// The server.
+    pub bed: Bed,
+    /// A client of it, for an administrator.
+    pub client: Client,
+    operator: PathBuf,
+    cases: AtomicUsize,
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Arena").field("bed", &self.bed).finish_non_exhaustive()
+    }
+}
+
+/// An operator that runs, and is killed when this is dropped.
+pub(super) struct Operator {
+    pub(super) child: Child,
+    pub(super) record: ProcessRecord,
+    _interrupted: Registration,
+}
+
+impl Arena {
+    /// Starts the server. The operator must have been built.
+    pub async fn open(cache: &Cache) -> Result<Arena> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bed = {
+            let cache = cache.clone();
+            tokio::task::spawn_blocking(move || Bed::start_with(&cache)).await.context("the bed panicked")??
+        };
+        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        // What the operator sees is what the server said, and nothing that was tried again on its way.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
+        define(&client).await?;
+        Ok(Arena { bed, client, operator: operator_binary()?, cases: AtomicUsize::new(0) })
+    }
+
+    /// A new namespace. All names have the same length, so that what is cut at a length is cut at the same place.
+    pub(super) async fn namespace(&self) -> Result<String> {
+        let name = format!("case-{:05}", self.cases.fetch_add(1, Ordering::Relaxed));
+        let body = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &body).await?;
+        Ok(name)
+    }
+
+    /// The stacks of a namespace.
+    pub fn stacks(&self, namespace: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "rorunstacks");
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    /// Applies the stack, as a user would.
+    pub(super) async fn apply(&self, namespace: &str, spec: &Value) -> Result<()> {
+        let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
+        let params = PatchParams::apply("user").force();
+        self.stacks(namespace)
+            .patch(STACK, &params, &Patch::Apply(&stack))
+            .await
+            .context("failed to apply the stack")?;
+        Ok(())
+    }
+
+    /// Starts an operator that sees the API server by way of the proxy.
+    pub(super) fn operator(&self, namespace: &str, proxy: &FaultProxy) -> Result<Operator> {
+        let kubeconfig = self.bed.folder().join(format!("{namespace}.kubeconfig"));
+        proxy.write_kubeconfig(&kubeconfig)?;
+        let log = File::options().create(true).append(true).open(self.log(namespace))?;
+        let child = Command::new(&self.operator)
+            .args(["run", "--leader-elect=false", "--http-address=127.0.0.1:0", "--watch-namespace", namespace])
+            .env("KUBECONFIG", kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start the operator")?;
+        let record = ProcessRecord::of(child.id().context("the operator ended at once")?)?;
+        let interrupted = {
+            let record = record.clone();
+            on_interrupt(move || record.kill())
+        };
+        Ok(Operator { child, record, _interrupted: interrupted })
+    }
+
+    /// What the operators of a namespace have logged.
+    pub(super) fn log(&self, namespace: &str) -> PathBuf {
+        self.bed.folder().join(format!("{namespace}.log"))
+    }
+}
+
+/// Makes the definition of stacks, and waits until it is served.
+async fn define(client: &Client) -> Result<()> {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
+    let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
+    let definitions = Api::all(client.clone());
+    definitions.create(&PostParams::default(), &definition).await?;
+    let established = kube::runtime::conditions::is_crd_established();
+    let wait = kube::runtime::wait::await_condition(definitions, "rorunstacks.rorun.app", established);
+    tokio::time::timeout(SERVED_WITHIN, wait).await.context("the definition is not served")??;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! A plan: one fault, at one place of a run. The place is a request by what it is about and how often it came, never a time,
+//! so that a plan can be played again.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A fault and its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The request that it happens to.
+    pub at: Call,
+    /// The how-manieth of its like, from 1.
+    pub occurrence: usize,
+    /// What happens.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { at, occurrence, fault } = self;
+        write!(formatter, "{at} no. {occurrence}: {fault:?}")
+    }
+}
+
+/// What a request is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Call {
+    /// `get`, `list`, `watch`, `create`, `patch`, `update`, `delete`.
+    pub verb: String,
+    /// The plural, as in `deployments`; empty for what is no resource.
+    pub resource: String,
+    /// The object's namespace; empty for what has none.
+    #[serde(skip)]
+    pub namespace: String,
+    /// The object's name; empty for lists.
+    pub name: String,
+    /// `status` and so on; mostly empty.
+    pub subresource: String,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Call { verb, resource, name, subresource, .. } = self;
+        write!(formatter, "{verb} {resource}/{name}")?;
+        if subresource.is_empty() { Ok(()) } else { write!(formatter, "/{subresource}") }
+    }
+}
+
+impl Call {
+    /// Reads a request to a Kubernetes API server.
+    pub fn of(method: &str, path: &str, query: &str) -> Call {
+        let mut parts = path.trim_matches('/').split('/');
+        let skipped = match parts.next() {
+            Some("api") => 1,
+            Some("apis") => 2,
+            _ => return Call { verb: method.to_lowercase(), ..Call::default() },
+        };
+        let rest: Vec<&str> = parts.skip(skipped).collect();
+        let (namespace, rest) = match rest[..] {
+            ["namespaces", namespace, _, ..] => (namespace, &rest[2..]),
+            _ => ("", &rest[..]),
+        };
+        let part = |index: usize| rest.get(index).copied().unwrap_or_default().to_owned();
+        let watched = query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"));
+        let verb = match method {
+            "GET" if watched => "watch",
+            "GET" if rest.len() < 2 => "list",
+            "GET" => "get",
+            "POST" => "create",
+            "PUT" => "update",
+            "PATCH" => "patch",
+            "DELETE" => "delete",
+            other => other,
+        };
+        Call {
+            verb: verb.to_owned(),
+            resource: part(0),
+            namespace: namespace.to_owned(),
+            name: part(1),
+            subresource: part(2),
+        }
+    }
+
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete")
+    }
+}
+
+/// What happens to a request, and to whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fault {
+    /// The operator is killed, and the API server never sees the request.
+    KillBefore,
+    /// The operator is killed after the API server did what was asked for, and never sees the answer.
+    KillAfterCommit,
+    /// The operator is killed when it has the answer.
+    KillAfterAnswer,
+    /// The API server never sees the request; it is answered with this status and `Retry-After: 1`.
+    Refuse(u16),
+    /// The API server does what was asked for; it is answered with this status all the same.
+    RefuseAfterCommit(u16),
+    /// The API server does what was asked for, and the connection ends in the middle of the answer.
+    ResetAfterCommit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &str, path: &str, query: &str) -> String {
+        Call::of(method, path, query).to_string()
+    }
+
+    #[test]
+    fn requests_are_read_as_the_audit_log_has_them() {
+        assert_eq!(call("PATCH", "/apis/apps/v1/namespaces/a/deployments/x", "force=true"), "patch deployments/x");
+        assert_eq!(
+            call("PATCH", "/apis/rorun.app/v1alpha1/namespaces/a/rorunstacks/x/status", ""),
+            "patch rorunstacks/x/status"
+        );
+        assert_eq!(call("GET", "/api/v1/namespaces/a/secrets", "limit=500"), "list secrets/");
+        assert_eq!(call("GET", "/api/v1/secrets", "watch=true&limit=1"), "watch secrets/");
+        assert_eq!(call("GET", "/api/v1/namespaces/a", ""), "get namespaces/a");
+        assert_eq!(call("GET", "/readyz", ""), "get /");
+        assert_eq!(Call::of("DELETE", "/api/v1/namespaces/a/services/s", "").namespace, "a");
+    }
+}
