@@ -48,7 +48,7 @@ fn feed(value: &Value, hash: &mut Sha256) {
 pub fn contains(live: &Value, desired: &Value) -> bool {
     match (desired, live) {
         (Value::Object(desired), Value::Object(live)) => desired.iter().all(|(key, wanted)| match live.get(key) {
-            None => is_empty(wanted),
+            None => is_empty(wanted) || is_omitted(key, wanted),
             Some(there) if ATOMIC.contains(&key.as_str()) => same_members(there, wanted) && contains(there, wanted),
             Some(there) => contains(there, wanted),
         }),
@@ -66,9 +66,14 @@ fn same_members(one: &Value, other: &Value) -> bool {
     one.as_object().map(serde_json::Map::len) == other.as_object().map(serde_json::Map::len)
 }
 
-/// What the server does not store: it leaves out empty objects, and empty texts where they may be left out.
 fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_str().is_some_and(str::is_empty)
+    value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+/// Empty texts that the server does not store: the value of a variable and of a toleration, the prefix of variables. Those
+/// of a label or of a Secret it does.
+fn is_omitted(key: &str, value: &Value) -> bool {
+    matches!(key, "value" | "prefix") && value.as_str() == Some("")
 }
 
 /// Lists whose entries have a key of their own are maps to server-side apply: entries are found by it, and others may be
@@ -140,6 +145,7 @@ mod tests {
     #[case(json!({"selector": {"a": "b"}}), json!({"selector": {"a": "b", "c": "d"}}), false)]
     #[case(json!({"labels": {"a": "b"}}), json!({"labels": {"a": "b", "c": "d"}}), true)]
     #[case(json!([{"name": "a", "value": ""}]), json!([{"name": "a"}]), true)]
+    #[case(json!({"data": {"KEY": ""}}), json!({"data": {}}), false)]
     fn live_contains_desired(#[case] desired: Value, #[case] live: Value, #[case] expected: bool) {
         assert_eq!(contains(&live, &desired), expected);
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 
 use super::{Context, StackKey};
-use crate::{names::reason, status::RootCause};
+use crate::{
+    names::{Component, reason},
+    objects::Readiness,
+};
 
 /// A look without a cause, against a lost event. It costs no call.
 const RESYNC: Duration = Duration::from_hours(1);
@@ -23,10 +26,16 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// The ending of a pass that refused something, or not.
-    pub(super) fn of(again: bool, refused: bool, cause: Option<&RootCause>) -> Self {
-        let unwatched = cause
-            .is_some_and(|cause| matches!(cause.reason, reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED));
+    /// The ending of a pass that refused something, or not. What a component waits for may be an object that no watch shows,
+    /// also when something else is the root cause.
+    pub(super) fn of(again: bool, refused: bool, readiness: &[(Component, Readiness)]) -> Self {
+        let unwatched = readiness.iter().any(|(_, readiness)| match readiness {
+            Readiness::Waiting(waiting) => matches!(
+                waiting.reason,
+                reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED | reason::TERMINATING
+            ),
+            Readiness::Ready => false,
+        });
         if again {
             Self::Again
         } else if refused || unwatched {

@@ -26,7 +26,7 @@ use crate::{
     names::{Component, FIELD_MANAGER, Waiting, reason},
     objects::LiveSet,
     stack::{Stack, validate},
-    status::{self, Report, root_cause},
+    status::{self, Report},
     telemetry::WriteVerb,
 };
 
@@ -92,10 +92,9 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(&context, &key, &Ending::Again));
     }
-    let cause = root_cause(&report.readiness);
     let status = status::status(&report, observe::now());
     write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await?;
-    Ok(policy::next(&context, &key, &Ending::of(applied.again, !applied.refused.is_empty(), cause.as_ref())))
+    Ok(policy::next(&context, &key, &Ending::of(applied.again, !applied.refused.is_empty(), &report.readiness)))
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
