@@ -55,6 +55,13 @@ pub async fn a_volume_of_somebody_else_keeps_credentials_from_being_made(room: &
     let message = room.until_reason(namespace, "DatabaseReady", "NameTaken").await;
     assert!(message.contains("persistentvolumeclaim/shop-database") && message.contains("left alone"), "{message}");
     assert!(secret(room, namespace).await.is_none());
+    // Its owner takes it away: no watch shows it, and it is noticed all the same. What protects claims in use does not run.
+    let claims = room.objects("PersistentVolumeClaim", namespace);
+    let unprotected = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    claims.patch("shop-database", &PatchParams::default(), &unprotected).await.expect("it is unprotected");
+    room.delete("PersistentVolumeClaim", namespace, "shop-database").await;
+    room.until_reason(namespace, "DatabaseReady", "Progressing").await;
+    assert!(secret(room, namespace).await.is_some(), "no credentials were made for a volume of the stack's own");
 }
 
 pub async fn a_stack_made_again_adopts_its_data(room: &Room) {
