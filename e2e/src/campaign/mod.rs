@@ -4,10 +4,10 @@
 mod arena;
 mod plan;
 mod proxy;
-mod run;
 mod snapshot;
+mod stage;
+mod suite;
+mod suites;
 
 pub use arena::Arena;
-pub use plan::{Call, Fault, Plan};
-pub use run::{Case, Learnt, Verdict, Workload, learn, plans, play_all};
-pub use snapshot::Reference;
+pub use suite::{Extent, Ground, SUITES, Suite, Verdict};

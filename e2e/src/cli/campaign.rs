@@ -1,51 +1,63 @@
-//! `e2e campaign`: faults between the operator and its API server, one at a time.
+//! `e2e campaign`: faults between the operator and its API server.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::campaign::{Arena, Case, Fault, Learnt, Verdict, Workload, learn, plans, play_all};
-use crate::engine::{Cache, progress};
-use crate::scenarios::kit::{build_binaries, project};
+use crate::campaign::{Extent, Ground, SUITES, Suite};
+use crate::engine::Cache;
+use crate::scenarios::kit::build_binaries;
 
-/// Every fault that a request can meet.
-const FAULTS: &[Fault] = &[
-    Fault::KillBefore,
-    Fault::KillAfterCommit,
-    Fault::KillAfterAnswer,
-    Fault::ResetAfterCommit,
-    Fault::Refuse(409),
-    Fault::Refuse(429),
-    Fault::Refuse(500),
-    Fault::Refuse(503),
-    Fault::RefuseAfterCommit(504),
-];
-/// What is asked of every change of the sources.
-const QUICK: &[Fault] = &[Fault::KillBefore, Fault::KillAfterCommit];
-
-const FOUND: &str = "e2e/plans";
 const FAILED: &str = "target/campaign";
 
 /// Options of `e2e campaign`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Only the faults that are asked of every change
+    /// Suites to play; all if there is none
+    suites: Vec<String>,
+    /// Say which suites there are, and play none
+    #[arg(long)]
+    list: bool,
+    /// Only what is asked of every change
     #[arg(long)]
     quick: bool,
     /// Play one plan again, from the file that was written when it failed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["suites", "quick"])]
     plan: Option<PathBuf>,
     /// Where plans that fail are written
     #[arg(long, value_name = "FOLDER", default_value = FAILED)]
     failed: PathBuf,
 }
 
+/// A plan that failed, as a file.
+#[derive(Deserialize)]
+struct Failed {
+    suite: String,
+    plan: Value,
+}
+
 pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
+    let chosen = choose(&options.suites)?;
+    if options.list {
+        for suite in chosen {
+            println!("{:12}{}", suite.name, suite.proves);
+        }
+        return Ok(());
+    }
     build_binaries()?;
-    let (played, failed) = tokio::runtime::Runtime::new()?.block_on(Box::pin(campaign(cache, options)))?;
+    let counts = match &options.plan {
+        Some(file) => again(cache, file, &options.failed)?,
+        None => {
+            let extent = if options.quick { Extent::Quick } else { Extent::Whole };
+            play(cache, &chosen, &extent, &options.failed)?.into_iter().map(|(_, counts)| counts).collect()
+        }
+    };
+    let (played, failed) = counts.iter().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
     println!("{} passed, {failed} failed", played - failed);
     if failed > 0 {
         bail!("{failed} plans failed; they are in {}, and `--plan FILE` plays one again", options.failed.display());
@@ -53,70 +65,49 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Plays what is asked of every change; gives how many plans that was, and how many failed.
-pub(super) fn quick(cache: &Cache) -> Result<(usize, usize)> {
-    let options = Options { quick: true, plan: None, failed: FAILED.into() };
-    tokio::runtime::Runtime::new()?.block_on(Box::pin(campaign(cache, &options)))
+/// How many plans were played, and how many of them failed.
+type Counts = (usize, usize);
+
+/// Plays what is asked of every change; gives the counts of each suite.
+pub(super) fn quick(cache: &Cache) -> Result<Vec<(&'static str, Counts)>> {
+    play(cache, &choose(&[])?, &Extent::Quick, FAILED.as_ref())
 }
 
-/// Plays what was asked for; gives how many plans that was, and how many failed.
-async fn campaign(cache: &Cache, options: &Options) -> Result<(usize, usize)> {
-    let arena = Arena::open(cache).await?;
-    if let Some(file) = &options.plan {
-        let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-        let case: Case = serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))?;
-        let learnt = learn(&arena, case.workload).await?;
-        return play(&arena, &learnt, vec![case], options).await;
-    }
-    let faults = if options.quick { QUICK } else { FAULTS };
-    let (mut played, mut failed) = (0, 0);
-    for workload in Workload::ALL {
-        let learnt = learn(&arena, workload).await?;
-        let (compared, masked) = learnt.reference.size();
-        let mut cases = plans(&learnt, workload, faults);
-        cases.extend(
-            found()?.into_iter().filter(|case| case.workload == workload && !faults.contains(&case.plan.fault)),
-        );
-        let (count, writes) = (cases.len(), learnt.writes.len());
-        let what = format!("{workload:?}: {count} plans, {writes} writes");
-        let step = progress::Step::start(&what, &format!("{compared} values compared, {masked} differ by themselves"));
+fn again(cache: &Cache, file: &Path, failed: &Path) -> Result<Vec<Counts>> {
+    let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let Failed { suite, plan } =
+        serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))?;
+    let played = play(cache, &choose(&[suite])?, &Extent::Only(plan), failed)?;
+    Ok(played.into_iter().map(|(_, counts)| counts).collect())
+}
+
+fn play(
+    cache: &Cache,
+    suites: &[&'static Suite],
+    extent: &Extent,
+    failed: &Path,
+) -> Result<Vec<(&'static str, Counts)>> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut played = Vec::new();
+    for suite in suites {
         let started = Instant::now();
-        let result = play(&arena, &learnt, cases, options).await?;
-        step.done();
-        let (seconds, failures) = (started.elapsed().as_secs_f64(), result.1);
-        println!("{workload:?}: {count} plans, {failures} failed, {seconds:.0} s");
-        (played, failed) = (played + result.0, failed + result.1);
+        let ground = Ground::new(cache, suite, extent.clone(), failed.to_owned());
+        runtime.block_on((suite.play)(&ground)).with_context(|| format!("the suite {}", suite.name))?;
+        let (plans, bad) = ground.counts();
+        println!("{}: {plans} plans, {bad} failed, {} s", suite.name, started.elapsed().as_secs());
+        played.push((suite.name, (plans, bad)));
     }
-    Ok((played, failed))
+    Ok(played)
 }
 
-/// Plans that found something once, and are asked of every change since.
-fn found() -> Result<Vec<Case>> {
-    let mut cases = Vec::new();
-    for entry in fs::read_dir(project().join(FOUND))? {
-        let path = entry?.path();
-        let text = fs::read_to_string(&path)?;
-        cases.push(serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?);
+/// The suites that were asked for, in the order in which they are played.
+fn choose(asked: &[String]) -> Result<Vec<&'static Suite>> {
+    if let Some(unknown) = asked.iter().find(|name| SUITES.iter().all(|suite| suite.name != **name)) {
+        let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+        bail!("there is no suite {unknown}; there are {}", names.join(", "));
     }
-    Ok(cases)
-}
-
-async fn play(arena: &Arena, learnt: &Learnt, cases: Vec<Case>, options: &Options) -> Result<(usize, usize)> {
-    let verdicts = play_all(arena, learnt, cases, tell).await?;
-    let failed: Vec<_> = verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).collect();
-    for verdict in &failed {
-        fs::create_dir_all(&options.failed)?;
-        let name: String =
-            verdict.case.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        fs::write(options.failed.join(format!("{name}.json")), serde_json::to_string_pretty(&verdict.case)?)?;
-    }
-    Ok((verdicts.len(), failed.len()))
-}
-
-fn tell(verdict: &Verdict) {
-    if !verdict.problems.is_empty() {
-        println!("FAILED {}\n    {}", verdict.case, verdict.problems.join("\n    "));
-    }
+    let is_asked = |suite: &&Suite| asked.is_empty() || asked.iter().any(|name| name == suite.name);
+    Ok(SUITES.iter().filter(is_asked).collect())
 }
 
 #[cfg(test)]
@@ -124,9 +115,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_that_found_something_can_be_played() {
-        let found = found().expect("plans");
-        assert!(!found.is_empty());
-        assert!(found.iter().all(|case| FAULTS.contains(&case.plan.fault)), "{found:?}");
+    fn what_is_not_a_suite_is_answered_with_what_there_is() {
+        assert_eq!(choose(&[]).expect("all").len(), SUITES.len());
+        assert_eq!(choose(&["writes".to_owned()]).expect("one").len(), 1);
+        assert!(choose(&["write".to_owned()]).expect_err("no such suite").to_string().contains("writes"));
     }
 }

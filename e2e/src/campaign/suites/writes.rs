@@ -4,9 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::os::unix::process::ExitStatusExt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
@@ -14,26 +12,49 @@ use kube::api::DeleteParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::arena::{Arena, Operator, STACK};
-use super::plan::{Call, Fault, Plan};
-use super::proxy::FaultProxy;
-use super::snapshot::{Leaves, Reference, take};
+use crate::campaign::arena::{Arena, STACK};
+use crate::campaign::plan::{Call, Fault, Plan};
+use crate::campaign::proxy::FaultProxy;
+use crate::campaign::snapshot::{Leaves, Reference, take};
+use crate::campaign::stage::{Stage, lock};
+use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
+use crate::engine::progress::Step;
 use crate::engine::record::ProcessRecord;
+use crate::scenarios::kit::project;
+
+/// A crash or a refusal at every write.
+pub(in crate::campaign) const SUITE: Suite = Suite {
+    name: "writes",
+    proves: "a crash or a refusal at any write of a stack's life leads to the same end, with nothing made twice",
+    play: |ground| Box::pin(play_suite(ground)),
+};
+
+/// Every fault that a request can meet.
+const FAULTS: &[Fault] = &[
+    Fault::KillBefore,
+    Fault::KillAfterCommit,
+    Fault::KillAfterAnswer,
+    Fault::ResetAfterCommit,
+    Fault::Refuse(409),
+    Fault::Refuse(429),
+    Fault::Refuse(500),
+    Fault::Refuse(503),
+    Fault::RefuseAfterCommit(504),
+];
+/// What is asked of every change.
+const QUICK: &[Fault] = &[Fault::KillBefore, Fault::KillAfterCommit];
+/// Plans that found something once, and are asked of every change since.
+const FOUND: &str = "e2e/plans/writes";
 
 /// Cases side by side: each is an operator of its own, on few processors.
 const AT_ONCE: usize = 4;
-/// After the fault, or without one after the start.
-const CONVERGED_WITHIN: Duration = Duration::from_secs(15);
-/// Longer than the first retries of the operator.
-const QUIET: Duration = Duration::from_millis(1200);
-const TICK: Duration = Duration::from_millis(20);
 /// Runs without a fault to learn from.
 const CLEAN_RUNS: usize = 3;
 
 /// What the user does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Workload {
+enum Workload {
     /// Makes a stack.
     Create,
     /// Changes one that is settled: another image, a component less, another retention.
@@ -44,7 +65,7 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 3] = [Workload::Create, Workload::Update, Workload::Delete];
+    const ALL: [Workload; 3] = [Workload::Create, Workload::Update, Workload::Delete];
 
     fn before(self) -> Option<Value> {
         match self {
@@ -85,11 +106,11 @@ fn deleting() -> Value {
 /// A plan, and what the user does meanwhile.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Case {
+struct Case {
     /// What the user does.
-    pub workload: Workload,
+    workload: Workload,
     /// What goes wrong.
-    pub plan: Plan,
+    plan: Plan,
 }
 
 impl fmt::Display for Case {
@@ -98,22 +119,13 @@ impl fmt::Display for Case {
     }
 }
 
-/// What came of a case.
-#[derive(Debug)]
-pub struct Verdict {
-    /// Which.
-    pub case: Case,
-    /// What was wrong; nothing if all was well.
-    pub problems: Vec<String>,
-}
-
 /// What an undisturbed run of a workload looks like, and the writes in it.
 #[derive(Debug)]
-pub struct Learnt {
+struct Learnt {
     /// Its end.
-    pub reference: Reference,
+    reference: Reference,
     /// Its writes, in the order in which they came first.
-    pub writes: Vec<(Call, usize)>,
+    writes: Vec<(Call, usize)>,
     made: BTreeMap<String, usize>,
 }
 
@@ -125,8 +137,42 @@ struct Ran {
     problems: Vec<String>,
 }
 
+async fn play_suite(ground: &Ground<'_>) -> Result<()> {
+    let arena = Arena::open(ground.cache).await?;
+    if let Extent::Only(plan) = &ground.extent {
+        let case: Case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
+        let learnt = learn(&arena, case.workload).await?;
+        return play_all(ground, &arena, &learnt, vec![case]).await;
+    }
+    let faults = if ground.extent == Extent::Quick { QUICK } else { FAULTS };
+    for workload in Workload::ALL {
+        let learnt = learn(&arena, workload).await?;
+        let (compared, masked) = learnt.reference.size();
+        let mut cases = plans(&learnt, workload, faults);
+        cases.extend(
+            found()?.into_iter().filter(|case| case.workload == workload && !faults.contains(&case.plan.fault)),
+        );
+        let what = format!("{workload:?}: {} plans, {} writes", cases.len(), learnt.writes.len());
+        let step = Step::start(&what, &format!("{compared} values compared, {masked} differ by themselves"));
+        play_all(ground, &arena, &learnt, cases).await?;
+        step.done();
+    }
+    Ok(())
+}
+
+fn found() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(project().join(FOUND))? {
+        let path = entry?.path();
+        let text = std::fs::read_to_string(&path)?;
+        let case = serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?;
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
 /// Learns how a workload goes when nothing goes wrong.
-pub async fn learn(arena: &Arena, workload: Workload) -> Result<Learnt> {
+async fn learn(arena: &Arena, workload: Workload) -> Result<Learnt> {
     let mut runs = Vec::new();
     for _ in 0..CLEAN_RUNS {
         let ran = play(arena, workload, None).await?;
@@ -148,7 +194,7 @@ pub async fn learn(arena: &Arena, workload: Workload) -> Result<Learnt> {
 }
 
 /// Every fault at every write.
-pub fn plans(learnt: &Learnt, workload: Workload, faults: &[Fault]) -> Vec<Case> {
+fn plans(learnt: &Learnt, workload: Workload, faults: &[Fault]) -> Vec<Case> {
     let at = |(call, occurrence): &(Call, usize)| {
         let plan = |fault: &Fault| Plan { at: call.clone(), occurrence: *occurrence, fault: *fault };
         faults.iter().map(plan).collect::<Vec<_>>()
@@ -156,21 +202,13 @@ pub fn plans(learnt: &Learnt, workload: Workload, faults: &[Fault]) -> Vec<Case>
     learnt.writes.iter().flat_map(at).map(|plan| Case { workload, plan }).collect()
 }
 
-/// Plays cases, some at once; `told` hears of each as it ends.
-pub async fn play_all(
-    arena: &Arena,
-    learnt: &Learnt,
-    cases: Vec<Case>,
-    mut told: impl FnMut(&Verdict),
-) -> Result<Vec<Verdict>> {
+/// Plays cases, some at once.
+async fn play_all(ground: &Ground<'_>, arena: &Arena, learnt: &Learnt, cases: Vec<Case>) -> Result<()> {
     let mut playing = futures::stream::iter(cases).map(|case| judge(arena, learnt, case)).buffer_unordered(AT_ONCE);
-    let mut verdicts = Vec::new();
     while let Some(verdict) = playing.next().await {
-        let verdict = verdict?;
-        told(&verdict);
-        verdicts.push(verdict);
+        ground.tell(&verdict?)?;
     }
-    Ok(verdicts)
+    Ok(())
 }
 
 async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
@@ -186,7 +224,7 @@ async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
     problems.extend(
         counted.map(|what| format!("O2 {what} {} times, not {}", times(&ran.made, what), times(&learnt.made, what))),
     );
-    Ok(Verdict { case, problems })
+    Ok(Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })
 }
 
 async fn play(arena: &Arena, workload: Workload, plan: Option<Plan>) -> Result<Ran> {
@@ -241,77 +279,14 @@ async fn play(arena: &Arena, workload: Workload, plan: Option<Plan>) -> Result<R
     Ok(Ran { leaves, writes, made, fired: proxy.has_fired(), problems })
 }
 
-/// A run that goes on.
-struct Stage<'a> {
-    arena: &'a Arena,
-    namespace: &'a str,
-    proxy: &'a FaultProxy,
-    victim: Arc<Mutex<Option<ProcessRecord>>>,
-    operator: Option<Operator>,
-    problems: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Stage<'_> {
-    /// Keeps an operator running, until the stack's status speaks of its spec, or the stack is gone, and nothing is written
-    /// for a while.
-    async fn settle(&mut self, gone: bool) -> Result<()> {
-        let (mut deadline, mut fired) = (Instant::now() + CONVERGED_WITHIN, self.proxy.has_fired());
-        let mut passwords = Leaves::new();
-        loop {
-            if !fired && self.proxy.has_fired() {
-                (fired, deadline) = (true, Instant::now() + CONVERGED_WITHIN);
-                passwords = self.passwords().await?;
-            }
-            if self.keep_running().await? && self.proxy.last_write().elapsed() > QUIET && self.is_current(gone).await? {
-                break;
-            }
-            if Instant::now() > deadline {
-                self.problems.push(format!("O3 no rest within {} s", CONVERGED_WITHIN.as_secs()));
-                break;
-            }
-            tokio::time::sleep(TICK).await;
-        }
-        if !gone {
-            let now = self.passwords().await?;
-            let changed = passwords.iter().filter(|(path, value)| now.get(*path) != Some(value)).map(|(path, _)| path);
-            self.problems.extend(changed.map(|path| format!("O4 {path} was made up again")));
-        }
-        Ok(())
+    #[test]
+    fn plans_that_found_something_can_be_played() {
+        let found = found().expect("plans");
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|case| FAULTS.contains(&case.plan.fault)), "{found:?}");
     }
-
-    /// Starts an operator if none runs. One that was killed is followed by another; one that ended otherwise is told.
-    async fn keep_running(&mut self) -> Result<bool> {
-        if let Some(operator) = &mut self.operator {
-            let Some(status) = operator.child.try_wait()? else { return Ok(true) };
-            if status.signal() != Some(9) {
-                let log = tokio::fs::read_to_string(self.arena.log(self.namespace)).await.unwrap_or_default();
-                let last = log.lines().last().unwrap_or_default();
-                self.problems.push(format!("O8 the operator ended by itself, {status}: {last}"));
-            }
-        }
-        let operator = self.arena.operator(self.namespace, self.proxy)?;
-        *lock(&self.victim) = Some(operator.record.clone());
-        self.operator = Some(operator);
-        self.proxy.touch();
-        Ok(false)
-    }
-
-    async fn is_current(&self, gone: bool) -> Result<bool> {
-        let stack = self.arena.stacks(self.namespace).get_opt(STACK).await.context("failed to read the stack")?;
-        Ok(match stack {
-            None => gone,
-            Some(stack) => !gone && stack.data["status"]["observedGeneration"].as_i64() == stack.metadata.generation,
-        })
-    }
-
-    /// The generated credentials, leaf by leaf.
-    async fn passwords(&self) -> Result<Leaves> {
-        let mut leaves = take(&self.arena.client, self.namespace).await?;
-        leaves.retain(|path, _| path.contains("-credentials/data/"));
-        Ok(leaves)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
