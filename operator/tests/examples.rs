@@ -16,7 +16,6 @@ use rorun_operator::{
     api::v1alpha1::RorunStack,
     cli,
     desired::{self, Desired, desired},
-    names::Component,
     objects::{DesiredObject, LiveSet},
     stack::{Stack, validate},
     status::{self, Report},
@@ -147,7 +146,7 @@ fn given(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 /// What is wanted once everything is there and serves.
 fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     let stack = valid(cr);
-    let Desired { objects, held } = desired(&stack, &all_ready(&stack));
+    let Desired { objects, held, .. } = desired(&stack, &all_ready(&stack));
     assert!(held.is_empty(), "{held:?}");
     objects
 }
@@ -176,15 +175,13 @@ fn name(object: &Value) -> String {
 
 /// What is held back, and the status.
 fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
-    let held = desired(stack, live).held;
-    let present = Component::ALL.into_iter().filter(|component| stack.has(*component));
-    let readiness = present.map(|component| (component, desired::readiness(component, stack, live))).collect();
+    let Desired { held, readiness, .. } = desired(stack, live);
     let report = Report {
         cr,
         old: None,
         stack,
         live,
-        readiness: status::with_refusals(readiness, &held),
+        readiness: status::with_refusals(readiness.into_iter().collect(), &held),
         backup: desired::last_backup(live),
     };
     let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();

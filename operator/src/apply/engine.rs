@@ -1,15 +1,17 @@
 //! What happens to one object.
 
 use kube::api::ObjectMeta;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    Outcome, Owner, compare, error,
+    Outcome, Owner,
+    compare::Wanted,
+    error,
     settled::{Answer, Verdict},
     writer::{WriteError, Writer},
 };
 use crate::{
-    names::{Waiting, annotation, reason},
+    names::{Waiting, reason},
     objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet},
 };
 
@@ -24,21 +26,21 @@ pub(super) async fn apply_one<'a>(
 }
 
 async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObject, live: &LiveSet) -> Outcome {
-    let (body, hash) = prepare(owner, object);
+    let wanted = Wanted::new(owner, object);
     let key = object.key();
     let there = live.get(&key);
-    match writer.settled.verdict(&owner.namespace, &key, there, &hash) {
+    match writer.settled.verdict(&owner.namespace, &key, there, wanted.hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
         Verdict::Stale { rollout } => return if rollout { Outcome::Unseen } else { Outcome::Unchanged },
         Verdict::Same | Verdict::Unknown => {}
     }
     let written = match there {
-        None => return create(writer, owner, object, (body, hash)).await,
-        Some(there) => change(writer, owner, object, (body, &hash), there).await,
+        None => return create(writer, owner, object, &wanted).await,
+        Some(there) => change(writer, owner, object, &wanted, there).await,
     };
     match written {
         Ok(Some(metadata)) => {
-            remember(writer, owner, object, &metadata, (&hash, there.map_or(0, |there| there.generation)))
+            remember(writer, owner, object, &metadata, (&wanted, there.map_or(0, |there| there.generation)))
         }
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
@@ -48,21 +50,8 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
 
 /// Whether an object is missing, or not as it should be. Nothing is written.
 pub(super) fn differs(owner: &Owner, object: &DesiredObject, live: &LiveSet) -> bool {
-    let (body, hash) = prepare(owner, object);
-    live.get(&object.key()).is_none_or(|there| !is_as_wanted(there, &there.body(), (&body, &hash)))
-}
-
-fn is_as_wanted(there: &LiveObject, live_body: &Value, (body, hash): (&Value, &str)) -> bool {
-    there.applied_hash.as_deref() == Some(hash) && compare::contains(live_body, &without_type(body))
-}
-
-/// The items of a list have neither `apiVersion` nor `kind`.
-fn without_type(body: &Value) -> Value {
-    let mut body = body.clone();
-    if let Some(members) = body.as_object_mut() {
-        members.retain(|key, _| key != "apiVersion" && key != "kind");
-    }
-    body
+    let wanted = Wanted::new(owner, object);
+    live.get(&object.key()).is_none_or(|there| !wanted.is_there(there))
 }
 
 enum Stop {
@@ -81,50 +70,26 @@ fn remember(
     owner: &Owner,
     object: &DesiredObject,
     metadata: &ObjectMeta,
-    (hash, generation): (&str, i64),
+    (wanted, generation): (&Wanted, i64),
 ) -> Outcome {
     let rollout = object.kind.runs_pods() && metadata.generation.unwrap_or(0) > generation;
     let answer = Answer {
         uid: metadata.uid.as_deref().unwrap_or_default(),
         version: metadata.resource_version.as_deref().unwrap_or_default(),
-        hash,
+        hash: wanted.hash,
+        owned: wanted.owned,
         rollout,
     };
     writer.settled.remember(&owner.namespace, object.key(), &answer);
     Outcome::Written { rollout }
 }
 
-/// Adds what every object has: namespace, owner and the hash of the rest.
-fn prepare(owner: &Owner, object: &DesiredObject) -> (Value, String) {
-    let mut body = object.body.clone();
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("namespace".to_owned(), Value::String(owner.namespace.clone()));
-        if object.policy == ApplyPolicy::Own {
-            let reference = json!({
-                "apiVersion": owner.api_version,
-                "kind": owner.kind,
-                "name": owner.name,
-                "uid": owner.uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            });
-            metadata.insert("ownerReferences".to_owned(), json!([reference]));
-        }
-    }
-    let hash = compare::hash(&body);
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        annotations[annotation::APPLIED_HASH] = Value::String(hash.clone());
-    }
-    (body, hash)
-}
-
 /// Makes an object that the caches do not show. If one of the name exists after all, it may be ours without its labels, or
 /// newer than the caches, or somebody else's.
-async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, hash): (Value, String)) -> Outcome {
+async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, wanted: &Wanted) -> Outcome {
     let key = object.key();
-    match writer.create(object.kind, body.clone()).await {
-        Ok(metadata) => return remember(writer, owner, object, &metadata, (&hash, 0)),
+    match writer.create(object.kind, wanted.body.clone()).await {
+        Ok(metadata) => return remember(writer, owner, object, &metadata, (wanted, 0)),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
         Err(failure) => return error::outcome(&key, &failure),
     }
@@ -137,8 +102,8 @@ async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, h
     if object.policy == ApplyPolicy::CreateOnce && is_ours(owner, object, &found) {
         return restore_labels(writer, owner, object, &found).await;
     }
-    match change(writer, owner, object, (body, &hash), &found).await {
-        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, (&hash, found.generation)),
+    match change(writer, owner, object, wanted, &found).await {
+        Ok(Some(metadata)) => remember(writer, owner, object, &metadata, (wanted, found.generation)),
         Ok(None) => Outcome::Again,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(&key, &failure),
@@ -148,11 +113,11 @@ async fn create(writer: &Writer, owner: &Owner, object: &DesiredObject, (body, h
 /// A Secret with credentials lost its labels: they are put back, with the content as it is.
 async fn restore_labels(writer: &Writer, owner: &Owner, object: &DesiredObject, found: &LiveObject) -> Outcome {
     let mut object = object.clone();
-    if let Some(data) = found.body().get("data") {
-        object.body["data"] = data.clone();
+    if let Some(data) = found.data() {
+        object.body["data"] = json!(data);
     }
-    let (body, _) = prepare(owner, &object);
-    match writer.change(object.kind, body, found, true).await {
+    let wanted = Wanted::new(owner, &object);
+    match writer.change(object.kind, wanted.body, found, true).await {
         Ok(_) => Outcome::Again,
         Err(failure) => error::outcome(&object.key(), &failure),
     }
@@ -162,7 +127,7 @@ async fn change(
     writer: &Writer,
     owner: &Owner,
     object: &DesiredObject,
-    (body, hash): (Value, &str),
+    wanted: &Wanted,
     there: &LiveObject,
 ) -> Result<Option<ObjectMeta>, Stop> {
     if !is_ours(owner, object, there) {
@@ -172,13 +137,12 @@ async fn change(
         let message = format!("{} is being deleted, and is made again when it is gone", object.key());
         return Err(Stop::Refused(Waiting::new(reason::TERMINATING, message)));
     }
-    let live_body = there.body();
-    if is_as_wanted(there, &live_body, (&body, hash)) {
+    if wanted.is_there(there) {
         return Ok(None);
     }
-    if there.applies_replicas && body.pointer("/spec/replicas").is_none() {
-        let current = live_body.pointer("/spec/replicas").cloned().unwrap_or(json!(1));
-        writer.hand_over_replicas(there, &current).await?;
+    let body = &wanted.body;
+    if let Some(current) = there.applied_replicas.filter(|_| body.pointer("/spec/replicas").is_none()) {
+        writer.hand_over_replicas(there, current).await?;
     }
     let exactly = object.policy == ApplyPolicy::CreateOnce;
     match writer.change(object.kind, body.clone(), there, exactly).await {
@@ -187,18 +151,18 @@ async fn change(
     }
     // An entry of a keyed list whose key was changed by hand stays beside ours, and the two may not go together, e.g. two
     // ports of one name. The lists are set back as a whole, and then owned again.
-    writer.reset(object.kind, &body, there).await?;
-    Ok(Some(writer.change(object.kind, body, there, false).await?))
+    writer.reset(object.kind, body, there).await?;
+    Ok(Some(writer.change(object.kind, body.clone(), there, false).await?))
 }
 
 /// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.
 fn is_ours(owner: &Owner, object: &DesiredObject, there: &LiveObject) -> bool {
     match &there.owner {
         Some(controller) => object.policy == ApplyPolicy::Own && controller.uid == owner.uid,
-        None if object.policy == ApplyPolicy::Own => there.labelled_ours && there.instance == owner.name,
+        None if object.policy == ApplyPolicy::Own => there.labelled_ours && *there.instance == *owner.name,
         None => {
             there.stack_uid.as_deref() == Some(owner.uid.as_str())
-                || (there.labelled_ours && there.retained && there.instance == owner.name)
+                || (there.labelled_ours && there.retained && *there.instance == *owner.name)
         }
     }
 }

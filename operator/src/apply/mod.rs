@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, stream};
 
-pub use compare::{contains, hash};
 use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::Settled;

@@ -26,7 +26,7 @@ fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
         && !kept.wanted.contains(&there.key())
-        && !kept.held.contains(&there.component)
+        && !kept.held.contains(there.component)
 }
 
 /// Deletes the data of this very stack, but for those of the components that are kept: only when its spec says so in so many
@@ -35,7 +35,7 @@ pub async fn delete_retained(writer: &Writer, owner: &Owner, kept: &[&str], live
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
         there.retained
-            && !kept.contains(&there.component.as_str())
+            && !kept.contains(&there.component)
             && there.owner.is_none()
             && there.stack_uid.as_deref() == Some(owner.uid.as_str())
             && !there.deleting
@@ -51,7 +51,7 @@ async fn delete(writer: &Writer, there: &LiveObject, applied: &mut Applied) {
         Ok(()) => applied.writes += 1,
         Err(failure) => match error::outcome(&there.key(), &failure) {
             Outcome::Refused(waiting) => {
-                applied.refused.push(Refused { key: there.key(), component: there.component.clone(), waiting });
+                applied.refused.push(Refused { key: there.key(), component: there.component.to_owned(), waiting });
             }
             _ => applied.again = true,
         },

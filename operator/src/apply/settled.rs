@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::objects::{LiveObject, ObjectKey};
+use crate::objects::{Digest, LiveObject, ObjectKey};
 
 /// For how long a write that the cache does not show yet is believed. A watch is rarely later than this; afterwards the API
 /// server is asked again, and its answer decides.
@@ -16,9 +16,10 @@ type Key = (String, ObjectKey);
 
 #[derive(Debug)]
 struct Entry {
-    uid: String,
+    uid: Box<str>,
     version: u64,
-    hash: String,
+    hash: Digest,
+    owned: Digest,
     rollout: bool,
     at: Instant,
 }
@@ -29,7 +30,9 @@ pub(super) struct Answer<'a> {
     pub(super) uid: &'a str,
     pub(super) version: &'a str,
     /// The hash of what was sent.
-    pub(super) hash: &'a str,
+    pub(super) hash: Digest,
+    /// The digest of what was sent, as the caches will have it.
+    pub(super) owned: Digest,
     /// Whether pods are replaced by it.
     pub(super) rollout: bool,
 }
@@ -56,13 +59,30 @@ impl Settled {
     /// Remembers what the API server answered.
     pub(super) fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
         let entry = Entry {
-            uid: answer.uid.to_owned(),
+            uid: answer.uid.into(),
             version: answer.version.parse().unwrap_or(0),
-            hash: answer.hash.to_owned(),
+            hash: answer.hash,
+            owned: answer.owned,
             rollout: answer.rollout,
             at: Instant::now(),
         };
         self.lock().insert((namespace.to_owned(), key), entry);
+    }
+
+    /// The caches have an object at last. A write that it shows is forgotten, but for one that the server changed on its way:
+    /// by its version it is known for what it is, and so it is not written again and again.
+    pub fn seen(&self, live: &LiveObject) {
+        let mut entries = self.lock();
+        // Nothing is written most of the time, and then there is nothing to look up.
+        if entries.is_empty() {
+            return;
+        }
+        let place = (live.namespace.to_string(), live.key());
+        if entries.get(&place).is_some_and(|entry| {
+            live.version >= entry.version && live.uid == entry.uid && live.owned == Some(entry.owned)
+        }) {
+            entries.remove(&place);
+        }
     }
 
     /// Forgets an object that is gone.
@@ -71,9 +91,13 @@ impl Settled {
     }
 
     /// Compares an object in the cache with the last write.
-    pub fn verdict(&self, namespace: &str, key: &ObjectKey, live: Option<&LiveObject>, hash: &str) -> Verdict {
-        let entries = self.lock();
-        let Some(entry) = entries.get(&(namespace.to_owned(), key.clone())) else { return Verdict::Unknown };
+    pub fn verdict(&self, namespace: &str, key: &ObjectKey, live: Option<&LiveObject>, hash: Digest) -> Verdict {
+        let mut entries = self.lock();
+        if entries.is_empty() {
+            return Verdict::Unknown;
+        }
+        let place = (namespace.to_owned(), key.clone());
+        let Some(entry) = entries.get(&place) else { return Verdict::Unknown };
         if entry.hash != hash {
             return Verdict::Unknown;
         }
@@ -82,10 +106,12 @@ impl Settled {
             return if recent { Verdict::Stale { rollout: true } } else { Verdict::Unknown };
         };
         // Versions of one resource can be compared (KEP-5504).
-        let version = live.resource_version.parse().unwrap_or(0);
-        if live.uid == entry.uid && version == entry.version {
+        if live.uid == entry.uid && live.version == entry.version {
+            if live.owned == Some(entry.owned) {
+                entries.remove(&place);
+            }
             Verdict::Same
-        } else if version < entry.version && recent {
+        } else if live.version < entry.version && recent {
             Verdict::Stale { rollout: entry.rollout }
         } else {
             Verdict::Unknown

@@ -97,7 +97,7 @@ impl Writer {
         exactly: bool,
     ) -> Result<ObjectMeta, WriteError> {
         if exactly {
-            set(&mut body, "resourceVersion", &live.resource_version);
+            set(&mut body, "resourceVersion", &live.version.to_string());
         }
         let changed = self.patch(kind, body, ("uid", &live.uid), FIELD_MANAGER).await?;
         (self.count)(kind.kind, Write::Apply);
@@ -105,11 +105,11 @@ impl Writer {
     }
 
     /// Leaves the number of replicas to whoever scales: while another field manager has it, giving it up does not reset it.
-    pub(super) async fn hand_over_replicas(&self, live: &LiveObject, replicas: &Value) -> Result<(), WriteError> {
+    pub(super) async fn hand_over_replicas(&self, live: &LiveObject, replicas: i64) -> Result<(), WriteError> {
         let body = serde_json::json!({
             "apiVersion": live.kind.api_version(),
             "kind": live.kind.kind,
-            "metadata": {"name": live.name, "namespace": live.namespace},
+            "metadata": {"name": *live.name, "namespace": *live.namespace},
             "spec": {"replicas": replicas},
         });
         self.patch(live.kind, body, ("uid", &live.uid), HANDOVER_MANAGER).await.map(drop)
@@ -126,7 +126,7 @@ impl Writer {
         self.check()?;
         let mut body = body.clone();
         set(&mut body, "uid", &live.uid);
-        set(&mut body, "resourceVersion", &live.resource_version);
+        set(&mut body, "resourceVersion", &live.version.to_string());
         // An empty entry is how the API server is told to forget field managers.
         body["metadata"]["managedFields"] = serde_json::json!([{}]);
         let api = self.api(kind, &live.namespace);
@@ -163,14 +163,14 @@ impl Writer {
         name: &str,
     ) -> Result<Option<LiveObject>, WriteError> {
         let found = self.api(kind, namespace).get_opt(name).await?;
-        Ok(found.and_then(|object| LiveObject::new(kind, serde_json::to_value(object).ok()?)))
+        Ok(found.and_then(|object| LiveObject::whole(kind, serde_json::to_value(object).ok()?)))
     }
 
     /// Deletes an object if it still is exactly the one that was seen.
     pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
         self.check()?;
         let preconditions =
-            Preconditions { uid: Some(live.uid.clone()), resource_version: Some(live.resource_version.clone()) };
+            Preconditions { uid: Some(live.uid.to_string()), resource_version: Some(live.version.to_string()) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let api = self.api(live.kind, &live.namespace);
         match timeout(WRITE_LIMIT, api.delete(&live.name, &params)).await.map_err(|_| WriteError::TimedOut)? {

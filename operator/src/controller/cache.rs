@@ -1,7 +1,9 @@
 //! What there is of every stack: labelled objects, compact, in memory. Nothing that is not labelled ours is kept.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    borrow::Borrow,
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -16,53 +18,55 @@ pub struct StackKey {
     pub name: String,
 }
 
-type Objects = HashMap<StackKey, BTreeMap<ObjectKey, Arc<LiveObject>>>;
-
 /// The objects of all stacks.
 #[derive(Debug, Default)]
 pub struct Cache(RwLock<Contents>);
 
 #[derive(Debug, Default)]
 struct Contents {
-    objects: Objects,
-    /// To which stack an object was counted last: its label may have changed since.
-    stacks: HashMap<(String, ObjectKey), StackKey>,
+    stacks: HashMap<StackKey, LiveSet>,
+    /// Every object, by namespace, kind and name: the stack that its label names may change.
+    placed: HashSet<Placed>,
 }
 
 impl Cache {
     /// The objects of a stack.
     pub fn of(&self, stack: &StackKey) -> LiveSet {
         let contents = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        contents.objects.get(stack).into_iter().flat_map(BTreeMap::values).cloned().collect()
+        contents.stacks.get(stack).cloned().unwrap_or_default()
     }
 
-    /// Keeps an object. Returns the stacks that it concerns: that of its label, and that of its former label.
-    pub fn put(&self, live: LiveObject) -> Vec<StackKey> {
-        let key = live.key();
-        let stack = StackKey { namespace: live.namespace.clone(), name: live.instance.clone() };
-        let mut concerned = Vec::new();
+    /// Keeps an object. Returns the stacks that it concerns: that of its label, and that of its former label; none if nothing
+    /// that a decision needs is new.
+    pub fn put(&self, mut live: LiveObject) -> Vec<StackKey> {
+        let stack = key(&live);
         self.change(|contents| {
-            let place = (live.namespace.clone(), key.clone());
-            if let Some(former) = contents.stacks.insert(place, stack.clone()).filter(|former| *former != stack) {
-                contents.take(&former, &key);
-                concerned.push(former);
+            let mut concerned = Vec::new();
+            let former = contents.placed.take(&live as &dyn Place);
+            let same = former.as_ref().is_some_and(|Placed(former)| former.says_the_same_as(&live));
+            if let Some(Placed(former)) = former.filter(|Placed(former)| former.instance != live.instance) {
+                concerned.push(contents.take(&former));
             }
-            contents.objects.entry(stack.clone()).or_default().insert(key, Arc::new(live));
-        });
-        concerned.push(stack);
-        concerned
+            let set = contents.stacks.entry(stack.clone()).or_default();
+            if let Some(sibling) = set.iter().next() {
+                live.share_with(sibling);
+            }
+            let live = Arc::new(live);
+            set.put(live.clone());
+            contents.placed.insert(Placed(live));
+            if !same {
+                concerned.push(stack);
+            }
+            concerned
+        })
     }
 
     /// Drops an object that is gone, or no longer labelled ours.
     pub fn remove(&self, namespace: &str, key: &ObjectKey) -> Option<StackKey> {
-        let mut concerned = None;
         self.change(|contents| {
-            if let Some(stack) = contents.stacks.remove(&(namespace.to_owned(), key.clone())) {
-                contents.take(&stack, key);
-                concerned = Some(stack);
-            }
-        });
-        concerned
+            let Placed(gone) = contents.placed.take(&(namespace, key) as &dyn Place)?;
+            Some(contents.take(&gone))
+        })
     }
 
     /// After a list: drops the objects of a kind, in a namespace or in all, that were not listed.
@@ -73,35 +77,93 @@ impl Cache {
         listed: &HashSet<(String, String)>,
     ) -> Vec<(ObjectKey, StackKey)> {
         let contents = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> = contents
-            .stacks
-            .keys()
-            .filter(|(namespace, key)| {
-                key.kind == kind.kind
-                    && scope.is_none_or(|scope| scope == namespace)
-                    && !listed.contains(&(namespace.clone(), key.name.clone()))
-            })
+        let of_kind = contents.placed.iter().map(|Placed(live)| live).filter(|live| live.kind == kind);
+        let gone: Vec<_> = of_kind
+            .filter(|live| scope.is_none_or(|scope| *scope == *live.namespace))
+            .filter(|live| !listed.contains(&(live.namespace.to_string(), live.name.to_string())))
             .cloned()
             .collect();
         drop(contents);
-        gone.into_iter().filter_map(|(namespace, key)| Some((key.clone(), self.remove(&namespace, &key)?))).collect()
+        gone.into_iter().filter_map(|live| Some((live.key(), self.remove(&live.namespace, &live.key())?))).collect()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Contents)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Contents {
-    fn take(&mut self, stack: &StackKey, key: &ObjectKey) {
-        if let Some(objects) = self.objects.get_mut(stack) {
-            objects.remove(key);
-            if objects.is_empty() {
-                self.objects.remove(stack);
+    /// Takes an object from its stack, and tells which that was.
+    fn take(&mut self, live: &LiveObject) -> StackKey {
+        let stack = key(live);
+        if let Some(set) = self.stacks.get_mut(&stack) {
+            set.take(live.kind.kind, &live.name);
+            if set.is_empty() {
+                self.stacks.remove(&stack);
             }
         }
+        stack
     }
 }
+
+fn key(live: &LiveObject) -> StackKey {
+    StackKey { namespace: live.namespace.to_string(), name: live.instance.to_string() }
+}
+
+/// An object that is found by its place, so that no place is kept beside it.
+#[derive(Debug)]
+struct Placed(Arc<LiveObject>);
+
+/// Namespace, kind and name.
+trait Place {
+    fn place(&self) -> (&str, &str, &str);
+}
+
+impl Place for LiveObject {
+    fn place(&self) -> (&str, &str, &str) {
+        (&self.namespace, self.kind.kind, &self.name)
+    }
+}
+
+impl Place for (&str, &ObjectKey) {
+    fn place(&self) -> (&str, &str, &str) {
+        (self.0, self.1.kind, &self.1.name)
+    }
+}
+
+impl<'a> Borrow<dyn Place + 'a> for Placed {
+    fn borrow(&self) -> &(dyn Place + 'a) {
+        &*self.0
+    }
+}
+
+impl Hash for dyn Place + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.place().hash(state);
+    }
+}
+
+impl PartialEq for dyn Place + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Place + '_ {}
+
+impl Hash for Placed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Place::place(&*self.0).hash(state);
+    }
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        Place::place(&*self.0) == Place::place(&*other.0)
+    }
+}
+
+impl Eq for Placed {}
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +175,7 @@ mod tests {
     fn secret(name: &str, instance: &str) -> LiveObject {
         let object =
             json!({"metadata": {"name": name, "namespace": "n", "labels": {"app.kubernetes.io/instance": instance}}});
-        LiveObject::new(kind_of("", "Secret").unwrap(), object).unwrap()
+        LiveObject::whole(kind_of("", "Secret").unwrap(), object).unwrap()
     }
 
     fn key(name: &str) -> StackKey {
@@ -127,6 +189,18 @@ mod tests {
         assert_eq!(cache.put(secret("a", "two")), vec![key("one"), key("two")]);
         assert_eq!(cache.of(&key("one")).iter().count(), 0);
         assert_eq!(cache.of(&key("two")).iter().count(), 1);
+    }
+
+    #[test]
+    fn what_says_nothing_new_concerns_nobody() {
+        let cache = Cache::default();
+        assert_eq!(cache.put(secret("a", "one")), vec![key("one")]);
+        let mut live = secret("a", "one");
+        live.version = 7;
+        assert_eq!(cache.put(live.clone()), vec![]);
+        assert_eq!(cache.of(&key("one")).named("Secret", "a").unwrap().version, 7);
+        live.deleting = true;
+        assert_eq!(cache.put(live), vec![key("one")]);
     }
 
     #[test]

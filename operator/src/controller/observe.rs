@@ -14,7 +14,7 @@ use super::{Context, StackKey};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
-    objects::LiveSet,
+    objects::{LiveObject, LiveSet},
     stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
 };
 
@@ -44,7 +44,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// Reads what the spec names and what is there. Services are not waited for: their last answers are taken.
+/// Reads what the spec names and what is there.
 pub(super) async fn observe(
     context: &Context,
     cr: &RorunStack,
@@ -65,9 +65,15 @@ pub(super) async fn observe(
         observed.config_maps.insert(name, data);
     }
     observed.credentials = credentials(context, cr, key, live).await?;
-    let endpoints = ready_endpoints(&stack::validate(cr, &observed), live);
-    observed.probes = context.prober.answers(key, endpoints, |component| answer_of(cr, component));
     Ok(observed)
+}
+
+/// Adds what is known of the stack's services. They are not waited for: their last answers are taken.
+pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: stack::Stack, live: &LiveSet) -> stack::Stack {
+    let key = StackKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
+    let endpoints = ready_endpoints(&stack, live);
+    stack.probes = context.prober.answers(&key, endpoints, |component| answer_of(cr, component));
+    stack
 }
 
 /// What the status says about a service, if it speaks of this very spec.
@@ -121,9 +127,9 @@ async fn credentials(
     let mut missing = Vec::new();
     for component in stack::embedded(cr) {
         let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
-        if let Some(secret) = live.named("Secret", name.as_str()) {
+        if let Some(data) = live.named("Secret", name.as_str()).and_then(LiveObject::data) {
             context.memory().minted.remove(&(uid.clone(), component));
-            states.insert(component, CredentialState::Present(decode(secret.data())));
+            states.insert(component, CredentialState::Present(decode(data)));
         } else if let Some(data) = context.memory().minted.get(&(uid.clone(), component)) {
             states.insert(component, CredentialState::Minted(data.clone()));
         } else {
@@ -195,10 +201,10 @@ fn mint(component: Component) -> SecretData {
     made.collect()
 }
 
-fn decode(data: BTreeMap<String, String>) -> SecretData {
-    let decoded = data.into_iter().filter_map(|(key, value)| {
-        let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value)).ok()?;
-        Some((key, bytes.0))
+fn decode(data: &BTreeMap<String, String>) -> SecretData {
+    let decoded = data.iter().filter_map(|(key, value)| {
+        let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value.clone())).ok()?;
+        Some((key.clone(), bytes.0))
     });
     decoded.collect()
 }

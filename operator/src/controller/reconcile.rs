@@ -24,7 +24,7 @@ use crate::{
     apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
     desired::{self, Desired},
     names::{Component, FIELD_MANAGER, Waiting, reason},
-    objects::LiveSet,
+    objects::{LiveSet, Readiness},
     stack::{Stack, validate},
     status::{self, Report},
     telemetry::WriteVerb,
@@ -78,16 +78,16 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         Ok(observed) => observed,
         Err(error) => return not_observed(&context, &cr, error).await,
     };
-    let stack = validate(&cr, &observed);
-    let desired = desired::desired(&stack, &live);
-    let mut held = desired.held.clone();
+    let stack = observe::probed(&context, &cr, validate(&cr, &observed), &live);
+    let mut desired = desired::desired(&stack, &live);
+    let (mut held, readiness) = (desired.held.clone(), std::mem::take(&mut desired.readiness));
     let applied = if stack.suspend {
         held.extend(kept_back(&owner, &desired, &live));
         Applied::default()
     } else {
         apply_all(&context, &owner, desired, &live).await
     };
-    let report = report(&context, &cr, &stack, &live, (held, &applied));
+    let report = report(&context, (&cr, &stack), &live, readiness, (held, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(&context, &key, &Ending::Again));
@@ -125,9 +125,9 @@ async fn apply_all(context: &Context, owner: &Owner, desired: Desired, live: &Li
 /// What the status is made of: what is held, what was refused, and what is there.
 fn report<'a>(
     context: &Context,
-    cr: &'a RorunStack,
-    stack: &'a Stack,
+    (cr, stack): (&'a RorunStack, &'a Stack),
     live: &'a LiveSet,
+    readiness: BTreeMap<Component, Readiness>,
     (held, applied): (BTreeMap<Component, Waiting>, &Applied),
 ) -> Report<'a> {
     let mut waiting = held;
@@ -143,7 +143,8 @@ fn report<'a>(
     // One that the spec no longer has, and that could not be removed, is still there.
     let present =
         Component::ALL.into_iter().filter(|component| stack.has(*component) || waiting.contains_key(component));
-    let readiness = present.map(|component| (component, desired::readiness(component, stack, live))).collect();
+    let known = |component| readiness.get(&component).cloned().unwrap_or(Readiness::Ready);
+    let readiness = present.map(|component| (component, known(component))).collect();
     Report {
         cr,
         stack,

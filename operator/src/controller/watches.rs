@@ -73,9 +73,9 @@ impl Watches {
     }
 
     fn put(&self, kind: &'static ObjectKind, object: DynamicObject) {
-        let Ok(value) = serde_json::to_value(object) else { return };
-        let Some(live) = LiveObject::new(kind, value) else { return };
-        debug!(kind = kind.kind, namespace = live.namespace, name = live.name, version = live.resource_version, "seen");
+        let Some(live) = LiveObject::new(kind, object) else { return };
+        debug!(kind = kind.kind, namespace = &*live.namespace, name = &*live.name, version = live.version, "seen");
+        self.settled.seen(&live);
         for stack in self.cache.put(live) {
             self.triggers.send(&stack);
         }

@@ -60,8 +60,8 @@ impl Component for Backup {
         objects
     }
 
-    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
-        let objects = pods_readiness(Name::Backup, &self.objects(stack), live);
+    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+        let objects = pods_readiness(Name::Backup, objects, live);
         if !objects.is_ready() {
             return objects;
         }
@@ -115,7 +115,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupRecord> {
 /// What the agent said in the newest pod of a Job.
 fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
-    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.uid));
+    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
     let note = of_job.max_by(|a, b| a.created.cmp(&b.created))?.note.as_deref()?;
     match serde_json::from_str(note).ok()? {
         contract::DumpOutcome::Failed { message } => Some(message),
@@ -237,7 +237,7 @@ mod tests {
         let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
         let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": labels});
         let body = json!({"metadata": metadata, "status": status});
-        Arc::new(LiveObject::new(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
+        Arc::new(LiveObject::whole(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
     }
 
     #[test]

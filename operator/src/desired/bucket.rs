@@ -43,9 +43,9 @@ impl Component for Bucket {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
         if matches!(stack.bucket, Resolved::Embedded { .. }) {
-            let pods = pods_readiness(Name::Bucket, &self.objects(stack), live);
+            let pods = pods_readiness(Name::Bucket, objects, live);
             if !pods.is_ready() {
                 return pods;
             }

@@ -38,9 +38,9 @@ impl Component for Database {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
         match stack.database {
-            Resolved::Embedded { .. } => pods_readiness(Name::Database, &self.objects(stack), live),
+            Resolved::Embedded { .. } => pods_readiness(Name::Database, objects, live),
             Resolved::External(_) => probed(stack, Name::Database),
         }
     }

@@ -44,9 +44,9 @@ pub trait Component: Sync {
     /// The objects that it wants. Empty when the spec leaves it out.
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
 
-    /// Whether it serves. `live` holds what there is of the stack.
-    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
-        pods_readiness(self.name(), &self.objects(stack), live)
+    /// Whether it serves. `objects` are those that it wants, `live` holds what there is of the stack.
+    fn readiness(&self, _: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+        pods_readiness(self.name(), objects, live)
     }
 }
 
@@ -70,6 +70,8 @@ pub struct Desired {
     pub objects: Vec<DesiredObject>,
     /// Components whose objects are neither applied nor pruned, and why.
     pub held: BTreeMap<Name, Waiting>,
+    /// Whether each component that the spec asks for serves.
+    pub readiness: BTreeMap<Name, Readiness>,
 }
 
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
@@ -78,11 +80,18 @@ pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
     let mut result = Desired::default();
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
-        if let Some(waiting) = held(*component, stack, live, &result.held) {
+        if let Some(waiting) = held(*component, stack, live, &result) {
+            result.readiness.insert(name, Readiness::Waiting(waiting.clone()));
             result.held.insert(name, waiting);
-        } else {
-            result.objects.extend(component.objects(stack));
+            continue;
         }
+        let objects = component.objects(stack);
+        let readiness = match stack.unresolved.get(&name) {
+            Some(waiting) => Readiness::Waiting(waiting.clone()),
+            None => component.readiness(stack, &objects, live),
+        };
+        result.readiness.insert(name, readiness);
+        result.objects.extend(objects);
     }
     result
 }
@@ -92,19 +101,19 @@ pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
     COMPONENTS.iter().flat_map(|component| component.objects(stack)).collect()
 }
 
-fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, held: &BTreeMap<Name, Waiting>) -> Option<Waiting> {
+fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired) -> Option<Waiting> {
     let name = component.name();
     // An Ingress without its certificate is made all the same: cert-manager issues it only then.
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
         return Some(waiting.clone());
     }
-    if let Some(need) = component.requires().iter().find(|need| held.contains_key(need)) {
+    if let Some(need) = component.requires().iter().find(|need| sofar.held.contains_key(need)) {
         return Some(waits(name, *need));
     }
     if component.waits_for().is_empty() || exists(name, live) {
         return None;
     }
-    let need = component.waits_for().iter().find(|need| !readiness(**need, stack, live).is_ready())?;
+    let need = component.waits_for().iter().find(|need| sofar.readiness.get(need).is_some_and(|of| !of.is_ready()))?;
     Some(waits(name, *need))
 }
 
@@ -114,20 +123,6 @@ fn waits(name: Name, need: Name) -> Waiting {
 
 fn exists(component: Name, live: &LiveSet) -> bool {
     ["Deployment", "CronJob"].into_iter().any(|kind| live.of_component(kind, component.as_str()).next().is_some())
-}
-
-/// Whether a component serves; one that the spec leaves out does.
-pub fn readiness(name: Name, stack: &Stack, live: &LiveSet) -> Readiness {
-    if !stack.has(name) {
-        return Readiness::Ready;
-    }
-    if let Some(waiting) = stack.unresolved.get(&name) {
-        return Readiness::Waiting(waiting.clone());
-    }
-    COMPONENTS
-        .iter()
-        .find(|component| component.name() == name)
-        .map_or(Readiness::Ready, |component| component.readiness(stack, live))
 }
 
 /// Ready when every object is there and ready by its kind. If a workload is not, the worst of its pods tells why.

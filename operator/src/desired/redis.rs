@@ -47,9 +47,9 @@ impl Component for Redis {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
         match stack.redis {
-            Resolved::Embedded { .. } => pods_readiness(Name::Redis, &self.objects(stack), live),
+            Resolved::Embedded { .. } => pods_readiness(Name::Redis, objects, live),
             Resolved::External(_) => probed(stack, Name::Redis),
         }
     }

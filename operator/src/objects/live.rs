@@ -1,14 +1,19 @@
-//! Objects as they are, in the compact form that the caches keep.
+//! Objects as they are, in the compact form that the caches keep: no body, but a digest of what of it is ours.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
 
-use super::{ObjectKey, ObjectKind, Pods, Readiness, readiness};
-use crate::names::{FIELD_MANAGER, annotation, label};
+use super::{Digest, ObjectKind, Pods, Readiness, digest, readiness};
+use crate::names::{Component, FIELD_MANAGER, annotation, label};
+
+/// How the names of Secrets with generated credentials end.
+const CREDENTIALS: &str = "-credentials";
 
 /// The controller of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The kind of the controller.
     pub kind: String,
@@ -18,40 +23,43 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// An object as it is. Of the body only what a comparison may need is kept, as text, without managed fields and status.
-#[derive(Clone, Debug)]
+/// An object as it is. A thousand stacks have twenty thousand of these, so each holds only what a decision needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct LiveObject {
     /// The kind.
     pub kind: &'static ObjectKind,
     /// `metadata.namespace`.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// `metadata.name`.
-    pub name: String,
+    pub name: Box<str>,
     /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: String,
+    pub uid: Box<str>,
+    /// `metadata.resourceVersion`: a number, and of one resource the greater is the newer
+    /// (source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>, KEP-5504).
+    pub version: u64,
     /// `metadata.generation`; 0 for kinds that have none.
     pub generation: i64,
     /// The stack that the labels name.
-    pub instance: String,
-    /// The component that the labels name.
-    pub component: String,
+    pub instance: Arc<str>,
+    /// The component that the labels name; empty for one that no stack has.
+    pub component: &'static str,
     /// The controller.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// Whether the labels say that this operator made it.
     pub labelled_ours: bool,
-    /// Whether this operator applied `spec.replicas`.
-    pub applies_replicas: bool,
+    /// `spec.replicas`, if this operator applied it.
+    pub applied_replicas: Option<i64>,
     /// Whether the labels say that it is data.
     pub retained: bool,
     /// The uid of the stack that uses it, on data.
-    pub stack_uid: Option<String>,
+    pub stack_uid: Option<Box<str>>,
     /// The hash of what was applied last.
-    pub applied_hash: Option<String>,
-    /// `metadata.creationTimestamp`, which sorts by time.
-    pub created: String,
+    pub applied_hash: Option<Digest>,
+    /// The digest of what this operator owns of it. `None`: nothing.
+    pub owned: Option<Digest>,
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    pub created: i64,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether it is ready, by the rules of its kind.
@@ -60,102 +68,149 @@ pub struct LiveObject {
     pub pods: Option<Pods>,
     /// What the last container of a pod said when it ended, or when a CronJob last succeeded.
     pub note: Option<Box<str>>,
-    body: Box<str>,
+    /// The members of a Secret that holds data of a stack, as they are stored.
+    data: Option<Box<BTreeMap<String, String>>>,
 }
 
 impl LiveObject {
     /// Takes an object as the API server sends it. `None`: it has no name.
-    pub fn new(kind: &'static ObjectKind, mut object: Value) -> Option<Self> {
-        let readiness = readiness::of(kind, &object);
-        let pods = readiness::pods(kind, &object);
+    pub fn new(kind: &'static ObjectKind, object: DynamicObject) -> Option<Self> {
+        let DynamicObject { mut metadata, data: mut object, .. } = object;
+        let name = metadata.name.take().filter(|name| !name.is_empty())?;
+        // The rules of a kind look at these two.
+        object["metadata"] = json!({"name": name, "generation": metadata.generation});
+        let entry = metadata.managed_fields.as_deref().and_then(applied);
+        let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
         let note = readiness::note(kind, &object);
-        let applies_replicas = kind.kind == "Deployment" && applies_replicas(&object);
-        let metadata = object.get_mut("metadata")?.as_object_mut()?;
-        metadata.remove("managedFields");
-        let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let in_map = |map: &str, key: &str| {
-            metadata.get(map).and_then(|map| map.get(key)).and_then(Value::as_str).map(str::to_owned)
-        };
-        let owner = metadata.get("ownerReferences").and_then(Value::as_array).and_then(|owners| controller(owners));
+        let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
+        let retained = marked(label::RETAINED, "true");
+        let replicas = || object.pointer("/spec/replicas").and_then(Value::as_i64);
+        let applied_replicas =
+            entry.filter(|fields| fields.pointer("/f:spec/f:replicas").is_some()).and_then(|_| replicas());
+        let annotated = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
         let mut live = Self {
             kind,
-            namespace: text("namespace"),
-            name: text("name"),
-            uid: text("uid"),
-            resource_version: text("resourceVersion"),
-            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or(0),
-            instance: in_map("labels", label::INSTANCE).unwrap_or_default(),
-            component: in_map("labels", label::COMPONENT).unwrap_or_default(),
-            owner,
-            labelled_ours: in_map("labels", label::MANAGED_BY).as_deref() == Some(FIELD_MANAGER),
-            applies_replicas,
-            retained: in_map("labels", label::RETAINED).as_deref() == Some("true"),
-            stack_uid: in_map("annotations", annotation::STACK_UID),
-            applied_hash: in_map("annotations", annotation::APPLIED_HASH),
-            created: text("creationTimestamp"),
-            deleting: metadata.contains_key("deletionTimestamp"),
+            namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: name.into(),
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            version: metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0),
+            generation: metadata.generation.unwrap_or(0),
+            instance: labelled(&metadata, label::INSTANCE).unwrap_or_default().into(),
+            component: labelled(&metadata, label::COMPONENT)
+                .and_then(Component::from_label)
+                .map_or("", Component::as_str),
+            owner: metadata.owner_references.as_deref().and_then(controller).map(Arc::new),
+            labelled_ours: marked(label::MANAGED_BY, FIELD_MANAGER),
+            applied_replicas,
+            retained,
+            stack_uid: annotated(annotation::STACK_UID).map(Into::into),
+            applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
+            owned: None,
+            created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            deleting: metadata.deletion_timestamp.is_some(),
             readiness,
             pods,
             note,
-            body: Box::default(),
+            data: None,
         };
-        if kind.role == super::Role::Child {
-            let top = object.as_object_mut()?;
-            top.remove("status");
-            live.body = object.to_string().into_boxed_str();
+        // Also without its label: what opens a volume must be known as long as it is there.
+        if kind.kind == "Secret" && (retained || live.name.ends_with(CREDENTIALS)) {
+            live.data = Some(Box::new(members(&object)));
         }
-        (!live.name.is_empty()).then_some(live)
+        if let Some(fields) = entry {
+            object["metadata"] = json!({
+                "annotations": metadata.annotations, "labels": metadata.labels, "ownerReferences": metadata.owner_references,
+            });
+            live.owned = digest::owned(&object, fields);
+        }
+        Some(live)
     }
 
-    /// The object as the API server sent it, without managed fields and status. Empty for kinds that are only observed.
-    pub fn body(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_default()
+    /// As [`Self::new`], from JSON, and with the members of a Secret or `ConfigMap` whatever its labels say.
+    pub fn whole(kind: &'static ObjectKind, object: Value) -> Option<Self> {
+        let members = members(&object);
+        let mut live = Self::new(kind, serde_json::from_value(object).ok()?)?;
+        live.data = (!members.is_empty()).then(|| Box::new(members));
+        Some(live)
     }
 
-    /// A member of `data` of a Secret or `ConfigMap`, as it is stored.
-    pub fn data(&self) -> BTreeMap<String, String> {
-        self.body().get("data").and_then(|data| serde_json::from_value(data.clone()).ok()).unwrap_or_default()
+    /// The members of a Secret that holds data of a stack, as they are stored; of other objects nothing.
+    pub fn data(&self) -> Option<&BTreeMap<String, String>> {
+        self.data.as_deref()
     }
 
     /// The identity within the namespace.
-    pub fn key(&self) -> ObjectKey {
-        ObjectKey { kind: self.kind.kind, name: self.name.clone() }
+    pub fn key(&self) -> super::ObjectKey {
+        super::ObjectKey { kind: self.kind.kind, name: self.name.as_ref().to_owned() }
+    }
+
+    /// Kind and name, by which the objects of a stack are sorted.
+    pub fn place(&self) -> (&'static str, &str) {
+        (self.kind.kind, &self.name)
+    }
+
+    /// Whether a decision sees no difference: only the version may be another, as after a change that is none of ours.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let version = other.version;
+        *other == Self { version, ..self.clone() }
+    }
+
+    /// What it has in common with another object of its stack is kept once.
+    pub fn share_with(&mut self, sibling: &Self) {
+        if self.namespace == sibling.namespace {
+            self.namespace = sibling.namespace.clone();
+        }
+        if self.instance == sibling.instance {
+            self.instance = sibling.instance.clone();
+        }
+        if self.owner == sibling.owner {
+            self.owner = sibling.owner.clone();
+        }
     }
 }
 
-fn applies_replicas(object: &Value) -> bool {
-    let managed = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    managed.into_iter().flatten().any(|entry| {
-        entry.get("manager").and_then(Value::as_str) == Some(FIELD_MANAGER)
-            && entry.get("operation").and_then(Value::as_str) == Some("Apply")
-            && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
-    })
+fn labelled<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn controller(owners: &[Value]) -> Option<Owner> {
-    let owner = owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
-    let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Owner { kind: text("kind"), name: text("name"), uid: text("uid") })
+fn members(object: &Value) -> BTreeMap<String, String> {
+    object.get("data").and_then(|data| serde_json::from_value(data.clone()).ok()).unwrap_or_default()
 }
 
-/// The objects of one stack, as they are.
+/// The fields of this operator's own apply.
+fn applied(managed: &[ManagedFieldsEntry]) -> Option<&Value> {
+    let ours = managed.iter().find(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+    })?;
+    Some(&ours.fields_v1.as_ref()?.0)
+}
+
+fn controller(owners: &[OwnerReference]) -> Option<Owner> {
+    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+    Some(Owner { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
+}
+
+/// The objects of one stack, as they are, sorted by kind and name.
 #[derive(Clone, Debug, Default)]
-pub struct LiveSet(BTreeMap<ObjectKey, std::sync::Arc<LiveObject>>);
+pub struct LiveSet(Vec<Arc<LiveObject>>);
 
 impl LiveSet {
     /// The object of a kind and name.
-    pub fn get(&self, key: &ObjectKey) -> Option<&LiveObject> {
-        self.0.get(key).map(AsRef::as_ref)
+    pub fn get(&self, key: &super::ObjectKey) -> Option<&LiveObject> {
+        self.named(key.kind, &key.name)
     }
 
     /// The object of a kind and name.
     pub fn named(&self, kind: &'static str, name: &str) -> Option<&LiveObject> {
-        self.get(&ObjectKey { kind, name: name.to_owned() })
+        let index = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))).ok()?;
+        Some(&self.0[index])
     }
 
     /// Each object.
     pub fn iter(&self) -> impl Iterator<Item = &LiveObject> {
-        self.0.values().map(AsRef::as_ref)
+        self.0.iter().map(AsRef::as_ref)
     }
 
     /// Each object of a kind that belongs to a component.
@@ -166,10 +221,32 @@ impl LiveSet {
     ) -> impl Iterator<Item = &'a LiveObject> + 'a {
         self.iter().filter(move |live| live.kind.kind == kind && live.component == component)
     }
+
+    /// Puts an object in its place, instead of one of the same kind and name.
+    pub fn put(&mut self, live: Arc<LiveObject>) {
+        match self.0.binary_search_by(|there| there.place().cmp(&live.place())) {
+            Ok(index) => self.0[index] = live,
+            Err(index) => self.0.insert(index, live),
+        }
+    }
+
+    /// Takes the object of a kind and name out.
+    pub fn take(&mut self, kind: &'static str, name: &str) {
+        if let Ok(index) = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))) {
+            self.0.remove(index);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-impl FromIterator<std::sync::Arc<LiveObject>> for LiveSet {
-    fn from_iter<I: IntoIterator<Item = std::sync::Arc<LiveObject>>>(objects: I) -> Self {
-        Self(objects.into_iter().map(|live| (live.key(), live)).collect())
+impl FromIterator<Arc<LiveObject>> for LiveSet {
+    fn from_iter<I: IntoIterator<Item = Arc<LiveObject>>>(objects: I) -> Self {
+        let mut set = Self::default();
+        objects.into_iter().for_each(|live| set.put(live));
+        set
     }
 }

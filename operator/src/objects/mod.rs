@@ -3,12 +3,15 @@
 //!
 //! Forbidden here: components, the client.
 
+mod digest;
 mod kinds;
 mod live;
+mod quantity;
 mod readiness;
 
 use std::fmt;
 
+pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
 pub use live::{LiveObject, LiveSet, Owner};
 pub use readiness::{Pods, Readiness};

@@ -41,7 +41,6 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
         secrets: pick(named.secrets, there.secrets),
         config_maps: pick(named.config_maps, there.config_maps),
         credentials: credentials.collect(),
-        probes: BTreeMap::new(),
         agent_image: assumption.agent_image.to_owned(),
     }
 }

@@ -76,7 +76,7 @@ pub struct Stack {
     pub pull_policy: PullPolicy,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
-    /// What was found out about the services.
+    /// What was found out about the services; nothing before somebody has asked them.
     pub probes: BTreeMap<Component, Probe>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,

@@ -16,8 +16,6 @@ pub struct Observed {
     pub config_maps: BTreeMap<String, Option<SecretData>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
-    /// What was found out about services.
-    pub probes: BTreeMap<Component, Probe>,
     /// The image of the operator itself.
     pub agent_image: String,
 }

@@ -44,7 +44,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
             .collect(),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
-        probes: observed.probes.clone(),
+        probes: BTreeMap::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
         name,

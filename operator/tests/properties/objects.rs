@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rorun_operator::{
-    desired::{desired, everything, readiness},
+    desired::{desired, everything},
     names::Component,
     objects::{DesiredObject, LiveSet},
     stack::{Replicas, references, validate},
@@ -27,9 +27,7 @@ proptest! {
         for object in &wanted.objects {
             prop_assert!(!wanted.held.keys().any(|held| held.as_str() == object.component()), "{}", object.key());
         }
-        for component in Component::ALL {
-            readiness(component, &stack, &LiveSet::default());
-        }
+        prop_assert!(wanted.readiness.keys().copied().eq(Component::ALL.into_iter().filter(|name| stack.has(*name))));
         // Even of broken values nothing is told.
         for waiting in stack.unresolved.values() {
             prop_assert!(waiting.message.len() < 1000, "{}", waiting.message);
@@ -59,8 +57,8 @@ proptest! {
         let again = desired(&stack, &live);
         prop_assert!(again.held.is_empty(), "{:?}", again.held);
         prop_assert_eq!(again.objects, everything(&stack));
-        for component in Component::ALL {
-            prop_assert!(readiness(component, &stack, &live).is_ready(), "{}", component);
+        for (component, readiness) in &again.readiness {
+            prop_assert!(readiness.is_ready(), "{}: {:?}", component, readiness);
         }
     }
 

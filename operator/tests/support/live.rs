@@ -39,7 +39,7 @@ fn stored(group: &str, kind: &str, mut body: Value) -> LiveObject {
     body["metadata"]["namespace"] = json!(NAMESPACE);
     body["metadata"]["uid"] = json!(format!("uid-of-{kind}"));
     body["metadata"]["generation"] = json!(1);
-    LiveObject::new(kind_of(group, kind).expect("a known kind"), body).expect("an object with a name")
+    LiveObject::whole(kind_of(group, kind).expect("a known kind"), body).expect("an object with a name")
 }
 
 /// `floor` is what an autoscaler scales down to, if there is one for the object.

@@ -39,9 +39,10 @@ pub fn valid(cr: &RorunStack) -> Stack {
 }
 
 /// As [`valid`], with something else observed.
-pub fn valid_with(cr: &RorunStack, mut observed: Observed) -> Stack {
-    observed.probes = answering(&stack::validate(cr, &observed));
-    stack::validate(cr, &observed)
+pub fn valid_with(cr: &RorunStack, observed: Observed) -> Stack {
+    let mut stack = stack::validate(cr, &observed);
+    stack.probes = answering(&stack);
+    stack
 }
 
 /// The objects of a stack for which everything is there and answers.
