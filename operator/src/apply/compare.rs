@@ -36,12 +36,12 @@ impl Wanted {
                 metadata.insert("ownerReferences".to_owned(), json!([reference]));
             }
         }
-        let (hash, owned) = (Digest::of(&body), objects::wanted(&body));
+        let (hash, ours) = (Digest::of(&body), objects::wanted(&body));
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
             let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
-        Self { body, hash, owned }
+        Self { body, hash, owned: ours }
     }
 
     /// Whether the object is as it should be.

@@ -6,6 +6,7 @@ mod cache;
 mod events;
 mod finalize;
 pub mod leader;
+mod listing;
 mod observe;
 mod policy;
 mod prober;

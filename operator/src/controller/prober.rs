@@ -96,7 +96,8 @@ impl Prober {
             loop {
                 let probe = {
                     let _slot = slots.acquire().await;
-                    ask(&endpoint).await
+                    // On the heap: between two questions a task is to be no larger than its pause.
+                    Box::pin(ask(&endpoint)).await
                 };
                 let wait = if matches!(probe, Probe::Answers { .. }) {
                     delay = RETRY.0;

@@ -1,7 +1,7 @@
 //! One pass over one stack: observe, validate, desired, apply, status.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -228,13 +228,17 @@ fn owner(cr: &RorunStack, key: &StackKey) -> Owner {
 }
 
 impl Context {
-    /// The newest status that is known: that of the cache, or the one written last if the cache has not seen it yet.
+    /// The newest status that is known: that of the cache, or the one written last, kept until the cache has seen it.
     fn last_status(&self, cr: &RorunStack) -> Option<RorunStackStatus> {
         let uid = cr.uid().unwrap_or_default();
         let seen: u64 = cr.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
-        match self.memory().statuses.get(&uid) {
-            Some((status, version)) if *version > seen => Some(status.clone()),
-            _ => cr.status.clone(),
+        match self.memory().statuses.entry(uid) {
+            Entry::Occupied(written) if written.get().1 > seen => Some(written.get().0.clone()),
+            Entry::Occupied(written) => {
+                written.remove();
+                cr.status.clone()
+            }
+            Entry::Vacant(_) => cr.status.clone(),
         }
     }
 

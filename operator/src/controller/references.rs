@@ -8,15 +8,11 @@ use std::{
 
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::{StackKey, Triggers};
+use super::{StackKey, Triggers, listing};
 use crate::stack::{References as Named, SecretData};
 
 /// The kind, namespace and name of an object of the user.
@@ -148,7 +144,7 @@ impl References {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = listing::listed(api, watcher::Config::default());
         pin_mut!(events);
         let mut listed: HashSet<Key> = HashSet::new();
         while let Some(event) = events.next().await {

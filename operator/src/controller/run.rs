@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use futures::{FutureExt, StreamExt, future};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller, PredicateConfig, WatchStreamExt,
         controller::{Action, Config},
         events::{Recorder, Reporter},
         reflector, watcher,
@@ -22,13 +23,13 @@ use tracing::{Instrument, error, warn};
 use super::{
     Cache, Context, Memory, Prober, References, StackKey, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
-    policy,
+    listing, policy,
     reconcile::{self, ReconcileError},
 };
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::{Write, Writer},
-    names::FIELD_MANAGER,
+    names::{FIELD_MANAGER, annotation},
     objects::KINDS,
     telemetry::{Health, Metrics, Outcome, Role, StackSample, WriteVerb, logs},
 };
@@ -263,8 +264,7 @@ impl Loop {
         };
         let (reader, writer) = reflector::store();
         let context = self.context.clone();
-        let stacks = watcher(api, watcher::Config::default())
-            .default_backoff()
+        let stacks = listing::listed(api, watcher::Config::default())
             .modify(|stack| stack.managed_fields_mut().clear())
             .reflect(writer)
             .inspect(move |event| {
@@ -272,7 +272,8 @@ impl Loop {
                     context.forget(&key(stack), stack.uid().as_deref());
                 }
             })
-            .applied_objects();
+            .applied_objects()
+            .predicate_filter(what_counts, PredicateConfig::default());
         let (beats, context) = (self.health.clone(), self.context.clone());
         let controller = Controller::for_stream(stacks, reader)
             .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
@@ -302,6 +303,18 @@ impl Loop {
             () = beating => {}
         }
     }
+}
+
+/// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
+/// for a pass.
+fn what_counts(stack: &RorunStack) -> Option<u64> {
+    let metadata = &stack.metadata;
+    let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
+    let text = serde_json::to_string(&(&stack.spec, &stack.status)).ok()?;
+    let mut hasher = DefaultHasher::new();
+    (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some(), text)
+        .hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 fn key(stack: &RorunStack) -> StackKey {

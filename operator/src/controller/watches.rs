@@ -3,14 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures::{StreamExt, pin_mut};
-use kube::{
-    Api, Client, ResourceExt,
-    api::DynamicObject,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, ResourceExt, api::DynamicObject, runtime::watcher};
 use tracing::{debug, warn};
 
-use super::{Cache, Triggers};
+use super::{Cache, Triggers, listing};
 use crate::{
     apply::{Settled, api_resource},
     names::{FIELD_MANAGER, label},
@@ -44,7 +40,7 @@ impl Watches {
             None => Api::all_with(client, &resource),
         };
         let config = watcher::Config::default().labels(&format!("{}={FIELD_MANAGER}", label::MANAGED_BY));
-        let events = watcher(api, config).default_backoff();
+        let events = listing::listed(api, config);
         pin_mut!(events);
         let mut listed = HashSet::new();
         let mut first = true;

@@ -6,7 +6,7 @@
 //! and the server's defaults add is not looked at
 //! (source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>, format: structured-merge-diff, `fieldpath`).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -66,24 +66,16 @@ fn exact(value: &Value, into: &mut Vec<u8>) {
         }
         Value::Array(list) => {
             into.push(b'[');
-            list.iter().for_each(|item| exact(item, into));
+            for item in list {
+                exact(item, into);
+            }
             into.push(b']');
         }
         scalar => {
-            let mut text = TextOf(into);
             // Writing to memory cannot fail.
-            let _ = write!(text, "{scalar}");
+            let _ = serde_json::to_writer(&mut *into, scalar);
             into.push(0);
         }
-    }
-}
-
-struct TextOf<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for TextOf<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }
 

@@ -69,7 +69,7 @@ pub struct LiveObject {
     /// What the last container of a pod said when it ended, or when a CronJob last succeeded.
     pub note: Option<Box<str>>,
     /// The members of a Secret that holds data of a stack, as they are stored.
-    data: Option<Box<BTreeMap<String, String>>>,
+    data: Option<BTreeMap<String, String>>,
 }
 
 impl LiveObject {
@@ -115,7 +115,7 @@ impl LiveObject {
         };
         // Also without its label: what opens a volume must be known as long as it is there.
         if kind.kind == "Secret" && (retained || live.name.ends_with(CREDENTIALS)) {
-            live.data = Some(Box::new(members(&object)));
+            live.data = Some(members(&object));
         }
         if let Some(fields) = entry {
             object["metadata"] = json!({
@@ -130,13 +130,13 @@ impl LiveObject {
     pub fn whole(kind: &'static ObjectKind, object: Value) -> Option<Self> {
         let members = members(&object);
         let mut live = Self::new(kind, serde_json::from_value(object).ok()?)?;
-        live.data = (!members.is_empty()).then(|| Box::new(members));
+        live.data = (!members.is_empty()).then_some(members);
         Some(live)
     }
 
     /// The members of a Secret that holds data of a stack, as they are stored; of other objects nothing.
     pub fn data(&self) -> Option<&BTreeMap<String, String>> {
-        self.data.as_deref()
+        self.data.as_ref()
     }
 
     /// The identity within the namespace.
@@ -164,7 +164,7 @@ impl LiveObject {
             self.instance = sibling.instance.clone();
         }
         if self.owner == sibling.owner {
-            self.owner = sibling.owner.clone();
+            self.owner.clone_from(&sibling.owner);
         }
     }
 }
