@@ -187,6 +187,12 @@ impl Bed {
         Ok(calls.into_iter().filter(|call| call.user_agent != OURSELVES).collect())
     }
 
+    /// The audit log since the mark as it is written, an event a line, for what [`Bed::calls_since`] leaves out: bodies.
+    pub fn events_since(&self, mark: Mark) -> Result<String> {
+        self.flush()?;
+        self.log_since(mark)
+    }
+
     /// Makes a call that can be told from any other and waits for it in the log.
     fn flush(&self) -> Result<()> {
         let from = Mark(fs::metadata(&self.audit_log).map_or(0, |file| file.len()));
