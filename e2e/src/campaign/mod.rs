@@ -4,6 +4,8 @@
 mod arena;
 mod bucket;
 mod canary;
+mod endpoint;
+mod fleet;
 mod history;
 mod past;
 mod plan;

@@ -73,6 +73,8 @@ struct Event {
     response_status: ResponseStatus,
     #[serde(default)]
     user: User,
+    /// In whose name that user asked.
+    impersonated_user: Option<User>,
     #[serde(rename = "stageTimestamp", default)]
     at: Timestamp,
 }
@@ -118,7 +120,7 @@ fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
         user_agent: event.user_agent,
         code: event.response_status.code,
         uri: event.uri,
-        user: event.user.username,
+        user: event.impersonated_user.unwrap_or(event.user).username,
         at: event.at,
     };
     Ok((event.stage == "ResponseComplete").then_some(call))

@@ -8,6 +8,7 @@
 pub(in crate::engine) mod audit;
 mod https;
 mod pki;
+mod restore;
 mod server;
 mod sweep;
 
@@ -23,6 +24,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
+pub use restore::Backup;
 pub use sweep::{abandoned, sweep};
 
 use self::https::Endpoint;
@@ -55,9 +57,11 @@ pub struct Bed {
     controller_manager: Option<Server>,
     apiserver: Mutex<Server>,
     etcd: Mutex<Server>,
-    /// What the API server was started with, to start it again.
+    /// What the servers were started with, to start them again.
     program: PathBuf,
     arguments: Vec<String>,
+    etcd_program: PathBuf,
+    etcd_arguments: Vec<String>,
     cache: Cache,
     folder: TempDir,
 }
@@ -95,11 +99,24 @@ impl Bed {
 
     /// Kills the API server and starts it again, at the same address and with the same etcd; waits until it answers.
     pub fn restart_apiserver(&self) -> Result<()> {
-        {
-            let mut apiserver = lock(&self.apiserver);
-            apiserver.kill()?;
-            *apiserver = Server::start("kube-apiserver", &self.program, self.arguments.clone(), self.folder.path())?;
-        }
+        self.kill_apiserver()?;
+        self.start_apiserver()
+    }
+
+    /// Kills the API server. Until [`Bed::start_apiserver`] nobody listens at its address.
+    pub fn kill_apiserver(&self) -> Result<()> {
+        lock(&self.apiserver).kill()?;
+        // The line that it was writing when it was killed never gets its end.
+        let log = fs::read(&self.audit_log)?;
+        let whole = log.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        File::options().write(true).open(&self.audit_log)?.set_len(u64::try_from(whole)?)?;
+        Ok(())
+    }
+
+    /// Starts the API server that was killed; waits until it answers.
+    pub fn start_apiserver(&self) -> Result<()> {
+        *lock(&self.apiserver) =
+            Server::start("kube-apiserver", &self.program, self.arguments.clone(), self.folder.path())?;
         self.wait_until_ready()
     }
 
@@ -227,8 +244,9 @@ impl Bed {
         let kubeconfig = authority.client("admin", "admin", Some("system:masters"), &url)?;
         authority.client("controller-manager", "system:kube-controller-manager", None, &url)?;
 
+        let etcd_program = etcd;
         let etcd_arguments = etcd_arguments(folder.path(), &etcd_url, peer_port);
-        let etcd = Server::start("etcd", &etcd, etcd_arguments, folder.path())?;
+        let etcd = Server::start("etcd", &etcd_program, etcd_arguments.clone(), folder.path())?;
         fs::write(folder.path().join("audit-policy.yaml"), policy)?;
         let arguments = apiserver_arguments(folder.path(), &authority, &etcd_url, port);
         let apiserver = Server::start("kube-apiserver", &program, arguments.clone(), folder.path())?;
@@ -246,6 +264,8 @@ impl Bed {
             etcd: Mutex::new(etcd),
             program,
             arguments,
+            etcd_program,
+            etcd_arguments,
             cache: cache.clone(),
             folder,
         };
