@@ -85,7 +85,7 @@ impl<'a> Fleet<'a> {
     ) -> Result<Vec<String>> {
         let deadline = Instant::now() + within;
         loop {
-            let different = differences(&take(&self.arena.client, &self.namespace).await?);
+            let different = differences(&self.leaves().await?);
             if different.is_empty() || Instant::now() > deadline {
                 return Ok(different);
             }
@@ -93,9 +93,20 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// All there is, leaf by leaf. A server that has just begun may still refuse to list.
+    pub(super) async fn leaves(&self) -> Result<Leaves> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match take(&self.arena.client, &self.namespace).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(TICK).await,
+                leaves => return leaves,
+            }
+        }
+    }
+
     /// The generated credentials, leaf by leaf.
     pub(super) async fn passwords(&self) -> Result<Leaves> {
-        let mut leaves = take(&self.arena.client, &self.namespace).await?;
+        let mut leaves = self.leaves().await?;
         leaves.retain(|path, _| path.contains("-credentials/data/"));
         Ok(leaves)
     }
@@ -139,7 +150,7 @@ impl<'a> Fleet<'a> {
 }
 
 /// Does it again until it is done: the API server may be away.
-async fn patiently(mut act: impl AsyncFnMut() -> kube::Result<()>) -> Result<()> {
+pub(super) async fn patiently(mut act: impl AsyncFnMut() -> kube::Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match act().await {

@@ -6,6 +6,7 @@ mod bucket;
 mod canary;
 mod endpoint;
 mod fleet;
+mod gate;
 mod history;
 mod past;
 mod plan;

@@ -1,4 +1,5 @@
 //! The suites, one file each.
 
+pub(super) mod leaders;
 pub(super) mod server;
 pub(super) mod writes;

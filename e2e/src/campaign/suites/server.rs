@@ -12,7 +12,7 @@ use crate::campaign::arena::{Arena, Operator};
 use crate::campaign::endpoint;
 use crate::campaign::fleet::{Fleet, on_this_thread};
 use crate::campaign::proxy::FaultProxy;
-use crate::campaign::snapshot::{Leaves, Reference, take};
+use crate::campaign::snapshot::{Leaves, Reference};
 use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
 use crate::engine::progress::Step;
 
@@ -265,14 +265,14 @@ async fn learn(arena: &Arena, act: impl AsyncFn(&Fleet<'_>) -> Result<()>) -> Re
         if let Some(problem) = play.fleet.settle(CONVERGED_WITHIN).await {
             bail!("without a fault: {problem}");
         }
-        runs.push(take(&arena.client, &play.fleet.namespace).await?);
+        runs.push(play.fleet.leaves().await?);
     }
     Ok(Reference::learn(&runs))
 }
 
 /// Where it came to something else. When something happened is not what is asked about: two runs may agree on it by chance.
 async fn differences(reference: &Reference, fleet: &Fleet<'_>) -> Result<Vec<String>> {
-    let leaves = take(&fleet.arena.client, &fleet.namespace).await?;
+    let leaves = fleet.leaves().await?;
     let different = reference.differences(&leaves).into_iter();
     let different = different.filter(|difference| !difference.contains("Timestamp: ") && !difference.contains("Time: "));
     Ok(different.map(|difference| format!("O1 {difference}")).collect())

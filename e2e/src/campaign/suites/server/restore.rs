@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 
 use super::{CONVERGED_WITHIN, Play, SAID_WITHIN, TICK, made_up_again, spec};
 use crate::campaign::arena::Arena;
-use crate::campaign::fleet::Fleet;
-use crate::campaign::snapshot::{Leaves, take};
+use crate::campaign::fleet::{Fleet, patiently};
+use crate::campaign::snapshot::Leaves;
 
 const STACK: &str = "shop";
 const REDIS: &str = "my-redis";
@@ -107,7 +107,7 @@ impl<'a> Undoing<'a> {
     }
 
     async fn of(undone: Undone, play: Play<'a>, port: u16) -> Result<Undoing<'a>> {
-        let expected = take(&play.fleet.arena.client, &play.fleet.namespace).await?;
+        let expected = play.fleet.leaves().await?;
         let passwords = play.fleet.passwords().await?;
         Ok(Undoing { undone, play, port, redis: None, expected, passwords, problems: Vec::new() })
     }
@@ -134,7 +134,7 @@ impl<'a> Undoing<'a> {
         }
         // What is asked for is that which comes out: not what the backup has, but what it leads to.
         if matches!(self.undone, Undone::All | Undone::Status | Undone::Repair) {
-            self.expected = take(&fleet.arena.client, &fleet.namespace).await?;
+            self.expected = fleet.leaves().await?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl<'a> Undoing<'a> {
         let different = play.fleet.until_same(CONVERGED_WITHIN, differences).await?;
         self.problems.extend(different.into_iter().map(|difference| format!("O1 {difference}")));
         self.problems.extend(play.answers("/readyz", 200).await);
-        self.problems.extend(lives(&play.fleet).await?);
+        self.problems.extend(lives(&play.fleet, first(*undone)).await?);
         self.problems.extend(play.fleet.settle(CONVERGED_WITHIN).await);
         self.problems.extend(made_up_again(&self.passwords, &play.fleet.passwords().await?));
         self.problems.extend(play.ended()?);
@@ -205,9 +205,14 @@ async fn spoil(fleet: &Fleet<'_>) -> Result<()> {
 }
 
 /// Whether what is done now is seen: a spec that changes, and an object that is taken away.
-async fn lives(fleet: &Fleet<'_>) -> Result<Vec<String>> {
-    fleet.api("Service")?.delete(&format!("{STACK}-database"), &DeleteParams::background()).await?;
-    let mut wanted = spec("1");
+async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
+    let services = fleet.api("Service")?;
+    patiently(async || match services.delete(&format!("{STACK}-database"), &DeleteParams::background()).await {
+        // It was never made again: that is told below.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        done => done.map(drop),
+    })
+    .await?;
     wanted["database"] = json!({"embedded": {"image": "postgres:new"}});
     fleet.apply(STACK, &wanted).await?;
     let image = format!("StatefulSet/{STACK}-database/spec/template/spec/containers/0/image");
