@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use kube::{
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::{
-    Context, StackKey, events, finalize,
+    Context, StackKey, Told, events, finalize,
     observe::{self, ObserveError},
     policy::{self, Ending},
 };
@@ -232,13 +233,14 @@ impl Context {
         let uid = cr.uid().unwrap_or_default();
         let seen: u64 = cr.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
         match self.memory().statuses.get(&uid) {
-            Some((status, version)) if *version > seen => Some(status.clone()),
+            Some(told) if told.version > seen => Some(told.status.clone()),
             _ => cr.status.clone(),
         }
     }
 
     fn remember_status(&self, cr: &RorunStack, status: RorunStackStatus, version: Option<String>) {
         let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
-        self.memory().statuses.insert(cr.uid().unwrap_or_default(), (status, version));
+        let told = Told { status, version, at: Instant::now() };
+        self.memory().statuses.insert(cr.uid().unwrap_or_default(), told);
     }
 }
