@@ -2,4 +2,5 @@
 
 pub(super) mod leaders;
 pub(super) mod server;
+pub(super) mod soak;
 pub(super) mod writes;
