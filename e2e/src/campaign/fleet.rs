@@ -33,7 +33,8 @@ impl<'a> Fleet<'a> {
 
     /// Makes or changes a stack.
     pub(super) async fn apply(&self, name: &str, spec: &Value) -> Result<()> {
-        let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": name}, "spec": spec});
+        let stack =
+            json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": name}, "spec": spec});
         let (stacks, params) = (self.arena.stacks(&self.namespace), PatchParams::apply("user").force());
         patiently(async || stacks.patch(name, &params, &Patch::Apply(&stack)).await.map(drop)).await
     }

@@ -8,11 +8,7 @@ use std::{
 
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::watcher,
-};
+use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -179,7 +175,8 @@ impl References {
     fn listed(&self, key: &Key, version: u64) {
         {
             let mut contents = self.lock();
-            if let Some(entry) = contents.known.get(key).filter(|entry| entry.data.is_some() && entry.version > version) {
+            if let Some(entry) = contents.known.get(key).filter(|entry| entry.data.is_some() && entry.version > version)
+            {
                 let restored = entry.version;
                 contents.known.remove(key);
                 contents.newest.remove(key);

@@ -107,7 +107,8 @@ impl Health {
         };
         let waiting = state.caches.iter().filter(|(_, synced)| !**synced);
         let caches = waiting.map(|(kind, _)| format!("the cache of {kind} is not synced"));
-        let broken = state.broken.iter().map(|what| format!("the watch of {what} is broken, and what is known may be old"));
+        let broken =
+            state.broken.iter().map(|what| format!("the watch of {what} is broken, and what is known may be old"));
         role.map(str::to_owned).into_iter().chain(caches).chain(broken).collect()
     }
 

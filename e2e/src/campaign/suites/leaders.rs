@@ -4,7 +4,7 @@
 //! The time of a Lease is written by a clock and read by people: a candidate counts by its own clock how long it has seen no
 //! change. So a clock that is wrong is played as what it writes: the harness holds the Lease as a candidate whose clock is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,8 @@ struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     async fn start(fleet: &Fleet<'a>, letter: char) -> Result<Candidate<'a>> {
         let arena = fleet.arena;
-        let port = arena.bed.url().rsplit(':').next().and_then(|port| port.parse().ok()).context("a URL without a port")?;
+        let port =
+            arena.bed.url().rsplit(':').next().and_then(|port| port.parse().ok()).context("a URL without a port")?;
         let name = format!("{}-{letter}", fleet.namespace);
         let (namespace, gate) = (fleet.namespace.clone(), Gate::start(port).await?);
         let mut candidate = Candidate { arena, name, namespace, gate, operator: None };
@@ -152,7 +153,9 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     let arena = Arena::open(ground.cache).await?;
     let plans: Vec<(Plan, usize)> = match &ground.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
-        Extent::Quick => [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(-20)].map(|plan| (plan, 2)).into(),
+        Extent::Quick => {
+            [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(-20)].map(|plan| (plan, 2)).into()
+        }
         Extent::Whole => Plan::ALL.into_iter().flat_map(|plan| [(plan, 2), (plan, 3)]).collect(),
     };
     let reference = learn(&arena).await?;
@@ -214,7 +217,13 @@ async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference
     run.busy(RETRY_PERIOD * 2).await?;
     run.end(plan, reference).await?;
     let calls = arena.bed.calls_since(mark)?;
-    run.problems.extend(overlaps(&calls, &fleet.namespace));
+    let writes = writes(&calls, &fleet.namespace);
+    run.problems.extend(overlaps(&writes));
+    // Else nothing was proved.
+    let writers: BTreeSet<_> = writes.iter().map(|call| call.user.as_str()).collect();
+    if matches!(plan, Plan::Kill | Plan::Freeze | Plan::Cut) && writers.len() != 2 {
+        run.problems.push(format!("O3 the writers were {writers:?}, not two of {operators}"));
+    }
     Ok(run.problems)
 }
 
@@ -350,8 +359,8 @@ impl Run<'_> {
     }
 }
 
-/// Where somebody wrote after another had taken over. Who has written is who led: each has one time of its own.
-fn overlaps(calls: &[AuditCall], namespace: &str) -> Vec<String> {
+/// What operators wrote, in the order of the answers; neither Leases nor Events.
+fn writes<'a>(calls: &'a [AuditCall], namespace: &str) -> Vec<&'a AuditCall> {
     let mut writes: Vec<&AuditCall> = calls
         .iter()
         .filter(|call| call.namespace == namespace && call.user_agent.starts_with("rorun-"))
@@ -359,11 +368,16 @@ fn overlaps(calls: &[AuditCall], namespace: &str) -> Vec<String> {
         .filter(|call| call.resource != "leases" && call.resource != "events")
         .collect();
     writes.sort_by_key(|call| call.at);
+    writes
+}
+
+/// Where somebody wrote after another had taken over. Who has written is who led: each has one time of its own.
+fn overlaps(writes: &[&AuditCall]) -> Vec<String> {
     let (mut over, mut problems) = (BTreeMap::<&str, &AuditCall>::new(), Vec::new());
     let mut leader: Option<&AuditCall> = None;
-    for call in writes {
+    for &call in writes {
         if let Some(before) = leader.filter(|before| before.user != call.user) {
-            over.insert(&before.user, call);
+            over.entry(&before.user).or_insert(call);
         }
         if let Some(successor) = over.get(call.user.as_str()) {
             problems.push(format!(
@@ -374,4 +388,33 @@ fn overlaps(calls: &[AuditCall], namespace: &str) -> Vec<String> {
         leader = Some(call);
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(user: &str, second: i64) -> AuditCall {
+        AuditCall {
+            verb: "patch".to_owned(),
+            resource: "services".to_owned(),
+            subresource: String::new(),
+            name: "shop".to_owned(),
+            namespace: "n".to_owned(),
+            user_agent: "rorun-operator/0.1.0".to_owned(),
+            code: 200,
+            uri: String::new(),
+            user: user.to_owned(),
+            at: Timestamp::from_second(second).expect("a time"),
+        }
+    }
+
+    #[test]
+    fn who_has_handed_over_must_not_write_again() {
+        let calls = [call("a", 1), call("b", 3), call("a", 2), call("b", 4)];
+        assert!(overlaps(&writes(&calls, "n")).is_empty());
+        let late = [call("a", 1), call("b", 3), call("a", 4), call("b", 5)];
+        assert_eq!(overlaps(&writes(&late, "n")).len(), 2);
+        assert!(writes(&calls, "another").is_empty());
+    }
 }

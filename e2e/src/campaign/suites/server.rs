@@ -106,7 +106,10 @@ impl<'a> Play<'a> {
                 return None;
             }
             if Instant::now() > deadline {
-                return Some(format!("O3 {path} does not answer {status} within {} s: {answer:?}", SAID_WITHIN.as_secs()));
+                return Some(format!(
+                    "O3 {path} does not answer {status} within {} s: {answer:?}",
+                    SAID_WITHIN.as_secs()
+                ));
             }
             tokio::time::sleep(TICK).await;
         }
@@ -131,8 +134,10 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         step.done();
         tell(ground, &plan, problems)?;
     }
-    let undone: Vec<Undone> =
-        restores.into_iter().filter_map(|plan| if let Plan::Restore(undone) = plan { Some(undone) } else { None }).collect();
+    let undone: Vec<Undone> = restores
+        .into_iter()
+        .filter_map(|plan| if let Plan::Restore(undone) = plan { Some(undone) } else { None })
+        .collect();
     if !undone.is_empty() {
         let step = Step::start(&format!("etcd is restored: {} plans", undone.len()), "an operator for each");
         for (undone, problems) in restore::play(&arena, undone).await? {
@@ -251,7 +256,8 @@ async fn outage(arena: &Arena) -> Result<Vec<String>> {
     problems.extend(play.fleet.settle(CONVERGED_WITHIN).await);
     let calls = tokio::task::block_in_place(|| arena.bed.calls_since(mark))?;
     let written = calls.iter().filter(|call| call.is_write() && call.user_agent.starts_with("rorun-"));
-    problems.extend(written.map(|call| format!("O3 {} {}/{} though nothing changed", call.verb, call.resource, call.name)));
+    problems
+        .extend(written.map(|call| format!("O3 {} {}/{} though nothing changed", call.verb, call.resource, call.name)));
     problems.extend(play.ended()?);
     Ok(problems)
 }
@@ -274,11 +280,28 @@ async fn learn(arena: &Arena, act: impl AsyncFn(&Fleet<'_>) -> Result<()>) -> Re
 async fn differences(reference: &Reference, fleet: &Fleet<'_>) -> Result<Vec<String>> {
     let leaves = fleet.leaves().await?;
     let different = reference.differences(&leaves).into_iter();
-    let different = different.filter(|difference| !difference.contains("Timestamp: ") && !difference.contains("Time: "));
+    let different =
+        different.filter(|difference| !difference.contains("Timestamp: ") && !difference.contains("Time: "));
     Ok(different.map(|difference| format!("O1 {difference}")).collect())
 }
 
 fn made_up_again(before: &Leaves, after: &Leaves) -> Vec<String> {
     let changed = before.iter().filter(|(path, value)| after.get(*path) != Some(value));
     changed.map(|(path, _)| format!("O4 {path} was made up again")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::kit::project;
+
+    #[test]
+    fn plans_that_found_something_are_played() {
+        let played = plans(Plan::Restart { stacks: 1, times: 1 }, 1);
+        for entry in std::fs::read_dir(project().join("e2e/plans/server")).expect("plans") {
+            let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a plan");
+            let plan: Plan = serde_json::from_str(&text).expect("a plan of this suite");
+            assert!(played.contains(&plan), "{plan} is not played");
+        }
+    }
 }

@@ -165,7 +165,11 @@ impl<'a> Churn<'a> {
             return;
         }
         let faults = if with_kills { FAULTS } else { &FAULTS[..FAULTS.len() - KILLS] };
-        let mut at = || Plan { at: Call::any_write(), occurrence: 1 + chance.below(3), fault: faults[chance.below(faults.len())] };
+        let mut at = || Plan {
+            at: Call::any_write(),
+            occurrence: 1 + chance.below(3),
+            fault: faults[chance.below(faults.len())],
+        };
         let first = at();
         let then = Plan { occurrence: 1, fault: Fault::KillBefore, ..first.clone() };
         let lies = first.fault == Fault::RefuseAfterCommit(504) && with_kills;

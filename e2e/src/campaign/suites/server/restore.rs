@@ -18,6 +18,8 @@ use crate::campaign::snapshot::Leaves;
 
 const STACK: &str = "shop";
 const REDIS: &str = "my-redis";
+/// How many differences are told: when nothing was made again, everything is missing.
+const TOLD: usize = 10;
 
 /// What was done since the backup, and is undone by the restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +127,8 @@ impl<'a> Undoing<'a> {
             Undone::Reference => redis_secret(fleet, "two", self.port).await?,
             Undone::Status => self.redis = Some(Redis::open(self.port).await?),
         }
-        let different = |leaves: &Leaves| if same(&self.expected, leaves).is_empty() { vec![String::new()] } else { vec![] };
+        let different =
+            |leaves: &Leaves| if same(&self.expected, leaves).is_empty() { vec![String::new()] } else { vec![] };
         if self.undone != Undone::Deletion && !fleet.until_same(CONVERGED_WITHIN, different).await?.is_empty() {
             bail!("{:?} before the restore: nothing came of it", self.undone);
         }
@@ -145,7 +148,9 @@ impl<'a> Undoing<'a> {
         let anew = *undone == Undone::All;
         let differences = |leaves: &Leaves| if anew { same_shape(expected, leaves) } else { same(expected, leaves) };
         let different = play.fleet.until_same(CONVERGED_WITHIN, differences).await?;
-        self.problems.extend(different.into_iter().map(|difference| format!("O1 {difference}")));
+        let more = different.len().saturating_sub(TOLD);
+        self.problems.extend(different.into_iter().take(TOLD).map(|difference| format!("O1 {difference}")));
+        self.problems.extend((more > 0).then(|| format!("O1 and {more} more")));
         self.problems.extend(play.answers("/readyz", 200).await);
         self.problems.extend(lives(&play.fleet, first(*undone)).await?);
         self.problems.extend(play.fleet.settle(CONVERGED_WITHIN).await);
@@ -228,12 +233,12 @@ async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
 /// Where two states are not the same but for what every write changes.
 fn same(expected: &Leaves, leaves: &Leaves) -> Vec<String> {
     let paths: BTreeSet<&String> = expected.keys().chain(leaves.keys()).collect();
-    let counted = |path: &&&String| ["/resourceVersion", "/generation", "observedGeneration", "Time"].iter().all(|end| !path.ends_with(end));
+    let counted = |path: &&&String| {
+        ["/resourceVersion", "/generation", "observedGeneration", "Time"].iter().all(|end| !path.ends_with(end))
+    };
     let different = paths.iter().filter(counted).filter(|path| expected.get(**path) != leaves.get(**path));
     let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), ToString::to_string);
-    different
-        .map(|path| format!("{path}: {}, not {}", shown(leaves.get(*path)), shown(expected.get(*path))))
-        .collect()
+    different.map(|path| format!("{path}: {}, not {}", shown(leaves.get(*path)), shown(expected.get(*path)))).collect()
 }
 
 /// Where one state has something that the other has not, or a status says something else.
