@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -97,9 +97,15 @@ impl Arena {
     pub(super) fn operator(&self, namespace: &str, proxy: &FaultProxy) -> Result<Operator> {
         let kubeconfig = self.bed.folder().join(format!("{namespace}.kubeconfig"));
         proxy.write_kubeconfig(&kubeconfig)?;
-        let log = File::options().create(true).append(true).open(self.log(namespace))?;
+        self.launch(namespace, &kubeconfig, &["--leader-elect=false", "--watch-namespace", namespace])
+    }
+
+    /// Starts an operator with these arguments; its log is that of the name.
+    pub(super) fn launch(&self, name: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Operator> {
+        let log = File::options().create(true).append(true).open(self.log(name))?;
         let child = Command::new(&self.operator)
-            .args(["run", "--leader-elect=false", "--http-address=127.0.0.1:0", "--watch-namespace", namespace])
+            .args(["run", "--http-address=127.0.0.1:0"])
+            .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -2,12 +2,22 @@
 //! wrong at a time. What comes out is compared with what comes out when nothing goes wrong.
 
 mod arena;
+mod bucket;
+mod canary;
+mod endpoint;
+mod fleet;
+mod gate;
+mod history;
+mod past;
 mod plan;
+mod play;
 mod proxy;
 mod snapshot;
 mod stage;
+mod streams;
 mod suite;
 mod suites;
+mod workload;
 
 pub use arena::Arena;
 pub use suite::{Extent, Ground, SUITES, Suite, Verdict};

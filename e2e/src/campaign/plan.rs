@@ -1,5 +1,5 @@
 //! A plan: one fault, at one place of a run. The place is a request by what it is about and how often it came, never a time,
-//! so that a plan can be played again.
+//! so that a plan can be played again. Of several plans each waits for the one before it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// The request that it happens to.
     pub at: Call,
-    /// The how-manieth of its like, from 1.
+    /// The how-manieth of its like, from 1; after another plan, from when that one happened.
     pub occurrence: usize,
     /// What happens.
     pub fault: Fault,
@@ -24,11 +24,14 @@ impl fmt::Display for Plan {
     }
 }
 
+/// The verb of plans that mean whatever write comes.
+const ANY_WRITE: &str = "write";
+
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Call {
-    /// `get`, `list`, `watch`, `create`, `patch`, `update`, `delete`.
+    /// `get`, `list`, `watch`, `create`, `patch`, `update`, `delete`. In plans also `write`: any write, or any of the resource.
     pub verb: String,
     /// The plural, as in `deployments`; empty for what is no resource.
     pub resource: String,
@@ -84,6 +87,20 @@ impl Call {
         }
     }
 
+    /// Any write at all.
+    pub fn any_write() -> Call {
+        Call { verb: ANY_WRITE.to_owned(), ..Call::default() }
+    }
+
+    /// Whether a plan that names this means that call. Events only tell, so they are no place of a plan.
+    pub fn covers(&self, call: &Call) -> bool {
+        if self.verb == ANY_WRITE {
+            let of_resource = self.resource.is_empty() || self.resource == call.resource;
+            return call.is_write() && call.resource != "events" && of_resource;
+        }
+        *self == Call { namespace: String::new(), ..call.clone() }
+    }
+
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete")
@@ -100,12 +117,38 @@ pub enum Fault {
     KillAfterCommit,
     /// The operator is killed when it has the answer.
     KillAfterAnswer,
-    /// The API server never sees the request; it is answered with this status and `Retry-After: 1`.
+    /// The API server never sees the request; it is answered with this status, 429 and 503 with `Retry-After: 1`.
     Refuse(u16),
+    /// The API server never sees the request; it is answered with this status and these seconds in `Retry-After`.
+    RefuseFor(u16, u64),
     /// The API server does what was asked for; it is answered with this status all the same.
     RefuseAfterCommit(u16),
     /// The API server does what was asked for, and the connection ends in the middle of the answer.
     ResetAfterCommit,
+    /// The request is held for these milliseconds, and then passed on, whether or not somebody still waits for its answer.
+    DelayRequest(u64),
+    /// The API server does what was asked for, and the answer is held for these milliseconds.
+    DelayAnswer(u64),
+    /// From now on watches of the resource tell nothing, until so many more writes came, or none comes any more; then they
+    /// tell all of it, in order.
+    Hold(usize),
+    /// From now on watches of the resource lose what they have to tell, until so many more writes came, or none comes any
+    /// more; then they end with 410, so that only the newest state is listed.
+    Miss(usize),
+    /// From now on watches of the resource tell everything twice.
+    Repeat,
+    /// From now on watches of the resource end after so many events.
+    Cut(usize),
+    /// The watches of the resource that are open stay open, and no byte comes any more.
+    Stall,
+    /// The revision just before this request is remembered, for going back to it.
+    Remember,
+    /// The operator is killed after the API server did what was asked for. The first lists of the next one, of every
+    /// resource, are from the remembered revision, or from just before this request; its watches tell nothing until it has
+    /// come to rest.
+    KillIntoPast,
+    /// The same, for the resource of the request alone.
+    KillIntoPastOfOne,
 }
 
 #[cfg(test)]
@@ -128,5 +171,17 @@ mod tests {
         assert_eq!(call("GET", "/api/v1/namespaces/a", ""), "get namespaces/a");
         assert_eq!(call("GET", "/readyz", ""), "get /");
         assert_eq!(Call::of("DELETE", "/api/v1/namespaces/a/services/s", "").namespace, "a");
+    }
+
+    #[test]
+    fn a_plan_means_one_call_or_any_write() {
+        let call = Call::of("DELETE", "/api/v1/namespaces/a/services/s", "");
+        let same = Call { namespace: String::new(), ..call.clone() };
+        assert!(same.covers(&call) && Call::any_write().covers(&call));
+        assert!(Call { resource: "services".to_owned(), ..Call::any_write() }.covers(&call));
+        assert!(!Call { resource: "secrets".to_owned(), ..Call::any_write() }.covers(&call));
+        assert!(!Call { name: "t".to_owned(), ..same }.covers(&call));
+        assert!(!Call::any_write().covers(&Call::of("GET", "/api/v1/namespaces/a/services/s", "")));
+        assert!(!Call::any_write().covers(&Call::of("POST", "/api/v1/namespaces/a/events", "")));
     }
 }

@@ -1,15 +1,17 @@
-//! A proxy on loopback between an operator and its API server, which does what a plan says to one request. The operator
+//! A proxy on loopback between an operator and its API server, which does what plans say to one request after the other. The operator
 //! needs nothing for it but an address.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -21,10 +23,16 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::past::Past;
 use super::plan::{Call, Fault, Plan};
+use super::stage::lock;
+use super::streams::{Rule, Streams};
 
 /// Long enough for an answer of a few bytes to be read on loopback.
 const ANSWER_READ: Duration = Duration::from_millis(5);
+/// Nothing comes any more: longer than the first retry of the operator.
+const REST: Duration = Duration::from_millis(900);
+const TICK: Duration = Duration::from_millis(10);
 
 type Body = UnsyncBoxBody<Bytes, Error>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -44,11 +52,26 @@ impl fmt::Debug for FaultProxy {
 
 struct Shared {
     client: Client,
-    /// What is to happen; none once it has.
-    plan: Mutex<Option<(Plan, usize)>>,
+    /// What is to happen.
+    pending: Mutex<Pending>,
     kill: Box<dyn Fn() + Send + Sync>,
     writes: Mutex<Vec<Call>>,
     last_write: Mutex<Instant>,
+    streams: Streams,
+    past: Past,
+    /// Requests that the API server has not answered yet.
+    under_way: AtomicUsize,
+    /// What was refused with `Retry-After`, and until when it is not to come again.
+    refused: Mutex<Vec<(Call, Instant)>>,
+    problems: Mutex<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    plans: VecDeque<Plan>,
+    /// How many of its like came for the first of them.
+    met: usize,
+    fired: usize,
 }
 
 /// How a request ends that gets no answer.
@@ -70,10 +93,15 @@ impl FaultProxy {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             client,
-            plan: Mutex::default(),
+            pending: Mutex::default(),
             kill: Box::new(kill),
             writes: Mutex::default(),
             last_write: Mutex::new(Instant::now()),
+            streams: Streams::new(),
+            past: Past::default(),
+            under_way: AtomicUsize::new(0),
+            refused: Mutex::default(),
+            problems: Mutex::default(),
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&shared)));
@@ -94,9 +122,10 @@ impl FaultProxy {
         std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
     }
 
-    /// From now on, this is to happen.
-    pub fn arm(&self, plan: Option<Plan>) {
-        *lock(&self.shared.plan) = plan.map(|plan| (plan, 0));
+    /// From now on, this is to happen, one after the other.
+    pub fn arm(&self, plans: impl IntoIterator<Item = Plan>) {
+        let mut pending = lock(&self.shared.pending);
+        (pending.plans, pending.met) = (plans.into_iter().collect(), 0);
     }
 
     /// The writes that came, in their order, without those that only tell: Events.
@@ -114,14 +143,28 @@ impl FaultProxy {
         *lock(&self.shared.last_write) = Instant::now();
     }
 
-    /// Whether the fault has happened.
+    /// Whether every fault has happened.
     pub fn has_fired(&self) -> bool {
-        lock(&self.shared.plan).is_none()
+        lock(&self.shared.pending).plans.is_empty()
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many faults have happened.
+    pub fn fired(&self) -> usize {
+        lock(&self.shared.pending).fired
+    }
+
+    /// Whether a fault goes on: watches are held, a request is on its way, or the operator was told to wait.
+    pub fn is_disturbing(&self) -> bool {
+        let now = Instant::now();
+        self.shared.streams.are_disturbed()
+            || self.shared.under_way.load(Ordering::Relaxed) > 0
+            || lock(&self.shared.refused).iter().any(|(_, until)| *until > now)
+    }
+
+    /// What the operator did against the rules of the API server.
+    pub fn problems(&self) -> Vec<String> {
+        lock(&self.shared.problems).clone()
+    }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -138,86 +181,172 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let uri = request.uri();
     let call = Call::of(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
-    let fault = shared.meet(call);
+    let fault = shared.meet(&call);
     match fault {
         Some(Fault::KillBefore) => {
             (shared.kill)();
             return Err(Cut.into());
         }
-        Some(Fault::Refuse(code)) => return refusal(code),
-        _ => {}
+        Some(Fault::Refuse(code)) => return shared.refuse(call, code, 1),
+        Some(Fault::RefuseFor(code, seconds)) => return shared.refuse(call, code, seconds),
+        Some(Fault::Remember | Fault::KillIntoPast | Fault::KillIntoPastOfOne) => {
+            shared.past.remember(&shared.client, &call).await?;
+        }
+        Some(fault) => disturb(&shared, &call, fault),
+        None if call.verb == "list" => shared.past.lead(&call, request.uri_mut())?,
+        None => {}
     }
-    let answer = forward(shared.client.clone(), request).await?;
+    let delay = if let Some(Fault::DelayRequest(milliseconds)) = fault { milliseconds } else { 0 };
+    let answer = forward(&shared, request, Duration::from_millis(delay)).await?;
+    finish(&shared, &call, fault, answer).await
+}
+
+/// What happens to the answer.
+async fn finish(
+    shared: &Arc<Shared>,
+    call: &Call,
+    fault: Option<Fault>,
+    answer: Response<Body>,
+) -> Result<Response<Body>, Error> {
     match fault {
         Some(Fault::KillAfterCommit) => {
             (shared.kill)();
             Err(Cut.into())
         }
+        Some(Fault::KillIntoPast | Fault::KillIntoPastOfOne) => {
+            let one = (fault == Some(Fault::KillIntoPastOfOne)).then(|| call.resource.clone());
+            shared.past.go_back(one.as_deref());
+            hold(shared, one, Rule::Hold, usize::MAX);
+            (shared.kill)();
+            Err(Cut.into())
+        }
         Some(Fault::KillAfterAnswer) => {
-            let shared = Arc::clone(&shared);
+            let shared = Arc::clone(shared);
             tokio::spawn(async move {
                 tokio::time::sleep(ANSWER_READ).await;
                 (shared.kill)();
             });
             Ok(answer)
         }
-        Some(Fault::RefuseAfterCommit(code)) => refusal(code),
+        Some(Fault::RefuseAfterCommit(code)) => refusal(code, None),
+        Some(Fault::DelayAnswer(milliseconds)) => {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok(answer)
+        }
         Some(Fault::ResetAfterCommit) => {
             let (head, _) = answer.into_parts();
             let begun = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"{\"kind\":"))), Err(Cut.into())]);
             Ok(Response::from_parts(head, StreamBody::new(begun).boxed_unsync()))
         }
+        _ if call.verb == "watch" && answer.status().is_success() => {
+            let (head, body) = answer.into_parts();
+            let told = shared.streams.pass(&call.resource, body.into_data_stream().fuse().boxed());
+            Ok(Response::from_parts(head, StreamBody::new(told).boxed_unsync()))
+        }
         _ => Ok(answer),
     }
 }
 
-impl Shared {
-    /// Notes the request; gives the fault if it is the one that the plan names.
-    fn meet(&self, call: Call) -> Option<Fault> {
-        let mut plan = lock(&self.plan);
-        let fault = plan.as_mut().and_then(|(plan, met)| {
-            let like = Call { namespace: String::new(), ..call.clone() };
-            if like != plan.at {
-                return None;
-            }
-            *met += 1;
-            (*met == plan.occurrence).then_some(plan.fault)
-        });
-        if fault.is_some() {
-            *plan = None;
-        }
-        if call.is_write() && call.resource != "events" {
-            *lock(&self.last_write) = Instant::now();
-            lock(&self.writes).push(call);
-        }
-        fault
+/// Begins what is done to watches.
+fn disturb(shared: &Arc<Shared>, call: &Call, fault: Fault) {
+    let resource = Some(call.resource.as_str());
+    match fault {
+        Fault::Hold(writes) => hold(shared, Some(call.resource.clone()), Rule::Hold, writes),
+        Fault::Miss(writes) => hold(shared, Some(call.resource.clone()), Rule::Miss, writes),
+        Fault::Repeat => shared.streams.disturb(resource, Rule::Repeat),
+        Fault::Cut(events) => shared.streams.disturb(resource, Rule::Cut(events)),
+        Fault::Stall => shared.streams.stall(&call.resource),
+        _ => {}
     }
 }
 
-async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+/// Does something to watches until so many more writes came, or none comes any more.
+fn hold(shared: &Arc<Shared>, resource: Option<String>, rule: Rule, writes: usize) {
+    shared.streams.disturb(resource.as_deref(), rule);
+    let last = lock(&shared.writes).len().saturating_add(writes);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let goes_on = || {
+            let rests = lock(&shared.last_write).elapsed() > REST && shared.past.is_listed();
+            lock(&shared.writes).len() < last && !rests
+        };
+        while goes_on() {
+            tokio::time::sleep(TICK).await;
+        }
+        shared.streams.release(resource.as_deref(), rule);
+    });
+}
+
+impl Shared {
+    /// Notes the request; gives the fault if it is the one that the next plan names.
+    fn meet(&self, call: &Call) -> Option<Fault> {
+        let mut pending = lock(&self.pending);
+        let fault = pending.plans.front().filter(|plan| plan.at.covers(call)).map(|plan| (plan.occurrence, plan.fault));
+        let fault = fault.and_then(|(occurrence, fault)| {
+            pending.met += 1;
+            (pending.met == occurrence).then_some(fault)
+        });
+        if fault.is_some() {
+            pending.plans.pop_front();
+            (pending.met, pending.fired) = (0, pending.fired + 1);
+        }
+        drop(pending);
+        if (call.is_write() && call.resource != "events") || call.verb == "list" {
+            *lock(&self.last_write) = Instant::now();
+        }
+        if call.is_write() && call.resource != "events" {
+            lock(&self.writes).push(call.clone());
+            let now = Instant::now();
+            if lock(&self.refused).iter().any(|(refused, until)| refused == call && *until > now) {
+                lock(&self.problems).push(format!("O3 {call} came again before Retry-After"));
+            }
+        }
+        fault
+    }
+
+    fn refuse(&self, call: Call, code: u16, seconds: u64) -> Result<Response<Body>, Error> {
+        let waits = matches!(code, 429 | 503).then_some(seconds);
+        if let Some(seconds) = waits {
+            lock(&self.refused).push((call, Instant::now() + Duration::from_secs(seconds)));
+        }
+        refusal(code, waits)
+    }
+}
+
+async fn forward(shared: &Arc<Shared>, request: Request<Incoming>, delay: Duration) -> Result<Response<Body>, Error> {
     let (mut head, body) = request.into_parts();
     // The client knows where to, and who it is.
     head.uri = head.uri.path_and_query().map(|path| path.as_str().parse()).transpose()?.unwrap_or_default();
     head.headers.remove(header::HOST);
     let body = body.collect().await?.to_bytes();
     let request = Request::from_parts(head, kube::client::Body::from(body));
+    let shared = Arc::clone(shared);
+    shared.under_way.fetch_add(1, Ordering::Relaxed);
     // In a task of its own: what is on its way when the operator is killed arrives all the same, as it would on a network.
-    let answer = tokio::spawn(async move { client.send(request).await }).await??;
-    let (mut head, body) = answer.into_parts();
+    let answer = tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        let answer = shared.client.send(request).await;
+        shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        answer
+    });
+    let (mut head, body) = answer.await??.into_parts();
     head.headers.remove(header::TRANSFER_ENCODING);
     let body = body.into_data_stream().map_ok(Frame::data).map_err(|error| -> Error { error.into() });
     Ok(Response::from_parts(head, StreamBody::new(body).boxed_unsync()))
 }
 
 /// An answer as the API server gives it.
-fn refusal(code: u16) -> Result<Response<Body>, Error> {
+fn refusal(code: u16, seconds: Option<u64>) -> Result<Response<Body>, Error> {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": "by the plan", "metadata": {},
     });
     let body = Full::new(Bytes::from(status.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
-    let answer = Response::builder().status(StatusCode::from_u16(code)?);
-    Ok(answer.header(header::CONTENT_TYPE, "application/json").header(header::RETRY_AFTER, "1").body(body)?)
+    let mut answer = Response::builder().status(StatusCode::from_u16(code)?);
+    if let Some(seconds) = seconds {
+        answer = answer.header(header::RETRY_AFTER, seconds);
+    }
+    Ok(answer.header(header::CONTENT_TYPE, "application/json").body(body)?)
 }

@@ -22,7 +22,8 @@ pub struct Suite {
 }
 
 /// All of them, in the order in which they are played.
-pub const SUITES: &[Suite] = &[suites::writes::SUITE];
+pub const SUITES: &[Suite] =
+    &[suites::writes::SUITE, suites::server::SUITE, suites::leaders::SUITE, suites::soak::SUITE];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,7 @@ pub mod record;
 pub mod tools;
 pub mod wait;
 
-pub use bed::Bed;
+pub use bed::{AuditCall, Backup, Bed};
 pub use cache::Cache;
 pub use cluster::{Cluster, Lease};
 pub use docker::Docker;

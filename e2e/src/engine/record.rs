@@ -67,6 +67,20 @@ impl ProcessRecord {
         self.signal(Signal::KILL);
     }
 
+    /// Stops the process where it stands, until [`ProcessRecord::go_on`].
+    pub fn pause(&self) -> Result<()> {
+        anyhow::ensure!(self.is_running(), "process {} has ended", self.pid);
+        self.signal(Signal::STOP);
+        Ok(())
+    }
+
+    /// Lets the process go on.
+    pub fn go_on(&self) -> Result<()> {
+        anyhow::ensure!(self.is_running(), "process {} has ended", self.pid);
+        self.signal(Signal::CONT);
+        Ok(())
+    }
+
     /// Asks the process to end, waits, and ends it when it does not.
     pub fn stop(&self, patience: Duration) -> Result<()> {
         self.signal(Signal::TERM);

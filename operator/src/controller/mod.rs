@@ -6,7 +6,6 @@ mod cache;
 mod events;
 mod finalize;
 pub mod leader;
-mod listing;
 mod observe;
 mod policy;
 mod prober;
@@ -15,6 +14,7 @@ mod references;
 mod run;
 mod triggers;
 mod watches;
+mod watching;
 
 pub use cache::{Cache, StackKey};
 pub use prober::Prober;
@@ -26,6 +26,7 @@ pub use watches::Watches;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use kube::{Client, runtime::events::Recorder};
@@ -51,14 +52,27 @@ struct Memory {
     /// Credentials that were made up and that the cache does not show yet, by uid of the stack.
     minted: HashMap<(String, Component), SecretData>,
     /// The status that was written last, with the version that the API server answered, by uid of the stack.
-    statuses: HashMap<String, (RorunStackStatus, u64)>,
+    statuses: HashMap<String, Told>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
+}
+
+/// A status that was written.
+struct Told {
+    status: RorunStackStatus,
+    /// The version that the API server answered.
+    version: u64,
+    at: Instant,
 }
 
 impl Context {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Stacks were listed. What was written before shows in the list, or has never been: etcd was restored.
+    fn listed(&self, since: Instant) {
+        self.memory().statuses.retain(|_, told| told.at >= since);
     }
 
     /// Forgets a stack that is gone.

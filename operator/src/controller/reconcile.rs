@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map::Entry},
     sync::Arc,
+    time::Instant,
 };
 
 use kube::{
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::{
-    Context, StackKey, events, finalize,
+    Context, StackKey, Told, events, finalize,
     observe::{self, ObserveError},
     policy::{self, Ending},
 };
@@ -233,9 +234,9 @@ impl Context {
         let uid = cr.uid().unwrap_or_default();
         let seen: u64 = cr.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
         match self.memory().statuses.entry(uid) {
-            Entry::Occupied(written) if written.get().1 > seen => Some(written.get().0.clone()),
-            Entry::Occupied(written) => {
-                written.remove();
+            Entry::Occupied(told) if told.get().version > seen => Some(told.get().status.clone()),
+            Entry::Occupied(told) => {
+                told.remove();
                 cr.status.clone()
             }
             Entry::Vacant(_) => cr.status.clone(),
@@ -244,6 +245,7 @@ impl Context {
 
     fn remember_status(&self, cr: &RorunStack, status: RorunStackStatus, version: Option<String>) {
         let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
-        self.memory().statuses.insert(cr.uid().unwrap_or_default(), (status, version));
+        let told = Told { status, version, at: Instant::now() };
+        self.memory().statuses.insert(cr.uid().unwrap_or_default(), told);
     }
 }

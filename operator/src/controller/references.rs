@@ -12,8 +12,11 @@ use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta, runtime:
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::{StackKey, Triggers, listing};
-use crate::stack::{References as Named, SecretData};
+use super::{StackKey, Triggers, watching};
+use crate::{
+    stack::{References as Named, SecretData},
+    telemetry::Health,
+};
 
 /// The kind, namespace and name of an object of the user.
 type Key = (&'static str, String, String);
@@ -44,13 +47,14 @@ struct Contents {
 pub struct References {
     client: Client,
     triggers: Triggers,
+    health: Arc<Health>,
     contents: Arc<Mutex<Contents>>,
 }
 
 impl References {
     /// Nothing is read yet.
-    pub fn new(client: Client, triggers: Triggers) -> Self {
-        Self { client, triggers, contents: Arc::default() }
+    pub fn new(client: Client, triggers: Triggers, health: Arc<Health>) -> Self {
+        Self { client, triggers, health, contents: Arc::default() }
     }
 
     /// Remembers what a stack names, and forgets what none names any more.
@@ -144,7 +148,8 @@ impl References {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let events = listing::listed(api, watcher::Config::default());
+        let what = watching::name(&format!("metadata of {kind}"), scope);
+        let events = watching::watch(api, watcher::Config::default(), self.health.clone(), what);
         pin_mut!(events);
         let mut listed: HashSet<Key> = HashSet::new();
         while let Some(event) = events.next().await {
@@ -152,7 +157,7 @@ impl References {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
                     let key = key(kind, &object);
-                    self.changed(&key, version(&object));
+                    self.listed(&key, version(&object));
                     // Only what a stack names is of interest.
                     if self.lock().users.contains_key(&key) {
                         listed.insert(key);
@@ -164,6 +169,21 @@ impl References {
                 Err(error) => warn!(kind, %error, "failed to watch metadata; it is tried again"),
             }
         }
+    }
+
+    /// A list counts, also with an older version: etcd may have been restored.
+    fn listed(&self, key: &Key, version: u64) {
+        {
+            let mut contents = self.lock();
+            if let Some(entry) = contents.known.get(key).filter(|entry| entry.data.is_some() && entry.version > version)
+            {
+                let restored = entry.version;
+                contents.known.remove(key);
+                contents.newest.remove(key);
+                warn!(kind = key.0, namespace = key.1, name = key.2, version, restored, "listed with an older version");
+            }
+        }
+        self.changed(key, version);
     }
 
     fn changed(&self, key: &Key, version: u64) {

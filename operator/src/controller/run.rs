@@ -23,8 +23,9 @@ use tracing::{Instrument, error, warn};
 use super::{
     Cache, Context, Memory, Prober, References, StackKey, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
-    listing, policy,
+    policy,
     reconcile::{self, ReconcileError},
+    watching,
 };
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
@@ -190,7 +191,7 @@ impl Shared<'_> {
     fn scope(&self, scope: Option<String>) -> (Loop, impl Future<Output = ()> + use<>) {
         let client = self.clients.work.clone();
         let (triggers, triggered) = Triggers::new();
-        let references = References::new(client.clone(), triggers.clone());
+        let references = References::new(client.clone(), triggers.clone(), self.health.clone());
         let (health, awaited, scopes) =
             (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
         let synced = Arc::new(tokio::sync::Semaphore::new(0));
@@ -199,6 +200,7 @@ impl Shared<'_> {
             cache: self.cache.clone(),
             settled: self.writer.settled.clone(),
             triggers: triggers.clone(),
+            health: self.health.clone(),
             synced: Arc::new(move |kind| {
                 let mut listed = awaited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let count = listed.entry(kind).or_default();
@@ -264,16 +266,19 @@ impl Loop {
         };
         let (reader, writer) = reflector::store();
         let context = self.context.clone();
-        let stacks = listing::listed(api, watcher::Config::default())
-            .modify(|stack| stack.managed_fields_mut().clear())
+        let what = watching::name("RorunStack", self.scope.as_deref());
+        let mut began = Instant::now();
+        let events = watching::watch(api, watcher::Config::default(), self.health.clone(), what)
+            .modify(|stack: &mut RorunStack| stack.managed_fields_mut().clear())
             .reflect(writer)
-            .inspect(move |event| {
-                if let Ok(watcher::Event::Delete(stack)) = event {
-                    context.forget(&key(stack), stack.uid().as_deref());
-                }
-            })
-            .applied_objects()
-            .predicate_filter(what_counts, PredicateConfig::default());
+            .inspect(move |event| match event {
+                Ok(watcher::Event::Init) => began = Instant::now(),
+                Ok(watcher::Event::InitDone) => context.listed(began),
+                Ok(watcher::Event::Delete(stack)) => context.forget(&key(stack), stack.uid().as_deref()),
+                _ => {}
+            });
+        let stacks =
+            watching::whole_lists(events).applied_objects().predicate_filter(what_counts, PredicateConfig::default());
         let (beats, context) = (self.health.clone(), self.context.clone());
         let controller = Controller::for_stream(stacks, reader)
             .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))

@@ -6,11 +6,12 @@ use futures::{StreamExt, pin_mut};
 use kube::{Api, Client, ResourceExt, api::DynamicObject, runtime::watcher};
 use tracing::{debug, warn};
 
-use super::{Cache, Triggers, listing};
+use super::{Cache, Triggers, watching};
 use crate::{
     apply::{Settled, api_resource},
     names::{FIELD_MANAGER, label},
     objects::{KINDS, LiveObject, ObjectKey, ObjectKind},
+    telemetry::Health,
 };
 
 /// What a watch works on.
@@ -24,6 +25,8 @@ pub struct Watches {
     pub triggers: Triggers,
     /// Called when a watch has listed for the first time, with its kind.
     pub synced: Arc<dyn Fn(&'static str) + Send + Sync>,
+    /// Who hears of watches that are broken.
+    pub health: Arc<Health>,
 }
 
 impl Watches {
@@ -40,7 +43,7 @@ impl Watches {
             None => Api::all_with(client, &resource),
         };
         let config = watcher::Config::default().labels(&format!("{}={FIELD_MANAGER}", label::MANAGED_BY));
-        let events = listing::listed(api, config);
+        let events = watching::watch(api, config, self.health.clone(), watching::name(kind.kind, scope.as_deref()));
         pin_mut!(events);
         let mut listed = HashSet::new();
         let mut first = true;

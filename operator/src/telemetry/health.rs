@@ -1,7 +1,7 @@
 //! Whether the process lives and whether it is ready, as the probes ask.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,6 +43,7 @@ pub struct Health {
 struct State {
     role: Role,
     caches: BTreeMap<&'static str, bool>,
+    broken: BTreeSet<String>,
     last_beat: Option<Instant>,
 }
 
@@ -72,6 +73,16 @@ impl Health {
         self.state().caches.insert(kind, true);
     }
 
+    /// A watch could not be started again: what it feeds may be old until it has listed.
+    pub fn watch_broken(&self, what: &str) {
+        self.state().broken.insert(what.to_owned());
+    }
+
+    /// A watch has listed.
+    pub fn watch_works(&self, what: &str) {
+        self.state().broken.remove(what);
+    }
+
     /// Why a restart is needed; empty when it is not.
     pub fn failures(&self, now: Instant) -> Vec<String> {
         let HealthLimits { longest_reconcile, longest_silence } = self.limits;
@@ -96,7 +107,9 @@ impl Health {
         };
         let waiting = state.caches.iter().filter(|(_, synced)| !**synced);
         let caches = waiting.map(|(kind, _)| format!("the cache of {kind} is not synced"));
-        role.map(str::to_owned).into_iter().chain(caches).collect()
+        let broken =
+            state.broken.iter().map(|what| format!("the watch of {what} is broken, and what is known may be old"));
+        role.map(str::to_owned).into_iter().chain(caches).chain(broken).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -143,6 +156,18 @@ mod tests {
         health.expect_cache("Service");
         assert_eq!(health.unready(), ["the cache of Deployment is not synced"]);
         health.cache_synced("Deployment");
+        assert!(health.unready().is_empty());
+    }
+
+    #[test]
+    fn a_watch_that_is_broken_leaves_the_replica_unready_but_needs_no_restart() {
+        let (_, health) = health();
+        health.set_role(Role::Leader);
+        health.watch_broken("Service");
+        health.watch_broken("Service");
+        assert_eq!(health.unready(), ["the watch of Service is broken, and what is known may be old"]);
+        assert!(health.failures(Instant::now()).is_empty());
+        health.watch_works("Service");
         assert!(health.unready().is_empty());
     }
 

@@ -16,6 +16,16 @@ rules:
 - level: Metadata
 "#;
 
+/// The same calls, without bodies.
+pub(super) const LEAN_POLICY: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: None
+  users: ["system:apiserver"]
+- level: Metadata
+"#;
+
 /// A call that the API server has answered. A watch is answered when it ends, and is logged then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditCall {
@@ -63,6 +73,8 @@ struct Event {
     response_status: ResponseStatus,
     #[serde(default)]
     user: User,
+    /// In whose name that user asked.
+    impersonated_user: Option<User>,
     #[serde(rename = "stageTimestamp", default)]
     at: Timestamp,
 }
@@ -108,7 +120,7 @@ fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
         user_agent: event.user_agent,
         code: event.response_status.code,
         uri: event.uri,
-        user: event.user.username,
+        user: event.impersonated_user.unwrap_or(event.user).username,
         at: event.at,
     };
     Ok((event.stage == "ResponseComplete").then_some(call))

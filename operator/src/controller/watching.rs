@@ -1,0 +1,158 @@
+//! One watch that lasts: what every cache is filled by.
+//!
+//! A watch goes on where it ended. That is wrong after a restore of etcd: the revision goes back, and the API server tells
+//! nothing to a watch that asks from a revision which is still to come. No restore happens while the API server can be reached,
+//! so a watch that could not be started again lists first. Until it has, what it feeds may be old, and the probes say so.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Config, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::telemetry::Health;
+
+/// The API server is busy, so it is there: a list would cost it more than the watch that it refused.
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// Watches without end, beginning with a list, which the server streams where it can: objects come one by one instead of in
+/// pages of five hundred, so a start takes little more memory than what is kept, and one request. `what` names it to whoever asks whether this process is ready.
+pub(super) fn watch<K>(
+    api: Api<K>,
+    config: Config,
+    health: Arc<Health>,
+    what: String,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource<DynamicType: Send + Sync> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let begin = move |streamed| {
+        let config = config.clone();
+        watcher(api.clone(), if streamed { config.streaming_lists() } else { config }).boxed()
+    };
+    let first = begin(true);
+    let steps = stream::unfold((first, true, begin), |(mut events, mut streamed, begin)| async move {
+        let event = events.next().await?;
+        if streamed && event.as_ref().is_err_and(streams_no_lists) {
+            streamed = false;
+            events = begin(streamed);
+            return Some((None, (events, streamed, begin)));
+        }
+        if event.as_ref().is_err_and(may_have_another_past) {
+            events = begin(streamed);
+        }
+        Some((Some(event), (events, streamed, begin)))
+    });
+    steps.filter_map(futures::future::ready).default_backoff().inspect(move |event| match event {
+        Ok(Event::InitDone) => health.watch_works(&what),
+        Err(error) if may_have_another_past(error) => health.watch_broken(&what),
+        _ => {}
+    })
+}
+
+/// What a watch is called.
+pub(super) fn name(kind: &str, scope: Option<&str>) -> String {
+    scope.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"))
+}
+
+fn may_have_another_past(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != TOO_MANY_REQUESTS,
+        watcher::Error::WatchStartFailed(_) | watcher::Error::InitialListFailed(_) => true,
+        _ => false,
+    }
+}
+
+/// A server before 1.34, or one whose feature `WatchList` is off, calls the request invalid
+/// (source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists>).
+fn streams_no_lists(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
+}
+
+/// What of a list is told only when all of it is there: a store that is filled by the same events shows nothing of it before, and
+/// whoever is told looks there.
+pub(super) fn whole_lists<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Send,
+{
+    events
+        .scan(Vec::new(), |listed, event| {
+            let told = match event {
+                Ok(Event::Init) => {
+                    listed.clear();
+                    vec![Ok(Event::Init)]
+                }
+                Ok(Event::InitApply(object)) => {
+                    listed.push(object);
+                    Vec::new()
+                }
+                Ok(Event::InitDone) => {
+                    std::mem::take(listed).into_iter().map(Event::InitApply).chain([Event::InitDone]).map(Ok).collect()
+                }
+                other => vec![other],
+            };
+            futures::future::ready(Some(stream::iter(told)))
+        })
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
+
+    use super::*;
+
+    fn named(name: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(name.to_owned());
+        map
+    }
+
+    fn words(events: Vec<watcher::Result<Event<ConfigMap>>>) -> Vec<String> {
+        let word = |event: watcher::Result<Event<ConfigMap>>| match event {
+            Ok(Event::Init) => "init".to_owned(),
+            Ok(Event::InitApply(map)) => format!("listed {}", map.name_any()),
+            Ok(Event::InitDone) => "done".to_owned(),
+            Ok(Event::Apply(map)) => map.name_any(),
+            Ok(Event::Delete(map)) => format!("gone {}", map.name_any()),
+            Err(_) => "error".to_owned(),
+        };
+        events.into_iter().map(word).collect()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_told_when_all_of_it_is_there_and_one_that_broke_off_never() {
+        let events = vec![
+            Ok(Event::Init),
+            Ok(Event::InitApply(named("a"))),
+            Err(watcher::Error::NoResourceVersion),
+            Ok(Event::Init),
+            Ok(Event::InitApply(named("b"))),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(named("c"))),
+        ];
+        let told = whole_lists(stream::iter(events)).collect().await;
+        assert_eq!(words(told), ["init", "error", "init", "listed b", "done", "c"]);
+    }
+
+    #[test]
+    fn a_server_that_only_has_much_to_do_has_no_other_past() {
+        let refused = |code| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
+        };
+        assert!(!may_have_another_past(&refused(429)));
+        assert!(may_have_another_past(&refused(503)));
+        assert!(may_have_another_past(&refused(410)));
+        assert!(!may_have_another_past(&watcher::Error::NoResourceVersion));
+    }
+}
