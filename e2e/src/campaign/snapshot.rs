@@ -9,7 +9,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
 /// What an operator makes, by group, version and kind.
-const KINDS: [(&str, &str, &str, &str); 12] = [
+pub(super) const KINDS: [(&str, &str, &str, &str); 12] = [
     ("", "v1", "ServiceAccount", "serviceaccounts"),
     ("", "v1", "Secret", "secrets"),
     ("", "v1", "ConfigMap", "configmaps"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use serde_json::Value;
 
 use super::suites;
@@ -18,11 +18,11 @@ pub struct Suite {
     /// What holds when all its plans pass.
     pub proves: &'static str,
     /// Plays what the ground asks for, and tells it of every plan as it ends.
-    pub play: for<'a> fn(&'a Ground<'a>) -> BoxFuture<'a, Result<()>>,
+    pub play: for<'a> fn(&'a Ground<'a>) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 /// All of them, in the order in which they are played.
-pub const SUITES: &[Suite] = &[suites::writes::SUITE];
+pub const SUITES: &[Suite] = &[suites::writes::SUITE, suites::drift::SUITE];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,3 +1,4 @@
 //! The suites, one file each.
 
+pub(super) mod drift;
 pub(super) mod writes;
