@@ -139,7 +139,7 @@ impl Arena {
 }
 
 /// Makes the definition of stacks, and waits until it is served.
-async fn define(client: &Client) -> Result<()> {
+pub(super) async fn define(client: &Client) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
     let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;

@@ -110,13 +110,7 @@ impl<'a> Site<'a> {
 
     /// Every child: kind, and object.
     pub(super) async fn children(&self) -> Result<Vec<(&'static str, DynamicObject)>> {
-        let ours = ListParams::default().labels("app.kubernetes.io/managed-by=rorun-operator");
-        let mut children = Vec::new();
-        for (_, _, kind, _) in KINDS.into_iter().filter(|(group, ..)| *group != "rorun.app") {
-            let found = self.objects(kind)?.list(&ours).await?.items;
-            children.extend(found.into_iter().map(|object| (kind, object)));
-        }
-        Ok(children)
+        children(&self.arena.client, &self.namespace).await
     }
 
     /// The conditions of the stack, without the times.
@@ -135,6 +129,17 @@ pub(super) fn objects(client: &Client, namespace: &str, kind: &str) -> Result<Ap
         KINDS.into_iter().find(|known| known.2 == kind).with_context(|| format!("{kind} is no kind of a child"))?;
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     Ok(Api::namespaced_with(client.clone(), namespace, &resource))
+}
+
+/// Every child in a namespace: kind, and object.
+pub(super) async fn children(client: &Client, namespace: &str) -> Result<Vec<(&'static str, DynamicObject)>> {
+    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=rorun-operator");
+    let mut children = Vec::new();
+    for (_, _, kind, _) in KINDS.into_iter().filter(|(group, ..)| *group != "rorun.app") {
+        let found = objects(client, namespace, kind)?.list(&ours).await?.items;
+        children.extend(found.into_iter().map(|object| (kind, object)));
+    }
+    Ok(children)
 }
 
 /// The plural of a kind.

@@ -22,7 +22,14 @@ pub struct Suite {
 }
 
 /// All of them, in the order in which they are played.
-pub const SUITES: &[Suite] = &[suites::writes::SUITE, suites::drift::SUITE];
+pub const SUITES: &[Suite] = &[
+    suites::writes::SUITE,
+    suites::drift::SUITE,
+    suites::deletion::SUITE,
+    suites::rights::SUITE,
+    suites::poison::SUITE,
+    suites::versions::SUITE,
+];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]

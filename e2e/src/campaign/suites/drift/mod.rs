@@ -19,9 +19,8 @@ use crate::campaign::arena::Arena;
 use crate::campaign::bucket::Bucket;
 use crate::campaign::site::{Site, all_well, plural, until, within};
 use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
-use crate::campaign::workload;
+use crate::campaign::{play, workload};
 use crate::engine::progress::Step;
-use crate::scenarios::kit::project;
 
 /// What is changed by hand.
 pub(in crate::campaign) const SUITE: Suite = Suite {
@@ -30,8 +29,6 @@ pub(in crate::campaign) const SUITE: Suite = Suite {
     play: |ground| Box::pin(play_suite(ground)),
 };
 
-/// Plans that found something once, and are played ever since.
-const FOUND: &str = "e2e/plans/drift";
 /// Of so many plans the quick form plays one.
 const SAMPLE: usize = 7;
 const REPAIRED_WITHIN: Duration = Duration::from_secs(2);
@@ -84,7 +81,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
             index += 1;
             index.is_multiple_of(SAMPLE)
         });
-        cases.extend(found()?);
+        cases.extend(play::found("drift")?);
     }
     let step = Step::start(&format!("drift: {} plans", cases.len()), "one after the other on a settled stack");
     for case in &cases {
@@ -98,16 +95,6 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         scene.slowest
     );
     Ok(())
-}
-
-fn found() -> Result<Vec<Case>> {
-    let mut cases = Vec::new();
-    for entry in std::fs::read_dir(project().join(FOUND))? {
-        let path = entry?.path();
-        let text = std::fs::read_to_string(&path)?;
-        cases.push(serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?);
-    }
-    Ok(cases)
 }
 
 /// Every kind of child that needs no authority.
@@ -356,6 +343,6 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        found().expect("plans");
+        play::found::<Case>("drift").expect("plans");
     }
 }
