@@ -76,8 +76,14 @@ impl Watches {
         let Ok(value) = serde_json::to_value(object) else { return };
         let Some(live) = LiveObject::new(kind, value) else { return };
         debug!(kind = kind.kind, namespace = live.namespace, name = live.name, version = live.resource_version, "seen");
-        for stack in self.cache.put(live) {
-            self.triggers.send(&stack);
+        let (namespace, key) = (live.namespace.clone(), live.key());
+        let concerned = self.cache.put(live);
+        if concerned.len() > 1 {
+            // It left a stack for another: what was written last says nothing about what that stack has now.
+            self.settled.forget(&namespace, &key);
+        }
+        for stack in &concerned {
+            self.triggers.send(stack);
         }
     }
 
