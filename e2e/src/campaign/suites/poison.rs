@@ -41,7 +41,7 @@ const POISONS: [(&str, &str); 5] = [
     ("a Secret is missing", "ReferenceMissing"),
     ("the quota is full", "ApplyRefused"),
     ("a name is taken", "NameTaken"),
-    ("an admission policy refuses its image", "Forbidden"),
+    ("an admission policy refuses its image", "ApplyRefused"),
     ("its database cannot be reached", "Unreachable"),
 ];
 
@@ -257,7 +257,7 @@ async fn refuse_images(client: &Client) -> Result<()> {
             "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]},
             "validations": [{"expression": "object.spec.template.spec.containers.all(c, !c.image.contains('poison'))",
-                "message": "this image is not allowed"}]}});
+                "message": "this image is not allowed", "reason": "Forbidden"}]}});
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "no-poison"}, "spec": {"policyName": "no-poison", "validationActions": ["Deny"]}});
     for object in [policy, binding] {
