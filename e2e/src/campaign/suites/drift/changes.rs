@@ -17,6 +17,9 @@ pub(super) struct Case {
     pub(super) object: String,
     /// What is done, in words.
     pub(super) what: String,
+    /// What was done and put right just before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<Value>,
     pub(super) act: Act,
     pub(super) bar: Bar,
 }
@@ -49,7 +52,7 @@ const HASH: &str = "/metadata/annotations/rorun.app~1applied-hash";
 pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<Case>> {
     let there = serde_json::to_value(there)?;
     let name = there.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let case = |what: &str, act: Act, bar: Bar| Case { object: format!("{kind}/{name}"), what: what.to_owned(), act, bar };
+    let case = |what: &str, act: Act, bar: Bar| Case { object: format!("{kind}/{name}"), what: what.to_owned(), after: None, act, bar };
     let mut cases = Vec::new();
     let retained = sent.pointer("/metadata/labels/rorun.app~1retained").is_some();
     let mut leaves = BTreeMap::new();
@@ -57,7 +60,8 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     leaves.retain(|path, _| there.pointer(path).is_some() && is_for_us(kind, path, retained));
     for path in leaves.keys() {
         let value = there.pointer(path).cloned().unwrap_or_default();
-        cases.push(case(&format!("{path} is changed"), Act::Patch(changed(path, &value)), Bar::Repaired));
+        let bar = if is_key(path) { Bar::Ours } else { Bar::Repaired };
+        cases.push(case(&format!("{path} is changed"), Act::Patch(changed(path, &value)), bar));
         let removed = json!([{"op": "remove", "path": path}]);
         cases.push(case(&format!("{path} is removed"), Act::Patch(vec![removed]), Bar::Repaired));
     }
@@ -78,6 +82,9 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
         cases.push(case(&format!("another takes {path}"), Act::Take(taken), Bar::Repaired));
         cases.push(case(&format!("another shares {path}"), Act::Take(nested(path, value)), Bar::Harmless));
     }
+    let mut twice = case("just after a repair it is said to be another's", Act::Patch(relabelled("instance")), Bar::Repaired);
+    twice.after = relabelled("name").pop();
+    cases.push(twice);
     let clear = json!([{"op": "add", "path": "/metadata/managedFields", "value": [{}]}]);
     cases.push(case("nobody owns its fields", Act::Patch(vec![clear]), Bar::Harmless));
     cases.extend(metadata(&case, &there, retained));
@@ -191,6 +198,23 @@ fn is_for_us(kind: &str, path: &str, retained: bool) -> bool {
         && !(kind == "Secret" && retained && path.starts_with("/data"))
 }
 
+/// Whether an entry of a list is known by this field (`x-kubernetes-list-map-keys` and merge keys of the Kubernetes API).
+fn is_key(path: &str) -> bool {
+    const KEYS: [(&str, &[&str]); 7] = [
+        ("ports", &["port", "containerPort", "protocol"]),
+        ("env", &["name"]),
+        ("volumeMounts", &["mountPath"]),
+        ("volumes", &["name"]),
+        ("containers", &["name"]),
+        ("initContainers", &["name"]),
+        ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
+    ];
+    let mut parts = path.rsplit('/');
+    let (field, index, list) = (parts.next(), parts.next(), parts.next());
+    index.is_some_and(|index| index.parse::<usize>().is_ok())
+        && KEYS.iter().any(|(of, keys)| Some(*of) == list && field.is_some_and(|field| keys.contains(&field)))
+}
+
 /// A few fields to be changed together with what could hide it.
 fn blinding<'a>(kind: &str, leaves: &'a BTreeMap<String, Value>) -> Vec<&'a str> {
     let ends: &[&str] = match kind {
@@ -210,6 +234,11 @@ fn blinding<'a>(kind: &str, leaves: &'a BTreeMap<String, Value>) -> Vec<&'a str>
 /// JSON patches that change a value; which of them makes sense the API server knows.
 fn changed(path: &str, value: &Value) -> Vec<Value> {
     others(path, value).into_iter().map(|other| json!([{"op": "replace", "path": path, "value": other}])).collect()
+}
+
+/// A JSON patch that changes a label of every child.
+fn relabelled(label: &str) -> Vec<Value> {
+    vec![json!([{"op": "replace", "path": format!("/metadata/labels/app.kubernetes.io~1{label}"), "value": "another"}])]
 }
 
 fn changed_value(path: &str, value: &Value) -> Value {
