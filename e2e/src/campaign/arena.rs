@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::proxy::FaultProxy;
+use super::stage::lock;
 use crate::engine::cleanup::{Registration, on_interrupt};
 use crate::engine::record::ProcessRecord;
 use crate::engine::{Bed, Cache};
@@ -33,7 +35,7 @@ pub struct Arena {
     pub bed: Bed,
     /// A client of it, for an administrator.
     pub client: Client,
-    operator: PathBuf,
+    operator: Mutex<PathBuf>,
     cases: AtomicUsize,
 }
 
@@ -53,6 +55,14 @@ pub(super) struct Operator {
 impl Arena {
     /// Starts the server. The operator must have been built.
     pub async fn open(cache: &Cache) -> Result<Arena> {
+        Arena::open_with(cache, Ok).await
+    }
+
+    /// As [`Arena::open`]; `more` starts what else is to be there, once stacks are defined.
+    pub(super) async fn open_with(
+        cache: &Cache,
+        more: impl FnOnce(Bed) -> Result<Bed> + Send + 'static,
+    ) -> Result<Arena> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bed = {
             let cache = cache.clone();
@@ -64,7 +74,8 @@ impl Arena {
         config.default_retry = false;
         let client = Client::try_from(config)?;
         define(&client).await?;
-        Ok(Arena { bed, client, operator: operator_binary()?, cases: AtomicUsize::new(0) })
+        let bed = tokio::task::spawn_blocking(move || more(bed)).await.context("the bed panicked")??;
+        Ok(Arena { bed, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
     }
 
     /// A new namespace. All names have the same length, so that what is cut at a length is cut at the same place.
@@ -93,7 +104,12 @@ impl Arena {
         Ok(())
     }
 
-    /// Starts an operator that sees the API server by way of the proxy.
+    /// Operators that are started from now on are this program.
+    pub(super) fn use_operator(&self, program: PathBuf) {
+        *lock(&self.operator) = program;
+    }
+
+    /// Starts an operator that sees the API server by way of the proxy. Without a namespace it watches all of them.
     pub(super) fn operator(&self, namespace: &str, proxy: &FaultProxy) -> Result<Operator> {
         let kubeconfig = self.bed.folder().join(format!("{namespace}.kubeconfig"));
         proxy.write_kubeconfig(&kubeconfig)?;
@@ -103,7 +119,7 @@ impl Arena {
     /// Starts an operator with these arguments; its log is that of the name.
     pub(super) fn launch(&self, name: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Operator> {
         let log = File::options().create(true).append(true).open(self.log(name))?;
-        let child = Command::new(&self.operator)
+        let child = Command::new(lock(&self.operator).clone())
             .args(["run", "--http-address=127.0.0.1:0"])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
@@ -128,7 +144,7 @@ impl Arena {
 }
 
 /// Makes the definition of stacks, and waits until it is served.
-async fn define(client: &Client) -> Result<()> {
+pub(super) async fn define(client: &Client) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
     let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;

@@ -12,6 +12,7 @@ mod past;
 mod plan;
 mod play;
 mod proxy;
+mod site;
 mod snapshot;
 mod stage;
 mod streams;

@@ -111,6 +111,8 @@ impl Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Fault {
+    /// What the suite says happens first; then the request goes on.
+    Meanwhile,
     /// The operator is killed, and the API server never sees the request.
     KillBefore,
     /// The operator is killed after the API server did what was asked for, and never sees the answer.

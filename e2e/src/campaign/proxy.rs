@@ -190,6 +190,10 @@ async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Res
             (shared.kill)();
             return Err(Cut.into());
         }
+        Some(Fault::Meanwhile) => {
+            let shared = Arc::clone(&shared);
+            tokio::task::spawn_blocking(move || (shared.kill)()).await?;
+        }
         Some(Fault::Refuse(code)) => return shared.refuse(call, code, 1),
         Some(Fault::RefuseFor(code, seconds)) => return shared.refuse(call, code, seconds),
         Some(Fault::Remember | Fault::KillIntoPast | Fault::KillIntoPastOfOne) => {

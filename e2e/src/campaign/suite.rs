@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use serde_json::Value;
 
 use super::suites;
@@ -18,12 +18,21 @@ pub struct Suite {
     /// What holds when all its plans pass.
     pub proves: &'static str,
     /// Plays what the ground asks for, and tells it of every plan as it ends.
-    pub play: for<'a> fn(&'a Ground<'a>) -> BoxFuture<'a, Result<()>>,
+    pub play: for<'a> fn(&'a Ground<'a>) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 /// All of them, in the order in which they are played.
-pub const SUITES: &[Suite] =
-    &[suites::writes::SUITE, suites::server::SUITE, suites::leaders::SUITE, suites::soak::SUITE];
+pub const SUITES: &[Suite] = &[
+    suites::writes::SUITE,
+    suites::drift::SUITE,
+    suites::deletion::SUITE,
+    suites::rights::SUITE,
+    suites::poison::SUITE,
+    suites::versions::SUITE,
+    suites::server::SUITE,
+    suites::leaders::SUITE,
+    suites::soak::SUITE,
+];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]

@@ -71,7 +71,7 @@ pub(super) async fn prepare(arena: &Arena, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-fn spec() -> Value {
+pub(super) fn spec() -> Value {
     json!({
         "environment": "Development",
         "api": {"image": "rorun-api:1", "autoscaling": {}, "envFrom": [{"secretRef": {"name": SETTINGS}}]},
@@ -82,7 +82,7 @@ fn spec() -> Value {
     })
 }
 
-fn whole(endpoint: &str) -> Value {
+pub(super) fn whole(endpoint: &str) -> Value {
     let mut spec = spec();
     spec["bucket"] = json!({"external": {
         "name": "shop", "endpoint": endpoint, "forcePathStyle": true, "credentialsSecretRef": {"name": BUCKET_KEYS},
@@ -101,7 +101,7 @@ fn changed(endpoint: &str) -> Value {
     spec
 }
 
-fn deleting() -> Value {
+pub(super) fn deleting() -> Value {
     let mut spec = spec();
     spec["deletionPolicy"] = json!("Delete");
     spec["backup"] = Value::Null;

@@ -24,6 +24,15 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
             reason::APPLY_REFUSED,
             format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message),
         ),
+        // Of the namespace, in the words of the admission plugin NamespaceLifecycle.
+        403 if status.message.contains("because it is being terminated") => refused(
+            reason::TERMINATING,
+            format!("{key} cannot be made: its namespace is being deleted, and the stack with it"),
+        ),
+        // Admission refuses with the same code as a lack of rights, which the API server tells in these words.
+        403 if !(status.message.contains("User \"") && status.message.contains("\" cannot ")) => {
+            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
+        }
         403 => refused(
             reason::FORBIDDEN,
             format!("the operator may not write {key}: {}: check its RBAC (rorun-operator rbac)", status.message),
@@ -35,4 +44,33 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
 
 fn refused(reason: reason::Reason, message: String) -> Outcome {
     Outcome::Refused(Waiting::new(reason, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case(
+        r#"services "a" is forbidden: User "u" cannot patch resource "services" in API group "" in the namespace "n""#,
+        reason::FORBIDDEN
+    )]
+    #[case(
+        r#"services "a" is forbidden: unable to create new content in namespace n because it is being terminated"#,
+        reason::TERMINATING
+    )]
+    #[case(r#"services "a" is forbidden: exceeded quota: full, requested: services=1"#, reason::APPLY_REFUSED)]
+    #[case(r#"pods "a" is forbidden: maximum memory usage per Container is 1Gi"#, reason::APPLY_REFUSED)]
+    #[case(r#"admission webhook "w.example.com" denied the request: no"#, reason::APPLY_REFUSED)]
+    fn a_lack_of_rights_is_told_from_what_admission_refuses(#[case] message: &str, #[case] expected: &str) {
+        let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": message});
+        let error = Error::Api(serde_json::from_value(status).unwrap());
+        let key = ObjectKey { kind: "Service", name: "a".to_owned() };
+        let Outcome::Refused(waiting) = outcome(&key, &WriteError::Request(error)) else { panic!("not refused") };
+        assert_eq!(waiting.reason, expected);
+        assert!(waiting.message.contains("service/a"), "{}", waiting.message);
+    }
 }

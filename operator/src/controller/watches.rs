@@ -75,8 +75,14 @@ impl Watches {
         let Some(live) = LiveObject::new(kind, object) else { return };
         debug!(kind = kind.kind, namespace = &*live.namespace, name = &*live.name, version = live.version, "seen");
         self.settled.seen(&live);
-        for stack in self.cache.put(live) {
-            self.triggers.send(&stack);
+        let (namespace, key) = (live.namespace.clone(), live.key());
+        let concerned = self.cache.put(live);
+        if concerned.len() > 1 {
+            // It left a stack for another: what was written last says nothing about what that stack has now.
+            self.settled.forget(&namespace, &key);
+        }
+        for stack in &concerned {
+            self.triggers.send(stack);
         }
     }
 

@@ -145,6 +145,9 @@ impl Bed {
             "--bind-address=127.0.0.1".to_owned(),
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials".to_owned(),
+            // Many namespaces are collected at once, and each is waited for.
+            "--kube-api-qps=500".to_owned(),
+            "--kube-api-burst=1000".to_owned(),
         ];
         let mut server = Server::start("kube-controller-manager", &program, arguments, self.folder.path())?;
         wait::until_true("the controller-manager makes the default service account", UP_WITHIN, || {

@@ -1,0 +1,399 @@
+//! A stack is deleted, alone or with its namespace, before each write of its creation and when it is settled, and made again
+//! under its name while the former one is being collected. A controller-manager does what it does in a cluster. In the end
+//! nothing of the former is left but what the spec keeps (O4), the new one is as if there had been none before (O1), nothing
+//! waits for ever (O3), and the operator does not end (O8).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
+use kube::{Client, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use crate::campaign::arena::{Arena, STACK};
+use crate::campaign::plan::{Call, Fault, Plan};
+use crate::campaign::site::{Meanwhile, Site, all_well, children, objects, within};
+use crate::campaign::snapshot::{Leaves, Reference, take};
+use crate::campaign::stage::lock;
+use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
+use crate::campaign::{play, workload};
+use crate::engine::bed::Bed;
+use crate::engine::progress::Step;
+
+/// A stack that is deleted, and made again.
+pub(in crate::campaign) const SUITE: Suite = Suite {
+    name: "deletion",
+    proves: "a stack that is deleted at any moment, in any way, leaves just what its spec keeps, and can be made again at once",
+    play: |ground| Box::pin(play_suite(ground)),
+};
+
+const AT_ONCE: usize = 4;
+const STACK_KIND: &str = "RorunStack";
+const CLEAN_RUNS: usize = 3;
+/// Of so many plans the quick form plays one.
+const SAMPLE: usize = 23;
+/// Collecting and the retries of what waits for it.
+const DONE_WITHIN: Duration = Duration::from_secs(40);
+/// Of one operator, in a namespace that is going: each child and status twice, and a few retries.
+const REFUSED_AT_MOST: usize = 60;
+
+/// What is deleted, when and how, and what the user does next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Case {
+    /// Just before this write and occurrence of a creation; when the stack is settled if there is none.
+    before: Option<(Call, usize)>,
+    how: How,
+    /// Whether `deletionPolicy` is Delete.
+    data_go: bool,
+    again: Again,
+}
+
+/// What is deleted, and what becomes of what it owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum How {
+    Background,
+    Foreground,
+    Orphan,
+    /// The namespace with all that is in it.
+    Namespace,
+}
+
+/// When the user makes a stack of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Again {
+    Never,
+    /// As soon as the name is free: in the same moment if the stack is gone at once.
+    AtOnce,
+    /// When so many children of the former are left.
+    Left(usize),
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.before {
+            Some((call, occurrence)) => write!(formatter, "before {call} no. {occurrence}")?,
+            None => write!(formatter, "settled")?,
+        }
+        let data = if self.data_go { "data go" } else { "data stay" };
+        write!(formatter, ", {:?}, {data}, again {:?}", self.how, self.again)
+    }
+}
+
+/// What was there when the stack was deleted.
+#[derive(Debug, Default)]
+struct Former {
+    uid: String,
+    /// By kind and name: uid, and content.
+    data: BTreeMap<String, (String, Value)>,
+    owned: BTreeMap<String, String>,
+}
+
+struct Learnt {
+    writes: Vec<(Call, usize)>,
+    kept: Reference,
+    gone: Reference,
+}
+
+async fn play_suite(ground: &Ground<'_>) -> Result<()> {
+    let arena = Arena::open_with(ground.cache, Bed::with_controller_manager).await?;
+    let step = Step::start("deletion: learning", "how a stack is made beside a controller-manager");
+    let (kept, writes) = learn(&arena, false).await?;
+    let (gone, _) = learn(&arena, true).await?;
+    let learnt = Learnt { writes, kept, gone };
+    step.done();
+    let cases = match &ground.extent {
+        Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
+        Extent::Whole => plans(&learnt.writes),
+        Extent::Quick => {
+            let mut cases: Vec<Case> = plans(&learnt.writes).into_iter().step_by(SAMPLE).collect();
+            cases.extend(play::found("deletion")?);
+            cases
+        }
+    };
+    let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes.len()), "");
+    let mut playing =
+        futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
+    while let Some(verdict) = playing.next().await {
+        ground.tell(&verdict?)?;
+    }
+    step.done();
+    Ok(())
+}
+
+fn plans(writes: &[(Call, usize)]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for before in writes.iter().cloned().map(Some).chain([None]) {
+        for how in [How::Background, How::Foreground, How::Orphan, How::Namespace] {
+            for data_go in [false, true] {
+                let left = [Again::Never, Again::AtOnce, Again::Left(10), Again::Left(1)];
+                let agains = match (how, &before) {
+                    (How::Namespace, _) => &left[..1],
+                    (_, None) => &left[..],
+                    (_, Some(_)) => &left[..2],
+                };
+                let case = |again: &Again| Case { before: before.clone(), how, data_go, again: *again };
+                cases.extend(agains.iter().map(case));
+            }
+        }
+    }
+    cases
+}
+
+fn spec(data_go: bool) -> Value {
+    if data_go { workload::deleting() } else { json!(workload::spec()) }
+}
+
+/// What the user makes before all else: what a spec names.
+async fn site(arena: &Arena, meanwhile: impl FnOnce(&str) -> Meanwhile) -> Result<Site<'_>> {
+    let namespace = arena.namespace().await?;
+    workload::prepare(arena, &namespace).await?;
+    let meanwhile = meanwhile(&namespace);
+    Site::open_for(arena, namespace, arena.client.clone(), Some(meanwhile)).await
+}
+
+async fn learn(arena: &Arena, data_go: bool) -> Result<(Reference, Vec<(Call, usize)>)> {
+    let (mut runs, mut writes) = (Vec::new(), Vec::new());
+    for _ in 0..CLEAN_RUNS {
+        let mut site = site(arena, |_| Box::new(|| {})).await?;
+        arena.apply(&site.namespace, &spec(data_go)).await?;
+        all_well("without a deletion", &site.settle(false).await?)?;
+        runs.push(leaves(&site).await?);
+        let mut met = BTreeMap::<Call, usize>::new();
+        writes.clear();
+        for call in site.proxy.writes() {
+            let like = Call { namespace: String::new(), ..call };
+            let count = met.entry(like.clone()).or_default();
+            *count += 1;
+            writes.push((like, *count));
+        }
+    }
+    Ok((Reference::learn(&runs), writes))
+}
+
+/// What the operator sets: what controllers tell of pods that never come is not compared.
+async fn leaves(site: &Site<'_>) -> Result<Leaves> {
+    let mut leaves = take(&site.arena.client, &site.namespace).await?;
+    leaves.retain(|path, _| {
+        !path.contains("/status/")
+            && !path.contains("/metadata/annotations/deployment.kubernetes.io")
+            // How often an object was changed since it was adopted, not what it is.
+            && !path.ends_with("/metadata/generation")
+            && !path.contains("/default/")
+            && !path.contains("/kube-root-ca.crt/")
+    });
+    Ok(leaves)
+}
+
+async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
+    let problems = match play_case(arena, learnt, &case).await {
+        Ok(problems) => problems,
+        Err(error) => vec![format!("O3 {error:#}")],
+    };
+    Ok(Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })
+}
+
+async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<String>> {
+    let former = Arc::new(Mutex::new(Former::default()));
+    let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
+    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(Ok(()))));
+    let meanwhile = {
+        let (former, outcome) = (Arc::clone(&former), Arc::clone(&outcome));
+        move |namespace: &str| -> Meanwhile {
+            let (namespace, handle) = (namespace.to_owned(), Handle::current());
+            Box::new(move || {
+                let done = handle.block_on(delete(&arena_client, &namespace, &of, &former));
+                *lock(&outcome) = done;
+            })
+        }
+    };
+    let mut site = site(arena, meanwhile).await?;
+    let mut problems = Vec::new();
+    if let Some((at, occurrence)) = case.before.clone() {
+        site.proxy.arm([Plan { at, occurrence, fault: Fault::Meanwhile }]);
+    }
+    arena.apply(&site.namespace, &spec(case.data_go)).await?;
+    if case.before.is_none() {
+        problems.extend(site.settle(false).await?);
+        delete(&arena.client, &site.namespace, case, &former).await?;
+    } else {
+        site.start()?;
+        let came = within(DONE_WITHIN, async || Ok(site.proxy.has_fired() && !site.proxy.is_disturbing())).await?;
+        came.context("the write that the plan names never came")?;
+        std::mem::replace(&mut *lock(&outcome), Ok(()))?;
+    }
+    let former = std::mem::take(&mut *lock(&former));
+    if case.how == How::Namespace {
+        problems.extend(namespace_goes(&site, mark).await?);
+    } else {
+        problems.extend(stack_goes(&mut site, learnt, case, &former).await?);
+    }
+    problems.extend(site.ended()?);
+    Ok(problems)
+}
+
+/// Deletes, and notes what was there.
+async fn delete(client: &Client, namespace: &str, case: &Case, former: &Mutex<Former>) -> Result<()> {
+    let stacks = objects(client, namespace, STACK_KIND)?;
+    let uid = stacks.get(STACK).await?.uid().unwrap_or_default();
+    let mut seen = Former { uid: uid.clone(), ..Former::default() };
+    for (kind, object) in children(client, namespace).await? {
+        let (key, of) = (format!("{kind}/{}", object.name_any()), object.uid().unwrap_or_default());
+        if is_data(&object) {
+            seen.data.insert(key, (of, object.data["data"].clone()));
+        } else if owned_by(&object, &uid) {
+            seen.owned.insert(key, of);
+        }
+    }
+    *lock(former) = seen;
+    let propagation = match case.how {
+        How::Namespace => {
+            Api::<Namespace>::all(client.clone()).delete(namespace, &DeleteParams::default()).await?;
+            return Ok(());
+        }
+        How::Background => PropagationPolicy::Background,
+        How::Foreground => PropagationPolicy::Foreground,
+        How::Orphan => PropagationPolicy::Orphan,
+    };
+    let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
+    stacks.delete(STACK, &params).await?;
+    if case.again == Again::AtOnce && stacks.get_opt(STACK).await?.is_none() {
+        apply(client, namespace, &spec(case.data_go)).await?;
+    }
+    Ok(())
+}
+
+
+async fn apply(client: &Client, namespace: &str, spec: &Value) -> Result<()> {
+    let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
+    let params = PatchParams::apply("user").force();
+    objects(client, namespace, STACK_KIND)?.patch(STACK, &params, &Patch::Apply(&stack)).await?;
+    Ok(())
+}
+
+fn is_data(object: &DynamicObject) -> bool {
+    object.labels().get("rorun.app/retained").is_some_and(|retained| retained == "true")
+}
+
+fn owned_by(object: &DynamicObject, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid)
+}
+
+/// The stack goes, and comes again if the user says so.
+async fn stack_goes(site: &mut Site<'_>, learnt: &Learnt, case: &Case, former: &Former) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let stacks = site.arena.stacks(&site.namespace);
+    let is_gone = async || {
+        let stack = stacks.get_opt(STACK).await?;
+        Ok(stack.is_none_or(|stack| stack.uid().as_deref() != Some(former.uid.as_str())))
+    };
+    if within(DONE_WITHIN, is_gone).await?.is_none() {
+        let stack = stacks.get(STACK).await?;
+        return Ok(vec![format!("O3 the stack is still there, with the finalizers {:?}", stack.finalizers())]);
+    }
+    if case.again == Again::Never {
+        problems.extend(site.settle(true).await?);
+        problems.extend(what_is_left(site, case, former).await?);
+        return Ok(problems);
+    }
+    if let Again::Left(count) = case.again {
+        let few = async || Ok(former_children(site, former).await?.len() <= count);
+        let _ = within(DONE_WITHIN, few).await?;
+    }
+    site.arena.apply(&site.namespace, &spec(case.data_go)).await?;
+    let reference = if case.data_go { &learnt.gone } else { &learnt.kept };
+    let as_new = async || {
+        Ok(former_children(site, former).await?.is_empty() && reference.differences(&leaves(site).await?).is_empty())
+    };
+    if within(DONE_WITHIN, as_new).await?.is_none() {
+        problems.extend(reference.differences(&leaves(site).await?).into_iter().take(8).map(|one| format!("O1 {one}")));
+        let left = former_children(site, former).await?;
+        problems.extend(left.into_iter().map(|one| format!("O4 {one} still belongs to the former stack")));
+    }
+    problems.extend(site.settle(false).await?);
+    problems.extend(data(site, case, former).await?);
+    Ok(problems)
+}
+
+async fn former_children(site: &Site<'_>, former: &Former) -> Result<Vec<String>> {
+    let children = site.children().await?.into_iter().filter(|(_, object)| owned_by(object, &former.uid));
+    Ok(children.map(|(kind, object)| format!("{kind}/{}", object.name_any())).collect())
+}
+
+/// What is to be left of a stack that nobody makes again.
+async fn what_is_left(site: &Site<'_>, case: &Case, former: &Former) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let collected = async || Ok(former_children(site, former).await?.is_empty());
+    if within(DONE_WITHIN, collected).await?.is_none() {
+        let left = former_children(site, former).await?;
+        problems.push(format!("O3 these still have an owner that is gone: {}", left.join(", ")));
+    }
+    if case.how == How::Orphan {
+        let mut there = BTreeMap::new();
+        for (kind, object) in site.children().await? {
+            there.insert(format!("{kind}/{}", object.name_any()), object.uid().unwrap_or_default());
+        }
+        let lost = former.owned.iter().filter(|(key, uid)| there.get(*key) != Some(uid));
+        problems.extend(lost.map(|(key, _)| format!("O4 {key} was to be left, and is gone")));
+    }
+    problems.extend(data(site, case, former).await?);
+    Ok(problems)
+}
+
+/// What was to be kept is there, the same as before; what was to go is not.
+async fn data(site: &Site<'_>, case: &Case, former: &Former) -> Result<Vec<String>> {
+    let now = async || {
+        let mut data = BTreeMap::new();
+        for (kind, object) in site.children().await?.into_iter().filter(|(_, object)| is_data(object)) {
+            let content = (object.uid().unwrap_or_default(), object.data["data"].clone());
+            data.insert(format!("{kind}/{}", object.name_any()), content);
+        }
+        anyhow::Ok(data)
+    };
+    if case.data_go {
+        let left = async || {
+            let now = now().await?;
+            anyhow::Ok(former.data.iter().filter(|(key, before)| now.get(*key).is_some_and(|now| now.0 == before.0)).count())
+        };
+        if within(DONE_WITHIN, async || Ok(left().await? == 0)).await?.is_none() {
+            return Ok(vec![format!("O4 data were to go, and are there: {}", left().await?)]);
+        }
+        return Ok(Vec::new());
+    }
+    let now = now().await?;
+    let lost = former.data.iter().filter(|(key, before)| now.get(*key) != Some(before));
+    Ok(lost.map(|(key, _)| format!("O4 {key} was to be kept, and is another or gone")).collect())
+}
+
+/// The namespace goes, and the operator does not stand in the way, nor take it for a lack of rights.
+async fn namespace_goes(site: &Site<'_>, mark: crate::engine::bed::Mark) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let namespaces = Api::<Namespace>::all(site.arena.client.clone());
+    let is_gone = async || Ok(namespaces.get_opt(&site.namespace).await?.is_none());
+    if within(DONE_WITHIN * 2, is_gone).await?.is_none() {
+        let status = namespaces.get(&site.namespace).await?.status;
+        problems.push(format!("O3 the namespace is still there: {}", serde_json::to_string(&status)?));
+    }
+    let log = tokio::task::block_in_place(|| site.arena.bed.events_since(mark))?;
+    let marked = format!("\"{}\"", site.namespace);
+    let of_operator: Vec<Value> = log
+        .lines()
+        .filter(|line| line.contains(&marked) && line.contains("\"userAgent\":\"rorun-operator"))
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let refused = of_operator.iter().filter(|event| event["responseStatus"]["code"] == 403).count();
+    if refused > REFUSED_AT_MOST {
+        problems.push(format!("O3 {refused} writes were refused: it does not let go"));
+    }
+    if of_operator.iter().any(|event| event["requestObject"].to_string().contains("rorun-operator rbac")) {
+        problems.push("O4 a namespace that is being deleted was told as a lack of rights".to_owned());
+    }
+    Ok(problems)
+}
