@@ -26,6 +26,8 @@ use crate::scenarios::kit::project;
 
 /// Cases side by side: each is an operator of its own, on few processors.
 const AT_ONCE: usize = 4;
+/// What the condition Ready says when it is true.
+const ALL_SERVES: &str = "everything that the spec asks for serves";
 /// Runs without a fault to learn from.
 const CLEAN_RUNS: usize = 3;
 
@@ -109,6 +111,12 @@ fn read(path: &Path) -> Result<Case> {
     serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))
 }
 
+/// So many of the cases, evenly.
+pub(super) fn every(cases: Vec<Case>, wanted: usize) -> Vec<Case> {
+    let step = cases.len().div_ceil(wanted.max(1)).max(1);
+    cases.into_iter().step_by(step).collect()
+}
+
 /// What an undisturbed run of a workload looks like, and the writes in it.
 #[derive(Debug)]
 pub(super) struct Learnt {
@@ -158,6 +166,10 @@ impl Theatre {
             let ran = self.play(workload, Vec::new()).await?;
             if !ran.problems.is_empty() {
                 bail!("{workload:?} without a fault: {}", ran.problems.join("; "));
+            }
+            let ready = ran.leaves.iter().any(|(path, value)| path.starts_with("RorunStack/") && value == ALL_SERVES);
+            if ready != workload.is_ready_at_the_end() {
+                bail!("{workload:?} without a fault: the stack is {}ready", if ready { "" } else { "not " });
             }
             runs.push(ran);
         }

@@ -22,7 +22,7 @@ pub struct Suite {
 }
 
 /// All of them, in the order in which they are played.
-pub const SUITES: &[Suite] = &[suites::writes::SUITE];
+pub const SUITES: &[Suite] = &[suites::writes::SUITE, suites::pairs::SUITE, suites::watches::SUITE];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]
