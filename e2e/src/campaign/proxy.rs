@@ -146,6 +146,11 @@ impl FaultProxy {
         *lock(&self.shared.last_write) = Instant::now();
     }
 
+    /// Whether every fault has happened.
+    pub fn has_fired(&self) -> bool {
+        lock(&self.shared.pending).plans.is_empty()
+    }
+
     /// How many faults have happened.
     pub fn fired(&self) -> usize {
         lock(&self.shared.pending).fired
@@ -308,6 +313,9 @@ impl Shared {
 
     fn refuse(&self, call: Call, code: u16, seconds: u64) -> Result<Response<Body>, Error> {
         let waits = matches!(code, 429 | 503).then_some(seconds);
+        if call.verb == "watch" {
+            self.streams.await_again(&call.resource);
+        }
         if let Some(seconds) = waits {
             lock(&self.refused).push((call, Instant::now() + Duration::from_secs(seconds)));
         }

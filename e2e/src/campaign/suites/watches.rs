@@ -36,8 +36,10 @@ const AT_WRITES: [Fault; 6] = [
     Fault::KillIntoPast,
     Fault::KillIntoPastOfOne,
 ];
-/// What is done to the watches of a resource from the first on.
-const FROM_THE_FIRST: [Fault; 4] = [Fault::Refuse(410), Fault::Repeat, Fault::Cut(1), Fault::Cut(3)];
+/// What is done to the first watch of a resource, or from then on.
+const FROM_THE_FIRST: [Fault; 3] = [Fault::Refuse(410), Fault::Refuse(500), Fault::Cut(1)];
+/// What is done to the watches of a resource from its first write on.
+const FROM_A_WRITE: [Fault; 3] = [Fault::Repeat, Fault::Cut(1), Fault::Cut(3)];
 
 /// What has writes: the creation of all children, their change, and their end.
 const WORKLOADS: [Workload; 3] = [Workload::Whole, Workload::Update, Workload::Delete];
@@ -55,7 +57,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         if quick {
             cases = every(cases, QUICK / WORKLOADS.len());
         } else {
-            cases.extend(stalls(workload, &learnt));
+            cases.extend(at_firsts(workload, &learnt, &[Fault::Stall]));
         }
         let found = found(NAME)?.into_iter().filter(|case| case.workload == workload && !cases.contains(case));
         let found: Vec<Case> = found.collect();
@@ -82,22 +84,24 @@ fn plans(workload: Workload, learnt: &Learnt) -> Vec<Case> {
             cases.extend((end.occurrence > 0).then(|| Case::several(workload, vec![then, end])));
         }
     }
-    let watched =
-        resources(learnt).into_iter().map(|resource| Call { verb: "watch".to_owned(), resource, ..Call::default() });
-    for at in watched {
-        let one = |fault| Case::one(workload, Plan { at: at.clone(), occurrence: 1, fault });
-        cases.extend(FROM_THE_FIRST.map(one));
+    if workload.before("").is_none() {
+        for resource in firsts(learnt).map(|index| learnt.writes[index].0.resource.clone()) {
+            let at = Call { verb: "watch".to_owned(), resource, ..Call::default() };
+            let one = |fault| Case::one(workload, Plan { at: at.clone(), occurrence: 1, fault });
+            cases.extend(FROM_THE_FIRST.map(one));
+        }
     }
+    cases.extend(at_firsts(workload, learnt, &FROM_A_WRITE));
     cases
 }
 
-/// The first write of each resource, from when on its watch tells nothing.
-fn stalls(workload: Workload, learnt: &Learnt) -> Vec<Case> {
-    let mut seen = BTreeSet::new();
-    let first = (0..learnt.writes.len()).filter(|index| seen.insert(&learnt.writes[*index].0.resource));
-    first.filter_map(|index| learnt.at(index, Fault::Stall)).map(|plan| Case::one(workload, plan)).collect()
+fn at_firsts(workload: Workload, learnt: &Learnt, faults: &[Fault]) -> Vec<Case> {
+    let at = |index| faults.iter().filter_map(move |fault| learnt.at(index, *fault));
+    firsts(learnt).flat_map(at).map(|plan| Case::one(workload, plan)).collect()
 }
 
-fn resources(learnt: &Learnt) -> BTreeSet<String> {
-    learnt.writes.iter().map(|(call, _)| call.resource.clone()).collect()
+/// The first write of each resource.
+fn firsts(learnt: &Learnt) -> impl Iterator<Item = usize> {
+    let mut seen = BTreeSet::new();
+    (0..learnt.writes.len()).filter(move |index| seen.insert(&learnt.writes[*index].0.resource))
 }
