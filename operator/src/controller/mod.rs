@@ -7,6 +7,7 @@ mod events;
 mod finalize;
 pub mod leader;
 mod observe;
+mod patience;
 mod policy;
 mod prober;
 mod reconcile;
@@ -17,6 +18,7 @@ mod watches;
 mod watching;
 
 pub use cache::{Cache, StackKey};
+pub use patience::Patience;
 pub use prober::Prober;
 pub use references::References;
 pub use run::{Clients, RunError, Settings, run};
@@ -40,6 +42,7 @@ pub struct Context {
     cache: Arc<Cache>,
     references: References,
     prober: Prober,
+    patience: Patience,
     recorder: Recorder,
     metrics: Arc<Metrics>,
     agent_image: String,
