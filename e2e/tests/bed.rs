@@ -83,6 +83,26 @@ async fn pod_security_is_on_and_a_controller_manager_can_be_added() -> Result<()
 }
 
 #[tokio::test]
+async fn an_api_server_that_was_killed_comes_back_with_what_it_had() -> Result<()> {
+    let bed = Bed::start()?;
+    let namespaces = Api::<Namespace>::all(client(&bed).await?);
+    namespaces.create(&PostParams::default(), &named("shop")?).await?;
+    let (mark, pids) = (bed.mark()?, bed.pids());
+    bed.restart_apiserver()?;
+    namespaces.get("shop").await?;
+    // The log goes on where it was.
+    assert!(bed.calls_since(mark)?.iter().any(|call| call.verb == "get" && call.name == "shop"));
+    assert_eq!(bed.pids().iter().filter(|pid| pids.contains(pid)).count(), 1);
+
+    bed.freeze_etcd()?;
+    let stuck = tokio::time::timeout(Duration::from_secs(1), namespaces.get("shop")).await;
+    stuck.expect_err("there was an answer without etcd");
+    bed.thaw_etcd()?;
+    namespaces.get("shop").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
     let bed = Bed::start()?;
     let client = client(&bed).await?;

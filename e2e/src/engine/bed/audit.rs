@@ -16,6 +16,16 @@ rules:
 - level: Metadata
 "#;
 
+/// The same calls, without bodies.
+pub(super) const LEAN_POLICY: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: None
+  users: ["system:apiserver"]
+- level: Metadata
+"#;
+
 /// A call that the API server has answered. A watch is answered when it ends, and is logged then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditCall {

@@ -15,9 +15,11 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
@@ -51,8 +53,11 @@ pub struct Bed {
     // In the order in which they are to end.
     beside: Vec<Server>,
     controller_manager: Option<Server>,
-    apiserver: Server,
-    etcd: Server,
+    apiserver: Mutex<Server>,
+    etcd: Mutex<Server>,
+    /// What the API server was started with, to start it again.
+    program: PathBuf,
+    arguments: Vec<String>,
     cache: Cache,
     folder: TempDir,
 }
@@ -69,13 +74,43 @@ impl Bed {
 
     /// Starts a bed with the programs of that cache.
     pub fn start_with(cache: &Cache) -> Result<Bed> {
+        Bed::start_logging(cache, audit::POLICY)
+    }
+
+    /// Starts a bed whose audit log has calls without what was written, so that logging takes next to no time: for
+    /// measurements.
+    pub fn start_lean(cache: &Cache) -> Result<Bed> {
+        Bed::start_logging(cache, audit::LEAN_POLICY)
+    }
+
+    fn start_logging(cache: &Cache, policy: &str) -> Result<Bed> {
         sweep(cache)?;
         // A port that was free may be taken when the server comes to open it, though rarely.
-        let first = Bed::try_start(cache);
+        let first = Bed::try_start(cache, policy);
         if first.as_ref().is_err_and(|error| format!("{error:#}").contains("address already in use")) {
-            return Bed::try_start(cache);
+            return Bed::try_start(cache, policy);
         }
         first
+    }
+
+    /// Kills the API server and starts it again, at the same address and with the same etcd; waits until it answers.
+    pub fn restart_apiserver(&self) -> Result<()> {
+        {
+            let mut apiserver = lock(&self.apiserver);
+            apiserver.kill()?;
+            *apiserver = Server::start("kube-apiserver", &self.program, self.arguments.clone(), self.folder.path())?;
+        }
+        self.wait_until_ready()
+    }
+
+    /// Stops etcd where it stands: the API server gets no answer any more.
+    pub fn freeze_etcd(&self) -> Result<()> {
+        lock(&self.etcd).signal(Signal::STOP)
+    }
+
+    /// Lets etcd go on after [`Bed::freeze_etcd`].
+    pub fn thaw_etcd(&self) -> Result<()> {
+        lock(&self.etcd).signal(Signal::CONT)
     }
 
     /// Adds a kube-controller-manager: garbage collection, rollouts, Jobs, default service accounts. It learns about a
@@ -133,11 +168,8 @@ impl Bed {
 
     /// The pids of the servers, for tests that prove that none is left.
     pub fn pids(&self) -> Vec<u32> {
-        [Some(&self.etcd), Some(&self.apiserver), self.controller_manager.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(Server::pid)
-            .collect()
+        let first = [&self.etcd, &self.apiserver].map(|server| lock(server).pid());
+        first.into_iter().chain(self.controller_manager.as_ref().map(Server::pid)).collect()
     }
 
     /// A place in the audit log after every call that was answered so far, for [`Bed::calls_since`].
@@ -178,8 +210,8 @@ impl Bed {
         Ok(self.endpoint.status(path, OURSELVES)? == Some(200))
     }
 
-    fn try_start(cache: &Cache) -> Result<Bed> {
-        let (etcd, apiserver) = (tools::ETCD.path(cache)?, tools::KUBE_APISERVER.path(cache)?);
+    fn try_start(cache: &Cache, policy: &str) -> Result<Bed> {
+        let (etcd, program) = (tools::ETCD.path(cache)?, tools::KUBE_APISERVER.path(cache)?);
         let folder = sweep::own_folder(cache)?;
         let [client_port, peer_port, port] = free_ports()?;
         let (url, etcd_url) = (format!("https://127.0.0.1:{port}"), format!("http://127.0.0.1:{client_port}"));
@@ -191,10 +223,10 @@ impl Bed {
 
         let etcd_arguments = etcd_arguments(folder.path(), &etcd_url, peer_port);
         let etcd = Server::start("etcd", &etcd, etcd_arguments, folder.path())?;
-        fs::write(folder.path().join("audit-policy.yaml"), audit::POLICY)?;
+        fs::write(folder.path().join("audit-policy.yaml"), policy)?;
         let arguments = apiserver_arguments(folder.path(), &authority, &etcd_url, port);
-        let apiserver = Server::start("kube-apiserver", &apiserver, arguments, folder.path())?;
-        let mut bed = Bed {
+        let apiserver = Server::start("kube-apiserver", &program, arguments.clone(), folder.path())?;
+        let bed = Bed {
             kubeconfig,
             audit_log: folder.path().join("audit.log"),
             url,
@@ -204,8 +236,10 @@ impl Bed {
             _interrupted: sweep::on_interrupt(folder.path()),
             beside: Vec::new(),
             controller_manager: None,
-            apiserver,
-            etcd,
+            apiserver: Mutex::new(apiserver),
+            etcd: Mutex::new(etcd),
+            program,
+            arguments,
             cache: cache.clone(),
             folder,
         };
@@ -213,17 +247,21 @@ impl Bed {
         Ok(bed)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    fn wait_until_ready(&self) -> Result<()> {
         // The namespace comes last: the server makes it in the background, after it says that it is ready.
         for path in ["/readyz", "/api/v1/namespaces/default"] {
             wait::until_true(&format!("the API server answers {path}"), UP_WITHIN, || {
-                self.etcd.check()?;
-                self.apiserver.check()?;
+                lock(&self.etcd).check()?;
+                lock(&self.apiserver).check()?;
                 self.answers(path)
             })?;
         }
         Ok(())
     }
+}
+
+fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn etcd_arguments(folder: &Path, url: &str, peer_port: u16) -> Vec<String> {
@@ -238,6 +276,8 @@ fn etcd_arguments(folder: &Path, url: &str, peer_port: u16) -> Vec<String> {
         "--log-level=warn".to_owned(),
         // Nothing in a bed outlives it.
         "--unsafe-no-fsync".to_owned(),
+        // Thousands of stacks, with the versions that they had until a compaction.
+        "--quota-backend-bytes=8589934592".to_owned(),
     ]
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::engine::record::ProcessRecord;
 
@@ -26,7 +27,7 @@ impl Server {
         folder: &Path,
     ) -> Result<Server> {
         let log = folder.join(format!("{name}.log"));
-        let output = File::create(&log)?;
+        let output = File::options().create(true).append(true).open(&log)?;
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -41,6 +42,19 @@ impl Server {
             return Err(error);
         }
         Ok(Server { name, log, child })
+    }
+
+    /// Ends it at once, and waits until it is gone.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("no pid")?;
+        kill_process(pid, signal).with_context(|| format!("failed to send a signal to {}", self.name))
     }
 
     /// An error with the end of its log if the server is no longer there.
