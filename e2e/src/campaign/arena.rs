@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -58,11 +58,7 @@ impl Arena {
             let cache = cache.clone();
             tokio::task::spawn_blocking(move || Bed::start_with(&cache)).await.context("the bed panicked")??
         };
-        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        // What the operator sees is what the server said, and nothing that was tried again on its way.
-        config.default_retry = false;
-        let client = Client::try_from(config)?;
+        let client = connect(&bed.kubeconfig).await?;
         define(&client).await?;
         Ok(Arena { bed, client, operator: operator_binary()?, cases: AtomicUsize::new(0) })
     }
@@ -121,8 +117,16 @@ impl Arena {
     }
 }
 
+/// A client that sees what the server said, and nothing that was tried again on its way.
+pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
 /// Makes the definition of stacks, and waits until it is served.
-async fn define(client: &Client) -> Result<()> {
+pub(crate) async fn define(client: &Client) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
     let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;

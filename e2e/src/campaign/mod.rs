@@ -3,11 +3,12 @@
 
 mod arena;
 mod plan;
-mod proxy;
+pub(crate) mod proxy;
 mod run;
 mod snapshot;
 
 pub use arena::Arena;
+pub(crate) use arena::{connect, define};
 pub use plan::{Call, Fault, Plan};
 pub use run::{Case, Learnt, Verdict, Workload, learn, plans, play_all};
 pub use snapshot::Reference;

@@ -26,8 +26,10 @@ use super::plan::{Call, Fault, Plan};
 /// Long enough for an answer of a few bytes to be read on loopback.
 const ANSWER_READ: Duration = Duration::from_millis(5);
 
-type Body = UnsyncBoxBody<Bytes, Error>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// What a proxy answers with.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
+/// Why it could not.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The proxy of one operator. It ends when it is dropped.
 pub struct FaultProxy {
@@ -82,16 +84,7 @@ impl FaultProxy {
 
     /// Writes a kubeconfig that leads to the proxy.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
-        let server = format!("http://{}", self.address);
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-            "users": [{"name": "operator", "user": {}}],
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-            "current-context": "proxy",
-        });
-        std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
+        write_kubeconfig(self.address, path)
     }
 
     /// From now on, this is to happen.
@@ -118,6 +111,19 @@ impl FaultProxy {
     pub fn has_fired(&self) -> bool {
         lock(&self.shared.plan).is_none()
     }
+}
+
+/// Writes a kubeconfig that leads to a proxy.
+pub(crate) fn write_kubeconfig(proxy: SocketAddr, path: &Path) -> Result<()> {
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{proxy}")}}],
+        "users": [{"name": "operator", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
+        "current-context": "proxy",
+    });
+    std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,7 +203,8 @@ impl Shared {
     }
 }
 
-async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+/// Passes a request on to where the client leads.
+pub(crate) async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let (mut head, body) = request.into_parts();
     // The client knows where to, and who it is.
     head.uri = head.uri.path_and_query().map(|path| path.as_str().parse()).transpose()?.unwrap_or_default();
@@ -213,7 +220,7 @@ async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<
 }
 
 /// An answer as the API server gives it.
-fn refusal(code: u16) -> Result<Response<Body>, Error> {
+pub(crate) fn refusal(code: u16) -> Result<Response<Body>, Error> {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": "by the plan", "metadata": {},
     });

@@ -1,6 +1,7 @@
 //! The commands of `e2e`, one module for each.
 
 mod bed;
+mod bench;
 mod campaign;
 mod cluster;
 mod demo;
@@ -30,7 +31,9 @@ enum Command {
     Demo(demo::Options),
     /// Run everything that proves something about the project, or parts of it
     Verify(verify::Options),
-    /// Measure what the documents state, and print it
+    /// Measure how fast, how large and how many, against what the machine can do at all
+    Bench(bench::Options),
+    /// Measure what the documents state about a cluster, and print it
     Numbers(numbers::Options),
     /// Let one thing at a time go wrong between the operator and its API server
     Campaign(campaign::Options),
@@ -65,6 +68,7 @@ pub fn run() -> Result<()> {
     match arguments.command {
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Verify(options) => verify::run(&cache, &options),
+        Command::Bench(options) => bench::run(&cache, options),
         Command::Numbers(options) => numbers::run(&cache, &options),
         Command::Campaign(options) => campaign::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),

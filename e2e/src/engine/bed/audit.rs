@@ -45,7 +45,7 @@ pub struct AuditCall {
     pub code: u16,
     /// The path with its query, for telling apart what the other fields cannot.
     pub uri: String,
-    /// Who called, as the API server knows them.
+    /// Who called, as the API server knows them, or whom they called for.
     pub user: String,
     /// When the answer was complete.
     pub at: Timestamp,
@@ -73,6 +73,8 @@ struct Event {
     response_status: ResponseStatus,
     #[serde(default)]
     user: User,
+    #[serde(default)]
+    impersonated_user: Option<User>,
     #[serde(rename = "stageTimestamp", default)]
     at: Timestamp,
 }
@@ -118,7 +120,7 @@ fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
         user_agent: event.user_agent,
         code: event.response_status.code,
         uri: event.uri,
-        user: event.user.username,
+        user: event.impersonated_user.unwrap_or(event.user).username,
         at: event.at,
     };
     Ok((event.stage == "ResponseComplete").then_some(call))

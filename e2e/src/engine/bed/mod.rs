@@ -23,11 +23,12 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
+pub(crate) use server::free_ports;
 pub use sweep::{abandoned, sweep};
 
 use self::https::Endpoint;
 use self::pki::Authority;
-use self::server::{Server, free_ports};
+use self::server::Server;
 use super::cache::Cache;
 use super::{cleanup, tools, wait};
 
