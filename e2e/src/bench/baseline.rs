@@ -112,8 +112,7 @@ pub(super) async fn baselines(field: &mut Field) -> Result<()> {
         field.note(Row::new(id, format!("{what}: calls for each"), float(calls) / float(names.len()), "calls"));
     }
     controller.abort();
-    field.remove(&names).await?;
-    load::collect(&client, &field.template.foreign_objects(&names[0]), &names).await
+    field.remove(&names).await
 }
 
 /// Waits until at least so many writes were made, and then none for a while; gives how many there were.

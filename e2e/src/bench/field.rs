@@ -43,6 +43,8 @@ pub(super) struct Field {
     /// Stacks made in a second when they came all at once.
     pub(super) rate: Option<f64>,
     pub(super) rows: Vec<Row>,
+    /// What could not be measured, and why.
+    pub(super) failed: Vec<String>,
     /// Where the programs are that others are compared with.
     pub(super) cache: Cache,
     operator: Option<Operator>,
@@ -75,6 +77,7 @@ impl Field {
             stacks: Vec::new(),
             rate: None,
             rows: Vec::new(),
+            failed: Vec::new(),
             cache: cache.clone(),
             operator: None,
             actor: None,

@@ -27,6 +27,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use self::field::Field;
+use self::start::Starts;
 use self::table::{Report, Row};
 use crate::engine::{Cache, progress, tools};
 
@@ -99,57 +100,42 @@ async fn beside(cache: &Cache, options: Options, report: &mut Report) -> Result<
     result
 }
 
-macro_rules! step {
-    ($field:expr, $ids:expr, $work:expr) => {
-        if $field.options.wants(&$ids) {
-            let step = progress::Step::start(&$ids.join(", "), "a benchmark");
-            Box::pin($work).await?;
-            step.done();
-        }
-    };
-}
-
 /// One after the other: first what wants to be alone, last what removes the stacks.
 async fn play(field: &mut Field) -> Result<()> {
-    let (few, many) = (field.options.stacks / 10, field.options.stacks);
-    let mut none = None;
-    if field.options.wants(&["B7", "B8"]) {
-        none = Some(start::cold(field, 0).await?);
+    let few = field.options.stacks / 10;
+    let mut starts = Starts::default();
+    measure(field, &["B7", "B8"], async |field| starts.none(field).await).await;
+    measure(field, &["B1"], one::create).await;
+    measure(field, &["B3"], one::change).await;
+    measure(field, &["B1", "B2", "B3", "B4"], baseline::baselines).await;
+    measure(field, &["B12"], throttle::throttled).await;
+    if few > 0 {
+        measure(field, &["B7", "B8"], async |field| starts.few(field, few).await).await;
     }
-    step!(field, ["B1"], one::create(field));
-    step!(field, ["B3"], one::change(field));
-    step!(field, ["B1", "B2", "B3", "B4"], baseline::baselines(field));
-    step!(field, ["B12"], throttle::throttled(field));
-    if field.options.wants(&["B7", "B8"]) && few > 0 {
-        let names = floor::names('b', few);
-        field.make(&names).await?;
-        field.settle(&names).await?;
-        start::cold(field, few).await?;
-        field.remove(&names).await?;
+    measure(field, &["B4"], many::burst).await;
+    measure(field, &["B2"], noop::nothing).await;
+    measure(field, &["B6"], noop::drift).await;
+    measure(field, &["B5"], many::churn).await;
+    measure(field, &["B11"], outage::apiserver).await;
+    measure(field, &["B9"], outage::hand_over).await;
+    measure(field, &["B10"], noop::idle).await;
+    measure(field, &["B7", "B8"], async |field| starts.all(field).await).await;
+    measure(field, &["B13"], many::delete).await;
+    field.stop_operator().await?;
+    let failed = std::mem::take(&mut field.failed);
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+}
+
+/// Measures if one of the ids is asked for. One that fails does not keep the others from being measured.
+async fn measure(field: &mut Field, ids: &[&str], work: impl AsyncFnOnce(&mut Field) -> Result<()>) {
+    if !field.options.wants(ids) {
+        return;
     }
-    step!(field, ["B4"], many::burst(field));
-    step!(field, ["B2"], noop::nothing(field));
-    step!(field, ["B6"], noop::drift(field));
-    step!(field, ["B5"], many::churn(field));
-    step!(field, ["B11"], outage::apiserver(field));
-    step!(field, ["B9"], outage::hand_over(field));
-    step!(field, ["B10"], noop::idle(field));
-    if let Some(none) = none {
-        field.fill().await?;
-        let all = start::cold(field, many).await?;
-        start::slope(field, none, all);
-        start::foreign(field, all).await?;
-        if field.options.large {
-            let names = floor::names('d', 4 * many);
-            field.make(&names).await?;
-            field.settle(&names).await?;
-            let most = start::cold(field, 5 * many).await?;
-            start::slope(field, all, most);
-            field.remove(&names).await?;
-        }
+    let step = progress::Step::start(&ids.join(", "), "a benchmark");
+    match Box::pin(work(field)).await {
+        Ok(()) => step.done(),
+        Err(error) => field.failed.push(format!("{}: {error:#}", ids.join(", "))),
     }
-    step!(field, ["B13"], many::delete(field));
-    field.stop_operator().await
 }
 
 /// Where and with what this runs.

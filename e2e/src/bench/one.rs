@@ -18,12 +18,13 @@ const TIMES: usize = 5;
 
 /// B1: makes one stack, some times over, beside one that is there.
 pub(super) async fn create(field: &mut Field) -> Result<()> {
-    let names = floor::names('a', TIMES + 1);
+    let (names, others) = (floor::names('a', TIMES + 1), floor::names('f', TIMES + 1));
+    load::make_namespace(&field.client, &others[0].namespace).await?;
     // The first makes the operator read the Secrets that all of them name.
     field.make(&names[..1]).await?;
     let children = float(field.template.children());
     let (mut calls, mut took, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-    for of in &names[1..] {
+    for (of, other) in names[1..].iter().zip(&others) {
         let mark = field.mark().await?;
         create_stack(&field.client, &field.template, of).await?;
         field.statuses.until("made", (std::slice::from_ref(of), PATIENCE), |seen| seen.made.is_some()).await?;
@@ -35,7 +36,7 @@ pub(super) async fn create(field: &mut Field) -> Result<()> {
         let last = ours.iter().filter(|call| call.code == 201 && call.resource != "events").map(|call| call.at).max();
         took.push(Duration::try_from(last.context("nothing was made")?.duration_since(started))?);
         calls.push(ours);
-        bare.push(floor::one_stack(&field.client, &field.template.foreign_objects(of)).await?);
+        bare.push(floor::one_stack(&field.client, &field.template.foreign_objects(other)).await?);
     }
     let most = calls.iter().max_by_key(|calls| calls.len()).map(Vec::as_slice).unwrap_or_default();
     let row = Row::new("B1", "create one stack: calls", float(most.len()), "calls").bar(Bar::AtMost(children + 3.0));
@@ -45,7 +46,7 @@ pub(super) async fn create(field: &mut Field) -> Result<()> {
     field.note(Row::new("B1", "until its last child is made", took.as_secs_f64() * 1e3, "ms"));
     field.note(Row::new("B1", "times a bare client", ratio, "x").bar(Bar::AtMost(3.0)).ratio(ratio, "bare client"));
     field.remove(&names).await?;
-    load::collect(&field.client, &field.template.foreign_objects(&names[0]), &names).await
+    load::collect(&field.client, &field.template.objects(&others[0]), &others).await
 }
 
 /// B3: changes the field that most children depend on.

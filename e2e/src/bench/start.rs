@@ -24,13 +24,58 @@ const READY: [(usize, f64); 3] = [(0, 0.1), (1000, 3.0), (5000, 15.0)];
 
 /// What a start came to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+struct Memory {
     steady: f64,
     children: f64,
 }
 
+/// Starts beside more and more stacks.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    none: Option<Memory>,
+}
+
+impl Starts {
+    /// Before there are any.
+    pub(super) async fn none(&mut self, field: &mut Field) -> Result<()> {
+        self.none = Some(cold(field, 0).await?);
+        Ok(())
+    }
+
+    /// Beside some, which are removed again.
+    pub(super) async fn few(&self, field: &mut Field, few: usize) -> Result<()> {
+        beside(field, ('b', few), few).await.map(drop)
+    }
+
+    /// Beside all of the run, with what others have, and beside five times as many.
+    pub(super) async fn all(&self, field: &mut Field) -> Result<()> {
+        field.fill().await?;
+        let stacks = field.stacks.len();
+        let all = cold(field, stacks).await?;
+        if let Some(none) = self.none {
+            slope(field, none, all);
+        }
+        foreign(field, all).await?;
+        if field.options.large {
+            let most = beside(field, ('d', 4 * stacks), 5 * stacks).await?;
+            slope(field, all, most);
+        }
+        Ok(())
+    }
+}
+
+/// Makes more stacks, starts beside them, and removes them.
+async fn beside(field: &mut Field, (group, more): (char, usize), stacks: usize) -> Result<Memory> {
+    let names = floor::names(group, more);
+    field.make(&names).await?;
+    field.settle(&names).await?;
+    let memory = cold(field, stacks).await?;
+    field.remove(&names).await?;
+    Ok(memory)
+}
+
 /// Starts an operator beside the stacks that are there.
-pub(super) async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
+async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     field.stop_operator().await?;
     let mark = field.mark().await?;
     let operator = Operator::start(&field.bed.kubeconfig, &field.log("cold"))?;
@@ -62,14 +107,14 @@ pub(super) async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
 }
 
 /// How much more memory each child takes, from one start to another with more stacks.
-pub(super) fn slope(field: &mut Field, few: Memory, many: Memory) {
+fn slope(field: &mut Field, few: Memory, many: Memory) {
     let each = (many.steady - few.steady) / (many.children - few.children) / KIB;
     let what = format!("each child, from {} to {} of them", few.children, many.children);
     field.note(Row::new("B8", what, each, "KiB").bar(Bar::AtMost(2.5)));
 }
 
 /// B8: Secrets and `ConfigMaps` that are nobody's, beside the stacks.
-pub(super) async fn foreign(field: &mut Field, before: Memory) -> Result<()> {
+async fn foreign(field: &mut Field, before: Memory) -> Result<()> {
     let count = FOREIGN * field.options.stacks.max(1);
     load::make_namespace(&field.client, "foreign").await?;
     let objects: Vec<Value> = (0..count).map(foreign_object).collect();

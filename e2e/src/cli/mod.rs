@@ -34,7 +34,7 @@ enum Command {
     /// Measure how fast, how large and how many, against what the machine can do at all
     Bench(bench::Options),
     /// Measure what the documents state about a cluster, and print it
-    Numbers(numbers::Options),
+    Numbers,
     /// Let one thing at a time go wrong between the operator and its API server
     Campaign(campaign::Options),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
@@ -69,7 +69,7 @@ pub fn run() -> Result<()> {
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Verify(options) => verify::run(&cache, &options),
         Command::Bench(options) => bench::run(&cache, options),
-        Command::Numbers(options) => numbers::run(&cache, &options),
+        Command::Numbers => numbers::run(&cache),
         Command::Campaign(options) => campaign::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
