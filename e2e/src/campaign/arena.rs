@@ -68,11 +68,7 @@ impl Arena {
             let cache = cache.clone();
             tokio::task::spawn_blocking(move || Bed::start_with(&cache)).await.context("the bed panicked")??
         };
-        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        // What the operator sees is what the server said, and nothing that was tried again on its way.
-        config.default_retry = false;
-        let client = Client::try_from(config)?;
+        let client = connect(&bed.kubeconfig).await?;
         define(&client).await?;
         let bed = tokio::task::spawn_blocking(move || more(bed)).await.context("the bed panicked")??;
         Ok(Arena { bed, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
@@ -143,8 +139,16 @@ impl Arena {
     }
 }
 
+/// A client that sees what the server said, and nothing that was tried again on its way.
+pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
 /// Makes the definition of stacks, and waits until it is served.
-pub(super) async fn define(client: &Client) -> Result<()> {
+pub(crate) async fn define(client: &Client) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
     let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;

@@ -11,7 +11,7 @@ mod history;
 mod past;
 mod plan;
 mod play;
-mod proxy;
+pub(crate) mod proxy;
 mod site;
 mod snapshot;
 mod stage;
@@ -21,4 +21,5 @@ mod suites;
 mod workload;
 
 pub use arena::Arena;
+pub(crate) use arena::{connect, define};
 pub use suite::{Extent, Ground, SUITES, Suite, Verdict};

@@ -34,8 +34,10 @@ const ANSWER_READ: Duration = Duration::from_millis(5);
 const REST: Duration = Duration::from_millis(900);
 const TICK: Duration = Duration::from_millis(10);
 
-type Body = UnsyncBoxBody<Bytes, Error>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// What a proxy answers with.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
+/// Why it could not.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The proxy of one operator. It ends when it is dropped.
 pub struct FaultProxy {
@@ -112,16 +114,7 @@ impl FaultProxy {
 
     /// Writes a kubeconfig that leads to the proxy.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
-        let server = format!("http://{}", self.address);
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-            "users": [{"name": "operator", "user": {}}],
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-            "current-context": "proxy",
-        });
-        std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
+        write_kubeconfig(self.address, path)
     }
 
     /// From now on, this is to happen, one after the other.
@@ -168,6 +161,19 @@ impl FaultProxy {
     pub fn problems(&self) -> Vec<String> {
         lock(&self.shared.problems).clone()
     }
+}
+
+/// Writes a kubeconfig that leads to a proxy.
+pub(crate) fn write_kubeconfig(proxy: SocketAddr, path: &Path) -> Result<()> {
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{proxy}")}}],
+        "users": [{"name": "operator", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
+        "current-context": "proxy",
+    });
+    std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -328,21 +334,38 @@ impl Shared {
 }
 
 async fn forward(shared: &Arc<Shared>, request: Request<Incoming>, delay: Duration) -> Result<Response<Body>, Error> {
+    let shared = Arc::clone(shared);
+    shared.under_way.fetch_add(1, Ordering::Relaxed);
+    let client = shared.client.clone();
+    let sent = send(request, move |request| async move {
+        tokio::time::sleep(delay).await;
+        let answer = client.send(request).await;
+        shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        answer
+    });
+    sent.await
+}
+
+/// Passes a request on to where the client leads.
+pub(crate) async fn pass_on(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+    send(request, |request| async move { client.send(request).await }).await
+}
+
+async fn send<F>(
+    request: Request<Incoming>,
+    by: impl FnOnce(Request<kube::client::Body>) -> F,
+) -> Result<Response<Body>, Error>
+where
+    F: Future<Output = kube::Result<Response<kube::client::Body>>> + Send + 'static,
+{
     let (mut head, body) = request.into_parts();
     // The client knows where to, and who it is.
     head.uri = head.uri.path_and_query().map(|path| path.as_str().parse()).transpose()?.unwrap_or_default();
     head.headers.remove(header::HOST);
     let body = body.collect().await?.to_bytes();
     let request = Request::from_parts(head, kube::client::Body::from(body));
-    let shared = Arc::clone(shared);
-    shared.under_way.fetch_add(1, Ordering::Relaxed);
     // In a task of its own: what is on its way when the operator is killed arrives all the same, as it would on a network.
-    let answer = tokio::spawn(async move {
-        tokio::time::sleep(delay).await;
-        let answer = shared.client.send(request).await;
-        shared.under_way.fetch_sub(1, Ordering::Relaxed);
-        answer
-    });
+    let answer = tokio::spawn(by(request));
     let (mut head, body) = answer.await??.into_parts();
     head.headers.remove(header::TRANSFER_ENCODING);
     let body = body.into_data_stream().map_ok(Frame::data).map_err(|error| -> Error { error.into() });
@@ -350,7 +373,7 @@ async fn forward(shared: &Arc<Shared>, request: Request<Incoming>, delay: Durati
 }
 
 /// An answer as the API server gives it.
-fn refusal(code: u16, seconds: Option<u64>) -> Result<Response<Body>, Error> {
+pub(crate) fn refusal(code: u16, seconds: Option<u64>) -> Result<Response<Body>, Error> {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": "by the plan", "metadata": {},
     });

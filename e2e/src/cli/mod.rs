@@ -1,6 +1,7 @@
 //! The commands of `e2e`, one module for each.
 
 mod bed;
+mod bench;
 mod campaign;
 mod cluster;
 mod demo;
@@ -30,8 +31,10 @@ enum Command {
     Demo(demo::Options),
     /// Run everything that proves something about the project, or parts of it
     Verify(verify::Options),
-    /// Measure what the documents state, and print it
-    Numbers(numbers::Options),
+    /// Measure how fast, how large and how many, against what the machine can do at all
+    Bench(bench::Options),
+    /// Measure what the documents state about a cluster, and print it
+    Numbers,
     /// Let one thing at a time go wrong between the operator and its API server
     Campaign(campaign::Options),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
@@ -65,7 +68,8 @@ pub fn run() -> Result<()> {
     match arguments.command {
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Verify(options) => verify::run(&cache, &options),
-        Command::Numbers(options) => numbers::run(&cache, &options),
+        Command::Bench(options) => bench::run(&cache, options),
+        Command::Numbers => numbers::run(&cache),
         Command::Campaign(options) => campaign::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),

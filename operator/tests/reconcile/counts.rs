@@ -1,7 +1,11 @@
 //! What the operator calls.
 
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
 
 use super::room::{Room, development};
 
@@ -10,6 +14,7 @@ pub async fn what_the_operator_calls(room: &Room) {
     creating_a_stack_costs_its_children_and_three(room).await;
     a_label_on_the_stack_costs_nothing(room).await;
     a_change_of_one_field_writes_one_child(room).await;
+    a_change_of_a_field_of_several_children_costs_them_and_one(room).await;
 }
 
 async fn creating_a_stack_costs_its_children_and_three(room: &Room) {
@@ -39,4 +44,52 @@ async fn a_change_of_one_field_writes_one_child(room: &Room) {
     spec["admin"]["image"] = json!("rorun-admin:2");
     room.apply("create", spec).await;
     assert_eq!(room.writes("create", mark), ["patch deployments/shop-admin"]);
+}
+
+async fn a_change_of_a_field_of_several_children_costs_them_and_one(room: &Room) {
+    let (mark, before) = (room.mark(), room.versions("create").await);
+    let mut spec = development();
+    spec["image"] = json!({"registry": "registry.example.com"});
+    room.apply("create", spec).await;
+    let (calls, after) = (room.calls("create", mark), room.versions("create").await);
+    let changed = after.iter().filter(|(of, version)| *of != "stack" && before.get(*of) != Some(*version)).count();
+    assert!(changed > 1, "only {changed} children name an image");
+    assert!(calls.len() <= changed + 1, "{} calls for {changed} children: {calls:?}", calls.len());
+}
+
+/// The finalizer, where data would be deleted; nothing, where they are kept.
+pub async fn a_stack_without_data_costs_one_write_to_delete(room: &Room) {
+    for (policy, most) in [("Delete", 1), ("Retain", 0)] {
+        let namespace = format!("delete-{}", policy.to_lowercase());
+        room.namespace(&namespace).await;
+        let secrets: Api<Secret> = Api::namespaced(room.client.clone(), &namespace);
+        let services = json!({"metadata": {"name": "services"}, "stringData": {
+            "DATABASE_URL": "postgresql://user:none@127.0.0.1:1/shop", "REDIS_URL": "redis://127.0.0.1:1",
+            "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
+        }});
+        let services = serde_json::from_value(services).expect("a Secret");
+        secrets.create(&PostParams::default(), &services).await.expect("the Secret is made");
+        room.apply(&namespace, external(policy)).await;
+        let mark = room.mark();
+        room.stacks(&namespace).delete("shop", &DeleteParams::default()).await.expect("it is deleted");
+        room.until("the stack is gone", async || {
+            room.stacks(&namespace).get_opt("shop").await.expect("an answer").is_none()
+        })
+        .await;
+        room.pause().await;
+        let writes = room.writes(&namespace, mark);
+        assert_eq!(writes.len(), most, "{policy}: {writes:?}");
+    }
+}
+
+fn external(policy: &str) -> Value {
+    let secret = json!({"name": "services"});
+    json!({
+        "environment": "Development",
+        "deletionPolicy": policy,
+        "api": {"image": "rorun-api:1"},
+        "database": {"external": {"secretRef": secret}},
+        "redis": {"external": {"secretRef": secret}},
+        "bucket": {"external": {"name": "shop", "endpoint": "http://127.0.0.1:1", "credentialsSecretRef": secret}},
+    })
 }

@@ -2,7 +2,6 @@
 //!
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
-mod bench;
 mod counts;
 mod data;
 mod drift;
@@ -29,6 +28,7 @@ async fn one_operator() {
     cases!(
         &room,
         counts::what_the_operator_calls,
+        counts::a_stack_without_data_costs_one_write_to_delete,
         drift::every_kind_is_repaired_with_one_write,
         drift::a_foreign_object_is_refused_and_left_alone,
         drift::what_the_spec_leaves_out_is_pruned_and_nothing_else,
@@ -39,7 +39,6 @@ async fn one_operator() {
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
         data::production_needs_a_confirmation,
-        bench::rendering_is_quick,
     );
     drop(operator);
 }
@@ -50,4 +49,5 @@ async fn one_operator_after_the_other() {
     let room = Room::open().await;
     restarts::a_killed_operator_reaches_the_same_end(&room).await;
     restarts::twenty_settled_stacks_cost_nothing_after_a_restart(&room).await;
+    restarts::an_api_server_that_comes_back_is_written_nothing(&room).await;
 }

@@ -30,6 +30,26 @@ pub async fn twenty_settled_stacks_cost_nothing_after_a_restart(room: &Room) {
     println!("peak memory with {STACKS} stacks: {} KiB (debug build)", operator.peak_memory());
 }
 
+/// The watches begin anew, each with a list, and nothing that they tell is news.
+pub async fn an_api_server_that_comes_back_is_written_nothing(room: &Room) {
+    let operator = room.operator().await;
+    room.namespace("back").await;
+    room.apply("back", development()).await;
+    let mark = room.mark();
+    room.restart_apiserver().await;
+    // Each kind is watched anew before this is written.
+    let mut spec = development();
+    spec["admin"]["image"] = serde_json::json!("rorun-admin:2");
+    room.apply("back", spec).await;
+    assert_eq!(room.writes("back", mark), ["patch deployments/shop-admin"]);
+    let mut lists = BTreeMap::<String, usize>::new();
+    for call in room.calls("", mark).iter().filter(|call| call.verb == "list") {
+        *lists.entry(call.resource.clone()).or_default() += 1;
+    }
+    assert!(lists.values().all(|count| *count <= 3), "{lists:?}");
+    drop(operator);
+}
+
 /// Kills at random moments while a stack is made; whichever write was the last, the end is that of an undisturbed run, and
 /// nothing was made twice.
 pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {

@@ -113,6 +113,11 @@ impl Room {
         operator
     }
 
+    /// Kills the API server, and waits until it is back.
+    pub async fn restart_apiserver(&self) {
+        tokio::task::block_in_place(|| self.bed.restart_apiserver()).expect("it is back");
+    }
+
     /// Makes a namespace.
     pub async fn namespace(&self, name: &str) {
         let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());

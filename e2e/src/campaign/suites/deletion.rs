@@ -119,8 +119,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         }
     };
     let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes.len()), "");
-    let mut playing =
-        futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
+    let mut playing = futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
     while let Some(verdict) = playing.next().await {
         ground.tell(&verdict?)?;
     }
@@ -270,9 +269,9 @@ async fn delete(client: &Client, namespace: &str, case: &Case, former: &Mutex<Fo
     Ok(())
 }
 
-
 async fn apply(client: &Client, namespace: &str, spec: &Value) -> Result<()> {
-    let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
+    let stack =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
     let params = PatchParams::apply("user").force();
     objects(client, namespace, STACK_KIND)?.patch(STACK, &params, &Patch::Apply(&stack)).await?;
     Ok(())
@@ -360,7 +359,9 @@ async fn data(site: &Site<'_>, case: &Case, former: &Former) -> Result<Vec<Strin
     if case.data_go {
         let left = async || {
             let now = now().await?;
-            anyhow::Ok(former.data.iter().filter(|(key, before)| now.get(*key).is_some_and(|now| now.0 == before.0)).count())
+            anyhow::Ok(
+                former.data.iter().filter(|(key, before)| now.get(*key).is_some_and(|now| now.0 == before.0)).count(),
+            )
         };
         if within(DONE_WITHIN, async || Ok(left().await? == 0)).await?.is_none() {
             return Ok(vec![format!("O4 data were to go, and are there: {}", left().await?)]);

@@ -248,7 +248,8 @@ impl Scene<'_> {
     }
 
     async fn may(&self, kind: &str, verb: &str) -> Result<bool> {
-        let group = crate::campaign::snapshot::KINDS.into_iter().find(|known| known.2 == kind).map_or("", |known| known.0);
+        let group =
+            crate::campaign::snapshot::KINDS.into_iter().find(|known| known.2 == kind).map_or("", |known| known.0);
         let review: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes": {
             "group": group, "resource": plural(kind), "verb": verb, "namespace": "default",
         }}}))?;
@@ -310,7 +311,8 @@ impl Scene<'_> {
                 (call.verb.clone(), format!("{}{part}", call.resource))
             })
             .collect();
-        problems.extend(unused(&self.role, &used).into_iter().map(|right| format!("O4 {right} is granted, and not used")));
+        problems
+            .extend(unused(&self.role, &used).into_iter().map(|right| format!("O4 {right} is granted, and not used")));
         Ok(problems)
     }
 
@@ -337,7 +339,9 @@ impl Scene<'_> {
         let told = within(TOLD_WITHIN, async || {
             let conditions = site.conditions().await?;
             let all = conditions.as_array().into_iter().flatten();
-            Ok(all.into_iter().any(|one| one[2] == "Forbidden" && one[3].as_str().unwrap_or_default().contains(&object)))
+            Ok(all
+                .into_iter()
+                .any(|one| one[2] == "Forbidden" && one[3].as_str().unwrap_or_default().contains(&object)))
         });
         if told.await?.is_none() {
             problems.push(format!("O4 no condition says Forbidden of {object}: {}", site.conditions().await?));
@@ -396,7 +400,8 @@ impl Scene<'_> {
         let begun = site.proxy.writes().len();
         let definitions = Api::<CustomResourceDefinition>::all(self.arena.client.clone());
         definitions.delete("rorunstacks.rorun.app", &DeleteParams::default()).await?;
-        until("the definition is gone", async || Ok(definitions.get_opt("rorunstacks.rorun.app").await?.is_none())).await?;
+        until("the definition is gone", async || Ok(definitions.get_opt("rorunstacks.rorun.app").await?.is_none()))
+            .await?;
         tokio::time::sleep(UNHARMED_FOR).await;
         let mut problems = Vec::new();
         if versions(&site).await? != before {
@@ -424,15 +429,15 @@ impl Scene<'_> {
 async fn versions(site: &Site<'_>) -> Result<BTreeSet<String>> {
     let children = site.children().await?.into_iter();
     // What the actor tells of a workload is none of ours.
-    let told = children.map(|(kind, child)| {
-        format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation)
-    });
+    let told = children
+        .map(|(kind, child)| format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation));
     Ok(told.collect())
 }
 
 fn granted(rules: &Value, resource: &str, verb: &str) -> bool {
     rules.as_array().into_iter().flatten().any(|rule| {
-        let has = |member: &str, word: &str| rule[member].as_array().is_some_and(|all| all.iter().any(|one| one == word));
+        let has =
+            |member: &str, word: &str| rule[member].as_array().is_some_and(|all| all.iter().any(|one| one == word));
         has("resources", resource) && has("verbs", verb)
     })
 }
@@ -446,9 +451,8 @@ fn unused(rules: &Value, used: &BTreeSet<(String, String)>) -> Vec<String> {
     for rule in rules.as_array().into_iter().flatten() {
         for resource in words(&rule["resources"]) {
             for verb in words(&rule["verbs"]) {
-                let excused = UNUSED.iter().any(|(of, on, _)| {
-                    (*of == "*" || *of == verb) && (*on == "*" || *on == resource)
-                });
+                let excused =
+                    UNUSED.iter().any(|(of, on, _)| (*of == "*" || *of == verb) && (*on == "*" || *on == resource));
                 if !excused && !used.contains(&(verb.clone(), resource.clone())) {
                     unused.push(format!("{verb} {resource}"));
                 }

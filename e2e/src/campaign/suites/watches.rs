@@ -60,7 +60,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
             // Each takes as long as the operator bears silence.
             cases.extend(at_firsts(workload, &learnt, &[Fault::Stall]));
         }
-        let found = found(NAME)?.into_iter().filter(|case| case.workload == workload && !cases.contains(case));
+        let found = found(NAME)?.into_iter().filter(|case: &Case| case.workload == workload && !cases.contains(case));
         let found: Vec<Case> = found.collect();
         cases.extend(found);
         let step = Step::start(&format!("{workload:?}: {} plans", cases.len()), "watches that lag, lose or break");

@@ -45,7 +45,7 @@ pub struct AuditCall {
     pub code: u16,
     /// The path with its query, for telling apart what the other fields cannot.
     pub uri: String,
-    /// Who called, as the API server knows them.
+    /// Who called, as the API server knows them, or whom they called for.
     pub user: String,
     /// When the answer was complete.
     pub at: Timestamp,
@@ -74,6 +74,7 @@ struct Event {
     #[serde(default)]
     user: User,
     /// In whose name that user asked.
+    #[serde(default)]
     impersonated_user: Option<User>,
     #[serde(rename = "stageTimestamp", default)]
     at: Timestamp,

@@ -25,11 +25,12 @@ use tempfile::TempDir;
 
 pub use audit::AuditCall;
 pub use restore::Backup;
+pub(crate) use server::free_ports;
 pub use sweep::{abandoned, sweep};
 
 use self::https::Endpoint;
 use self::pki::Authority;
-use self::server::{Server, free_ports};
+use self::server::Server;
 use super::cache::Cache;
 use super::{cleanup, tools, wait};
 

@@ -91,7 +91,7 @@ pub(super) fn record_name(name: &str) -> String {
 }
 
 /// Ports that are free now, all different: the sockets are open together before any is given back.
-pub(super) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {

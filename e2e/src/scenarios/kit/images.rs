@@ -68,6 +68,16 @@ pub fn operator_binary() -> Result<PathBuf> {
     Ok(binaries()?.join("rorun-operator"))
 }
 
+/// This very program, optimised, for what is measured with it.
+pub fn optimised_e2e() -> Result<PathBuf> {
+    Step::of("building the benchmarks", "optimised: they are what the operator is compared with", || {
+        Run::new(cargo(), ["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-e2e"])
+            .folder(&project())
+            .output()
+    })?;
+    Ok(binaries()?.join("e2e"))
+}
+
 fn binaries() -> Result<PathBuf> {
     Ok(target_folder()?.join(TARGET).join("release"))
 }

@@ -30,7 +30,9 @@ pub use bucket::{Bucket, BucketAccess};
 pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
-pub use images::{ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, cargo, load_images, operator_binary, project};
+pub use images::{
+    ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, cargo, load_images, operator_binary, optimised_e2e, project,
+};
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};

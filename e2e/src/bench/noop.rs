@@ -1,0 +1,165 @@
+//! B2, B6 and B10: what many stacks cost when there is nothing to do, and when one thing is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::runtime::watcher;
+use serde_json::json;
+
+use super::field::Field;
+use super::load;
+use super::one::told;
+use super::operator::{Operator, Used};
+use super::stats::{float, percentile};
+use super::table::{Bar, Row};
+use super::template::{StackName, api_of};
+
+/// Drifts that are repaired, one after the other.
+const DRIFTS: usize = 200;
+/// How long a repair may take before it is given up.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
+/// What somebody sets an autoscaler to.
+const DRIFTED: i32 = 3;
+
+/// B2: labels on all stacks, and statuses of all their Deployments, that change nothing.
+pub(super) async fn nothing(field: &mut Field) -> Result<()> {
+    field.fill().await?;
+    let (client, stacks) = (field.client.clone(), field.stacks.clone());
+    let label = json!({"metadata": {"labels": {"team": "somebody"}}});
+    nothing_of(
+        field,
+        "a label on each",
+        load::each(&stacks, |of| async { load::change(&client, of, &label).await.map(drop) }),
+    )
+    .await?;
+    let deployments = deployments(field);
+    nothing_of(
+        field,
+        "a status of each of their Deployments",
+        load::each(&deployments, |(api, name)| async move {
+            let condition = json!({
+                "type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": "as before",
+            });
+            let status = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+            api.patch_status(name, &PatchParams::default(), &status).await?;
+            Ok(())
+        }),
+    )
+    .await
+}
+
+async fn nothing_of(field: &mut Field, what: &str, churn: impl Future<Output = Result<Duration>>) -> Result<()> {
+    let mark = field.mark().await?;
+    let before = field.operator().await?.used().await?;
+    churn.await?;
+    let operator = field.operator().await?;
+    operator.rests().await?;
+    let after = operator.used().await?;
+    let calls = field.calls(mark).await?;
+    let what = format!("{what} of {} stacks", field.stacks.len());
+    let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
+    field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
+    let (each, count) = per_reconcile(&before, &after);
+    let row = Row::new("B2", format!("{what}: processor time of a reconcile"), each * 1e6, "µs");
+    field.note(row.bar(Bar::AtMost(200.0)).note(format!("{count:.0} reconciles, with reading what the watches tell")));
+    Ok(())
+}
+
+/// Seconds of processor time for each reconcile between two looks, and how many there were.
+fn per_reconcile(before: &Used, after: &Used) -> (f64, f64) {
+    let count = after.metrics.reconciles() - before.metrics.reconciles();
+    (after.processor.saturating_sub(before.processor).as_secs_f64() / count, count)
+}
+
+fn deployments(field: &Field) -> Vec<(Api<DynamicObject>, String)> {
+    let of = |of: &StackName| {
+        let objects = field.template.objects(of).into_iter().filter(|object| object["kind"] == "Deployment");
+        let named = |object: serde_json::Value| {
+            (api_of(&field.client, &object), object["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+        };
+        objects.map(named).collect::<Vec<_>>()
+    };
+    field.stacks.iter().flat_map(of).collect()
+}
+
+/// B6: somebody changes an autoscaler, and the operator sets it back.
+pub(super) async fn drift(field: &mut Field) -> Result<()> {
+    field.fill().await?;
+    field.operator().await?;
+    let mark = field.mark().await?;
+    let all = Api::<HorizontalPodAutoscaler>::all(field.client.clone());
+    let mut events = watcher(all, watcher::Config::default()).boxed();
+    while !matches!(events.next().await.context("the watch ended")??, watcher::Event::InitDone) {}
+    let mut repairs = Vec::new();
+    let drifts = DRIFTS.min(field.stacks.len() * 2);
+    for number in 0..drifts {
+        // Far from each other.
+        let of = &field.stacks[number * 7919 % field.stacks.len()];
+        let (api, name) = (
+            Api::<HorizontalPodAutoscaler>::namespaced(field.client.clone(), &of.namespace),
+            format!("{}-api", of.name),
+        );
+        let drift = Patch::Merge(json!({"spec": {"maxReplicas": DRIFTED}}));
+        api.patch(&name, &PatchParams::default(), &drift).await?;
+        let drifted = Instant::now();
+        let repaired = async {
+            let mut seen = false;
+            while let Some(event) = events.next().await {
+                let watcher::Event::Apply(found) = event? else { continue };
+                if found.metadata.name.as_ref() != Some(&name)
+                    || found.metadata.namespace.as_ref() != Some(&of.namespace)
+                {
+                    continue;
+                }
+                let drifted = found.spec.is_some_and(|spec| spec.max_replicas == DRIFTED);
+                if seen && !drifted {
+                    return Ok(());
+                }
+                seen |= drifted;
+            }
+            bail!("the watch ended");
+        };
+        tokio::time::timeout(REPAIRED_WITHIN, repaired).await.with_context(|| format!("{name} was not repaired"))??;
+        repairs.push(drifted.elapsed());
+    }
+    field.operator().await?.rests().await?;
+    let calls = field.calls(mark).await?;
+    let p99 = percentile(&repairs, 0.99).unwrap_or_default().as_secs_f64() * 1e3;
+    let what = format!("repair of a drift, {drifts} of them among {} stacks", field.stacks.len());
+    let one = 1e3 / field.floor.applies;
+    field.note(Row::new("B6", format!("{what}: p99"), p99, "ms").bar(Bar::AtMost(250.0)).ratio(p99 / one, "1/W"));
+    let p50 = percentile(&repairs, 0.5).unwrap_or_default().as_secs_f64() * 1e3;
+    field.note(Row::new("B6", "of these, p50", p50, "ms").ratio(p50 / one, "1/W"));
+    let each = float(calls.len()) / float(drifts);
+    field.note(Row::new("B6", "calls for each", each, "calls").bar(Bar::AtMost(1.0)));
+    Ok(())
+}
+
+/// B10: nothing happens for a while.
+pub(super) async fn idle(field: &mut Field) -> Result<()> {
+    field.fill().await?;
+    field.stop_operator().await?;
+    let lease = ["--leader-elect=true", "--pod-name=idle"];
+    let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("idle"), &lease)?;
+    operator.ready().await?;
+    operator.rests().await?;
+    let (mark, before) = (field.mark().await?, operator.used().await?);
+    let started = Instant::now();
+    tokio::time::sleep(field.options.idle).await;
+    let (took, after) = (started.elapsed(), operator.used().await?);
+    let mut calls = field.all_calls(mark).await?;
+    calls.retain(|call| call.user_agent.starts_with("rorun-operator/"));
+    operator.stop().await?;
+    let share = 100.0 * (after.processor - before.processor).div_duration_f64(took);
+    let minutes = took.as_secs_f64() / 60.0;
+    let stacks = field.stacks.len();
+    let row = Row::new("B10", format!("idle with {stacks} stacks: of a core"), share, "%").bar(Bar::AtMost(0.2));
+    field.note(row.note(format!("{:.0} s; it asks 3 services of each stack every minute", took.as_secs_f64())));
+    let leases = calls.iter().filter(|call| call.resource == "leases").count();
+    let row = Row::new("B10", "calls a minute", float(calls.len()) / minutes, "calls").bar(Bar::AtMost(35.0));
+    field.note(row.note(format!("{leases} of {} for the lease", calls.len())));
+    Ok(())
+}

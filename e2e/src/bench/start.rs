@@ -1,0 +1,167 @@
+//! B7 and B8: what it takes to start beside so many stacks, and the memory that this needs.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::field::Field;
+use super::floor;
+use super::load;
+use super::operator::Operator;
+use super::procfs;
+use super::stats::float;
+use super::table::{Bar, Row};
+use super::template::resource;
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * 1024.0;
+/// Secrets and ConfigMaps of others, for each thousand stacks.
+const FOREIGN: usize = 20;
+
+/// Seconds to be ready, by the number of stacks that there may be at most.
+const READY: [(usize, f64); 3] = [(0, 0.1), (1000, 3.0), (5000, 15.0)];
+
+/// What a start came to.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    steady: f64,
+    children: f64,
+}
+
+/// Starts beside more and more stacks.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    none: Option<Memory>,
+}
+
+impl Starts {
+    /// Before there are any.
+    pub(super) async fn none(&mut self, field: &mut Field) -> Result<()> {
+        self.none = Some(cold(field, 0).await?);
+        Ok(())
+    }
+
+    /// Beside some, which are removed again.
+    pub(super) async fn few(&self, field: &mut Field, few: usize) -> Result<()> {
+        beside(field, ('b', few), few).await.map(drop)
+    }
+
+    /// Beside all of the run, with what others have, and beside five times as many.
+    pub(super) async fn all(&self, field: &mut Field) -> Result<()> {
+        field.fill().await?;
+        let stacks = field.stacks.len();
+        let all = cold(field, stacks).await?;
+        if let Some(none) = self.none {
+            slope(field, none, all);
+        }
+        foreign(field, all).await?;
+        if field.options.large {
+            let most = beside(field, ('d', 4 * stacks), 5 * stacks).await?;
+            slope(field, all, most);
+        }
+        Ok(())
+    }
+}
+
+/// Makes more stacks, starts beside them, and removes them.
+async fn beside(field: &mut Field, (group, more): (char, usize), stacks: usize) -> Result<Memory> {
+    let names = floor::names(group, more);
+    field.make(&names).await?;
+    field.settle(&names).await?;
+    let memory = cold(field, stacks).await?;
+    field.remove(&names).await?;
+    Ok(memory)
+}
+
+/// Starts an operator beside the stacks that are there.
+async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
+    field.stop_operator().await?;
+    let mark = field.mark().await?;
+    let operator = Operator::start(&field.bed.kubeconfig, &field.log("cold"))?;
+    let ready = operator.ready().await?;
+    let compared = operator.rests().await?;
+    let reconciles = operator.metrics().await?.reconciles();
+    anyhow::ensure!(reconciles >= float(stacks), "{reconciles} reconciles of {stacks} stacks");
+    let (steady, most) = procfs::memory(&operator.process)?;
+    let calls = field.calls(mark).await?;
+    let writes: Vec<_> = calls.iter().filter(|call| call.is_write()).collect();
+    operator.stop().await?;
+
+    let seconds = |time: Duration| time.as_secs_f64();
+    let floor = listed_bytes(field).await? / field.floor.list_bytes;
+    let limit = READY.iter().find(|(most, _)| stacks <= *most).map_or(f64::INFINITY, |(_, limit)| *limit);
+    let row =
+        Row::new("B7", format!("start beside {stacks} stacks: ready"), seconds(ready), "s").bar(Bar::AtMost(limit));
+    field.note(row.ratio(seconds(ready) / floor, "bytes listed"));
+    let row = Row::new("B7", "until all are compared", seconds(compared), "s")
+        .ratio(seconds(compared) / floor, "bytes listed");
+    field.note(row.note(format!("{reconciles:.0} reconciles")));
+    field.note(Row::new("B7", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0)));
+    let (steady, most) = (bytes(steady), bytes(most));
+    let row = Row::new("B7", "most memory", most / MIB, "MiB").bar(Bar::AtMost(1.3 * steady / MIB));
+    field.note(row.ratio(most / steady, "steady"));
+    let row = Row::new("B8", format!("memory beside {stacks} stacks"), steady / MIB, "MiB");
+    field.note(if stacks == 0 { row.bar(Bar::AtMost(12.0)) } else { row });
+    Ok(Memory { steady, children: float(stacks * field.template.children()) })
+}
+
+/// How much more memory each child takes, from one start to another with more stacks.
+fn slope(field: &mut Field, few: Memory, many: Memory) {
+    let each = (many.steady - few.steady) / (many.children - few.children) / KIB;
+    let what = format!("each child, from {} to {} of them", few.children, many.children);
+    field.note(Row::new("B8", what, each, "KiB").bar(Bar::AtMost(2.5)));
+}
+
+/// B8: Secrets and `ConfigMaps` that are nobody's, beside the stacks.
+async fn foreign(field: &mut Field, before: Memory) -> Result<()> {
+    let count = FOREIGN * field.options.stacks.max(1);
+    load::make_namespace(&field.client, "foreign").await?;
+    let objects: Vec<Value> = (0..count).map(foreign_object).collect();
+    load::each(&objects, |object| load::create(&field.client, object)).await?;
+    let stacks = field.stacks.len();
+    let first = field.rows.len();
+    let after = cold(field, stacks).await?;
+    // What this start took is not asked for.
+    field.rows.truncate(first);
+    let added = (after.steady - before.steady) / MIB;
+    let row = Row::new("B8", format!("added by {count} Secrets and ConfigMaps of others"), added, "MiB");
+    // Two starts with the same objects differ by up to this.
+    let noise = 0.02 * before.steady / MIB;
+    field.note(row.bar(Bar::AtMost(noise)).note("a fiftieth is the spread of two starts"));
+    Ok(())
+}
+
+fn foreign_object(number: usize) -> Value {
+    let kind = if number.is_multiple_of(2) { "Secret" } else { "ConfigMap" };
+    let value = format!("{number:0>1024}");
+    let mut object = json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {"name": format!("foreign-{number}"), "namespace": "foreign", "labels": {"app": "foreign"}},
+    });
+    let data = if kind == "Secret" { "stringData" } else { "data" };
+    object[data] = json!({ "value": value });
+    object
+}
+
+/// How many bytes it reads to know all objects.
+async fn listed_bytes(field: &Field) -> Result<f64> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut bytes = 0;
+    let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack"});
+    let like = field.template.objects(&floor::names('c', 1)[0]);
+    for object in like.iter().chain([&stack]) {
+        let text = |name: &str| object[name].as_str().unwrap_or_default();
+        let root = if text("apiVersion").contains('/') { "/apis" } else { "/api" };
+        let path = format!("{root}/{}/{}", text("apiVersion"), resource(object).plural);
+        if !seen.contains(&path) {
+            bytes += floor::list(&field.client, &path).await?;
+            seen.push(path);
+        }
+    }
+    Ok(float(bytes))
+}
+
+fn bytes(count: u64) -> f64 {
+    usize::try_from(count).map_or(f64::INFINITY, float)
+}
