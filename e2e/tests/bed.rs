@@ -1,12 +1,16 @@
 //! A bed, from start to the last trace of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
+use rorun_e2e::actor::Actor;
 use rorun_e2e::engine::Bed;
 
 async fn client(bed: &Bed) -> Result<Client> {
@@ -76,4 +80,55 @@ async fn pod_security_is_on_and_a_controller_manager_can_be_added() -> Result<()
     let error = refused.err().context("the pod was let in")?.to_string();
     assert!(error.contains("PodSecurity"), "{error}");
     Ok(())
+}
+
+#[tokio::test]
+async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
+    let bed = Bed::start()?;
+    let client = client(&bed).await?;
+    let _actor = Actor::start(client.clone(), Duration::ZERO);
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), "default");
+    sets.create(&PostParams::default(), &workload("postgres")?).await?;
+    let deployments = Api::<Deployment>::namespaced(client, "default");
+    deployments.create(&PostParams::default(), &workload("api")?).await?;
+
+    let rolled_out = |deployment: Option<&Deployment>| {
+        let status = deployment.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| status.observed_generation == Some(1) && status.available_replicas == Some(2))
+    };
+    within("the Deployment is rolled out", await_condition(deployments.clone(), "api", rolled_out)).await?;
+    let serves = |set: Option<&StatefulSet>| {
+        let status = set.and_then(|set| set.status.as_ref());
+        status.is_some_and(|status| status.ready_replicas == Some(2) && status.update_revision.is_some())
+    };
+    within("the StatefulSet serves", await_condition(sets, "postgres", serves)).await?;
+
+    let change = Patch::Merge(serde_json::json!({"spec": {"replicas": 3}}));
+    deployments.patch("api", &PatchParams::default(), &change).await?;
+    let again = |deployment: Option<&Deployment>| {
+        let status = deployment.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| status.observed_generation == Some(2) && status.available_replicas == Some(3))
+    };
+    within("the change is rolled out", await_condition(deployments, "api", again)).await
+}
+
+async fn within<T>(what: &str, wait: impl Future<Output = Result<T, kube::runtime::wait::Error>>) -> Result<()> {
+    tokio::time::timeout(Duration::from_secs(30), wait).await.with_context(|| format!("in vain: {what}"))??;
+    Ok(())
+}
+
+fn workload<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
+    let labels = serde_json::json!({"app": name, "app.kubernetes.io/managed-by": "rorun-operator"});
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": 2,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "main", "image": "none"}]},
+            },
+        },
+    }))?)
 }
