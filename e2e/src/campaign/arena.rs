@@ -95,11 +95,17 @@ impl Arena {
 
     /// Starts an operator that sees the API server by way of the proxy.
     pub(super) fn operator(&self, namespace: &str, proxy: &FaultProxy) -> Result<Operator> {
-        let kubeconfig = self.bed.folder().join(format!("{namespace}.kubeconfig"));
+        self.operator_with(namespace, proxy, &["--watch-namespace", namespace])
+    }
+
+    /// As [`Arena::operator`], with a log of this name, and these arguments.
+    pub(super) fn operator_with(&self, name: &str, proxy: &FaultProxy, arguments: &[&str]) -> Result<Operator> {
+        let kubeconfig = self.bed.folder().join(format!("{name}.kubeconfig"));
         proxy.write_kubeconfig(&kubeconfig)?;
-        let log = File::options().create(true).append(true).open(self.log(namespace))?;
+        let log = File::options().create(true).append(true).open(self.log(name))?;
         let child = Command::new(&self.operator)
-            .args(["run", "--leader-elect=false", "--http-address=127.0.0.1:0", "--watch-namespace", namespace])
+            .args(["run", "--leader-elect=false", "--http-address=127.0.0.1:0"])
+            .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -4,6 +4,7 @@
 mod arena;
 mod plan;
 mod proxy;
+pub mod seeds;
 mod snapshot;
 mod stage;
 mod suite;

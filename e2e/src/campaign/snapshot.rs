@@ -9,7 +9,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
 /// What an operator makes, by group, version and kind.
-const KINDS: [(&str, &str, &str, &str); 12] = [
+pub(super) const KINDS: [(&str, &str, &str, &str); 12] = [
     ("", "v1", "ServiceAccount", "serviceaccounts"),
     ("", "v1", "Secret", "secrets"),
     ("", "v1", "ConfigMap", "configmaps"),
@@ -42,7 +42,8 @@ pub(super) async fn take(client: &Client, namespace: &str) -> Result<Leaves> {
     Ok(leaves)
 }
 
-fn spread(path: &str, value: Value, leaves: &mut Leaves) {
+/// Every leaf of a value, by its path.
+pub(super) fn spread(path: &str, value: Value, leaves: &mut Leaves) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {

@@ -1,3 +1,4 @@
 //! The suites, one file each.
 
+pub(super) mod mutation;
 pub(super) mod writes;
