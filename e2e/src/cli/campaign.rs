@@ -63,7 +63,10 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         Some(file) => again(cache, file, &options.failed)?,
         None => {
             let extent = if options.quick { Extent::Quick } else { Extent::Whole };
-            play(cache, &chosen, &extent, (&options.failed, options.first))?.into_iter().map(|(_, counts)| counts).collect()
+            play(cache, &chosen, &extent, (&options.failed, options.first))?
+                .into_iter()
+                .map(|(_, counts)| counts)
+                .collect()
         }
     };
     let (played, failed) = counts.iter().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));

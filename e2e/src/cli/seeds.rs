@@ -36,7 +36,8 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
-    let is_asked = |seed: &Seed| options.seeds.is_empty() || options.seeds.iter().any(|name| seed.name.starts_with(name));
+    let is_asked =
+        |seed: &Seed| options.seeds.is_empty() || options.seeds.iter().any(|name| seed.name.starts_with(name));
     let seeds: Vec<Seed> = Seed::all()?.into_iter().filter(is_asked).collect();
     if options.list {
         for seed in &seeds {

@@ -30,7 +30,10 @@ pub use bucket::{Bucket, BucketAccess};
 pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
-pub use images::{ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, build_operator, cargo, load_images, operator_binary, project, target_folder, use_operator};
+pub use images::{
+    ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, build_operator, cargo, load_images, operator_binary, project,
+    target_folder, use_operator,
+};
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};

@@ -50,13 +50,15 @@ impl Base {
         let bucket = json!({"external": {
             "name": "files", "endpoint": endpoint, "forcePathStyle": true, "credentialsSecretRef": {"name": "services"},
         }});
+        // Not empty: the API server takes an empty block for none, when somebody applies it who had more in it before.
+        let embedded = json!({"storage": {"size": "1Gi"}});
         match self {
             Base::Development => json!({
                 "environment": "Development",
                 "api": {"image": "rorun-api:1"},
-                "database": {"embedded": {}},
-                "redis": {"embedded": {}},
-                "bucket": {"embedded": {}},
+                "database": {"embedded": embedded},
+                "redis": {"embedded": embedded},
+                "bucket": {"embedded": embedded},
                 "backup": {},
             }),
             Base::Ingress => json!({
@@ -136,7 +138,7 @@ pub(super) fn in_the_way() -> Value {
     let port = json!({"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"});
     json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "shop-admin", "labels": {"team": "somebody else"}},
+        "metadata": {"name": "shop-admin", "labels": {"team": "others"}},
         "spec": {"ports": [port], "selector": {"app": "somebody-else"}},
     })
 }

@@ -13,7 +13,7 @@ use super::bases::{Base, CANARY, in_the_way};
 use super::elsewhere::makes_no_difference;
 use super::judge::{leaks, shown};
 use super::rooms::Seen;
-use super::schema::Change;
+use super::schema::{Change, alike};
 use super::world::World;
 use crate::campaign::arena::STACK;
 
@@ -138,7 +138,7 @@ impl<'a> Lane<'a> {
             count.stored += 1;
             count.in_child += usize::from(shows.in_child);
         });
-        if !shows.in_child && !shows.in_condition && !makes_no_difference(change) {
+        if !shows.in_child && !shows.in_condition && !alike(&spec, &self.spec) && !makes_no_difference(change) {
             self.problems.push("O7 nothing shows".to_owned());
         }
         if self.seen.trouble.iter().any(|(kind, reason)| first.trouble.get(kind) != Some(reason)) {
@@ -154,7 +154,7 @@ impl<'a> Lane<'a> {
 
     /// A refusal names the field, and is the same each time.
     async fn refused(&mut self, change: &Change, spec: &Value, why: &str) -> Result<()> {
-        let names = change.place.split('/').filter(|name| !name.starts_with(['[', '{'])).rev().take(2);
+        let names = change.place.split('/').filter(|name| !name.starts_with(['[', '{'])).rev().take(3);
         let mut names = names.collect::<Vec<_>>().into_iter();
         if !names.any(|name| why.contains(name)) {
             self.problems.push(format!("the refusal does not name the field: {why}"));

@@ -116,6 +116,9 @@ fn put(node: &mut Value, schema: &Value, (place, rest): (&str, &[&str]), value: 
     let at = below(place, name);
     if *name == ITEM {
         let items = list(node);
+        if items.is_empty() && value.is_none() {
+            return;
+        }
         if items.is_empty() {
             items.push(sample(part, &at));
         }
@@ -129,8 +132,13 @@ fn put(node: &mut Value, schema: &Value, (place, rest): (&str, &[&str]), value: 
     let key = if *name == MEMBER { member_of(place) } else { name };
     let members = map(node);
     let last = rest.is_empty();
-    if last && value.is_none() {
-        members.remove(key);
+    if value.is_none() {
+        // What is not there need not be taken away.
+        match members.get_mut(key) {
+            Some(there) if !last && !there.is_null() => put(there, part, (&at, rest), value),
+            Some(_) => drop(members.remove(key)),
+            None => {}
+        }
         return;
     }
     beside(place, name, members);
@@ -257,6 +265,25 @@ pub(super) fn sample(schema: &Value, place: &str) -> Value {
         (Form::Leaf, Some("boolean")) => json!(true),
         (Form::Leaf, Some("string")) => json!("x"),
         (Form::Leaf, _) => json!("1"),
+    }
+}
+
+/// Whether two specs ask for the same, but for lists and maps that are empty in one and left out in the other.
+pub(super) fn alike(one: &Value, other: &Value) -> bool {
+    without_empty(one) == without_empty(other)
+}
+
+fn without_empty(value: &Value) -> Value {
+    let is_empty = |value: &Value| {
+        value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+    };
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, member)| (name.clone(), without_empty(member)));
+            members.filter(|(_, member)| !is_empty(member)).collect()
+        }
+        Value::Array(items) => items.iter().map(without_empty).collect(),
+        scalar => scalar.clone(),
     }
 }
 

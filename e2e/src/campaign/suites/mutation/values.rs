@@ -14,6 +14,17 @@ pub(super) fn changes(schema: &Schema) -> Vec<Change> {
     schema.places().into_iter().flat_map(at).collect()
 }
 
+/// The change, and before one that takes something away, one that puts something there.
+pub(super) fn steps(schema: &Schema, change: Change) -> Vec<Change> {
+    if change.value.is_some() {
+        return vec![change];
+    }
+    let part = schema.places().into_iter().find(|(place, _)| *place == change.place).map(|(_, part)| part);
+    let there =
+        part.and_then(|part| values(part, &change.place).swap_remove(0)).or_else(|| Some(sample(part?, &change.place)));
+    vec![Change { value: there, ..change.clone() }, change]
+}
+
 fn values(schema: &Value, place: &str) -> Vec<Option<Value>> {
     let mut values = match form(schema) {
         Form::List => lists(&schema["items"], place, schema["maxItems"].as_u64()),
