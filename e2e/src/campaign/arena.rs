@@ -107,9 +107,15 @@ impl Arena {
 
     /// Starts an operator that sees the API server by way of the proxy. Without a namespace it watches all of them.
     pub(super) fn operator(&self, namespace: &str, proxy: &FaultProxy) -> Result<Operator> {
-        let kubeconfig = self.bed.folder().join(format!("{namespace}.kubeconfig"));
+        self.operator_with(namespace, proxy, &["--watch-namespace", namespace])
+    }
+
+    /// As [`Arena::operator`], with a log of this name, and these arguments.
+    pub(super) fn operator_with(&self, name: &str, proxy: &FaultProxy, arguments: &[&str]) -> Result<Operator> {
+        let kubeconfig = self.bed.folder().join(format!("{name}.kubeconfig"));
         proxy.write_kubeconfig(&kubeconfig)?;
-        self.launch(namespace, &kubeconfig, &["--leader-elect=false", "--watch-namespace", namespace])
+        let arguments: Vec<_> = ["--leader-elect=false"].into_iter().chain(arguments.iter().copied()).collect();
+        self.launch(name, &kubeconfig, &arguments)
     }
 
     /// Starts an operator with these arguments; its log is that of the name.

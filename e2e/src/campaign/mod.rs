@@ -12,6 +12,7 @@ mod past;
 mod plan;
 mod play;
 pub(crate) mod proxy;
+pub mod seeds;
 mod site;
 mod snapshot;
 mod stage;

@@ -42,7 +42,8 @@ pub(super) async fn take(client: &Client, namespace: &str) -> Result<Leaves> {
     Ok(leaves)
 }
 
-fn spread(path: &str, value: Value, leaves: &mut Leaves) {
+/// Every leaf of a value, by its path.
+pub(super) fn spread(path: &str, value: Value, leaves: &mut Leaves) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {

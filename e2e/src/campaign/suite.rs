@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 
@@ -30,6 +30,7 @@ pub const SUITES: &[Suite] = &[
     suites::deletion::SUITE,
     suites::rights::SUITE,
     suites::poison::SUITE,
+    suites::mutation::SUITE,
     suites::versions::SUITE,
     suites::server::SUITE,
     suites::leaders::SUITE,
@@ -68,13 +69,21 @@ pub struct Ground<'a> {
     /// Where plans that fail are written.
     pub failed: PathBuf,
     suite: &'static str,
+    first: bool,
     counts: Mutex<(usize, usize)>,
 }
 
 impl<'a> Ground<'a> {
     /// The ground of a suite.
     pub fn new(cache: &'a Cache, suite: &'static Suite, extent: Extent, failed: PathBuf) -> Ground<'a> {
-        Ground { cache, extent, failed, suite: suite.name, counts: Mutex::default() }
+        Ground { cache, extent, failed, suite: suite.name, first: false, counts: Mutex::default() }
+    }
+
+    /// Ends the suite with an error once a plan has failed.
+    #[must_use]
+    pub fn stopping_at_first(mut self, first: bool) -> Ground<'a> {
+        self.first = first;
+        self
     }
 
     /// Takes a verdict: one that is bad is printed, and its plan is written to a file.
@@ -95,6 +104,9 @@ impl<'a> Ground<'a> {
                 self.failed.join(format!("{}-{name}.json", self.suite)),
                 serde_json::to_string_pretty(&file)?,
             )?;
+            if self.first {
+                bail!("a plan of {} failed, and no more are played", self.suite);
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::campaign::{Extent, Ground, SUITES, Suite};
 use crate::engine::Cache;
-use crate::scenarios::kit::build_binaries;
+use crate::scenarios::kit::{build_binaries, use_operator};
 
 const FAILED: &str = "target/campaign";
 
@@ -29,6 +29,12 @@ pub(super) struct Options {
     /// Play one plan again, from the file that was written when it failed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["suites", "quick"])]
     plan: Option<PathBuf>,
+    /// Play no more once a plan has failed
+    #[arg(long)]
+    first: bool,
+    /// Another operator than the one of the sources, built already
+    #[arg(long, value_name = "FILE")]
+    operator: Option<PathBuf>,
     /// Where plans that fail are written
     #[arg(long, value_name = "FOLDER", default_value = FAILED)]
     failed: PathBuf,
@@ -49,12 +55,16 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    build_binaries()?;
+    match &options.operator {
+        Some(binary) => use_operator(binary.clone()),
+        None => build_binaries()?,
+    }
     let counts = if let Some(file) = &options.plan {
         again(cache, file, &options.failed)?
     } else {
         let extent = if options.quick { Extent::Quick } else { Extent::Whole };
-        play(cache, &chosen, &extent, &options.failed)?.into_iter().map(|(_, counts)| counts).collect()
+        let played = play(cache, &chosen, &extent, (&options.failed, options.first))?;
+        played.into_iter().map(|(_, counts)| counts).collect()
     };
     let (played, failed) = counts.iter().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
     println!("{} passed, {failed} failed", played - failed);
@@ -69,14 +79,14 @@ type Counts = (usize, usize);
 
 /// Plays what is asked of every change; gives the counts of each suite.
 pub(super) fn quick(cache: &Cache) -> Result<Vec<(&'static str, Counts)>> {
-    play(cache, &choose(&[])?, &Extent::Quick, FAILED.as_ref())
+    play(cache, &choose(&[])?, &Extent::Quick, (FAILED.as_ref(), false))
 }
 
 fn again(cache: &Cache, file: &Path, failed: &Path) -> Result<Vec<Counts>> {
     let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let Failed { suite, plan } =
         serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))?;
-    let played = play(cache, &choose(&[suite])?, &Extent::Only(plan), failed)?;
+    let played = play(cache, &choose(&[suite])?, &Extent::Only(plan), (failed, false))?;
     Ok(played.into_iter().map(|(_, counts)| counts).collect())
 }
 
@@ -84,13 +94,13 @@ fn play(
     cache: &Cache,
     suites: &[&'static Suite],
     extent: &Extent,
-    failed: &Path,
+    (failed, first): (&Path, bool),
 ) -> Result<Vec<(&'static str, Counts)>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut played = Vec::new();
     for suite in suites {
         let started = Instant::now();
-        let ground = Ground::new(cache, suite, extent.clone(), failed.to_owned());
+        let ground = Ground::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
         runtime.block_on((suite.play)(&ground)).with_context(|| format!("the suite {}", suite.name))?;
         let (plans, bad) = ground.counts();
         println!("{}: {plans} plans, {bad} failed, {} s", suite.name, started.elapsed().as_secs());

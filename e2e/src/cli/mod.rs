@@ -8,6 +8,7 @@ mod demo;
 mod images;
 mod numbers;
 mod scenarios;
+mod seeds;
 mod verify;
 
 use std::ffi::OsString;
@@ -37,6 +38,8 @@ enum Command {
     Numbers,
     /// Let one thing at a time go wrong between the operator and its API server
     Campaign(campaign::Options),
+    /// Prove the campaign with bugs that are put into a copy of the operator
+    Seeds(seeds::Options),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
     Up(cluster::Named),
     /// Take a cluster down, and prove that nothing is left
@@ -71,6 +74,7 @@ pub fn run() -> Result<()> {
         Command::Bench(options) => bench::run(&cache, options),
         Command::Numbers => numbers::run(&cache),
         Command::Campaign(options) => campaign::run(&cache, &options),
+        Command::Seeds(options) => seeds::run(&cache, &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),

@@ -9,6 +9,7 @@ mod agent;
 mod configuration;
 mod generate;
 mod objects;
+mod paths;
 mod pods;
 #[path = "../support/mod.rs"]
 mod support;

@@ -31,7 +31,8 @@ pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
-    ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, cargo, load_images, operator_binary, optimised_e2e, project,
+    ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, build_operator, cargo, load_images, operator_binary,
+    optimised_e2e, project, target_folder, use_operator,
 };
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;

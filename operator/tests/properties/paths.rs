@@ -1,0 +1,64 @@
+//! Where a stack comes from does not matter: after a change it is what a new one of the same spec would be.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use rorun_operator::{
+    api::v1alpha1::{RorunStack, RorunStackStatus},
+    desired::{desired, everything, last_backup},
+    objects::LiveSet,
+    stack::Stack,
+    status::{self, Report},
+};
+use serde_json::Value;
+
+use super::{
+    generate::{config, stacks},
+    support::{all_ready, valid},
+};
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_change_wants_what_a_new_stack_wants(before in stacks(), after in stacks()) {
+        let after = same_stack(&before, after);
+        let (first, second) = (valid(&before), valid(&after));
+        let wanted = desired(&second, &all_ready(&first));
+        let fresh: Vec<_> = everything(&second)
+            .into_iter()
+            .filter(|object| !wanted.held.keys().any(|held| held.as_str() == object.component()))
+            .collect();
+        prop_assert_eq!(wanted.objects, fresh);
+    }
+
+    #[test]
+    fn a_status_tells_nothing_of_what_was_before(before in stacks(), after in stacks()) {
+        let after = same_stack(&before, after);
+        let (first, second) = (valid(&before), valid(&after));
+        let of_first = tell(&before, &first, &all_ready(&first), None);
+        let live = all_ready(&second);
+        let changed = tell(&after, &second, &live, Some(of_first));
+        let fresh = tell(&after, &second, &live, None);
+        prop_assert_eq!(without_times(&changed), without_times(&fresh));
+    }
+}
+
+/// The other spec, of the same stack.
+fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
+    RorunStack { metadata: one.metadata.clone(), ..other }
+}
+
+fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {
+    let readiness = desired(stack, live).readiness.into_iter().collect();
+    let report = Report { cr, stack, live, readiness, backup: last_backup(live), old };
+    status::status(&report, Timestamp::UNIX_EPOCH)
+}
+
+/// The last good backup stays told of, whatever the spec says now.
+fn without_times(status: &RorunStackStatus) -> Value {
+    let mut status = serde_json::to_value(status).unwrap();
+    if let Some(members) = status.as_object_mut() {
+        members.remove("backup");
+    }
+    status
+}
