@@ -1,0 +1,15 @@
+//! The whole operator against an API server in memory, in paused time, and its core checked state by state.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test are tests too, which clippy does not know"
+)]
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod api;
+mod faults;
+mod judge;
+mod runs;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
