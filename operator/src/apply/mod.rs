@@ -89,12 +89,13 @@ pub async fn apply(
         for object in desired.iter().filter(|object| rank(object) == current) {
             pending.push(engine::apply_one(writer, owner, object, live));
         }
+        let refused_before = applied.refused.len();
         let outcomes: Vec<_> = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES).collect().await;
         for (object, outcome) in outcomes {
             applied.add(object, outcome);
         }
         // A volume must not exist without the credentials that open it, nor a server start with others than are stored.
-        if applied.again || (!applied.refused.is_empty() && current == CREDENTIALS) {
+        if applied.again || (applied.refused.len() > refused_before && current == CREDENTIALS) {
             return applied;
         }
     }

@@ -159,19 +159,14 @@ pub fn compare(schema: Schema, old: &Value, new: &Value) -> Difference {
     difference
 }
 
-fn descend(schema: Schema, (old, new): (Option<&Value>, Option<&Value>), path: &mut Path, difference: &mut Difference) {
+fn descend<'a>(schema: Schema, (old, new): (Option<&'a Value>, Option<&'a Value>), path: &mut Path, difference: &mut Difference) {
     match (old, new) {
         (None, Some(_)) => difference.changed.insert(path.clone()),
         (Some(_), None) => difference.removed.insert(path.clone()),
         (Some(old), Some(new)) if old == new => return,
         _ => false,
     };
-    let below = |value: Option<&'_ Value>, path: &Path| {
-        value.and_then(|value| {
-            let found = children(schema, value, path)?;
-            Some(found.into_iter().map(|(step, child)| (step, child.clone())).collect::<Vec<_>>())
-        })
-    };
+    let below = |value: Option<&'a Value>, path: &Path| value.and_then(|value| children(schema, value, path));
     let (before, after) = (below(old, path), below(new, path));
     if old.is_some() && new.is_some() && (before.is_none() && after.is_none()) {
         difference.changed.insert(path.clone());
@@ -180,7 +175,7 @@ fn descend(schema: Schema, (old, new): (Option<&Value>, Option<&Value>), path: &
     let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
     let steps: BTreeSet<Step> = before.iter().chain(&after).map(|(step, _)| step.clone()).collect();
     for step in steps {
-        let find = |list: &[(Step, Value)]| list.iter().find(|(other, _)| *other == step).map(|(_, child)| child.clone());
+        let find = |list: &[(Step, &'a Value)]| list.iter().find(|(other, _)| *other == step).map(|(_, child)| *child);
         let (one, other) = (find(&before), find(&after));
         let leaf = matches!(step, Step::Value(_));
         path.push(step.clone());
@@ -191,7 +186,7 @@ fn descend(schema: Schema, (old, new): (Option<&Value>, Option<&Value>), path: &
                 _ => {}
             }
         } else {
-            descend(schema, (one.as_ref(), other.as_ref()), path, difference);
+            descend(schema, (one, other), path, difference);
         }
         path.pop();
     }

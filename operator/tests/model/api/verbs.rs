@@ -33,8 +33,9 @@ impl Target {
     /// An object that a test writes itself.
     pub fn by_hand(place: Place, manager: &str) -> Self {
         let (group, plural) = place.resource.split_once('/').unwrap_or_default();
-        let writer =
-            Writer { name: manager.to_owned(), operation: "Update", api_version: "v1".to_owned(), status: false };
+        let known = KINDS.iter().find(|kind| kind.group == group && kind.plural == plural);
+        let api_version = known.map_or_else(|| format!("{group}/v1alpha1"), |kind| kind.api_version());
+        let writer = Writer { name: manager.to_owned(), operation: "Update", api_version, status: false };
         Self::new(group, plural, place.clone(), writer)
     }
 
