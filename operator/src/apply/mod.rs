@@ -17,7 +17,7 @@ use futures::{StreamExt, stream};
 pub use compare::{contains, hash};
 use prune::Kept;
 pub use prune::{delete_retained, prune};
-pub use settled::Settled;
+pub use settled::{Answer, Settled, Verdict};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{

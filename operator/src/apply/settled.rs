@@ -27,13 +27,15 @@ struct Entry {
 
 /// What the API server answered to a write.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) uid: &'a str,
-    pub(super) version: &'a str,
+pub struct Answer<'a> {
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// `metadata.resourceVersion`.
+    pub version: &'a str,
     /// The hash of what was sent.
-    pub(super) hash: &'a str,
+    pub hash: &'a str,
     /// Whether pods are replaced by it.
-    pub(super) rollout: bool,
+    pub rollout: bool,
 }
 
 /// The last write of each object, by namespace and key.
@@ -56,7 +58,7 @@ pub enum Verdict {
 
 impl Settled {
     /// Remembers what the API server answered.
-    pub(super) fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
+    pub fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
         let entry = Entry {
             uid: answer.uid.to_owned(),
             version: answer.version.parse().unwrap_or(0),

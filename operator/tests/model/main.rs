@@ -7,8 +7,12 @@
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod api;
+mod core;
+mod exhaustive;
 mod faults;
+mod interned;
 mod judge;
+mod pass;
 mod runs;
 #[path = "../support/mod.rs"]
 mod support;
