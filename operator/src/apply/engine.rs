@@ -31,7 +31,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, object: &DesiredObjec
     let there = live.get(&key);
     match writer.settled.verdict(&owner.namespace, &key, there, wanted.hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
-        Verdict::Stale { rollout } => return if rollout { Outcome::Unseen } else { Outcome::Unchanged },
+        Verdict::Stale { rollout } => return Outcome::Unseen { rollout },
         Verdict::Same | Verdict::Unknown => {}
     }
     let written = match there {

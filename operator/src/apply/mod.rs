@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 
 use prune::Kept;
 pub use prune::{delete_retained, prune};
-pub use settled::Settled;
+pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
@@ -52,6 +52,8 @@ pub struct Applied {
     /// Components whose pods are being replaced by a write that the cache does not show yet: they are not ready, whatever the
     /// cache says.
     pub rolling: BTreeSet<String>,
+    /// Whether a write of before is not in the cache yet: if it never comes, since etcd was restored, nothing else tells.
+    pub unseen: bool,
     /// Whether something changed underneath, so that it must be looked at again soon.
     pub again: bool,
 }
@@ -88,12 +90,13 @@ pub async fn apply(
         for object in desired.iter().filter(|object| rank(object) == current) {
             pending.push(engine::apply_one(writer, owner, object, live));
         }
+        let refused_before = applied.refused.len();
         let outcomes: Vec<_> = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES).collect().await;
         for (object, outcome) in outcomes {
             applied.add(object, outcome);
         }
         // A volume must not exist without the credentials that open it, nor a server start with others than are stored.
-        if applied.again || (!applied.refused.is_empty() && current == CREDENTIALS) {
+        if applied.again || (applied.refused.len() > refused_before && current == CREDENTIALS) {
             return applied;
         }
     }
@@ -118,8 +121,11 @@ pub(crate) enum Outcome {
         /// Whether pods are replaced by it.
         rollout: bool,
     },
-    /// It was written earlier, replacing pods, and the cache does not show it yet.
-    Unseen,
+    /// It was written earlier, and the cache does not show it yet.
+    Unseen {
+        /// Whether pods are replaced by that write.
+        rollout: bool,
+    },
     /// It could not be written.
     Refused(Waiting),
     /// It changed underneath.
@@ -130,8 +136,9 @@ impl Applied {
     fn add(&mut self, object: &DesiredObject, outcome: Outcome) {
         match outcome {
             Outcome::Unchanged => {}
-            Outcome::Unseen => {
-                self.rolling.insert(object.component().to_owned());
+            Outcome::Unseen { rollout } => {
+                self.unseen = true;
+                self.rolling.extend(rollout.then(|| object.component().to_owned()));
             }
             Outcome::Written { rollout } => {
                 self.writes += 1;

@@ -3,14 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::objects::{Digest, LiveObject, ObjectKey};
 
 /// For how long a write that the cache does not show yet is believed. A watch is rarely later than this; afterwards the API
 /// server is asked again, and its answer decides.
-const BELIEVED_FOR: Duration = Duration::from_secs(5);
+pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
 
 type Key = (String, ObjectKey);
 
@@ -26,15 +28,17 @@ struct Entry {
 
 /// What the API server answered to a write.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) uid: &'a str,
-    pub(super) version: &'a str,
+pub struct Answer<'a> {
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// `metadata.resourceVersion`.
+    pub version: &'a str,
     /// The hash of what was sent.
-    pub(super) hash: Digest,
+    pub hash: Digest,
     /// The digest of what was sent, as the caches will have it.
-    pub(super) owned: Digest,
+    pub owned: Digest,
     /// Whether pods are replaced by it.
-    pub(super) rollout: bool,
+    pub rollout: bool,
 }
 
 /// The last write of each object, by namespace and key.
@@ -57,7 +61,7 @@ pub enum Verdict {
 
 impl Settled {
     /// Remembers what the API server answered.
-    pub(super) fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
+    pub fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
         let entry = Entry {
             uid: answer.uid.into(),
             version: answer.version.parse().unwrap_or(0),

@@ -6,6 +6,7 @@ use kube::runtime::controller::Action;
 
 use super::{Context, StackKey};
 use crate::{
+    apply::{Applied, BELIEVED_FOR},
     names::{Component, reason},
     objects::Readiness,
 };
@@ -19,6 +20,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(super) enum Ending {
     /// Everything is as it should be, or a watch will tell.
     Settled,
+    /// So it will be when the cache shows what was written, which it should soon.
+    Unseen,
     /// It changed underneath.
     Again,
     /// It could not be done, and no watch will tell when it can.
@@ -28,7 +31,7 @@ pub(super) enum Ending {
 impl Ending {
     /// The ending of a pass that refused something, or not. What a component waits for may be an object that no watch shows,
     /// also when something else is the root cause.
-    pub(super) fn of(again: bool, refused: bool, readiness: &[(Component, Readiness)]) -> Self {
+    pub(super) fn of(applied: &Applied, readiness: &[(Component, Readiness)]) -> Self {
         let unwatched = readiness.iter().any(|(_, readiness)| match readiness {
             Readiness::Waiting(waiting) => matches!(
                 waiting.reason,
@@ -36,10 +39,12 @@ impl Ending {
             ),
             Readiness::Ready => false,
         });
-        if again {
+        if applied.again {
             Self::Again
-        } else if refused || unwatched {
+        } else if !applied.refused.is_empty() || unwatched {
             Self::Refused
+        } else if applied.unseen {
+            Self::Unseen
         } else {
             Self::Settled
         }
@@ -53,6 +58,7 @@ pub(super) fn next(context: &Context, key: &StackKey, ending: &Ending) -> Action
             context.memory().attempts.remove(key);
             Action::requeue(spread(RESYNC, key))
         }
+        Ending::Unseen => Action::requeue(spread(BELIEVED_FOR, key) + RETRY.0),
         Ending::Again | Ending::Refused => Action::requeue(back_off(context, key)),
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     }
     let status = status::status(&report, observe::now());
     write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await?;
-    Ok(policy::next(&context, &key, &Ending::of(applied.again, !applied.refused.is_empty(), &report.readiness)))
+    Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness)))
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.

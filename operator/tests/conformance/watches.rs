@@ -1,0 +1,46 @@
+//! Lists and watches, whole and of metadata alone, with and without a selector.
+
+use serde_json::Value;
+
+use crate::pair::Pair;
+
+const WHOLE: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// Compares what both tell of all that happened since some versions.
+pub async fn lists_and_watches_tell_the_same(pair: &Pair, since: &[(String, String, String)]) {
+    for (path, real, model) in since {
+        for selector in ["", "&labelSelector=a%3Dxxxx", "&labelSelector=a%3Dxxxx,b%3Dyyyy"] {
+            for (watch, list) in [(WHOLE, WHOLE), (METADATA, METADATA_LIST)] {
+                let at = format!("{path}?limit=500{selector}");
+                let (one, other) = pair.texts((&at, &at), list).await;
+                assert_eq!(listed(&one), listed(&other), "{at}");
+                let at =
+                    |version: &str| format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={version}{selector}");
+                let (one, other) = pair.texts((&at(real), &at(model)), watch).await;
+                let (one, other) = (events(&one), events(&other));
+                let (lengths, different) =
+                    ((one.len(), other.len()), one.iter().zip(&other).find(|(one, other)| one != other));
+                assert!(different.is_none() && lengths.0 == lengths.1, "{}: {lengths:?} {different:?}", at(real));
+                assert!(selector.len() > 30 || one.len() > 10, "only {} events of {}", one.len(), at(real));
+            }
+        }
+    }
+}
+
+fn listed(text: &str) -> (Value, Vec<Value>) {
+    let list: Value = serde_json::from_str(text).expect("a list");
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    (list["kind"].clone(), items.iter().map(|item| item["metadata"]["name"].clone()).collect())
+}
+
+/// Type, kind and name of each event, in order, with the labels.
+fn events(text: &str) -> Vec<(Value, Value, Value, Value)> {
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told = events.filter(|event| event["type"] != "BOOKMARK").map(|event| {
+        let metadata = &event["object"]["metadata"];
+        (event["type"].clone(), event["object"]["kind"].clone(), metadata["name"].clone(), metadata["labels"].clone())
+    });
+    told.collect()
+}

@@ -1,0 +1,213 @@
+//! One step of the operator's own apply on a state: the real engine runs on what the cache shows, and is stopped before its
+//! second write.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::{Arc, LazyLock, Mutex},
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use futures::{FutureExt, future, future::BoxFuture};
+use http::{Request, Response};
+use kube::Client;
+use rorun_operator::{
+    apply::{Answer, Owner, Settled, Verdict, Writer, apply},
+    objects::{Digest, LiveObject, LiveSet},
+};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::{
+    api::{ApiServer, Asked, Store, refusal},
+    core::{CONFIG, Credentials, Entry, Fault, Flaw, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    interned::Interned,
+};
+
+/// What a step starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// The generation that the pass is about.
+    pub generation: u8,
+    /// The credentials that it goes by.
+    pub credentials: Credentials,
+    /// What it saw, by child.
+    pub seen: [Slot; 3],
+    /// What there is.
+    pub there: [Slot; 3],
+    /// What was written last.
+    pub settled: [Option<Entry>; 3],
+    /// What goes wrong with the first write.
+    pub fault: Fault,
+    /// What the engine is made to leave out.
+    pub flaw: Option<Flaw>,
+}
+
+/// What a step did.
+#[derive(Debug)]
+pub struct Stepped {
+    /// The child that was written or deleted, as it is now; `None` in it: gone.
+    pub written: Option<(usize, Option<Value>)>,
+    /// Which children's last write is remembered now, with the hash and the digest of it.
+    pub remembered: Vec<(usize, Digest, Digest)>,
+    /// Whether the pass goes on: there is more to write.
+    pub more: bool,
+}
+
+static TAKEN: LazyLock<Mutex<HashMap<Step, Arc<Stepped>>>> = LazyLock::new(Mutex::default);
+
+/// How many different steps the engine was asked for.
+pub fn taken() -> usize {
+    TAKEN.lock().expect("nobody panicked").len()
+}
+
+/// Takes a step. Equal steps are taken once: the engine has no other input.
+pub fn step(step: &Step) -> Arc<Stepped> {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    }
+    if let Some(taken) = TAKEN.lock().expect("nobody panicked").get(step) {
+        return taken.clone();
+    }
+    let taken = Arc::new(RUNTIME.with(|runtime| runtime.block_on(run(step))));
+    TAKEN.lock().expect("nobody panicked").insert(step.clone(), taken.clone());
+    taken
+}
+
+async fn run(step: &Step) -> Stepped {
+    let places = [SECRET, VOLUME, CONFIG].map(place);
+    // Versions above all that states use, so that a new one is recognised; the state numbers them itself.
+    let mut store = Store { revision: 1000, ..Store::default() };
+    for (place, slot) in places.iter().zip(step.there) {
+        if let Some(object) = slot {
+            store.objects.insert(place.clone(), (*object.value()).clone());
+        }
+    }
+    let server = ApiServer::new(store);
+    let gate = Gate {
+        server: server.clone(),
+        state: Arc::default(),
+        stop: Arc::default(),
+        fault: step.fault,
+        flaw: step.flaw,
+    };
+    let writer = Writer::new(Client::new(gate.clone(), "default"), || true, |_, _| {});
+    remember(&writer.settled, step);
+    let owner = Owner {
+        api_version: "rorun.app/v1alpha1".to_owned(),
+        kind: "RorunStack".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        name: "s".to_owned(),
+        uid: UID.to_owned(),
+    };
+    let live = live(step);
+    let (held, desired) = (BTreeSet::new(), desired(step.generation, &step.credentials));
+    let more = tokio::select! {
+        biased;
+        _ = apply(&writer, &owner, desired, &live, &held) => false,
+        () = gate.stop.notified() => true,
+    };
+    let store = server.store().clone();
+    let written = store.history.first().map(|change| {
+        let child = places.iter().position(|place| *place == change.place).expect("a child");
+        (child, change.after.clone())
+    });
+    let remembered = written.iter().filter_map(|(child, slot)| {
+        let live = LiveObject::whole(kind(*child), slot.clone()?)?;
+        let (hash, owned) = (live.applied_hash?, live.owned?);
+        let verdict = writer.settled.verdict(NAMESPACE, &live.key(), Some(&live), hash);
+        (verdict == Verdict::Same).then_some((*child, hash, owned))
+    });
+    Stepped { remembered: remembered.collect(), written: written.clone(), more }
+}
+
+/// Fills the operator's memory.
+fn remember(settled: &Settled, step: &Step) {
+    for (child, entry) in step.settled.iter().enumerate() {
+        if let Some(Entry { uid, version, hash, owned }) = entry {
+            let answer = Answer { uid, version: &version.to_string(), hash: *hash, owned: *owned, rollout: false };
+            settled.remember(NAMESPACE, key(child), &answer);
+        }
+    }
+}
+
+/// What the cache shows: only what is labelled.
+fn live(step: &Step) -> LiveSet {
+    let objects = step
+        .seen
+        .iter()
+        .enumerate()
+        .filter_map(|(child, slot)| LiveObject::whole(kind(child), (*(*slot)?.value()).clone()));
+    objects.filter(|live| live.labelled_ours).map(Arc::new).collect()
+}
+
+#[derive(Clone)]
+struct Gate {
+    server: ApiServer,
+    /// How many writes came, and whether one was done.
+    state: Arc<Mutex<(u32, bool)>>,
+    stop: Arc<Notify>,
+    fault: Fault,
+    flaw: Option<Flaw>,
+}
+
+impl Gate {
+    async fn pass(self, mut asked: Asked) -> io::Result<Response<Body>> {
+        if !asked.verb.writes() {
+            return Ok(self.server.answer(&asked));
+        }
+        let (first, done) = {
+            let mut state = self.state.lock().expect("nobody panicked");
+            state.0 += 1;
+            (state.0 == 1, state.1)
+        };
+        if done {
+            self.stop.notify_one();
+            return future::pending().await;
+        }
+        let members: &[&str] = match self.flaw {
+            Some(Flaw::NoUid) => &["uid"],
+            Some(Flaw::NoVersion) => &["resourceVersion"],
+            _ => &[],
+        };
+        for member in members {
+            for at in ["/metadata", "/preconditions"] {
+                asked.body.pointer_mut(at).and_then(Value::as_object_mut).map(|metadata| metadata.remove(*member));
+            }
+        }
+        if first && self.fault == Fault::Conflict {
+            return Ok(refusal(409, "Conflict", "a fault"));
+        }
+        let answer = self.server.answer(&asked);
+        self.state.lock().expect("nobody panicked").1 = !self.server.store().history.is_empty();
+        if first && self.fault == Fault::Lost {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(answer)
+    }
+}
+
+impl tower::Service<Request<kube::client::Body>> for Gate {
+    type Response = Response<Body>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Response<Body>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let gate = self.clone();
+        async move { gate.pass(Asked::read(request).await).await }.boxed()
+    }
+}
+
+/// An object with a uid and a version of the state's own numbering.
+pub fn numbered(object: &Value, uid: &str, version: u32) -> Interned {
+    let mut object = object.clone();
+    object["metadata"]["uid"] = json!(uid);
+    object["metadata"]["resourceVersion"] = json!(version.to_string());
+    Interned::new(&object)
+}
