@@ -97,7 +97,7 @@ fn spec(number: u64) -> Value {
         "database": {"embedded": {"image": format!("postgres:{number}")}},
         "redis": {"embedded": {"image": format!("valkey:{}", number / 2)}},
     });
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         spec["ocr"] = json!({"image": "rorun-ai-service:1"});
     }
     spec
@@ -191,13 +191,13 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
     let mut churn = Churn::start(arena, soak.stacks).await?;
     let (passwords, first) = (churn.fleet.passwords().await?, Sample::of(churn.operator.record.pid())?);
     let (mut chance, mut samples) = (Chance::new(soak.seed), Vec::new());
-    let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0);
+    let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0_usize);
     while begun.elapsed() < length {
         let round = Instant::now();
         let with_kills = begun.elapsed() < length / 2;
         churn.change(&mut chance).await?;
         changes += 1;
-        if changes % FAULT_EVERY == 0 {
+        if changes.is_multiple_of(FAULT_EVERY) {
             churn.harm(&mut chance, with_kills);
         }
         if changes % RESTART_EVERY == RESTART_EVERY / 2 {
@@ -218,8 +218,8 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
         churn.problems.push(format!("O8 {} files are open, and {} were before", last.files, first.files));
     }
     let (leaves, again) = (churn.fleet.leaves().await?, churn.fleet.passwords().await?);
-    let changed = passwords.iter().filter(|(path, value)| again.get(*path) != Some(value));
-    churn.problems.extend(changed.map(|(path, _)| format!("O4 {path} was made up again")));
+    let anew = passwords.iter().filter(|(path, value)| again.get(*path) != Some(value));
+    churn.problems.extend(anew.map(|(path, _)| format!("O4 {path} was made up again")));
     churn.problems.extend(churn.proxy.problems());
     let Churn { specs, mut problems, operator, .. } = churn;
     drop(operator);
