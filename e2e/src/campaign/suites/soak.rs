@@ -114,7 +114,7 @@ struct Churn<'a> {
 }
 
 impl<'a> Churn<'a> {
-    async fn start(arena: &'a Arena, stacks: usize) -> Result<Churn<'a>> {
+    async fn start(arena: &'a Arena, specs: Vec<u64>) -> Result<Churn<'a>> {
         let fleet = Fleet::open(arena).await?;
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
@@ -128,19 +128,14 @@ impl<'a> Churn<'a> {
         let proxy = FaultProxy::start(arena.client.clone(), kill).await?;
         let operator = arena.operator(&fleet.namespace, &proxy)?;
         *lock(&victim) = Some(operator.record.clone());
-        let churn = Churn { fleet, proxy, victim, operator, specs: vec![0; stacks], problems: Vec::new() };
-        churn.settle_all().await?;
-        Ok(churn)
-    }
-
-    async fn settle_all(&self) -> Result<()> {
-        for (index, number) in self.specs.iter().enumerate() {
-            self.fleet.apply(&name(index), &spec(*number)).await?;
+        let churn = Churn { fleet, proxy, victim, operator, specs, problems: Vec::new() };
+        for (index, number) in churn.specs.iter().enumerate() {
+            churn.fleet.apply(&name(index), &spec(*number)).await?;
         }
-        if let Some(problem) = self.fleet.settle(CONVERGED_WITHIN * 5).await {
+        if let Some(problem) = churn.fleet.settle(CONVERGED_WITHIN * 5).await {
             bail!("before the faults: {problem}");
         }
-        Ok(())
+        Ok(churn)
     }
 
     /// Somebody changes a spec, or takes something away.
@@ -188,7 +183,7 @@ impl<'a> Churn<'a> {
 }
 
 async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
-    let mut churn = Churn::start(arena, soak.stacks).await?;
+    let mut churn = Churn::start(arena, vec![0; soak.stacks]).await?;
     let (passwords, first) = (churn.fleet.passwords().await?, Sample::of(churn.operator.record.pid())?);
     let (mut chance, mut samples) = (Chance::new(soak.seed), Vec::new());
     let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0_usize);
@@ -232,8 +227,7 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
 async fn differences(arena: &Arena, specs: &[u64], leaves: &Leaves) -> Result<Vec<String>> {
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let fresh = Churn { specs: specs.to_vec(), ..Churn::start(arena, 0).await? };
-        fresh.settle_all().await?;
+        let fresh = Churn::start(arena, specs.to_vec()).await?;
         runs.push(fresh.fleet.leaves().await?);
     }
     let counts = ["eneration: ", "Time: ", "Timestamp: "];
