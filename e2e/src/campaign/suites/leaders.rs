@@ -217,12 +217,12 @@ async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference
     run.busy(RETRY_PERIOD * 2).await?;
     run.end(plan, reference).await?;
     let calls = arena.bed.calls_since(mark)?;
-    let writes = writes(&calls, &fleet.namespace);
-    run.problems.extend(overlaps(&writes));
+    let written = writes(&calls, &fleet.namespace);
+    run.problems.extend(overlaps(&written));
     // Else nothing was proved.
-    let writers: BTreeSet<_> = writes.iter().map(|call| call.user.as_str()).collect();
-    if matches!(plan, Plan::Kill | Plan::Freeze | Plan::Cut) && writers.len() != 2 {
-        run.problems.push(format!("O3 the writers were {writers:?}, not two of {operators}"));
+    let leaders: BTreeSet<_> = written.iter().map(|call| call.user.as_str()).collect();
+    if matches!(plan, Plan::Kill | Plan::Freeze | Plan::Cut) && leaders.len() != 2 {
+        run.problems.push(format!("O3 the writers were {leaders:?}, not two of {operators}"));
     }
     Ok(run.problems)
 }
@@ -309,7 +309,7 @@ impl Run<'_> {
         let leases = self.leases();
         loop {
             let mut lease = leases.get(LEASE).await?;
-            let time = MicroTime(Timestamp::now() + SignedDuration::from_secs(skew));
+            let time = MicroTime(clock() + SignedDuration::from_secs(skew));
             let spec = lease.spec.get_or_insert_default();
             *spec = LeaseSpec {
                 holder_identity: Some("somebody-else".to_owned()),
@@ -357,6 +357,11 @@ impl Run<'_> {
         self.problems.extend(counted.map(|difference| format!("O1 {difference}")));
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a Lease is written as a candidate writes it")]
+fn clock() -> Timestamp {
+    Timestamp::now()
 }
 
 /// What operators wrote, in the order of the answers; neither Leases nor Events.

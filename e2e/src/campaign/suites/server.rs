@@ -230,7 +230,10 @@ async fn freeze(arena: &Arena, frozen: Duration) -> Result<Vec<String>> {
 /// Six stacks, settled.
 async fn before(fleet: &Fleet<'_>) -> Result<()> {
     make(fleet, 6, async |_| Ok(())).await?;
-    if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await { bail!("before the fault: {problem}") } else { Ok(()) }
+    if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
+        bail!("before the fault: {problem}");
+    }
+    Ok(())
 }
 
 /// Changes two of them, deletes two, and makes two more, all at once.

@@ -97,7 +97,7 @@ fn spec(number: u64) -> Value {
         "database": {"embedded": {"image": format!("postgres:{number}")}},
         "redis": {"embedded": {"image": format!("valkey:{}", number / 2)}},
     });
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         spec["ocr"] = json!({"image": "rorun-ai-service:1"});
     }
     spec
@@ -114,7 +114,7 @@ struct Churn<'a> {
 }
 
 impl<'a> Churn<'a> {
-    async fn start(arena: &'a Arena, stacks: usize) -> Result<Churn<'a>> {
+    async fn start(arena: &'a Arena, specs: Vec<u64>) -> Result<Churn<'a>> {
         let fleet = Fleet::open(arena).await?;
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
@@ -128,19 +128,14 @@ impl<'a> Churn<'a> {
         let proxy = FaultProxy::start(arena.client.clone(), kill).await?;
         let operator = arena.operator(&fleet.namespace, &proxy)?;
         *lock(&victim) = Some(operator.record.clone());
-        let churn = Churn { fleet, proxy, victim, operator, specs: vec![0; stacks], problems: Vec::new() };
-        churn.settle_all().await?;
-        Ok(churn)
-    }
-
-    async fn settle_all(&self) -> Result<()> {
-        for (index, number) in self.specs.iter().enumerate() {
-            self.fleet.apply(&name(index), &spec(*number)).await?;
+        let churn = Churn { fleet, proxy, victim, operator, specs, problems: Vec::new() };
+        for (index, number) in churn.specs.iter().enumerate() {
+            churn.fleet.apply(&name(index), &spec(*number)).await?;
         }
-        if let Some(problem) = self.fleet.settle(CONVERGED_WITHIN * 5).await {
+        if let Some(problem) = churn.fleet.settle(CONVERGED_WITHIN * 5).await {
             bail!("before the faults: {problem}");
         }
-        Ok(())
+        Ok(churn)
     }
 
     /// Somebody changes a spec, or takes something away.
@@ -188,16 +183,16 @@ impl<'a> Churn<'a> {
 }
 
 async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
-    let mut churn = Churn::start(arena, soak.stacks).await?;
+    let mut churn = Churn::start(arena, vec![0; soak.stacks]).await?;
     let (passwords, first) = (churn.fleet.passwords().await?, Sample::of(churn.operator.record.pid())?);
     let (mut chance, mut samples) = (Chance::new(soak.seed), Vec::new());
-    let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0);
+    let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0_usize);
     while begun.elapsed() < length {
         let round = Instant::now();
         let with_kills = begun.elapsed() < length / 2;
         churn.change(&mut chance).await?;
         changes += 1;
-        if changes % FAULT_EVERY == 0 {
+        if changes.is_multiple_of(FAULT_EVERY) {
             churn.harm(&mut chance, with_kills);
         }
         if changes % RESTART_EVERY == RESTART_EVERY / 2 {
@@ -218,8 +213,8 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
         churn.problems.push(format!("O8 {} files are open, and {} were before", last.files, first.files));
     }
     let (leaves, again) = (churn.fleet.leaves().await?, churn.fleet.passwords().await?);
-    let changed = passwords.iter().filter(|(path, value)| again.get(*path) != Some(value));
-    churn.problems.extend(changed.map(|(path, _)| format!("O4 {path} was made up again")));
+    let anew = passwords.iter().filter(|(path, value)| again.get(*path) != Some(value));
+    churn.problems.extend(anew.map(|(path, _)| format!("O4 {path} was made up again")));
     churn.problems.extend(churn.proxy.problems());
     let Churn { specs, mut problems, operator, .. } = churn;
     drop(operator);
@@ -232,8 +227,7 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
 async fn differences(arena: &Arena, specs: &[u64], leaves: &Leaves) -> Result<Vec<String>> {
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let fresh = Churn { specs: specs.to_vec(), ..Churn::start(arena, 0).await? };
-        fresh.settle_all().await?;
+        let fresh = Churn::start(arena, specs.to_vec()).await?;
         runs.push(fresh.fleet.leaves().await?);
     }
     let counts = ["eneration: ", "Time: ", "Timestamp: "];

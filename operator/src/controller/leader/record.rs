@@ -15,6 +15,8 @@ use super::LeaderConfig;
 pub(super) struct Observation {
     lease: Option<Lease>,
     since: Option<Instant>,
+    /// Who held the lease when it vanished, and for how long that may go on.
+    vanished: Option<(String, Duration)>,
 }
 
 /// What a candidate may do.
@@ -36,14 +38,23 @@ impl Observation {
         let spec = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.spec.clone());
         if self.since.is_none() || spec(&self.lease) != spec(&lease) {
             self.since = Some(now);
+            let former = self.lease.as_ref().filter(|_| lease.is_none());
+            self.vanished = former.and_then(|former| Some((holder(former)?.to_owned(), duration(former))));
         }
         self.lease = lease;
     }
 
     /// Expiry is counted from the last change that this process saw: the clocks of two nodes need not agree.
     pub(super) fn verdict(&self, identity: &str, now: Instant) -> Verdict<'_> {
-        let (Some(lease), Some(since)) = (&self.lease, self.since) else { return Verdict::Absent };
-        let expired = now.saturating_duration_since(since) >= duration(lease);
+        let unchanged = self.since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        let Some(lease) = &self.lease else {
+            return match &self.vanished {
+                // It was deleted under its holder, who writes until the next renewal finds that out.
+                Some((by, duration)) if by != identity && unchanged < *duration => Verdict::Held { by },
+                _ => Verdict::Absent,
+            };
+        };
+        let expired = unchanged >= duration(lease);
         match holder(lease) {
             Some(holder) if holder == identity => Verdict::Ours(lease),
             Some(by) if !expired => Verdict::Held { by },
@@ -183,6 +194,24 @@ mod tests {
             assert!(matches!(seen.verdict("b", start), Verdict::Free(_)));
         }
         assert_eq!(Observation::default().verdict("b", start), Verdict::Absent);
+    }
+
+    #[test]
+    fn a_lease_that_vanishes_is_made_again_when_its_holder_has_had_its_time() {
+        let start = Instant::now();
+        let mut seen = Observation::default();
+        seen.update(Some(first(&config("a"))), start);
+        seen.update(None, after(start, 2));
+        seen.update(None, after(start, 4));
+        assert_eq!(seen.verdict("b", after(start, 16)), Verdict::Held { by: "a" });
+        assert_eq!(seen.verdict("a", after(start, 4)), Verdict::Absent);
+        assert_eq!(seen.verdict("b", after(start, 17)), Verdict::Absent);
+        seen.update(Some(first(&config("c"))), after(start, 18));
+        assert_eq!(seen.verdict("b", after(start, 18)), Verdict::Held { by: "c" });
+        let mut seen = Observation::default();
+        seen.update(Some(released(&first(&config("a")))), start);
+        seen.update(None, start);
+        assert_eq!(seen.verdict("b", start), Verdict::Absent);
     }
 
     #[test]

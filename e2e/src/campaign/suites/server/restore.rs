@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{CONVERGED_WITHIN, Play, SAID_WITHIN, TICK, made_up_again, spec};
 use crate::campaign::arena::Arena;
@@ -57,13 +58,26 @@ struct Undoing<'a> {
     problems: Vec<String>,
 }
 
-/// A server that ends every connection, where none was before.
+/// A server that knows no password, where none was before.
 struct Redis(tokio::task::JoinHandle<()>);
 
 impl Redis {
     async fn open(port: u16) -> Result<Redis> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.context("the port was taken meanwhile")?;
-        Ok(Redis(tokio::spawn(async move { while listener.accept().await.is_ok() {} })))
+        Ok(Redis(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(refuse(stream));
+            }
+        })))
+    }
+}
+
+async fn refuse(mut stream: TcpStream) {
+    let mut asked = [0; 1024];
+    while let Ok(1..) = stream.read(&mut asked).await {
+        if stream.write_all(b"-WRONGPASS invalid username-password pair\r\n").await.is_err() {
+            break;
+        }
     }
 }
 
