@@ -88,7 +88,7 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     } else {
         apply_all(&context, &owner, desired, &live).await
     };
-    let report = report(&context, (&cr, &stack), &live, readiness, (held, &applied));
+    let report = report(&context, (&cr, &stack), &live, &readiness, (held, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(&context, &key, &Ending::Again));
@@ -128,7 +128,7 @@ fn report<'a>(
     context: &Context,
     (cr, stack): (&'a RorunStack, &'a Stack),
     live: &'a LiveSet,
-    readiness: BTreeMap<Component, Readiness>,
+    readiness: &BTreeMap<Component, Readiness>,
     (held, applied): (BTreeMap<Component, Waiting>, &Applied),
 ) -> Report<'a> {
     let mut waiting = held;

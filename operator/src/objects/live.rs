@@ -25,7 +25,6 @@ pub struct Owner {
 
 /// An object as it is. A thousand stacks have twenty thousand of these, so each holds only what a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct LiveObject {
     /// The kind.
     pub kind: &'static ObjectKind,
