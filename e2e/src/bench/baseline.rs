@@ -117,15 +117,15 @@ pub(super) async fn baselines(field: &mut Field) -> Result<()> {
 
 /// Waits until at least so many writes were made, and then none for a while; gives how many there were.
 async fn quiet(field: &Field, mark: Mark, least: usize) -> Result<usize> {
-    let (mut last, deadline) = ((0, Instant::now()), Instant::now() + LIMIT);
+    let (mut newest, deadline) = ((0, Instant::now()), Instant::now() + LIMIT);
     loop {
         let calls = field.all_calls(mark).await?;
         let manager = format!("fieldManager={MANAGER}");
         let count = calls.iter().filter(|call| call.is_write() && call.uri.contains(&manager)).count();
-        if count != last.0 {
-            last = (count, Instant::now());
+        if count != newest.0 {
+            newest = (count, Instant::now());
         }
-        if count >= least && last.1.elapsed() >= QUIET {
+        if count >= least && newest.1.elapsed() >= QUIET {
             return Ok(count);
         }
         if Instant::now() > deadline {

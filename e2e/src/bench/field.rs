@@ -91,14 +91,13 @@ impl Field {
 
     /// The operator, which is started if none runs.
     pub(super) async fn operator(&mut self) -> Result<&Operator> {
-        let operator = match self.operator.take() {
-            Some(operator) => operator,
-            None => {
-                let operator = Operator::start(&self.bed.kubeconfig, &self.log("operator"))?;
-                operator.ready().await?;
-                operator.rests().await?;
-                operator
-            }
+        let operator = if let Some(operator) = self.operator.take() {
+            operator
+        } else {
+            let operator = Operator::start(&self.bed.kubeconfig, &self.log("operator"))?;
+            operator.ready().await?;
+            operator.rests().await?;
+            operator
         };
         Ok(self.operator.insert(operator))
     }

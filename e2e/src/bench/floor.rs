@@ -33,11 +33,11 @@ impl Floor {
         }
         let objects =
             |names: &[StackName]| names.iter().flat_map(|of| template.foreign_objects(of)).collect::<Vec<_>>();
-        let (created, applied) = (objects(&by_create), objects(&by_apply));
-        let took = load::each(&created, |object| load::create(client, object)).await?;
-        let creates = float(created.len()) / took.as_secs_f64();
-        let took = load::each(&applied, |object| load::apply(client, object, "floor")).await?;
-        let applies = float(applied.len()) / took.as_secs_f64();
+        let (ones, others) = (objects(&by_create), objects(&by_apply));
+        let took = load::each(&ones, |object| load::create(client, object)).await?;
+        let creates = float(ones.len()) / took.as_secs_f64();
+        let took = load::each(&others, |object| load::apply(client, object, "floor")).await?;
+        let applies = float(others.len()) / took.as_secs_f64();
         let list_bytes = list_rate(client).await?;
         let like = template.foreign_objects(&by_create[0]);
         load::collect(client, &like, &by_create).await?;

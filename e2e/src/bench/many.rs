@@ -98,7 +98,8 @@ pub(super) async fn churn(field: &mut Field) -> Result<()> {
     let edits = (1..).map_while(|count| (float(count) <= rate * field.options.churn.as_secs_f64()).then_some(count));
     let edits = edits.last().unwrap_or(1);
     let names: Vec<StackName> = field.stacks.iter().cycle().take(edits).cloned().collect();
-    let (mark, before) = (field.mark().await?, field.operator().await?.metrics().await?);
+    let before = field.operator().await?.metrics().await?;
+    let mark = field.mark().await?;
     let client = field.client.clone();
     let started = Instant::now();
     let changes = paced(&names, rate, move |of| {

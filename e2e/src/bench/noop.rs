@@ -52,8 +52,9 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
 }
 
 async fn nothing_of(field: &mut Field, what: &str, churn: impl Future<Output = Result<Duration>>) -> Result<()> {
-    let mark = field.mark().await?;
+    // One that has just been started has read what it needs by now.
     let before = field.operator().await?.used().await?;
+    let mark = field.mark().await?;
     churn.await?;
     let operator = field.operator().await?;
     operator.rests().await?;
@@ -153,7 +154,7 @@ pub(super) async fn idle(field: &mut Field) -> Result<()> {
     let mut calls = field.all_calls(mark).await?;
     calls.retain(|call| call.user_agent.starts_with("rorun-operator/"));
     operator.stop().await?;
-    let share = 100.0 * (after.processor - before.processor).div_duration_f64(took);
+    let share = 100.0 * after.processor.saturating_sub(before.processor).div_duration_f64(took);
     let minutes = took.as_secs_f64() / 60.0;
     let stacks = field.stacks.len();
     let row = Row::new("B10", format!("idle with {stacks} stacks: of a core"), share, "%").bar(Bar::AtMost(0.2));

@@ -91,11 +91,14 @@ async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     let seconds = |time: Duration| time.as_secs_f64();
     let floor = listed_bytes(field).await? / field.floor.list_bytes;
     let limit = READY.iter().find(|(most, _)| stacks <= *most).map_or(f64::INFINITY, |(_, limit)| *limit);
+    let of_floor = |row: Row, time: Duration| {
+        // With nothing to list, the floor is nothing.
+        if stacks == 0 { row } else { row.ratio(seconds(time) / floor, "bytes listed") }
+    };
     let row =
         Row::new("B7", format!("start beside {stacks} stacks: ready"), seconds(ready), "s").bar(Bar::AtMost(limit));
-    field.note(row.ratio(seconds(ready) / floor, "bytes listed"));
-    let row = Row::new("B7", "until all are compared", seconds(compared), "s")
-        .ratio(seconds(compared) / floor, "bytes listed");
+    field.note(of_floor(row, ready));
+    let row = of_floor(Row::new("B7", "until all are compared", seconds(compared), "s"), compared);
     field.note(row.note(format!("{reconciles:.0} reconciles")));
     field.note(Row::new("B7", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0)));
     let (steady, most) = (bytes(steady), bytes(most));

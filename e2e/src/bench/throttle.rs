@@ -134,10 +134,10 @@ pub(super) async fn throttled(field: &mut Field) -> Result<()> {
     let (last, mean) = (took.iter().max().copied().unwrap_or_default(), mean(&took));
     let row =
         Row::new("B12", "the last stack against the mean", last.div_duration_f64(mean), "x").bar(Bar::AtMost(2.0));
-    let least = float(names.len() * (field.template.children() + 1) / PER_SECOND);
+    let let_in = float(names.len() * (field.template.children() + 1) / PER_SECOND);
     field.note(row.note(format!("made after {:.0} s, in the mean {:.0} s", last.as_secs_f64(), mean.as_secs_f64())));
     let row = Row::new("B12", "until the last is made", last.as_secs_f64(), "s");
-    field.note(row.ratio(last.as_secs_f64() / least, "calls let in"));
+    field.note(row.ratio(last.as_secs_f64() / let_in, "calls let in"));
     field.remove(&names).await
 }
 

@@ -36,7 +36,7 @@ pub async fn an_api_server_that_comes_back_is_written_nothing(room: &Room) {
     room.namespace("back").await;
     room.apply("back", development()).await;
     let mark = room.mark();
-    room.restart_apiserver().await;
+    room.restart_apiserver();
     // Each kind is watched anew before this is written.
     let mut spec = development();
     spec["admin"]["image"] = serde_json::json!("rorun-admin:2");

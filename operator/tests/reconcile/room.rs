@@ -114,7 +114,7 @@ impl Room {
     }
 
     /// Kills the API server, and waits until it is back.
-    pub async fn restart_apiserver(&self) {
+    pub fn restart_apiserver(&self) {
         tokio::task::block_in_place(|| self.bed.restart_apiserver()).expect("it is back");
     }
 
