@@ -108,7 +108,7 @@ fn missing(kind: &str, object: &DynamicObject) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn workload(generation: i64, data: Value) -> DynamicObject {
+    fn workload(generation: i64, data: &Value) -> DynamicObject {
         let mut object = json!({"metadata": {"name": "api", "generation": generation}});
         object["spec"] = data["spec"].clone();
         object["status"] = data["status"].clone();
@@ -119,16 +119,16 @@ mod tests {
     fn a_workload_is_ready_once_and_again_when_it_changes() {
         for kind in ["Deployment", "StatefulSet"] {
             let spec = json!({"replicas": 2});
-            let status = missing(kind, &workload(1, json!({"spec": spec}))).expect("it is new");
+            let status = missing(kind, &workload(1, &json!({"spec": spec}))).expect("it is new");
             assert_eq!((&status["observedGeneration"], &status["readyReplicas"]), (&json!(1), &json!(2)));
-            assert_eq!(missing(kind, &workload(1, json!({"spec": spec, "status": status}))), None);
-            assert!(missing(kind, &workload(2, json!({"spec": spec, "status": status}))).is_some());
+            assert_eq!(missing(kind, &workload(1, &json!({"spec": spec, "status": status}))), None);
+            assert!(missing(kind, &workload(2, &json!({"spec": spec, "status": status}))).is_some());
         }
     }
 
     #[test]
     fn nothing_is_to_be_said_of_counts_of_zero_that_are_left_out() {
-        let object = workload(3, json!({"spec": {"replicas": 0}, "status": {"observedGeneration": 3}}));
+        let object = workload(3, &json!({"spec": {"replicas": 0}, "status": {"observedGeneration": 3}}));
         assert_eq!(missing("Deployment", &object), None);
     }
 }

@@ -303,8 +303,7 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        for suite in ["writes"] {
-            assert!(!found(suite).expect("plans").is_empty(), "{suite}");
-        }
+        assert!(found("writes").expect("plans").len() > 2);
+        assert!(found("none").expect("no plans").is_empty());
     }
 }
