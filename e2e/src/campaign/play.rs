@@ -305,8 +305,7 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        for suite in ["writes"] {
-            assert!(!found::<Case>(suite).expect("plans").is_empty(), "{suite}");
-        }
+        assert!(found::<Case>("writes").expect("plans").len() > 2);
+        assert!(found::<Case>("none").expect("no plans").is_empty());
     }
 }
