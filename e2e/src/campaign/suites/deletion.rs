@@ -119,8 +119,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         }
     };
     let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes.len()), "");
-    let mut playing =
-        futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
+    let mut playing = futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
     while let Some(verdict) = playing.next().await {
         ground.tell(&verdict?)?;
     }
@@ -203,14 +202,14 @@ async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
 async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<String>> {
     let former = Arc::new(Mutex::new(Former::default()));
     let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(Ok(()))));
+    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(None::<Result<()>>)));
     let meanwhile = {
         let (former, outcome) = (Arc::clone(&former), Arc::clone(&outcome));
         move |namespace: &str| -> Meanwhile {
             let (namespace, handle) = (namespace.to_owned(), Handle::current());
             Box::new(move || {
                 let done = handle.block_on(delete(&arena_client, &namespace, &of, &former));
-                *lock(&outcome) = done;
+                *lock(&outcome) = Some(done);
             })
         }
     };
@@ -225,9 +224,9 @@ async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<St
         delete(&arena.client, &site.namespace, case, &former).await?;
     } else {
         site.start()?;
-        let came = within(DONE_WITHIN, async || Ok(site.proxy.has_fired() && !site.proxy.is_disturbing())).await?;
+        let came = within(DONE_WITHIN, async || Ok(lock(&outcome).is_some())).await?;
         came.context("the write that the plan names never came")?;
-        std::mem::replace(&mut *lock(&outcome), Ok(()))?;
+        lock(&outcome).take().unwrap_or(Ok(()))?;
     }
     let former = std::mem::take(&mut *lock(&former));
     if case.how == How::Namespace {
@@ -270,9 +269,9 @@ async fn delete(client: &Client, namespace: &str, case: &Case, former: &Mutex<Fo
     Ok(())
 }
 
-
 async fn apply(client: &Client, namespace: &str, spec: &Value) -> Result<()> {
-    let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
+    let stack =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
     let params = PatchParams::apply("user").force();
     objects(client, namespace, STACK_KIND)?.patch(STACK, &params, &Patch::Apply(&stack)).await?;
     Ok(())
@@ -360,7 +359,9 @@ async fn data(site: &Site<'_>, case: &Case, former: &Former) -> Result<Vec<Strin
     if case.data_go {
         let left = async || {
             let now = now().await?;
-            anyhow::Ok(former.data.iter().filter(|(key, before)| now.get(*key).is_some_and(|now| now.0 == before.0)).count())
+            anyhow::Ok(
+                former.data.iter().filter(|(key, before)| now.get(*key).is_some_and(|now| now.0 == before.0)).count(),
+            )
         };
         if within(DONE_WITHIN, async || Ok(left().await? == 0)).await?.is_none() {
             return Ok(vec![format!("O4 data were to go, and are there: {}", left().await?)]);

@@ -65,10 +65,17 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     let (beside, mut ill) = run(&arena, &bucket, healthy, poisoned).await?;
     step.done();
     let (before, after) = (slowest(&clean), slowest(&beside));
-    println!("poison: ready after {before:.1?} without, {after:.1?} with them: {:.2} times", after.as_secs_f64() / before.as_secs_f64());
+    println!(
+        "poison: ready after {before:.1?} without, {after:.1?} with them: {:.2} times",
+        after.as_secs_f64() / before.as_secs_f64()
+    );
     for (index, taken) in beside.iter().enumerate() {
         let problems = compare(&clean, taken);
-        ground.tell(&Verdict { plan: format!("healthy stack {index}"), problems, replay: json!({"healthy": index}) })?;
+        ground.tell(&Verdict {
+            plan: format!("healthy stack {index}"),
+            problems,
+            replay: json!({"healthy": index}),
+        })?;
     }
     for (index, namespace) in ill.namespaces.iter().enumerate() {
         let mut problems = told(&arena, namespace, POISONS[index].1).await?;
@@ -127,12 +134,7 @@ fn count<'a>(calls: impl Iterator<Item = &'a AuditCall>) -> BTreeMap<String, usi
 }
 
 /// Makes all stacks at once, under an operator of their own, and waits until the healthy ones are ready.
-async fn run<'a>(
-    arena: &'a Arena,
-    bucket: &Bucket,
-    healthy: usize,
-    poisoned: usize,
-) -> Result<(Vec<Taken>, Ill<'a>)> {
+async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: usize) -> Result<(Vec<Taken>, Ill<'a>)> {
     let mut site = Site::open_for(arena, String::new(), arena.client.clone(), None).await?;
     let (mut well, mut ill) = (Vec::new(), Vec::new());
     for index in 0..healthy + poisoned {

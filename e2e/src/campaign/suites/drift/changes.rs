@@ -52,7 +52,13 @@ const HASH: &str = "/metadata/annotations/rorun.app~1applied-hash";
 pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<Case>> {
     let there = serde_json::to_value(there)?;
     let name = there.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let case = |what: &str, act: Act, bar: Bar| Case { object: format!("{kind}/{name}"), what: what.to_owned(), after: None, act, bar };
+    let case = |what: &str, act: Act, bar: Bar| Case {
+        object: format!("{kind}/{name}"),
+        what: what.to_owned(),
+        after: None,
+        act,
+        bar,
+    };
     let mut cases = Vec::new();
     let retained = sent.pointer("/metadata/labels/rorun.app~1retained").is_some();
     let mut leaves = BTreeMap::new();
@@ -82,7 +88,8 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
         cases.push(case(&format!("another takes {path}"), Act::Take(taken), Bar::Repaired));
         cases.push(case(&format!("another shares {path}"), Act::Take(nested(path, value)), Bar::Harmless));
     }
-    let mut twice = case("just after a repair it is said to be another's", Act::Patch(relabelled("instance")), Bar::Repaired);
+    let mut twice =
+        case("just after a repair it is said to be another's", Act::Patch(relabelled("instance")), Bar::Repaired);
     twice.after = relabelled("name").pop();
     cases.push(twice);
     let clear = json!([{"op": "add", "path": "/metadata/managedFields", "value": [{}]}]);
@@ -91,7 +98,11 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     cases.extend(additions(kind, &case, &there));
     if !retained {
         cases.push(case("it is deleted", Act::Delete, Bar::Repaired));
-        cases.push(case("it is deleted and kept by a finalizer", Act::DeleteHeld, Bar::Reported("Terminating".to_owned())));
+        cases.push(case(
+            "it is deleted and kept by a finalizer",
+            Act::DeleteHeld,
+            Bar::Reported("Terminating".to_owned()),
+        ));
         let foreign = foreign(kind, &there);
         cases.push(case("another of the name is made", Act::Replace(foreign), Bar::Reported("NameTaken".to_owned())));
     }
@@ -132,13 +143,25 @@ fn additions(kind: &str, case: &dyn Fn(&str, Act, Bar) -> Case, there: &Value) -
     if there.pointer(&container).is_some() {
         let variable = json!([{"name": "FOREIGN", "value": "1"}]);
         let has = there.pointer(&format!("{container}/env")).is_some();
-        let act = if has { add(&format!("{container}/env/-"), variable[0].clone()) } else { add(&format!("{container}/env"), variable) };
+        let act = if has {
+            add(&format!("{container}/env/-"), variable[0].clone())
+        } else {
+            add(&format!("{container}/env"), variable)
+        };
         cases.push(case("a variable is added", act, Bar::Harmless));
-        cases.push(case("a node selector is added", add(&format!("{template}/spec/nodeSelector"), json!({"a": "b"})), Bar::Either));
+        cases.push(case(
+            "a node selector is added",
+            add(&format!("{template}/spec/nodeSelector"), json!({"a": "b"})),
+            Bar::Either,
+        ));
     }
     match kind {
         "Service" => {
-            cases.push(case("a port is added", add("/spec/ports/-", json!({"name": "foreign", "port": 9})), Bar::Harmless));
+            cases.push(case(
+                "a port is added",
+                add("/spec/ports/-", json!({"name": "foreign", "port": 9})),
+                Bar::Harmless,
+            ));
             cases.push(case("a label is added to its selector", add("/spec/selector/team", json!("a")), Bar::Repaired));
             cases.push(case("its selector is emptied", add("/spec/selector", json!({})), Bar::Repaired));
         }
@@ -191,7 +214,8 @@ fn spread(path: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
 /// Names an object no longer has when they change, what other cases are about, and passwords, which are kept as they are:
 /// a running server has them.
 fn is_for_us(kind: &str, path: &str, retained: bool) -> bool {
-    let elsewhere = ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/uid", "/metadata/resourceVersion"];
+    let elsewhere =
+        ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/uid", "/metadata/resourceVersion"];
     !elsewhere.contains(&path)
         && path != HASH
         && !path.starts_with("/metadata/ownerReferences/0/uid")
@@ -247,9 +271,36 @@ fn changed_value(path: &str, value: &Value) -> Value {
 
 fn others(path: &str, value: &Value) -> Vec<Value> {
     const WORDS: &[&str] = &[
-        "Always", "IfNotPresent", "Never", "OnFailure", "UDP", "TCP", "Allow", "Forbid", "Replace", "Exact", "Prefix",
-        "ScheduleAnyway", "DoNotSchedule", "Recreate", "OrderedReady", "Parallel", "NodePort", "ClusterIP", "HTTPS", "Unconfined", "NET_ADMIN",
-        "Percent", "Pods", "Min", "Max", "OnDelete", "Etc/UTC", "1 1 1 1 1", "memory", "cpu",
+        "Always",
+        "IfNotPresent",
+        "Never",
+        "OnFailure",
+        "UDP",
+        "TCP",
+        "Allow",
+        "Forbid",
+        "Replace",
+        "Exact",
+        "Prefix",
+        "ScheduleAnyway",
+        "DoNotSchedule",
+        "Recreate",
+        "OrderedReady",
+        "Parallel",
+        "NodePort",
+        "ClusterIP",
+        "HTTPS",
+        "Unconfined",
+        "NET_ADMIN",
+        "Percent",
+        "Pods",
+        "Min",
+        "Max",
+        "OnDelete",
+        "Etc/UTC",
+        "1 1 1 1 1",
+        "memory",
+        "cpu",
     ];
     match value {
         Value::Bool(yes) => vec![json!(!yes)],

@@ -259,8 +259,7 @@ impl<'a> Scene<'a> {
         let done = calls.iter().filter(|call| {
             call.user_agent.starts_with("rorun-operator") && call.is_write() && call.code < 300 && is_of_child(call)
         });
-        let (own, others): (Vec<_>, Vec<_>) =
-            done.partition(|call| call.resource == plural(kind) && call.name == name);
+        let (own, others): (Vec<_>, Vec<_>) = done.partition(|call| call.resource == plural(kind) && call.name == name);
         let enough = match &case.bar {
             Bar::Repaired => own.len() == 1,
             Bar::Ours => (1..=2).contains(&own.len()),
@@ -311,7 +310,9 @@ fn remove_members_of_others(wanted: &mut Value, there: &Value) {
 }
 
 fn is_of_child(call: &AuditCall) -> bool {
-    call.namespace.starts_with("case-") && call.subresource.is_empty() && !matches!(call.resource.as_str(), "events" | "rorunstacks")
+    call.namespace.starts_with("case-")
+        && call.subresource.is_empty()
+        && !matches!(call.resource.as_str(), "events" | "rorunstacks")
 }
 
 /// What the operator sent last of each object: kind and name, and body.
@@ -324,7 +325,8 @@ fn sent(namespace: &str, log: &str) -> Result<BTreeMap<String, Value>> {
         let ours = event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("rorun-operator"));
         let place = &event["objectRef"];
         if ours && event["verb"] == "patch" && place["subresource"].is_null() && place["namespace"] == namespace {
-            let key = format!("{}/{}", body["kind"].as_str().unwrap_or_default(), place["name"].as_str().unwrap_or_default());
+            let key =
+                format!("{}/{}", body["kind"].as_str().unwrap_or_default(), place["name"].as_str().unwrap_or_default());
             sent.insert(key, body.clone());
         }
     }

@@ -53,7 +53,9 @@ impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Case::Forth { killed_before: 0 } => formatter.write_str("this version takes over"),
-            Case::Forth { killed_before } => write!(formatter, "this version takes over, killed before write {killed_before}"),
+            Case::Forth { killed_before } => {
+                write!(formatter, "this version takes over, killed before write {killed_before}")
+            }
             Case::Back => formatter.write_str("the version before takes over again"),
             Case::FormerDefinition => formatter.write_str("this version under the former definition"),
         }
@@ -86,7 +88,9 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         Some(tokio::task::spawn_blocking(move || previous::build(&cache)).await.context("the build panicked")??)
     };
     let Some(previous) = previous else {
-        println!("versions: skipped, since the version before is not built yet: `cargo e2e campaign versions` builds it");
+        println!(
+            "versions: skipped, since the version before is not built yet: `cargo e2e campaign versions` builds it"
+        );
         return Ok(());
     };
     let stacks = if ground.extent == Extent::Quick { 4 } else { 30 };
@@ -102,7 +106,9 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     }
     let writes = scene.tell(ground, &bucket, Case::Forth { killed_before: 0 }).await?;
     let back = scene.tell(ground, &bucket, Case::Back).await?;
-    println!("versions: {writes} writes by this version when it takes over {stacks} stacks, {back} by the version before");
+    println!(
+        "versions: {writes} writes by this version when it takes over {stacks} stacks, {back} by the version before"
+    );
     let (few, step) = if ground.extent == Extent::Quick { (3, 1) } else { (writes, writes.div_ceil(60).max(1)) };
     for killed_before in (1..=writes.min(few)).step_by(step) {
         scene.tell(ground, &bucket, Case::Forth { killed_before }).await?;
@@ -168,7 +174,8 @@ impl<'a> Scene<'a> {
             }
         }
         let calls = tokio::task::block_in_place(|| self.arena.bed.calls_since(mark))?;
-        let deleted = calls.iter().filter(|call| call.verb == "delete" && call.user_agent.starts_with("rorun-operator"));
+        let deleted =
+            calls.iter().filter(|call| call.verb == "delete" && call.user_agent.starts_with("rorun-operator"));
         problems.extend(deleted.map(|call| format!("O4 {}/{} was deleted", call.resource, call.name)));
         Ok((problems, self.site.proxy.writes().len() - begun))
     }

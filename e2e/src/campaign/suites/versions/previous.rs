@@ -89,9 +89,12 @@ fn unpack(commit: &str, to: &Path) -> Result<()> {
         .spawn()
         .context("failed to run git")?;
     let sources = archive.stdout.take().context("git writes nothing")?;
-    let unpacked = Command::new("tar").arg("-x").current_dir(to).stdin(sources).status().context("failed to run tar")?;
+    let unpacked =
+        Command::new("tar").arg("-x").current_dir(to).stdin(sources).status().context("failed to run tar")?;
     if !archive.wait()?.success() || !unpacked.success() {
-        bail!("this clone has no commit {commit}, which {COMMIT} names: `git fetch --unshallow` brings what a shallow clone lacks");
+        bail!(
+            "this clone has no commit {commit}, which {COMMIT} names: `git fetch --unshallow` brings what a shallow clone lacks"
+        );
     }
     Ok(())
 }
