@@ -153,6 +153,14 @@ pub enum Fault {
     KillIntoPastOfOne,
 }
 
+impl Fault {
+    /// Whether the operator is killed by it.
+    pub fn kills(self) -> bool {
+        use Fault::{KillAfterAnswer, KillAfterCommit, KillBefore, KillIntoPast, KillIntoPastOfOne};
+        matches!(self, KillBefore | KillAfterCommit | KillAfterAnswer | KillIntoPast | KillIntoPastOfOne)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,8 @@ struct Pending {
     /// How many of its like came for the first of them.
     met: usize,
     fired: usize,
+    /// The operator was killed, and no other runs yet: what still comes of it is no place of a plan.
+    dead: bool,
 }
 
 /// How a request ends that gets no answer.
@@ -138,8 +140,9 @@ impl FaultProxy {
         *lock(&self.shared.last_write)
     }
 
-    /// Counts this moment as if a write had come: nothing is at rest before it has begun.
+    /// An operator was started: nothing is at rest before it has begun.
     pub fn touch(&self) {
+        lock(&self.shared.pending).dead = false;
         *lock(&self.shared.last_write) = Instant::now();
     }
 
@@ -288,14 +291,15 @@ impl Shared {
     /// Notes the request; gives the fault if it is the one that the next plan names.
     fn meet(&self, call: &Call) -> Option<Fault> {
         let mut pending = lock(&self.pending);
-        let fault = pending.plans.front().filter(|plan| plan.at.covers(call)).map(|plan| (plan.occurrence, plan.fault));
+        let next = pending.plans.front().filter(|plan| !pending.dead && plan.at.covers(call));
+        let fault = next.map(|plan| (plan.occurrence, plan.fault));
         let fault = fault.and_then(|(occurrence, fault)| {
             pending.met += 1;
             (pending.met == occurrence).then_some(fault)
         });
-        if fault.is_some() {
+        if let Some(fault) = fault {
             pending.plans.pop_front();
-            (pending.met, pending.fired) = (0, pending.fired + 1);
+            (pending.met, pending.fired, pending.dead) = (0, pending.fired + 1, fault.kills());
         }
         drop(pending);
         if (call.is_write() && call.resource != "events") || call.verb == "list" {
@@ -313,6 +317,9 @@ impl Shared {
 
     fn refuse(&self, call: Call, code: u16, seconds: u64) -> Result<Response<Body>, Error> {
         let waits = matches!(code, 429 | 503).then_some(seconds);
+        if call.verb == "watch" {
+            self.streams.await_again(&call.resource);
+        }
         if let Some(seconds) = waits {
             lock(&self.refused).push((call, Instant::now() + Duration::from_secs(seconds)));
         }

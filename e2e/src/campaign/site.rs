@@ -50,13 +50,14 @@ impl<'a> Site<'a> {
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
             let victim = Arc::clone(&victim);
-            move || match (&meanwhile, lock(&victim).take()) {
-                (Some(meanwhile), record) => {
-                    *lock(&victim) = record;
-                    meanwhile();
+            move || {
+                if let Some(meanwhile) = &meanwhile {
+                    return meanwhile();
                 }
-                (None, Some(record)) => record.kill(),
-                (None, None) => {}
+                let record = lock(&victim).take();
+                if let Some(record) = record {
+                    record.kill();
+                }
             }
         };
         let proxy = FaultProxy::start(client, kill).await?;

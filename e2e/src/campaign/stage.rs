@@ -51,8 +51,9 @@ impl<'a> Stage<'a> {
             if disturbed || fired != self.proxy.fired() {
                 (since, fired) = (Instant::now(), self.proxy.fired());
             }
-            let rests = self.keep_running().await? && !disturbed && self.proxy.last_write().elapsed() > QUIET;
-            if rests && self.is_current(gone).await? {
+            // What was held back is acted upon when it has come.
+            let quiet = since.elapsed().min(self.proxy.last_write().elapsed());
+            if self.keep_running().await? && quiet > QUIET && self.is_current(gone).await? {
                 break;
             }
             if since.elapsed() > CONVERGED_WITHIN || begun.elapsed() > DISTURBED_AT_MOST {

@@ -50,12 +50,26 @@ struct Contents {
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     contents: Arc<watch::Sender<Contents>>,
-    open: Arc<Mutex<BTreeMap<u64, String>>>,
+    open: Arc<Mutex<Open>>,
+}
+
+/// The watches that there are.
+#[derive(Debug, Default)]
+struct Open {
+    /// Those that are open, by number, with their resource.
+    watches: BTreeMap<u64, String>,
+    /// Resources of which a watch was ended and is to be opened again.
+    awaited: Vec<String>,
 }
 
 impl Streams {
     pub(super) fn new() -> Streams {
         Streams { contents: Arc::new(watch::Sender::new(Contents::default())), open: Arc::default() }
+    }
+
+    /// A watch of the resource could not be opened, and is to be opened again.
+    pub(super) fn await_again(&self, resource: &str) {
+        lock(&self.open).awaited.push(resource.to_owned());
     }
 
     /// From now on this is done to the watches of the resource, or of all.
@@ -83,13 +97,14 @@ impl Streams {
     pub(super) fn are_disturbed(&self) -> bool {
         let contents = self.contents.borrow();
         let open = lock(&self.open);
-        contents.rules.iter().any(|(of, rule)| match rule {
+        let rules = contents.rules.iter().any(|(of, rule)| match rule {
             Rule::Hold | Rule::Miss => true,
             Rule::Stall(before) | Rule::Expire(before) => {
-                open.iter().any(|(id, resource)| id < before && of.as_ref().is_none_or(|of| of == resource))
+                open.watches.iter().any(|(id, resource)| id < before && of.as_ref().is_none_or(|of| of == resource))
             }
             Rule::Repeat | Rule::Cut(_) => false,
-        })
+        });
+        rules || !open.awaited.is_empty()
     }
 
     /// What is made of a watch.
@@ -103,7 +118,13 @@ impl Streams {
             id = contents.next;
             contents.next += 1;
         });
-        lock(&self.open).insert(id, resource.to_owned());
+        {
+            let mut open = lock(&self.open);
+            open.watches.insert(id, resource.to_owned());
+            if let Some(index) = open.awaited.iter().position(|awaited| awaited == resource) {
+                open.awaited.swap_remove(index);
+            }
+        }
         let watched = Watched {
             id,
             resource: resource.to_owned(),
@@ -133,12 +154,17 @@ struct Watched {
     lines: VecDeque<Bytes>,
     told: usize,
     ended: bool,
-    open: Arc<Mutex<BTreeMap<u64, String>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        lock(&self.open).remove(&self.id);
+        let stalled = matches!(self.rule(), Some(Rule::Stall(_)));
+        let mut open = lock(&self.open);
+        open.watches.remove(&self.id);
+        if stalled && !self.ended {
+            open.awaited.push(self.resource.clone());
+        }
     }
 }
 
@@ -151,7 +177,7 @@ impl Watched {
             match self.rule() {
                 Some(Rule::Stall(_)) => pending::<()>().await,
                 Some(Rule::Expire(_)) => {
-                    self.ended = true;
+                    self.end();
                     return Some(Ok(Bytes::from_static(GONE.as_bytes())));
                 }
                 Some(Rule::Hold) => {}
@@ -163,7 +189,9 @@ impl Watched {
                 }
                 Some(Rule::Cut(after)) => {
                     if let Some(line) = self.tell() {
-                        self.ended = self.told >= after;
+                        if self.told >= after {
+                            self.end();
+                        }
                         return Some(Ok(line));
                     }
                 }
@@ -184,6 +212,11 @@ impl Watched {
                 _ = self.contents.changed() => {}
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        lock(&self.open).awaited.push(self.resource.clone());
     }
 
     fn tell(&mut self) -> Option<Bytes> {
@@ -270,9 +303,12 @@ mod tests {
         streams.release(Some("secrets"), Rule::Miss);
         assert!(told(&mut stream).await.contains("410"));
         assert!(stream.next().await.is_none());
+        drop(stream);
+        assert!(streams.are_disturbed(), "it is to be opened again");
         let (sender, mut next) = watched(&streams);
         send(&sender, "b\n");
         assert_eq!(told(&mut next).await, "b\n");
+        assert!(!streams.are_disturbed());
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -294,6 +330,8 @@ mod tests {
         send(&sender, "d\n");
         assert!(is_silent(&mut stream).await && streams.are_disturbed());
         drop(stream);
+        assert!(streams.are_disturbed(), "it is to be opened again");
+        let (_sender, _stream) = watched(&streams);
         assert!(!streams.are_disturbed());
     }
 }

@@ -24,6 +24,8 @@ pub struct Suite {
 /// All of them, in the order in which they are played.
 pub const SUITES: &[Suite] = &[
     suites::writes::SUITE,
+    suites::pairs::SUITE,
+    suites::watches::SUITE,
     suites::drift::SUITE,
     suites::deletion::SUITE,
     suites::rights::SUITE,

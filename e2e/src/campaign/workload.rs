@@ -45,6 +45,11 @@ impl Workload {
         self == Workload::Delete
     }
 
+    /// Whether everything serves after: a promise that is not made cannot be broken.
+    pub(super) fn is_ready_at_the_end(self) -> bool {
+        matches!(self, Workload::Whole | Workload::Update)
+    }
+
     /// Does it.
     pub(super) async fn act(self, arena: &Arena, namespace: &str, endpoint: &str) -> Result<()> {
         let spec = match self {

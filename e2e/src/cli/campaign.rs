@@ -50,12 +50,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         return Ok(());
     }
     build_binaries()?;
-    let counts = match &options.plan {
-        Some(file) => again(cache, file, &options.failed)?,
-        None => {
-            let extent = if options.quick { Extent::Quick } else { Extent::Whole };
-            play(cache, &chosen, &extent, &options.failed)?.into_iter().map(|(_, counts)| counts).collect()
-        }
+    let counts = if let Some(file) = &options.plan {
+        again(cache, file, &options.failed)?
+    } else {
+        let extent = if options.quick { Extent::Quick } else { Extent::Whole };
+        play(cache, &chosen, &extent, &options.failed)?.into_iter().map(|(_, counts)| counts).collect()
     };
     let (played, failed) = counts.iter().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
     println!("{} passed, {failed} failed", played - failed);

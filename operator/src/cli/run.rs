@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args};
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{Config, client::ClientBuilder};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::CliError;
 use crate::{
-    controller::{self, Clients, Settings, leader::LeaderConfig},
+    controller::{self, Clients, Patience, Settings, leader::LeaderConfig},
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
@@ -18,6 +18,10 @@ use crate::{
 const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
 /// How long a request for the lease may take: well below the renew deadline.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A watch from which nothing comes for so long is opened again. The API server sends a bookmark every minute to each, so one
+/// that works is not that silent; without this the watches of kube wait for five minutes.
+const LONGEST_SILENCE: Duration = Duration::from_secs(75);
 
 /// What `run` is started with.
 #[derive(Debug, Args)]
@@ -90,14 +94,16 @@ async fn clients(metrics: &Metrics) -> Result<Clients, CliError> {
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
-    let build = |config: Config| -> Result<Client, kube::Error> {
-        Ok(ClientBuilder::try_from(config)?.with_layer(&metrics.request_layer(&host)).build())
-    };
     let mut lease = config.clone();
     lease.connect_timeout = Some(LEASE_TIMEOUT);
     lease.read_timeout = Some(LEASE_TIMEOUT);
     lease.write_timeout = Some(LEASE_TIMEOUT);
-    Ok(Clients { work: build(config)?, lease: build(lease)? })
+    config.read_timeout = Some(LONGEST_SILENCE);
+    config.reset_reader_on_write = true;
+    let patience = Patience::default();
+    let work = ClientBuilder::try_from(config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
+    let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
+    Ok(Clients { work, lease, patience })
 }
 
 fn stop_on_signal() -> Result<CancellationToken, CliError> {

@@ -7,6 +7,7 @@ mod events;
 mod finalize;
 pub mod leader;
 mod observe;
+mod patience;
 mod policy;
 mod prober;
 mod reconcile;
@@ -16,6 +17,7 @@ mod triggers;
 mod watches;
 
 pub use cache::{Cache, StackKey};
+pub use patience::Patience;
 pub use prober::Prober;
 pub use references::References;
 pub use run::{Clients, RunError, Settings, run};
@@ -38,6 +40,7 @@ pub struct Context {
     cache: Arc<Cache>,
     references: References,
     prober: Prober,
+    patience: Patience,
     recorder: Recorder,
     metrics: Arc<Metrics>,
     agent_image: String,

@@ -68,7 +68,7 @@ pub(super) fn back_off(context: &Context, key: &StackKey) -> Duration {
 }
 
 /// Up to a fifth longer, by name, so that stacks do not come all at once.
-fn spread(pause: Duration, key: &StackKey) -> Duration {
+pub(super) fn spread(pause: Duration, key: &StackKey) -> Duration {
     let sum: u32 = key.name.bytes().chain(key.namespace.bytes()).map(u32::from).sum();
     pause + pause / 5 * (sum % 16) / 16
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, warn};
 
 use super::{
-    Cache, Context, Memory, Prober, References, StackKey, Triggers, Watches,
+    Cache, Context, Memory, Patience, Prober, References, StackKey, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
     policy,
     reconcile::{self, ReconcileError},
@@ -60,6 +60,8 @@ pub struct Clients {
     pub work: Client,
     /// For the lease.
     pub lease: Client,
+    /// What the answers to the client of the work are told to, a layer of it.
+    pub patience: Patience,
 }
 
 /// Why the operator stopped.
@@ -220,6 +222,7 @@ impl Shared<'_> {
             cache: self.cache.clone(),
             references,
             prober: Prober::new(triggers),
+            patience: self.clients.patience.clone(),
             recorder: Recorder::new(client.clone(), reporter),
             metrics: self.metrics.clone(),
             agent_image: self.settings.agent_image.clone(),
@@ -309,6 +312,9 @@ fn key(stack: &RorunStack) -> StackKey {
 }
 
 async fn one_pass(stack: Arc<RorunStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    if let Some(wait) = context.patience.left() {
+        return Ok(Action::requeue(policy::spread(wait, &key(&stack))));
+    }
     let guard = context.metrics.reconcile_started();
     let of = key(&stack);
     let span = logs::reconcile_span(&of.namespace, &of.name, &stack.uid().unwrap_or_default(), guard.id());

@@ -97,7 +97,8 @@ struct Former {
 }
 
 struct Learnt {
-    writes: Vec<(Call, usize)>,
+    /// Of a stack whose data stay, and of one whose data go.
+    writes: [Vec<(Call, usize)>; 2],
     kept: Reference,
     gone: Reference,
 }
@@ -106,19 +107,19 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     let arena = Arena::open_with(ground.cache, Bed::with_controller_manager).await?;
     let step = Step::start("deletion: learning", "how a stack is made beside a controller-manager");
     let (kept, writes) = learn(&arena, false).await?;
-    let (gone, _) = learn(&arena, true).await?;
-    let learnt = Learnt { writes, kept, gone };
+    let (gone, writes_gone) = learn(&arena, true).await?;
+    let learnt = Learnt { writes: [writes, writes_gone], kept, gone };
     step.done();
     let cases = match &ground.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Whole => plans(&learnt.writes),
         Extent::Quick => {
             let mut cases: Vec<Case> = plans(&learnt.writes).into_iter().step_by(SAMPLE).collect();
-            cases.extend(play::found("deletion")?);
+            cases.extend(play::kept("deletion")?);
             cases
         }
     };
-    let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes.len()), "");
+    let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes[0].len()), "");
     let mut playing = futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
     while let Some(verdict) = playing.next().await {
         ground.tell(&verdict?)?;
@@ -127,11 +128,11 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     Ok(())
 }
 
-fn plans(writes: &[(Call, usize)]) -> Vec<Case> {
+fn plans(writes: &[Vec<(Call, usize)>; 2]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for before in writes.iter().cloned().map(Some).chain([None]) {
-        for how in [How::Background, How::Foreground, How::Orphan, How::Namespace] {
-            for data_go in [false, true] {
+    for (data_go, writes) in [false, true].into_iter().zip(writes) {
+        for before in writes.iter().cloned().map(Some).chain([None]) {
+            for how in [How::Background, How::Foreground, How::Orphan, How::Namespace] {
                 let left = [Again::Never, Again::AtOnce, Again::Left(10), Again::Left(1)];
                 let agains = match (how, &before) {
                     (How::Namespace, _) => &left[..1],
@@ -224,8 +225,8 @@ async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<St
         delete(&arena.client, &site.namespace, case, &former).await?;
     } else {
         site.start()?;
-        let came = within(DONE_WITHIN, async || Ok(lock(&outcome).is_some())).await?;
-        came.context("the write that the plan names never came")?;
+        let met = within(DONE_WITHIN, async || Ok(lock(&outcome).is_some())).await?;
+        met.context("the write that the plan names never came")?;
         lock(&outcome).take().unwrap_or(Ok(()))?;
     }
     let former = std::mem::take(&mut *lock(&former));

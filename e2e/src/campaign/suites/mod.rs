@@ -2,7 +2,9 @@
 
 pub(super) mod deletion;
 pub(super) mod drift;
+pub(super) mod pairs;
 pub(super) mod poison;
 pub(super) mod rights;
 pub(super) mod versions;
+pub(super) mod watches;
 pub(super) mod writes;

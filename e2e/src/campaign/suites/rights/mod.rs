@@ -34,7 +34,7 @@ pub(in crate::campaign) const SUITE: Suite = Suite {
 
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// A watch that is refused is tried again up to 30 s later.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 const UNHARMED_FOR: Duration = Duration::from_secs(2);
 
 /// What happens.
@@ -81,7 +81,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
             let mut cases = vec![Case::Life, Case::Read { kind: "Deployment".to_owned() }];
             cases.extend(plans().into_iter().filter(|case| matches!(case, Case::Write { .. })).step_by(7));
             cases.push(Case::Definition);
-            cases.extend(play::found("rights")?);
+            cases.extend(play::kept("rights")?);
             cases
         }
     };
@@ -158,8 +158,8 @@ impl Scene<'_> {
             Some((kind, verbs)) => rules_without(&self.role, plural(kind), verbs),
             None => self.role.clone(),
         };
-        let roles: Api<DynamicObject> = Api::all_with(self.arena.client.clone(), &rbac("ClusterRole"));
-        roles.patch(ROLE, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await?;
+        let api: Api<DynamicObject> = Api::all_with(self.arena.client.clone(), &rbac("ClusterRole"));
+        api.patch(ROLE, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await?;
         let mut asked = Vec::new();
         for (_, _, kind, _) in crate::campaign::snapshot::KINDS {
             asked.extend(["create", "patch", "delete", "list", "watch"].map(|verb| (kind, verb)));
@@ -232,7 +232,9 @@ impl Scene<'_> {
             .iter()
             .map(|call| {
                 let part = if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
-                (call.verb.clone(), format!("{}{part}", call.resource))
+                // An apply that makes an object needs the right to create as well.
+                let verb = if call.code == 201 { "create" } else { call.verb.as_str() };
+                (verb.to_owned(), format!("{}{part}", call.resource))
             })
             .collect();
         problems
