@@ -41,8 +41,8 @@ const CLEAN_RUNS: usize = 3;
 const SAMPLE: usize = 23;
 /// Collecting and the retries of what waits for it.
 const DONE_WITHIN: Duration = Duration::from_secs(40);
-/// Of one operator, in a namespace that is going: each child and status twice, and a few retries.
-const REFUSED_AT_MOST: usize = 60;
+/// Of one object, in a namespace that is going: each child that is collected is a reason to look again.
+const REFUSED_AT_MOST: usize = 6;
 
 /// What is deleted, when and how, and what the user does next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -390,10 +390,13 @@ async fn namespace_goes(site: &Site<'_>, mark: crate::engine::bed::Mark) -> Resu
         .filter(|line| line.contains(&marked) && line.contains("\"userAgent\":\"rorun-operator"))
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
-    let refused = of_operator.iter().filter(|event| event["responseStatus"]["code"] == 403).count();
-    if refused > REFUSED_AT_MOST {
-        problems.push(format!("O3 {refused} writes were refused: it does not let go"));
+    let mut refused = BTreeMap::<String, usize>::new();
+    for event in of_operator.iter().filter(|event| event["responseStatus"]["code"] == 403) {
+        let place = &event["objectRef"];
+        *refused.entry(format!("{} {}/{}", event["verb"], place["resource"], place["name"])).or_default() += 1;
     }
+    let often = refused.into_iter().filter(|(_, count)| *count > REFUSED_AT_MOST);
+    problems.extend(often.map(|(what, count)| format!("O3 {what} was refused {count} times: it does not let go")));
     if of_operator.iter().any(|event| event["requestObject"].to_string().contains("rorun-operator rbac")) {
         problems.push("O4 a namespace that is being deleted was told as a lack of rights".to_owned());
     }
