@@ -50,13 +50,14 @@ impl<'a> Site<'a> {
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
             let victim = Arc::clone(&victim);
-            move || match (&meanwhile, lock(&victim).take()) {
-                (Some(meanwhile), record) => {
-                    *lock(&victim) = record;
-                    meanwhile();
+            move || {
+                if let Some(meanwhile) = &meanwhile {
+                    return meanwhile();
                 }
-                (None, Some(record)) => record.kill(),
-                (None, None) => {}
+                let record = lock(&victim).take();
+                if let Some(record) = record {
+                    record.kill();
+                }
             }
         };
         let proxy = FaultProxy::start(client, kill).await?;
@@ -134,12 +135,12 @@ pub(super) fn objects(client: &Client, namespace: &str, kind: &str) -> Result<Ap
 /// Every child in a namespace: kind, and object.
 pub(super) async fn children(client: &Client, namespace: &str) -> Result<Vec<(&'static str, DynamicObject)>> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=rorun-operator");
-    let mut children = Vec::new();
-    for (_, _, kind, _) in KINDS.into_iter().filter(|(group, ..)| *group != "rorun.app") {
+    let kinds = KINDS.into_iter().filter(|(group, ..)| *group != "rorun.app").map(|known| known.2);
+    let lists = kinds.map(async |kind| {
         let found = objects(client, namespace, kind)?.list(&ours).await?.items;
-        children.extend(found.into_iter().map(|object| (kind, object)));
-    }
-    Ok(children)
+        anyhow::Ok(found.into_iter().map(|object| (kind, object)).collect::<Vec<_>>())
+    });
+    Ok(futures::future::try_join_all(lists).await?.concat())
 }
 
 /// The plural of a kind.

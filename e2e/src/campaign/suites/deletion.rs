@@ -41,8 +41,8 @@ const CLEAN_RUNS: usize = 3;
 const SAMPLE: usize = 23;
 /// Collecting and the retries of what waits for it.
 const DONE_WITHIN: Duration = Duration::from_secs(40);
-/// Of one operator, in a namespace that is going: each child and status twice, and a few retries.
-const REFUSED_AT_MOST: usize = 60;
+/// Of one object, in a namespace that is going: each child that is collected is a reason to look again.
+const REFUSED_AT_MOST: usize = 6;
 
 /// What is deleted, when and how, and what the user does next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,7 +97,8 @@ struct Former {
 }
 
 struct Learnt {
-    writes: Vec<(Call, usize)>,
+    /// Of a stack whose data stay, and of one whose data go.
+    writes: [Vec<(Call, usize)>; 2],
     kept: Reference,
     gone: Reference,
 }
@@ -106,19 +107,19 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     let arena = Arena::open_with(ground.cache, Bed::with_controller_manager).await?;
     let step = Step::start("deletion: learning", "how a stack is made beside a controller-manager");
     let (kept, writes) = learn(&arena, false).await?;
-    let (gone, _) = learn(&arena, true).await?;
-    let learnt = Learnt { writes, kept, gone };
+    let (gone, writes_gone) = learn(&arena, true).await?;
+    let learnt = Learnt { writes: [writes, writes_gone], kept, gone };
     step.done();
     let cases = match &ground.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Whole => plans(&learnt.writes),
         Extent::Quick => {
             let mut cases: Vec<Case> = plans(&learnt.writes).into_iter().step_by(SAMPLE).collect();
-            cases.extend(play::found("deletion")?);
+            cases.extend(play::kept("deletion")?);
             cases
         }
     };
-    let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes.len()), "");
+    let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes[0].len()), "");
     let mut playing = futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
     while let Some(verdict) = playing.next().await {
         ground.tell(&verdict?)?;
@@ -127,11 +128,11 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     Ok(())
 }
 
-fn plans(writes: &[(Call, usize)]) -> Vec<Case> {
+fn plans(writes: &[Vec<(Call, usize)>; 2]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for before in writes.iter().cloned().map(Some).chain([None]) {
-        for how in [How::Background, How::Foreground, How::Orphan, How::Namespace] {
-            for data_go in [false, true] {
+    for (data_go, writes) in [false, true].into_iter().zip(writes) {
+        for before in writes.iter().cloned().map(Some).chain([None]) {
+            for how in [How::Background, How::Foreground, How::Orphan, How::Namespace] {
                 let left = [Again::Never, Again::AtOnce, Again::Left(10), Again::Left(1)];
                 let agains = match (how, &before) {
                     (How::Namespace, _) => &left[..1],
@@ -202,14 +203,14 @@ async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
 async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<String>> {
     let former = Arc::new(Mutex::new(Former::default()));
     let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(Ok(()))));
+    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(None::<Result<()>>)));
     let meanwhile = {
         let (former, outcome) = (Arc::clone(&former), Arc::clone(&outcome));
         move |namespace: &str| -> Meanwhile {
             let (namespace, handle) = (namespace.to_owned(), Handle::current());
             Box::new(move || {
                 let done = handle.block_on(delete(&arena_client, &namespace, &of, &former));
-                *lock(&outcome) = done;
+                *lock(&outcome) = Some(done);
             })
         }
     };
@@ -224,9 +225,9 @@ async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<St
         delete(&arena.client, &site.namespace, case, &former).await?;
     } else {
         site.start()?;
-        let came = within(DONE_WITHIN, async || Ok(site.proxy.has_fired() && !site.proxy.is_disturbing())).await?;
-        came.context("the write that the plan names never came")?;
-        std::mem::replace(&mut *lock(&outcome), Ok(()))?;
+        let met = within(DONE_WITHIN, async || Ok(lock(&outcome).is_some())).await?;
+        met.context("the write that the plan names never came")?;
+        lock(&outcome).take().unwrap_or(Ok(()))?;
     }
     let former = std::mem::take(&mut *lock(&former));
     if case.how == How::Namespace {
@@ -389,10 +390,13 @@ async fn namespace_goes(site: &Site<'_>, mark: crate::engine::bed::Mark) -> Resu
         .filter(|line| line.contains(&marked) && line.contains("\"userAgent\":\"rorun-operator"))
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
-    let refused = of_operator.iter().filter(|event| event["responseStatus"]["code"] == 403).count();
-    if refused > REFUSED_AT_MOST {
-        problems.push(format!("O3 {refused} writes were refused: it does not let go"));
+    let mut refused = BTreeMap::<String, usize>::new();
+    for event in of_operator.iter().filter(|event| event["responseStatus"]["code"] == 403) {
+        let place = &event["objectRef"];
+        *refused.entry(format!("{} {}/{}", event["verb"], place["resource"], place["name"])).or_default() += 1;
     }
+    let often = refused.into_iter().filter(|(_, count)| *count > REFUSED_AT_MOST);
+    problems.extend(often.map(|(what, count)| format!("O3 {what} was refused {count} times: it does not let go")));
     if of_operator.iter().any(|event| event["requestObject"].to_string().contains("rorun-operator rbac")) {
         problems.push("O4 a namespace that is being deleted was told as a lack of rights".to_owned());
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Client;
-use kube::api::{Api, DynamicObject, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
@@ -248,7 +249,14 @@ async fn poison(client: &Client, namespace: &str, index: usize) -> Result<()> {
             "stringData": {"DATABASE_URL": "postgres://user:password@127.0.0.1:1/shop?sslmode=disable"}}),
         _ => return Ok(()),
     };
-    create(client, Some(namespace), "", "v1", object).await
+    create(client, Some(namespace), "", "v1", object).await?;
+    if index == 1 {
+        // No controller counts here what there is: one Service.
+        let counted = json!({"status": {"hard": {"count/services": "1"}, "used": {"count/services": "1"}}});
+        let quotas = Api::<ResourceQuota>::namespaced(client.clone(), namespace);
+        quotas.patch_status("full", &PatchParams::default(), &Patch::Merge(counted)).await?;
+    }
+    Ok(())
 }
 
 /// A policy that refuses what has this image.

@@ -48,7 +48,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         let learnt = theatre.learn(workload).await?;
         let (compared, masked) = learnt.reference.size();
         let mut cases = plans(&learnt, workload, faults);
-        let found = found::<Case>(NAME)?.into_iter().filter(|case| case.workload == workload && !cases.contains(case));
+        let found = found(NAME)?.into_iter().filter(|case| case.workload == workload && !cases.contains(case));
         let found: Vec<Case> = found.collect();
         cases.extend(found);
         let what = format!("{workload:?}: {} plans, {} writes", cases.len(), learnt.writes.len());

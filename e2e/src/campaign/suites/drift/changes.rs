@@ -66,7 +66,12 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     leaves.retain(|path, _| there.pointer(path).is_some() && is_for_us(kind, path, retained));
     for path in leaves.keys() {
         let value = there.pointer(path).cloned().unwrap_or_default();
-        let bar = if is_key(path) { Bar::Ours } else { Bar::Repaired };
+        let bar = match (is_key(path), value.is_object()) {
+            (true, _) => Bar::Ours,
+            // Of an empty object nothing can be changed; what is put into it is theirs.
+            (_, true) => Bar::Harmless,
+            (false, false) => Bar::Repaired,
+        };
         cases.push(case(&format!("{path} is changed"), Act::Patch(changed(path, &value)), bar));
         let removed = json!([{"op": "remove", "path": path}]);
         cases.push(case(&format!("{path} is removed"), Act::Patch(vec![removed]), Bar::Repaired));
@@ -97,16 +102,19 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     cases.extend(metadata(&case, &there, retained));
     cases.extend(additions(kind, &case, &there));
     if !retained {
-        cases.push(case("it is deleted", Act::Delete, Bar::Repaired));
-        cases.push(case(
-            "it is deleted and kept by a finalizer",
-            Act::DeleteHeld,
-            Bar::Reported("Terminating".to_owned()),
-        ));
-        let foreign = foreign(kind, &there);
-        cases.push(case("another of the name is made", Act::Replace(foreign), Bar::Reported("NameTaken".to_owned())));
+        cases.extend(ends(kind, &case, &there));
     }
     Ok(cases)
+}
+
+/// It goes, in one way or another.
+fn ends(kind: &str, case: &dyn Fn(&str, Act, Bar) -> Case, there: &Value) -> Vec<Case> {
+    let foreign = foreign(kind, there);
+    vec![
+        case("it is deleted", Act::Delete, Bar::Repaired),
+        case("it is deleted and kept by a finalizer", Act::DeleteHeld, Bar::Reported("Terminating".to_owned())),
+        case("another of the name is made", Act::Replace(foreign), Bar::Reported("NameTaken".to_owned())),
+    ]
 }
 
 /// Labels, owners and finalizers.
@@ -126,9 +134,9 @@ fn metadata(case: &dyn Fn(&str, Act, Bar) -> Case, there: &Value, retained: bool
         ),
     ];
     if !retained && there.pointer("/metadata/ownerReferences").is_some() {
-        let path = "/metadata/ownerReferences";
-        cases.push(case("its owner is taken off", patch(json!([{"op": "remove", "path": path}])), Bar::Repaired));
-        let uid = json!([{"op": "replace", "path": format!("{path}/0/uid"), "value": "00000000-0000-0000-0000-000000000000"}]);
+        let owners = "/metadata/ownerReferences";
+        cases.push(case("its owner is taken off", patch(json!([{"op": "remove", "path": owners}])), Bar::Repaired));
+        let uid = json!([{"op": "replace", "path": format!("{owners}/0/uid"), "value": "00000000-0000-0000-0000-000000000000"}]);
         cases.push(case("its owner is another", patch(uid), Bar::Reported("Terminating".to_owned())));
     }
     cases
@@ -216,10 +224,9 @@ fn spread(path: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
 fn is_for_us(kind: &str, path: &str, retained: bool) -> bool {
     let elsewhere =
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/uid", "/metadata/resourceVersion"];
-    !elsewhere.contains(&path)
-        && path != HASH
-        && !path.starts_with("/metadata/ownerReferences/0/uid")
-        && !(kind == "Secret" && retained && path.starts_with("/data"))
+    let passwords = kind == "Secret" && retained && path.starts_with("/data");
+    let named = elsewhere.contains(&path) || path == HASH || path.starts_with("/metadata/ownerReferences/0/uid");
+    !passwords && !named
 }
 
 /// Whether an entry of a list is known by this field (`x-kubernetes-list-map-keys` and merge keys of the Kubernetes API).

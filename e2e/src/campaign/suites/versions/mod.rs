@@ -114,7 +114,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         scene.tell(ground, &bucket, Case::Forth { killed_before }).await?;
         scene.tell(ground, &bucket, Case::Back).await?;
     }
-    for case in play::found("versions")? {
+    for case in play::kept("versions")? {
         scene.tell(ground, &bucket, case).await?;
     }
     scene.tell(ground, &bucket, Case::FormerDefinition).await.map(drop)

@@ -2,22 +2,21 @@
 //! write (O4), and goes on by itself when the right is back (O3). What is granted is used, and what is used is granted. The
 //! definition of stacks goes and comes back: no child is harmed, and no restart is needed (O8).
 
+mod roles;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::roles::{ROLE, grant, granted, rbac, rules_without, unused, user};
 use crate::actor::Actor;
 use crate::campaign::arena::{Arena, STACK, define};
 use crate::campaign::bucket::Bucket;
@@ -25,7 +24,6 @@ use crate::campaign::site::{Site, all_well, plural, until, within};
 use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
 use crate::campaign::{play, workload};
 use crate::engine::progress::Step;
-use crate::scenarios::kit::operator_binary;
 
 /// Rights that are taken away, and given back.
 pub(in crate::campaign) const SUITE: Suite = Suite {
@@ -34,26 +32,10 @@ pub(in crate::campaign) const SUITE: Suite = Suite {
     play: |ground| Box::pin(play_suite(ground)),
 };
 
-const USER: &str = "system:serviceaccount:rorun-system:rorun-operator";
-const ROLE: &str = "rorun-operator";
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// A watch that is refused is tried again up to 30 s later.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 const UNHARMED_FOR: Duration = Duration::from_secs(2);
-
-/// A right by verb and resource, and why no run of this suite uses it.
-const UNUSED: &[(&str, &str, &str)] = &[
-    ("*", "configmaps", "only a stack with an authority of its own has one: the scenario external"),
-    ("*", "rorunstacks/finalizers", "asked for by an admission plugin that is not on here"),
-    ("get", "rorunstacks", "the watch gives them"),
-    ("patch", "events", "an event that repeats: none does within a run"),
-    ("*", "leases", "there is one replica: the suite of leaders"),
-    ("get", "*", "an object of the name that no watch shows: the suite drift"),
-    ("delete", "secrets", "the credentials of a stack that goes with its data are deleted, and no other"),
-    ("delete", "statefulsets", "an embedded service that becomes an external one"),
-    ("delete", "poddisruptionbudgets", "a stack whose floor of pods falls below two"),
-    ("delete", "horizontalpodautoscalers", "a stack that is scaled by number"),
-];
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,7 +81,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
             let mut cases = vec![Case::Life, Case::Read { kind: "Deployment".to_owned() }];
             cases.extend(plans().into_iter().filter(|case| matches!(case, Case::Write { .. })).step_by(7));
             cases.push(Case::Definition);
-            cases.extend(play::found("rights")?);
+            cases.extend(play::kept("rights")?);
             cases
         }
     };
@@ -169,64 +151,6 @@ fn without(kind: &str) -> Option<fn(&mut Value)> {
     }
 }
 
-/// The operator's client: the administrator, in its place.
-async fn user(arena: &Arena) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&arena.bed.kubeconfig)?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    config.default_retry = false;
-    let name = http::HeaderName::from_static("impersonate-user");
-    config.headers.push((name, http::HeaderValue::from_static(USER)));
-    Ok(Client::try_from(config)?)
-}
-
-/// Grants what the operator says that it needs; gives its rules.
-async fn grant(client: &Client) -> Result<Value> {
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "rorun-system"}}))?;
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-    let printed = Command::new(operator_binary()?).arg("rbac").output().context("failed to run the operator")?;
-    let text = String::from_utf8(printed.stdout)?;
-    let mut rules = None;
-    for document in text.split("\n---").map(str::trim).filter(|document| !document.is_empty()) {
-        let object: DynamicObject = serde_saphyr::from_str(document.trim_start_matches("---"))?;
-        let kind = object.types.clone().unwrap_or_default().kind;
-        let resource = rbac(&kind);
-        let api: Api<DynamicObject> = match object.namespace() {
-            Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        if kind == "ClusterRole" {
-            rules = Some(object.data["rules"].clone());
-        }
-        api.create(&PostParams::default(), &object).await?;
-    }
-    rules.context("the operator names no rules")
-}
-
-fn rbac(kind: &str) -> ApiResource {
-    let kind = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind);
-    ApiResource::from_gvk(&kind)
-}
-
-/// The rules without some verbs on a resource.
-fn rules_without(rules: &Value, resource: &str, verbs: &[&str]) -> Value {
-    let mut changed = Vec::new();
-    for rule in rules.as_array().into_iter().flatten() {
-        let resources = rule["resources"].as_array().cloned().unwrap_or_default();
-        let (of, others): (Vec<Value>, Vec<Value>) = resources.into_iter().partition(|one| one == resource);
-        for (resources, less) in [(others, false), (of, true)] {
-            let mut rule = rule.clone();
-            rule["resources"] = json!(resources);
-            if let Some(granted) = rule["verbs"].as_array_mut().filter(|_| less) {
-                granted.retain(|verb| !verbs.iter().any(|without| verb == without));
-            }
-            if !resources.is_empty() && rule["verbs"].as_array().is_some_and(|verbs| !verbs.is_empty()) {
-                changed.push(rule);
-            }
-        }
-    }
-    Value::Array(changed)
-}
-
 impl Scene<'_> {
     /// Takes verbs on a kind away, or gives all back, and waits until that is so.
     async fn allow(&self, without: Option<(&str, &[&str])>) -> Result<()> {
@@ -234,8 +158,8 @@ impl Scene<'_> {
             Some((kind, verbs)) => rules_without(&self.role, plural(kind), verbs),
             None => self.role.clone(),
         };
-        let roles: Api<DynamicObject> = Api::all_with(self.arena.client.clone(), &rbac("ClusterRole"));
-        roles.patch(ROLE, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await?;
+        let api: Api<DynamicObject> = Api::all_with(self.arena.client.clone(), &rbac("ClusterRole"));
+        api.patch(ROLE, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await?;
         let mut asked = Vec::new();
         for (_, _, kind, _) in crate::campaign::snapshot::KINDS {
             asked.extend(["create", "patch", "delete", "list", "watch"].map(|verb| (kind, verb)));
@@ -308,7 +232,9 @@ impl Scene<'_> {
             .iter()
             .map(|call| {
                 let part = if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
-                (call.verb.clone(), format!("{}{part}", call.resource))
+                // An apply that makes an object needs the right to create as well.
+                let verb = if call.code == 201 { "create" } else { call.verb.as_str() };
+                (verb.to_owned(), format!("{}{part}", call.resource))
             })
             .collect();
         problems
@@ -432,51 +358,4 @@ async fn versions(site: &Site<'_>) -> Result<BTreeSet<String>> {
     let told = children
         .map(|(kind, child)| format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation));
     Ok(told.collect())
-}
-
-fn granted(rules: &Value, resource: &str, verb: &str) -> bool {
-    rules.as_array().into_iter().flatten().any(|rule| {
-        let has =
-            |member: &str, word: &str| rule[member].as_array().is_some_and(|all| all.iter().any(|one| one == word));
-        has("resources", resource) && has("verbs", verb)
-    })
-}
-
-/// Rights that nothing used, and that nothing excuses.
-fn unused(rules: &Value, used: &BTreeSet<(String, String)>) -> Vec<String> {
-    let words = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-    };
-    let mut unused = Vec::new();
-    for rule in rules.as_array().into_iter().flatten() {
-        for resource in words(&rule["resources"]) {
-            for verb in words(&rule["verbs"]) {
-                let excused =
-                    UNUSED.iter().any(|(of, on, _)| (*of == "*" || *of == verb) && (*on == "*" || *on == resource));
-                if !excused && !used.contains(&(verb.clone(), resource.clone())) {
-                    unused.push(format!("{verb} {resource}"));
-                }
-            }
-        }
-    }
-    unused
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_verb_on_one_resource_is_taken_away_and_nothing_else() {
-        let rules = json!([{"apiGroups": [""], "resources": ["secrets", "services"], "verbs": ["list", "patch"]}]);
-        let less = rules_without(&rules, "secrets", &["patch"]);
-        for (resource, verb, expected) in
-            [("secrets", "patch", false), ("secrets", "list", true), ("services", "patch", true)]
-        {
-            assert!(granted(&rules, resource, verb));
-            assert_eq!(granted(&less, resource, verb), expected, "{verb} {resource}");
-        }
-        let used = BTreeSet::from([("list".to_owned(), "secrets".to_owned())]);
-        assert_eq!(unused(&less, &used), ["list services", "patch services"]);
-    }
 }
