@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::{StackKey, Triggers};
-use crate::stack::{References as Named, SecretData};
+use crate::{
+    names::is_object_name,
+    stack::{References as Named, SecretData},
+};
 
 /// The kind, namespace and name of an object of the user.
 type Key = (&'static str, String, String);
@@ -106,6 +109,10 @@ impl References {
             + std::fmt::Debug
             + DeserializeOwned,
     {
+        // A request for it would be about something else, or could not be sent at all.
+        if !is_object_name(&key.2) {
+            return Ok(None);
+        }
         if let Some(entry) = self.lock().known.get(&key) {
             return Ok(entry.data.clone());
         }
