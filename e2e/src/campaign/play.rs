@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        assert!(found::<Case>("writes").expect("plans").len() > 2);
-        assert!(found::<Case>("none").expect("no plans").is_empty());
+        assert!(found("writes").expect("plans").len() > 2);
+        assert!(found("none").expect("no plans").is_empty());
     }
 }

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::{StackKey, Triggers, watching};
 use crate::{
+    names::is_object_name,
     stack::{References as Named, SecretData},
     telemetry::Health,
 };
@@ -106,6 +107,10 @@ impl References {
             + std::fmt::Debug
             + DeserializeOwned,
     {
+        // A request for it would be about something else, or could not be sent at all.
+        if !is_object_name(&key.2) {
+            return Ok(None);
+        }
         if let Some(entry) = self.lock().known.get(&key) {
             return Ok(entry.data.clone());
         }

@@ -91,9 +91,27 @@ pub const ROLE_CREDENTIALS: &str = "credentials";
 /// The role of the `ConfigMap` with certificate authorities.
 pub const ROLE_CA: &str = "ca";
 
+/// Whether an object can have this name: what is named otherwise does not exist.
+pub fn is_object_name(name: &str) -> bool {
+    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label =
+        |label: &str| label.starts_with(end) && label.ends_with(end) && label.chars().all(|c| end(c) || c == '-');
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leads_elsewhere_is_no_name() {
+        for name in ["settings", "a.b-c.d1", "1", &"a".repeat(253)] {
+            assert!(is_object_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "../x", "A", "a_b", "-a", "a-", "a..b", "a?b", "ünï", &"a".repeat(254)] {
+            assert!(!is_object_name(name), "{name}");
+        }
+    }
 
     #[test]
     fn the_longest_names_are_legal() {

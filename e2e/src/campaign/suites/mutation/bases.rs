@@ -51,7 +51,7 @@ impl Base {
             "name": "files", "endpoint": endpoint, "forcePathStyle": true, "credentialsSecretRef": {"name": "services"},
         }});
         // Not empty: the API server takes an empty block for none, when somebody applies it who had more in it before.
-        let embedded = json!({"storage": {"size": "1Gi"}});
+        let embedded = json!({"storage": {"size": "2Gi"}});
         match self {
             Base::Development => json!({
                 "environment": "Development",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::elsewhere::is_kept;
 use super::rooms::Seen;
 use crate::campaign::snapshot::Leaves;
 
@@ -12,8 +13,13 @@ use crate::campaign::snapshot::Leaves;
 pub(super) struct Masks(BTreeSet<String>);
 
 /// Times and counts of changes: not the same after one change and after three.
-const COUNTED: [&str; 4] =
-    ["/metadata/generation", "/observedGeneration", "/lastTransitionTime", "/metadata/resourceVersion"];
+const COUNTED: [&str; 5] = [
+    "/metadata/creationTimestamp",
+    "/metadata/generation",
+    "/metadata/resourceVersion",
+    "/observedGeneration",
+    "/lastTransitionTime",
+];
 
 impl Masks {
     /// Learns from runs of one base.
@@ -36,6 +42,7 @@ impl Masks {
         let place = without_name(path);
         let metadata = place.split_once("//metadata/").map(|(_, rest)| format!("//metadata/{rest}"));
         COUNTED.iter().any(|end| path.ends_with(end))
+            || is_kept(&place)
             || self.0.contains(&place)
             || metadata.is_some_and(|place| self.0.contains(&place))
     }

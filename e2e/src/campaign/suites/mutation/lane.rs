@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::bases::{Base, CANARY, in_the_way};
-use super::elsewhere::makes_no_difference;
+use super::elsewhere::{alike, is_elsewhere};
 use super::judge::{leaks, shown};
 use super::rooms::Seen;
-use super::schema::{Change, alike};
+use super::schema::Change;
 use super::world::World;
 use crate::campaign::arena::STACK;
 
@@ -28,7 +28,8 @@ pub(super) struct Chain {
 
 /// What came of an apply by the user.
 enum Answer {
-    Stored(i64),
+    /// Its generation, and what the API server has made of it: an empty block may be none.
+    Stored(i64, Value),
     Refused(String),
 }
 
@@ -69,7 +70,7 @@ impl<'a> Lane<'a> {
             problems: Vec::new(),
         };
         match lane.apply(&spec).await? {
-            Answer::Stored(generation) => lane.generation = generation,
+            Answer::Stored(generation, _) => lane.generation = generation,
             Answer::Refused(why) => anyhow::bail!("{base:?} is refused: {why}"),
         }
         lane.seen = lane.rest().await;
@@ -98,6 +99,10 @@ impl<'a> Lane<'a> {
             for problem in &mut self.problems[before..] {
                 *problem = format!("{problem} (at {change})");
             }
+            if self.problems.len() > before {
+                // What comes after it says nothing any more.
+                return Ok(());
+            }
         }
         if self.spec != start {
             let fresh = Lane::with(self.world, chain.base, self.spec.clone()).await?;
@@ -117,17 +122,17 @@ impl<'a> Lane<'a> {
             self.world.tally(change, |count| count.without += 1);
             return Ok(());
         }
-        let generation = match self.apply(&spec).await? {
+        let (generation, stored) = match self.apply(&spec).await? {
             Answer::Refused(why) => {
                 self.world.tally(change, |count| count.refused += 1);
                 return self.refused(change, &spec, &why).await;
             }
-            Answer::Stored(generation) => generation,
+            Answer::Stored(generation, stored) => (generation, stored),
         };
         if generation == self.generation {
             // The API server takes the two for the same, as with an empty map and none.
             self.world.tally(change, |count| count.without += 1);
-            self.spec = spec;
+            self.spec = stored;
             return Ok(());
         }
         let (before, known) = (self.seen.clone(), self.spec.clone());
@@ -138,7 +143,7 @@ impl<'a> Lane<'a> {
             count.stored += 1;
             count.in_child += usize::from(shows.in_child);
         });
-        if !shows.in_child && !shows.in_condition && !alike(&spec, &self.spec) && !makes_no_difference(change) {
+        if !shows.in_child && !shows.in_condition && !alike(&spec, &self.spec) && !is_elsewhere(&change.place) {
             self.problems.push("O7 nothing shows".to_owned());
         }
         if self.seen.trouble.iter().any(|(kind, reason)| first.trouble.get(kind) != Some(reason)) {
@@ -147,7 +152,7 @@ impl<'a> Lane<'a> {
             let masks = self.world.masks(self.base);
             self.problems.extend(masks.differences(&self.seen, &before, "O6"));
         } else {
-            self.spec = spec;
+            self.spec = stored;
         }
         Ok(())
     }
@@ -164,14 +169,14 @@ impl<'a> Lane<'a> {
             Answer::Refused(again) => {
                 self.problems.push(format!("refused otherwise at the second time: {why}; {again}"))
             }
-            Answer::Stored(_) => self.problems.push(format!("refused only at the first time: {why}")),
+            Answer::Stored(..) => self.problems.push(format!("refused only at the first time: {why}")),
         }
         Ok(())
     }
 
     async fn go_to(&mut self, spec: &Value) -> Result<()> {
         match self.apply(spec).await? {
-            Answer::Stored(generation) => self.generation = generation,
+            Answer::Stored(generation, _) => self.generation = generation,
             Answer::Refused(why) => self.problems.push(format!("the way back is refused: {why}")),
         }
         self.seen = self.rest().await;
@@ -202,7 +207,9 @@ impl<'a> Lane<'a> {
         let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
         let params = PatchParams::apply("user").force();
         match self.world.arena.stacks(&self.namespace).patch(STACK, &params, &Patch::Apply(&stack)).await {
-            Ok(stored) => Ok(Answer::Stored(stored.metadata.generation.unwrap_or_default())),
+            Ok(stored) => {
+                Ok(Answer::Stored(stored.metadata.generation.unwrap_or_default(), stored.data["spec"].clone()))
+            }
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500) => {
                 Ok(Answer::Refused(status.message.clone()))
             }

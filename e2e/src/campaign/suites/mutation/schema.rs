@@ -268,25 +268,6 @@ pub(super) fn sample(schema: &Value, place: &str) -> Value {
     }
 }
 
-/// Whether two specs ask for the same, but for lists and maps that are empty in one and left out in the other.
-pub(super) fn alike(one: &Value, other: &Value) -> bool {
-    without_empty(one) == without_empty(other)
-}
-
-fn without_empty(value: &Value) -> Value {
-    let is_empty = |value: &Value| {
-        value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
-    };
-    match value {
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, member)| (name.clone(), without_empty(member)));
-            members.filter(|(_, member)| !is_empty(member)).collect()
-        }
-        Value::Array(items) => items.iter().map(without_empty).collect(),
-        scalar => scalar.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,29 @@ pub(super) fn steps(schema: &Schema, change: Change) -> Vec<Change> {
     vec![Change { value: there, ..change.clone() }, change]
 }
 
+/// What Kubernetes itself looks at, and the operator passes on: fewer values are enough to see that it does.
+fn is_passed_on(place: &str) -> bool {
+    ["/affinity/", "/topologySpreadConstraints/", "/valueFrom/", "/tolerations/"]
+        .iter()
+        .any(|part| place.contains(part))
+}
+
+/// Parts that are as those of the API, with the same code behind them.
+fn is_like_another(place: &str) -> bool {
+    place.starts_with("ocr/") || place.starts_with("admin/")
+}
+
 fn values(schema: &Value, place: &str) -> Vec<Option<Value>> {
-    let mut values = match form(schema) {
+    let form = form(schema);
+    if is_passed_on(place) || is_like_another(place) {
+        let few = match form {
+            Form::Leaf => leaf(schema, place).into_iter().take(3).map(Some).collect(),
+            Form::List => lists(&schema["items"], place, None).into_iter().skip(1).take(1).map(Some).collect(),
+            Form::Map | Form::Block => Vec::new(),
+        };
+        return few;
+    }
+    let mut values = match form {
         Form::List => lists(&schema["items"], place, schema["maxItems"].as_u64()),
         Form::Map => maps(&schema["additionalProperties"], place),
         // Its members are places of their own.
