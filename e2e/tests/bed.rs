@@ -116,12 +116,12 @@ async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
         let status = deployment.and_then(|deployment| deployment.status.as_ref());
         status.is_some_and(|status| status.observed_generation == Some(1) && status.available_replicas == Some(2))
     };
-    within("the Deployment is rolled out", await_condition(deployments.clone(), "api", rolled_out)).await?;
+    within("the Deployment is rolled out", Box::pin(await_condition(deployments.clone(), "api", rolled_out))).await?;
     let serves = |set: Option<&StatefulSet>| {
         let status = set.and_then(|set| set.status.as_ref());
         status.is_some_and(|status| status.ready_replicas == Some(2) && status.update_revision.is_some())
     };
-    within("the StatefulSet serves", await_condition(sets, "postgres", serves)).await?;
+    within("the StatefulSet serves", Box::pin(await_condition(sets, "postgres", serves))).await?;
 
     let change = Patch::Merge(serde_json::json!({"spec": {"replicas": 3}}));
     deployments.patch("api", &PatchParams::default(), &change).await?;
@@ -129,7 +129,7 @@ async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
         let status = deployment.and_then(|deployment| deployment.status.as_ref());
         status.is_some_and(|status| status.observed_generation == Some(2) && status.available_replicas == Some(3))
     };
-    within("the change is rolled out", await_condition(deployments, "api", again)).await
+    within("the change is rolled out", Box::pin(await_condition(deployments, "api", again))).await
 }
 
 async fn within<T>(what: &str, wait: impl Future<Output = Result<T, kube::runtime::wait::Error>>) -> Result<()> {
