@@ -12,7 +12,8 @@ use crate::{
 /// Applies the objects of each example, and then again with something taken out.
 pub async fn objects_of_the_examples_have_the_same_managers(pair: &Pair) {
     let mut compared = 0;
-    let mut paths: Vec<_> = std::fs::read_dir(support::examples()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(support::examples()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for (number, path) in paths.iter().filter(|path| path.extension().is_some_and(|name| name == "yaml")).enumerate() {
         for object in support::objects(&support::example(path)) {
@@ -32,7 +33,9 @@ fn smaller(mut body: Value) -> Value {
     let at = template.into_iter().find(|at| body.pointer(at).is_some());
     if let Some(at) = at {
         for list in ["/containers/0/env", "/containers/0/volumeMounts"] {
-            if let Some(Value::Array(items)) = body.pointer_mut(&format!("{at}{list}")).filter(|list| list.as_array().unwrap().len() > 1) {
+            if let Some(Value::Array(items)) =
+                body.pointer_mut(&format!("{at}{list}")).filter(|list| list.as_array().unwrap().len() > 1)
+            {
                 items.remove(0);
             }
         }

@@ -7,7 +7,7 @@
 )]
 
 #[path = "../model/api/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
+#[allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 mod api;
 mod children;
 mod operations;

@@ -16,10 +16,12 @@ pub async fn lists_and_watches_tell_the_same(pair: &Pair, since: &[(String, Stri
                 let at = format!("{path}?limit=500{selector}");
                 let (one, other) = pair.texts((&at, &at), list).await;
                 assert_eq!(listed(&one), listed(&other), "{at}");
-                let at = |version: &str| format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={version}{selector}");
+                let at =
+                    |version: &str| format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={version}{selector}");
                 let (one, other) = pair.texts((&at(real), &at(model)), watch).await;
                 let (one, other) = (events(&one), events(&other));
-                let (lengths, different) = ((one.len(), other.len()), one.iter().zip(&other).find(|(one, other)| one != other));
+                let (lengths, different) =
+                    ((one.len(), other.len()), one.iter().zip(&other).find(|(one, other)| one != other));
                 assert!(different.is_none() && lengths.0 == lengths.1, "{}: {lengths:?} {different:?}", at(real));
                 assert!(selector.len() > 30 || one.len() > 10, "only {} events of {}", one.len(), at(real));
             }

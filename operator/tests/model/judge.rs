@@ -120,7 +120,9 @@ pub fn end(store: &Store) -> Result<(), String> {
     let live = live(store);
     let wanted = desired::desired(&stack, &live);
     // Where credentials cannot be stored, nothing that comes after them is made.
-    let refused = |object: &&DesiredObject| store.objects.get(&place(object)).is_some_and(|there| !can_be_ours(object, there, &uid));
+    let refused = |object: &&DesiredObject| {
+        store.objects.get(&place(object)).is_some_and(|there| !can_be_ours(object, there, &uid))
+    };
     let stopped = wanted.objects.iter().any(|object| object.policy == ApplyPolicy::CreateOnce && refused(&object));
     for object in &wanted.objects {
         let later = object.kind.rank > 1 || (object.kind.rank == 1 && object.policy != ApplyPolicy::CreateOnce);
@@ -164,9 +166,11 @@ fn differs(wanted: &Value, there: &Value, at: String) -> Option<String> {
                 None => (name != "apiVersion" && name != "kind").then_some(at),
             }
         }),
-        (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
-            wanted.iter().zip(there).enumerate().find_map(|(index, (wanted, there))| differs(wanted, there, format!("{at}/{index}")))
-        }
+        (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => wanted
+            .iter()
+            .zip(there)
+            .enumerate()
+            .find_map(|(index, (wanted, there))| differs(wanted, there, format!("{at}/{index}"))),
         (wanted, there) => (wanted != there).then_some(at),
     }
 }
@@ -185,8 +189,7 @@ fn observed(store: &Store, cr: &RorunStack) -> Observed {
     let mut observed = Observed { agent_image: AGENT_IMAGE.to_owned(), ..Observed::default() };
     for component in stack::embedded(cr) {
         let at = |resource: &str, name: ObjectName| {
-            let place =
-                Place { resource: resource.to_owned(), namespace: NAMESPACE.to_owned(), name: name.into() };
+            let place = Place { resource: resource.to_owned(), namespace: NAMESPACE.to_owned(), name: name.into() };
             store.objects.get(&place)
         };
         let secret = at("/secrets", ObjectName::with_role(NAME, component, ROLE_CREDENTIALS));

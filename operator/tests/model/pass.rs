@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 
 use crate::{
     api::{ApiServer, Asked, Store, refusal},
-    core::{CONFIG, Credentials, Entry, Fault, Flaw, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    core::{Entry, Fault, Flaw},
     interned::Interned,
 };
 
@@ -86,7 +87,13 @@ async fn run(step: &Step) -> Stepped {
         }
     }
     let server = ApiServer::new(store);
-    let gate = Gate { server: server.clone(), state: Arc::default(), stop: Arc::default(), fault: step.fault, flaw: step.flaw };
+    let gate = Gate {
+        server: server.clone(),
+        state: Arc::default(),
+        stop: Arc::default(),
+        fault: step.fault,
+        flaw: step.flaw,
+    };
     let writer = Writer::new(Client::new(gate.clone(), "default"), || true, |_, _| {});
     remember(&writer.settled, step);
     let owner = Owner {
@@ -129,9 +136,11 @@ fn remember(settled: &Settled, step: &Step) {
 
 /// What the cache shows: only what is labelled.
 fn live(step: &Step) -> LiveSet {
-    let objects = step.seen.iter().enumerate().filter_map(|(child, slot)| {
-        LiveObject::new(kind(child), (*(*slot)?.value()).clone())
-    });
+    let objects = step
+        .seen
+        .iter()
+        .enumerate()
+        .filter_map(|(child, slot)| LiveObject::new(kind(child), (*(*slot)?.value()).clone()));
     objects.filter(|live| live.labelled_ours).map(Arc::new).collect()
 }
 
@@ -160,8 +169,8 @@ impl Gate {
             return future::pending().await;
         }
         let members: &[&str] = match self.flaw {
-            Some(Flaw::NoUid) => &["uid"],
-            Some(Flaw::NoVersion) => &["resourceVersion"],
+            Some(Flaw::Uid) => &["uid"],
+            Some(Flaw::Version) => &["resourceVersion"],
             _ => &[],
         };
         for member in members {

@@ -46,7 +46,8 @@ struct Run {
 #[test]
 fn every_run_ends_as_wanted_and_then_nothing_is_written() {
     let threads: Vec<_> = SEEDS.iter().map(|seed| std::thread::spawn(|| play_all(*seed))).collect();
-    let failures: Vec<String> = threads.into_iter().filter_map(|thread| thread.join().expect("no panic").err()).collect();
+    let failures: Vec<String> =
+        threads.into_iter().filter_map(|thread| thread.join().expect("no panic").err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -66,7 +67,8 @@ fn play_all(seed: u8) -> Result<(), String> {
 /// The judge is not blind: what it forbids is noticed.
 #[test]
 fn a_wrong_end_is_noticed() {
-    let run = Run { spec: 1, generation: 1, starts: vec![Start::Right], faults: Vec::new(), steps: Vec::new(), long: false };
+    let run =
+        Run { spec: 1, generation: 1, starts: vec![Start::Right], faults: Vec::new(), steps: Vec::new(), long: false };
     let (server, mut by_hand) = in_paused_time(finished(&run)).expect("an end");
     let mut store = server.store().clone();
     assert_eq!(judge::end(&store), Ok(()));
@@ -89,9 +91,9 @@ fn a_wrong_end_is_noticed() {
 /// Found by the runs below: it kept the volumes of every component from being made.
 #[test]
 fn a_foreign_service_account_concerns_its_component_alone() {
-    let number = world::children(&world::spec(0)).iter().position(|object| {
-        object.kind.kind == "ServiceAccount" && object.component() == "bucket"
-    });
+    let number = world::children(&world::spec(0))
+        .iter()
+        .position(|object| object.kind.kind == "ServiceAccount" && object.component() == "bucket");
     let mut starts = vec![Start::Absent; 40];
     starts[number.expect("the bucket has one")] = Start::Foreign;
     let run = Run { spec: 0, generation: 1, starts, faults: Vec::new(), steps: Vec::new(), long: false };
@@ -201,7 +203,7 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
     let number = match step {
         Step::Edit(number) => {
             let stack = json!({"metadata": {"name": NAME}, "spec": world::spec(number)});
-            let done = store.apply(&world::target(world::stack_place(), "user").applying(), &stack, true);
+            let done = store.apply(&world::target(&world::stack_place(), "user").applying(), &stack, true);
             done.expect("the stack is there");
             return (before + 1..=store.revision).collect();
         }
@@ -220,11 +222,11 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
         Step::Delete(_) => drop(store.delete(&place, &Value::Null)),
         Step::Change(_) => {
             world::change(&mut object);
-            let done = store.merge(&world::target(place, "user"), &object);
+            let done = store.merge(&world::target(&place, "user"), &object);
             done.expect("the object is there");
         }
         _ => {
-            let done = store.merge(&world::target(place, "user"), &json!({"metadata": {"labels": null}}));
+            let done = store.merge(&world::target(&place, "user"), &json!({"metadata": {"labels": null}}));
             done.expect("the object is there");
         }
     }
@@ -244,5 +246,10 @@ fn start(way: &Way) -> AbortOnDropHandle<Result<(), controller::RunError>> {
         agent_image: AGENT_IMAGE.to_owned(),
         instance: Some("test".to_owned()),
     };
-    AbortOnDropHandle::new(tokio::spawn(controller::run(clients, settings, (metrics, health), CancellationToken::new())))
+    AbortOnDropHandle::new(tokio::spawn(controller::run(
+        clients,
+        settings,
+        (metrics, health),
+        CancellationToken::new(),
+    )))
 }

@@ -61,9 +61,17 @@ pub const SPECS: usize = 6;
 pub fn spec(number: usize) -> Value {
     let fixture = match number {
         0 => stack(NAME),
-        1 => stack(NAME).with_all_workloads().set("ingress", json!({"host": "api.example.com", "adminHost": "admin.example.com"})),
-        2 => stack(NAME).with_all_workloads().set("admin.autoscaling", json!({"minReplicas": 2})).set("backup", json!({})),
-        3 => stack(NAME).with_all_workloads().set("admin.replicas", json!(3)).set("admin.env", json!([{"name": "A", "value": "1"}])),
+        1 => stack(NAME)
+            .with_all_workloads()
+            .set("ingress", json!({"host": "api.example.com", "adminHost": "admin.example.com"})),
+        2 => stack(NAME)
+            .with_all_workloads()
+            .set("admin.autoscaling", json!({"minReplicas": 2}))
+            .set("backup", json!({})),
+        3 => stack(NAME)
+            .with_all_workloads()
+            .set("admin.replicas", json!(3))
+            .set("admin.env", json!([{"name": "A", "value": "1"}])),
         4 => stack(NAME).set("api.autoscaling", json!({"maxReplicas": 4})).set("api.podLabels", json!({"team": "a"})),
         _ => stack(NAME).with_all_workloads().set("suspend", json!(true)),
     };
@@ -72,7 +80,8 @@ pub fn spec(number: usize) -> Value {
 
 /// A stack, as the API server stores it, with the children that it would want.
 pub fn children(spec: &Value) -> Vec<DesiredObject> {
-    let manifest = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": NAME}, "spec": spec});
+    let manifest =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": NAME}, "spec": spec});
     support::objects(&support::Fixture(manifest).build())
 }
 
@@ -96,19 +105,19 @@ pub fn stored(store: &Store) -> RorunStack {
 pub fn begin(number: usize, generation: i64, starts: &[Start]) -> Store {
     let mut store = Store::default();
     let made = json!({"metadata": {"name": NAME, "generation": generation}, "spec": spec(number)});
-    let made = store.apply(&target(stack_place(), "user").applying(), &made, true).expect("a stack").1;
+    let made = store.apply(&target(&stack_place(), "user").applying(), &made, true).expect("a stack").1;
     store.objects.get_mut(&stack_place()).expect("the stack")["metadata"]["generation"] = json!(generation);
     let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
     for (object, start) in children(&spec(number)).iter().zip(starts.iter().cycle()) {
         if let Some(body) = found(object, *start, &uid) {
-            store.apply(&target(place(object), "rorun-operator").applying(), &body, true).expect("a child");
+            store.apply(&target(&place(object), "rorun-operator").applying(), &body, true).expect("a child");
         }
     }
     store
 }
 
 /// Who writes what, by hand.
-pub fn target(place: Place, manager: &str) -> Target {
+pub fn target(place: &Place, manager: &str) -> Target {
     Target::by_hand(place, manager)
 }
 

@@ -159,7 +159,12 @@ pub fn compare(schema: Schema, old: &Value, new: &Value) -> Difference {
     difference
 }
 
-fn descend<'a>(schema: Schema, (old, new): (Option<&'a Value>, Option<&'a Value>), path: &mut Path, difference: &mut Difference) {
+fn descend<'a>(
+    schema: Schema,
+    (old, new): (Option<&'a Value>, Option<&'a Value>),
+    path: &mut Path,
+    difference: &mut Difference,
+) {
     match (old, new) {
         (None, Some(_)) => difference.changed.insert(path.clone()),
         (Some(_), None) => difference.removed.insert(path.clone()),

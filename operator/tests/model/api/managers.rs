@@ -30,7 +30,13 @@ struct Entry {
 }
 
 /// An apply: what is there afterwards, or the managers that it would take a field from without force.
-pub fn applied(schema: Schema, there: &Value, body: &Value, writer: &Writer, force: bool) -> Result<Value, Vec<String>> {
+pub fn applied(
+    schema: Schema,
+    there: &Value,
+    body: &Value,
+    writer: &Writer,
+    force: bool,
+) -> Result<Value, Vec<String>> {
     let mut entries = read(there);
     if entries.is_empty() {
         let mut set = fields::compare(schema, &json!({}), there).changed;
@@ -100,9 +106,8 @@ fn give_up(
 
 /// What nobody owns: what the server sets, and of a resource with a status what the request does not reach.
 fn drop_ignored(set: &mut Set, status: bool) {
-    const SERVER: [&str; 8] = [
-        "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-    ];
+    const SERVER: [&str; 8] =
+        ["name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"];
     set.retain(|at| {
         let Some(Step::Field(first)) = at.first() else { return false };
         match first.as_str() {

@@ -65,7 +65,8 @@ impl Asked {
         let query: HashMap<String, String> =
             url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let parameter = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let header =
+            |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let location = Location::parse(parts.uri.path(), &body);
         let verb = match parts.method {
             Method::POST => Verb::Create,
@@ -144,7 +145,7 @@ impl Location {
         let mut rest: Vec<&str> = parts.collect();
         let mut namespace = String::new();
         if rest.len() > 2 && rest[0] == "namespaces" {
-            namespace = rest[1].to_owned();
+            namespace.push_str(rest[1]);
             rest.drain(..2);
         }
         let made = body.pointer("/metadata/name").and_then(Value::as_str).filter(|_| rest.len() == 1);

@@ -68,7 +68,12 @@ impl Schema {
             _ if parent == "nodeAffinity" => name.starts_with("required"),
             _ => matches!(
                 name,
-                "selector" | "labelSelector" | "nodeSelector" | "secretKeyRef" | "configMapKeyRef" | "fieldRef"
+                "selector"
+                    | "labelSelector"
+                    | "nodeSelector"
+                    | "secretKeyRef"
+                    | "configMapKeyRef"
+                    | "fieldRef"
                     | "resourceFieldRef"
             ),
         }
