@@ -19,16 +19,16 @@ const SEQUENCES: usize = 40;
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     api_version: &'static str,
-    kind: &'static str,
+    name: &'static str,
     path: &'static str,
 }
 
 const KINDS: [Kind; 3] = [
-    Kind { api_version: "v1", kind: "ConfigMap", path: "/api/v1/namespaces/conformance/configmaps" },
-    Kind { api_version: "v1", kind: "Secret", path: "/api/v1/namespaces/conformance/secrets" },
+    Kind { api_version: "v1", name: "ConfigMap", path: "/api/v1/namespaces/conformance/configmaps" },
+    Kind { api_version: "v1", name: "Secret", path: "/api/v1/namespaces/conformance/secrets" },
     Kind {
         api_version: "rorun.app/v1alpha1",
-        kind: "RorunStack",
+        name: "RorunStack",
         path: "/apis/rorun.app/v1alpha1/namespaces/conformance/rorunstacks",
     },
 ];
@@ -147,11 +147,11 @@ fn call(kind: Kind, name: &str, operation: &Operation) -> Call {
     let typed = |content: &Value, expects: Expects| {
         let mut body = content.clone();
         body["apiVersion"] = json!(kind.api_version);
-        body["kind"] = json!(kind.kind);
+        body["kind"] = json!(kind.name);
         body["metadata"]["name"] = json!(name);
         body["metadata"]["namespace"] = json!(NAMESPACE);
         // The one default among these kinds.
-        if kind.kind == "Secret" {
+        if kind.name == "Secret" {
             body["type"] = json!("Opaque");
         }
         expecting(body, expects)
@@ -165,16 +165,16 @@ fn call(kind: Kind, name: &str, operation: &Operation) -> Call {
             ("PATCH", path, "application/apply-patch+yaml", typed(content, *expects))
         }
         Operation::Merge(manager, expects, patch) => {
-            let path = format!("{object}?fieldManager={manager}");
-            ("PATCH", path, "application/merge-patch+json", expecting(patch.clone(), *expects))
+            let at = format!("{object}?fieldManager={manager}");
+            ("PATCH", at, "application/merge-patch+json", expecting(patch.clone(), *expects))
         }
         Operation::ApplyStatus(manager, expects, content) => {
             let path = format!("{object}/status?fieldManager={manager}&force=true");
             ("PATCH", path, "application/apply-patch+yaml", typed(content, *expects))
         }
         Operation::MergeStatus(patch) => {
-            let path = format!("{object}/status?fieldManager=other");
-            ("PATCH", path, "application/merge-patch+json", patch.clone())
+            let at = format!("{object}/status?fieldManager=other");
+            ("PATCH", at, "application/merge-patch+json", patch.clone())
         }
         Operation::Forget => {
             let patch = json!({"metadata": {"managedFields": [{}]}});
@@ -223,7 +223,7 @@ fn operations(kind: Kind) -> BoxedStrategy<Operation> {
         1 => Just(Operation::Forget),
         2 => expects().prop_map(Operation::Delete),
     ];
-    if kind.kind != "RorunStack" {
+    if kind.name != "RorunStack" {
         return common.boxed();
     }
     prop_oneof![
@@ -279,7 +279,7 @@ fn metadata(patch: bool) -> impl Strategy<Value = Value> {
 }
 
 fn contents(kind: Kind) -> BoxedStrategy<Value> {
-    if kind.kind == "RorunStack" {
+    if kind.name == "RorunStack" {
         return (metadata(false), specs())
             .prop_map(|(metadata, spec)| json!({"metadata": metadata, "spec": spec}))
             .boxed();
@@ -293,7 +293,7 @@ fn contents(kind: Kind) -> BoxedStrategy<Value> {
 }
 
 fn patches(kind: Kind) -> BoxedStrategy<Value> {
-    if kind.kind == "RorunStack" {
+    if kind.name == "RorunStack" {
         return (metadata(true), select(vec!["one:1", "two:2"]))
             .prop_map(|(metadata, image)| json!({"metadata": metadata, "spec": {"api": {"image": image}}}))
             .boxed();

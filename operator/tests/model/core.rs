@@ -2,30 +2,13 @@
 //! decided by the operator's own engine ([`crate::pass`]).
 
 use rorun_operator::objects::Digest;
-use std::sync::Arc;
-
-use rorun_operator::objects::{ApplyPolicy, DesiredObject, KINDS, ObjectKey, ObjectKind, kind_of};
 use serde_json::{Value, json};
 use stateright::{Model, Property};
 
 use crate::{
-    api::Place,
-    interned::Interned,
+    children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, VOLUME, desired, is_foreign, key, labelled, read, token},
     pass::{self, Step, numbered},
 };
-
-/// The namespace of the children.
-pub const NAMESPACE: &str = "n";
-/// The uid of the stack.
-pub const UID: &str = "stack-uid";
-
-/// A child: generated credentials, the volume that they open, and a `ConfigMap` that one generation does not want.
-pub const SECRET: usize = 0;
-pub const VOLUME: usize = 1;
-pub const CONFIG: usize = 2;
-
-/// An object, or none.
-pub type Slot = Option<Interned>;
 
 /// What the operator remembers of its last write of a child.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,25 +37,12 @@ pub enum Fault {
 /// Something that the operator is made not to do, to prove that the checker would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
-    /// Writes name no uid.
-    NoUid,
-    /// Writes name no version: a create does not say that there must be nothing.
-    NoVersion,
-    /// Credentials are made up without a look at the volumes.
-    NoLook,
-}
-
-/// How much may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// Changes of the spec.
-    pub edits: u8,
-    /// What users do to children.
-    pub meddling: u8,
-    /// Faults of writes.
-    pub faults: u8,
-    /// Crashes.
-    pub crashes: u8,
+    /// That writes name the uid.
+    Uid,
+    /// That writes name the version: a create then does not say that there must be nothing.
+    Version,
+    /// The look at the volumes before credentials are made up.
+    Look,
 }
 
 /// What the operator keeps, which a crash takes.
@@ -82,15 +52,6 @@ pub struct Memory {
     minted: Option<u8>,
     /// The pass under way: the generation that it is about, what it saw, and the credentials that it goes by.
     pass: Option<(u8, [Slot; 3], Credentials)>,
-}
-
-/// What is known of the credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Credentials {
-    /// What the Secret holds or will hold.
-    Known(String),
-    /// The volume is there and the Secret is not.
-    Lost,
 }
 
 /// A state.
@@ -104,7 +65,10 @@ pub struct State {
     versions: [u32; 3],
     made: [u32; 3],
     mints: u8,
-    budget: Budget,
+    /// The credentials that were stored last.
+    stored: Option<String>,
+    /// What may still happen: edits, what users do to children, faults and crashes.
+    left: u8,
     /// What must never happen and did.
     wrong: Option<&'static str>,
 }
@@ -130,89 +94,25 @@ pub enum Action {
     Crash,
 }
 
+impl Action {
+    /// Whether it is more than the operator and its cache at work.
+    fn disturbs(self) -> bool {
+        !matches!(self, Self::CatchUp(_) | Self::Expire(_) | Self::Write(Fault::Pass))
+    }
+}
+
 /// The model.
 #[derive(Clone, Copy, Debug)]
 pub struct Core {
     /// How much may happen.
-    pub budget: Budget,
+    pub disturbances: u8,
     /// What is left out.
     pub flaw: Option<Flaw>,
 }
 
-/// The kind of a child.
-pub fn kind(child: usize) -> &'static ObjectKind {
-    let name = ["Secret", "PersistentVolumeClaim", "ConfigMap"][child];
-    kind_of("", name).unwrap_or(&KINDS[0])
-}
-
-/// The key of a child.
-pub fn key(child: usize) -> ObjectKey {
-    ObjectKey { kind: kind(child).kind, name: "s-child".to_owned() }
-}
-
-/// The place of a child.
-pub fn place(child: usize) -> Place {
-    let resource = format!("/{}", kind(child).plural);
-    Place { resource, namespace: NAMESPACE.to_owned(), name: "s-child".to_owned() }
-}
-
-/// What a generation wants. Without credentials there are neither Secret nor volume, as the component is held.
-pub fn desired(generation: u8, credentials: &Credentials) -> Vec<DesiredObject> {
-    let metadata = |retained: bool| {
-        let mut metadata = json!({"name": "s-child", "labels": {
-            "app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "s",
-            "app.kubernetes.io/component": "redis"}});
-        if retained {
-            metadata["labels"]["rorun.app/retained"] = json!("true");
-            metadata["annotations"] = json!({"rorun.app/stack-uid": UID});
-        }
-        metadata
-    };
-    let object = |child: usize, policy, body: Value| DesiredObject {
-        kind: kind(child),
-        name: "s-child".to_owned(),
-        policy,
-        body: typed(child, body),
-    };
-    let mut objects = Vec::new();
-    if let Credentials::Known(token) = credentials {
-        let secret = json!({"metadata": metadata(true), "data": {"password": token}});
-        let volume = json!({"metadata": metadata(true), "spec": {"size": format!("{}Gi", 1 + generation.min(1))}});
-        objects.push(object(SECRET, ApplyPolicy::CreateOnce, secret));
-        objects.push(object(VOLUME, ApplyPolicy::Retain, volume));
-    }
-    if generation < 2 {
-        let config = json!({"metadata": metadata(false), "data": {"generation": generation.to_string()}});
-        objects.push(object(CONFIG, ApplyPolicy::Own, config));
-    }
-    objects
-}
-
-fn typed(child: usize, mut body: Value) -> Value {
-    body["apiVersion"] = json!("v1");
-    body["kind"] = json!(kind(child).kind);
-    body
-}
-
-fn read(slot: Slot) -> Arc<Value> {
-    slot.map_or_else(|| Arc::new(Value::Null), Interned::value)
-}
-
-fn labelled(slot: Slot) -> bool {
-    read(slot)["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "rorun-operator"
-}
-
-fn is_foreign(slot: Slot) -> bool {
-    read(slot)["data"]["foreign"] == "yes"
-}
-
-fn token(slot: Slot) -> Option<String> {
-    read(slot)["data"]["password"].as_str().map(str::to_owned)
-}
-
 impl State {
     /// Nothing is there, nothing was seen.
-    fn begin(budget: Budget) -> Self {
+    fn begin(left: u8) -> Self {
         Self {
             generation: 0,
             there: Default::default(),
@@ -221,7 +121,8 @@ impl State {
             versions: [1; 3],
             made: [0; 3],
             mints: 0,
-            budget,
+            stored: None,
+            left,
             wrong: None,
         }
     }
@@ -232,6 +133,9 @@ impl State {
         }
         self.versions[child] += 1;
         self.there[child] = Some(numbered(object, &format!("uid-{}", self.made[child]), self.versions[child]));
+        if child == SECRET {
+            self.stored = token(self.there[child]).or_else(|| self.stored.take());
+        }
     }
 
     /// The credentials that a pass goes by, as `controller::observe` finds them: in the cache, in the memory, by a look at
@@ -244,7 +148,7 @@ impl State {
         if let Some(minted) = self.memory.minted {
             return Credentials::Known(minted.to_string());
         }
-        if self.there[VOLUME].is_some() && flaw != Some(Flaw::NoLook) {
+        if self.there[VOLUME].is_some() && flaw != Some(Flaw::Look) {
             return token(self.there[SECRET]).map_or(Credentials::Lost, Credentials::Known);
         }
         self.mints += 1;
@@ -269,13 +173,12 @@ impl State {
         };
         let done = pass::step(&step);
         if let Some((child, slot)) = &done.written {
-            self.judge(*child, slot);
-            match slot {
-                Some(object) => self.put(*child, object),
-                None => {
-                    self.versions[*child] += 1;
-                    self.there[*child] = None;
-                }
+            self.judge(*child, slot.as_ref());
+            if let Some(object) = slot {
+                self.put(*child, object);
+            } else {
+                self.versions[*child] += 1;
+                self.there[*child] = None;
             }
         }
         for (child, hash, owned) in done.remembered.clone() {
@@ -288,42 +191,41 @@ impl State {
     }
 
     /// What the operator must never write.
-    fn judge(&mut self, child: usize, new: &Option<Value>) {
+    fn judge(&mut self, child: usize, new: Option<&Value>) {
         let before = self.there[child];
         let volume = self.there[VOLUME].is_some() && !is_foreign(self.there[VOLUME]);
-        let after = new.as_ref().and_then(|new| new["data"]["password"].as_str()).map(str::to_owned);
+        let after = new.and_then(|new| new["data"]["password"].as_str()).map(str::to_owned);
         if is_foreign(before) {
             self.wrong = Some("a foreign object was written");
         } else if new.is_none() && child != CONFIG {
             self.wrong = Some("data were deleted");
         } else if child == SECRET && before.is_some() && token(before) != after {
             self.wrong = Some("credentials were changed");
-        } else if child == SECRET && before.is_none() && volume && !self.was_known(after.as_deref()) {
+        } else if child == SECRET && before.is_none() && volume && after != self.stored {
             self.wrong = Some("credentials were made up though the volume was there");
         }
     }
 
-    /// Whether the operator had seen or made these credentials before they were lost.
-    fn was_known(&self, new: Option<&str>) -> bool {
-        // The only volume that this model has was made after the credentials of the mint before.
-        new == Some(&self.mints.to_string()) && self.made[SECRET] > 0
+    /// Whether everything becomes as it should be, if only the operator goes on and the cache keeps up.
+    fn converges(&self) -> bool {
+        self.settle().is_some_and(|end| end.wrong.is_none() && end.is_as_wanted())
     }
 
-    /// Whether everything is as it should be, if only the operator goes on and the cache keeps up.
-    fn converges(&self, flaw: Option<Flaw>) -> bool {
+    /// The state when nothing is written any more, if the operator goes on and the cache keeps up.
+    fn settle(&self) -> Option<State> {
         let mut state = self.clone();
         // A pass that ends without a write may have been refused or begun with old news: the next one, which follows, counts.
         let mut idle = 0;
         for _ in 0..16 {
             (0..3).for_each(|child| state.catch_up(child));
             let before = state.there;
-            state.write(Fault::Pass, flaw);
+            state.write(Fault::Pass, None);
             idle = if state.there == before && state.memory.pass.is_none() { idle + 1 } else { 0 };
             if idle == 2 {
-                return state.wrong.is_none() && state.is_as_wanted();
+                return Some(state);
             }
         }
-        false
+        None
     }
 
     fn is_as_wanted(&self) -> bool {
@@ -358,7 +260,6 @@ impl State {
     }
 
     fn meddle(&mut self, action: Action) {
-        self.budget.meddling -= 1;
         match action {
             Action::Delete(child) => {
                 self.versions[child] += 1;
@@ -388,7 +289,12 @@ impl Model for Core {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::begin(self.budget)]
+        let empty = State::begin(self.disturbances);
+        match self.flaw {
+            None => vec![empty],
+            // What a flaw does shows soonest when everything is there.
+            Some(_) => empty.settle().into_iter().collect(),
+        }
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -396,13 +302,13 @@ impl Model for Core {
             return;
         }
         actions.push(Action::Write(Fault::Pass));
-        if state.budget.faults > 0 {
+        if state.left > 0 {
             actions.extend([Fault::Conflict, Fault::Lost].map(Action::Write));
         }
-        if state.budget.crashes > 0 {
+        if state.left > 0 {
             actions.push(Action::Crash);
         }
-        if state.budget.edits > 0 {
+        if state.left > 0 {
             actions.extend((0..3).filter(|generation| *generation != state.generation).map(Action::Edit));
         }
         for child in 0..3 {
@@ -410,7 +316,7 @@ impl Model for Core {
                 actions.push(Action::CatchUp(child));
                 actions.extend(state.memory.settled[child].as_ref().map(|_| Action::Expire(child)));
             }
-            if state.budget.meddling > 0 {
+            if state.left > 0 {
                 match state.there[child] {
                     None => actions.push(Action::Occupy(child)),
                     there if is_foreign(there) => actions.push(Action::Delete(child)),
@@ -422,19 +328,17 @@ impl Model for Core {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
+        state.left -= u8::from(action.disturbs());
         match action {
             Action::Edit(generation) => {
-                state.budget.edits -= 1;
                 state.generation = generation;
             }
             Action::CatchUp(child) => state.catch_up(child),
             Action::Expire(child) => state.memory.settled[child] = None,
             Action::Write(fault) => {
-                state.budget.faults -= u8::from(fault != Fault::Pass);
                 state.write(fault, self.flaw);
             }
             Action::Crash => {
-                state.budget.crashes -= 1;
                 state.memory = Memory::default();
                 state.cache = state.there;
             }
@@ -447,7 +351,8 @@ impl Model for Core {
         vec![
             Property::always("nothing is written that must not be", |_, state: &State| state.wrong.is_none()),
             Property::always("the end is as wanted, and nothing is written any more", |core: &Core, state: &State| {
-                state.wrong.is_some() || state.converges(core.flaw)
+                // Of a flawed operator only what it must never do is looked for.
+                core.flaw.is_some() || state.wrong.is_some() || state.converges()
             }),
         ]
     }

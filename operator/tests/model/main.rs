@@ -7,6 +7,7 @@
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod api;
+mod children;
 mod core;
 mod exhaustive;
 mod faults;

@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 
 use crate::{
     api::{ApiServer, Asked, Store, refusal},
-    core::{CONFIG, Credentials, Entry, Fault, Flaw, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    core::{Entry, Fault, Flaw},
     interned::Interned,
 };
 
@@ -168,8 +169,8 @@ impl Gate {
             return future::pending().await;
         }
         let members: &[&str] = match self.flaw {
-            Some(Flaw::NoUid) => &["uid"],
-            Some(Flaw::NoVersion) => &["resourceVersion"],
+            Some(Flaw::Uid) => &["uid"],
+            Some(Flaw::Version) => &["resourceVersion"],
             _ => &[],
         };
         for member in members {

@@ -203,7 +203,7 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
     let number = match step {
         Step::Edit(number) => {
             let stack = json!({"metadata": {"name": NAME}, "spec": world::spec(number)});
-            let done = store.apply(&world::target(world::stack_place(), "user").applying(), &stack, true);
+            let done = store.apply(&world::target(&world::stack_place(), "user").applying(), &stack, true);
             done.expect("the stack is there");
             return (before + 1..=store.revision).collect();
         }
@@ -222,11 +222,11 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
         Step::Delete(_) => drop(store.delete(&place, &Value::Null)),
         Step::Change(_) => {
             world::change(&mut object);
-            let done = store.merge(&world::target(place, "user"), &object);
+            let done = store.merge(&world::target(&place, "user"), &object);
             done.expect("the object is there");
         }
         _ => {
-            let done = store.merge(&world::target(place, "user"), &json!({"metadata": {"labels": null}}));
+            let done = store.merge(&world::target(&place, "user"), &json!({"metadata": {"labels": null}}));
             done.expect("the object is there");
         }
     }

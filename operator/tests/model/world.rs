@@ -105,19 +105,19 @@ pub fn stored(store: &Store) -> RorunStack {
 pub fn begin(number: usize, generation: i64, starts: &[Start]) -> Store {
     let mut store = Store::default();
     let made = json!({"metadata": {"name": NAME, "generation": generation}, "spec": spec(number)});
-    let made = store.apply(&target(stack_place(), "user").applying(), &made, true).expect("a stack").1;
+    let made = store.apply(&target(&stack_place(), "user").applying(), &made, true).expect("a stack").1;
     store.objects.get_mut(&stack_place()).expect("the stack")["metadata"]["generation"] = json!(generation);
     let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
     for (object, start) in children(&spec(number)).iter().zip(starts.iter().cycle()) {
         if let Some(body) = found(object, *start, &uid) {
-            store.apply(&target(place(object), "rorun-operator").applying(), &body, true).expect("a child");
+            store.apply(&target(&place(object), "rorun-operator").applying(), &body, true).expect("a child");
         }
     }
     store
 }
 
 /// Who writes what, by hand.
-pub fn target(place: Place, manager: &str) -> Target {
+pub fn target(place: &Place, manager: &str) -> Target {
     Target::by_hand(place, manager)
 }
 

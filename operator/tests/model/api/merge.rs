@@ -44,9 +44,9 @@ pub fn remove(schema: Schema, object: &mut Value, path: &[Step]) {
     let Some(parent) = find(schema, object, above) else { return };
     match (parent, last) {
         (Value::Object(map), Step::Field(name)) => drop(map.remove(name)),
-        (Value::Array(list), step) => {
+        (Value::Array(items), step) => {
             let kind = schema.list(above);
-            list.retain(|item| entry(kind, item) != *step);
+            items.retain(|item| entry(kind, item) != *step);
         }
         _ => {}
     }

@@ -160,7 +160,7 @@ impl Watching {
         }
         let first = store.history.partition_point(|change| change.revision <= self.seen);
         let lines = store.history[first..].iter().filter_map(|change| event(&self.asked, change));
-        let lines: String = lines.map(|line| format!("{line}\n")).collect();
+        let lines = lines.fold(String::new(), |lines, line| lines + &line.to_string() + "\n");
         self.seen = store.revision;
         Ok(lines)
     }

@@ -145,7 +145,7 @@ impl Location {
         let mut rest: Vec<&str> = parts.collect();
         let mut namespace = String::new();
         if rest.len() > 2 && rest[0] == "namespaces" {
-            namespace = rest[1].to_owned();
+            namespace.push_str(rest[1]);
             rest.drain(..2);
         }
         let made = body.pointer("/metadata/name").and_then(Value::as_str).filter(|_| rest.len() == 1);

@@ -1,6 +1,6 @@
 //! What a write does to the store: create, apply, merge patch and delete, with their preconditions.
 
-use rorun_operator::objects::KINDS;
+use rorun_operator::objects::{KINDS, ObjectKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -31,10 +31,10 @@ pub struct Target {
 
 impl Target {
     /// An object that a test writes itself.
-    pub fn by_hand(place: Place, manager: &str) -> Self {
+    pub fn by_hand(place: &Place, manager: &str) -> Self {
         let (group, plural) = place.resource.split_once('/').unwrap_or_default();
         let known = KINDS.iter().find(|kind| kind.group == group && kind.plural == plural);
-        let api_version = known.map_or_else(|| format!("{group}/v1alpha1"), |kind| kind.api_version());
+        let api_version = known.map_or_else(|| format!("{group}/v1alpha1"), ObjectKind::api_version);
         let writer = Writer { name: manager.to_owned(), operation: "Update", api_version, status: false };
         Self::new(group, plural, place.clone(), writer)
     }
@@ -88,7 +88,7 @@ impl Store {
         let new = managers::applied(target.schema, &there, &without_server_fields(body), &target.writer, force);
         let new = new.map_err(|names| taken(&names))?;
         unchanged(target, &there, body)?;
-        self.replace(target, &there, new)
+        Ok(self.replace(target, &there, new))
     }
 
     /// PATCH `application/merge-patch+json`.
@@ -99,7 +99,7 @@ impl Store {
         merge::patch(&mut new, body);
         keep_unreachable(target, &there, &mut new);
         let new = managers::updated(target.schema, &there, new, &target.writer);
-        self.replace(target, &there, new)
+        Ok(self.replace(target, &there, new))
     }
 
     /// DELETE.
@@ -141,20 +141,20 @@ impl Store {
     }
 
     /// Keeps what changed, and removes what nothing holds any more. What is as before is not written.
-    fn replace(&mut self, target: &Target, there: &Value, mut new: Value) -> Done {
+    fn replace(&mut self, target: &Target, there: &Value, mut new: Value) -> (u16, Value) {
         keep_unreachable(target, there, &mut new);
         if target.has_generation && spec(there) != spec(&new) {
             let before = there.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
             new["metadata"]["generation"] = json!(before + 1);
         }
         if new == *there {
-            return Ok((200, new));
+            return (200, new);
         }
         if new.pointer("/metadata/deletionTimestamp").is_some() && !is_held(&new) {
             self.remove(&target.place);
-            return Ok((200, new));
+            return (200, new);
         }
-        Ok((200, self.put(target.place.clone(), new)))
+        (200, self.put(target.place.clone(), new))
     }
 }
 
