@@ -25,6 +25,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("backup/timeZone", r#""Etc/UTC""#),
     ("region", r#""us-east-1""#),
     ("admin/health/path", r#""/""#),
+    ("forcePathStyle", "true"),
     ("optional", "false"),
     ("fieldRef/apiVersion", r#""v1""#),
 ];

@@ -167,7 +167,7 @@ impl<'a> Lane<'a> {
         match self.apply(spec).await? {
             Answer::Refused(again) if again == why => {}
             Answer::Refused(again) => {
-                self.problems.push(format!("refused otherwise at the second time: {why}; {again}"))
+                self.problems.push(format!("refused otherwise at the second time: {why}; {again}"));
             }
             Answer::Stored(..) => self.problems.push(format!("refused only at the first time: {why}")),
         }

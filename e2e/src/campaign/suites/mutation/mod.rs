@@ -201,7 +201,7 @@ fn print_counts(world: &World) {
     );
 }
 
-/// Numbers that look random and are always the same (SplitMix64).
+/// Numbers that look random and are always the same (`SplitMix64`).
 struct Draw(u64);
 
 impl Draw {

@@ -62,7 +62,7 @@ impl Rooms {
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            note(&rooms, kind, object, true)
+                            note(&rooms, kind, object, true);
                         }
                         Ok(watcher::Event::Delete(object)) => note(&rooms, kind, object, false),
                         _ => {}
@@ -97,7 +97,8 @@ impl Rooms {
             stack["metadata"]["generation"] == generation && stack["status"]["observedGeneration"] == generation;
         // What the API server did not answer in time is tried again.
         let under_way = conditions(stack).any(|condition| ["Progressing", "ApplyFailed"].contains(&reason(condition)));
-        if !late && !(current && quiet > if under_way { STUCK } else { QUIET }) {
+        let at_rest = current && quiet > if under_way { STUCK } else { QUIET };
+        if !late && !at_rest {
             return None;
         }
         let mut leaves = Leaves::new();
