@@ -1,5 +1,6 @@
 //! Bugs that are put into a copy of the operator on purpose, to prove that the campaign finds what it says that it finds.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -74,13 +75,14 @@ impl Seed {
 pub struct Copy {
     folder: PathBuf,
     target: PathBuf,
+    unchanged: OnceCell<Result<PathBuf, String>>,
 }
 
 impl Copy {
     /// A new copy. What the project has compiled of other people's crates is taken over, once.
     pub fn make(cache: &Cache) -> Result<Copy> {
         let root = cache.folder("seeds")?;
-        let copy = Copy { folder: root.join("source"), target: root.join("target") };
+        let copy = Copy { folder: root.join("source"), target: root.join("target"), unchanged: OnceCell::new() };
         if copy.folder.exists() {
             fs::remove_dir_all(&copy.folder)?;
         }
@@ -103,6 +105,22 @@ impl Copy {
     /// Where the sources are.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The operator without any bug, built once.
+    pub fn build_unchanged(&self) -> Result<PathBuf> {
+        let built = self.unchanged.get_or_init(|| self.build("unchanged").map_err(|error| format!("{error:#}")));
+        built.clone().map_err(anyhow::Error::msg)
+    }
+
+    /// An empty folder for the plans that fail with a bug.
+    pub fn failed(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.join("failed").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 
     /// Builds the operator, and gives a binary that the next build leaves alone.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use crate::campaign::SUITES;
 use crate::campaign::seeds::{Copy, Seed};
@@ -14,10 +15,10 @@ use crate::scenarios::kit::build_binaries;
 
 /// So many of them may stay unfound.
 const UNFOUND: usize = 1;
-const FAILED: &str = "target/campaign";
 
 /// Options of `e2e seeds`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(super) struct Options {
     /// Seeds to play, by the start of their names; all if there is none
     seeds: Vec<String>,
@@ -56,12 +57,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         let started = Instant::now();
         let found = play(&copy, seed, options)?;
         let seconds = started.elapsed().as_secs();
-        match found {
-            Some(by) => println!("caught  {:32}{} s\n        {}\n        by {by}", seed.name, seconds, seed.what),
-            None => {
-                println!("MISSED  {:32}{} s\n        {}", seed.name, seconds, seed.what);
-                missed.push(seed.name.as_str());
-            }
+        if let Some(by) = found {
+            println!("caught  {:32}{} s\n        {}\n        by {by}", seed.name, seconds, seed.what);
+        } else {
+            println!("MISSED  {:32}{} s\n        {}", seed.name, seconds, seed.what);
+            missed.push(seed.name.as_str());
         }
     }
     println!("{} of {} seeded bugs caught", seeds.len() - missed.len(), seeds.len());
@@ -73,14 +73,14 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
 
 /// The operator as it is passes whatever is played: what fails with a bug in it fails because of the bug.
 fn unchanged(copy: &Copy, options: &Options) -> Result<()> {
-    let binary = copy.build("unchanged")?;
+    let (binary, failed) = (copy.build_unchanged()?, copy.failed("unchanged")?);
     let mut suites: Vec<String> = SUITES.iter().map(|suite| suite.name.to_owned()).collect();
     if options.named {
         let named: Vec<String> = Seed::all()?.into_iter().flat_map(|seed| seed.suites).collect();
         suites.retain(|suite| named.contains(suite));
     }
     for suite in &suites {
-        if let Some(why) = campaign(&binary, suite, true)? {
+        if let Some(why) = campaign(&binary, &failed, &[suite, "--quick"])? {
             bail!("the operator without a seeded bug fails {suite}: {why}");
         }
     }
@@ -103,21 +103,42 @@ fn play(copy: &Copy, seed: &Seed, options: &Options) -> Result<Option<String>> {
         plays.extend(seed.suites.iter().map(|suite| (suite.clone(), false)));
     }
     for (suite, quick) in plays {
-        if let Some(found) = campaign(&binary, &suite, quick)? {
-            return Ok(Some(format!("{suite}: {found}")));
+        let failed = copy.failed(&seed.name)?;
+        let mut arguments = vec![suite.as_str(), "--first"];
+        arguments.extend(quick.then_some("--quick"));
+        let Some(words) = campaign(&binary, &failed, &arguments)? else { continue };
+        match without_bug(&copy.build_unchanged()?, &failed)? {
+            None => return Ok(Some(words)),
+            // A plan that fails anyway proves nothing.
+            Some(anyway) => println!("        {}: fails without the bug, too: {anyway}", seed.name),
         }
     }
     Ok(None)
 }
 
-/// Plays a suite until a plan fails; gives the plan and what was wrong, or how the suite ended.
-fn campaign(binary: &Path, suite: &str, quick: bool) -> Result<Option<String>> {
-    let mut run = Run::new(std::env::current_exe()?, ["campaign", suite, "--first", "--failed", FAILED]);
-    run = run.arg("--operator").arg(binary);
-    if quick {
-        run = run.arg("--quick");
+/// Plays the plans that failed without the bug; gives how one failed, if one did.
+fn without_bug(unchanged: &Path, failed: &Path) -> Result<Option<String>> {
+    for entry in std::fs::read_dir(failed)? {
+        let plan = entry?.path();
+        let file: Value = serde_json::from_str(&std::fs::read_to_string(&plan)?)?;
+        // What was judged of a whole suite has no plan of its own, and the suite has passed without the bug.
+        if file["plan"].is_null() {
+            continue;
+        }
+        let plan = plan.to_string_lossy();
+        let again = failed.with_extension("again");
+        if let Some(words) = campaign(unchanged, &again, &["--plan", &plan])? {
+            return Ok(Some(words));
+        }
     }
+    Ok(None)
+}
+
+/// Plays a suite, or a plan, until something fails; gives what was wrong, or how it ended.
+fn campaign(binary: &Path, failed: &Path, arguments: &[&str]) -> Result<Option<String>> {
+    let run = Run::new(std::env::current_exe()?, ["campaign"]).args(arguments);
     let mut said = Vec::new();
+    let run = run.arg("--failed").arg(failed).arg("--operator").arg(binary);
     let well = run.followed(|line| said.push(line.trim().to_owned()))?;
     if well {
         return Ok(None);

@@ -106,6 +106,7 @@ impl Base {
 pub(super) fn surroundings() -> Result<Vec<Value>> {
     let data = |number: usize| -> Result<Value> {
         let authority = Authority::create(&format!("authority {number}"))?.pem();
+        let other_authority = Authority::create(&format!("other authority {number}"))?.pem();
         let url = |scheme: &str, host: &str, rest: &str| format!("{scheme}://user:{CANARY}{number}@{host}:1{rest}");
         Ok(json!({
             "DATABASE_URL": url("postgresql", "127.0.0.1", "/rorun"),
@@ -118,7 +119,7 @@ pub(super) fn surroundings() -> Result<Vec<Value>> {
             "used": format!("{CANARY}Used{number}"),
             "other": format!("{CANARY}Other{number}"),
             "ca.crt": authority,
-            "root.pem": authority,
+            "root.pem": other_authority,
             "tls.crt": authority,
             "tls.key": CANARY,
         }))

@@ -8,6 +8,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("database/embedded/version", "admission refuses every other value"),
     ("bucket/embedded/server", "admission refuses every other value"),
     ("bucket/versioning", "the bucket itself is told"),
+    ("suspend", "it keeps everything as it is"),
+    ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
     ("storage/storageClassName", "the class of a volume that is there stays what it is"),
 ];
 
@@ -22,6 +24,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("backup/retention/minimumKept", "7"),
     ("backup/timeZone", r#""Etc/UTC""#),
     ("region", r#""us-east-1""#),
+    ("admin/health/path", r#""/""#),
+    ("forcePathStyle", "true"),
     ("optional", "false"),
     ("fieldRef/apiVersion", r#""v1""#),
 ];

@@ -167,7 +167,7 @@ impl<'a> Lane<'a> {
         match self.apply(spec).await? {
             Answer::Refused(again) if again == why => {}
             Answer::Refused(again) => {
-                self.problems.push(format!("refused otherwise at the second time: {why}; {again}"))
+                self.problems.push(format!("refused otherwise at the second time: {why}; {again}"));
             }
             Answer::Stored(..) => self.problems.push(format!("refused only at the first time: {why}")),
         }
@@ -196,6 +196,9 @@ impl<'a> Lane<'a> {
             }
         };
         self.problems.extend(seen.problems.iter().cloned());
+        if seen.problems.iter().any(|problem| problem.starts_with("O3")) {
+            self.problems.extend(self.world.last_words(&self.namespace));
+        }
         self.problems.extend(leaks(&seen, &self.secrets));
         if self.world.ended() != ended {
             self.problems.push("O8 the operator ended by itself".to_owned());

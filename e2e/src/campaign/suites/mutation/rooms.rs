@@ -18,8 +18,8 @@ use crate::campaign::stage::lock;
 
 /// Longer than a pass takes to begin, and a watch to tell.
 const QUIET: Duration = Duration::from_millis(350);
-/// Longer than the operator waits for a service that does not answer.
-const ASKED: Duration = Duration::from_secs(7);
+/// Nothing stays under way for so long while nothing changes: the operator waits much shorter for a service that does not answer.
+const STUCK: Duration = Duration::from_secs(20);
 const RESTS_WITHIN: Duration = Duration::from_secs(40);
 const TICK: Duration = Duration::from_millis(20);
 
@@ -62,7 +62,7 @@ impl Rooms {
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            note(&rooms, kind, object, true)
+                            note(&rooms, kind, object, true);
                         }
                         Ok(watcher::Event::Delete(object)) => note(&rooms, kind, object, false),
                         _ => {}
@@ -95,15 +95,22 @@ impl Rooms {
         let quiet = room.touched.map(|touched| touched.elapsed()).unwrap_or_default();
         let current =
             stack["metadata"]["generation"] == generation && stack["status"]["observedGeneration"] == generation;
-        let under_way = conditions(stack).any(|condition| condition["reason"] == "Progressing");
-        if !late && !(current && quiet > if under_way { ASKED } else { QUIET }) {
+        // What the API server did not answer in time is tried again.
+        let under_way = conditions(stack).any(|condition| ["Progressing", "ApplyFailed"].contains(&reason(condition)));
+        let at_rest = current && quiet > if under_way { STUCK } else { QUIET };
+        if !late && !at_rest {
             return None;
         }
         let mut leaves = Leaves::new();
         for (key, object) in &room.objects {
             spread(key, object.clone(), &mut leaves);
         }
-        Some(Seen { leaves, trouble: trouble(stack), problems: room.too_early(generation) })
+        leaves.retain(|path, _| !is_scaled(path, &room.objects));
+        let mut problems = room.too_early(generation);
+        if under_way && !late {
+            problems.push(format!("O3 under way, and for {} s nothing changes", STUCK.as_secs()));
+        }
+        Some(Seen { leaves, trouble: trouble(stack), problems })
     }
 
     /// Forgets a namespace.
@@ -159,6 +166,15 @@ impl Room {
     }
 }
 
+/// Numbers of pods are not compared where an autoscaler sets them: none runs, and what it is handed over stays as it was.
+fn is_scaled(path: &str, objects: &BTreeMap<String, Value>) -> bool {
+    let scaled = |name: &str| objects.contains_key(&format!("HorizontalPodAutoscaler/{name}"));
+    let deployment = path.strip_prefix("Deployment/").and_then(|rest| rest.strip_suffix("/spec/replicas"));
+    let counted = path.starts_with("RorunStack/shop/status/components/")
+        && ["/pods", "/replicas", "/readyReplicas"].iter().any(|end| path.ends_with(end));
+    deployment.is_some_and(scaled) || counted
+}
+
 /// An object without what changes whenever anything does.
 fn essence(object: &Value) -> Value {
     let mut object = object.clone();
@@ -172,9 +188,12 @@ fn conditions(stack: &Value) -> impl Iterator<Item = &Value> {
     stack["status"]["conditions"].as_array().into_iter().flatten()
 }
 
+fn reason(condition: &Value) -> &str {
+    condition["reason"].as_str().unwrap_or_default()
+}
+
 fn trouble(stack: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let bad = conditions(stack)
-        .filter(|condition| !["Ready", "NoBackupYet"].contains(&condition["reason"].as_str().unwrap_or_default()));
+    let bad = conditions(stack).filter(|condition| !["Ready", "NoBackupYet"].contains(&reason(condition)));
     bad.map(|condition| (text(&condition["type"]), text(&condition["reason"]))).collect()
 }

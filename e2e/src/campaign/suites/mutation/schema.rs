@@ -183,6 +183,7 @@ const UNIONS: &[&[&str]] = &[
 /// What has no meaning without another: the end of the place, the member, and what stands beside it.
 const TOGETHER: &[(&str, &str, &str, &str)] = &[
     ("matchExpressions/[]", "values", "operator", r#""In""#),
+    ("envFrom/[]", "prefix", "secretRef", r#"{"name": "settings"}"#),
     ("tolerations/[]", "value", "operator", r#""Equal""#),
     ("tolerations/[]", "tolerationSeconds", "effect", r#""NoExecute""#),
     ("podAffinityTerm", "matchLabelKeys", "labelSelector", r#"{"matchLabels": {"app": "x"}}"#),

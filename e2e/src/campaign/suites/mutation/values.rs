@@ -87,6 +87,17 @@ fn integers(schema: &Value, place: &str) -> Vec<Value> {
 
 /// What Kubernetes takes at a place of its own types, which say only that it is text; and what it does not.
 const WORDS: &[(&str, &[&str])] = &[
+    ("matchFields/[]/key", &["metadata.name", "nothing", ""]),
+    ("matchFields/[]/operator", &["NotIn", "exists", ""]),
+    ("Ref/name", &["others", "nothing", ""]),
+    ("caSecretRef/key", &["root.pem", "nothing", ""]),
+    ("KeyRef/key", &["other", "nothing", ""]),
+    ("accessKeyIdKey", &["other", "nothing", ""]),
+    ("secretAccessKeyKey", &["other", "nothing", ""]),
+    ("database/external/secretRef/urlKey", &["READ_URL", "nothing", ""]),
+    ("redis/external/secretRef/urlKey", &["CACHE_URL", "nothing", ""]),
+    ("directUrlKey", &["READ_URL", "nothing", ""]),
+    ("readUrlKey", &["READ_URL", "nothing", ""]),
     ("operator", &["DoesNotExist", "exists", ""]),
     ("effect", &["NoSchedule", "Never", "NoExecute"]),
     ("whenUnsatisfiable", &["ScheduleAnyway", "Perhaps", ""]),

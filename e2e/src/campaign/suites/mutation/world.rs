@@ -117,6 +117,18 @@ impl World {
         operator.1
     }
 
+    /// What the operator logged last about a namespace.
+    pub(super) fn last_words(&self, namespace: &str) -> Vec<String> {
+        let log = self.log().unwrap_or_default();
+        let about: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
+        about
+            .iter()
+            .rev()
+            .take(3)
+            .map(|line| format!("logged: {}", line.chars().take(600).collect::<String>()))
+            .collect()
+    }
+
     /// What the operator has logged.
     pub(super) fn log(&self) -> Result<String> {
         std::fs::read_to_string(self.arena.log(LOG)).context("failed to read the log of the operator")
