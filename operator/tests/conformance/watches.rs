@@ -8,6 +8,8 @@ const WHOLE: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
+const STREAMED: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+
 /// Compares what both tell of all that happened since some versions.
 pub async fn lists_and_watches_tell_the_same(pair: &Pair, since: &[(String, String, String)]) {
     for (path, real, model) in since {
@@ -16,6 +18,9 @@ pub async fn lists_and_watches_tell_the_same(pair: &Pair, since: &[(String, Stri
                 let at = format!("{path}?limit=500{selector}");
                 let (one, other) = pair.texts((&at, &at), list).await;
                 assert_eq!(listed(&one), listed(&other), "{at}");
+                let at = format!("{path}?watch=true&timeoutSeconds=1&{STREAMED}{selector}");
+                let (one, other) = pair.texts((&at, &at), watch).await;
+                assert_eq!(streamed(&one), streamed(&other), "{at}");
                 let at =
                     |version: &str| format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={version}{selector}");
                 let (one, other) = pair.texts((&at(real), &at(model)), watch).await;
@@ -27,6 +32,21 @@ pub async fn lists_and_watches_tell_the_same(pair: &Pair, since: &[(String, Stri
             }
         }
     }
+}
+
+/// Kind and name of each object of a streamed list, and the kind of the bookmark that ends it.
+fn streamed(text: &str) -> (Vec<(String, String)>, String) {
+    let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |event: &Value| {
+        let object = &event["object"];
+        (object["kind"].to_string(), object["metadata"]["name"].to_string())
+    };
+    let mut objects: Vec<_> = events.iter().filter(|event| event["type"] == "ADDED").map(of).collect();
+    // The order of a streamed list is not promised.
+    objects.sort();
+    let ends = |event: &&Value| event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true";
+    let end = events.iter().find(ends).unwrap_or_else(|| panic!("no end in {text}"));
+    (objects, end["object"]["kind"].to_string())
 }
 
 fn listed(text: &str) -> (Value, Vec<Value>) {

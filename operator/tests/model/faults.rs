@@ -65,9 +65,9 @@ impl Way {
     }
 
     async fn pass(self, asked: Asked) -> io::Result<Response<Body>> {
-        // A watch is cut by other means.
+        // A watch is cut by other means, but for one that begins as a list.
         let mut fault = Fault::Pass;
-        if asked.verb != Verb::Watch {
+        if asked.verb != Verb::Watch || asked.lists_first {
             fault = self.faults.lock().expect("nobody panicked").pop_front().unwrap_or(Fault::Pass);
         }
         match fault {

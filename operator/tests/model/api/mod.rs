@@ -109,12 +109,21 @@ impl ApiServer {
         let mut hears = self.signal.subscribe();
         let cuts = hears.borrow_and_update().cuts;
         let ends = tokio::time::Instant::now() + Duration::from_secs(asked.timeout);
-        let state = Watching { server: self.clone(), asked: asked.clone(), seen: asked.revision, hears, cuts, ends };
+        let state = Watching {
+            lists_first: asked.lists_first,
+            server: self.clone(),
+            asked: asked.clone(),
+            seen: asked.revision,
+            hears,
+            cuts,
+            ends,
+        };
         Response::new(Body::from_stream(state.lines()))
     }
 }
 
 struct Watching {
+    lists_first: bool,
     server: ApiServer,
     asked: Asked,
     seen: u64,
@@ -133,7 +142,7 @@ impl Watching {
                     return None;
                 }
                 let seen = state.seen;
-                let told = if signal.held { Ok(String::new()) } else { state.news() };
+                let told = if signal.held && !state.lists_first { Ok(String::new()) } else { state.news() };
                 match told {
                     Ok(lines) if lines.is_empty() => {}
                     Ok(lines) => return Some((Ok(Bytes::from(lines)), Some(state))),
@@ -153,6 +162,10 @@ impl Watching {
     /// What happened since. An error: it is not known any more.
     fn news(&mut self) -> Result<String, String> {
         let store = self.server.store();
+        if std::mem::take(&mut self.lists_first) {
+            self.seen = store.revision;
+            return Ok(streamed_list(&store, &self.asked));
+        }
         if self.seen < store.compacted {
             let gone = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                 "reason": "Expired", "message": "too old resource version", "code": 410});
@@ -164,6 +177,18 @@ impl Watching {
         self.seen = store.revision;
         Ok(lines)
     }
+}
+
+/// What there is, object by object, and a bookmark that says where it ends.
+fn streamed_list(store: &Store, asked: &Asked) -> String {
+    let found = store.objects.iter().filter(|(place, object)| asked.covers(place) && selected(object, &asked.selector));
+    let added = found.map(|(_, object)| json!({"type": "ADDED", "object": asked.shown(object.clone())}));
+    let end = json!({"metadata": {
+        "resourceVersion": store.revision.to_string(),
+        "annotations": {"k8s.io/initial-events-end": "true"},
+    }});
+    let bookmark = json!({"type": "BOOKMARK", "object": asked.shown(end)});
+    added.chain([bookmark]).fold(String::new(), |lines, line| lines + &line.to_string() + "\n")
 }
 
 /// What a change is to a watch: an object that is selected no longer is gone for it.

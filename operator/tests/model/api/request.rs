@@ -50,6 +50,8 @@ pub struct Asked {
     pub selector: String,
     /// `resourceVersion` of a watch.
     pub revision: u64,
+    /// `sendInitialEvents`: a watch that begins with what there is.
+    pub lists_first: bool,
     /// `timeoutSeconds`.
     pub timeout: u64,
     metadata_only: bool,
@@ -93,6 +95,7 @@ impl Asked {
             body,
             selector: parameter("labelSelector"),
             revision: parameter("resourceVersion").parse().unwrap_or(0),
+            lists_first: parameter("sendInitialEvents") == "true",
             timeout: parameter("timeoutSeconds").parse().unwrap_or(300),
             metadata_only: header(header::ACCEPT).contains("as=PartialObjectMetadata"),
         }
