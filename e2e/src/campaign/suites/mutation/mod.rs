@@ -147,6 +147,7 @@ fn always() -> Vec<Chain> {
         of(Base::Ingress, vec![change("ingress/adminHost", None)]),
         of(Base::Ingress, vec![change("api/podLabels", Some(json!({"x": "aü".repeat(1500), "y": "ü".repeat(1500)})))]),
         of(Base::Backup, vec![change("backup", None)]),
+        of(Base::Development, vec![change("deletionPolicy", Some(json!("Delete")))]),
     ]
 }
 
