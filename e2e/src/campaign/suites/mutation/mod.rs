@@ -30,6 +30,7 @@ use crate::scenarios::kit::project;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "mutation",
     proves: "any value of any field ends as if it had been there from the start, shows, and can be taken back",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 
