@@ -17,6 +17,8 @@ pub struct Suite {
     pub name: &'static str,
     /// What holds when all its plans pass.
     pub proves: &'static str,
+    /// Whether a part of it is asked of every change of the sources.
+    pub quick: bool,
     /// Plays what the ground asks for, and tells it of every plan as it ends.
     pub play: for<'a> fn(&'a Ground<'a>) -> LocalBoxFuture<'a, Result<()>>,
 }

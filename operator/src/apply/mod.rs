@@ -10,7 +10,7 @@ mod prune;
 mod settled;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
@@ -49,9 +49,9 @@ pub struct Applied {
     pub writes: u32,
     /// What could not be done.
     pub refused: Vec<Refused>,
-    /// Components whose pods are being replaced by a write that the cache does not show yet: they are not ready, whatever the
+    /// What was written and makes or replaces pods, as the cache does not show yet, by component: it is not ready, whatever the
     /// cache says.
-    pub rolling: BTreeSet<String>,
+    pub rolling: BTreeMap<String, ObjectKey>,
     /// Whether a write of before is not in the cache yet: if it never comes, since etcd was restored, nothing else tells.
     pub unseen: bool,
     /// Whether something changed underneath, so that it must be looked at again soon.
@@ -138,11 +138,11 @@ impl Applied {
             Outcome::Unchanged => {}
             Outcome::Unseen { rollout } => {
                 self.unseen = true;
-                self.rolling.extend(rollout.then(|| object.component().to_owned()));
+                self.rolling.extend(rollout.then(|| (object.component().to_owned(), object.key())));
             }
             Outcome::Written { rollout } => {
                 self.writes += 1;
-                self.rolling.extend(rollout.then(|| object.component().to_owned()));
+                self.rolling.extend(rollout.then(|| (object.component().to_owned(), object.key())));
             }
             Outcome::Again => self.again = true,
             Outcome::Refused(waiting) => {

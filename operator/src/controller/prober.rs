@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -31,6 +31,8 @@ const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
 const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 /// How soon a service that does not answer is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// First answers that come within so long of each other are one look at the stack, and one status.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// How many services are asked at once.
 const CONCURRENT: usize = 16;
 
@@ -91,6 +93,7 @@ impl Prober {
     fn start(&self, stack: StackKey, endpoint: Endpoint, (hash, first): (u64, Probe)) -> Task {
         let answer = Arc::new(Mutex::new(first));
         let (triggers, slots, shared) = (self.triggers.clone(), self.slots.clone(), answer.clone());
+        let others = Others(Arc::downgrade(&self.tasks));
         let task = tokio::spawn(async move {
             let mut delay = RETRY.0;
             loop {
@@ -113,6 +116,9 @@ impl Prober {
                     std::mem::replace(&mut *answer, probe.clone()) != probe
                 };
                 if changed {
+                    if others.is_awaited(&stack) {
+                        tokio::time::sleep(TOGETHER).await;
+                    }
                     triggers.send(&stack);
                 }
                 tokio::time::sleep(wait).await;
@@ -123,6 +129,19 @@ impl Prober {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(StackKey, Component), Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The tasks of all services, as one of them sees them: they do not live on by it.
+struct Others(Weak<Mutex<HashMap<(StackKey, Component), Task>>>);
+
+impl Others {
+    /// Whether a service of the stack has not answered for the first time.
+    fn is_awaited(&self, stack: &StackKey) -> bool {
+        let Some(tasks) = self.0.upgrade() else { return false };
+        let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_stack = Component::ALL.into_iter().filter_map(|component| tasks.get(&(stack.clone(), component)));
+        of_stack.any(|task| matches!(*task.answer.lock().unwrap_or_else(PoisonError::into_inner), Probe::Pending))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
     desired::{self, Desired},
     names::{Component, FIELD_MANAGER, Waiting, reason},
-    objects::{LiveSet, Readiness},
+    objects::{self, LiveSet, Readiness},
     stack::{Stack, validate},
     status::{self, Report},
     telemetry::WriteVerb,
@@ -132,9 +132,10 @@ fn report<'a>(
     (held, applied): (BTreeMap<Component, Waiting>, &Applied),
 ) -> Report<'a> {
     let mut waiting = held;
-    for component in applied.rolling.iter().filter_map(|label| Component::from_label(label)) {
-        let message = format!("{component} was changed, and its pods are being replaced");
-        waiting.entry(component).or_insert_with(|| Waiting::new(reason::PROGRESSING, message));
+    for (label, key) in &applied.rolling {
+        if let Some(component) = Component::from_label(label) {
+            waiting.entry(component).or_insert_with(|| objects::rollout_begins(key));
+        }
     }
     for refused in &applied.refused {
         if let Some(component) = Component::from_label(&refused.component) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ObjectKind;
+use super::{ObjectKey, ObjectKind};
 use crate::names::{
     Waiting,
     reason::{self, Reason},
@@ -27,6 +27,12 @@ impl Readiness {
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready)
     }
+}
+
+/// What there is to say of a workload that was written, before its controller has looked at it. It is the same whether the write
+/// or the watch tells of it, so that the status is written once.
+pub fn rollout_begins(key: &ObjectKey) -> Waiting {
+    Waiting::new(reason::PROGRESSING, format!("{key} was changed just now"))
 }
 
 /// Counts of a workload's pods.
@@ -110,7 +116,7 @@ fn deployment(object: &Value) -> Readiness {
         );
     }
     if !seen(object) {
-        return Readiness::waiting(reason::PROGRESSING, format!("deployment/{name} was changed just now"));
+        return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "Deployment", name: name.to_owned() }));
     }
     let updated = status("updatedReplicas");
     if updated < wanted {
@@ -141,9 +147,12 @@ fn stateful_set(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let ready = int(object, "/status/readyReplicas").unwrap_or(0);
+    if !seen(object) {
+        return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "StatefulSet", name: name.to_owned() }));
+    }
     let updating = text(object, "/status/updateRevision") != text(object, "/status/currentRevision")
         && int(object, "/status/updatedReplicas").unwrap_or(0) < wanted;
-    if seen(object) && ready >= wanted && !updating {
+    if ready >= wanted && !updating {
         return Readiness::Ready;
     }
     Readiness::waiting(reason::PROGRESSING, format!("statefulset/{name}: {ready} of {wanted} pods ready"))

@@ -117,9 +117,9 @@ async fn run(step: &Step) -> Stepped {
     });
     let remembered = written.iter().filter_map(|(child, slot)| {
         let live = LiveObject::whole(kind(*child), slot.clone()?)?;
-        let (hash, owned) = (live.applied_hash?, live.owned?);
+        let (hash, ours) = (live.applied_hash?, live.owned?);
         let verdict = writer.settled.verdict(NAMESPACE, &live.key(), Some(&live), hash);
-        (verdict == Verdict::Same).then_some((*child, hash, owned))
+        (verdict == Verdict::Same).then_some((*child, hash, ours))
     });
     Stepped { remembered: remembered.collect(), written: written.clone(), more }
 }

@@ -35,12 +35,12 @@ pub fn example(path: &Path) -> RorunStack {
 
 /// A valid stack for which everything is there and answers.
 pub fn valid(cr: &RorunStack) -> Stack {
-    valid_with(cr, all_there(cr))
+    valid_with(cr, &all_there(cr))
 }
 
 /// As [`valid`], with something else observed.
-pub fn valid_with(cr: &RorunStack, observed: Observed) -> Stack {
-    let mut stack = stack::validate(cr, &observed);
+pub fn valid_with(cr: &RorunStack, observed: &Observed) -> Stack {
+    let mut stack = stack::validate(cr, observed);
     stack.probes = answering(&stack);
     stack
 }

@@ -31,6 +31,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "deletion",
     proves: "a stack that is deleted at any moment, in any way, leaves just what its spec keeps, and can be made again at once",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

@@ -28,6 +28,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "leaders",
     proves: "of several operators one writes at a time, and another follows in time, whatever happens to the leader",
+    quick: true,
     play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
 };
 

@@ -12,6 +12,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "pairs",
     proves: "two crashes in a row, or one after every few writes, lead to the same end, with nothing made twice",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

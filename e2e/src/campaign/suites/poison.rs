@@ -24,6 +24,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "poison",
     proves: "stacks that always fail cost those beside them no call, say why, and are tried again ever more seldom",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

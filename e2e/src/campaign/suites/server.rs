@@ -24,6 +24,7 @@ use restore::Undone;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "server",
     proves: "an API server that is killed, frozen or restored leads to what the stacks ask for, without a restart",
+    quick: true,
     play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
 };
 

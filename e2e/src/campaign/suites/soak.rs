@@ -31,6 +31,7 @@ use sample::{Chance, Sample};
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "soak",
     proves: "stacks that change all the while, under faults by chance, end as new ones of the same spec, with no file left open",
+    quick: true,
     play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
 };
 

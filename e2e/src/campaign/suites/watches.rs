@@ -16,6 +16,7 @@ const NAME: &str = "watches";
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: NAME,
     proves: "whatever a watch tells late, twice or never, the end is the same, and nothing is made or deleted twice",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

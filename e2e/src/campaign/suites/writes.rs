@@ -14,6 +14,7 @@ const NAME: &str = "writes";
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: NAME,
     proves: "a crash or a refusal at any write of a stack's life leads to the same end, with nothing made twice",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

@@ -27,6 +27,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "drift",
     proves: "each field of each child that is changed by hand comes back with one write; what is forged hides nothing",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

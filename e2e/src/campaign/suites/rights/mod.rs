@@ -29,6 +29,7 @@ use crate::engine::progress::Step;
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "rights",
     proves: "a right that is missing is told with the object, and given back it is used without a restart; none is granted in vain",
+    quick: true,
     play: |ground| Box::pin(play_suite(ground)),
 };
 

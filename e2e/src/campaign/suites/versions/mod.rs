@@ -30,6 +30,7 @@ use crate::scenarios::kit::{operator_binary, project};
 pub(in crate::campaign) const SUITE: Suite = Suite {
     name: "versions",
     proves: "an upgrade from the version before and the way back replace no pod, change no credentials and delete nothing",
+    quick: false,
     play: |ground| Box::pin(play_suite(ground)),
 };
 
