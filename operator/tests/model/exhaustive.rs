@@ -15,7 +15,8 @@ const DISTURBANCES: u8 = 2;
 #[test]
 fn no_state_is_wrong_and_every_state_leads_to_the_end() {
     let core = Core { disturbances: DISTURBANCES, flaw: None };
-    let checker = core.checker().target_max_depth(DEPTH).threads(2).spawn_bfs().join();
+    // One thread: several do not go strictly by depth, and the last steps from a state that was reached the long way are lost.
+    let checker = core.checker().target_max_depth(DEPTH).threads(1).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     println!(
         "{states} states by {} steps to depth {depth}; the engine decided {} times",
