@@ -65,6 +65,11 @@ impl Past {
         Ok(())
     }
 
+    /// Whether somebody is led there, or was.
+    pub(super) fn is_shown(&self) -> bool {
+        lock(&self.0).journey.is_some()
+    }
+
     /// Whether nobody is awaited: the stacks are listed last.
     pub(super) fn is_listed(&self) -> bool {
         lock(&self.0).journey.as_ref().is_none_or(|journey| match &journey.one {

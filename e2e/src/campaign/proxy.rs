@@ -210,11 +210,17 @@ async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Res
         }
         Some(fault) => disturb(&shared, &call, fault),
         None if call.verb == "list" => shared.past.lead(&call, request.uri_mut())?,
+        // As a server does that cannot stream lists: a list of the past is asked for in pages.
+        None if shared.past.is_shown() && streams_a_list(&request) => return refusal(422, None),
         None => {}
     }
     let delay = if let Some(Fault::DelayRequest(milliseconds)) = fault { milliseconds } else { 0 };
     let answer = forward(&shared, request, Duration::from_millis(delay)).await?;
     finish(&shared, &call, fault, answer).await
+}
+
+fn streams_a_list(request: &Request<Incoming>) -> bool {
+    request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "sendInitialEvents=true")
 }
 
 /// What happens to the answer.
