@@ -38,6 +38,10 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
             format!("the operator may not write {key}: {}: check its RBAC (rorun-operator rbac)", status.message),
         ),
         400 | 422 => refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message)),
+        // Two entries of one key in a list: no error of the server's, though its code says so.
+        500 if status.message.contains("failed to create typed patch object") => {
+            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
+        }
         _ => refused(reason::APPLY_FAILED, format!("{key} could not be written: {} ({})", status.message, status.code)),
     }
 }
@@ -72,5 +76,25 @@ mod tests {
         let Outcome::Refused(waiting) = outcome(&key, &WriteError::Request(error)) else { panic!("not refused") };
         assert_eq!(waiting.reason, expected);
         assert!(waiting.message.contains("service/a"), "{}", waiting.message);
+    }
+
+    #[rstest]
+    #[case(422, "spec.x is invalid", reason::APPLY_REFUSED)]
+    #[case(
+        500,
+        "failed to create typed patch object (n/a): .spec.x: duplicate entries for key [name=\"y\"]",
+        reason::APPLY_REFUSED
+    )]
+    #[case(500, "etcdserver: request timed out", reason::APPLY_FAILED)]
+    fn what_only_the_user_can_mend_is_told_from_what_passes(
+        #[case] code: u16,
+        #[case] message: &str,
+        #[case] expected: &str,
+    ) {
+        let status = json!({"status": "Failure", "code": code, "message": message});
+        let error = Error::Api(serde_json::from_value(status).unwrap());
+        let key = ObjectKey { kind: "Service", name: "a".to_owned() };
+        let Outcome::Refused(waiting) = outcome(&key, &WriteError::Request(error)) else { panic!("not refused") };
+        assert_eq!(waiting.reason, expected);
     }
 }

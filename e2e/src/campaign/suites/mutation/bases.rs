@@ -114,6 +114,7 @@ pub(super) fn surroundings() -> Result<Vec<Value>> {
             "READ_URL": url("postgresql", "127.0.0.3", "/rorun"),
             "REDIS_URL": url("redis", "127.0.0.1", "/0"),
             "CACHE_URL": url("redis", "127.0.0.2", "/0"),
+            "TLS_URL": url("rediss", "127.0.0.1", "/0"),
             "AWS_ACCESS_KEY_ID": format!("{CANARY}Id{number}"),
             "AWS_SECRET_ACCESS_KEY": format!("{CANARY}Key{number}"),
             "used": format!("{CANARY}Used{number}"),

@@ -201,6 +201,9 @@ const TOGETHER: &[(&str, &str, &str, &str)] = &[
         r#"{"matchLabels": {"app": "x"}}"#,
     ),
     ("topologySpreadConstraints/[]", "matchLabelKeys", "labelSelector", r#"{"matchLabels": {"app": "x"}}"#),
+    ("bucket/external", "tls", "endpoint", r#""https://127.0.0.1:1""#),
+    ("destination/external", "tls", "endpoint", r#""https://127.0.0.1:1""#),
+    ("redis/external", "tls", "secretRef", r#"{"name": "services", "urlKey": "TLS_URL"}"#),
     ("ingress", "adminHost", "host", r#""api.example.com""#),
 ];
 

@@ -97,7 +97,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("database/external/secretRef/urlKey", &["READ_URL", "nothing", ""]),
     ("redis/external/secretRef/urlKey", &["CACHE_URL", "nothing", ""]),
     ("directUrlKey", &["READ_URL", "nothing", ""]),
-    ("readUrlKey", &["READ_URL", "nothing", ""]),
+    ("readUrlKey", &["DIRECT_URL", "nothing", ""]),
     ("operator", &["DoesNotExist", "exists", ""]),
     ("effect", &["NoSchedule", "Never", "NoExecute"]),
     ("whenUnsatisfiable", &["ScheduleAnyway", "Perhaps", ""]),
