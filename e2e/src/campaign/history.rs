@@ -212,6 +212,9 @@ impl Written {
     /// What is wrong with this write, whatever was before.
     fn problem(&self, allowed: Allowed) -> Option<String> {
         let Written { verb, resource, name, body, .. } = self;
+        if self.is_status() && !body.pointer("/metadata/resourceVersion").is_some_and(Value::is_string) {
+            return Some(format!("O4 a status of {name} was written to whichever stack has the name"));
+        }
         if !self.by_operator || !verb.starts_with("delete") {
             return None;
         }
@@ -256,7 +259,14 @@ mod tests {
     fn status(generation: i64, ready: &str) -> String {
         let conditions = json!([{"type": "Ready", "status": ready}]);
         let status = json!({"observedGeneration": generation, "conditions": conditions});
-        event("patch", ("rorunstacks", "shop", "status"), 200, &json!({"metadata": {"uid": "u"}, "status": status}))
+        let metadata = json!({"uid": "u", "resourceVersion": "1"});
+        event("patch", ("rorunstacks", "shop", "status"), 200, &json!({"metadata": metadata, "status": status}))
+    }
+
+    #[test]
+    fn a_status_is_written_to_one_stack_and_no_other_of_its_name() {
+        assert_eq!(problems(&[status(2, "False")], false), [""; 0]);
+        assert_eq!(problems(&[status(2, "False").replace("resourceVersion", "version")], false).len(), 1);
     }
 
     #[test]

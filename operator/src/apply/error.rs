@@ -25,10 +25,10 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
             format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message),
         ),
         // Of the namespace, in the words of the admission plugin NamespaceLifecycle.
-        403 if status.message.contains("because it is being terminated") => refused(
+        403 if status.message.contains("because it is being terminated") => Outcome::NamespaceGoes(Waiting::new(
             reason::TERMINATING,
             format!("{key} cannot be made: its namespace is being deleted, and the stack with it"),
-        ),
+        )),
         // Admission refuses with the same code as a lack of rights, which the API server tells in these words.
         403 if !(status.message.contains("User \"") && status.message.contains("\" cannot ")) => {
             refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
@@ -73,7 +73,10 @@ mod tests {
         let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": message});
         let error = Error::Api(serde_json::from_value(status).unwrap());
         let key = ObjectKey { kind: "Service", name: "a".to_owned() };
-        let Outcome::Refused(waiting) = outcome(&key, &WriteError::Request(error)) else { panic!("not refused") };
+        let (Outcome::Refused(waiting) | Outcome::NamespaceGoes(waiting)) = outcome(&key, &WriteError::Request(error))
+        else {
+            panic!("not refused")
+        };
         assert_eq!(waiting.reason, expected);
         assert!(waiting.message.contains("service/a"), "{}", waiting.message);
     }

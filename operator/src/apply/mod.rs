@@ -91,9 +91,13 @@ pub async fn apply(
             pending.push(engine::apply_one(writer, owner, object, live));
         }
         let refused_before = applied.refused.len();
-        let outcomes: Vec<_> = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES).collect().await;
-        for (object, outcome) in outcomes {
+        let mut outcomes = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES);
+        while let Some((object, outcome)) = outcomes.next().await {
+            let is_last = matches!(outcome, Outcome::NamespaceGoes(_));
             applied.add(object, outcome);
+            if is_last {
+                return applied;
+            }
         }
         // A volume must not exist without the credentials that open it, nor a server start with others than are stored.
         if applied.again || (applied.refused.len() > refused_before && current == CREDENTIALS) {
@@ -128,6 +132,8 @@ pub(crate) enum Outcome {
     },
     /// It could not be written.
     Refused(Waiting),
+    /// It could not be made, nor can any other: the namespace is being deleted.
+    NamespaceGoes(Waiting),
     /// It changed underneath.
     Again,
 }
@@ -145,7 +151,7 @@ impl Applied {
                 self.rolling.extend(rollout.then(|| (object.component().to_owned(), object.key())));
             }
             Outcome::Again => self.again = true,
-            Outcome::Refused(waiting) => {
+            Outcome::Refused(waiting) | Outcome::NamespaceGoes(waiting) => {
                 let component = object.component().to_owned();
                 self.refused.push(Refused { key: object.key(), component, waiting });
             }

@@ -13,6 +13,7 @@ mod prober;
 mod reconcile;
 mod references;
 mod run;
+mod told;
 mod triggers;
 mod watches;
 mod watching;

@@ -1,34 +1,26 @@
 //! One pass over one stack: observe, validate, desired, apply, status.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
 };
 
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::controller::Action,
-};
-use serde_json::json;
-use tokio::time::timeout;
-use tracing::info;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
-    Context, StackKey, Told, events, finalize,
+    Context, StackKey, finalize,
     observe::{self, ObserveError},
     policy::{self, Ending},
+    told::{Written, stopped, write_status},
 };
 use crate::{
-    api::v1alpha1::{RorunStack, RorunStackStatus},
+    api::v1alpha1::RorunStack,
     apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
     desired::{self, Desired},
-    names::{Component, FIELD_MANAGER, Waiting, reason},
+    names::{Component, Waiting, reason},
     objects::{self, LiveSet, Readiness},
     stack::{Stack, validate},
     status::{self, Report},
-    telemetry::WriteVerb,
 };
 
 /// Why a pass could not be finished. What the user has to mend is never an error, but a condition.
@@ -94,8 +86,10 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         return Ok(policy::next(&context, &key, &Ending::Again));
     }
     let status = status::status(&report, observe::now());
-    write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await?;
-    Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness)))
+    match write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await? {
+        Written::Overtaken => Ok(policy::next(&context, &key, &Ending::Again)),
+        Written::Told => Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness))),
+    }
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
@@ -110,10 +104,8 @@ fn kept_back(owner: &Owner, desired: &Desired, live: &LiveSet) -> BTreeMap<Compo
 /// A pass that could not begin. What passes by itself is no news; what somebody has to grant is.
 async fn not_observed(context: &Context, cr: &RorunStack, error: ObserveError) -> Result<Action, ReconcileError> {
     if error.is_forbidden() {
-        let old = context.last_status(cr);
         let message = format!("{error}: check the operator's RBAC (rorun-operator rbac)");
-        let waiting = Waiting::new(reason::FORBIDDEN, message);
-        write_status(context, cr, (old.clone(), status::stopped(cr, old, &waiting, observe::now())), &[]).await?;
+        stopped(context, cr, &Waiting::new(reason::FORBIDDEN, message)).await?;
     }
     Err(error.into())
 }
@@ -157,41 +149,6 @@ fn report<'a>(
     }
 }
 
-/// Writes the status if it changed, tells of the change, and shows it as metrics.
-async fn write_status(
-    context: &Context,
-    cr: &RorunStack,
-    (old, status): (Option<RorunStackStatus>, RorunStackStatus),
-    warnings: &[String],
-) -> Result<(), ReconcileError> {
-    context.metrics.stack(&super::run::sample(cr, &status));
-    if old.as_ref() == Some(&status) || !context.writer.may_write() {
-        return Ok(());
-    }
-    let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
-    let body = json!({
-        "apiVersion": RorunStack::api_version(&()),
-        "kind": RorunStack::kind(&()),
-        "metadata": {"name": cr.name_any(), "uid": cr.uid()},
-        "status": status,
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let (name, patch) = (cr.name_any(), Patch::Apply(&body));
-    let answer = timeout(WRITE_LIMIT, api.patch_status(&name, &params, &patch)).await;
-    let written = match answer.map_err(|_| ReconcileError::StatusTimedOut)? {
-        // It is gone. A conflict is no reason to be silent: another one of the same name may be there, or this one changed.
-        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
-        other => other.map_err(ReconcileError::Status)?,
-    };
-    context.metrics.written("RorunStack", WriteVerb::Status);
-    context.remember_status(cr, status.clone(), written.resource_version());
-    if let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == "Ready") {
-        info!(ready = ready.status, reason = ready.reason, message = ready.message, "status");
-    }
-    events::publish(context, cr, (old.as_ref(), &status), warnings).await;
-    Ok(())
-}
-
 /// A stack that is being deleted: its children are collected by their owner references, its data only if the spec says so.
 async fn delete(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSet) -> Result<Action, ReconcileError> {
     let key = StackKey { namespace: owner.namespace.clone(), name: owner.name.clone() };
@@ -200,16 +157,14 @@ async fn delete(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSe
     }
     if finalize::wanted(cr) {
         if let Err(waiting) = finalize::permitted(cr) {
-            let old = context.last_status(cr);
-            let status = status::stopped(cr, old.clone(), &waiting, observe::now());
-            write_status(context, cr, (old, status), &[]).await?;
-            return Ok(Action::await_change());
+            return match stopped(context, cr, &waiting).await? {
+                Written::Overtaken => Ok(policy::next(context, &key, &Ending::Again)),
+                Written::Told => Ok(Action::await_change()),
+            };
         }
         let applied = finalize::delete_data(context, cr, owner, live).await;
         if let Some(refused) = applied.refused.first() {
-            let old = context.last_status(cr);
-            let status = status::stopped(cr, old.clone(), &refused.waiting, observe::now());
-            write_status(context, cr, (old, status), &[]).await?;
+            stopped(context, cr, &refused.waiting).await?;
         }
         if applied.again || !applied.refused.is_empty() {
             return Ok(policy::next(context, &key, &Ending::Again));
@@ -226,27 +181,5 @@ fn owner(cr: &RorunStack, key: &StackKey) -> Owner {
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         uid: cr.uid().unwrap_or_default(),
-    }
-}
-
-impl Context {
-    /// The newest status that is known: that of the cache, or the one written last, kept until the cache has seen it.
-    fn last_status(&self, cr: &RorunStack) -> Option<RorunStackStatus> {
-        let uid = cr.uid().unwrap_or_default();
-        let seen: u64 = cr.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
-        match self.memory().statuses.entry(uid) {
-            Entry::Occupied(told) if told.get().version > seen => Some(told.get().status.clone()),
-            Entry::Occupied(told) => {
-                told.remove();
-                cr.status.clone()
-            }
-            Entry::Vacant(_) => cr.status.clone(),
-        }
-    }
-
-    fn remember_status(&self, cr: &RorunStack, status: RorunStackStatus, version: Option<String>) {
-        let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
-        let told = Told { status, version, at: Instant::now() };
-        self.memory().statuses.insert(cr.uid().unwrap_or_default(), told);
     }
 }

@@ -103,6 +103,9 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     cases.extend(additions(kind, &case, &there));
     if !retained {
         cases.extend(ends(kind, &case, &there));
+    } else if kind == "Secret" {
+        // A volume was made with it: nothing else opens it.
+        cases.push(case("it is deleted", Act::Delete, Bar::Reported("CredentialsLost".to_owned())));
     }
     Ok(cases)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -222,7 +222,7 @@ impl<'a> Scene<'a> {
         before: &DynamicObject,
     ) -> Result<Vec<String>> {
         let (kind, name) = case.parts()?;
-        let there = api.get(name).await?;
+        let there = api.get_opt(name).await?;
         let mut problems = Vec::new();
         let object = format!("{}/{name}", kind.to_lowercase());
         let told = within(RECOVERED_WITHIN, async || {
@@ -234,11 +234,21 @@ impl<'a> Scene<'a> {
             problems.push(format!("O4 no condition has the reason {reason} and names {object}"));
         }
         let now = api.get_opt(name).await?;
-        if now.as_ref().map(state) != Some(state(&there)) {
+        if now.as_ref().map(state) != there.as_ref().map(state) {
             problems.push("O4 what is not the stack's was touched".to_owned());
         }
         match case.act {
             Act::Replace(_) => drop(api.delete(name, &DeleteParams::background()).await?),
+            Act::Delete => {
+                let mut copy = before.clone();
+                copy.metadata = ObjectMeta {
+                    name: before.metadata.name.clone(),
+                    labels: before.metadata.labels.clone(),
+                    annotations: before.metadata.annotations.clone(),
+                    ..ObjectMeta::default()
+                };
+                drop(api.create(&PostParams::default(), &copy).await?);
+            }
             Act::DeleteHeld => {
                 let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
                 api.patch(name, &PatchParams::default(), &release).await?;
