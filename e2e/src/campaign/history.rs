@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use serde_json::Value;
+
+use crate::engine::bed::{AuditCall, parse_line};
 
 /// The end of the names of Secrets with generated values.
 const GENERATED: &str = "-credentials";
@@ -14,21 +15,9 @@ const GENERATED: &str = "-credentials";
 const OPERATOR: &str = "rorun-operator";
 const APPLIED_HASH: &str = "/metadata/annotations/rorun.app~1applied-hash";
 
-/// A write that the API server carried out.
-#[derive(Clone, Debug)]
-pub(super) struct Written {
-    verb: String,
-    resource: String,
-    subresource: String,
-    name: String,
-    code: u16,
-    by_operator: bool,
-    body: Value,
-}
-
 /// All writes of a namespace, in the order of their answers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct History(Vec<Written>);
+pub(super) struct History(Vec<AuditCall>);
 
 /// What the user allows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,36 +28,6 @@ pub(super) struct Allowed {
     pub(super) generation: Option<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    stage: String,
-    verb: String,
-    #[serde(default)]
-    user_agent: String,
-    #[serde(default)]
-    object_ref: ObjectRef,
-    #[serde(default)]
-    response_status: ResponseStatus,
-    #[serde(default)]
-    request_object: Value,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ObjectRef {
-    resource: String,
-    subresource: String,
-    name: String,
-    namespace: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ResponseStatus {
-    code: u16,
-}
-
 type Key<'a> = (&'a str, &'a str);
 
 impl History {
@@ -77,20 +36,10 @@ impl History {
         let marked = format!("\"{namespace}\"");
         let mut writes = Vec::new();
         for line in log.lines().filter(|line| line.contains(&marked)) {
-            let event: Event = serde_json::from_str(line).context("failed to read the audit log")?;
-            let is_write = matches!(event.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
-            let carried_out = (200..300).contains(&event.response_status.code) && event.stage == "ResponseComplete";
-            let place = event.object_ref;
-            if is_write && carried_out && place.namespace == namespace && place.resource != "events" {
-                writes.push(Written {
-                    verb: event.verb,
-                    resource: place.resource,
-                    subresource: place.subresource,
-                    name: place.name,
-                    code: event.response_status.code,
-                    by_operator: event.user_agent.starts_with(OPERATOR),
-                    body: event.request_object,
-                });
+            let Some(call) = parse_line(line).context("failed to read the audit log")? else { continue };
+            let carried_out = (200..300).contains(&call.code);
+            if call.is_write() && carried_out && call.namespace == namespace && call.resource != "events" {
+                writes.push(call);
             }
         }
         Ok(History(writes))
@@ -99,7 +48,7 @@ impl History {
     /// How often the operator made and deleted each object.
     pub(super) fn made(&self) -> BTreeMap<String, usize> {
         let mut made = BTreeMap::new();
-        for write in self.0.iter().filter(|write| write.by_operator && write.subresource.is_empty()) {
+        for write in self.0.iter().filter(|write| by_operator(write) && write.subresource.is_empty()) {
             let what = match (write.verb.as_str(), write.code) {
                 (_, 201) => "made",
                 ("delete", _) => "deleted",
@@ -119,7 +68,7 @@ impl History {
 
     /// What was wrong at some moment.
     pub(super) fn problems(&self, allowed: Allowed) -> Vec<String> {
-        let mut problems: Vec<String> = self.0.iter().filter_map(|write| write.problem(allowed)).collect();
+        let mut problems: Vec<String> = self.0.iter().filter_map(|write| problem(write, allowed)).collect();
         problems.extend(self.values_that_changed());
         problems.extend(self.statuses_that_fell());
         problems.extend(allowed.generation.map(|generation| self.promises(generation)).unwrap_or_default());
@@ -163,7 +112,7 @@ impl History {
         for write in &self.0 {
             there = apply(there, write);
             let status = &write.body["status"];
-            if !write.is_status() || status["observedGeneration"].as_i64() != Some(generation) || !says_ready(status) {
+            if !is_status(write) || status["observedGeneration"].as_i64() != Some(generation) || !says_ready(status) {
                 continue;
             }
             let lacking = wanted.iter().filter(|(key, hash)| there.get(*key) != Some(*hash));
@@ -175,13 +124,13 @@ impl History {
         problems
     }
 
-    fn statuses(&self) -> impl Iterator<Item = (&Written, &Value)> {
-        self.0.iter().filter(|write| write.is_status()).map(|write| (write, &write.body["status"]))
+    fn statuses(&self) -> impl Iterator<Item = (&AuditCall, &Value)> {
+        self.0.iter().filter(|write| is_status(write)).map(|write| (write, &write.body["status"]))
     }
 }
 
 /// What the operator keeps there, each with the hash of what was applied last.
-fn apply<'a>(mut there: BTreeMap<Key<'a>, &'a str>, write: &'a Written) -> BTreeMap<Key<'a>, &'a str> {
+fn apply<'a>(mut there: BTreeMap<Key<'a>, &'a str>, write: &'a AuditCall) -> BTreeMap<Key<'a>, &'a str> {
     let key = (write.resource.as_str(), write.name.as_str());
     if !write.subresource.is_empty() || write.resource == "rorunstacks" {
         return there;
@@ -189,13 +138,13 @@ fn apply<'a>(mut there: BTreeMap<Key<'a>, &'a str>, write: &'a Written) -> BTree
     let hash = write.body.pointer(APPLIED_HASH).and_then(Value::as_str);
     match (write.verb.as_str(), hash) {
         ("delete", _) => drop(there.remove(&key)),
-        (_, Some(hash)) if write.by_operator => drop(there.insert(key, hash)),
+        (_, Some(hash)) if by_operator(write) => drop(there.insert(key, hash)),
         _ => {}
     }
     there
 }
 
-fn is_generated(write: &Written) -> bool {
+fn is_generated(write: &AuditCall) -> bool {
     write.resource == "secrets" && write.name.ends_with(GENERATED)
 }
 
@@ -204,27 +153,29 @@ fn says_ready(status: &Value) -> bool {
     conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-impl Written {
-    fn is_status(&self) -> bool {
-        self.by_operator && self.resource == "rorunstacks" && self.subresource == "status"
-    }
+fn by_operator(write: &AuditCall) -> bool {
+    write.user_agent.starts_with(OPERATOR)
+}
 
-    /// What is wrong with this write, whatever was before.
-    fn problem(&self, allowed: Allowed) -> Option<String> {
-        let Written { verb, resource, name, body, .. } = self;
-        if self.is_status() && !body.pointer("/metadata/resourceVersion").is_some_and(Value::is_string) {
-            return Some(format!("O4 a status of {name} was written to whichever stack has the name"));
-        }
-        if !self.by_operator || !verb.starts_with("delete") {
-            return None;
-        }
-        let of_data = is_generated(self) || resource == "persistentvolumeclaims";
-        if of_data && !allowed.data_go {
-            return Some(format!("O4 {resource}/{name} was deleted, and the spec does not say so"));
-        }
-        let exact = ["uid", "resourceVersion"].iter().all(|field| body["preconditions"][field].is_string());
-        (!exact).then(|| format!("O4 {resource}/{name} was deleted, whichever it was"))
+fn is_status(write: &AuditCall) -> bool {
+    by_operator(write) && write.resource == "rorunstacks" && write.subresource == "status"
+}
+
+/// What is wrong with this write, whatever was before.
+fn problem(write: &AuditCall, allowed: Allowed) -> Option<String> {
+    let AuditCall { verb, resource, name, body, .. } = write;
+    if is_status(write) && !body.pointer("/metadata/resourceVersion").is_some_and(Value::is_string) {
+        return Some(format!("O4 a status of {name} was written to whichever stack has the name"));
     }
+    if !by_operator(write) || !verb.starts_with("delete") {
+        return None;
+    }
+    let of_data = is_generated(write) || resource == "persistentvolumeclaims";
+    if of_data && !allowed.data_go {
+        return Some(format!("O4 {resource}/{name} was deleted, and the spec does not say so"));
+    }
+    let exact = ["uid", "resourceVersion"].iter().all(|field| body["preconditions"][field].is_string());
+    (!exact).then(|| format!("O4 {resource}/{name} was deleted, whichever it was"))
 }
 
 #[cfg(test)]
@@ -236,7 +187,7 @@ mod tests {
     fn event(verb: &str, place: (&str, &str, &str), code: u16, body: &Value) -> String {
         let (resource, name, subresource) = place;
         let reference = json!({"resource": resource, "name": name, "namespace": "a", "subresource": subresource});
-        json!({"stage": "ResponseComplete", "verb": verb, "userAgent": "rorun-operator/1", "objectRef": reference,
+        json!({"stage": "ResponseComplete", "requestURI": "/", "verb": verb, "userAgent": "rorun-operator/1", "objectRef": reference,
                "responseStatus": {"code": code}, "requestObject": body})
         .to_string()
     }

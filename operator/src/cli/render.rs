@@ -42,6 +42,8 @@ pub enum Output {
     Yaml,
     /// A line of JSON for each object.
     Json,
+    /// A line with kind, group and name of each object, as `kubectl --output=name` prints them.
+    Name,
 }
 
 /// Prints the objects of each RorunStack in a file, one after the other.
@@ -64,11 +66,19 @@ pub(super) fn print(file: &Path, output: Output, mut out: impl Write) -> Result<
                     write!(out, "---\n{}", serde_saphyr::to_string(&object).map_err(io::Error::other)?)?;
                 }
                 Output::Json => writeln!(out, "{object}")?,
+                Output::Name => writeln!(out, "{}", name_of(&object))?,
             }
         }
     }
     out.flush()?;
     if found { Ok(()) } else { Err(RenderError::Empty(name)) }
+}
+
+fn name_of(object: &serde_json::Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let kind = text("/kind").to_lowercase();
+    let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    format!("{kind}{group}/{}", text("/metadata/name"))
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -101,4 +111,19 @@ pub fn render(cr: &RorunStack) -> Result<Vec<serde_json::Value>, RenderError> {
         body
     });
     Ok(objects.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kubectl() {
+        let object =
+            |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}});
+        assert_eq!(name_of(&object("apps/v1", "StatefulSet")), "statefulset.apps/a");
+        assert_eq!(name_of(&object("v1", "Service")), "service/a");
+    }
 }

@@ -7,6 +7,7 @@ mod events;
 mod finalize;
 pub mod leader;
 mod observe;
+mod passes;
 mod patience;
 mod policy;
 mod prober;
@@ -43,6 +44,7 @@ pub struct Context {
     cache: Arc<Cache>,
     references: References,
     prober: Prober,
+    triggers: Triggers,
     patience: Patience,
     recorder: Recorder,
     metrics: Arc<Metrics>,
@@ -83,6 +85,7 @@ impl Context {
     fn forget(&self, key: &StackKey, uid: Option<&str>) {
         self.references.forget(key);
         self.prober.forget(key);
+        self.triggers.begun(key);
         self.metrics.forget_stack(&key.namespace, &key.name);
         let mut memory = self.memory();
         memory.attempts.remove(key);

@@ -2,45 +2,27 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
-use futures::{FutureExt, StreamExt, future};
+use futures::{StreamExt, future};
 use kube::{
-    Api, Client, ResourceExt,
-    runtime::{
-        Controller, PredicateConfig, WatchStreamExt,
-        controller::{Action, Config},
-        events::{Recorder, Reporter},
-        reflector, watcher,
-    },
+    Client,
+    runtime::events::{Recorder, Reporter},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, warn};
 
 use super::{
-    Cache, Context, Memory, Patience, Prober, References, StackKey, Triggers, Watches,
+    Cache, Context, Memory, Patience, Prober, References, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
-    policy,
-    reconcile::{self, ReconcileError},
-    watching,
+    passes::Loop,
 };
 use crate::{
-    api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::{Write, Writer},
-    names::{FIELD_MANAGER, annotation},
+    names::FIELD_MANAGER,
     objects::KINDS,
-    telemetry::{Health, Metrics, Outcome, Role, StackSample, WriteVerb, logs},
+    telemetry::{Health, Metrics, Role, WriteVerb},
 };
-
-/// The longest that one reconcile may take: every call within it has a shorter limit, so this is for what was not foreseen.
-const RECONCILE_LIMIT: Duration = Duration::from_mins(1);
-/// How long changes are collected before a stack is looked at: a burst of events is one look.
-const DEBOUNCE: Duration = Duration::from_millis(20);
-/// How often the loop says that it lives.
-const BEAT: Duration = Duration::from_secs(5);
 
 /// What `run` is started with.
 pub struct Settings {
@@ -192,7 +174,7 @@ impl Shared<'_> {
     /// The loop of a namespace, or of all, and the watches that feed it.
     fn scope(&self, scope: Option<String>) -> (Loop, impl Future<Output = ()> + use<>) {
         let client = self.clients.work.clone();
-        let (triggers, triggered) = Triggers::new();
+        let (triggers, triggered) = Triggers::new(self.metrics.clone());
         let references = References::new(client.clone(), triggers.clone(), self.health.clone());
         let (health, awaited, scopes) =
             (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
@@ -224,7 +206,8 @@ impl Shared<'_> {
             writer: self.writer.clone(),
             cache: self.cache.clone(),
             references,
-            prober: Prober::new(triggers),
+            prober: Prober::new(triggers.clone()),
+            triggers,
             patience: self.clients.patience.clone(),
             recorder: Recorder::new(client.clone(), reporter),
             metrics: self.metrics.clone(),
@@ -241,136 +224,5 @@ impl Shared<'_> {
             triggered: triggered.boxed(),
         };
         (one, feed)
-    }
-}
-
-/// The controller of a namespace, or of all.
-struct Loop {
-    context: Arc<Context>,
-    scope: Option<String>,
-    synced: Arc<tokio::sync::Semaphore>,
-    health: Arc<Health>,
-    concurrency: u16,
-    triggered: futures::stream::BoxStream<'static, reflector::ObjectRef<RorunStack>>,
-}
-
-impl Loop {
-    async fn run(self, stop: CancellationToken) {
-        // Nothing is judged before everything was listed once: what is missing in a cache would be made again.
-        let all = u32::try_from(KINDS.len()).unwrap_or(u32::MAX);
-        tokio::select! {
-            _ = self.synced.acquire_many(all) => {}
-            () = stop.cancelled() => return,
-        }
-        let client = self.context.client.clone();
-        let api: Api<RorunStack> = match &self.scope {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
-        let (reader, writer) = reflector::store();
-        let context = self.context.clone();
-        let what = watching::name("RorunStack", self.scope.as_deref());
-        let mut began = Instant::now();
-        let events = watching::watch(api, watcher::Config::default(), self.health.clone(), what)
-            .modify(|stack: &mut RorunStack| stack.managed_fields_mut().clear())
-            .reflect(writer)
-            .inspect(move |event| match event {
-                Ok(watcher::Event::Init) => began = Instant::now(),
-                Ok(watcher::Event::InitDone) => context.listed(began),
-                Ok(watcher::Event::Delete(stack)) => context.forget(&key(stack), stack.uid().as_deref()),
-                _ => {}
-            });
-        let stacks =
-            watching::whole_lists(events).applied_objects().predicate_filter(what_counts, PredicateConfig::default());
-        let (beats, context) = (self.health.clone(), self.context.clone());
-        let controller = Controller::for_stream(stacks, reader)
-            .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
-            .reconcile_on(self.triggered)
-            .graceful_shutdown_on(stop.clone().cancelled_owned())
-            .run(one_pass, error_policy, self.context)
-            .for_each(|result| {
-                match result {
-                    // Deleted while nobody watched: the event that says so never came.
-                    Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
-                        let namespace = gone.namespace.unwrap_or_default();
-                        context.forget(&StackKey { namespace, name: gone.name }, None);
-                    }
-                    Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                    Err(error) => warn!(%error, "failed to watch stacks; it is tried again"),
-                }
-                future::ready(())
-            });
-        let beating = async {
-            loop {
-                beats.beat();
-                tokio::time::sleep(BEAT).await;
-            }
-        };
-        tokio::select! {
-            () = controller => {}
-            () = beating => {}
-        }
-    }
-}
-
-/// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
-/// for a pass.
-fn what_counts(stack: &RorunStack) -> Option<u64> {
-    let metadata = &stack.metadata;
-    let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
-    let text = serde_json::to_string(&(&stack.spec, &stack.status)).ok()?;
-    let mut hasher = DefaultHasher::new();
-    (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some(), text)
-        .hash(&mut hasher);
-    Some(hasher.finish())
-}
-
-fn key(stack: &RorunStack) -> StackKey {
-    StackKey { namespace: stack.namespace().unwrap_or_default(), name: stack.name_any() }
-}
-
-async fn one_pass(stack: Arc<RorunStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    if let Some(wait) = context.patience.left() {
-        return Ok(Action::requeue(policy::spread(wait, &key(&stack))));
-    }
-    let guard = context.metrics.reconcile_started();
-    let of = key(&stack);
-    let span = logs::reconcile_span(&of.namespace, &of.name, &stack.uid().unwrap_or_default(), guard.id());
-    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(stack, context.clone()).boxed());
-    let started = Instant::now();
-    let Ok(result) = pass.instrument(span.clone()).await else {
-        let _entered = span.entered();
-        error!(seconds = started.elapsed().as_secs(), "a reconcile ran into its time limit; it is tried again");
-        guard.finished(Outcome::TimedOut);
-        return Ok(Action::requeue(policy::back_off(&context, &of)));
-    };
-    guard.finished(match &result {
-        Ok(action) if *action == Action::await_change() => Outcome::Success,
-        Ok(_) => Outcome::RequeueAfter,
-        Err(_) => Outcome::Error,
-    });
-    if let Err(error) = &result {
-        let (step, variant) = error.labels();
-        context.metrics.step_failed(step, variant);
-        span.in_scope(|| warn!(%error, "failed to reconcile; it is tried again"));
-    }
-    result
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature is that of kube's error policy")]
-fn error_policy(stack: Arc<RorunStack>, _: &ReconcileError, context: Arc<Context>) -> Action {
-    Action::requeue(policy::back_off(&context, &key(&stack)))
-}
-
-/// What the metrics show of a stack.
-pub(super) fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
-    let last = status.backup.as_ref().and_then(|backup| backup.last_successful.as_ref());
-    StackSample {
-        namespace: stack.namespace().unwrap_or_default(),
-        name: stack.name_any(),
-        environment: format!("{:?}", stack.spec.environment),
-        conditions: status.conditions.iter().map(|c| (c.type_.clone(), c.status.as_str().into())).collect(),
-        backup_last_success: last.map(|record| record.at.0.as_second()),
-        backup_size_bytes: last.map(|record| record.size_bytes),
     }
 }

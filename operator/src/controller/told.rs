@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Context, Told, events, observe, reconcile::ReconcileError};
+use super::{Context, Told, events, observe, passes, reconcile::ReconcileError};
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::WRITE_LIMIT,
@@ -37,7 +37,7 @@ pub(super) async fn write_status(
     warnings: &[String],
 ) -> Result<Written, ReconcileError> {
     if old.as_ref() == Some(&status) || !context.writer.may_write() {
-        context.metrics.stack(&super::run::sample(cr, &status));
+        context.metrics.stack(&passes::sample(cr, &status));
         return Ok(Written::Told);
     }
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
@@ -54,7 +54,7 @@ pub(super) async fn write_status(
         // It is gone.
         Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return Ok(Written::Told),
         Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => return Ok(Written::Overtaken),
-        _ => context.metrics.stack(&super::run::sample(cr, &status)),
+        _ => context.metrics.stack(&passes::sample(cr, &status)),
     }
     let written = answer.map_err(|_| ReconcileError::StatusTimedOut)?.map_err(ReconcileError::Status)?;
     context.metrics.written("RorunStack", WriteVerb::Status);

@@ -1,6 +1,6 @@
 //! The metrics of the process: one registry, small typed methods, no label that a user could make endless.
 //!
-//! Left out is what cannot be measured truthfully: depth and waiting time of kube's queue, and panics, which end the process.
+//! Left out is what cannot be measured truthfully: panics, which end the process.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -104,6 +104,21 @@ impl Metrics {
             scrape: Mutex::default(),
             registry,
         })
+    }
+
+    /// An event asked for a reconcile, which has not begun.
+    pub fn look_asked_for(&self) {
+        self.reconciles.asked_for();
+    }
+
+    /// One that an event asked for is waited for no longer.
+    pub fn look_begun(&self) {
+        self.reconciles.begun();
+    }
+
+    /// How long a reconcile was waited for.
+    pub fn look_waited(&self, time: Duration) {
+        self.reconciles.waited(time);
     }
 
     /// A reconcile begins; it runs until the guard is dropped.

@@ -1,6 +1,7 @@
 //! The reconciles: how many, how long, which run now. The names are those of controller-runtime, so that stock dashboards work.
 //!
-//! Depth, additions and waiting time of the queue are left out: kube's scheduler does not show them.
+//! Depth, additions and waiting time of the queue are those of the looks that an event asked for, since kube's scheduler does
+//! not show its own: the pause before a retry is not in them, the time in which events are collected is.
 
 use std::{
     collections::BTreeMap,
@@ -43,6 +44,9 @@ pub(super) struct Reconciles {
     active: IntGaugeVec,
     max_concurrent: IntGaugeVec,
     retries: IntCounterVec,
+    depth: IntGaugeVec,
+    adds: IntCounterVec,
+    waited: HistogramVec,
     unfinished: GaugeVec,
     longest: GaugeVec,
     running: Mutex<Running>,
@@ -58,6 +62,10 @@ impl Reconciles {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let total = Opts::new("controller_runtime_reconcile_total", "Reconciles by result.");
         let seconds = HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time of a reconcile.");
+        let waited = HistogramOpts::new(
+            "workqueue_queue_duration_seconds",
+            "Time from an event to the reconcile that it asks for.",
+        );
         let counter = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let gauge = |name: &str, help: &str, label: &str| IntGaugeVec::new(Opts::new(name, help), &[label]);
         let float = |name: &str, help: &str, label: &str| GaugeVec::new(Opts::new(name, help), &[label]);
@@ -82,6 +90,9 @@ impl Reconciles {
                 "controller",
             )?,
             retries: counter("workqueue_retries_total", "Reconciles scheduled again after a failure.", "name")?,
+            depth: gauge("workqueue_depth", "Reconciles that an event asked for and that have not begun.", "name")?,
+            adds: counter("workqueue_adds_total", "Reconciles that events asked for.", "name")?,
+            waited: HistogramVec::new(waited.buckets(SECONDS.to_vec()), &["name"])?,
             unfinished: float("workqueue_unfinished_work_seconds", "Age of all running reconciles together.", "name")?,
             longest: float(
                 "workqueue_longest_running_processor_seconds",
@@ -96,12 +107,14 @@ impl Reconciles {
     }
 
     fn join(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let counters = [&self.total, &self.errors, &self.terminal_errors, &self.timeouts, &self.retries];
+        let counters = [&self.total, &self.errors, &self.terminal_errors, &self.timeouts, &self.retries, &self.adds];
         for family in counters {
             registry.register(Box::new(family.clone()))?;
         }
-        let others: [Box<dyn Collector>; 5] = [
+        let others: [Box<dyn Collector>; 7] = [
             Box::new(self.seconds.clone()),
+            Box::new(self.waited.clone()),
+            Box::new(self.depth.clone()),
             Box::new(self.active.clone()),
             Box::new(self.max_concurrent.clone()),
             Box::new(self.unfinished.clone()),
@@ -115,11 +128,13 @@ impl Reconciles {
         for result in RESULTS {
             self.total.with_label_values(&[CONTROLLER, result]);
         }
-        for family in [&self.errors, &self.terminal_errors, &self.timeouts, &self.retries] {
+        for family in [&self.errors, &self.terminal_errors, &self.timeouts, &self.retries, &self.adds] {
             family.with_label_values(&[CONTROLLER]);
         }
         self.seconds.with_label_values(&[CONTROLLER]);
+        self.waited.with_label_values(&[CONTROLLER]);
         self.active.with_label_values(&[CONTROLLER]);
+        self.depth.with_label_values(&[CONTROLLER]);
     }
 
     pub(super) fn started(self: &Arc<Self>) -> ReconcileGuard {
@@ -135,6 +150,19 @@ impl Reconciles {
 
     pub(super) fn retry_scheduled(&self) {
         self.retries.with_label_values(&[CONTROLLER]).inc();
+    }
+
+    pub(super) fn asked_for(&self) {
+        self.adds.with_label_values(&[CONTROLLER]).inc();
+        self.depth.with_label_values(&[CONTROLLER]).inc();
+    }
+
+    pub(super) fn begun(&self) {
+        self.depth.with_label_values(&[CONTROLLER]).dec();
+    }
+
+    pub(super) fn waited(&self, time: Duration) {
+        self.waited.with_label_values(&[CONTROLLER]).observe(time.as_secs_f64());
     }
 
     pub(super) fn max_concurrent(&self, limit: u16) {

@@ -412,6 +412,7 @@ mod tests {
             uri: String::new(),
             user: user.to_owned(),
             at: Timestamp::from_second(second).expect("a time"),
+            body: serde_json::Value::Null,
         }
     }
 

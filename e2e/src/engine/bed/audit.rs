@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// What is logged: every call but those the API server makes to itself, once it is answered. Bodies are kept for
 /// writes, so that a test that fails can say what was written.
@@ -49,6 +50,8 @@ pub struct AuditCall {
     pub user: String,
     /// When the answer was complete.
     pub at: Timestamp,
+    /// What a write sent; null where bodies are not logged.
+    pub body: Value,
 }
 
 impl AuditCall {
@@ -78,6 +81,8 @@ struct Event {
     impersonated_user: Option<User>,
     #[serde(rename = "stageTimestamp", default)]
     at: Timestamp,
+    #[serde(default)]
+    request_object: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,7 +114,8 @@ pub(in crate::engine) fn parse(log: &str) -> serde_json::Result<Vec<AuditCall>> 
         .collect()
 }
 
-fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
+/// The call of one line; none if it was not answered.
+pub(crate) fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
     let event: Event = serde_json::from_str(line)?;
     let ObjectRef { resource, subresource, name, namespace } = event.object_ref;
     let call = AuditCall {
@@ -123,6 +129,7 @@ fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
         uri: event.uri,
         user: event.impersonated_user.unwrap_or(event.user).username,
         at: event.at,
+        body: event.request_object,
     };
     Ok((event.stage == "ResponseComplete").then_some(call))
 }

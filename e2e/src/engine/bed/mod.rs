@@ -24,6 +24,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
+pub(crate) use audit::parse_line;
 pub use restore::Backup;
 pub(crate) use server::free_ports;
 pub use sweep::{abandoned, sweep};
