@@ -183,6 +183,7 @@ fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
         live,
         readiness: status::with_refusals(readiness.into_iter().collect(), &held),
         backup: desired::last_backup(live),
+        begun: std::collections::BTreeMap::new(),
     };
     let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();
     for condition in status["conditions"].as_array_mut().into_iter().flatten() {

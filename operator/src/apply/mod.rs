@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod prune;
 mod settled;
+mod turns;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use futures::{StreamExt, stream};
 use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
+pub use turns::{Turn, Turns};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// How many objects of the same rank are written at once.
-const CONCURRENT_WRITES: usize = 8;
+const CONCURRENT_WRITES: usize = 16;
 
 /// Whose objects they are.
 #[derive(Clone, Debug)]
@@ -51,11 +53,20 @@ pub struct Applied {
     pub refused: Vec<Refused>,
     /// What was written and makes or replaces pods, as the cache does not show yet, by component: it is not ready, whatever the
     /// cache says.
-    pub rolling: BTreeMap<String, ObjectKey>,
+    pub rolling: BTreeMap<String, Rolling>,
     /// Whether a write of before is not in the cache yet: if it never comes, since etcd was restored, nothing else tells.
     pub unseen: bool,
     /// Whether something changed underneath, so that it must be looked at again soon.
     pub again: bool,
+}
+
+/// A workload that was written, as the cache does not show yet.
+#[derive(Clone, Debug)]
+pub struct Rolling {
+    /// Which.
+    pub key: ObjectKey,
+    /// How many pods were asked for; one if that was left to the API server, as it says.
+    pub replicas: i32,
 }
 
 /// An object that could not be written.
@@ -113,7 +124,7 @@ fn rank(object: &DesiredObject) -> (u8, bool) {
     (object.kind.rank, object.policy != ApplyPolicy::CreateOnce)
 }
 
-const CREDENTIALS: (u8, bool) = (1, false);
+const CREDENTIALS: (u8, bool) = (0, false);
 
 /// What happened to one object.
 #[derive(Debug)]
@@ -144,11 +155,11 @@ impl Applied {
             Outcome::Unchanged => {}
             Outcome::Unseen { rollout } => {
                 self.unseen = true;
-                self.rolling.extend(rollout.then(|| (object.component().to_owned(), object.key())));
+                self.rolling.extend(rollout.then(|| rolling(object)));
             }
             Outcome::Written { rollout } => {
                 self.writes += 1;
-                self.rolling.extend(rollout.then(|| (object.component().to_owned(), object.key())));
+                self.rolling.extend(rollout.then(|| rolling(object)));
             }
             Outcome::Again => self.again = true,
             Outcome::Refused(waiting) | Outcome::NamespaceGoes(waiting) => {
@@ -157,4 +168,10 @@ impl Applied {
             }
         }
     }
+}
+
+fn rolling(object: &DesiredObject) -> (String, Rolling) {
+    let replicas = object.body.pointer("/spec/replicas").and_then(serde_json::Value::as_i64);
+    let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
+    (object.component().to_owned(), Rolling { key: object.key(), replicas })
 }

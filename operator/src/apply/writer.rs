@@ -9,7 +9,7 @@ use kube::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::Settled;
+use super::{Settled, Turn, Turns};
 use crate::{
     names::{FIELD_MANAGER, HANDOVER_MANAGER},
     objects::{LiveObject, ObjectKind},
@@ -53,19 +53,22 @@ pub const WRITE_LIMIT: Duration = Duration::from_secs(4);
 pub struct Writer {
     client: Client,
     may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+    turns: Turns,
     /// What was written last.
     pub settled: Arc<Settled>,
     count: Arc<dyn Fn(&'static str, Write) + Send + Sync>,
 }
 
 impl Writer {
-    /// A writer. `may_write` is asked before each request; `count` hears of each that succeeded, with kind and verb.
+    /// A writer. `may_write` is asked before each request; `count` hears of each that succeeded, with kind and verb; `turns`
+    /// are waited for while the API server has too much to do.
     pub fn new(
         client: Client,
+        turns: Turns,
         may_write: impl Fn() -> bool + Send + Sync + 'static,
         count: impl Fn(&'static str, Write) + Send + Sync + 'static,
     ) -> Self {
-        Self { client, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
+        Self { client, turns, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
     }
 
     fn api(&self, kind: &ObjectKind, namespace: &str) -> Api<DynamicObject> {
@@ -77,8 +80,15 @@ impl Writer {
         (self.may_write)()
     }
 
-    fn check(&self) -> Result<(), WriteError> {
-        if self.may_write() { Ok(()) } else { Err(WriteError::NotLeader) }
+    /// Waits for the turn to write. Whoever writes without this type holds it until the answer is there.
+    pub async fn turn(&self) -> Turn {
+        self.turns.wait().await
+    }
+
+    /// The right to write may end while the turn is waited for, so it is asked for afterwards.
+    async fn permitted(&self) -> Result<Turn, WriteError> {
+        let turn = self.turn().await;
+        if self.may_write() { Ok(turn) } else { Err(WriteError::NotLeader) }
     }
 
     /// Makes an object. A conflict: one of the name exists.
@@ -123,7 +133,7 @@ impl Writer {
         body: &Value,
         live: &LiveObject,
     ) -> Result<(), WriteError> {
-        self.check()?;
+        let _turn = self.permitted().await?;
         let mut body = body.clone();
         set(&mut body, "uid", &live.uid);
         set(&mut body, "resourceVersion", &live.version.to_string());
@@ -144,7 +154,7 @@ impl Writer {
         (field, value): (&str, &str),
         manager: &str,
     ) -> Result<ObjectMeta, WriteError> {
-        self.check()?;
+        let _turn = self.permitted().await?;
         set(&mut body, field, value);
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
@@ -168,7 +178,7 @@ impl Writer {
 
     /// Deletes an object if it still is exactly the one that was seen.
     pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
-        self.check()?;
+        let _turn = self.permitted().await?;
         let preconditions =
             Preconditions { uid: Some(live.uid.to_string()), resource_version: Some(live.version.to_string()) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };

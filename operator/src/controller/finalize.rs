@@ -43,7 +43,11 @@ pub(super) fn permitted(cr: &RorunStack) -> Result<(), Waiting> {
 
 /// Adds or removes the finalizer, if that is a change.
 pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, kube::Error> {
-    if held(cr) == hold || !context.writer.may_write() {
+    if held(cr) == hold {
+        return Ok(false);
+    }
+    let _turn = context.writer.turn().await;
+    if !context.writer.may_write() {
         return Ok(false);
     }
     let mut finalizers: Vec<String> =

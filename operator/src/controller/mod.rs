@@ -2,6 +2,7 @@
 //!
 //! What enters: events of watches. What leaves: writes through `apply`, and a status. Forbidden here: building objects inline.
 
+mod ask;
 mod cache;
 mod events;
 mod finalize;

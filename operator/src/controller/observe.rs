@@ -72,6 +72,9 @@ pub(super) async fn observe(
 pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: stack::Stack, live: &LiveSet) -> stack::Stack {
     let key = StackKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
     let endpoints = ready_endpoints(&stack, live);
+    if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
+        context.prober.doubt(&key);
+    }
     stack.probes = context.prober.answers(&key, endpoints, |component| answer_of(cr, component));
     stack
 }

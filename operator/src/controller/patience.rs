@@ -1,31 +1,36 @@
 //! The API server may say when it wants to be asked again (`Retry-After`), as it does with 429 when it has too much to do.
 //! It is obeyed by all that the process asks for, not by the one request alone: the load is everybody's.
 //!
-//! What enters: every answer to the client of the work. What leaves: how long passes have to wait. Reads wait here; a write
-//! that is under way is not held, since the right to write may end meanwhile.
+//! What enters: every answer to the client of the work. What leaves: how long passes and writes have to wait. Reads wait here;
+//! a write that is under way is not held, since the right to write may end meanwhile.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header::RETRY_AFTER};
 use tower::{Layer, Service};
 
+use crate::apply::Turns;
+
 /// The longest that is waited, whatever the answer says.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Until when the API server does not want to be asked. Clones share it.
+/// Tells the turns what the API server says. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Patience(Arc<Mutex<Option<Instant>>>);
+pub struct Patience(Turns);
 
 impl Patience {
+    /// The turns that it tells.
+    pub(super) fn turns(&self) -> Turns {
+        self.0.clone()
+    }
+
     /// How long to wait yet.
     pub(super) fn left(&self) -> Option<Duration> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        self.0.left()
     }
 
     fn told<B>(&self, answer: &Response<B>) {
@@ -33,10 +38,9 @@ impl Patience {
             return;
         }
         let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let Some(seconds) = seconds else { return };
-        let until = Instant::now() + Duration::from_secs(seconds).min(LONGEST);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = (*known).max(Some(until));
+        if let Some(seconds) = seconds {
+            self.0.told(Duration::from_secs(seconds).min(LONGEST));
+        }
     }
 }
 

@@ -8,45 +8,75 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{StackKey, Triggers};
+use super::{StackKey, Triggers, ask::ask};
 use crate::{
-    names::{Component, Waiting, reason},
-    services::{
-        ServiceError,
-        bucket::{BucketClient, BucketTarget, Timeouts, Versioning},
-        postgres::{self, PostgresTarget},
-        redis::{self, RedisTarget},
-    },
+    names::Component,
     stack::{Endpoint, Probe},
 };
 
-/// How long one service may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a service that answers is asked again.
+/// How often a service that answers is asked again, if there are few.
 const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
+/// How often one of all services is asked, if there are many: each question costs a third of a millisecond of processor time.
+const BETWEEN: Duration = Duration::from_millis(250);
+/// How old an answer is that is not believed while a workload of the stack does not serve.
+const DOUBTED_AFTER: Duration = Duration::from_secs(5);
 /// How often an embedded bucket that answers is looked at again: only that it is still there.
 const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 /// How soon a service that does not answer is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// First answers that come within so long of each other are one look at the stack, and one status.
 const TOGETHER: Duration = Duration::from_millis(100);
+/// For how long a first answer is worth waiting for before the user is told that a service is being asked.
+const SOON: Duration = Duration::from_secs(1);
 /// How many services are asked at once.
 const CONCURRENT: usize = 16;
 
 struct Task {
     endpoint: u64,
-    answer: Arc<Mutex<Probe>>,
+    begun: Instant,
+    state: Arc<State>,
     _running: AbortOnDropHandle<()>,
 }
+
+/// What a task shows of itself.
+struct State {
+    answer: Mutex<Probe>,
+    /// When the last answer came.
+    at: Mutex<Instant>,
+    /// Asks again at once.
+    doubt: Notify,
+}
+
+impl State {
+    fn answer(&self) -> MutexGuard<'_, Probe> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self) -> MutexGuard<'_, Instant> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Task {
+    fn is_pending(&self) -> bool {
+        matches!(*self.state.answer(), Probe::Pending)
+    }
+}
+
+/// By stack, so that a pass looks at its own alone.
+type Tasks = HashMap<StackKey, BTreeMap<Component, Task>>;
 
 /// The services of all stacks.
 #[derive(Clone)]
 pub struct Prober {
     triggers: Triggers,
-    tasks: Arc<Mutex<HashMap<(StackKey, Component), Task>>>,
+    tasks: Arc<Mutex<Tasks>>,
     slots: Arc<Semaphore>,
 }
 
@@ -65,54 +95,83 @@ impl Prober {
         known: impl Fn(Component) -> Option<Probe>,
     ) -> BTreeMap<Component, Probe> {
         let mut tasks = self.lock();
-        tasks.retain(|(of, component), _| of != stack || endpoints.contains_key(component));
+        if endpoints.is_empty() {
+            tasks.remove(stack);
+            return BTreeMap::new();
+        }
+        let tasks = tasks.entry(stack.clone()).or_default();
+        tasks.retain(|component, _| endpoints.contains_key(component));
         let mut answers = BTreeMap::new();
         for (component, endpoint) in endpoints {
             let hash = hash(&endpoint);
-            let key = (stack.clone(), component);
-            let first = match tasks.get(&key) {
+            let first = match tasks.get(&component) {
                 Some(task) if task.endpoint == hash => None,
                 Some(_) => Some(Probe::Pending),
                 None => Some(known(component).unwrap_or(Probe::Pending)),
             };
             if let Some(first) = first {
-                tasks.insert(key.clone(), self.start(stack.clone(), endpoint, (hash, first)));
+                tasks.insert(component, self.start(stack.clone(), endpoint, (hash, first)));
             }
-            if let Some(task) = tasks.get(&key) {
-                answers.insert(component, task.answer.lock().unwrap_or_else(PoisonError::into_inner).clone());
+            if let Some(task) = tasks.get(&component) {
+                answers.insert(component, task.state.answer().clone());
             }
         }
         answers
     }
 
+    /// How long to wait for first answers that may come any moment. `None`: there are none, or they take their time.
+    pub fn awaited(&self, stack: &StackKey) -> Option<Duration> {
+        let tasks = self.lock();
+        let pending = of_stack(&tasks, stack).filter(|task| task.is_pending());
+        pending.filter_map(|task| SOON.checked_sub(task.begun.elapsed())).max()
+    }
+
+    /// Something of the stack does not serve: its services are asked again, but for those that have just answered.
+    pub fn doubt(&self, stack: &StackKey) {
+        let tasks = self.lock();
+        for task in of_stack(&tasks, stack).filter(|task| task.state.at().elapsed() >= DOUBTED_AFTER) {
+            task.state.doubt.notify_one();
+        }
+    }
+
     /// Stops asking for a stack that is gone.
     pub fn forget(&self, stack: &StackKey) {
-        self.lock().retain(|(of, _), _| of != stack);
+        self.lock().remove(stack);
     }
 
     fn start(&self, stack: StackKey, endpoint: Endpoint, (hash, first): (u64, Probe)) -> Task {
-        let answer = Arc::new(Mutex::new(first));
-        let (triggers, slots, shared) = (self.triggers.clone(), self.slots.clone(), answer.clone());
+        let state = Arc::new(State { answer: Mutex::new(first), at: Mutex::new(Instant::now()), doubt: Notify::new() });
+        let (triggers, slots, shared) = (self.triggers.clone(), self.slots.clone(), state.clone());
         let others = Others(Arc::downgrade(&self.tasks));
+        // What an earlier process was told a moment ago is no reason to ask all services at once.
+        let later = matches!(*state.answer(), Probe::Answers { .. }).then(|| HEALTHY_INTERVAL.mul_f64(share(hash)));
         let task = tokio::spawn(async move {
             let mut delay = RETRY.0;
+            if let Some(later) = later {
+                tokio::select! {
+                    () = tokio::time::sleep(later) => {}
+                    () = shared.doubt.notified() => {}
+                }
+            }
             loop {
                 let probe = {
                     let _slot = slots.acquire().await;
                     // On the heap: between two questions a task is to be no larger than its pause.
                     Box::pin(ask(&endpoint)).await
                 };
+                *shared.at() = Instant::now();
                 let wait = if matches!(probe, Probe::Answers { .. }) {
                     delay = RETRY.0;
                     let embedded = matches!(endpoint, Endpoint::Bucket { create: true, .. });
-                    if embedded { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL }
+                    let often = if embedded { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL };
+                    often.max(BETWEEN * others.count())
                 } else {
                     let wait = delay;
                     delay = (delay * 2).min(RETRY.1);
                     wait
                 };
                 let changed = {
-                    let mut answer = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut answer = shared.answer();
                     std::mem::replace(&mut *answer, probe.clone()) != probe
                 };
                 if changed {
@@ -121,91 +180,50 @@ impl Prober {
                     }
                     triggers.send(&stack);
                 }
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shared.doubt.notified() => {}
+                }
             }
         });
-        Task { endpoint: hash, answer, _running: AbortOnDropHandle::new(task) }
+        Task { endpoint: hash, begun: Instant::now(), state, _running: AbortOnDropHandle::new(task) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(StackKey, Component), Task>> {
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The tasks of all services, as one of them sees them: they do not live on by it.
-struct Others(Weak<Mutex<HashMap<(StackKey, Component), Task>>>);
+struct Others(Weak<Mutex<Tasks>>);
 
 impl Others {
+    /// How many services there are.
+    fn count(&self) -> u32 {
+        let Some(tasks) = self.0.upgrade() else { return 0 };
+        let count = tasks.lock().unwrap_or_else(PoisonError::into_inner).values().map(BTreeMap::len).sum::<usize>();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     /// Whether a service of the stack has not answered for the first time.
     fn is_awaited(&self, stack: &StackKey) -> bool {
         let Some(tasks) = self.0.upgrade() else { return false };
         let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut of_stack = Component::ALL.into_iter().filter_map(|component| tasks.get(&(stack.clone(), component)));
-        of_stack.any(|task| matches!(*task.answer.lock().unwrap_or_else(PoisonError::into_inner), Probe::Pending))
+        of_stack(&tasks, stack).any(Task::is_pending)
     }
+}
+
+fn of_stack<'a>(tasks: &'a Tasks, stack: &StackKey) -> impl Iterator<Item = &'a Task> {
+    tasks.get(stack).into_iter().flat_map(BTreeMap::values)
+}
+
+/// Between 0 and 1, the same for the same hash.
+fn share(hash: u64) -> f64 {
+    f64::from(u16::try_from(hash % 1000).unwrap_or(0)) / 1000.0
 }
 
 fn hash(endpoint: &Endpoint) -> u64 {
     let mut hasher = DefaultHasher::new();
     endpoint.hash(&mut hasher);
     hasher.finish()
-}
-
-async fn ask(endpoint: &Endpoint) -> Probe {
-    let answer = match endpoint {
-        Endpoint::Postgres { url, ca } => {
-            let target = PostgresTarget { url: url.clone(), ca: ca.clone() };
-            postgres::check(&target, TIMEOUT).await.map(|_| None)
-        }
-        Endpoint::Redis { url, ca } => {
-            let target = RedisTarget { url: url.clone(), ca: ca.clone() };
-            redis::check(&target, TIMEOUT).await.map(|_| None)
-        }
-        Endpoint::Bucket { .. } => bucket(endpoint).await,
-    };
-    match answer {
-        Ok(note) => Probe::Answers { note },
-        Err(error) => Probe::Failed(Waiting::new(reason_of(&error), error.to_string())),
-    }
-}
-
-/// Looks whether the bucket is there, makes it where that is ours to do, and turns versioning on where the spec says so. The
-/// note says what the server cannot do.
-async fn bucket(endpoint: &Endpoint) -> Result<Option<String>, ServiceError> {
-    let Endpoint::Bucket { access, create, versioning } = endpoint else { return Ok(None) };
-    let target = BucketTarget {
-        endpoint: access.endpoint.clone(),
-        region: access.region.clone(),
-        bucket: access.name.clone(),
-        force_path_style: access.force_path_style,
-        access_key_id: access.access_key_id.clone(),
-        secret_access_key: access.secret_access_key.clone(),
-        ca: access.ca.clone(),
-    };
-    let client = BucketClient::new(&target, Timeouts::CHECK)?;
-    match client.check().await {
-        Err(ServiceError::Missing { .. }) if *create => client.create().await?,
-        other => other?,
-    }
-    if !versioning || matches!(client.versioning().await, Ok(Versioning::Enabled)) {
-        return Ok(None);
-    }
-    match client.enable_versioning().await {
-        Ok(()) => Ok(None),
-        Err(error @ (ServiceError::Unsupported { .. } | ServiceError::AccessDenied { .. })) => {
-            Ok(Some(format!("versioning could not be turned on: {error}")))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn reason_of(error: &ServiceError) -> reason::Reason {
-    match error {
-        ServiceError::Unreachable { .. } | ServiceError::Other { .. } => reason::UNREACHABLE,
-        ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
-        ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
-        ServiceError::Missing { .. } => reason::NOT_FOUND,
-        ServiceError::AccessDenied { .. } => reason::ACCESS_DENIED,
-        ServiceError::Unsupported { .. } => reason::UNSUPPORTED,
-    }
 }

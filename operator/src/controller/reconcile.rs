@@ -85,6 +85,12 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(&context, &key, &Ending::Again));
     }
+    let told = report.old.is_some() && applied.refused.is_empty();
+    if let Some(soon) = context.prober.awaited(&key).filter(|_| told) {
+        // What is told now would be another in a moment. The first status comes at once: without one, tools that wait for
+        // resources take a stack for ready (kstatus).
+        return Ok(Action::requeue(soon));
+    }
     let status = status::status(&report, observe::now());
     match write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await? {
         Written::Overtaken => Ok(policy::next(&context, &key, &Ending::Again)),
@@ -124,9 +130,11 @@ fn report<'a>(
     (held, applied): (BTreeMap<Component, Waiting>, &Applied),
 ) -> Report<'a> {
     let mut waiting = held;
-    for (label, key) in &applied.rolling {
+    let mut begun = BTreeMap::new();
+    for (label, rolling) in &applied.rolling {
         if let Some(component) = Component::from_label(label) {
-            waiting.entry(component).or_insert_with(|| objects::rollout_begins(key));
+            waiting.entry(component).or_insert_with(|| objects::rollout_begins(&rolling.key));
+            begun.insert(component, rolling.replicas);
         }
     }
     for refused in &applied.refused {
@@ -145,6 +153,7 @@ fn report<'a>(
         live,
         readiness: status::with_refusals(readiness, &waiting),
         backup: desired::last_backup(live),
+        begun,
         old: context.last_status(cr),
     }
 }

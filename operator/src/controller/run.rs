@@ -74,7 +74,7 @@ pub async fn run(
     }
     let awaited = Arc::new(Mutex::new(HashMap::<&'static str, usize>::new()));
     let permit = Permit::default();
-    let (writer, cache) = (writer(&clients.work, &metrics, &permit), Arc::new(Cache::default()));
+    let (writer, cache) = (writer(&clients, &metrics, &permit), Arc::new(Cache::default()));
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
         vec![None]
     } else {
@@ -94,7 +94,7 @@ pub async fn run(
 /// Whether this process may write: `None` while it does not lead.
 type Permit = Arc<Mutex<Option<Fence>>>;
 
-fn writer(client: &Client, metrics: &Arc<Metrics>, permit: &Permit) -> Writer {
+fn writer(clients: &Clients, metrics: &Arc<Metrics>, permit: &Permit) -> Writer {
     let (permit, metrics) = (permit.clone(), metrics.clone());
     let may_write =
         move || permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref().is_some_and(Fence::is_valid);
@@ -108,7 +108,7 @@ fn writer(client: &Client, metrics: &Arc<Metrics>, permit: &Permit) -> Writer {
             },
         );
     };
-    Writer::new(client.clone(), may_write, count)
+    Writer::new(clients.work.clone(), clients.patience.turns(), may_write, count)
 }
 
 /// Waits for the lease, runs the loops, and gives the lease back.

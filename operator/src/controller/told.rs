@@ -36,8 +36,12 @@ pub(super) async fn write_status(
     (old, status): (Option<RorunStackStatus>, RorunStackStatus),
     warnings: &[String],
 ) -> Result<Written, ReconcileError> {
-    if old.as_ref() == Some(&status) || !context.writer.may_write() {
+    if old.as_ref() == Some(&status) {
         context.metrics.stack(&passes::sample(cr, &status));
+        return Ok(Written::Told);
+    }
+    let turn = context.writer.turn().await;
+    if !context.writer.may_write() {
         return Ok(Written::Told);
     }
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
@@ -50,6 +54,7 @@ pub(super) async fn write_status(
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let (name, patch) = (cr.name_any(), Patch::Apply(&body));
     let answer = timeout(WRITE_LIMIT, api.patch_status(&name, &params, &patch)).await;
+    drop(turn);
     match &answer {
         // It is gone.
         Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return Ok(Written::Told),

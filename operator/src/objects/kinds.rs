@@ -34,7 +34,8 @@ pub struct ObjectKind {
     pub kind: &'static str,
     /// The resource name in URLs and RBAC.
     pub plural: &'static str,
-    /// The rank in which objects are applied: lower first, the same at once.
+    /// The rank in which objects are applied: what pods need first, then what makes pods and what is about them; the same at
+    /// once.
     pub rank: u8,
     /// What the operator does with it.
     pub role: Role,
@@ -61,8 +62,13 @@ const fn kind(
     rank: u8,
     role: Role,
 ) -> ObjectKind {
-    let has_status = !matches!(rank, 0 | 1) || matches!(role, Role::Observed);
-    ObjectKind { group, version, kind, plural, rank, role, has_status }
+    ObjectKind { group, version, kind, plural, rank, role, has_status: true }
+}
+
+/// A kind of the core that is there or not.
+const fn plain(kind: &'static str, plural: &'static str, rank: u8) -> ObjectKind {
+    let (group, version) = CORE;
+    ObjectKind { group, version, kind, plural, rank, role: Role::Child, has_status: false }
 }
 
 const CORE: (&str, &str) = ("", "v1");
@@ -73,19 +79,19 @@ const BATCH: (&str, &str) = ("batch", "v1");
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
 pub static KINDS: [ObjectKind; 13] = [
-    kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
-    kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
-    kind(CORE, "Secret", "secrets", 1, Role::Child),
-    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 2, Role::Child),
-    kind(CORE, "Service", "services", 2, Role::Child),
-    kind(APPS, "StatefulSet", "statefulsets", 3, Role::Child),
-    kind(APPS, "Deployment", "deployments", 3, Role::Child),
-    kind(BATCH, "CronJob", "cronjobs", 3, Role::Child),
-    kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 4, Role::Child),
-    kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 4, Role::Child),
-    kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 4, Role::Child),
-    kind(CORE, "Pod", "pods", 5, Role::Observed),
-    kind(BATCH, "Job", "jobs", 5, Role::Observed),
+    plain("ServiceAccount", "serviceaccounts", 0),
+    plain("ConfigMap", "configmaps", 0),
+    plain("Secret", "secrets", 0),
+    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 0, Role::Child),
+    kind(CORE, "Service", "services", 0, Role::Child),
+    kind(APPS, "StatefulSet", "statefulsets", 1, Role::Child),
+    kind(APPS, "Deployment", "deployments", 1, Role::Child),
+    kind(BATCH, "CronJob", "cronjobs", 1, Role::Child),
+    kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 1, Role::Child),
+    kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 1, Role::Child),
+    kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 1, Role::Child),
+    kind(CORE, "Pod", "pods", 2, Role::Observed),
+    kind(BATCH, "Job", "jobs", 2, Role::Observed),
 ];
 
 /// How many of [`KINDS`] are children.

@@ -33,6 +33,8 @@ pub struct Report<'a> {
     pub readiness: Vec<(Component, Readiness)>,
     /// The newest good backup that its pod still tells of.
     pub backup: Option<BackupRecord>,
+    /// How many pods were asked for of each workload that was written just now.
+    pub begun: BTreeMap<Component, i32>,
 }
 
 /// The status.

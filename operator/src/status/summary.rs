@@ -4,7 +4,7 @@ use super::{Report, note};
 use crate::{
     api::v1alpha1::{ComponentStatus, Endpoints},
     names::Component,
-    objects::Readiness,
+    objects::{Pods, Readiness},
     stack::{Bucket, Database, Redis, Stack},
 };
 
@@ -16,7 +16,9 @@ pub(super) fn components(report: &Report<'_>) -> Vec<ComponentStatus> {
 
 fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> ComponentStatus {
     let name = report.stack.child(component);
-    let pods = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
+    let there = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
+    // What the watch will show of one that was made just now.
+    let pods = there.or_else(|| report.begun.get(&component).map(|wanted| Pods { wanted: *wanted, ready: 0 }));
     ComponentStatus {
         name: component.to_string(),
         ready: readiness.is_ready(),

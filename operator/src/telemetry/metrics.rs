@@ -3,7 +3,7 @@
 //! Left out is what cannot be measured truthfully: panics, which end the process.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -66,8 +66,6 @@ pub struct Metrics {
     step_errors: IntCounterVec,
     stale_skips: IntCounter,
     leader: IntGaugeVec,
-    /// One scrape at a time, because each one rebuilds the families of the stacks.
-    scrape: Mutex<()>,
 }
 
 impl Metrics {
@@ -96,12 +94,11 @@ impl Metrics {
         Ok(Self {
             reconciles: Arc::new(Reconciles::register(&registry)?),
             requests: Requests::register(&registry)?,
-            stacks: Stacks::register(&registry)?,
+            stacks: Stacks::default(),
             writes: counter("rorun_applied_total", "Writes to the API server by kind.", &["kind", "verb"])?,
             step_errors: counter("rorun_reconcile_errors_total", "Failures by step and error.", &["step", "error"])?,
             stale_skips: stale,
             leader: gauge("leader_election_master_status", "1 while this process holds the lease.", "name")?,
-            scrape: Mutex::default(),
             registry,
         })
     }
@@ -178,10 +175,10 @@ impl Metrics {
 
     /// The text form of Prometheus.
     pub fn render(&self) -> Result<String, MetricsError> {
-        let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.stacks.refresh();
         self.reconciles.refresh(Instant::now());
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encode)
+        let mut text = TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encode)?;
+        self.stacks.write(&mut text);
+        Ok(text)
     }
 }
 
@@ -264,7 +261,7 @@ mod tests {
         ] {
             assert_line(&metrics, &condition(kind, status, value));
         }
-        assert_line(&metrics, "rorun_stack_info{environment=\"Production\",name=\"shop\",namespace=\"team-a\"} 1");
+        assert_line(&metrics, "rorun_stack_info{name=\"shop\",namespace=\"team-a\",environment=\"Production\"} 1");
         assert_line(
             &metrics,
             "rorun_stack_backup_last_success_timestamp_seconds{name=\"shop\",namespace=\"team-a\"} 1700000000",
@@ -284,7 +281,7 @@ mod tests {
         metrics.forget_stack("team-a", "shop");
         let text = metrics.render().unwrap();
         assert!(!text.contains("\"shop\""), "{text}");
-        assert!(text.contains("rorun_stack_info{environment=\"Production\",name=\"bakery\""), "{text}");
+        assert!(text.contains("rorun_stack_info{name=\"bakery\""), "{text}");
     }
 
     #[test]

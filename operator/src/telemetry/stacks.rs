@@ -1,11 +1,13 @@
 //! What the metrics say about each stack: for each condition one series per status, as kube-state-metrics does it.
+//!
+//! The text is written from the samples at each scrape. As families of the registry, the thirty series of each of a thousand
+//! stacks held 33 MiB between scrapes, half of what the operator had.
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     sync::{Mutex, PoisonError},
 };
-
-use prometheus::{IntGaugeVec, Opts, Registry};
 
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,78 +60,64 @@ pub struct StackSample {
     pub backup_size_bytes: Option<i64>,
 }
 
-/// The families of the stacks. They are rebuilt from the samples at each scrape: what left a sample leaves the output.
-#[derive(Debug)]
-pub(super) struct Stacks {
-    info: IntGaugeVec,
-    condition: IntGaugeVec,
-    backup_last_success: IntGaugeVec,
-    backup_size: IntGaugeVec,
-    samples: Mutex<BTreeMap<(String, String), StackSample>>,
-}
+/// The samples of all stacks.
+#[derive(Debug, Default)]
+pub(super) struct Stacks(Mutex<BTreeMap<(String, String), StackSample>>);
 
 impl Stacks {
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
-        Ok(Self {
-            info: gauge("rorun_stack_info", "1 for every stack.", &["namespace", "name", "environment"])?,
-            condition: gauge(
-                "rorun_stack_condition",
-                "1 for the status that a condition of a stack has, 0 for those that it has not.",
-                &["namespace", "name", "type", "status"],
-            )?,
-            backup_last_success: gauge(
-                "rorun_stack_backup_last_success_timestamp_seconds",
-                "When the newest good backup was finished.",
-                &["namespace", "name"],
-            )?,
-            backup_size: gauge(
-                "rorun_stack_backup_size_bytes",
-                "Size of the newest good backup.",
-                &["namespace", "name"],
-            )?,
-            samples: Mutex::default(),
-        })
-    }
-
     pub(super) fn insert(&self, sample: &StackSample) {
         let key = (sample.namespace.clone(), sample.name.clone());
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sample.clone());
+        self.samples().insert(key, sample.clone());
     }
 
     pub(super) fn remove(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.samples().remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// Rebuilds the families; the caller lets no scrape in between.
-    pub(super) fn refresh(&self) {
-        for family in [&self.info, &self.condition, &self.backup_last_success, &self.backup_size] {
-            family.reset();
+    /// Adds the families of the stacks to a text of the exposition format.
+    pub(super) fn write(&self, text: &mut String) {
+        let samples = self.samples();
+        family(text, "rorun_stack_info", "1 for every stack.");
+        for sample in samples.values() {
+            let environment = &sample.environment;
+            series(text, "rorun_stack_info", &[("environment", environment)], sample, 1);
         }
-        for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            self.show(sample);
-        }
-    }
-
-    fn show(&self, sample: &StackSample) {
-        let stack = [sample.namespace.as_str(), sample.name.as_str()];
-        self.info.with_label_values(&[stack[0], stack[1], &sample.environment]).set(1);
-        for (kind, status) in &sample.conditions {
-            for candidate in ConditionStatus::ALL {
-                let labels = [stack[0], stack[1], kind.as_str(), candidate.label()];
-                self.condition.with_label_values(&labels).set(i64::from(candidate == *status));
+        let help = "1 for the status that a condition of a stack has, 0 for those that it has not.";
+        family(text, "rorun_stack_condition", help);
+        for sample in samples.values() {
+            for (kind, status) in &sample.conditions {
+                for candidate in ConditionStatus::ALL {
+                    let labels = [("status", candidate.label()), ("type", kind.as_str())];
+                    series(text, "rorun_stack_condition", &labels, sample, i64::from(candidate == *status));
+                }
             }
         }
-        if let Some(seconds) = sample.backup_last_success {
-            self.backup_last_success.with_label_values(&stack).set(seconds);
+        let name = "rorun_stack_backup_last_success_timestamp_seconds";
+        family(text, name, "When the newest good backup was finished.");
+        for (sample, at) in samples.values().filter_map(|sample| Some((sample, sample.backup_last_success?))) {
+            series(text, name, &[], sample, at);
         }
-        if let Some(bytes) = sample.backup_size_bytes {
-            self.backup_size.with_label_values(&stack).set(bytes);
+        let name = "rorun_stack_backup_size_bytes";
+        family(text, name, "Size of the newest good backup.");
+        for (sample, size) in samples.values().filter_map(|sample| Some((sample, sample.backup_size_bytes?))) {
+            series(text, name, &[], sample, size);
         }
     }
+
+    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), StackSample>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn family(text: &mut String, name: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+/// A series of a stack. Names of Kubernetes objects and our own words need no escapes.
+fn series(text: &mut String, name: &str, labels: &[(&str, &str)], of: &StackSample, value: i64) {
+    let _ = write!(text, "{name}{{name=\"{}\",namespace=\"{}\"", of.name, of.namespace);
+    for (label, value) in labels {
+        let _ = write!(text, ",{label}=\"{value}\"");
+    }
+    let _ = writeln!(text, "}} {value}");
 }

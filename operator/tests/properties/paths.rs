@@ -1,5 +1,7 @@
 //! Where a stack comes from does not matter: after a change it is what a new one of the same spec would be.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use rorun_operator::{
@@ -50,7 +52,7 @@ fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
 
 fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {
     let readiness = desired(stack, live).readiness.into_iter().collect();
-    let report = Report { cr, stack, live, readiness, backup: last_backup(live), old };
+    let report = Report { cr, stack, live, readiness, backup: last_backup(live), begun: BTreeMap::new(), old };
     status::status(&report, Timestamp::UNIX_EPOCH)
 }
 

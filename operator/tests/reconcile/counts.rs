@@ -26,6 +26,7 @@ async fn creating_a_stack_costs_its_children_and_three(room: &Room) {
     let told: Vec<_> =
         calls.iter().map(|call| format!("{} {} {} {}", call.verb, call.resource, call.name, call.code)).collect();
     assert!(children >= 20, "only {children} children");
+    // A look for volumes of an earlier stack, a first status at once, and one when all is made.
     assert!(calls.len() <= children + 3, "{} calls for {children} children:\n{}", calls.len(), told.join("\n"));
 }
 
