@@ -12,7 +12,7 @@ use serde_json::json;
 use super::field::Field;
 use super::load;
 use super::one::told;
-use super::operator::{Operator, Used};
+use super::operator::Operator;
 use super::stats::{float, percentile};
 use super::table::{Bar, Row};
 use super::template::{StackName, api_of};
@@ -31,14 +31,14 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
     let label = json!({"metadata": {"labels": {"team": "somebody"}}});
     nothing_of(
         field,
-        "a label on each",
+        ("a label on each", stacks.len()),
         load::each(&stacks, |of| async { load::change(&client, of, &label).await.map(drop) }),
     )
     .await?;
     let deployments = deployments(field);
     nothing_of(
         field,
-        "a status of each of their Deployments",
+        ("a status of each of their Deployments", deployments.len()),
         load::each(&deployments, |(api, name)| async move {
             let condition = json!({
                 "type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": "as before",
@@ -51,7 +51,11 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
     .await
 }
 
-async fn nothing_of(field: &mut Field, what: &str, churn: impl Future<Output = Result<Duration>>) -> Result<()> {
+async fn nothing_of(
+    field: &mut Field,
+    (what, events): (&str, usize),
+    churn: impl Future<Output = Result<Duration>>,
+) -> Result<()> {
     // One that has just been started has read what it needs by now.
     let before = field.operator().await?.used().await?;
     let mark = field.mark().await?;
@@ -63,16 +67,11 @@ async fn nothing_of(field: &mut Field, what: &str, churn: impl Future<Output = R
     let what = format!("{what} of {} stacks", field.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
     field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
-    let (each, count) = per_reconcile(&before, &after);
-    let row = Row::new("B2", format!("{what}: processor time of a reconcile"), each * 1e6, "µs");
-    field.note(row.bar(Bar::AtMost(200.0)).note(format!("{count:.0} reconciles, with reading what the watches tell")));
+    let used = after.processor.saturating_sub(before.processor).as_secs_f64();
+    let reconciles = after.metrics.reconciles() - before.metrics.reconciles();
+    let row = Row::new("B2", format!("{what}: processor time of an event"), used / float(events) * 1e6, "µs");
+    field.note(row.bar(Bar::AtMost(200.0)).note(format!("{events} events, {reconciles:.0} reconciles")));
     Ok(())
-}
-
-/// Seconds of processor time for each reconcile between two looks, and how many there were.
-fn per_reconcile(before: &Used, after: &Used) -> (f64, f64) {
-    let count = after.metrics.reconciles() - before.metrics.reconciles();
-    (after.processor.saturating_sub(before.processor).as_secs_f64() / count, count)
 }
 
 fn deployments(field: &Field) -> Vec<(Api<DynamicObject>, String)> {

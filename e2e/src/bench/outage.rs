@@ -1,5 +1,6 @@
 //! B9 and B11: what happens when the operator that leads ends, and when the API server does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::wait::await_condition;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::field::Field;
@@ -19,6 +20,8 @@ use super::stats::float;
 use super::table::{Bar, Row};
 use super::template::StackName;
 use crate::engine::bed::{AuditCall, Mark};
+use crate::engine::process::Run;
+use crate::scenarios::kit::operator_binary;
 
 /// The first leads, the second follows.
 const PAIR: [&str; 2] = ["bench-first", "bench-second"];
@@ -137,11 +140,11 @@ pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
     let unanswered = count(Some("<error>"));
     let asked = count(None) - unanswered;
     let refused = asked - count(Some("200"));
-    let kinds = kinds_of(&calls);
+    let streams = streams()?;
     let what = format!("API server killed and back, {} stacks: lists and watches for each kind", field.stacks.len());
-    let row = Row::new("B11", what, asked / float(kinds), "calls").bar(Bar::AtMost(3.0));
+    let row = Row::new("B11", what, asked / float(streams), "calls").bar(Bar::AtMost(3.0));
     field.note(row.note(format!(
-        "{asked:.0} of {kinds} kinds in {:.0} s, {refused:.0} of them refused; {unanswered:.0} more found no server, in {:.1} s without one",
+        "{asked:.0} of {streams} streams in {:.0} s, {refused:.0} of them refused; {unanswered:.0} more found no server, in {:.1} s without one",
         AFTERWARDS.as_secs_f64(),
         down.as_secs_f64(),
     )));
@@ -151,10 +154,20 @@ pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
     Ok(())
 }
 
-/// How many kinds were listed: each is watched. Secrets are two: those of the operator, and the metadata of all.
-fn kinds_of(calls: &[AuditCall]) -> usize {
-    let lists = calls.iter().filter(|call| call.verb == "list");
-    let kinds: std::collections::BTreeSet<_> =
-        lists.map(|call| (call.uri.split('?').next(), call.uri.contains("labelSelector"))).collect();
-    kinds.len().max(1)
+/// How many streams of events the operator reads: one for each resource that it may watch, and one more each for the metadata
+/// of Secrets and `ConfigMaps` of others.
+fn streams() -> Result<usize> {
+    let rules = Run::new(operator_binary()?, ["rbac"]).output().context("failed to ask for the rules")?;
+    let mut watched = BTreeSet::new();
+    for document in rules.split("\n---").map(str::trim).filter(|document| !document.is_empty()) {
+        let role: Value = serde_saphyr::from_str(document)?;
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            let names = |field: &str| rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            if names("verbs").any(|verb| verb == "watch") {
+                watched.extend(names("resources").map(str::to_owned));
+            }
+        }
+    }
+    anyhow::ensure!(!watched.is_empty(), "the operator watches nothing");
+    Ok(watched.len() + 2)
 }

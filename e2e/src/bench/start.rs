@@ -12,7 +12,6 @@ use super::operator::Operator;
 use super::procfs;
 use super::stats::float;
 use super::table::{Bar, Row};
-use super::template::resource;
 
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -149,18 +148,9 @@ fn foreign_object(number: usize) -> Value {
 
 /// How many bytes it reads to know all objects.
 async fn listed_bytes(field: &Field) -> Result<f64> {
-    let mut seen: Vec<String> = Vec::new();
     let mut bytes = 0;
-    let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack"});
-    let like = field.template.objects(&floor::names('c', 1)[0]);
-    for object in like.iter().chain([&stack]) {
-        let text = |name: &str| object[name].as_str().unwrap_or_default();
-        let root = if text("apiVersion").contains('/') { "/apis" } else { "/api" };
-        let path = format!("{root}/{}/{}", text("apiVersion"), resource(object).plural);
-        if !seen.contains(&path) {
-            bytes += floor::list(&field.client, &path).await?;
-            seen.push(path);
-        }
+    for path in field.template.paths() {
+        bytes += floor::list(&field.client, &path).await?;
     }
     Ok(float(bytes))
 }

@@ -88,6 +88,22 @@ impl Template {
         foreign.filter_map(|text| serde_json::from_str(&text).ok()).collect()
     }
 
+    /// The paths of lists of all that a stack becomes, and of the stacks.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack"});
+        let objects = self.rendered.iter().filter_map(|text| serde_json::from_str(text).ok());
+        for object in objects.chain([stack]) {
+            let version = object["apiVersion"].as_str().unwrap_or_default();
+            let root = if version.contains('/') { "/apis" } else { "/api" };
+            let path = format!("{root}/{version}/{}", resource(&object).plural);
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        paths
+    }
+
     /// How many objects another spec makes different.
     pub(super) fn changed_by(&self, change: &Value) -> Result<usize> {
         let mut spec = Value::Object(self.spec.clone());

@@ -58,6 +58,8 @@ pub struct Applied {
     pub unseen: bool,
     /// Whether something changed underneath, so that it must be looked at again soon.
     pub again: bool,
+    /// Whether nothing can be made any more, since the namespace is being deleted.
+    pub namespace_goes: bool,
 }
 
 /// A workload that was written, as the cache does not show yet.
@@ -104,9 +106,8 @@ pub async fn apply(
         let refused_before = applied.refused.len();
         let mut outcomes = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES);
         while let Some((object, outcome)) = outcomes.next().await {
-            let is_last = matches!(outcome, Outcome::NamespaceGoes(_));
             applied.add(object, outcome);
-            if is_last {
+            if applied.namespace_goes {
                 return applied;
             }
         }
@@ -162,11 +163,19 @@ impl Applied {
                 self.rolling.extend(rollout.then(|| rolling(object)));
             }
             Outcome::Again => self.again = true,
-            Outcome::Refused(waiting) | Outcome::NamespaceGoes(waiting) => {
-                let component = object.component().to_owned();
-                self.refused.push(Refused { key: object.key(), component, waiting });
+            Outcome::Refused(waiting) => self.refuse(object, waiting),
+            Outcome::NamespaceGoes(waiting) => {
+                self.namespace_goes = true;
+                self.refuse(object, waiting);
             }
         }
+    }
+}
+
+impl Applied {
+    fn refuse(&mut self, object: &DesiredObject, waiting: Waiting) {
+        let component = object.component().to_owned();
+        self.refused.push(Refused { key: object.key(), component, waiting });
     }
 }
 

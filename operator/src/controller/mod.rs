@@ -31,12 +31,15 @@ pub use watches::Watches;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kube::{Client, runtime::events::Recorder};
 
 use crate::{api::v1alpha1::RorunStackStatus, apply::Writer, names::Component, stack::SecretData, telemetry::Metrics};
+
+/// How long is not tried to make anything in a namespace that is being deleted. Most are gone sooner.
+const GOING: Duration = Duration::from_secs(10);
 
 /// What every reconcile shares.
 pub struct Context {
@@ -60,6 +63,8 @@ struct Memory {
     minted: HashMap<(String, Component), SecretData>,
     /// The status that was written last, with the version that the API server answered, by uid of the stack.
     statuses: HashMap<String, Told>,
+    /// When the API server last refused to make something since the namespace is being deleted, by uid of the stack.
+    going: HashMap<String, Instant>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -75,6 +80,13 @@ struct Told {
 impl Context {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// How long not to try to make anything, since the namespace is being deleted: each child that goes is an event, and none
+    /// of them is a reason to ask once more.
+    fn namespace_goes(&self, uid: &str) -> Option<Duration> {
+        let since = *self.memory().going.get(uid)?;
+        GOING.checked_sub(since.elapsed())
     }
 
     /// Stacks were listed. What was written before shows in the list, or has never been: etcd was restored.
@@ -93,6 +105,7 @@ impl Context {
         if let Some(uid) = uid {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);
+            memory.going.remove(uid);
         }
     }
 }

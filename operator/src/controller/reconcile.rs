@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -61,6 +62,9 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     if cr.metadata.deletion_timestamp.is_some() {
         return delete(&context, &cr, &owner, &live).await;
     }
+    if let Some(left) = context.namespace_goes(&owner.uid) {
+        return Ok(Action::requeue(left));
+    }
     if cr.spec.suspend != Some(true)
         && finalize::set(&context, &cr, finalize::wanted(&cr)).await.map_err(ReconcileError::Finalizer)?
     {
@@ -80,6 +84,9 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     } else {
         apply_all(&context, &owner, desired, &live).await
     };
+    if applied.namespace_goes {
+        context.memory().going.insert(owner.uid.clone(), Instant::now());
+    }
     let report = report(&context, (&cr, &stack), &live, &readiness, (held, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.

@@ -14,8 +14,8 @@ use crate::campaign::arena::STACK;
 use crate::campaign::site::{Site, within};
 use crate::engine::bed::Mark;
 
-/// Of one object, in a namespace that is going: each child that is collected is a reason to look again.
-const REFUSED_AT_MOST: usize = 6;
+/// Of one object, in a namespace that is going: those of the first look, and of one that is under way meanwhile.
+const REFUSED_AT_MOST: usize = 2;
 
 /// The stack goes, and comes again if the user says so.
 pub(super) async fn stack_goes(

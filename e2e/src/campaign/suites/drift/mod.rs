@@ -177,7 +177,8 @@ impl<'a> Scene<'a> {
                 for patch in patches {
                     let patch = Patch::Json::<()>(serde_json::from_value(patch.clone())?);
                     match api.patch(name, &user, &patch).await {
-                        Ok(now) if now.resource_version() == before.resource_version() => {}
+                        // What the API server puts back itself, as what a field is by default, is no change.
+                        Ok(now) if state(&now) == state(before) => {}
                         Ok(_) => return Ok(true),
                         Err(kube::Error::Api(answer)) if [400, 403, 422].contains(&answer.code) => {}
                         Err(error) => return Err(error.into()),
@@ -293,10 +294,12 @@ impl<'a> Scene<'a> {
         if !is_as(api, before).await? {
             let mut wanted = before.clone();
             wanted.metadata.managed_fields = Some(Vec::new());
-            wanted.metadata.resource_version = None;
-            wanted.metadata.uid = None;
+            let there = api.get(&name).await?;
+            // Some kinds are never changed without it.
+            wanted.metadata.resource_version = there.resource_version();
+            wanted.metadata.uid = there.uid();
             let mut patch = serde_json::to_value(&wanted)?;
-            remove_members_of_others(&mut patch, &serde_json::to_value(api.get(&name).await?)?);
+            remove_members_of_others(&mut patch, &serde_json::to_value(&there)?);
             api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
             until("the child is as before", async || is_as(api, before).await).await?;
         }
