@@ -64,6 +64,9 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
     app.check(&receipt).await?;
 
     embedded_services_recover(scene, stack).await?;
+    // A node learns that the pod serves again some time after the API server has.
+    let what = format!("{} to reach Redis again", app.host);
+    scene.wait(&what, TOLD_WITHIN, async || Ok(Seen::There(app.check(&receipt).await?))).await?;
 
     let little = json!({"resources": {"requests": {"cpu": "10m"}}, "envFrom": [{"secretRef": {"name": "mail"}}]});
     stack.patch_spec(json!({"api": little})).await?;
