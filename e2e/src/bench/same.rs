@@ -46,7 +46,7 @@ async fn one(client: &Client, template: &Template, of: &StackName) -> Result<()>
     create_stack(client, template, of).await?;
     tell(client, of, "Unknown").await?;
     let objects = template.foreign_objects(of);
-    for wanted in 0..=1 {
+    for wanted in 0..=2 {
         let now = objects.iter().filter(|object| rank(object) == wanted);
         load::each(now, |object| load::apply(client, object, "floor")).await?;
     }

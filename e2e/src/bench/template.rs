@@ -168,8 +168,9 @@ pub(super) fn api_of(client: &Client, object: &Value) -> Api<DynamicObject> {
 /// The order in which the operator writes kinds: lower first, the same at once.
 pub(super) fn rank(object: &Value) -> u8 {
     match object["kind"].as_str().unwrap_or_default() {
-        "ServiceAccount" | "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "Service" => 0,
-        _ => 1,
+        "ServiceAccount" | "ConfigMap" => 0,
+        "Secret" | "PersistentVolumeClaim" | "Service" => 1,
+        _ => 2,
     }
 }
 

@@ -125,7 +125,7 @@ fn rank(object: &DesiredObject) -> (u8, bool) {
     (object.kind.rank, object.policy != ApplyPolicy::CreateOnce)
 }
 
-const CREDENTIALS: (u8, bool) = (0, false);
+const CREDENTIALS: (u8, bool) = (1, false);
 
 /// What happened to one object.
 #[derive(Debug)]

@@ -101,7 +101,7 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     let status = status::status(&report, observe::now());
     match write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await? {
         Written::Overtaken => Ok(policy::next(&context, &key, &Ending::Again)),
-        Written::Told => Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness))),
+        Written::Done => Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness))),
     }
 }
 
@@ -175,7 +175,7 @@ async fn delete(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSe
         if let Err(waiting) = finalize::permitted(cr) {
             return match stopped(context, cr, &waiting).await? {
                 Written::Overtaken => Ok(policy::next(context, &key, &Ending::Again)),
-                Written::Told => Ok(Action::await_change()),
+                Written::Done => Ok(Action::await_change()),
             };
         }
         let applied = finalize::delete_data(context, cr, owner, live).await;

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     /// It is there, or there is nobody to be told.
-    Told,
+    Done,
     /// The stack is no longer the one that was judged: changed, or another of its name.
     Overtaken,
 }
@@ -38,11 +38,11 @@ pub(super) async fn write_status(
 ) -> Result<Written, ReconcileError> {
     if old.as_ref() == Some(&status) {
         context.metrics.stack(&passes::sample(cr, &status));
-        return Ok(Written::Told);
+        return Ok(Written::Done);
     }
     let turn = context.writer.turn().await;
     if !context.writer.may_write() {
-        return Ok(Written::Told);
+        return Ok(Written::Done);
     }
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
     let body = json!({
@@ -57,7 +57,7 @@ pub(super) async fn write_status(
     drop(turn);
     match &answer {
         // It is gone.
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return Ok(Written::Told),
+        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return Ok(Written::Done),
         Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => return Ok(Written::Overtaken),
         _ => context.metrics.stack(&passes::sample(cr, &status)),
     }
@@ -68,7 +68,7 @@ pub(super) async fn write_status(
         info!(ready = ready.status, reason = ready.reason, message = ready.message, "status");
     }
     events::publish(context, cr, (old.as_ref(), &status), warnings).await;
-    Ok(Written::Told)
+    Ok(Written::Done)
 }
 
 /// Tells why a stack could not be looked at.

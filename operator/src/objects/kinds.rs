@@ -34,8 +34,8 @@ pub struct ObjectKind {
     pub kind: &'static str,
     /// The resource name in URLs and RBAC.
     pub plural: &'static str,
-    /// The rank in which objects are applied: what pods need first, then what makes pods and what is about them; the same at
-    /// once.
+    /// The rank in which objects are applied: accounts and settings first, then what else pods need, then what makes pods
+    /// and what is about them; the same at once.
     pub rank: u8,
     /// What the operator does with it.
     pub role: Role,
@@ -81,17 +81,17 @@ const BATCH: (&str, &str) = ("batch", "v1");
 pub static KINDS: [ObjectKind; 13] = [
     plain("ServiceAccount", "serviceaccounts", 0),
     plain("ConfigMap", "configmaps", 0),
-    plain("Secret", "secrets", 0),
-    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 0, Role::Child),
-    kind(CORE, "Service", "services", 0, Role::Child),
-    kind(APPS, "StatefulSet", "statefulsets", 1, Role::Child),
-    kind(APPS, "Deployment", "deployments", 1, Role::Child),
-    kind(BATCH, "CronJob", "cronjobs", 1, Role::Child),
-    kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 1, Role::Child),
-    kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 1, Role::Child),
-    kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 1, Role::Child),
-    kind(CORE, "Pod", "pods", 2, Role::Observed),
-    kind(BATCH, "Job", "jobs", 2, Role::Observed),
+    plain("Secret", "secrets", 1),
+    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 1, Role::Child),
+    kind(CORE, "Service", "services", 1, Role::Child),
+    kind(APPS, "StatefulSet", "statefulsets", 2, Role::Child),
+    kind(APPS, "Deployment", "deployments", 2, Role::Child),
+    kind(BATCH, "CronJob", "cronjobs", 2, Role::Child),
+    kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 2, Role::Child),
+    kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 2, Role::Child),
+    kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 2, Role::Child),
+    kind(CORE, "Pod", "pods", 3, Role::Observed),
+    kind(BATCH, "Job", "jobs", 3, Role::Observed),
 ];
 
 /// How many of [`KINDS`] are children.

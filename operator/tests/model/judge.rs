@@ -125,7 +125,7 @@ pub fn end(store: &Store) -> Result<(), String> {
     };
     let stopped = wanted.objects.iter().any(|object| object.policy == ApplyPolicy::CreateOnce && refused(&object));
     for object in &wanted.objects {
-        let later = object.policy != ApplyPolicy::CreateOnce;
+        let later = object.kind.rank > 1 || (object.kind.rank == 1 && object.policy != ApplyPolicy::CreateOnce);
         if (stopped && later) || refused(&object) {
             continue;
         }
