@@ -11,7 +11,7 @@ use crate::{
 /// The outcome of a write that failed.
 pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
     let error = match error {
-        WriteError::NotLeader => return Outcome::Again,
+        WriteError::NotPermitted => return Outcome::Again,
         WriteError::TimedOut => return refused(reason::APPLY_FAILED, format!("{key} could not be written: {error}")),
         WriteError::Request(error) => error,
     };

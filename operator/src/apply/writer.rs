@@ -22,9 +22,9 @@ const ABSENT: &str = "1";
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// This process is no longer the leader.
-    #[error("failed to write: leadership is lost")]
-    NotLeader,
+    /// This process is no longer the leader, or ends.
+    #[error("failed to write: leadership is lost, or the process ends")]
+    NotPermitted,
     /// The API server did not answer in time. Whether it wrote is not known; the watches will tell.
     #[error("failed to write within {} s", WRITE_LIMIT.as_secs())]
     TimedOut,
@@ -80,15 +80,15 @@ impl Writer {
         (self.may_write)()
     }
 
-    /// Waits for the turn to write. Whoever writes without this type holds it until the answer is there.
-    pub async fn turn(&self) -> Turn {
-        self.turns.wait().await
+    /// Waits for the right to write, which is held until the answer is there. `None`: this process no longer leads, or ends
+    /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit.
+    pub async fn permitted(&self) -> Option<Turn> {
+        // Leadership may end while the turn is waited for, so it is looked at afterwards.
+        self.turns.wait().await.filter(|_| (self.may_write)())
     }
 
-    /// The right to write may end while the turn is waited for, so it is asked for afterwards.
-    async fn permitted(&self) -> Result<Turn, WriteError> {
-        let turn = self.turn().await;
-        if self.may_write() { Ok(turn) } else { Err(WriteError::NotLeader) }
+    async fn permit(&self) -> Result<Turn, WriteError> {
+        self.permitted().await.ok_or(WriteError::NotPermitted)
     }
 
     /// Makes an object. A conflict: one of the name exists.
@@ -133,7 +133,7 @@ impl Writer {
         body: &Value,
         live: &LiveObject,
     ) -> Result<(), WriteError> {
-        let _turn = self.permitted().await?;
+        let _turn = self.permit().await?;
         let mut body = body.clone();
         set(&mut body, "uid", &live.uid);
         set(&mut body, "resourceVersion", &live.version.to_string());
@@ -154,7 +154,7 @@ impl Writer {
         (field, value): (&str, &str),
         manager: &str,
     ) -> Result<ObjectMeta, WriteError> {
-        let _turn = self.permitted().await?;
+        let _turn = self.permit().await?;
         set(&mut body, field, value);
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
@@ -178,7 +178,7 @@ impl Writer {
 
     /// Deletes an object if it still is exactly the one that was seen.
     pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
-        let _turn = self.permitted().await?;
+        let _turn = self.permit().await?;
         let preconditions =
             Preconditions { uid: Some(live.uid.to_string()), resource_version: Some(live.version.to_string()) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };

@@ -67,7 +67,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
     let server = Server::bind(args.http_address, "--http-address").await?;
-    let clients = clients(&metrics).await?;
+    let clients = clients(&metrics, &shutdown).await?;
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
         lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, args.pod_name.clone())),
@@ -89,7 +89,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 }
 
 /// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
-async fn clients(metrics: &Metrics) -> Result<Clients, CliError> {
+async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<Clients, CliError> {
     let mut config = Config::infer().await.map_err(CliError::Config)?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
@@ -100,7 +100,7 @@ async fn clients(metrics: &Metrics) -> Result<Clients, CliError> {
     lease.write_timeout = Some(LEASE_TIMEOUT);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
-    let patience = Patience::default();
+    let patience = Patience::new(shutdown.clone());
     let work = ClientBuilder::try_from(config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
     let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
     Ok(Clients { work, lease, patience })

@@ -46,10 +46,7 @@ pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Resul
     if held(cr) == hold {
         return Ok(false);
     }
-    let _turn = context.writer.turn().await;
-    if !context.writer.may_write() {
-        return Ok(false);
-    }
+    let Some(_turn) = context.writer.permitted().await else { return Ok(false) };
     let mut finalizers: Vec<String> =
         cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
     if hold {

@@ -11,6 +11,7 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header::RETRY_AFTER};
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
 use crate::apply::Turns;
@@ -23,6 +24,11 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct Patience(Turns);
 
 impl Patience {
+    /// Patience until `stop` is cancelled: then what waits is sent or given up.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self(Turns::new(stop))
+    }
+
     /// The turns that it tells.
     pub(super) fn turns(&self) -> Turns {
         self.0.clone()
@@ -77,8 +83,8 @@ where
         // Nothing is sent before this is polled.
         let answer = self.inner.call(request);
         async move {
-            while let Some(left) = patience.left().filter(|_| reads) {
-                tokio::time::sleep(left).await;
+            if reads {
+                patience.0.patience().await;
             }
             let answer = answer.await?;
             patience.told(&answer);
@@ -133,7 +139,8 @@ mod tests {
 
     #[tokio::test]
     async fn reads_wait_and_writes_do_not() {
-        let patience = Patience::default();
+        let stop = CancellationToken::new();
+        let patience = Patience::new(stop.clone());
         let server = tower::service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(())) });
         let mut client = patience.layer(server);
         patience.told(&Response::builder().status(429).header(RETRY_AFTER, "20").body(()).expect("an answer"));
@@ -141,5 +148,7 @@ mod tests {
         let write = client.call(request(Method::PATCH)).now_or_never().expect("it is sent at once");
         write.expect("it is answered");
         assert!(client.call(request(Method::GET)).now_or_never().is_none(), "it waits");
+        stop.cancel();
+        assert!(client.call(request(Method::GET)).now_or_never().is_some(), "a process that ends does not wait");
     }
 }

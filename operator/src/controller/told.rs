@@ -40,10 +40,7 @@ pub(super) async fn write_status(
         context.metrics.stack(&passes::sample(cr, &status));
         return Ok(Written::Done);
     }
-    let turn = context.writer.turn().await;
-    if !context.writer.may_write() {
-        return Ok(Written::Done);
-    }
+    let Some(turn) = context.writer.permitted().await else { return Ok(Written::Done) };
     let api = Api::<RorunStack>::namespaced(context.client.clone(), &cr.namespace().unwrap_or_default());
     let body = json!({
         "apiVersion": RorunStack::api_version(&()),
