@@ -75,11 +75,6 @@ impl Writer {
         Api::namespaced_with(self.client.clone(), namespace, &api_resource(kind))
     }
 
-    /// Whether this process still leads. Whoever writes without this type asks first, and takes no longer than the limit.
-    pub fn may_write(&self) -> bool {
-        (self.may_write)()
-    }
-
     /// Waits for the right to write, which is held until the answer is there. `None`: this process no longer leads, or ends
     /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit.
     pub async fn permitted(&self) -> Option<Turn> {

@@ -30,7 +30,10 @@ pub async fn it_is_established_without_complaints(server: &Server) {
 
 /// What `kubectl explain` reads.
 pub async fn every_field_is_explained(server: &Server) {
-    let published = server.get("/openapi/v3/apis/rorun.app/v1alpha1").await.unwrap();
+    let path = "/openapi/v3/apis/rorun.app/v1alpha1";
+    // The server publishes it some time after it serves stacks.
+    server.until("the schema is published", async || server.get(path).await.is_ok()).await;
+    let published = server.get(path).await.unwrap();
     let schema = &published["components"]["schemas"]["app.rorun.v1alpha1.RorunStack"];
     let mut silent = Vec::new();
     let count = look_at(schema, "rstack", &mut silent);
