@@ -15,6 +15,8 @@ use super::watch::stack_resource;
 
 /// How many requests are on their way at once.
 pub(super) const WIDE: usize = 32;
+/// Requests in which all objects of a kind in a namespace are deleted, at most.
+const COLLECTED_IN: usize = 8;
 
 /// Does something with each of many, so many at once; gives the time that it took.
 pub(super) async fn each<T, F>(things: impl IntoIterator<Item = T>, work: impl FnMut(T) -> F) -> Result<Duration>
@@ -107,6 +109,12 @@ pub(super) async fn collect(client: &Client, like: &[Value], names: &[StackName]
     each(places, |(_, place)| {
         let (api, everything) = (api_of(client, &place), everything.clone());
         async move {
+            // Of tens of thousands a request takes longer than the API server grants: cut off, it has deleted some of them.
+            for _ in 1..COLLECTED_IN {
+                if api.delete_collection(&DeleteParams::default(), &everything).await.is_ok() {
+                    return Ok(());
+                }
+            }
             api.delete_collection(&DeleteParams::default(), &everything).await?;
             Ok(())
         }
