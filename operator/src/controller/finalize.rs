@@ -41,12 +41,13 @@ pub(super) fn permitted(cr: &RorunStack) -> Result<(), Waiting> {
     ))
 }
 
-/// Adds or removes the finalizer, if that is a change.
+/// Adds or removes the finalizer, if that is a change. `true`: the pass ends here.
 pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, kube::Error> {
     if held(cr) == hold {
         return Ok(false);
     }
-    let Some(_turn) = context.writer.permitted().await else { return Ok(false) };
+    // Whoever may not write now makes nothing later in the pass either: data without the finalizer would outlast their stack.
+    let Some(_turn) = context.writer.permitted().await else { return Ok(true) };
     let mut finalizers: Vec<String> =
         cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
     if hold {
