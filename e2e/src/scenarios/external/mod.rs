@@ -73,7 +73,5 @@ async fn receipts_are_served(scene: &Scene, stack: &Stack, services: &Services, 
     let receipt = scene.first_receipt(&app, "cassava 300").await?;
     app.check(&receipt).await?;
     services.has(scene, &receipt).await?;
-    let admin = scene.ingress.over_https(&authority.pem()).get(&scene.host("admin"), "/").await?;
-    ensure!(admin.code == 200, "the admin panel answers {} {}", admin.code, admin.body);
-    Ok(())
+    scene.wait_routed(&scene.ingress.over_https(&authority.pem()), &scene.host("admin"), "/").await
 }

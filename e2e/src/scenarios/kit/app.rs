@@ -48,16 +48,21 @@ impl Scene {
         self.wait(&what, ROUTED_WITHIN, async || Ok(Seen::There(app.send(text).await?))).await
     }
 
+    /// Waits until the Ingress leads to a host. Its controller learns of each host by itself: that one answers does not
+    /// say that the next does.
+    pub async fn wait_routed(&self, ingress: &Ingress, host: &str, path: &str) -> Result<()> {
+        self.wait(&format!("the Ingress to lead to {host}{path}"), ROUTED_WITHIN, async || {
+            let answer = ingress.get(host, path).await?;
+            Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
+        })
+        .await
+    }
+
     async fn app_by(&self, ingress: Ingress, stack: &Stack) -> Result<App> {
         let resource = stack.resource().await?;
         let host = resource["spec"]["ingress"]["host"].as_str().context("the stack has no Ingress")?.to_owned();
-        let app = App { ingress, host };
-        self.wait(&format!("the Ingress to lead to {}", app.host), ROUTED_WITHIN, async || {
-            let answer = app.ingress.get(&app.host, "/version").await?;
-            Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
-        })
-        .await?;
-        Ok(app)
+        self.wait_routed(&ingress, &host, "/version").await?;
+        Ok(App { ingress, host })
     }
 }
 
