@@ -4,27 +4,60 @@ use serde_json::{Value, json};
 
 use super::Owner;
 use crate::{
-    names::annotation,
-    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject},
+    names::{Component, annotation, label},
+    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, ObjectKey, ObjectKind, Placed},
 };
 
-/// What is to be sent of an object, and how it is seen that it has been.
-pub(super) struct Wanted {
-    /// The whole object, with namespace, owner and hash.
-    pub(super) body: Value,
+/// What is wanted of an object without its body: enough to see that it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Which object.
+    pub key: ObjectKey,
+    /// The component that its labels name; empty for one that no stack has.
+    pub component: &'static str,
+    /// What may be done with it.
+    pub(super) policy: ApplyPolicy,
     /// Of the body without the hash itself; in an annotation, to notice a field that is no longer wanted.
     pub(super) hash: Digest,
     /// Of what the object must have of ours.
     pub(super) owned: Digest,
 }
 
+impl Placed for Outline {
+    fn place(&self) -> (&'static str, &str) {
+        self.key.place()
+    }
+}
+
+impl Placed for &Outline {
+    fn place(&self) -> (&'static str, &str) {
+        self.key.place()
+    }
+}
+
+impl Outline {
+    /// Whether the object is as it should be.
+    pub(super) fn is_there(&self, live: &LiveObject) -> bool {
+        live.applied_hash == Some(self.hash) && live.owned == Some(self.owned)
+    }
+}
+
+/// What is to be sent of an object, and how it is seen that it has been.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) outline: Outline,
+    pub(super) kind: &'static ObjectKind,
+    /// The whole object, with namespace, owner and hash.
+    pub(super) body: Value,
+}
+
 impl Wanted {
     /// Adds what every object has: namespace, owner and the hash of the rest.
-    pub(super) fn new(owner: &Owner, object: &DesiredObject) -> Self {
-        let mut body = object.body.clone();
+    pub(super) fn new(owner: &Owner, object: DesiredObject) -> Self {
+        let DesiredObject { kind, name, policy, mut body } = object;
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("namespace".to_owned(), Value::String(owner.namespace.clone()));
-            if object.policy == ApplyPolicy::Own {
+            if policy == ApplyPolicy::Own {
                 let reference = json!({
                     "apiVersion": owner.api_version,
                     "kind": owner.kind,
@@ -36,16 +69,30 @@ impl Wanted {
                 metadata.insert("ownerReferences".to_owned(), json!([reference]));
             }
         }
-        let (hash, ours) = (Digest::of(&body), objects::wanted(&body));
+        Self::sealed(kind, name, policy, body)
+    }
+
+    /// The same with other content.
+    pub(super) fn with_data(&self, data: Value) -> Self {
+        let mut body = self.body.clone();
+        body["data"] = data;
+        if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(annotation::APPLIED_HASH);
+        }
+        let Outline { key, policy, .. } = &self.outline;
+        Self::sealed(self.kind, key.name.clone(), *policy, body)
+    }
+
+    fn sealed(kind: &'static ObjectKind, name: String, policy: ApplyPolicy, mut body: Value) -> Self {
+        let (hash, owned) = (Digest::of(&body), objects::wanted(&body));
+        let component = body.pointer("/metadata/labels").and_then(|labels| labels.get(label::COMPONENT));
+        let component = component.and_then(Value::as_str).and_then(Component::from_label);
+        let component = component.map_or("", Component::as_str);
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
             let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
-        Self { body, hash, owned: ours }
-    }
-
-    /// Whether the object is as it should be.
-    pub(super) fn is_there(&self, live: &LiveObject) -> bool {
-        live.applied_hash == Some(self.hash) && live.owned == Some(self.owned)
+        let key = ObjectKey { kind: kind.kind, name };
+        Self { outline: Outline { key, component, policy, hash, owned }, kind, body }
     }
 }

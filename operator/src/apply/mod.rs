@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
+pub use compare::Outline;
+use compare::Wanted;
 use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
@@ -23,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey},
+    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey, Placed},
 };
 
 /// How many objects of the same rank are written at once.
@@ -60,6 +62,8 @@ pub struct Applied {
     pub again: bool,
     /// Whether nothing can be made any more, since the namespace is being deleted.
     pub namespace_goes: bool,
+    /// What was wanted. [`keep`] compares with it as long as it is wanted.
+    pub outlines: Vec<Outline>,
 }
 
 /// A workload that was written, as the cache does not show yet.
@@ -83,8 +87,26 @@ pub struct Refused {
 }
 
 /// The objects that are missing, or not as they should be: what an apply would write.
-pub fn differences<'a>(owner: &Owner, desired: &'a [DesiredObject], live: &LiveSet) -> Vec<&'a DesiredObject> {
-    desired.iter().filter(|object| engine::differs(owner, object, live)).collect()
+pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
+    let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
+    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| !wanted.is_there(there))).collect()
+}
+
+/// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.
+pub async fn keep(
+    writer: &Writer,
+    owner: &Owner,
+    wanted: &[&Outline],
+    live: &LiveSet,
+    held: &BTreeSet<String>,
+) -> Option<Applied> {
+    if !wanted.iter().all(|outline| engine::leaves_alone(writer, owner, outline, live)) {
+        return None;
+    }
+    let mut applied = Applied::default();
+    let wanted = wanted.iter().map(Placed::place).collect();
+    prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
+    Some(applied)
 }
 
 /// Applies what differs, rank by rank, then prunes what is no longer wanted. `held` are components that are left as they are.
@@ -95,18 +117,30 @@ pub async fn apply(
     live: &LiveSet,
     held: &BTreeSet<String>,
 ) -> Applied {
+    let desired: Vec<Wanted> = desired.into_iter().map(|object| Wanted::new(owner, object)).collect();
+    let mut applied = apply_ranks(writer, owner, &desired, live, held).await;
+    applied.outlines = desired.into_iter().map(|wanted| wanted.outline).collect();
+    applied
+}
+
+async fn apply_ranks(
+    writer: &Writer,
+    owner: &Owner,
+    desired: &[Wanted],
+    live: &LiveSet,
+    held: &BTreeSet<String>,
+) -> Applied {
     let mut applied = Applied::default();
-    let wanted: BTreeSet<ObjectKey> = desired.iter().map(DesiredObject::key).collect();
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
         let mut pending = Vec::new();
-        for object in desired.iter().filter(|object| rank(object) == current) {
-            pending.push(engine::apply_one(writer, owner, object, live));
+        for wanted in desired.iter().filter(|wanted| rank(wanted) == current) {
+            pending.push(engine::apply_one(writer, owner, wanted, live));
         }
         let refused_before = applied.refused.len();
         let mut outcomes = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES);
-        while let Some((object, outcome)) = outcomes.next().await {
-            applied.add(object, outcome);
+        while let Some((wanted, outcome)) = outcomes.next().await {
+            applied.add(wanted, outcome);
             if applied.namespace_goes {
                 return applied;
             }
@@ -116,13 +150,14 @@ pub async fn apply(
             return applied;
         }
     }
+    let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
 }
 
 /// The rank of a kind, and within it generated credentials first.
-fn rank(object: &DesiredObject) -> (u8, bool) {
-    (object.kind.rank, object.policy != ApplyPolicy::CreateOnce)
+fn rank(wanted: &Wanted) -> (u8, bool) {
+    (wanted.kind.rank, wanted.outline.policy != ApplyPolicy::CreateOnce)
 }
 
 const CREDENTIALS: (u8, bool) = (1, false);
@@ -151,7 +186,7 @@ pub(crate) enum Outcome {
 }
 
 impl Applied {
-    fn add(&mut self, object: &DesiredObject, outcome: Outcome) {
+    fn add(&mut self, object: &Wanted, outcome: Outcome) {
         match outcome {
             Outcome::Unchanged => {}
             Outcome::Unseen { rollout } => {
@@ -173,14 +208,15 @@ impl Applied {
 }
 
 impl Applied {
-    fn refuse(&mut self, object: &DesiredObject, waiting: Waiting) {
-        let component = object.component().to_owned();
-        self.refused.push(Refused { key: object.key(), component, waiting });
+    fn refuse(&mut self, object: &Wanted, waiting: Waiting) {
+        let Outline { key, component, .. } = object.outline.clone();
+        self.refused.push(Refused { key, component: component.to_owned(), waiting });
     }
 }
 
-fn rolling(object: &DesiredObject) -> (String, Rolling) {
+fn rolling(object: &Wanted) -> (String, Rolling) {
     let replicas = object.body.pointer("/spec/replicas").and_then(serde_json::Value::as_i64);
     let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
-    (object.component().to_owned(), Rolling { key: object.key(), replicas })
+    let Outline { key, component, .. } = object.outline.clone();
+    (component.to_owned(), Rolling { key, replicas })
 }

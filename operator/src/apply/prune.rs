@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{LiveObject, LiveSet, ObjectKey, Role};
+use crate::objects::{LiveObject, LiveSet, Placed, Role};
 
 /// What is not to be deleted: objects, and all that a component has.
 #[derive(Clone, Copy)]
 pub struct Kept<'a> {
-    pub wanted: &'a BTreeSet<ObjectKey>,
+    pub wanted: &'a BTreeSet<(&'static str, &'a str)>,
     pub held: &'a BTreeSet<String>,
 }
 
@@ -25,7 +25,7 @@ fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
         && !there.retained
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
-        && !kept.wanted.contains(&there.key())
+        && !kept.wanted.contains(&there.place())
         && !kept.held.contains(there.component)
 }
 

@@ -8,6 +8,7 @@ mod events;
 mod finalize;
 pub mod leader;
 mod observe;
+mod outlines;
 mod passes;
 mod patience;
 mod policy;
@@ -65,6 +66,8 @@ struct Memory {
     statuses: HashMap<String, Told>,
     /// When the API server last refused to make something since the namespace is being deleted, by uid of the stack.
     going: HashMap<String, Instant>,
+    /// What was wanted of a stack the last time, by key.
+    outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -102,6 +105,7 @@ impl Context {
         self.metrics.forget_stack(&key.namespace, &key.name);
         let mut memory = self.memory();
         memory.attempts.remove(key);
+        memory.outlines.remove(key);
         if let Some(uid) = uid {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);

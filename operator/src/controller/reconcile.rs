@@ -1,16 +1,13 @@
 //! One pass over one stack: observe, validate, desired, apply, status.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
     Context, StackKey, finalize,
     observe::{self, ObserveError},
+    outlines,
     policy::{self, Ending},
     told::{Written, stopped, write_status},
 };
@@ -19,7 +16,7 @@ use crate::{
     apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
     desired::{self, Desired},
     names::{Component, Waiting, reason},
-    objects::{self, LiveSet, Readiness},
+    objects::{self, DesiredObject, Digest, LiveSet, Readiness},
     stack::{Stack, validate},
     status::{self, Report},
 };
@@ -76,14 +73,8 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         Err(error) => return not_observed(&context, &cr, error).await,
     };
     let stack = observe::probed(&context, &cr, validate(&cr, &observed), &live);
-    let mut desired = desired::desired(&stack, &live);
-    let (mut held, readiness) = (desired.held.clone(), std::mem::take(&mut desired.readiness));
-    let applied = if stack.suspend {
-        held.extend(kept_back(&owner, &desired, &live));
-        Applied::default()
-    } else {
-        apply_all(&context, &owner, desired, &live).await
-    };
+    let (Desired { held, readiness, .. }, applied) =
+        bring_about(&context, &owner, outlines::made_of(&cr, &observed), &stack, &live).await;
     if applied.namespace_goes {
         context.memory().going.insert(owner.uid.clone(), Instant::now());
     }
@@ -105,11 +96,35 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
     }
 }
 
+/// Decides what is wanted, and applies it. What is wanted is made anew only if something it is made of, or what there is of it,
+/// is another than the last time.
+async fn bring_about(
+    context: &Context,
+    owner: &Owner,
+    of: Option<Digest>,
+    stack: &Stack,
+    live: &LiveSet,
+) -> (Desired<()>, Applied) {
+    if stack.suspend {
+        let Desired { objects, mut held, readiness } = desired::desired(stack, live);
+        held.extend(kept_back(owner, objects, live));
+        return (Desired { objects: Vec::new(), held, readiness }, Applied::default());
+    }
+    if let Some(kept) = context.keep(owner, of, stack, live).await {
+        return kept;
+    }
+    let Desired { objects, held, readiness } = desired::desired(stack, live);
+    let mut applied = apply(&context.writer, owner, objects, live, &outlines::labels(&held)).await;
+    let made = readiness.keys().copied().filter(|component| !held.contains_key(component));
+    context.remember_outlines(owner, of, made, std::mem::take(&mut applied.outlines));
+    (Desired { objects: Vec::new(), held, readiness }, applied)
+}
+
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
-fn kept_back(owner: &Owner, desired: &Desired, live: &LiveSet) -> BTreeMap<Component, Waiting> {
-    let different = differences(owner, &desired.objects, live).into_iter().filter_map(|object| {
-        let message = format!("{} is not as the spec asks for, and spec.suspend keeps it so", object.key());
-        Some((Component::from_label(object.component())?, Waiting::new(reason::SUSPENDED, message)))
+fn kept_back(owner: &Owner, objects: Vec<DesiredObject>, live: &LiveSet) -> BTreeMap<Component, Waiting> {
+    let different = differences(owner, objects, live).into_iter().filter_map(|object| {
+        let message = format!("{} is not as the spec asks for, and spec.suspend keeps it so", object.key);
+        Some((Component::from_label(object.component)?, Waiting::new(reason::SUSPENDED, message)))
     });
     different.collect()
 }
@@ -121,11 +136,6 @@ async fn not_observed(context: &Context, cr: &RorunStack, error: ObserveError) -
         stopped(context, cr, &Waiting::new(reason::FORBIDDEN, message)).await?;
     }
     Err(error.into())
-}
-
-async fn apply_all(context: &Context, owner: &Owner, desired: Desired, live: &LiveSet) -> Applied {
-    let held: BTreeSet<String> = desired.held.keys().map(ToString::to_string).collect();
-    apply(&context.writer, owner, desired.objects, live, &held).await
 }
 
 /// What the status is made of: what is held, what was refused, and what is there.

@@ -3,14 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures::{StreamExt, pin_mut};
-use kube::{Api, Client, ResourceExt, api::DynamicObject, runtime::watcher};
+use kube::{Api, Client, ResourceExt, runtime::watcher};
 use tracing::{debug, warn};
 
 use super::{Cache, Triggers, watching};
 use crate::{
     apply::{Settled, api_resource},
     names::{FIELD_MANAGER, label},
-    objects::{KINDS, LiveObject, ObjectKey, ObjectKind},
+    objects::{KINDS, LiveObject, ObjectKey, ObjectKind, Received},
     telemetry::Health,
 };
 
@@ -38,7 +38,7 @@ impl Watches {
 
     async fn watch(self, client: Client, kind: &'static ObjectKind, scope: Option<String>) {
         let resource = api_resource(kind);
-        let api: Api<DynamicObject> = match &scope {
+        let api: Api<Received> = match &scope {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
@@ -71,7 +71,7 @@ impl Watches {
         }
     }
 
-    fn put(&self, kind: &'static ObjectKind, object: DynamicObject) {
+    fn put(&self, kind: &'static ObjectKind, object: Received) {
         let Some(live) = LiveObject::new(kind, object) else { return };
         debug!(kind = kind.kind, namespace = &*live.namespace, name = &*live.name, version = live.version, "seen");
         self.settled.seen(&live);
@@ -86,7 +86,7 @@ impl Watches {
         }
     }
 
-    fn remove(&self, kind: &'static ObjectKind, object: &DynamicObject) {
+    fn remove(&self, kind: &'static ObjectKind, object: &Received) {
         let key = ObjectKey { kind: kind.kind, name: object.name_any() };
         let namespace = object.namespace().unwrap_or_default();
         debug!(kind = kind.kind, namespace, name = key.name, "gone");

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, metadata,
+    Component, Places, metadata,
     pod::{self, Pod},
     pods_readiness, probed, service,
 };
@@ -60,7 +60,7 @@ impl Component for Backup {
         objects
     }
 
-    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         let objects = pods_readiness(Name::Backup, objects, live);
         if !objects.is_ready() {
             return objects;

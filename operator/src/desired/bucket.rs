@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, credentials, metadata,
+    Component, Places, credentials, metadata,
     pod::{self, Pod},
     pods_readiness, probed, service,
 };
@@ -43,7 +43,7 @@ impl Component for Bucket {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         if matches!(stack.bucket, Resolved::Embedded { .. }) {
             let pods = pods_readiness(Name::Bucket, objects, live);
             if !pods.is_ready() {

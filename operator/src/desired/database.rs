@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, Probe, ResourceRequirements};
 
 use super::{
-    Component, credentials, metadata,
+    Component, Places, credentials, metadata,
     pod::{self, Pod},
     pods_readiness, probed, service,
 };
@@ -38,7 +38,7 @@ impl Component for Database {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         match stack.database {
             Resolved::Embedded { .. } => pods_readiness(Name::Database, objects, live),
             Resolved::External(_) => probed(stack, Name::Database),

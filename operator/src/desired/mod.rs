@@ -22,7 +22,7 @@ pub use backup::last_backup;
 
 use crate::{
     names::{Component as Name, Waiting, reason},
-    objects::{DesiredObject, LiveSet, Readiness},
+    objects::{DesiredObject, LiveSet, ObjectKey, Placed, Readiness},
     stack::{Probe, Stack},
 };
 
@@ -45,10 +45,13 @@ pub trait Component: Sync {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
 
     /// Whether it serves. `objects` are those that it wants, `live` holds what there is of the stack.
-    fn readiness(&self, _: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         pods_readiness(self.name(), objects, live)
     }
 }
+
+/// The kinds and names of objects.
+pub type Places<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
 pub static COMPONENTS: [&dyn Component; 9] = [
@@ -64,10 +67,10 @@ pub static COMPONENTS: [&dyn Component; 9] = [
 ];
 
 /// What is wanted, and what is left as it is for now.
-#[derive(Debug, Default)]
-pub struct Desired {
+#[derive(Debug)]
+pub struct Desired<T = DesiredObject> {
     /// The objects to apply.
-    pub objects: Vec<DesiredObject>,
+    pub objects: Vec<T>,
     /// Components whose objects are neither applied nor pruned, and why.
     pub held: BTreeMap<Name, Waiting>,
     /// Whether each component that the spec asks for serves.
@@ -77,7 +80,16 @@ pub struct Desired {
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
 /// what it needs is ready; one that was made is kept as wanted even while something that it needs is down.
 pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
-    let mut result = Desired::default();
+    decide(stack, live, |component| component.objects(stack))
+}
+
+/// As [`desired`], of objects that are made, or remembered.
+pub fn decide<T: Placed>(
+    stack: &Stack,
+    live: &LiveSet,
+    mut objects: impl FnMut(&dyn Component) -> Vec<T>,
+) -> Desired<T> {
+    let mut result = Desired { objects: Vec::new(), held: BTreeMap::new(), readiness: BTreeMap::new() };
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
         if let Some(waiting) = held(*component, stack, live, &result) {
@@ -85,10 +97,10 @@ pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
             result.held.insert(name, waiting);
             continue;
         }
-        let objects = component.objects(stack);
+        let objects = objects(*component);
         let readiness = match stack.unresolved.get(&name) {
             Some(waiting) => Readiness::Waiting(waiting.clone()),
-            None => component.readiness(stack, &objects, live),
+            None => component.readiness(stack, &mut objects.iter().map(Placed::place), live),
         };
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);
@@ -101,7 +113,7 @@ pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
     COMPONENTS.iter().flat_map(|component| component.objects(stack)).collect()
 }
 
-fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired) -> Option<Waiting> {
+fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired<T>) -> Option<Waiting> {
     let name = component.name();
     // An Ingress without its certificate is made all the same: cert-manager issues it only then.
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
@@ -126,13 +138,13 @@ fn exists(component: Name, live: &LiveSet) -> bool {
 }
 
 /// Ready when every object is there and ready by its kind. If a workload is not, the worst of its pods tells why.
-fn pods_readiness(component: Name, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
-    for object in objects {
-        let key = object.key();
-        let Some(there) = live.get(&key) else {
+fn pods_readiness(component: Name, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    for (kind, name) in objects {
+        let Some(there) = live.named(kind, name) else {
             return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
         };
         if there.deleting {
+            let key = ObjectKey { kind, name: name.to_owned() };
             return Readiness::waiting(
                 reason::TERMINATING,
                 format!("{key} is being deleted, and is made again when it is gone"),

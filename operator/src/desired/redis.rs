@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe, ResourceRequirements};
 
 use super::{
-    Component, credentials, metadata,
+    Component, Places, credentials, metadata,
     pod::{self, Pod},
     pods_readiness, probed, service,
 };
@@ -47,7 +47,7 @@ impl Component for Redis {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &[DesiredObject], live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         match stack.redis {
             Resolved::Embedded { .. } => pods_readiness(Name::Redis, objects, live),
             Resolved::External(_) => probed(stack, Name::Redis),

@@ -6,7 +6,10 @@
 //! and the server's defaults add is not looked at
 //! (source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>, format: structured-merge-diff, `fieldpath`).
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -38,10 +41,30 @@ impl Digest {
         Self::end(&bytes)
     }
 
+    /// The digest of anything that can be hashed, for parts that lie side by side.
+    pub fn of_parts(parts: &impl Hash) -> Self {
+        let mut bytes = Bytes(Vec::with_capacity(4096));
+        parts.hash(&mut bytes);
+        Self::end(&bytes.0)
+    }
+
     fn end(bytes: &[u8]) -> Self {
         let mut digest = [0; 12];
         digest.copy_from_slice(&Sha256::digest(bytes)[..12]);
         Self(digest)
+    }
+}
+
+/// All that a hasher is given.
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
-use kube::core::DynamicObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, ObjectKind, Pods, Readiness, digest, readiness};
+use super::{Digest, ObjectKind, Placed, Pods, Readiness, Received, digest, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -73,19 +72,19 @@ pub struct LiveObject {
 
 impl LiveObject {
     /// Takes an object as the API server sends it. `None`: it has no name.
-    pub fn new(kind: &'static ObjectKind, object: DynamicObject) -> Option<Self> {
-        let DynamicObject { mut metadata, data: mut object, .. } = object;
+    pub fn new(kind: &'static ObjectKind, received: Received) -> Option<Self> {
+        let Received { mut metadata, applied, object } = received;
+        let mut object = Value::Object(object);
         let name = metadata.name.take().filter(|name| !name.is_empty())?;
         // The rules of a kind look at these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
-        let entry = metadata.managed_fields.as_deref().and_then(applied);
         let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
         let note = readiness::note(kind, &object);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
         let replicas = || object.pointer("/spec/replicas").and_then(Value::as_i64);
         let applied_replicas =
-            entry.filter(|fields| fields.pointer("/f:spec/f:replicas").is_some()).and_then(|_| replicas());
+            applied.as_ref().filter(|fields| fields.pointer("/f:spec/f:replicas").is_some()).and_then(|_| replicas());
         let annotated = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
         let mut live = Self {
             kind,
@@ -116,7 +115,7 @@ impl LiveObject {
         if kind.kind == "Secret" && (retained || live.name.ends_with(CREDENTIALS)) {
             live.data = Some(members(&object));
         }
-        if let Some(fields) = entry {
+        if let Some(fields) = &applied {
             object["metadata"] = json!({
                 "annotations": metadata.annotations, "labels": metadata.labels, "ownerReferences": metadata.owner_references,
             });
@@ -143,11 +142,6 @@ impl LiveObject {
         super::ObjectKey { kind: self.kind.kind, name: self.name.as_ref().to_owned() }
     }
 
-    /// Kind and name, by which the objects of a stack are sorted.
-    pub fn place(&self) -> (&'static str, &str) {
-        (self.kind.kind, &self.name)
-    }
-
     /// Whether a decision sees no difference: only the version may be another, as after a change that is none of ours.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         let version = other.version;
@@ -168,22 +162,19 @@ impl LiveObject {
     }
 }
 
+/// By which the objects of a stack are sorted.
+impl Placed for LiveObject {
+    fn place(&self) -> (&'static str, &str) {
+        (self.kind.kind, &self.name)
+    }
+}
+
 fn labelled<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 fn members(object: &Value) -> BTreeMap<String, String> {
     object.get("data").and_then(|data| serde_json::from_value(data.clone()).ok()).unwrap_or_default()
-}
-
-/// The fields of this operator's own apply.
-fn applied(managed: &[ManagedFieldsEntry]) -> Option<&Value> {
-    let ours = managed.iter().find(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().unwrap_or_default().is_empty()
-    })?;
-    Some(&ours.fields_v1.as_ref()?.0)
 }
 
 fn controller(owners: &[OwnerReference]) -> Option<Owner> {

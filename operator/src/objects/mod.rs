@@ -8,6 +8,7 @@ mod kinds;
 mod live;
 mod quantity;
 mod readiness;
+mod received;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
 pub use live::{LiveObject, LiveSet, Owner};
 pub use readiness::{Pods, Readiness, rollout_begins};
+pub use received::Received;
 
 use serde_json::Value;
 
@@ -78,6 +80,18 @@ impl DesiredObject {
     }
 }
 
+/// What has a place within a namespace.
+pub trait Placed {
+    /// Kind and name.
+    fn place(&self) -> (&'static str, &str);
+}
+
+impl Placed for DesiredObject {
+    fn place(&self) -> (&'static str, &str) {
+        (self.kind.kind, &self.name)
+    }
+}
+
 /// The identity of an object within a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -85,6 +99,12 @@ pub struct ObjectKey {
     pub kind: &'static str,
     /// `metadata.name`.
     pub name: String,
+}
+
+impl Placed for ObjectKey {
+    fn place(&self) -> (&'static str, &str) {
+        (self.kind, &self.name)
+    }
 }
 
 impl fmt::Display for ObjectKey {

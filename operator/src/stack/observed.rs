@@ -8,7 +8,7 @@ use crate::names::{Component, Waiting};
 pub type SecretData = BTreeMap<String, Vec<u8>>;
 
 /// What was seen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Observed {
     /// The Secrets that the spec names. `None`: it does not exist.
     pub secrets: BTreeMap<String, Option<SecretData>>,
@@ -21,7 +21,7 @@ pub struct Observed {
 }
 
 /// The state of generated credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialState {
     /// The Secret is there.
     Present(SecretData),

@@ -1,0 +1,223 @@
+//! Objects as a watch sends them, read for what this operator looks at: of `managedFields`, which are half of the bytes, only
+//! the entry of its own apply.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::{Resource, api::ApiResource, core::DynamicResourceScope};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use crate::names::FIELD_MANAGER;
+
+/// An object of any kind.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its metadata without `managedFields`.
+    pub metadata: ObjectMeta,
+    /// The fields of this operator's own apply.
+    pub(super) applied: Option<Value>,
+    /// All else but `apiVersion` and `kind`.
+    pub(super) object: Map<String, Value>,
+}
+
+impl Resource for Received {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(of: &ApiResource) -> Cow<'_, str> {
+        of.kind.as_str().into()
+    }
+
+    fn group(of: &ApiResource) -> Cow<'_, str> {
+        of.group.as_str().into()
+    }
+
+    fn version(of: &ApiResource) -> Cow<'_, str> {
+        of.version.as_str().into()
+    }
+
+    fn plural(of: &ApiResource) -> Cow<'_, str> {
+        of.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl<'de> Deserialize<'de> for Received {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Whole)
+    }
+}
+
+struct Whole;
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Received;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of Kubernetes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Received, A::Error> {
+        let (mut metadata, mut object) = (None, Map::new());
+        while let Some(key) = members.next_key::<String>()? {
+            match key.as_str() {
+                "metadata" => metadata = Some(members.next_value::<Metadata>()?),
+                "apiVersion" | "kind" => drop(members.next_value::<IgnoredAny>()?),
+                _ => drop(object.insert(key, members.next_value()?)),
+            }
+        }
+        let metadata = metadata.ok_or_else(|| A::Error::missing_field("metadata"))?;
+        let (metadata, applied) = metadata.parts();
+        Ok(Received { metadata, applied, object })
+    }
+}
+
+/// The metadata that somebody looks at.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    managed_fields: Applied,
+}
+
+impl Metadata {
+    fn parts(self) -> (ObjectMeta, Option<Value>) {
+        let metadata = ObjectMeta {
+            name: self.name,
+            namespace: self.namespace,
+            uid: self.uid,
+            resource_version: self.resource_version,
+            generation: self.generation,
+            labels: self.labels,
+            annotations: self.annotations,
+            owner_references: self.owner_references,
+            creation_timestamp: self.creation_timestamp,
+            deletion_timestamp: self.deletion_timestamp,
+            ..ObjectMeta::default()
+        };
+        (metadata, self.managed_fields.0)
+    }
+}
+
+/// The fields of the entry of this operator's apply.
+#[derive(Default)]
+struct Applied(Option<Value>);
+
+impl<'de> Deserialize<'de> for Applied {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Entries)
+    }
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Applied;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("managed fields")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Applied, A::Error> {
+        let mut ours = Applied::default();
+        while let Some(Entry(fields)) = entries.next_element()? {
+            ours.0 = ours.0.or(fields);
+        }
+        Ok(ours)
+    }
+}
+
+/// The fields of an entry, if it is that of this operator's apply.
+struct Entry(Option<Value>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry of managed fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Entry, A::Error> {
+        // What says whose they are comes before the fields, but for the subresource, as the API server writes it. Should it
+        // come later, they are read for nothing.
+        let (mut ours, mut is_ours) = (None, true);
+        while let Some(key) = members.next_key::<Cow<'_, str>>()? {
+            match &*key {
+                "manager" => is_ours &= members.next_value::<Cow<'_, str>>()? == FIELD_MANAGER,
+                "operation" => is_ours &= members.next_value::<Cow<'_, str>>()? == "Apply",
+                "subresource" => is_ours &= members.next_value::<Cow<'_, str>>()?.is_empty(),
+                "fieldsV1" if is_ours => ours = Some(members.next_value()?),
+                _ => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Entry(ours.filter(|_| is_ours)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(manager: &str, operation: &str, field: &str) -> Value {
+        json!({"manager": manager, "operation": operation, "fieldsV1": {field: {}}})
+    }
+
+    fn read(entries: &Value) -> Received {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"}, "metadata": {
+            "name": "x", "selfLink": "/x", "managedFields": entries,
+        }});
+        // By its text, as it comes: a value knows no order.
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn of_managed_fields_only_the_entry_of_the_own_apply_is_kept() {
+        let mut status = entry(FIELD_MANAGER, "Apply", "f:status");
+        status["subresource"] = json!("status");
+        let ours = entry(FIELD_MANAGER, "Apply", "f:spec");
+        let entries = json!([entry("kubectl", "Apply", "f:a"), status, entry(FIELD_MANAGER, "Update", "f:b"), ours]);
+        let read = read(&entries);
+        assert_eq!(read.applied, Some(json!({"f:spec": {}})));
+        assert_eq!(read.metadata.name.as_deref(), Some("x"));
+        assert_eq!(Value::Object(read.object), json!({"data": {"a": "b"}}));
+    }
+
+    #[test]
+    fn members_may_come_in_any_order_and_be_missing() {
+        let text =
+            r#"{"metadata": {"managedFields": [{"fieldsV1": {"f:x": {}}, "operation": "Apply", "manager": "other"}]}}"#;
+        assert_eq!(serde_json::from_str::<Received>(text).unwrap().applied, None);
+        assert_eq!(read(&json!([])).applied, None);
+        assert!(serde_json::from_str::<Received>("{}").is_err());
+    }
+}
