@@ -137,6 +137,9 @@ pub enum Fault {
     /// From now on watches of the resource lose what they have to tell, until so many more writes came, or none comes any
     /// more; then they end with 410, so that only the newest state is listed.
     Miss(usize),
+    /// The API server does what was asked for, and somebody deletes the object before the answer. Watches of the resource
+    /// lose both, and end with 410 when nothing is written any more: no cache ever shows that the object was there.
+    Vanish,
     /// From now on watches of the resource tell everything twice.
     Repeat,
     /// From now on watches of the resource end after so many events.

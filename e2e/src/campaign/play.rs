@@ -220,12 +220,15 @@ impl Theatre {
         let different = learnt.reference.differences(&ran.leaves).into_iter();
         problems.extend(different.map(|difference| format!("O1 {difference}")));
         let counted = ran.made.keys().chain(learnt.made.keys()).collect::<BTreeSet<_>>();
-        let times = |of: &BTreeMap<String, usize>, what: &str| of.get(what).copied().unwrap_or_default();
-        let counted = counted.into_iter().filter(|what| times(&ran.made, what) != times(&learnt.made, what));
-        problems.extend(
-            counted
-                .map(|what| format!("O2 {what} {} times, not {}", times(&ran.made, what), times(&learnt.made, what))),
-        );
+        let vanished: Vec<Plan> = case.faults().filter(|plan| plan.fault == Fault::Vanish).collect();
+        let again = |what: &str| {
+            vanished.iter().filter(|plan| format!("made {}/{}", plan.at.resource, plan.at.name) == what).count()
+        };
+        for what in counted {
+            let made = ran.made.get(what).copied().unwrap_or_default();
+            let wanted = learnt.made.get(what).copied().unwrap_or_default() + again(what);
+            problems.extend((made != wanted).then(|| format!("O2 {what} {made} times, not {wanted}")));
+        }
         Ok(Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })
     }
 

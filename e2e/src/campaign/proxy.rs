@@ -32,6 +32,8 @@ use super::streams::{Rule, Streams};
 const ANSWER_READ: Duration = Duration::from_millis(5);
 /// Nothing comes any more: longer than the first retry of the operator.
 const REST: Duration = Duration::from_millis(900);
+/// How long an operator may believe that what it wrote is there, though no watch tells of it: longer than it does.
+const MISSED_WITHIN: Duration = Duration::from_secs(8);
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a proxy answers with.
@@ -65,6 +67,8 @@ struct Shared {
     under_way: AtomicUsize,
     /// What was refused with `Retry-After`, and until when it is not to come again.
     refused: Mutex<Vec<(Call, Instant)>>,
+    /// What somebody deleted unseen, and until when it is waited for.
+    vanished: Mutex<Option<(Call, Instant)>>,
     problems: Mutex<Vec<String>>,
 }
 
@@ -105,6 +109,7 @@ impl FaultProxy {
             past: Past::default(),
             under_way: AtomicUsize::new(0),
             refused: Mutex::default(),
+            vanished: Mutex::default(),
             problems: Mutex::default(),
         });
         let mut serving = JoinSet::new();
@@ -149,12 +154,14 @@ impl FaultProxy {
         lock(&self.shared.pending).fired
     }
 
-    /// Whether a fault goes on: watches are held, a request is on its way, or the operator was told to wait.
+    /// Whether a fault goes on: watches are held, a request is on its way, what vanished is not made again yet, or the
+    /// operator was told to wait.
     pub fn is_disturbing(&self) -> bool {
         let now = Instant::now();
         self.shared.streams.are_disturbed()
             || self.shared.under_way.load(Ordering::Relaxed) > 0
             || lock(&self.shared.refused).iter().any(|(_, until)| *until > now)
+            || lock(&self.shared.vanished).as_ref().is_some_and(|(_, until)| *until > now)
     }
 
     /// What the operator did against the rules of the API server.
@@ -214,8 +221,14 @@ async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Res
         None if shared.past.is_shown() && streams_a_list(&request) => return refusal(422, None),
         None => {}
     }
+    let path = request.uri().path().to_owned();
     let delay = if let Some(Fault::DelayRequest(milliseconds)) = fault { milliseconds } else { 0 };
     let answer = forward(&shared, request, Duration::from_millis(delay)).await?;
+    if fault == Some(Fault::Vanish) {
+        let delete = Request::delete(path).body(Vec::new())?;
+        shared.client.request_text(delete).await?;
+        *lock(&shared.vanished) = Some((call.clone(), Instant::now() + MISSED_WITHIN));
+    }
     finish(&shared, &call, fault, answer).await
 }
 
@@ -275,6 +288,7 @@ fn disturb(shared: &Arc<Shared>, call: &Call, fault: Fault) {
     match fault {
         Fault::Hold(writes) => hold(shared, Some(call.resource.clone()), Rule::Hold, writes),
         Fault::Miss(writes) => hold(shared, Some(call.resource.clone()), Rule::Miss, writes),
+        Fault::Vanish => hold(shared, Some(call.resource.clone()), Rule::Miss, usize::MAX),
         Fault::Repeat => shared.streams.disturb(resource, Rule::Repeat),
         Fault::Cut(events) => shared.streams.disturb(resource, Rule::Cut(events)),
         Fault::Stall => shared.streams.stall(&call.resource),
@@ -317,6 +331,7 @@ impl Shared {
         if (call.is_write() && call.resource != "events") || call.verb == "list" {
             *lock(&self.last_write) = Instant::now();
         }
+        lock(&self.vanished).take_if(|(vanished, _)| vanished == call);
         if call.is_write() && call.resource != "events" {
             lock(&self.writes).push(call.clone());
             let now = Instant::now();

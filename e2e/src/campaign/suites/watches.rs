@@ -42,6 +42,9 @@ const FROM_THE_FIRST: [Fault; 3] = [Fault::Refuse(410), Fault::Refuse(500), Faul
 /// What is done to the watches of a resource from its first write on.
 const FROM_A_WRITE: [Fault; 3] = [Fault::Repeat, Fault::Cut(1), Fault::Cut(3)];
 
+/// Data that vanish are gone: they are not made again, and that is no matter of watches.
+const DATA: [&str; 3] = ["persistentvolumeclaims", "secrets", "rorunstacks"];
+
 /// What has writes: the creation of all children, their change, and their end.
 const WORKLOADS: [Workload; 3] = [Workload::Whole, Workload::Update, Workload::Delete];
 
@@ -94,6 +97,11 @@ fn plans(workload: Workload, learnt: &Learnt) -> Vec<Case> {
         }
     }
     cases.extend(at_firsts(workload, learnt, &FROM_A_WRITE));
+    if workload == Workload::Whole {
+        let made = firsts(learnt).filter(|index| !DATA.contains(&learnt.writes[*index].0.resource.as_str()));
+        let vanish = made.filter_map(|index| learnt.at(index, Fault::Vanish));
+        cases.extend(vanish.map(|plan| Case::one(workload, plan)));
+    }
     cases
 }
 
