@@ -138,14 +138,16 @@ impl Elector {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Err(LeaderError::Shutdown),
-                () = sleep(self.pause()) => {}
+                () = sleep(self.pause(&seen)) => {}
             }
         }
     }
 
-    /// The jitter shortens the pause: a lease that was released is taken within one retry period.
-    fn pause(&self) -> Duration {
-        self.config.retry_period.mul_f64(rand::rng().random_range(0.5..1.0))
+    /// The jitter shortens the pause: a lease that was released is taken within one retry period. One that is not renewed is
+    /// taken when it ends.
+    fn pause(&self, seen: &Observation) -> Duration {
+        let pause = self.config.retry_period.mul_f64(rand::rng().random_range(0.5..1.0));
+        seen.left(Instant::now()).map_or(pause, |left| pause.min(left))
     }
 
     async fn attempt(&self, seen: &mut Observation) -> Result<Attempt, StoreError> {

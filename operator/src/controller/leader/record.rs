@@ -61,6 +61,14 @@ impl Observation {
             _ => Verdict::Free(lease),
         }
     }
+
+    /// How long it is held yet, if it is not renewed.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        let lease = self.lease.as_ref().filter(|lease| holder(lease).is_some())?;
+        let left = duration(lease).checked_sub(now.saturating_duration_since(self.since?))?;
+        // Nothing is left of one that has ended: whoever could not take it waits as before.
+        (!left.is_zero()).then_some(left)
+    }
 }
 
 /// Who holds the lease; none after a release.
@@ -182,6 +190,20 @@ mod tests {
         assert!(
             matches!(seen.verdict("b", after(start, 25)), Verdict::Free(lease) if lease.metadata.resource_version.is_some())
         );
+    }
+
+    #[test]
+    fn what_is_left_of_a_lease_is_counted_from_the_last_renewal_that_was_seen() {
+        let start = Instant::now();
+        let lease = first(&config("a"));
+        let mut seen = Observation::default();
+        assert_eq!(seen.left(start), None);
+        seen.update(Some(lease.clone()), start);
+        assert_eq!(seen.left(after(start, 14)), Some(Duration::from_secs(1)));
+        // It has ended: to ask at once again and again would help nobody.
+        assert_eq!((seen.left(after(start, 15)), seen.left(after(start, 16))), (None, None));
+        seen.update(Some(released(&lease)), start);
+        assert_eq!(seen.left(start), None);
     }
 
     #[test]
