@@ -64,7 +64,7 @@ impl Field {
         define(&client).await?;
         let services = Services::start().await?;
         let template = Template::render(&services)?;
-        let floor = Floor::measure(&client, &services, &template, options.stacks.min(FLOOR_STACKS)).await?;
+        let floor = Floor::measure(&client, &template, options.stacks.min(FLOOR_STACKS)).await?;
         step.done();
         Ok(Field {
             statuses: Statuses::watch(client.clone()),

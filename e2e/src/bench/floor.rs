@@ -10,8 +10,6 @@ use kube::Client;
 use serde_json::Value;
 
 use super::load;
-use super::same;
-use super::services::Services;
 use super::stats::float;
 use super::template::{StackName, Template, rank};
 
@@ -22,20 +20,13 @@ pub(super) struct Floor {
     pub(super) creates: f64,
     /// The same objects by server-side apply.
     pub(super) applies: f64,
-    /// Stacks made in a second by a client that writes just what the operator writes, and is watched.
-    pub(super) stacks: f64,
     /// Bytes listed in a second, one list after the other.
     pub(super) list_bytes: f64,
 }
 
 impl Floor {
     /// Makes what so many stacks would need, twice, lists it, and removes it. The operator does not look for any of it.
-    pub(super) async fn measure(
-        client: &Client,
-        services: &Services,
-        template: &Template,
-        stacks: usize,
-    ) -> Result<Floor> {
+    pub(super) async fn measure(client: &Client, template: &Template, stacks: usize) -> Result<Floor> {
         let (by_create, by_apply) = (names('r', stacks), names('p', stacks));
         for of in by_create.iter().chain(&by_apply) {
             load::make_namespace(client, &of.namespace).await?;
@@ -51,10 +42,7 @@ impl Floor {
         let like = template.foreign_objects(&by_create[0]);
         load::collect(client, &like, &by_create).await?;
         load::collect(client, &like, &by_apply).await?;
-        let same = names('s', stacks);
-        load::prepare(client, services, &same).await?;
-        let stacks = same::stacks_per_second(client, template, &same).await?;
-        Ok(Floor { creates, applies, stacks, list_bytes })
+        Ok(Floor { creates, applies, list_bytes })
     }
 
     /// Objects per second, as text.
@@ -62,7 +50,6 @@ impl Floor {
         vec![
             ("W, objects created per second, 32 at once", format!("{:.0}", self.creates)),
             ("the same by server-side apply", format!("{:.0}", self.applies)),
-            ("stacks per second with the same writes and watches", format!("{:.1}", self.stacks)),
             ("bytes listed per second", format!("{:.1} MiB", self.list_bytes / 1_048_576.0)),
         ]
     }

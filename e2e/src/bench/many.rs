@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::field::{Field, PATIENCE, create_stack, delete_stack};
 use super::floor;
 use super::load;
+use super::same;
 use super::stats::{bucket_percentile, float, mean, percentile};
 use super::table::{Bar, Row};
 use super::template::StackName;
@@ -20,13 +21,15 @@ const HALF_LOAD_SHARE: usize = 5;
 
 /// B4: all stacks at once; then some more, at half the rate.
 pub(super) async fn burst(field: &mut Field) -> Result<()> {
+    field.stop_operator().await?;
+    let floor = same::stacks_per_second(field).await?;
     field.fill().await?;
     let Some(rate) = field.rate else { return Ok(()) };
     let objects = float(field.template.children() + 1);
     let of_floor = |floor: f64| rate / (floor / objects);
     let what = format!("{} stacks at once, {objects} objects each", field.stacks.len());
-    let row = Row::new("B4", what, rate, "stacks/s").bar(Bar::AtLeast(0.8 * field.floor.stacks));
-    field.note(row.ratio(rate / field.floor.stacks, "same writes and watches"));
+    let row = Row::new("B4", what, rate, "stacks/s").bar(Bar::AtLeast(0.8 * floor));
+    field.note(row.ratio(rate / floor, "same writes and watches"));
     let row = Row::new("B4", "the same against a bare client that creates", rate, "stacks/s");
     field.note(row.ratio(of_floor(field.floor.creates), "W / objects"));
     let row = Row::new("B4", "the same against a bare client that applies", rate, "stacks/s");

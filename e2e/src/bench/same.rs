@@ -12,7 +12,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::field::create_stack;
+use super::field::{Field, create_stack, delete_stack};
+use super::floor;
 use super::load;
 use super::stats::float;
 use super::template::{StackName, Template, rank};
@@ -21,8 +22,11 @@ use super::template::{StackName, Template, rank};
 const AT_ONCE: usize = 8;
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// Makes the stacks, and removes them.
-pub(super) async fn stacks_per_second(client: &Client, template: &Template, names: &[StackName]) -> Result<f64> {
+/// Makes as many stacks as the run has, since the API server is slower beside many, and removes them. No operator may run.
+pub(super) async fn stacks_per_second(field: &Field) -> Result<f64> {
+    let (client, template) = (&field.client, &field.template);
+    let names = &floor::names('s', field.options.stacks);
+    load::prepare(client, &field.services, names).await?;
     let mut watches = JoinSet::new();
     let everything = template.paths().into_iter().map(|path| (path, "application/json"));
     let metadata = ["/api/v1/secrets", "/api/v1/configmaps"].map(|path| (path.to_owned(), METADATA));
@@ -33,11 +37,7 @@ pub(super) async fn stacks_per_second(client: &Client, template: &Template, name
     stream::iter(names).map(|of| one(client, template, of)).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     let took = started.elapsed();
     drop(watches);
-    load::each(names, |of| async {
-        load::stacks(client, &of.namespace).delete(&of.name, &kube::api::DeleteParams::default()).await?;
-        Ok(())
-    })
-    .await?;
+    load::each(names, |of| delete_stack(client, of)).await?;
     load::collect(client, &template.foreign_objects(&names[0]), names).await?;
     Ok(float(names.len()) / took.as_secs_f64())
 }
