@@ -22,7 +22,9 @@ use crate::telemetry::Health;
 const TOO_MANY_REQUESTS: u16 = 429;
 
 /// Watches without end, beginning with a list, which the server streams where it can: objects come one by one instead of in
-/// pages of five hundred, so a start takes little more memory than what is kept, and one request. `what` names it to whoever asks whether this process is ready.
+/// pages of five hundred, so a start takes little more memory than what is kept, and one request. Where a stream ends before
+/// all of the list has come, pages are asked for: something between here and the server may bear no more, and the stream would
+/// be asked for again at once, and for ever. `what` names it to whoever asks whether this process is ready.
 pub(super) fn watch<K>(
     api: Api<K>,
     config: Config,
@@ -36,24 +38,45 @@ where
         let config = config.clone();
         watcher(api.clone(), if streamed { config.streaming_lists() } else { config }).boxed()
     };
-    let first = begin(true);
-    let steps = stream::unfold((first, true, begin), |(mut events, mut streamed, begin)| async move {
-        let event = events.next().await?;
-        if streamed && event.as_ref().is_err_and(streams_no_lists) {
-            streamed = false;
-            events = begin(streamed);
-            return Some((None, (events, streamed, begin)));
+    let first = Steps { events: begin(true), streamed: true, listing: false };
+    let steps = stream::unfold((first, begin), |(mut steps, begin)| async move {
+        let event = steps.events.next().await?;
+        if steps.is_not_streamed(&event) {
+            steps = Steps { events: begin(false), streamed: false, listing: false };
+            return Some((None, (steps, begin)));
         }
         if event.as_ref().is_err_and(may_have_another_past) {
-            events = begin(streamed);
+            steps = Steps { events: begin(steps.streamed), listing: false, ..steps };
         }
-        Some((Some(event), (events, streamed, begin)))
+        Some((Some(event), (steps, begin)))
     });
     steps.filter_map(futures::future::ready).default_backoff().inspect(move |event| match event {
         Ok(Event::InitDone) => health.watch_works(&what),
         Err(error) if may_have_another_past(error) => health.watch_broken(&what),
         _ => {}
     })
+}
+
+/// Where a watch is.
+struct Steps<E> {
+    events: E,
+    /// Whether the list is streamed.
+    streamed: bool,
+    /// Whether the list has begun, and not all of it has come.
+    listing: bool,
+}
+
+impl<E> Steps<E> {
+    /// Whether the list could not be streamed, or ended before it was whole: then it begins again, without an error.
+    fn is_not_streamed<K>(&mut self, event: &watcher::Result<Event<K>>) -> bool {
+        let broke_off = self.listing && matches!(event, Ok(Event::Init));
+        match event {
+            Ok(Event::Init) => self.listing = true,
+            Ok(Event::InitDone) => self.listing = false,
+            _ => {}
+        }
+        self.streamed && (broke_off || event.as_ref().is_err_and(streams_no_lists))
+    }
 }
 
 /// What a watch is called.
@@ -142,6 +165,26 @@ mod tests {
         ];
         let told = whole_lists(stream::iter(events)).collect().await;
         assert_eq!(words(told), ["init", "error", "init", "listed b", "done", "c"]);
+    }
+
+    #[test]
+    fn a_list_that_begins_again_before_it_was_whole_is_streamed_no_more() {
+        let mut steps = Steps { events: (), streamed: true, listing: false };
+        let told = [
+            (Ok(Event::Init), false),
+            (Ok(Event::InitApply(named("a"))), false),
+            (Ok(Event::InitDone), false),
+            // A watch that is too old lists again, which is no reason.
+            (Ok(Event::Init), false),
+            (Ok(Event::InitApply(named("a"))), false),
+            (Err(watcher::Error::NoResourceVersion), false),
+            (Ok(Event::Init), true),
+        ];
+        for (number, (event, expected)) in told.into_iter().enumerate() {
+            assert_eq!(steps.is_not_streamed(&event), expected, "no. {number}");
+        }
+        steps.streamed = false;
+        assert!(!steps.is_not_streamed(&Ok(Event::<ConfigMap>::Init)), "pages are not given up for pages");
     }
 
     #[test]
