@@ -33,8 +33,9 @@ use crate::{
 
 /// The longest that one reconcile may take: every call within it has a shorter limit, so this is for what was not foreseen.
 const RECONCILE_LIMIT: Duration = Duration::from_mins(1);
-/// How long changes are collected before a stack is looked at: a burst of events is one look.
-const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How long changes are collected before a stack is looked at: a burst of events is one look. Each creation waits for it twice:
+/// until the stack is looked at, and until the services that were asked have answered.
+const DEBOUNCE: Duration = Duration::from_millis(5);
 /// How often the loop says that it lives.
 const BEAT: Duration = Duration::from_secs(5);
 
