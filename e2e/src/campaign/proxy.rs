@@ -32,8 +32,9 @@ use super::streams::{Rule, Streams};
 const ANSWER_READ: Duration = Duration::from_millis(5);
 /// Nothing comes any more: longer than the first retry of the operator.
 const REST: Duration = Duration::from_millis(900);
-/// How long an operator may believe that what it wrote is there, though no watch tells of it: longer than it does.
-const MISSED_WITHIN: Duration = Duration::from_secs(8);
+/// How long an operator may believe that what it wrote is there, though no watch tells of it: it does for 5 s, and a look just
+/// before these are over is followed by one up to 6.5 s later.
+const MISSED_WITHIN: Duration = Duration::from_secs(12);
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a proxy answers with.

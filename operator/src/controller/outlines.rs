@@ -69,9 +69,11 @@ impl Context {
         let Some(of) = of else { return };
         let mut components: BTreeMap<Component, Vec<Outline>> = made.map(|component| (component, Vec::new())).collect();
         for outline in outlines {
-            if let Some(of) = Component::from_label(outline.component).and_then(|of| components.get_mut(&of)) {
-                of.push(outline);
-            }
+            // What has no place here would be pruned as unwanted by the next pass.
+            let Some(of) = Component::from_label(outline.component).and_then(|of| components.get_mut(&of)) else {
+                return;
+            };
+            of.push(outline);
         }
         components.values_mut().for_each(Vec::shrink_to_fit);
         let key = StackKey { namespace: owner.namespace.clone(), name: owner.name.clone() };

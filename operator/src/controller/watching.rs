@@ -24,7 +24,8 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// Watches without end, beginning with a list, which the server streams where it can: objects come one by one instead of in
 /// pages of five hundred, so a start takes little more memory than what is kept, and one request. Where a stream ends before
 /// all of the list has come, pages are asked for: something between here and the server may bear no more, and the stream would
-/// be asked for again at once, and for ever. `what` names it to whoever asks whether this process is ready.
+/// be asked for again at once, and for ever. A watch that begins anew after an error is streamed again, but by a server that
+/// cannot. `what` names it to whoever asks whether this process is ready.
 pub(super) fn watch<K>(
     api: Api<K>,
     config: Config,
@@ -38,15 +39,16 @@ where
         let config = config.clone();
         watcher(api.clone(), if streamed { config.streaming_lists() } else { config }).boxed()
     };
-    let first = Steps { events: begin(true), streamed: true, listing: false };
+    let first = Steps { events: begin(true), streamed: true, refused: false, listing: false };
     let steps = stream::unfold((first, begin), |(mut steps, begin)| async move {
         let event = steps.events.next().await?;
         if steps.is_not_streamed(&event) {
-            steps = Steps { events: begin(false), streamed: false, listing: false };
+            steps = Steps { events: begin(false), streamed: false, listing: false, ..steps };
             return Some((None, (steps, begin)));
         }
         if event.as_ref().is_err_and(may_have_another_past) {
-            steps = Steps { events: begin(steps.streamed), listing: false, ..steps };
+            let streamed = !steps.refused;
+            steps = Steps { events: begin(streamed), streamed, listing: false, ..steps };
         }
         Some((Some(event), (steps, begin)))
     });
@@ -62,6 +64,8 @@ struct Steps<E> {
     events: E,
     /// Whether the list is streamed.
     streamed: bool,
+    /// Whether the server said that it streams none.
+    refused: bool,
     /// Whether the list has begun, and not all of it has come.
     listing: bool,
 }
@@ -75,7 +79,9 @@ impl<E> Steps<E> {
             Ok(Event::InitDone) => self.listing = false,
             _ => {}
         }
-        self.streamed && (broke_off || event.as_ref().is_err_and(streams_no_lists))
+        let refused = event.as_ref().is_err_and(streams_no_lists);
+        self.refused |= self.streamed && refused;
+        self.streamed && (broke_off || refused)
     }
 }
 
@@ -169,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_list_that_begins_again_before_it_was_whole_is_streamed_no_more() {
-        let mut steps = Steps { events: (), streamed: true, listing: false };
+        let mut steps = Steps { events: (), streamed: true, refused: false, listing: false };
         let told = [
             (Ok(Event::Init), false),
             (Ok(Event::InitApply(named("a"))), false),
@@ -183,6 +189,7 @@ mod tests {
         for (number, (event, expected)) in told.into_iter().enumerate() {
             assert_eq!(steps.is_not_streamed(&event), expected, "no. {number}");
         }
+        assert!(!steps.refused, "the next one may be streamed");
         steps.streamed = false;
         assert!(!steps.is_not_streamed(&Ok(Event::<ConfigMap>::Init)), "pages are not given up for pages");
     }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::{Resource, api::ApiResource, core::DynamicResourceScope};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -97,7 +97,8 @@ struct Metadata {
     owner_references: Option<Vec<OwnerReference>>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
-    managed_fields: Applied,
+    #[serde(deserialize_with = "applied")]
+    managed_fields: Option<Value>,
 }
 
 impl Metadata {
@@ -115,36 +116,14 @@ impl Metadata {
             deletion_timestamp: self.deletion_timestamp,
             ..ObjectMeta::default()
         };
-        (metadata, self.managed_fields.0)
+        (metadata, self.managed_fields)
     }
 }
 
 /// The fields of the entry of this operator's apply.
-#[derive(Default)]
-struct Applied(Option<Value>);
-
-impl<'de> Deserialize<'de> for Applied {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Entries)
-    }
-}
-
-struct Entries;
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Applied;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("managed fields")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Applied, A::Error> {
-        let mut ours = Applied::default();
-        while let Some(Entry(fields)) = entries.next_element()? {
-            ours.0 = ours.0.or(fields);
-        }
-        Ok(ours)
-    }
+fn applied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let entries = Vec::<Entry>::deserialize(deserializer)?;
+    Ok(entries.into_iter().find_map(|Entry(fields)| fields))
 }
 
 /// The fields of an entry, if it is that of this operator's apply.
@@ -168,17 +147,20 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Entry, A::Error> {
         // What says whose they are comes before the fields, but for the subresource, as the API server writes it. Should it
         // come later, they are read for nothing.
-        let (mut ours, mut is_ours) = (None, true);
+        let (mut fields, mut manager, mut operation, mut of_object) = (None, None, None, true);
         while let Some(key) = members.next_key::<Cow<'_, str>>()? {
             match &*key {
-                "manager" => is_ours &= members.next_value::<Cow<'_, str>>()? == FIELD_MANAGER,
-                "operation" => is_ours &= members.next_value::<Cow<'_, str>>()? == "Apply",
-                "subresource" => is_ours &= members.next_value::<Cow<'_, str>>()?.is_empty(),
-                "fieldsV1" if is_ours => ours = Some(members.next_value()?),
+                "manager" => manager = Some(members.next_value::<Cow<'_, str>>()? == FIELD_MANAGER),
+                "operation" => operation = Some(members.next_value::<Cow<'_, str>>()? == "Apply"),
+                "subresource" => of_object = members.next_value::<Cow<'_, str>>()?.is_empty(),
+                "fieldsV1" if manager != Some(false) && operation != Some(false) => {
+                    fields = Some(members.next_value()?);
+                }
                 _ => drop(members.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Entry(ours.filter(|_| is_ours)))
+        let ours = manager == Some(true) && operation == Some(true) && of_object;
+        Ok(Entry(fields.filter(|_| ours)))
     }
 }
 
@@ -218,6 +200,7 @@ mod tests {
             r#"{"metadata": {"managedFields": [{"fieldsV1": {"f:x": {}}, "operation": "Apply", "manager": "other"}]}}"#;
         assert_eq!(serde_json::from_str::<Received>(text).unwrap().applied, None);
         assert_eq!(read(&json!([])).applied, None);
+        assert_eq!(read(&json!([{"operation": "Apply", "fieldsV1": {"f:x": {}}}])).applied, None);
         assert!(serde_json::from_str::<Received>("{}").is_err());
     }
 }
