@@ -20,7 +20,7 @@ use super::operator::Operator;
 use super::stats::{float, mean};
 use super::table::{Bar, Row};
 use super::{floor, load};
-use crate::campaign::proxy::{Body, Error, pass_on, refusal, write_kubeconfig};
+use crate::campaign::relay::{Body, Error, pass_on, refusal, write_kubeconfig};
 
 const PER_SECOND: usize = 10;
 const STACKS: usize = 200;

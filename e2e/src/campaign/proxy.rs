@@ -2,7 +2,6 @@
 //! needs nothing for it but an address.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,20 +10,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use futures::StreamExt;
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::Client;
-use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::past::Past;
 use super::plan::{Call, Fault, Plan};
+use super::relay::{self, Body, Error, refusal, send};
 use super::stage::lock;
 use super::streams::{Rule, Streams};
 
@@ -36,11 +34,6 @@ const REST: Duration = Duration::from_millis(900);
 /// before these are over is followed by one up to 6.5 s later.
 const MISSED_WITHIN: Duration = Duration::from_secs(12);
 const TICK: Duration = Duration::from_millis(10);
-
-/// What a proxy answers with.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
-/// Why it could not.
-pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The proxy of one operator. It ends when it is dropped.
 pub struct FaultProxy {
@@ -120,7 +113,7 @@ impl FaultProxy {
 
     /// Writes a kubeconfig that leads to the proxy.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
-        write_kubeconfig(self.address, path)
+        relay::write_kubeconfig(self.address, path)
     }
 
     /// From now on, this is to happen, one after the other.
@@ -169,19 +162,6 @@ impl FaultProxy {
     pub fn problems(&self) -> Vec<String> {
         lock(&self.shared.problems).clone()
     }
-}
-
-/// Writes a kubeconfig that leads to a proxy.
-pub(crate) fn write_kubeconfig(proxy: SocketAddr, path: &Path) -> Result<()> {
-    let kubeconfig = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{proxy}")}}],
-        "users": [{"name": "operator", "user": {}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-        "current-context": "proxy",
-    });
-    std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -366,43 +346,4 @@ async fn forward(shared: &Arc<Shared>, request: Request<Incoming>, delay: Durati
         answer
     });
     sent.await
-}
-
-/// Passes a request on to where the client leads.
-pub(crate) async fn pass_on(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
-    send(request, |request| async move { client.send(request).await }).await
-}
-
-async fn send<F>(
-    request: Request<Incoming>,
-    by: impl FnOnce(Request<kube::client::Body>) -> F,
-) -> Result<Response<Body>, Error>
-where
-    F: Future<Output = kube::Result<Response<kube::client::Body>>> + Send + 'static,
-{
-    let (mut head, body) = request.into_parts();
-    // The client knows where to, and who it is.
-    head.uri = head.uri.path_and_query().map(|path| path.as_str().parse()).transpose()?.unwrap_or_default();
-    head.headers.remove(header::HOST);
-    let body = body.collect().await?.to_bytes();
-    let request = Request::from_parts(head, kube::client::Body::from(body));
-    // In a task of its own: what is on its way when the operator is killed arrives all the same, as it would on a network.
-    let answer = tokio::spawn(by(request));
-    let (mut head, body) = answer.await??.into_parts();
-    head.headers.remove(header::TRANSFER_ENCODING);
-    let body = body.into_data_stream().map_ok(Frame::data).map_err(|error| -> Error { error.into() });
-    Ok(Response::from_parts(head, StreamBody::new(body).boxed_unsync()))
-}
-
-/// An answer as the API server gives it.
-pub(crate) fn refusal(code: u16, seconds: Option<u64>) -> Result<Response<Body>, Error> {
-    let status = json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": "by the plan", "metadata": {},
-    });
-    let body = Full::new(Bytes::from(status.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
-    let mut answer = Response::builder().status(StatusCode::from_u16(code)?);
-    if let Some(seconds) = seconds {
-        answer = answer.header(header::RETRY_AFTER, seconds);
-    }
-    Ok(answer.header(header::CONTENT_TYPE, "application/json").body(body)?)
 }
