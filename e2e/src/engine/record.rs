@@ -67,11 +67,25 @@ impl ProcessRecord {
         self.signal(Signal::KILL);
     }
 
-    /// Stops the process where it stands, until [`ProcessRecord::go_on`].
+    /// Stops the process where it stands, until [`ProcessRecord::go_on`]. Waits until each of its threads has stopped: one
+    /// that is on another processor goes on for a moment after the signal was sent.
     pub fn pause(&self) -> Result<()> {
         anyhow::ensure!(self.is_running(), "process {} has ended", self.pid);
         self.signal(Signal::STOP);
-        Ok(())
+        let what = format!("process {} to stand still", self.pid);
+        wait::until_true(&what, Duration::from_secs(10), || self.stands_still())
+    }
+
+    fn stands_still(&self) -> Result<bool> {
+        let folder = format!("/proc/{}/task", self.pid);
+        for thread in fs::read_dir(&folder).with_context(|| format!("no process {}", self.pid))? {
+            // One that has ended stands still as well.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
+            if parse_stat(&stat).is_some_and(|(state, _)| state != 'T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Lets the process go on.
@@ -177,5 +191,18 @@ mod tests {
         let record = ProcessRecord::of_self().expect("a record");
         record.save(&path).expect("saved");
         assert_eq!(ProcessRecord::load(&path).expect("fine"), Some(record));
+    }
+
+    #[test]
+    fn a_process_that_was_paused_stands_still_until_it_goes_on() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("sleep");
+        let record = ProcessRecord::of(child.id()).expect("a record");
+        record.pause().expect("it pauses");
+        assert!(record.stands_still().expect("its threads"));
+        record.go_on().expect("it goes on");
+        let goes_on = wait::until_true("it to go on", Duration::from_secs(5), || Ok(!record.stands_still()?));
+        record.kill();
+        child.wait().expect("it ended");
+        goes_on.expect("it goes on");
     }
 }

@@ -20,7 +20,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
@@ -124,12 +123,12 @@ impl Bed {
 
     /// Stops etcd where it stands: the API server gets no answer any more.
     pub fn freeze_etcd(&self) -> Result<()> {
-        lock(&self.etcd).signal(Signal::STOP)
+        lock(&self.etcd).process()?.pause()
     }
 
     /// Lets etcd go on after [`Bed::freeze_etcd`].
     pub fn thaw_etcd(&self) -> Result<()> {
-        lock(&self.etcd).signal(Signal::CONT)
+        lock(&self.etcd).process()?.go_on()
     }
 
     /// Adds a kube-controller-manager: garbage collection, rollouts, Jobs, default service accounts. It learns about a

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::engine::record::ProcessRecord;
 
@@ -51,10 +50,9 @@ impl Server {
         Ok(())
     }
 
-    /// Sends it a signal.
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("no pid")?;
-        kill_process(pid, signal).with_context(|| format!("failed to send a signal to {}", self.name))
+    /// The process that it is.
+    pub(super) fn process(&self) -> Result<ProcessRecord> {
+        ProcessRecord::of(self.child.id())
     }
 
     /// An error with the end of its log if the server is no longer there.
