@@ -70,13 +70,15 @@ async fn nothing_of(
     churn.await?;
     let operator = field.operator().await?;
     operator.rests().await?;
-    let after = operator.used().await?;
+    // Before its metrics are asked for, which takes it time as well.
+    let processor = operator.processor()?;
+    let metrics = operator.metrics().await?;
     let calls = field.calls(mark).await?;
     let what = format!("{what} of {} stacks", field.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
     field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
-    let used = after.processor.saturating_sub(before.processor).as_secs_f64();
-    let reconciles = after.metrics.reconciles() - before.metrics.reconciles();
+    let used = processor.saturating_sub(before.processor).as_secs_f64();
+    let reconciles = metrics.reconciles() - before.metrics.reconciles();
     let (of, count) = if reconciles > 0.0 { ("a reconcile", reconciles) } else { ("an event", float(events)) };
     let row = Row::new("B2", format!("{what}: processor time of {of}"), used / count * 1e6, "µs");
     field.note(row.bar(Bar::AtMost(200.0)).note(format!("{events} events, {reconciles:.0} reconciles")));
@@ -155,14 +157,14 @@ pub(super) async fn idle(field: &mut Field) -> Result<()> {
     let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("idle"), &lease)?;
     operator.ready().await?;
     operator.rests().await?;
-    let (mark, before) = (field.mark().await?, operator.used().await?);
+    let (mark, before) = (field.mark().await?, operator.processor()?);
     let started = Instant::now();
     tokio::time::sleep(field.options.idle).await;
-    let (took, after) = (started.elapsed(), operator.used().await?);
+    let (took, after) = (started.elapsed(), operator.processor()?);
     let mut calls = field.all_calls(mark).await?;
     calls.retain(|call| call.user_agent.starts_with("rorun-operator/"));
     operator.stop().await?;
-    let share = 100.0 * after.processor.saturating_sub(before.processor).div_duration_f64(took);
+    let share = 100.0 * after.saturating_sub(before).div_duration_f64(took);
     let minutes = took.as_secs_f64() / 60.0;
     let stacks = field.stacks.len();
     let row = Row::new("B10", format!("idle with {stacks} stacks: of a core"), share, "%").bar(Bar::AtMost(0.2));

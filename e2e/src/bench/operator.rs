@@ -103,7 +103,12 @@ impl Operator {
     pub(super) async fn used(&self) -> Result<Used> {
         // The metrics come first: to write them takes it time as well.
         let metrics = self.metrics().await?;
-        Ok(Used { processor: procfs::processor_time(&self.process)?, metrics })
+        Ok(Used { processor: self.processor()?, metrics })
+    }
+
+    /// The processor time that it has used until now.
+    pub(super) fn processor(&self) -> Result<Duration> {
+        procfs::processor_time(&self.process)
     }
 
     /// Its metrics.

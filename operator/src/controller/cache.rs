@@ -43,7 +43,7 @@ impl Cache {
         self.change(|contents| {
             let mut concerned = Vec::new();
             let former = contents.placed.take(&live as &dyn Place);
-            let same = former.as_ref().is_some_and(|Placed(former)| former.says_the_same_as(&live));
+            let same = former.as_ref().is_some_and(|Placed(former)| live.says_the_same_as(former));
             if let Some(Placed(former)) = former.filter(|Placed(former)| former.instance != live.instance) {
                 concerned.push(contents.take(&former));
             }

@@ -16,6 +16,7 @@ mod prober;
 mod reconcile;
 mod references;
 mod run;
+mod seen;
 mod told;
 mod triggers;
 mod watches;
@@ -26,6 +27,7 @@ pub use patience::Patience;
 pub use prober::Prober;
 pub use references::References;
 pub use run::{Clients, RunError, Settings, run};
+pub use seen::Seen;
 pub use triggers::Triggers;
 pub use watches::Watches;
 

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, warn};
 
 use super::{
-    Context, StackKey, policy,
+    Context, Seen, StackKey, policy,
     reconcile::{self, ReconcileError},
     watching,
 };
@@ -46,7 +47,7 @@ pub(super) struct Loop {
     pub(super) synced: Arc<Semaphore>,
     pub(super) health: Arc<Health>,
     pub(super) concurrency: u16,
-    pub(super) triggered: BoxStream<'static, reflector::ObjectRef<RorunStack>>,
+    pub(super) triggered: BoxStream<'static, reflector::ObjectRef<Seen>>,
 }
 
 impl Loop {
@@ -93,22 +94,21 @@ impl Loop {
     /// The stacks that are there, and from then on each that changes in what counts.
     fn stacks(
         &self,
-        writer: reflector::store::Writer<RorunStack>,
-    ) -> impl Stream<Item = Result<RorunStack, watcher::Error>> + Send + use<> {
+        writer: reflector::store::Writer<Seen>,
+    ) -> impl Stream<Item = Result<Seen, watcher::Error>> + Send + use<> {
         let client = self.context.client.clone();
-        let api: Api<RorunStack> = match &self.scope {
+        let api: Api<Seen> = match &self.scope {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
         let what = watching::name("RorunStack", self.scope.as_deref());
         let (context, mut began) = (self.context.clone(), Instant::now());
         let events = watching::watch(api, watcher::Config::default(), self.health.clone(), what)
-            .modify(|stack: &mut RorunStack| stack.managed_fields_mut().clear())
             .reflect(writer)
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => began = Instant::now(),
                 Ok(watcher::Event::InitDone) => context.listed(began),
-                Ok(watcher::Event::Delete(stack)) => context.forget(&key(stack), stack.uid().as_deref()),
+                Ok(watcher::Event::Delete(Seen(stack))) => context.forget(&key(stack), stack.uid().as_deref()),
                 _ => {}
             });
         let triggers = self.context.triggers.clone();
@@ -116,7 +116,7 @@ impl Loop {
             .applied_objects()
             .predicate_filter(what_counts, PredicateConfig::default())
             .inspect(move |stack| {
-                if let Ok(stack) = stack {
+                if let Ok(Seen(stack)) = stack {
                     triggers.ask(&key(stack));
                 }
             })
@@ -125,31 +125,45 @@ impl Loop {
 
 /// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
 /// for a pass.
-fn what_counts(stack: &RorunStack) -> Option<u64> {
+fn what_counts(Seen(stack): &Seen) -> Option<u64> {
     let metadata = &stack.metadata;
     let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
-    let text = serde_json::to_string(&(&stack.spec, &stack.status)).ok()?;
-    let mut hasher = DefaultHasher::new();
-    (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some(), text)
-        .hash(&mut hasher);
-    Some(hasher.finish())
+    let mut hashed = Hashed(DefaultHasher::new());
+    (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some()).hash(&mut hashed.0);
+    serde_json::to_writer(&mut hashed, &(&stack.spec, &stack.status)).ok()?;
+    Some(hashed.0.finish())
+}
+
+/// Takes what is written into a hash.
+struct Hashed(DefaultHasher);
+
+impl io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn key(stack: &RorunStack) -> StackKey {
     StackKey { namespace: stack.namespace().unwrap_or_default(), name: stack.name_any() }
 }
 
-async fn one_pass(stack: Arc<RorunStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn one_pass(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let Seen(stack) = &*seen;
     if let Some(wait) = context.patience.left() {
-        return Ok(Action::requeue(policy::spread(wait, &key(&stack))));
+        return Ok(Action::requeue(policy::spread(wait, &key(stack))));
     }
-    let of = key(&stack);
+    let of = key(stack);
     if let Some(waited) = context.triggers.begun(&of) {
         context.metrics.look_waited(waited);
     }
     let guard = context.metrics.reconcile_started();
     let span = logs::reconcile_span(&of.namespace, &of.name, &stack.uid().unwrap_or_default(), guard.id());
-    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(stack, context.clone()).boxed());
+    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(stack.clone(), context.clone()).boxed());
     let started = Instant::now();
     let Ok(result) = pass.instrument(span.clone()).await else {
         let _entered = span.entered();
@@ -171,8 +185,8 @@ async fn one_pass(stack: Arc<RorunStack>, context: Arc<Context>) -> Result<Actio
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is that of kube's error policy")]
-fn error_policy(stack: Arc<RorunStack>, _: &ReconcileError, context: Arc<Context>) -> Action {
-    Action::requeue(policy::back_off(&context, &key(&stack)))
+fn error_policy(stack: Arc<Seen>, _: &ReconcileError, context: Arc<Context>) -> Action {
+    Action::requeue(policy::back_off(&context, &key(&stack.0)))
 }
 
 /// What the metrics show of a stack.

@@ -8,13 +8,14 @@ use std::{
 
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta, runtime::watcher};
+use kube::{Api, Client, Resource, ResourceExt, api::ApiResource, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::{StackKey, Triggers, watching};
 use crate::{
     names::is_object_name,
+    objects::Received,
     stack::{References as Named, SecretData},
     telemetry::Health,
 };
@@ -140,18 +141,11 @@ impl References {
         .await;
     }
 
-    async fn watch_kind<K>(&self, kind: &'static str, scope: Option<&str>)
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        let api: Api<PartialObjectMeta<K>> = match scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+    async fn watch_kind<K: Resource<DynamicType = ()>>(&self, kind: &'static str, scope: Option<&str>) {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<Received<false>> = match scope {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
         };
         let what = watching::name(&format!("metadata of {kind}"), scope);
         let events = watching::watch(api, watcher::Config::default(), self.health.clone(), what);
@@ -252,7 +246,7 @@ impl Contents {
     }
 }
 
-fn key<K>(kind: &'static str, object: &PartialObjectMeta<K>) -> Key {
+fn key(kind: &'static str, object: &Received<false>) -> Key {
     let metadata = &object.metadata;
     (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }

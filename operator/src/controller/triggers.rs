@@ -9,13 +9,13 @@ use std::{
 use futures::{Stream, channel::mpsc};
 use kube::runtime::reflector::ObjectRef;
 
-use super::StackKey;
-use crate::{api::v1alpha1::RorunStack, telemetry::Metrics};
+use super::{Seen, StackKey};
+use crate::telemetry::Metrics;
 
 /// Sends stacks to be looked at again.
 #[derive(Clone)]
 pub struct Triggers {
-    sender: mpsc::UnboundedSender<ObjectRef<RorunStack>>,
+    sender: mpsc::UnboundedSender<ObjectRef<Seen>>,
     /// The looks that were asked for and have not begun, by stack, each since when. `None` until somebody looks.
     asked: Arc<Mutex<Option<HashMap<StackKey, Instant>>>>,
     metrics: Arc<Metrics>,
@@ -23,7 +23,7 @@ pub struct Triggers {
 
 impl Triggers {
     /// The sender, and the stream for the controller.
-    pub fn new(metrics: Arc<Metrics>) -> (Self, impl Stream<Item = ObjectRef<RorunStack>> + Send + 'static) {
+    pub fn new(metrics: Arc<Metrics>) -> (Self, impl Stream<Item = ObjectRef<Seen>> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded();
         (Self { sender, asked: Arc::default(), metrics }, receiver)
     }

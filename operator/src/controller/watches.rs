@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures::{StreamExt, pin_mut};
+use futures::{StreamExt, pin_mut, stream::FuturesUnordered};
 use kube::{Api, Client, ResourceExt, runtime::watcher};
 use tracing::{debug, warn};
 
@@ -33,7 +33,8 @@ impl Watches {
     /// Watches every kind in a namespace, or in all, until the future is dropped.
     pub async fn run(self, client: Client, scope: Option<String>) {
         let all = KINDS.iter().map(|kind| self.clone().watch(client.clone(), kind, scope.clone()));
-        futures::future::join_all(all).await;
+        // Not joined, which would look at every watch at each event of one.
+        all.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
     async fn watch(self, client: Client, kind: &'static ObjectKind, scope: Option<String>) {

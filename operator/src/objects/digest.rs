@@ -77,10 +77,8 @@ impl fmt::Display for Digest {
 fn exact(value: &Value, into: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
             into.push(b'{');
-            for (key, member) in members {
+            for (key, member) in in_order(map) {
                 into.extend_from_slice(key.as_bytes());
                 into.push(0);
                 exact(member, into);
@@ -100,6 +98,14 @@ fn exact(value: &Value, into: &mut Vec<u8>) {
             into.push(0);
         }
     }
+}
+
+/// The members by their names, as a map of this kind has them already unless a feature of `serde_json` makes it another.
+fn in_order(map: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    let sorted = map.keys().is_sorted();
+    let mut others: Vec<_> = if sorted { Vec::new() } else { map.iter().collect() };
+    others.sort_unstable_by_key(|(key, _)| *key);
+    map.iter().filter(move |_| sorted).chain(others)
 }
 
 /// Which part of a value counts.
@@ -190,11 +196,12 @@ fn feed_members(
     counts: impl Fn(&str) -> bool,
     into: &mut Vec<u8>,
 ) -> bool {
-    let mut sorted: Vec<_> = members.iter().filter(|(key, value)| counts(key) && !is_omitted(key, value)).collect();
-    sorted.sort_unstable_by_key(|(key, _)| *key);
     let mut any = false;
     let mut field = String::new();
-    for (key, member) in sorted {
+    for (key, member) in in_order(members) {
+        if !counts(key) || is_omitted(key, member) {
+            continue;
+        }
         let part = match part {
             Part::Whole => Part::Whole,
             Part::Of(fields) => {
@@ -230,8 +237,16 @@ fn is_omitted(key: &str, value: &Value) -> bool {
 fn feed_items(items: &[Value], part: Part<'_>, into: &mut Vec<u8>) -> bool {
     let mut digests: Vec<Vec<u8>> = Vec::with_capacity(items.len());
     let mut ordered = Vec::new();
+    let entries = match part {
+        Part::Whole => None,
+        Part::Of(fields) => Some(entries(fields)),
+    };
     for (index, item) in items.iter().enumerate() {
-        let Some(part) = part_of_item(part, index, item) else { continue };
+        let part = match &entries {
+            None => Some(Part::Whole),
+            Some(entries) => entries.iter().find(|entry| entry.of.is(index, item)).map(|entry| entry.part),
+        };
+        let Some(part) = part else { continue };
         if item.is_object() {
             let mut bytes = Vec::new();
             if feed(item, part, &mut bytes) {
@@ -254,21 +269,38 @@ fn feed_items(items: &[Value], part: Part<'_>, into: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The part of an item, by its entry: `k:` names the keys of an object, `v:` is a value, `i:` an index.
-fn part_of_item<'a>(part: Part<'a>, index: usize, item: &Value) -> Option<Part<'a>> {
-    let fields = match part {
-        Part::Whole => return Some(Part::Whole),
-        Part::Of(fields) => fields,
+/// An entry for items of a list.
+struct Entry<'a> {
+    of: Which,
+    part: Part<'a>,
+}
+
+/// Which items of a list an entry is about: `k:` names the keys of an object, `v:` is a value, `i:` an index.
+enum Which {
+    Keyed(Map<String, Value>),
+    Equal(Value),
+    At(usize),
+}
+
+impl Which {
+    fn is(&self, index: usize, item: &Value) -> bool {
+        match self {
+            Self::Keyed(keys) => keys.iter().all(|(key, value)| item.get(key) == Some(value)),
+            Self::Equal(value) => value == item,
+            Self::At(at) => *at == index,
+        }
+    }
+}
+
+/// The entries of a list, read once for all of its items.
+fn entries(fields: &Map<String, Value>) -> Vec<Entry<'_>> {
+    let of = |name: &str| match name.split_once(':')? {
+        ("k", keys) => serde_json::from_str(keys).ok().map(Which::Keyed),
+        ("v", text) => serde_json::from_str(text).ok().map(Which::Equal),
+        ("i", text) => text.parse().ok().map(Which::At),
+        _ => None,
     };
-    let owned = fields.iter().find(|(key, _)| match key.split_once(':') {
-        Some(("k", keys)) => serde_json::from_str::<Value>(keys).is_ok_and(|keys| {
-            keys.as_object().is_some_and(|keys| keys.iter().all(|(key, value)| item.get(key) == Some(value)))
-        }),
-        Some(("v", text)) => serde_json::from_str::<Value>(text).is_ok_and(|value| value == *item),
-        Some(("i", text)) => text.parse() == Ok(index),
-        _ => false,
-    })?;
-    owned.1.as_object().map(within)
+    fields.iter().filter_map(|(name, inner)| Some(Entry { of: of(name)?, part: within(inner.as_object()?) })).collect()
 }
 
 #[cfg(test)]

@@ -116,9 +116,13 @@ impl LiveObject {
             live.data = Some(members(&object));
         }
         if let Some(fields) = &applied {
-            object["metadata"] = json!({
-                "annotations": metadata.annotations, "labels": metadata.labels, "ownerReferences": metadata.owner_references,
-            });
+            object["metadata"] = [
+                ("annotations", texts(metadata.annotations)),
+                ("labels", texts(metadata.labels)),
+                ("ownerReferences", json!(metadata.owner_references)),
+            ]
+            .into_iter()
+            .collect();
             live.owned = digest::owned(&object, fields);
         }
         Some(live)
@@ -142,10 +146,13 @@ impl LiveObject {
         super::ObjectKey { kind: self.kind.kind, name: self.name.as_ref().to_owned() }
     }
 
-    /// Whether a decision sees no difference: only the version may be another, as after a change that is none of ours.
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
-        let version = other.version;
-        *other == Self { version, ..self.clone() }
+    /// Whether a decision sees no difference to what it was: only the version may be another, as after a change that is none of
+    /// ours.
+    pub fn says_the_same_as(&mut self, former: &Self) -> bool {
+        let version = std::mem::replace(&mut self.version, former.version);
+        let same = self == former;
+        self.version = version;
+        same
     }
 
     /// What it has in common with another object of its stack is kept once.
@@ -171,6 +178,11 @@ impl Placed for LiveObject {
 
 fn labelled<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Texts by name, without a copy of each.
+fn texts(map: Option<BTreeMap<String, String>>) -> Value {
+    map.map_or(Value::Null, |map| map.into_iter().map(|(key, text)| (key, Value::String(text))).collect())
 }
 
 fn members(object: &Value) -> BTreeMap<String, String> {

@@ -16,7 +16,7 @@ pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
 pub use live::{LiveObject, LiveSet, Owner};
 pub use readiness::{Pods, Readiness, rollout_begins};
-pub use received::Received;
+pub use received::{Received, ReceivedMetadata};
 
 use serde_json::Value;
 

@@ -6,7 +6,10 @@ use serde_json::Value;
 pub(super) fn canonical(scalar: &Value, into: &mut Vec<u8>) {
     let amount = match scalar {
         Value::String(text) => nanos(text),
-        Value::Number(number) => nanos(&number.to_string()),
+        Value::Number(number) => match number.as_u64() {
+            Some(whole) => Some(i128::from(whole) * NANOS),
+            None => nanos(&number.to_string()),
+        },
         _ => None,
     };
     match (amount, scalar) {
@@ -23,6 +26,9 @@ pub(super) fn canonical(scalar: &Value, into: &mut Vec<u8>) {
     into.push(0);
 }
 
+/// Billionths in a whole.
+const NANOS: i128 = 1_000_000_000;
+
 /// An amount in billionths (source of the suffixes: k8s.io/apimachinery, pkg/api/resource/suffix.go).
 fn nanos(text: &str) -> Option<i128> {
     const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -34,10 +40,10 @@ fn nanos(text: &str) -> Option<i128> {
     if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 {
         return None;
     }
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let digits: i128 = if fraction.is_empty() { whole.parse() } else { format!("{whole}{fraction}").parse() }.ok()?;
     let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let factor = if let Some(power) = BINARY.iter().position(|name| *name == suffix) {
-        1024_i128.checked_pow(u32::try_from(power).ok()? + 1)?.checked_mul(1_000_000_000)?
+        1024_i128.checked_pow(u32::try_from(power).ok()? + 1)?.checked_mul(NANOS)?
     } else if let Some((_, power)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
         10_i128.checked_pow(*power)?
     } else {

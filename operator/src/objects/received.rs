@@ -7,26 +7,30 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::{Resource, api::ApiResource, core::DynamicResourceScope};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
 use crate::names::FIELD_MANAGER;
 
-/// An object of any kind.
+/// An object of any kind; without a `BODY` the API server is asked for nothing but metadata.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct Received<const BODY: bool = true> {
     /// Its metadata without `managedFields`.
     pub metadata: ObjectMeta,
     /// The fields of this operator's own apply.
     pub(super) applied: Option<Value>,
-    /// All else but `apiVersion` and `kind`.
+    /// All else but `apiVersion` and `kind`; without a body nothing.
     pub(super) object: Map<String, Value>,
 }
 
-impl Resource for Received {
+impl<const BODY: bool> Resource for Received<BODY> {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
+
+    fn metadata_api() -> bool {
+        !BODY
+    }
 
     fn kind(of: &ApiResource) -> Cow<'_, str> {
         of.kind.as_str().into()
@@ -53,28 +57,29 @@ impl Resource for Received {
     }
 }
 
-impl<'de> Deserialize<'de> for Received {
+impl<'de, const BODY: bool> Deserialize<'de> for Received<BODY> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Whole)
+        deserializer.deserialize_map(Whole::<BODY>)
     }
 }
 
-struct Whole;
+struct Whole<const BODY: bool>;
 
-impl<'de> Visitor<'de> for Whole {
-    type Value = Received;
+impl<'de, const BODY: bool> Visitor<'de> for Whole<BODY> {
+    type Value = Received<BODY>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of Kubernetes")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Received, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let (mut metadata, mut object) = (None, Map::new());
         while let Some(key) = members.next_key::<String>()? {
             match key.as_str() {
-                "metadata" => metadata = Some(members.next_value::<Metadata>()?),
+                "metadata" => metadata = Some(members.next_value::<ReceivedMetadata>()?),
                 "apiVersion" | "kind" => drop(members.next_value::<IgnoredAny>()?),
-                _ => drop(object.insert(key, members.next_value()?)),
+                _ if BODY => drop(object.insert(key, members.next_value()?)),
+                _ => drop(members.next_value::<IgnoredAny>()?),
             }
         }
         let metadata = metadata.ok_or_else(|| A::Error::missing_field("metadata"))?;
@@ -84,9 +89,9 @@ impl<'de> Visitor<'de> for Whole {
 }
 
 /// The metadata that somebody looks at.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
+pub struct ReceivedMetadata {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -95,14 +100,16 @@ struct Metadata {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
+    finalizers: Option<Vec<String>>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     #[serde(deserialize_with = "applied")]
     managed_fields: Option<Value>,
 }
 
-impl Metadata {
-    fn parts(self) -> (ObjectMeta, Option<Value>) {
+impl ReceivedMetadata {
+    /// As the type of the API has it, without `managedFields`; and the fields of this operator's own apply.
+    pub fn parts(self) -> (ObjectMeta, Option<Value>) {
         let metadata = ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -112,6 +119,7 @@ impl Metadata {
             labels: self.labels,
             annotations: self.annotations,
             owner_references: self.owner_references,
+            finalizers: self.finalizers,
             creation_timestamp: self.creation_timestamp,
             deletion_timestamp: self.deletion_timestamp,
             ..ObjectMeta::default()
@@ -148,19 +156,54 @@ impl<'de> Visitor<'de> for Members {
         // What says whose they are comes before the fields, but for the subresource, as the API server writes it. Should it
         // come later, they are read for nothing.
         let (mut fields, mut manager, mut operation, mut of_object) = (None, None, None, true);
-        while let Some(key) = members.next_key::<Cow<'_, str>>()? {
-            match &*key {
-                "manager" => manager = Some(members.next_value::<Cow<'_, str>>()? == FIELD_MANAGER),
-                "operation" => operation = Some(members.next_value::<Cow<'_, str>>()? == "Apply"),
-                "subresource" => of_object = members.next_value::<Cow<'_, str>>()?.is_empty(),
-                "fieldsV1" if manager != Some(false) && operation != Some(false) => {
+        while let Some(member) = members.next_key::<Member>()? {
+            match member {
+                Member::Manager => manager = Some(members.next_value_seed(Is(FIELD_MANAGER))?),
+                Member::Operation => operation = Some(members.next_value_seed(Is("Apply"))?),
+                Member::Subresource => of_object = members.next_value_seed(Is(""))?,
+                Member::FieldsV1 if manager != Some(false) && operation != Some(false) => {
                     fields = Some(members.next_value()?);
                 }
-                _ => drop(members.next_value::<IgnoredAny>()?),
+                Member::FieldsV1 | Member::Other => drop(members.next_value::<IgnoredAny>()?),
             }
         }
         let ours = manager == Some(true) && operation == Some(true) && of_object;
         Ok(Entry(fields.filter(|_| ours)))
+    }
+}
+
+/// The members of an entry that are looked at.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Member {
+    Manager,
+    Operation,
+    Subresource,
+    FieldsV1,
+    #[serde(other)]
+    Other,
+}
+
+/// Whether a text is this one.
+struct Is(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Is {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Is {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+        Ok(text == self.0)
     }
 }
 
