@@ -78,7 +78,7 @@ fn examples_are_named_alike_and_hold_one_stack() {
 fn each_example_is_rendered_whole() {
     for path in paths() {
         let cr = example(&path);
-        let rendered = cli::render::render(&cr).expect("it is rendered");
+        let rendered = cli::render::render(cr.clone()).expect("it is rendered");
         let names: BTreeSet<_> = rendered.iter().map(name).collect();
         let stack = valid(&cr);
         let expected: BTreeSet<_> = desired::everything(&stack).iter().map(|object| object.key().to_string()).collect();

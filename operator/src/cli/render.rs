@@ -59,7 +59,7 @@ pub(super) fn print(file: &Path, output: Output, mut out: impl Write) -> Result<
         let cr: RorunStack =
             serde_json::from_value(value).map_err(|error| RenderError::Parse(name.clone(), error.to_string()))?;
         found = true;
-        for object in render(&cr)? {
+        for object in render(cr)? {
             match output {
                 Output::Yaml => {
                     write!(out, "---\n{}", serde_saphyr::to_string(&object).map_err(io::Error::other)?)?;
@@ -106,8 +106,7 @@ const ASSUMPTION: Assumption<'static> = Assumption {
 };
 
 /// Every object of a stack, as if all that it names were there and answered; or what of the spec cannot be.
-pub fn render(cr: &RorunStack) -> Result<Vec<serde_json::Value>, RenderError> {
-    let mut cr = cr.clone();
+pub fn render(mut cr: RorunStack) -> Result<Vec<serde_json::Value>, RenderError> {
     cr.metadata.namespace.get_or_insert_with(|| "default".to_owned());
     let namespace = cr.metadata.namespace.clone().unwrap_or_default();
     let stack = stack::validate(&cr, &assumed(&cr, ASSUMPTION));

@@ -143,13 +143,19 @@ impl Prober {
         let state = Arc::new(State { answer: Mutex::new(first), at: Mutex::new(Instant::now()), doubt: Notify::new() });
         let (triggers, slots, shared) = (self.triggers.clone(), self.slots.clone(), state.clone());
         let others = Others(Arc::downgrade(&self.tasks));
-        // What an earlier process was told a moment ago is no reason to ask all services at once.
-        let later = matches!(*state.answer(), Probe::Answers { .. }).then(|| HEALTHY_INTERVAL.mul_f64(share(hash)));
+        let answered = matches!(*state.answer(), Probe::Answers { .. });
         let task = tokio::spawn(async move {
             let mut delay = RETRY.0;
-            if let Some(later) = later {
+            if answered {
+                // What an earlier process was told a moment ago is no reason to ask all services at once.
+                let later = async {
+                    let (begun, share) = (Instant::now(), share(hash));
+                    tokio::time::sleep(HEALTHY_INTERVAL.mul_f64(share)).await;
+                    // Only by now all are known.
+                    tokio::time::sleep_until(begun + often(&endpoint, others.count()).mul_f64(share)).await;
+                };
                 tokio::select! {
-                    () = tokio::time::sleep(later) => {}
+                    () = later => {}
                     () = shared.doubt.notified() => {}
                 }
             }
@@ -162,9 +168,7 @@ impl Prober {
                 *shared.at() = Instant::now();
                 let wait = if matches!(probe, Probe::Answers { .. }) {
                     delay = RETRY.0;
-                    let embedded = matches!(endpoint, Endpoint::Bucket { create: true, .. });
-                    let often = if embedded { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL };
-                    often.max(BETWEEN * others.count())
+                    often(&endpoint, others.count())
                 } else {
                     let wait = delay;
                     delay = (delay * 2).min(RETRY.1);
@@ -192,6 +196,13 @@ impl Prober {
     fn lock(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How often a service that answers is asked, one of so many.
+fn often(endpoint: &Endpoint, count: u32) -> Duration {
+    let embedded = matches!(endpoint, Endpoint::Bucket { create: true, .. });
+    let often = if embedded { EMBEDDED_INTERVAL } else { HEALTHY_INTERVAL };
+    often.max(BETWEEN * count)
 }
 
 /// The tasks of all services, as one of them sees them: they do not live on by it.
@@ -226,4 +237,42 @@ fn hash(endpoint: &Endpoint) -> u64 {
     let mut hasher = DefaultHasher::new();
     endpoint.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    const STACKS: usize = 1200;
+
+    fn start(prober: &Prober, number: usize) {
+        let stack = StackKey { namespace: "n".to_owned(), name: number.to_string() };
+        // Nobody listens there.
+        let redis = Endpoint::Redis { url: format!("redis://127.0.0.1:1/{number}"), ca: None };
+        prober.answers(&stack, BTreeMap::from([(Component::Redis, redis)]), |_| Some(Probe::Answers { note: None }));
+    }
+
+    fn asked(prober: &Prober) -> usize {
+        let tasks = prober.lock();
+        let all = tasks.values().flat_map(BTreeMap::values);
+        all.filter(|task| matches!(*task.state.answer(), Probe::Failed(_))).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_that_answered_before_a_restart_are_asked_no_more_often_than_others() {
+        let (triggers, _receiver) = Triggers::new(Arc::new(Metrics::new().unwrap()));
+        let prober = Prober::new(triggers);
+        (0..STACKS).for_each(|number| start(&prober, number));
+        tokio::time::sleep(HEALTHY_INTERVAL).await;
+        let all = BETWEEN * u32::try_from(STACKS).unwrap();
+        let expected = HEALTHY_INTERVAL.div_duration_f64(all);
+        let share = f64::from(u32::try_from(asked(&prober)).unwrap()) / f64::from(u32::try_from(STACKS).unwrap());
+        assert!(
+            (expected / 2.0..expected * 1.5).contains(&share),
+            "{share} of all were asked in a minute, not {expected}"
+        );
+        tokio::time::sleep(all).await;
+        assert_eq!(asked(&prober), STACKS);
+    }
 }

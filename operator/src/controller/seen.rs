@@ -56,3 +56,32 @@ impl Resource for Seen {
         &mut Arc::make_mut(&mut self.0).metadata
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_the_stack_without_managed_fields() {
+        let mut object = json!({
+            "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {
+                "name": "shop", "namespace": "n", "uid": "1", "resourceVersion": "7", "generation": 2,
+                "labels": {"team": "a"}, "annotations": {"rorun.app/confirm-delete": "shop"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "2"}],
+                "finalizers": ["rorun.app/data"],
+                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
+            },
+            "spec": {"environment": "Development", "api": {"image": "a"}},
+            "status": {"observedGeneration": 1, "conditions": []},
+        });
+        let expected: RorunStack = serde_json::from_value(object.clone()).unwrap();
+        object["metadata"]["managedFields"] =
+            json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:suspend": {}}}}]);
+        let Seen(stack) = serde_json::from_str(&object.to_string()).unwrap();
+        assert_eq!(serde_json::to_value(&*stack).unwrap(), serde_json::to_value(&expected).unwrap());
+        assert!(serde_json::from_value::<Seen>(json!({"spec": {}})).is_err(), "a stack has metadata");
+    }
+}

@@ -36,9 +36,9 @@ pub(super) fn labels(stack: &Stack, component: Component) -> Strings {
 /// The labels that selectors use, for ever.
 pub(super) fn selector_labels(stack: &Stack, component: Component) -> Strings {
     Strings::from([
-        (label::NAME.to_owned(), format!("rorun-{component}")),
+        (label::NAME.to_owned(), ["rorun-", component.as_str()].concat()),
         (label::INSTANCE.to_owned(), stack.name.clone()),
-        (label::COMPONENT.to_owned(), component.to_string()),
+        (label::COMPONENT.to_owned(), component.as_str().to_owned()),
     ])
 }
 

@@ -120,18 +120,22 @@ const MEANINGFUL: [&str; 5] = ["emptyDir", "securityContext", "labelSelector", "
 fn prune_empty(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, member| {
-                prune_empty(member);
-                let empty = match member {
-                    Value::Null => true,
-                    Value::Array(list) => list.is_empty(),
-                    Value::Object(inner) => inner.is_empty() && !MEANINGFUL.contains(&key.as_str()),
-                    _ => false,
-                };
-                !empty
-            });
+            map.values_mut().for_each(prune_empty);
+            // Most have none, and taking out walks a map at twice the cost of looking.
+            if map.iter().any(|(key, member)| is_empty(key, member)) {
+                map.retain(|key, member| !is_empty(key, member));
+            }
         }
         Value::Array(list) => list.iter_mut().for_each(prune_empty),
         _ => {}
+    }
+}
+
+fn is_empty(key: &str, member: &Value) -> bool {
+    match member {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(inner) => inner.is_empty() && !MEANINGFUL.contains(&key),
+        _ => false,
     }
 }
