@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::field::{Field, PATIENCE, create_stack, delete_stack};
 use super::floor;
 use super::load;
+use super::one::told;
 use super::same;
 use super::stats::{bucket_percentile, float, mean, percentile};
 use super::table::{Bar, Row};
@@ -23,7 +24,9 @@ const HALF_LOAD_SHARE: usize = 5;
 pub(super) async fn burst(field: &mut Field) -> Result<()> {
     field.stop_operator().await?;
     let floor = same::stacks_per_second(field).await?;
+    let mark = field.mark().await?;
     field.fill().await?;
+    let calls = field.calls(mark).await?;
     let Some(rate) = field.rate else { return Ok(()) };
     let objects = float(field.template.children() + 1);
     let of_floor = |floor: f64| rate / (floor / objects);
@@ -34,6 +37,8 @@ pub(super) async fn burst(field: &mut Field) -> Result<()> {
     field.note(row.ratio(of_floor(field.floor.creates), "W / objects"));
     let row = Row::new("B4", "the same against a bare client that applies", rate, "stacks/s");
     field.note(row.ratio(of_floor(field.floor.applies), "applied / objects"));
+    let each = float(calls.len()) / float(field.stacks.len());
+    field.note(Row::new("B4", "calls for each, until all are ready", each, "calls").note(told(&calls)));
     half_load(field, rate / 2.0).await
 }
 

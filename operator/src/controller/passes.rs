@@ -1,8 +1,6 @@
 //! The loop itself: stacks come in as events, each is looked at in a pass, and every pass ends with when to look again.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +25,6 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
-    names::annotation,
     objects::KINDS,
     telemetry::{Health, Outcome, StackSample, logs},
 };
@@ -114,37 +111,12 @@ impl Loop {
         let triggers = self.context.triggers.clone();
         watching::whole_lists(events)
             .applied_objects()
-            .predicate_filter(what_counts, PredicateConfig::default())
+            .predicate_filter(Seen::what_counts, PredicateConfig::default())
             .inspect(move |stack| {
                 if let Ok(Seen(stack)) = stack {
                     triggers.ask(&key(stack));
                 }
             })
-    }
-}
-
-/// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
-/// for a pass.
-fn what_counts(Seen(stack): &Seen) -> Option<u64> {
-    let metadata = &stack.metadata;
-    let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
-    let mut hashed = Hashed(DefaultHasher::new());
-    (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some()).hash(&mut hashed.0);
-    serde_json::to_writer(&mut hashed, &(&stack.spec, &stack.status)).ok()?;
-    Some(hashed.0.finish())
-}
-
-/// Takes what is written into a hash.
-struct Hashed(DefaultHasher);
-
-impl io::Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,18 +1,53 @@
 //! A stack as the watch sends it: shared, since what passes it on copies and moves it, and without `managedFields`.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    sync::Arc,
+};
 
 use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackSpec, RorunStackStatus},
+    names::annotation,
     objects::ReceivedMetadata,
 };
 
 /// A stack that was seen.
 #[derive(Clone, Debug)]
 pub struct Seen(pub Arc<RorunStack>);
+
+impl Seen {
+    /// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
+    /// for a pass.
+    pub fn what_counts(&self) -> Option<u64> {
+        let Self(stack) = self;
+        let metadata = &stack.metadata;
+        let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
+        let mut hashed = Hashed(DefaultHasher::new());
+        (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some())
+            .hash(&mut hashed.0);
+        serde_json::to_writer(&mut hashed, &(&stack.spec, &stack.status)).ok()?;
+        Some(hashed.0.finish())
+    }
+}
+
+/// Takes what is written into a hash.
+struct Hashed(DefaultHasher);
+
+impl io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl<'de> Deserialize<'de> for Seen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -83,5 +118,37 @@ mod tests {
         let Seen(stack) = serde_json::from_str(&object.to_string()).unwrap();
         assert_eq!(serde_json::to_value(&*stack).unwrap(), serde_json::to_value(&expected).unwrap());
         assert!(serde_json::from_value::<Seen>(json!({"spec": {}})).is_err(), "a stack has metadata");
+    }
+
+    #[test]
+    fn only_what_a_pass_reads_counts() {
+        let object = json!({
+            "metadata": {"name": "shop", "generation": 1, "resourceVersion": "7"},
+            "spec": {"environment": "Development", "api": {"image": "a"}},
+        });
+        let counts = |path: [&str; 2], value: serde_json::Value| {
+            let mut object = object.clone();
+            object[path[0]][path[1]] = value;
+            serde_json::from_value::<Seen>(object).unwrap().what_counts().unwrap()
+        };
+        let same = counts(["metadata", "name"], json!("shop"));
+        for (path, value) in [
+            (["metadata", "labels"], json!({"team": "a"})),
+            (["metadata", "annotations"], json!({"team": "a"})),
+            (["metadata", "resourceVersion"], json!("8")),
+        ] {
+            assert_eq!(counts(path, value), same, "{path:?}");
+        }
+        for (path, value) in [
+            (["metadata", "annotations"], json!({annotation::CONFIRM_DELETE: "shop"})),
+            (["metadata", "generation"], json!(2)),
+            (["metadata", "finalizers"], json!(["rorun.app/data"])),
+            (["metadata", "deletionTimestamp"], json!("2026-01-02T00:00:00Z")),
+            // With the same generation, as after a restore of etcd.
+            (["spec", "suspend"], json!(true)),
+            (["status", "conditions"], json!([])),
+        ] {
+            assert_ne!(counts(path, value), same, "{path:?}");
+        }
     }
 }
