@@ -135,7 +135,7 @@ impl FaultProxy {
     /// An operator was started: nothing is at rest before it has begun.
     pub fn touch(&self) {
         lock(&self.shared.pending).dead = false;
-        *lock(&self.shared.last_write) = Instant::now();
+        self.shared.touch();
     }
 
     /// Whether every fault has happened.
@@ -205,6 +205,9 @@ async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Res
     let path = request.uri().path().to_owned();
     let delay = if let Some(Fault::DelayRequest(milliseconds)) = fault { milliseconds } else { 0 };
     let answer = forward(&shared, request, Duration::from_millis(delay)).await?;
+    if delay > 0 {
+        shared.touch();
+    }
     if fault == Some(Fault::Vanish) {
         let delete = Request::delete(path).body(Vec::new())?;
         shared.client.request_text(delete).await?;
@@ -247,6 +250,8 @@ async fn finish(
         Some(Fault::RefuseAfterCommit(code)) => refusal(code, None),
         Some(Fault::DelayAnswer(milliseconds)) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            // Only now the operator can go on.
+            shared.touch();
             Ok(answer)
         }
         Some(Fault::ResetAfterCommit) => {
@@ -295,6 +300,11 @@ fn hold(shared: &Arc<Shared>, resource: Option<String>, rule: Rule, writes: usiz
 }
 
 impl Shared {
+    /// As if a write came now.
+    fn touch(&self) {
+        *lock(&self.last_write) = Instant::now();
+    }
+
     /// Notes the request; gives the fault if it is the one that the next plan names.
     fn meet(&self, call: &Call) -> Option<Fault> {
         let mut pending = lock(&self.pending);
@@ -310,7 +320,7 @@ impl Shared {
         }
         drop(pending);
         if (call.is_write() && call.resource != "events") || call.verb == "list" {
-            *lock(&self.last_write) = Instant::now();
+            self.touch();
         }
         lock(&self.vanished).take_if(|(vanished, _)| vanished == call);
         if call.is_write() && call.resource != "events" {
