@@ -86,6 +86,9 @@ where
     Ok(Box::new(Registry::default().with(lines.with_filter(filter))))
 }
 
+/// Crates that write requests to a bucket at `debug`, with the key that they are signed by. Whoever wants to see that names them.
+const TELL_TOO_MUCH: [&str; 3] = ["aws_sdk_s3", "aws_smithy_runtime", "aws_smithy_runtime_api"];
+
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     // `EnvFilter` reads a misspelled level, such as `inof`, as the name of a target, and then all else is silent.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -94,8 +97,14 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     if let Some(part) = unknown {
         return Err(LogError::UnknownLevel { directive: directive.to_owned(), part: part.to_owned() });
     }
+    let all = directive.split(',').filter_map(|part| part.trim().parse::<LevelFilter>().ok()).max();
+    let held: String = match all {
+        Some(level) if level > LevelFilter::INFO => TELL_TOO_MUCH.map(|target| format!("{target}=info,")).concat(),
+        _ => String::new(),
+    };
     EnvFilter::builder()
-        .parse(directive)
+        // Of two directives of one target the last one counts.
+        .parse(held + directive)
         .map_err(|source| LogError::Directive { directive: directive.to_owned(), source })
 }
 
@@ -166,6 +175,21 @@ mod tests {
         });
         assert_eq!(lines.lines().count(), 1, "{lines}");
         assert!(lines.contains("asked for"));
+    }
+
+    #[rstest]
+    #[case::all("debug", 0)]
+    #[case::none("warn", 0)]
+    #[case::named("debug,aws_smithy_runtime=debug", 1)]
+    #[case::part_named("info,aws_smithy_runtime::client=debug", 1)]
+    fn what_requests_to_a_bucket_are_signed_by_is_seen_by_whoever_names_it(
+        #[case] directive: &str,
+        #[case] seen: usize,
+    ) {
+        let lines = written(directive, LogFormat::Json, || {
+            tracing::debug!(target: "aws_smithy_runtime::client::orchestrator", "signed");
+        });
+        assert_eq!(lines.lines().count(), seen, "{lines}");
     }
 
     #[rstest]
