@@ -24,7 +24,7 @@ pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
 const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"), (ADMIN, "admin")];
 
 /// Static binaries run in an image that has nothing else.
-const TARGET: &str =
+pub const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
 
 /// The folder of the project.

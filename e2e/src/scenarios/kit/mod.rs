@@ -31,7 +31,7 @@ pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
-    ADMIN, API, API_NEXT, OCR, OPERATOR, build_binaries, build_operator, cargo, load_images, operator_binary,
+    ADMIN, API, API_NEXT, OCR, OPERATOR, TARGET, build_binaries, build_operator, cargo, load_images, operator_binary,
     optimised_e2e, project, target_folder, use_operator,
 };
 pub use ingress::{Answer, Ingress};

@@ -10,7 +10,7 @@ use crate::engine::Cache;
 use crate::engine::cache::{Key, remove_folder};
 use crate::engine::process::Run;
 use crate::engine::progress::Step;
-use crate::scenarios::kit::{cargo, operator_binary, project};
+use crate::scenarios::kit::{TARGET, cargo, project};
 
 /// The commit, in a file beside this crate.
 const COMMIT: &str = "e2e/previous-version";
@@ -63,18 +63,15 @@ fn make(commit: &str, to: &Path) -> Result<()> {
     let sources = to.join("sources");
     fs::create_dir_all(&sources)?;
     unpack(commit, &sources)?;
-    // As the current one is built: in a folder that is named by its target.
-    let current = operator_binary()?;
-    let target = current.ancestors().nth(2).and_then(Path::file_name).context("the operator has no target")?;
-    let build = ["build", "--quiet", "--release", "--locked", "-p", BINARY, "--target"];
+    // As the current one is built.
+    let build = ["build", "--quiet", "--release", "--locked", "-p", BINARY, "--target", TARGET];
     Run::new(cargo(), build)
-        .arg(target)
         .arg("--target-dir")
         .arg(to.join("target"))
         .folder(&sources)
         .output()
         .context("failed to build the version before")?;
-    fs::copy(to.join("target").join(target).join("release").join(BINARY), to.join(BINARY))?;
+    fs::copy(to.join("target").join(TARGET).join("release").join(BINARY), to.join(BINARY))?;
     fs::copy(sources.join(DEFINITION), to.join("definition.yaml"))?;
     remove_folder(&sources)?;
     remove_folder(&to.join("target"))
