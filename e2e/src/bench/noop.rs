@@ -168,7 +168,12 @@ pub(super) async fn idle(field: &mut Field) -> Result<()> {
     let minutes = took.as_secs_f64() / 60.0;
     let stacks = field.stacks.len();
     let row = Row::new("B10", format!("idle with {stacks} stacks: of a core"), share, "%").bar(Bar::AtMost(0.2));
-    field.note(row.note(format!("{:.0} s; it asks 3 services of each stack every minute", took.as_secs_f64())));
+    field.note(
+        row.note(format!(
+            "{:.0} s; it asks 3 services of each stack, at most four a second in all",
+            took.as_secs_f64()
+        )),
+    );
     let leases = calls.iter().filter(|call| call.resource == "leases").count();
     let row = Row::new("B10", "calls a minute", float(calls.len()) / minutes, "calls").bar(Bar::AtMost(35.0));
     field.note(row.note(format!("{leases} of {} for the lease", calls.len())));

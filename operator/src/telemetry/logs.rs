@@ -86,8 +86,9 @@ where
     Ok(Box::new(Registry::default().with(lines.with_filter(filter))))
 }
 
-/// Crates that write requests to a bucket at `debug`, with the key that they are signed by. Whoever wants to see that names them.
-const TELL_TOO_MUCH: [&str; 3] = ["aws_sdk_s3", "aws_smithy_runtime", "aws_smithy_runtime_api"];
+/// Crates that write requests to a bucket below `info`, with the key that they are signed by. Whoever wants that names them.
+const TELL_TOO_MUCH: [&str; 5] =
+    ["aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime", "aws_smithy_runtime_api"];
 
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     // `EnvFilter` reads a misspelled level, such as `inof`, as the name of a target, and then all else is silent.
