@@ -30,24 +30,30 @@ ARG CA_BUNDLE=ca-certificates.crt
 COPY ${CA_BUNDLE} /etc/ssl/certs/ca-certificates.crt
 COPY ${BINARY} /rorun-operator
 
-# Compiles on the machine's own platform for the target's: nothing is emulated. No `RUN --mount` here: the classic builder
-# refuses the whole file for it.
+# Compiles on the machine's own platform for the target's: nothing is emulated. C code, of which the allocator is, needs the
+# headers of musl. No `RUN --mount` here: the classic builder refuses the whole file for it.
 FROM --platform=$BUILDPLATFORM rust:1.95 AS build
 ARG TARGETARCH=amd64
 WORKDIR /src
 COPY . .
 RUN set -eu; \
     case "$TARGETARCH" in \
-      amd64) arch=x86_64 package=gcc-x86-64-linux-gnu ;; \
-      arm64) arch=aarch64 package=gcc-aarch64-linux-gnu ;; \
+      amd64) arch=x86_64 package=gcc-x86-64-linux-gnu options= ;; \
+      # musl has not what calls of atomic operations out of line need. Some kernels have pages of 64 KiB.
+      arm64) arch=aarch64 package=gcc-aarch64-linux-gnu options=-mno-outline-atomics JEMALLOC_SYS_WITH_LG_PAGE=16 ;; \
       *) echo "TARGETARCH is $TARGETARCH, not amd64 or arm64" >&2; exit 1 ;; \
     esac; \
     compiler=$arch-linux-gnu-gcc target=$arch-unknown-linux-musl; \
+    dpkg --add-architecture "$TARGETARCH"; apt-get update; \
     if ! command -v "$compiler"; then \
-      apt-get update; apt-get install --yes --no-install-recommends "$package" "libc6-dev-$TARGETARCH-cross"; \
+      apt-get install --yes --no-install-recommends "$package" "libc6-dev-$TARGETARCH-cross"; \
     fi; \
+    apt-get install --yes --no-install-recommends "musl-dev:$TARGETARCH"; \
+    printf '#!/bin/sh\nexec %s -specs /usr/lib/%s-linux-musl/musl-gcc.specs %s "$@"\n' "$compiler" "$arch" "$options" \
+      > /usr/local/bin/musl-cc; \
+    chmod +x /usr/local/bin/musl-cc; \
     rustup target add "$target"; \
-    export "CC_$(echo "$target" | tr - _)=$compiler"; \
+    export "CC_$(echo "$target" | tr - _)=musl-cc" ${JEMALLOC_SYS_WITH_LG_PAGE:+JEMALLOC_SYS_WITH_LG_PAGE}; \
     export "CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_LINKER=$compiler"; \
     cargo build --locked --release --package rorun-operator --bin rorun-operator --target "$target"; \
     mv "target/$target/release/rorun-operator" /

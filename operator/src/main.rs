@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// The allocator of the static C library took about 40 % of a pass's processor time, since it gives pages back and asks for
-/// them again all the time. jemalloc and mimalloc are faster still, and need more memory. A debug build keeps the one of the
-/// C library, which valgrind knows.
-#[cfg(not(debug_assertions))]
+/// them again all the time. How this one is set is in `.cargo/config.toml`.
+#[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One thread is enough for what waits for the network nearly all the time, and nobody waits for a lock of another's.
 #[tokio::main(flavor = "current_thread")]

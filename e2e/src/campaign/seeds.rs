@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::SUITES;
 use crate::engine::Cache;
 use crate::engine::process::Run;
-use crate::scenarios::kit::{build_operator, project, target_folder};
+use crate::scenarios::kit::{build_operator, project};
 
 /// Where they are kept: each is a patch of the sources, and above it a line that says what it does, and one that names the
 /// suites that should find it, as in `Suites: writes, mutation`.
@@ -79,7 +79,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// A new copy. What the project has compiled of other people's crates is taken over, once.
+    /// A new copy. What was compiled for the last one is still there.
     pub fn make(cache: &Cache) -> Result<Copy> {
         let root = cache.folder("seeds")?;
         let copy = Copy { folder: root.join("source"), target: root.join("target"), unchanged: OnceCell::new() };
@@ -87,18 +87,7 @@ impl Copy {
             fs::remove_dir_all(&copy.folder)?;
         }
         copy_sources(&project(), &copy.folder)?;
-        if !copy.target.exists() {
-            fs::create_dir_all(&copy.target)?;
-            let compiled = target_folder()?;
-            for entry in fs::read_dir(&compiled)? {
-                let path = entry?.path();
-                // `release` of this machine, and that of the target of static binaries.
-                if path.join("release").is_dir() || path.ends_with("release") {
-                    // With the times, by which cargo tells what is fresh.
-                    Run::new("cp", ["--archive"]).arg(&path).arg(&copy.target).output()?;
-                }
-            }
-        }
+        fs::create_dir_all(&copy.target)?;
         Ok(copy)
     }
 

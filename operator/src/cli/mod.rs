@@ -1,5 +1,6 @@
 //! The command line: flags and environment become values, and one function is called. No logic.
 
+mod client;
 pub mod crd;
 pub mod rbac;
 pub mod render;
@@ -74,6 +75,12 @@ pub enum CliError {
     /// The cluster could not be found.
     #[error("failed to find a cluster: {0}; run in a pod, or set KUBECONFIG")]
     Config(#[source] kube::config::InferConfigError),
+    /// The way to the cluster leads through a proxy.
+    #[error(
+        "failed to set up a client of the API server: the kubeconfig or HTTPS_PROXY names the proxy {0}, which is not \
+             supported; take proxy-url out of the kubeconfig, or name the API server in NO_PROXY"
+    )]
+    Proxy(String),
     /// A client could not be built.
     #[error("failed to set up a client of the API server: {0}")]
     Client(#[from] kube::Error),

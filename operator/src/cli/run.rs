@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args};
-use kube::{Config, client::ClientBuilder};
+use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::CliError;
+use super::{CliError, client};
 use crate::{
     controller::{self, Clients, Patience, Settings, leader::LeaderConfig},
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
@@ -101,8 +101,8 @@ async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<Clie
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let patience = Patience::new(shutdown.clone());
-    let work = ClientBuilder::try_from(config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
-    let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
+    let work = client::builder(&config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
+    let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
     Ok(Clients { work, lease, patience })
 }
 

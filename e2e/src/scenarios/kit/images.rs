@@ -33,7 +33,7 @@ pub fn project() -> PathBuf {
 }
 
 /// The folder that cargo builds into.
-pub fn target_folder() -> Result<PathBuf> {
+fn target_folder() -> Result<PathBuf> {
     let metadata = Run::new(cargo(), ["metadata", "--format-version=1", "--no-deps"]).folder(&project()).output()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
@@ -65,11 +65,13 @@ pub fn build_binaries() -> Result<()> {
 }
 
 /// Builds just the operator, out of the sources in that folder, into that target folder; gives the binary. Its own code is
-/// not optimised, which takes a fraction of the time; other people's crates are compiled as for the images.
+/// not optimised, nor the program as a whole, which takes a fraction of the time once other people's crates are compiled.
 pub fn build_operator(sources: &Path, target: &Path) -> Result<PathBuf> {
     let options = ["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-operator", "-p", "rorun-fixture"];
-    let own = ["--config", "profile.release.package.rorun-operator.opt-level=0"];
-    let build = Run::new(cargo(), options).args(own).folder(sources);
+    let quick = ["package.rorun-operator.opt-level=0", "lto=false", "codegen-units=16"]
+        .map(|of| format!("profile.release.{of}"));
+    let quick = quick.iter().flat_map(|setting| ["--config", setting]);
+    let build = Run::new(cargo(), options).args(quick).folder(sources);
     build.env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1").output()?;
     Ok(target.join(TARGET).join("release/rorun-operator"))
 }

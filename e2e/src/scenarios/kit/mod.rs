@@ -32,7 +32,7 @@ pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
     ADMIN, API, API_NEXT, OCR, OPERATOR, TARGET, build_binaries, build_operator, cargo, load_images, operator_binary,
-    optimised_e2e, project, target_folder, use_operator,
+    optimised_e2e, project, use_operator,
 };
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
