@@ -60,7 +60,7 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
         .with_all_workloads()
         .set("ingress", json!({"host": "api.example.com", "adminHost": "admin.example.com"}))
         .build();
-    let keys: BTreeSet<_> = valid(&cr).connection.unwrap().data.into_keys().collect();
+    let keys: BTreeSet<_> = valid(&cr).connection.unwrap().data.into_keys().map(str::to_owned).collect();
     let page = page("connection.md");
     let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     let explained = rows.flat_map(|names| names.split_whitespace()).map(|name| name.trim_matches('`').to_owned());

@@ -85,7 +85,7 @@ impl Wanted {
 
     fn sealed(kind: &'static ObjectKind, name: String, policy: ApplyPolicy, mut body: Value) -> Self {
         let (hash, owned) = (Digest::of(&body), objects::wanted(&body));
-        let component = body.pointer("/metadata/labels").and_then(|labels| labels.get(label::COMPONENT));
+        let component = objects::at(&body, "/metadata/labels").and_then(|labels| labels.get(label::COMPONENT));
         let component = component.and_then(Value::as_str).and_then(Component::from_label);
         let component = component.map_or("", Component::as_str);
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {

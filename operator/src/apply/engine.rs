@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     names::{Waiting, reason},
-    objects::{ApplyPolicy, LiveObject, LiveSet, ObjectKey},
+    objects::{self, ApplyPolicy, LiveObject, LiveSet, ObjectKey},
 };
 
 /// Compares, and writes if there is a difference.
@@ -133,7 +133,7 @@ async fn change(
         return Ok(None);
     }
     let body = &wanted.body;
-    if let Some(current) = there.applied_replicas.filter(|_| body.pointer("/spec/replicas").is_none()) {
+    if let Some(current) = there.applied_replicas.filter(|_| objects::at(body, "/spec/replicas").is_none()) {
         writer.hand_over_replicas(there, current).await?;
     }
     let exactly = *policy == ApplyPolicy::CreateOnce;

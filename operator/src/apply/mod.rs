@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, LiveSet, ObjectKey, Placed},
 };
 
 /// How many objects of the same rank are written at once.
@@ -215,7 +215,7 @@ impl Applied {
 }
 
 fn rolling(object: &Wanted) -> (String, Rolling) {
-    let replicas = object.body.pointer("/spec/replicas").and_then(serde_json::Value::as_i64);
+    let replicas = objects::at(&object.body, "/spec/replicas").and_then(serde_json::Value::as_i64);
     let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
     let Outline { key, component, .. } = object.outline.clone();
     (component.to_owned(), Rolling { key, replicas })

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Settled, Turn, Turns};
 use crate::{
     names::{FIELD_MANAGER, HANDOVER_MANAGER},
-    objects::{LiveObject, ObjectKind},
+    objects::{self, LiveObject, ObjectKind},
 };
 
 /// A version that no object has: etcd's first revision is 1, before the first write. An apply with it makes the object or,
@@ -151,7 +151,7 @@ impl Writer {
     ) -> Result<ObjectMeta, WriteError> {
         let _turn = self.permit().await?;
         set(&mut body, field, value);
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |path: &str| objects::at(&body, path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let params = PatchParams::apply(manager).force();
         // Only the metadata of the answer is of interest.

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     api::v1alpha1::RorunStack,
-    desired,
+    desired, objects,
     stack::{self, Assumption, assumed},
 };
 
@@ -84,7 +84,7 @@ fn value_of(document: &str) -> Result<serde_json::Value, String> {
 }
 
 fn name_of(object: &serde_json::Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let text = |path: &str| objects::at(object, path).and_then(serde_json::Value::as_str).unwrap_or_default();
     let kind = text("/kind").to_lowercase();
     let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
     format!("{kind}{group}/{}", text("/metadata/name"))

@@ -44,7 +44,7 @@ impl Component for Backup {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
-        let ca = authorities([connection.ca.clone(), destination.ca.clone()]);
+        let ca = authorities([connection.ca.as_deref(), destination.ca.as_deref()]);
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),

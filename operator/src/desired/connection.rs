@@ -25,7 +25,8 @@ impl Component for Connection {
 
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
         let Some(connection) = &stack.connection else { return Vec::new() };
-        let data = connection.data.iter().map(|(key, value)| (key.clone(), ByteString(value.clone().into_bytes())));
+        let data =
+            connection.data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.clone().into_bytes())));
         let mut objects = vec![DesiredObject::own(&Secret {
             data: Some(data.collect()),
             metadata: metadata::owned(stack, Name::Connection, stack.child(Name::Connection)),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, ObjectKind, Placed, Pods, Readiness, Received, digest, readiness};
+use super::{Digest, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -82,9 +82,9 @@ impl LiveObject {
         let note = readiness::note(kind, &object);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
-        let replicas = || object.pointer("/spec/replicas").and_then(Value::as_i64);
+        let replicas = || at(&object, "/spec/replicas").and_then(Value::as_i64);
         let applied_replicas =
-            applied.as_ref().filter(|fields| fields.pointer("/f:spec/f:replicas").is_some()).and_then(|_| replicas());
+            applied.as_ref().filter(|fields| at(fields, "/f:spec/f:replicas").is_some()).and_then(|_| replicas());
         let annotated = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
         let mut live = Self {
             kind,

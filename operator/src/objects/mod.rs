@@ -62,8 +62,7 @@ impl DesiredObject {
 
     /// The value of a label.
     pub fn label(&self, key: &str) -> &str {
-        self.body
-            .pointer("/metadata/labels")
+        at(&self.body, "/metadata/labels")
             .and_then(|labels| labels.get(key))
             .and_then(Value::as_str)
             .unwrap_or_default()
@@ -111,6 +110,12 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.to_lowercase(), self.name)
     }
+}
+
+/// What a path such as `/spec/replicas` leads to, none of whose names has a slash or a tilde: as [`Value::pointer`], which makes
+/// two strings of each name.
+pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('/').skip(1).try_fold(value, |value, name| value.get(name))
 }
 
 /// Members whose empty object is not the same as none: an empty selector selects everything, and none selects nothing.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ObjectKey, ObjectKind};
+use super::{ObjectKey, ObjectKind, at};
 use crate::names::{
     Waiting,
     reason::{self, Reason},
@@ -71,7 +71,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
         "CronJob" => text(object, "/status/lastSuccessfulTime").map(Into::into),
         "Pod" => container_fields(object, "state")
             .chain(container_fields(object, "lastState"))
-            .find_map(|(_, state)| state.pointer("/terminated/message").and_then(Value::as_str))
+            .find_map(|(_, state)| at(state, "/terminated/message").and_then(Value::as_str))
             .map(Into::into),
         _ => None,
     }
@@ -81,12 +81,12 @@ fn narrow(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn int(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+fn int(object: &Value, path: &str) -> Option<i64> {
+    at(object, path).and_then(Value::as_i64)
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
-    object.pointer(pointer).and_then(Value::as_str)
+fn text<'a>(object: &'a Value, path: &str) -> Option<&'a str> {
+    at(object, path).and_then(Value::as_str)
 }
 
 fn name(object: &Value) -> &str {
@@ -94,7 +94,7 @@ fn name(object: &Value) -> &str {
 }
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let list = object.pointer("/status/conditions")?.as_array()?;
+    let list = at(object, "/status/conditions")?.as_array()?;
     list.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
 }
 
@@ -184,7 +184,7 @@ fn job(object: &Value) -> Readiness {
 fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<Item = (&'a str, &'a Value)> + 'a {
     ["/status/initContainerStatuses", "/status/containerStatuses"]
         .into_iter()
-        .filter_map(|list| pod.pointer(list).and_then(Value::as_array))
+        .filter_map(|list| at(pod, list).and_then(Value::as_array))
         .flatten()
         .filter_map(move |status| Some((status.get("name")?.as_str()?, status.get(field)?)))
 }

@@ -1,6 +1,6 @@
 //! What the application is told about its services: the Secret `<stack>-connection`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     Bucket, Database, Ingress, PostgresUrl, REDIS_PORT, Redis, Workload,
@@ -13,7 +13,7 @@ use crate::{api::v1alpha1::Environment, contract, names::Component};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Values by key. The keys are documented and stable.
-    pub data: BTreeMap<String, String>,
+    pub data: BTreeMap<&'static str, String>,
     /// Certificate authorities (PEM) of external services.
     pub ca: Option<String>,
     /// The URL of the database without a pooler, for backups.
@@ -40,9 +40,10 @@ impl Connection {
         let redis = redis(parts)?;
         let bucket = parts.bucket.access()?;
         let mut data = BTreeMap::new();
-        let mut set = |key: &str, value: String| data.insert(key.to_owned(), value);
+        let mut set = |key, value| data.insert(key, value);
+        let direct_url = database.direct.to_string();
         set("DATABASE_URL", database.url.to_string());
-        set("DIRECT_URL", database.direct.to_string());
+        set("DIRECT_URL", direct_url.clone());
         set("DATABASE_READ_URL", database.read.to_string());
         set("PGHOST", database.direct.host.clone());
         set("PGPORT", database.direct.port.to_string());
@@ -72,16 +73,16 @@ impl Connection {
         if let Some(url) = parts.ingress.and_then(|ingress| ingress.url(Component::Admin)) {
             set("CORS_ORIGINS", url);
         }
-        let direct_url = database.direct.to_string();
-        Some(Self { data, ca: authorities([database.ca, redis.ca, bucket.ca.clone()]), direct_url })
+        let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
+        Some(Self { data, ca, direct_url })
     }
 }
 
 /// One bundle of the distinct authorities.
-pub fn authorities<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
-    let mut distinct: Vec<String> = Vec::new();
+pub fn authorities<const N: usize>(parts: [Option<&str>; N]) -> Option<String> {
+    let mut distinct: Vec<&str> = Vec::new();
     for pem in parts.into_iter().flatten() {
-        let pem = pem.trim().to_owned();
+        let pem = pem.trim();
         if !distinct.contains(&pem) {
             distinct.push(pem);
         }
@@ -89,9 +90,9 @@ pub fn authorities<const N: usize>(parts: [Option<String>; N]) -> Option<String>
     (!distinct.is_empty()).then(|| distinct.join("\n") + "\n")
 }
 
-fn database(parts: &Parts<'_>) -> Option<DatabaseAccess> {
+fn database<'a>(parts: &Parts<'a>) -> Option<Cow<'a, DatabaseAccess>> {
     match parts.database {
-        Database::External(access) => access.as_deref().cloned(),
+        Database::External(access) => access.as_deref().map(Cow::Borrowed),
         Database::Embedded { credentials, .. } => {
             let credentials = credentials.as_ref()?;
             let url = PostgresUrl {
@@ -102,24 +103,24 @@ fn database(parts: &Parts<'_>) -> Option<DatabaseAccess> {
                 database: credentials.text("database").to_owned(),
                 parameters: vec![("sslmode".to_owned(), "disable".to_owned())],
             };
-            Some(DatabaseAccess { direct: url.clone(), read: url.clone(), url, ca: None })
+            Some(Cow::Owned(DatabaseAccess { direct: url.clone(), read: url.clone(), url, ca: None }))
         }
     }
 }
 
-fn redis(parts: &Parts<'_>) -> Option<RedisAccess> {
+fn redis<'a>(parts: &Parts<'a>) -> Option<Cow<'a, RedisAccess>> {
     match parts.redis {
-        Redis::External(access) => access.as_deref().cloned(),
+        Redis::External(access) => access.as_deref().map(Cow::Borrowed),
         Redis::Embedded { credentials, .. } => {
             let password = credentials.as_ref()?.text("password").to_owned();
             let host = service_host(parts.name, parts.namespace, Component::Redis);
-            Some(RedisAccess {
+            Some(Cow::Owned(RedisAccess {
                 url: format!("redis://default:{password}@{host}:{REDIS_PORT}/0"),
                 host,
                 port: 6379,
                 password,
                 ca: None,
-            })
+            }))
         }
     }
 }

@@ -52,12 +52,13 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     };
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup(spec, &stack, observed, &mut unresolved);
-    let connection = stack.connection.clone();
+    let connection = stack.connection.take();
     for workload in [Some(&mut stack.api), stack.ocr.as_mut(), stack.admin.as_mut()].into_iter().flatten() {
         if let Err(missing) = workload.hash_config(connection.as_ref(), observed) {
             unresolved.insert(workload.component, missing);
         }
     }
+    stack.connection = connection;
     stack.unresolved = unresolved;
     stack
 }
