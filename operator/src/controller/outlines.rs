@@ -8,9 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{Context, StackKey};
+use super::{Context, Seen, StackKey};
 use crate::{
-    api::v1alpha1::RorunStack,
     apply::{Applied, Outline, Owner, keep},
     desired::{self, Desired},
     names::Component,
@@ -28,9 +27,8 @@ pub(super) struct Outlines {
 
 /// The digest of all that the objects of a stack are made of: what is validated, and so all that a [`Stack`] can hold before
 /// its services are asked, which changes no object.
-pub(super) fn made_of(cr: &RorunStack, observed: &Observed) -> Option<Digest> {
-    let spec = serde_json::to_string(&cr.spec).ok()?;
-    Some(Digest::of_parts(&(&cr.metadata.uid, spec, observed)))
+pub(super) fn made_of(seen: &Seen, observed: &Observed) -> Digest {
+    Digest::of_parts(&(&seen.stack.metadata.uid, seen.spec, observed))
 }
 
 impl Context {
@@ -38,12 +36,12 @@ impl Context {
     pub(super) async fn keep(
         &self,
         owner: &Owner,
-        of: Option<Digest>,
+        of: Digest,
         stack: &Stack,
         live: &LiveSet,
     ) -> Option<(Desired<()>, Applied)> {
         let key = StackKey { namespace: owner.namespace.clone(), name: owner.name.clone() };
-        let known = self.memory().outlines.get(&key).filter(|known| Some(known.of) == of).cloned()?;
+        let known = self.memory().outlines.get(&key).filter(|known| known.of == of).cloned()?;
         let mut unknown = false;
         let wanted = desired::decide(stack, live, |component| {
             let outlines = known.components.get(&component.name());
@@ -62,11 +60,10 @@ impl Context {
     pub(super) fn remember_outlines(
         &self,
         owner: &Owner,
-        of: Option<Digest>,
+        of: Digest,
         made: impl Iterator<Item = Component>,
         outlines: Vec<Outline>,
     ) {
-        let Some(of) = of else { return };
         let mut components: BTreeMap<Component, Vec<Outline>> = made.map(|component| (component, Vec::new())).collect();
         for outline in outlines {
             // What has no place here would be pruned as unwanted by the next pass.
@@ -88,12 +85,13 @@ pub(super) fn labels<T>(of: &BTreeMap<Component, T>) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use kube::Resource as _;
     use serde_json::json;
 
     use super::*;
     use crate::stack::CredentialState;
 
-    fn stack(spec: &serde_json::Value) -> RorunStack {
+    fn stack(spec: &serde_json::Value) -> Seen {
         let cr =
             json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"uid": "1"}, "spec": spec});
         serde_json::from_value(cr).unwrap()
@@ -111,7 +109,7 @@ mod tests {
             |state| Observed { credentials: BTreeMap::from([(Component::Database, state)]), ..Observed::default() };
         let other_uid = {
             let mut other = cr.clone();
-            other.metadata.uid = Some("2".to_owned());
+            other.meta_mut().uid = Some("2".to_owned());
             other
         };
         let none = Observed::default();
@@ -127,7 +125,7 @@ mod tests {
             made_of(&cr, &credentials(CredentialState::VolumeTaken)),
             made_of(&cr, &Observed { agent_image: "i".to_owned(), ..Observed::default() }),
         ];
-        assert_eq!(all.iter().flatten().collect::<BTreeSet<_>>().len(), all.len());
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(made_of(&cr, &secret("one")), made_of(&cr.clone(), &secret("one")));
     }
 }

@@ -105,15 +105,15 @@ impl Loop {
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => began = Instant::now(),
                 Ok(watcher::Event::InitDone) => context.listed(began),
-                Ok(watcher::Event::Delete(Seen(stack))) => context.forget(&key(stack), stack.uid().as_deref()),
+                Ok(watcher::Event::Delete(Seen { stack, .. })) => context.forget(&key(stack), stack.uid().as_deref()),
                 _ => {}
             });
         let triggers = self.context.triggers.clone();
         watching::whole_lists(events)
             .applied_objects()
             .predicate_filter(Seen::what_counts, PredicateConfig::default())
-            .inspect(move |stack| {
-                if let Ok(Seen(stack)) = stack {
+            .inspect(move |seen| {
+                if let Ok(Seen { stack, .. }) = seen {
                     triggers.ask(&key(stack));
                 }
             })
@@ -125,7 +125,7 @@ fn key(stack: &RorunStack) -> StackKey {
 }
 
 async fn one_pass(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let Seen(stack) = &*seen;
+    let stack = &seen.stack;
     if let Some(wait) = context.patience.left() {
         return Ok(Action::requeue(policy::spread(wait, &key(stack))));
     }
@@ -135,7 +135,7 @@ async fn one_pass(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, Reco
     }
     let guard = context.metrics.reconcile_started();
     let span = logs::reconcile_span(&of.namespace, &of.name, &stack.uid().unwrap_or_default(), guard.id());
-    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(stack.clone(), context.clone()).boxed());
+    let pass = tokio::time::timeout(RECONCILE_LIMIT, reconcile::reconcile(&seen, &context).boxed());
     let started = Instant::now();
     let Ok(result) = pass.instrument(span.clone()).await else {
         let _entered = span.entered();
@@ -158,7 +158,7 @@ async fn one_pass(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, Reco
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is that of kube's error policy")]
 fn error_policy(stack: Arc<Seen>, _: &ReconcileError, context: Arc<Context>) -> Action {
-    Action::requeue(policy::back_off(&context, &key(&stack.0)))
+    Action::requeue(policy::back_off(&context, &key(&stack.stack)))
 }
 
 /// What the metrics show of a stack.

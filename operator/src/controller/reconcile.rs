@@ -1,11 +1,11 @@
 //! One pass over one stack: observe, validate, desired, apply, status.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
-    Context, StackKey, finalize,
+    Context, Seen, StackKey, finalize,
     observe::{self, ObserveError},
     outlines,
     policy::{self, Ending},
@@ -52,36 +52,37 @@ impl ReconcileError {
 }
 
 /// Brings one stack one pass further.
-pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, ReconcileError> {
+    let cr = &*seen.stack;
     let key = StackKey { namespace: cr.namespace().unwrap_or_default(), name: cr.name_any() };
-    let owner = owner(&cr, &key);
+    let owner = owner(cr, &key);
     let live = context.cache.of(&key);
     if cr.metadata.deletion_timestamp.is_some() {
-        return delete(&context, &cr, &owner, &live).await;
+        return delete(context, cr, &owner, &live).await;
     }
     if let Some(left) = context.namespace_goes(&owner.uid) {
         return Ok(Action::requeue(left));
     }
     if cr.spec.suspend != Some(true)
-        && finalize::set(&context, &cr, finalize::wanted(&cr)).await.map_err(ReconcileError::Finalizer)?
+        && finalize::set(context, cr, finalize::wanted(cr)).await.map_err(ReconcileError::Finalizer)?
     {
         // The change comes back through the watch, with the version that the next writes need.
         return Ok(Action::await_change());
     }
-    let observed = match observe::observe(&context, &cr, &key, &live).await {
+    let observed = match observe::observe(context, cr, &key, &live).await {
         Ok(observed) => observed,
-        Err(error) => return not_observed(&context, &cr, error).await,
+        Err(error) => return not_observed(context, cr, error).await,
     };
-    let stack = observe::probed(&context, &cr, validate(&cr, &observed), &live);
+    let stack = observe::probed(context, cr, validate(cr, &observed), &live);
     let (Desired { held, readiness, .. }, applied) =
-        bring_about(&context, &owner, outlines::made_of(&cr, &observed), &stack, &live).await;
+        bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
     if applied.namespace_goes {
         context.memory().going.insert(owner.uid.clone(), Instant::now());
     }
-    let report = report(&context, (&cr, &stack), &live, &readiness, (held, &applied));
+    let report = report(context, (cr, &stack), &live, &readiness, (held, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
-        return Ok(policy::next(&context, &key, &Ending::Again));
+        return Ok(policy::next(context, &key, &Ending::Again));
     }
     let told = report.old.is_some() && applied.refused.is_empty();
     if let Some(soon) = context.prober.awaited(&key).filter(|_| told) {
@@ -90,9 +91,9 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
         return Ok(Action::requeue(soon));
     }
     let status = status::status(&report, observe::now());
-    match write_status(&context, &cr, (report.old.clone(), status), &stack.warnings).await? {
-        Written::Overtaken => Ok(policy::next(&context, &key, &Ending::Again)),
-        Written::Done => Ok(policy::next(&context, &key, &Ending::of(&applied, &report.readiness))),
+    match write_status(context, cr, (report.old.clone(), status), &stack.warnings).await? {
+        Written::Overtaken => Ok(policy::next(context, &key, &Ending::Again)),
+        Written::Done => Ok(policy::next(context, &key, &Ending::of(&applied, &report.readiness))),
     }
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn reconcile(cr: Arc<RorunStack>, context: Arc<Context>) -> Res
 async fn bring_about(
     context: &Context,
     owner: &Owner,
-    of: Option<Digest>,
+    of: Digest,
     stack: &Stack,
     live: &LiveSet,
 ) -> (Desired<()>, Applied) {

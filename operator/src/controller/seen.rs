@@ -8,29 +8,39 @@ use std::{
 };
 
 use kube::{Resource, api::ObjectMeta};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackSpec, RorunStackStatus},
     names::annotation,
-    objects::ReceivedMetadata,
+    objects::{Digest, ReceivedMetadata},
 };
 
 /// A stack that was seen.
 #[derive(Clone, Debug)]
-pub struct Seen(pub Arc<RorunStack>);
+pub struct Seen {
+    /// The stack.
+    pub stack: Arc<RorunStack>,
+    /// The digest of its spec.
+    pub spec: Digest,
+}
 
 impl Seen {
+    fn new(stack: RorunStack) -> Result<Self, serde_json::Error> {
+        let spec = Digest::of_bytes(&serde_json::to_vec(&stack.spec)?);
+        Ok(Self { stack: Arc::new(stack), spec })
+    }
+
     /// A hash of all that a pass reads of a stack: a label that somebody puts on it, or a list that is read again, is no reason
     /// for a pass.
     pub fn what_counts(&self) -> Option<u64> {
-        let Self(stack) = self;
+        let stack = &self.stack;
         let metadata = &stack.metadata;
         let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
         let mut hashed = Hashed(DefaultHasher::new());
-        (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some())
+        (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some(), self.spec)
             .hash(&mut hashed.0);
-        serde_json::to_writer(&mut hashed, &(&stack.spec, &stack.status)).ok()?;
+        serde_json::to_writer(&mut hashed, &stack.status).ok()?;
         Some(hashed.0.finish())
     }
 }
@@ -59,7 +69,7 @@ impl<'de> Deserialize<'de> for Seen {
         }
         let Parts { metadata, spec, status } = Parts::deserialize(deserializer)?;
         let (metadata, _) = metadata.parts();
-        Ok(Self(Arc::new(RorunStack { metadata, spec, status })))
+        Self::new(RorunStack { metadata, spec, status }).map_err(D::Error::custom)
     }
 }
 
@@ -84,11 +94,11 @@ impl Resource for Seen {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        &self.0.metadata
+        &self.stack.metadata
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut Arc::make_mut(&mut self.0).metadata
+        &mut Arc::make_mut(&mut self.stack).metadata
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
         let expected: RorunStack = serde_json::from_value(object.clone()).unwrap();
         object["metadata"]["managedFields"] =
             json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:suspend": {}}}}]);
-        let Seen(stack) = serde_json::from_str(&object.to_string()).unwrap();
+        let Seen { stack, .. } = serde_json::from_str(&object.to_string()).unwrap();
         assert_eq!(serde_json::to_value(&*stack).unwrap(), serde_json::to_value(&expected).unwrap());
         assert!(serde_json::from_value::<Seen>(json!({"spec": {}})).is_err(), "a stack has metadata");
     }

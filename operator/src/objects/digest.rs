@@ -38,17 +38,18 @@ impl Digest {
     pub fn of(object: &Value) -> Self {
         let mut bytes = Vec::with_capacity(4096);
         exact(object, &mut bytes);
-        Self::end(&bytes)
+        Self::of_bytes(&bytes)
     }
 
     /// The digest of anything that can be hashed, for parts that lie side by side.
     pub fn of_parts(parts: &impl Hash) -> Self {
         let mut bytes = Bytes(Vec::with_capacity(4096));
         parts.hash(&mut bytes);
-        Self::end(&bytes.0)
+        Self::of_bytes(&bytes.0)
     }
 
-    fn end(bytes: &[u8]) -> Self {
+    /// The digest of bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         let mut digest = [0; 12];
         digest.copy_from_slice(&Sha256::digest(bytes)[..12]);
         Self(digest)
@@ -121,14 +122,14 @@ enum Part<'a> {
 pub fn wanted(object: &Value) -> Digest {
     let mut bytes = Vec::with_capacity(4096);
     top(object, Part::Whole, &mut bytes);
-    Digest::end(&bytes)
+    Digest::of_bytes(&bytes)
 }
 
 /// The digest of what a manager still owns of an object, by the fields of its entry.
 pub(super) fn owned(object: &Value, fields: &Value) -> Option<Digest> {
     let mut bytes = Vec::with_capacity(4096);
     top(object, Part::Of(fields.as_object()?), &mut bytes);
-    Some(Digest::end(&bytes))
+    Some(Digest::of_bytes(&bytes))
 }
 
 /// Of the metadata only what can be wanted counts: the rest says which object it is, or is the server's.
