@@ -33,7 +33,8 @@ fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
     let program: &[&str] = if root { &["apt-get"] } else { &["sudo", "--non-interactive", "apt-get"] };
-    let words = [program, arguments].concat();
+    // A machine that has just started may be installing updates by itself.
+    let words = [program, &["--option=DPkg::Lock::Timeout=300"], arguments].concat();
     Run::new(words[0], &words[1..]).env("DEBIAN_FRONTEND", "noninteractive").output()?;
     Ok(())
 }
