@@ -30,9 +30,26 @@ pub(super) fn render() -> Result<Vec<Row>> {
         let extra = took(&many)?.saturating_sub(took(&example)?);
         each.push(extra.div_f64(float(STACKS - 1)));
     }
-    let each = median(&each).unwrap_or_default().as_secs_f64() * 1e6;
-    let row = Row::new("B14", "render one stack", each, "µs").bar(Bar::AtMost(300.0));
+    let each = median(&each).unwrap_or_default();
+    let row = Row::new("B14", "render one stack", each.as_secs_f64() * 1e6, "µs").bar(Bar::AtMost(300.0));
+    let row = row.ratio(each.div_duration_f64(as_values(&example)?), "reading and writing the same objects");
     Ok(vec![row.note("with reading it"), allocations(&example)?])
+}
+
+/// The floor: how long it takes to read the objects of a stack, as values, and to write them.
+fn as_values(example: &str) -> Result<Duration> {
+    let objects = Run::new(operator_binary()?, ["render", "--output=json", "-"]).input(example).output()?;
+    let mut all = Vec::new();
+    for _ in 0..TIMES {
+        let started = Instant::now();
+        for _ in 0..STACKS {
+            for object in objects.lines() {
+                std::hint::black_box(serde_json::from_str::<serde_json::Value>(object)?.to_string());
+            }
+        }
+        all.push(started.elapsed().div_f64(float(STACKS)));
+    }
+    median(&all).context("nothing was read")
 }
 
 fn took(manifest: &str) -> Result<Duration> {

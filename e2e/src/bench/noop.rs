@@ -81,6 +81,7 @@ async fn nothing_of(
     let reconciles = metrics.reconciles() - before.metrics.reconciles();
     let (of, count) = if reconciles > 0.0 { ("a reconcile", reconciles) } else { ("an event", float(events)) };
     let row = Row::new("B2", format!("{what}: processor time of {of}"), used / count * 1e6, "µs");
+    let row = row.ratio(used / count * field.floor.creates, "1/W");
     field.note(row.bar(Bar::AtMost(200.0)).note(format!("{events} events, {reconciles:.0} reconciles")));
     Ok(())
 }
