@@ -67,7 +67,7 @@ fn allocations(example: &str) -> Result<Row> {
     let row = |value, note: &str| Row::new("B14", "allocations to render one stack", value, "").note(note);
     let Some(valgrind) = find_program("valgrind") else { return Ok(row(f64::NAN, "no valgrind")) };
     let build = ["build", "--quiet", "--workspace", "--bin=rorun-operator", "--message-format=json"];
-    let messages = Run::new(cargo(), build).folder(&project()).output()?;
+    let messages = cargo(build).folder(&project()).output()?;
     let binary = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -116,7 +116,7 @@ pub(super) fn artefacts(clean_build: bool) -> Result<Vec<Row>> {
 /// Those that are linked in, or run to build what is.
 fn crates() -> Result<usize> {
     let tree = ["tree", "--package=rorun-operator", "--edges=normal,build", "--prefix=none", "--format={p}"];
-    let printed = Run::new(cargo(), tree).folder(&project()).output()?;
+    let printed = cargo(tree).folder(&project()).output()?;
     // The second word is the version; what follows says that it was listed before.
     let name = |line: &str| line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
     let found: BTreeSet<Vec<String>> = printed.lines().map(name).filter(|words| !words.is_empty()).collect();
@@ -128,7 +128,7 @@ fn build_time() -> Result<Duration> {
     progress::Step::of("building the operator from nothing", "to time it", || {
         let started = Instant::now();
         let build = ["build", "--quiet", "--release", "--package=rorun-operator", "--target-dir"];
-        Run::new(cargo(), build).arg(folder.path()).folder(&project()).output()?;
+        cargo(build).arg(folder.path()).folder(&project()).output()?;
         Ok(started.elapsed())
     })
 }

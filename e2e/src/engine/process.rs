@@ -55,6 +55,15 @@ impl Run {
         self
     }
 
+    /// Without variables that this process has.
+    #[must_use]
+    pub fn without<N: AsRef<OsStr>>(mut self, names: impl IntoIterator<Item = N>) -> Run {
+        for name in names {
+            self.command.env_remove(name);
+        }
+        self
+    }
+
     /// The folder to run in.
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Run {

@@ -47,3 +47,16 @@ pub(super) fn builder(
         .with_layer(&option_layer(config.auth_layer()?))
         .with_layer(&config.base_uri_layer()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_refused_without_telling_its_password() {
+        let mut config = Config::new("https://10.0.0.1".parse().unwrap());
+        config.proxy_url = Some("http://somebody:secret@proxy.example.com:3128".parse().unwrap());
+        let error = builder(&config).err().unwrap().to_string();
+        assert!(error.contains("the proxy proxy.example.com,") && !error.contains("secret"), "{error}");
+    }
+}

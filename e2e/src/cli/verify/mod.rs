@@ -13,7 +13,6 @@ use clap::Args;
 use self::parts::{PARTS, Part, Work};
 use self::report::{Report, Row};
 use super::scenarios::{Session, joined, play, set_up};
-use crate::engine::process::Run;
 use crate::engine::progress::Step;
 use crate::engine::{Cache, bed};
 use crate::scenarios::kit::{build_binaries, cargo, project};
@@ -91,7 +90,7 @@ fn choose(asked: &[String]) -> Result<Vec<(&'static Part, Vec<Scenario>)>> {
 /// A command of cargo's that is silent when all is well.
 fn check(arguments: &[&str]) -> Result<()> {
     let step = Step::start(&format!("cargo {}", arguments.join(" ")), "it says what is wrong, if anything is");
-    if !Run::new(cargo(), arguments).folder(&project()).followed(|line| println!("{line}"))? {
+    if !cargo(arguments).folder(&project()).followed(|line| println!("{line}"))? {
         bail!("cargo {} found something", arguments[0]);
     }
     step.done();
@@ -102,7 +101,7 @@ fn check(arguments: &[&str]) -> Result<()> {
 fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
     let step = Step::start(&format!("cargo test {}", arguments.join(" ")), "built first where something changed");
     // Of the workspace, whichever the tests are: so the same features are asked for each time, and crates are built once.
-    let run = Run::new(cargo(), ["test", "--workspace", "--no-fail-fast", "--color=never"]).args(arguments);
+    let run = cargo(["test", "--workspace", "--no-fail-fast", "--color=never"]).args(arguments);
     let run = run.folder(&project());
     let well = run.followed(|line| {
         println!("{line}");

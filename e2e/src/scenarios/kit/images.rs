@@ -1,5 +1,6 @@
 //! The images that the scenarios run: the operator, by its own Dockerfile, and the applications that stand in for Rorun's.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -34,14 +35,25 @@ pub fn project() -> PathBuf {
 
 /// The folder that cargo builds into.
 fn target_folder() -> Result<PathBuf> {
-    let metadata = Run::new(cargo(), ["metadata", "--format-version=1", "--no-deps"]).folder(&project()).output()?;
+    let metadata = cargo(["metadata", "--format-version=1", "--no-deps"]).folder(&project()).output()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
 }
 
+/// What `cargo run` and `cargo test` tell a program about its own package. Build scripts that look at it, as that of `ring` does,
+/// would run again, and all that is built on them would be built again, whenever another cargo did the same.
+const OF_THIS_PROGRAM: [&str; 4] = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_"];
+
 /// The cargo that this process was started by.
-pub fn cargo() -> PathBuf {
-    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+pub fn cargo<I, A>(arguments: I) -> Run
+where
+    I: IntoIterator<Item = A>,
+    A: AsRef<OsStr>,
+{
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let told = std::env::vars_os().map(|(name, _)| name);
+    let told = told.filter(|name| OF_THIS_PROGRAM.iter().any(|of| name.to_string_lossy().starts_with(of)));
+    Run::new(program, arguments).without(told)
 }
 
 /// Builds the operator and the applications for the images; quick when nothing changed.
@@ -59,7 +71,7 @@ pub fn build_binaries() -> Result<()> {
     Step::of("building the operator and the fixture application", "static, for their images", || {
         let build =
             ["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-operator", "-p", "rorun-fixture"];
-        Run::new(cargo(), build).folder(&project()).output()
+        cargo(build).folder(&project()).output()
     })?;
     Ok(())
 }
@@ -71,7 +83,7 @@ pub fn build_operator(sources: &Path, target: &Path) -> Result<PathBuf> {
     let quick = ["package.rorun-operator.opt-level=0", "lto=false", "codegen-units=16"]
         .map(|of| format!("profile.release.{of}"));
     let quick = quick.iter().flat_map(|setting| ["--config", setting]);
-    let build = Run::new(cargo(), options).args(quick).folder(sources);
+    let build = cargo(options).args(quick).folder(sources);
     build.env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1").output()?;
     Ok(target.join(TARGET).join("release/rorun-operator"))
 }
@@ -95,9 +107,7 @@ pub fn operator_binary() -> Result<PathBuf> {
 /// This very program, optimised, for what is measured with it.
 pub fn optimised_e2e() -> Result<PathBuf> {
     Step::of("building the benchmarks", "optimised: they are what the operator is compared with", || {
-        Run::new(cargo(), ["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-e2e"])
-            .folder(&project())
-            .output()
+        cargo(["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-e2e"]).folder(&project()).output()
     })?;
     Ok(binaries()?.join("e2e"))
 }

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::Cache;
 use crate::engine::cache::{Key, remove_folder};
-use crate::engine::process::Run;
 use crate::engine::progress::Step;
 use crate::scenarios::kit::{TARGET, cargo, project};
 
@@ -65,7 +64,7 @@ fn make(commit: &str, to: &Path) -> Result<()> {
     unpack(commit, &sources)?;
     // As the current one is built.
     let build = ["build", "--quiet", "--release", "--locked", "-p", BINARY, "--target", TARGET];
-    Run::new(cargo(), build)
+    cargo(build)
         .arg("--target-dir")
         .arg(to.join("target"))
         .folder(&sources)
