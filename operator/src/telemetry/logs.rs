@@ -103,7 +103,8 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     }
     let all = directive.split(',').filter_map(|part| part.trim().parse::<LevelFilter>().ok()).max();
     let held: String = match all {
-        Some(LevelFilter::INFO) => TELLS_THE_SAME.to_owned(),
+        // Of two targets the longer one counts: whoever asks for more of kube is to have it.
+        Some(LevelFilter::INFO) if !directive.contains("kube") => TELLS_THE_SAME.to_owned(),
         Some(level) if level > LevelFilter::INFO => TELL_TOO_MUCH.map(|target| format!("{target}=info,")).concat(),
         _ => String::new(),
     };
@@ -192,7 +193,7 @@ mod tests {
             });
             serde_json::from_str::<Value>(&line).unwrap()["spans"].as_array().unwrap().len()
         };
-        assert_eq!(["info", "debug", "info,kube_runtime=info"].map(spans), [1, 2, 1]);
+        assert_eq!(["info", "debug", "info,kube_runtime=info"].map(spans), [1, 2, 2]);
     }
 
     #[rstest]
