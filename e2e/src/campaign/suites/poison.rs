@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
@@ -81,17 +82,17 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     }
     for (index, namespace) in ill.namespaces.iter().enumerate() {
         let mut problems = told(&arena, namespace, POISONS[index].1).await?;
-        problems.extend(ill.count(&arena, namespace, EARLY.1)?);
+        problems.extend(ill.count(&arena, namespace, EARLY)?);
         ground.tell(&Verdict { plan: POISONS[index].0.to_owned(), problems, replay: json!({"poison": index}) })?;
     }
     if ground.extent != Extent::Quick {
         let step = Step::start("poison: waiting for the longest pauses", "and counting a minute of them");
         tokio::time::sleep(GROWN_AFTER).await;
-        ill.mark = mark(&arena)?;
+        (ill.mark, ill.since) = mark(&arena)?;
         tokio::time::sleep(CAP).await;
         step.done();
         for (index, namespace) in ill.namespaces.iter().enumerate() {
-            let problems = ill.count(&arena, namespace, 2)?;
+            let problems = ill.count(&arena, namespace, (CAP, 2))?;
             let plan = format!("{}, tried ever more seldom", POISONS[index].0);
             ground.tell(&Verdict { plan, problems, replay: json!({"poison": index}) })?;
         }
@@ -103,21 +104,26 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
 struct Ill<'a> {
     namespaces: Vec<String>,
     mark: Mark,
+    /// When that was.
+    since: Timestamp,
     _site: Site<'a>,
 }
 
 impl Ill<'_> {
-    /// No object may be asked for more often since the mark.
-    fn count(&self, arena: &Arena, namespace: &str, most: usize) -> Result<Vec<String>> {
+    /// No object may be asked for more often within so long since the mark, however long others took meanwhile.
+    fn count(&self, arena: &Arena, namespace: &str, (within, most): (Duration, usize)) -> Result<Vec<String>> {
         let calls = tokio::task::block_in_place(|| arena.bed.calls_since(self.mark))?;
-        let counts = count(calls.iter().filter(|call| is_ours(call, namespace)));
+        let until = self.since + within;
+        let counts = count(calls.iter().filter(|call| call.at <= until && is_ours(call, namespace)));
         let often = counts.into_iter().filter(|(_, count)| *count > most);
         Ok(often.map(|(what, count)| format!("O3 {what} {count} times, not {most} at most")).collect())
     }
 }
 
-fn mark(arena: &Arena) -> Result<Mark> {
-    tokio::task::block_in_place(|| arena.bed.mark())
+/// A place in the audit log, and when that is.
+#[expect(clippy::disallowed_methods, reason = "the times of the audit log are compared with it")]
+fn mark(arena: &Arena) -> Result<(Mark, Timestamp)> {
+    Ok((tokio::task::block_in_place(|| arena.bed.mark())?, Timestamp::now()))
 }
 
 fn is_ours(call: &AuditCall, namespace: &str) -> bool {
@@ -150,7 +156,7 @@ async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: us
         }
     }
     site.start()?;
-    let begun = mark(arena)?;
+    let (begun, since) = mark(arena)?;
     let started = Instant::now();
     for (index, namespace) in ill.iter().enumerate() {
         arena.apply(namespace, &ill_spec(&bucket.endpoint, index)).await?;
@@ -182,7 +188,7 @@ async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: us
     if poisoned == 0 {
         site.kill().await?;
     }
-    Ok((taken, Ill { namespaces: ill, mark: begun, _site: site }))
+    Ok((taken, Ill { namespaces: ill, mark: begun, since, _site: site }))
 }
 
 fn slowest(all: &[Taken]) -> Duration {

@@ -39,6 +39,7 @@ pub(super) const PARTS: &[Part] = &[
             "--test=examples",
             "--test=generated",
             "--test=layering",
+            "--test=memmove",
             "--test=model",
             "--test=properties",
         ]),
