@@ -7,9 +7,10 @@ fn main() {
     println!("cargo::rerun-if-changed=native");
     let target = |part: &str| env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
     if target("ENV") == "musl" && target("ARCH") == "x86_64" {
-        // A loop that copies is not to become a call of the function that it is in. Whole, so that musl's is never asked for.
+        // A loop that copies is not to become a call of the function that it is in, by clang (the first) or gcc (the second).
+        // Whole, so that musl's is never asked for.
         let mut build = cc::Build::new();
-        build.file("native/memmove.c").opt_level(2).flag("-fno-tree-loop-distribute-patterns");
+        build.file("native/memmove.c").opt_level(2).flags(["-fno-builtin", "-fno-tree-loop-distribute-patterns"]);
         build.link_lib_modifier("+whole-archive").compile("memmove");
     }
 }
