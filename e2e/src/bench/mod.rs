@@ -13,6 +13,7 @@ mod one;
 mod operator;
 mod outage;
 mod procfs;
+mod receive;
 mod same;
 mod services;
 mod start;

@@ -13,12 +13,18 @@ use super::field::Field;
 use super::load;
 use super::one::told;
 use super::operator::Operator;
+use super::receive;
 use super::stats::{float, percentile};
 use super::table::{Bar, Row};
 use super::template::{StackName, api_of};
 
 /// Drifts that are repaired, one after the other.
 const DRIFTS: usize = 200;
+/// How often settled stacks are looked at without a cause, and for how long that is measured. Whatever else the operator does
+/// takes it the same time however often that is, so it is often.
+const RESYNC: (&str, Duration) = ("--resync-period=1s", Duration::from_secs(20));
+/// How often is looked whether it has begun.
+const POLL: Duration = Duration::from_millis(200);
 /// How long a repair may take before it is given up.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 /// What somebody sets an autoscaler to.
@@ -27,6 +33,9 @@ const DRIFTED: i32 = 3;
 /// B2: labels on all stacks, passes that find nothing to do, and statuses of all their Deployments that change nothing.
 pub(super) async fn nothing(field: &mut Field) -> Result<()> {
     field.fill().await?;
+    field.stop_operator().await?;
+    let received = receive::seconds_per_event(field).await?;
+    field.note(Row::new("B2", "a bare client: processor time to receive such a label", received * 1e6, "µs"));
     let (client, stacks) = (field.client.clone(), field.stacks.clone());
     let label = json!({"metadata": {"labels": {"team": "somebody"}}});
     nothing_of(
@@ -35,7 +44,7 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
         load::each(&stacks, |of| async { load::change(&client, of, &label).await.map(drop) }),
     )
     .await?;
-    // No event of the kind that others make leads to a pass, so passes are asked for by one that does.
+    // No event of the kind that others make leads to a pass, so with its event one is seen by an annotation that counts.
     let unconfirmed = json!({"metadata": {"annotations": {"rorun.app/confirm-delete": "nothing"}}});
     nothing_of(
         field,
@@ -56,7 +65,37 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
             Ok(())
         }),
     )
-    .await
+    .await?;
+    resync(field).await
+}
+
+/// What a pass takes that no event asks for.
+async fn resync(field: &mut Field) -> Result<()> {
+    field.stop_operator().await?;
+    let (period, measured) = RESYNC;
+    let arguments = ["--leader-elect=false", period];
+    let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("resync"), &arguments)?;
+    operator.ready().await?;
+    let stacks = float(field.stacks.len());
+    // It makes what is wanted of each once after its start, and never rests.
+    while operator.metrics().await?.reconciles() < 3.0 * stacks {
+        tokio::time::sleep(POLL).await;
+    }
+    let (before, mark) = (operator.used().await?, field.mark().await?);
+    tokio::time::sleep(measured).await;
+    let processor = operator.processor()?;
+    let reconciles = operator.metrics().await?.reconciles() - before.metrics.reconciles();
+    let calls = field.calls(mark).await?;
+    operator.stop().await?;
+    anyhow::ensure!(reconciles >= stacks, "only {reconciles} reconciles without a cause");
+    let what = format!("a resync of each of {} stacks", field.stacks.len());
+    let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
+    field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
+    let each = processor.saturating_sub(before.processor).as_secs_f64() / reconciles;
+    let row = Row::new("B2", format!("{what}: processor time of a reconcile"), each * 1e6, "µs");
+    let row = row.bar(Bar::AtMost(200.0)).ratio(each * field.floor.creates, "1/W");
+    field.note(row.note(format!("{reconciles:.0} reconciles in {} s, and all else in that time", measured.as_secs())));
+    Ok(())
 }
 
 async fn nothing_of(

@@ -22,6 +22,12 @@ pub(super) fn processor_time(process: &ProcessRecord) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// Processor time that the thread which asks has had.
+pub(super) fn own_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(Duration::from_nanos(on_processor(&text).with_context(|| format!("schedstat of this thread: {text}"))?))
+}
+
 /// Bytes that are resident, and the most that ever were.
 pub(super) fn memory(process: &ProcessRecord) -> Result<(u64, u64)> {
     let pid = process.pid();

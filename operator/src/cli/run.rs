@@ -56,6 +56,17 @@ pub struct RunArgs {
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
+    /// How often a settled stack is looked at without a cause, against a lost event, such as 30s or 1h30m
+    #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
+    resync_period: Duration,
+}
+
+/// More often is no safety net but a loop, and more seldom none.
+fn period(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    let between = Duration::from_secs(1)..=Duration::from_hours(24);
+    let period = Duration::try_from(parsed).ok().filter(|period| between.contains(period));
+    period.ok_or_else(|| "from 1s to 24h".to_owned())
 }
 
 /// Runs until a signal.
@@ -72,6 +83,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
         lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, args.pod_name.clone())),
         concurrency: args.concurrency,
+        resync: args.resync_period,
         agent_image: args.agent_image,
         instance: Some(args.pod_name),
     };
@@ -123,4 +135,19 @@ fn stop_on_signal() -> Result<CancellationToken, CliError> {
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
     signal(kind).map_err(CliError::Signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_a_duration_with_its_unit() {
+        for (text, seconds) in [("1s", 1), ("90m", 5400), ("1h30m", 5400), ("24h", 86400)] {
+            assert_eq!(period(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "0s", "999ms", "-1h", "25h", "3600", "often", "99999999999999999h"] {
+            assert!(period(text).is_err(), "{text}");
+        }
+    }
 }

@@ -56,6 +56,8 @@ pub struct Context {
     recorder: Recorder,
     metrics: Arc<Metrics>,
     agent_image: String,
+    /// See `Settings::resync`.
+    resync: Duration,
     memory: Mutex<Memory>,
 }
 

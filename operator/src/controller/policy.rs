@@ -11,8 +11,6 @@ use crate::{
     objects::Readiness,
 };
 
-/// A look without a cause, against a lost event. It costs no call.
-const RESYNC: Duration = Duration::from_hours(1);
 /// The first and the longest pause before something is tried again that no watch tells of.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
@@ -56,7 +54,7 @@ pub(super) fn next(context: &Context, key: &StackKey, ending: &Ending) -> Action
     match ending {
         Ending::Settled => {
             context.memory().attempts.remove(key);
-            Action::requeue(spread(RESYNC, key))
+            Action::requeue(spread(context.resync, key))
         }
         Ending::Unseen => Action::requeue(spread(BELIEVED_FOR, key) + RETRY.0),
         Ending::Again | Ending::Refused => Action::requeue(back_off(context, key)),

@@ -65,6 +65,10 @@ impl References {
         let maps = named.config_maps.iter().map(|name| (CONFIG_MAP, stack.namespace.clone(), name.clone()));
         let keys: Vec<Key> = secrets.chain(maps).collect();
         let mut contents = self.lock();
+        // So it is in nearly every pass.
+        if contents.named.get(stack).is_some_and(|former| *former == keys) {
+            return;
+        }
         let former = contents.named.insert(stack.clone(), keys.clone()).unwrap_or_default();
         for key in former.into_iter().filter(|key| !keys.contains(key)) {
             contents.release(&key, stack);

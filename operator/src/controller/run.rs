@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::{StreamExt, future};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub lease: Option<LeaderConfig>,
     /// How many stacks are reconciled at once.
     pub concurrency: u16,
+    /// How often a settled stack is looked at without a cause, against a lost event. It costs no call.
+    pub resync: Duration,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
     /// The name of this replica, for events.
@@ -212,6 +215,7 @@ impl Shared<'_> {
             recorder: Recorder::new(client.clone(), reporter),
             metrics: self.metrics.clone(),
             agent_image: self.settings.agent_image.clone(),
+            resync: self.settings.resync,
             memory: Mutex::new(Memory::default()),
             client,
         });

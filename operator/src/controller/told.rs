@@ -37,7 +37,7 @@ pub(super) async fn write_status(
     warnings: &[String],
 ) -> Result<Written, ReconcileError> {
     if old.as_ref() == Some(&status) {
-        context.metrics.stack(&passes::sample(cr, &status));
+        context.metrics.stack(passes::sample(cr, &status));
         return Ok(Written::Done);
     }
     let Some(turn) = context.writer.permitted().await else { return Ok(Written::Done) };
@@ -56,7 +56,7 @@ pub(super) async fn write_status(
         // It is gone.
         Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return Ok(Written::Done),
         Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => return Ok(Written::Overtaken),
-        _ => context.metrics.stack(&passes::sample(cr, &status)),
+        _ => context.metrics.stack(passes::sample(cr, &status)),
     }
     let written = answer.map_err(|_| ReconcileError::StatusTimedOut)?.map_err(ReconcileError::Status)?;
     context.metrics.written("RorunStack", WriteVerb::Status);

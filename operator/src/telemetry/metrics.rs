@@ -159,7 +159,7 @@ impl Metrics {
     }
 
     /// Shows a stack, in place of what was shown of it before.
-    pub fn stack(&self, sample: &StackSample) {
+    pub fn stack(&self, sample: StackSample) {
         self.stacks.insert(sample);
     }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_stack_shows_each_condition_three_times() {
         let metrics = Metrics::new().unwrap();
-        metrics.stack(&sample("shop"));
+        metrics.stack(sample("shop"));
         let condition = |kind: &str, status: &str, value: u8| {
             format!(
                 "rorun_stack_condition{{name=\"shop\",namespace=\"team-a\",status=\"{status}\",type=\"{kind}\"}} {value}"
@@ -272,9 +272,9 @@ mod tests {
     #[test]
     fn what_is_gone_leaves_the_output() {
         let metrics = Metrics::new().unwrap();
-        metrics.stack(&sample("shop"));
-        metrics.stack(&sample("bakery"));
-        metrics.stack(&StackSample { conditions: Vec::new(), backup_size_bytes: None, ..sample("shop") });
+        metrics.stack(sample("shop"));
+        metrics.stack(sample("bakery"));
+        metrics.stack(StackSample { conditions: Vec::new(), backup_size_bytes: None, ..sample("shop") });
         let text = metrics.render().unwrap();
         assert!(!text.contains("rorun_stack_condition{name=\"shop\""), "{text}");
         assert!(!text.contains("rorun_stack_backup_size_bytes{name=\"shop\""), "{text}");

@@ -65,9 +65,9 @@ pub struct StackSample {
 pub(super) struct Stacks(Mutex<BTreeMap<(String, String), StackSample>>);
 
 impl Stacks {
-    pub(super) fn insert(&self, sample: &StackSample) {
+    pub(super) fn insert(&self, sample: StackSample) {
         let key = (sample.namespace.clone(), sample.name.clone());
-        self.samples().insert(key, sample.clone());
+        self.samples().insert(key, sample);
     }
 
     pub(super) fn remove(&self, namespace: &str, name: &str) {

@@ -243,6 +243,7 @@ fn start(way: &Way) -> AbortOnDropHandle<Result<(), controller::RunError>> {
         namespaces: Vec::new(),
         lease: None,
         concurrency: 4,
+        resync: Duration::from_hours(1),
         agent_image: AGENT_IMAGE.to_owned(),
         instance: Some("test".to_owned()),
     };

@@ -40,6 +40,7 @@ pub struct Room {
 /// The operator as a child process: killed when it is dropped.
 pub struct Operator {
     child: Child,
+    port: u16,
     log: PathBuf,
 }
 
@@ -59,12 +60,28 @@ impl Operator {
         drop(self);
     }
 
+    /// How many passes have ended, by its metrics.
+    pub async fn passes(&self) -> u64 {
+        let text = get(self.port, "/metrics").await.unwrap_or_default();
+        let counts = text.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total"));
+        counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    }
+
     /// The most memory that it had, in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
     }
+}
+
+/// What an endpoint answers, with its head; nothing while nobody listens.
+async fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
 }
 
 impl Room {
@@ -91,23 +108,26 @@ impl Room {
 
     /// Starts the operator and waits until it leads.
     pub async fn operator(&self) -> Operator {
+        self.operator_with(&[]).await
+    }
+
+    /// Starts it with further arguments.
+    pub async fn operator_with(&self, arguments: &[&str]) -> Operator {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let log = self.folder.path().join(format!("operator-{port}.log"));
         let output = File::create(&log).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_rorun-operator"))
             .args(["run", "--leader-elect", "false", "--log-format", "text"])
             .args(["--http-address", &format!("127.0.0.1:{port}")])
+            .args(arguments)
             .env("KUBECONFIG", &self.bed.kubeconfig)
             .stdin(Stdio::null())
             .stderr(output)
             .spawn()
             .expect("the operator starts");
-        let operator = Operator { child, log };
+        let operator = Operator { child, port, log };
         self.until("the operator is ready", async || {
-            let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return false };
-            let mut answer = String::new();
-            let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok();
-            asked && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+            get(port, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
         })
         .await;
         operator

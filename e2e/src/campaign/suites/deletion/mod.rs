@@ -160,23 +160,32 @@ async fn site(arena: &Arena, meanwhile: impl FnOnce(&str) -> Meanwhile) -> Resul
     Site::open_for(arena, namespace, arena.client.clone(), Some(meanwhile)).await
 }
 
+/// What a creation comes to, and the writes that come in each: how many statuses are told depends on time.
 async fn learn(arena: &Arena, data_go: bool) -> Result<(Reference, Vec<(Call, usize)>)> {
-    let (mut runs, mut writes) = (Vec::new(), Vec::new());
+    let (mut runs, mut writes) = (Vec::new(), None::<Vec<(Call, usize)>>);
     for _ in 0..CLEAN_RUNS {
         let mut site = site(arena, |_| Box::new(|| {})).await?;
         arena.apply(&site.namespace, &spec(data_go)).await?;
         all_well("without a deletion", &site.settle(false).await?)?;
         runs.push(leaves(&site).await?);
         let mut met = BTreeMap::<Call, usize>::new();
-        writes.clear();
-        for call in site.proxy.writes() {
-            let like = Call { namespace: String::new(), ..call };
-            let count = met.entry(like.clone()).or_default();
-            *count += 1;
-            writes.push((like, *count));
+        let came: Vec<_> = site
+            .proxy
+            .writes()
+            .into_iter()
+            .map(|call| {
+                let like = Call { namespace: String::new(), ..call };
+                let count = met.entry(like.clone()).or_default();
+                *count += 1;
+                (like, *count)
+            })
+            .collect();
+        match &mut writes {
+            Some(writes) => writes.retain(|write| came.contains(write)),
+            None => writes = Some(came),
         }
     }
-    Ok((Reference::learn(&runs), writes))
+    Ok((Reference::learn(&runs), writes.unwrap_or_default()))
 }
 
 /// What the operator sets: what controllers tell of pods that never come is not compared.
