@@ -23,6 +23,8 @@ const HALF_LOAD_SHARE: usize = 5;
 /// B4: all stacks at once; then some more, at half the rate.
 pub(super) async fn burst(field: &mut Field) -> Result<()> {
     field.stop_operator().await?;
+    // The client of the floor waits for no workload, and tells none.
+    field.act(false);
     let floor = same::stacks_per_second(field).await?;
     let mark = field.mark().await?;
     field.fill().await?;

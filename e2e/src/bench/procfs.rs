@@ -28,12 +28,23 @@ pub(super) fn own_time() -> Result<Duration> {
     Ok(Duration::from_nanos(on_processor(&text).with_context(|| format!("schedstat of this thread: {text}"))?))
 }
 
-/// Bytes that are resident, and the most that ever were.
-pub(super) fn memory(process: &ProcessRecord) -> Result<(u64, u64)> {
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// What is resident.
+    pub(super) resident: u64,
+    /// Of this what is its own: no mapped file, such as its code.
+    pub(super) own: u64,
+    /// The most that ever was resident.
+    pub(super) most: u64,
+}
+
+/// The memory of a process.
+pub(super) fn memory(process: &ProcessRecord) -> Result<Memory> {
     let pid = process.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
     let bytes = |name: &str| field(&status, name).with_context(|| format!("no {name} of process {pid}"));
-    Ok((bytes("VmRSS:")?, bytes("VmHWM:")?))
+    Ok(Memory { resident: bytes("VmRSS:")?, own: bytes("RssAnon:")?, most: bytes("VmHWM:")? })
 }
 
 /// The model of the processor and how many there are.
@@ -83,7 +94,7 @@ mod tests {
     fn a_process_that_works_has_had_time() {
         let this = ProcessRecord::of_self().expect("a record");
         assert!(processor_time(&this).expect("its time") > Duration::ZERO);
-        let (resident, most) = memory(&this).expect("its memory");
-        assert!(resident > 0 && most >= resident);
+        let memory = memory(&this).expect("its memory");
+        assert!(memory.own > 0 && memory.resident > memory.own && memory.most >= memory.resident);
     }
 }

@@ -27,6 +27,8 @@ const READY: [(usize, f64); 3] = [(0, 0.1), (1000, 3.0), (5000, 15.0)];
 #[derive(Clone, Copy, Debug)]
 struct Memory {
     steady: f64,
+    /// Of this what is no code.
+    own: f64,
     children: f64,
 }
 
@@ -84,7 +86,7 @@ async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     let compared = operator.rests().await?;
     let reconciles = operator.metrics().await?.reconciles();
     anyhow::ensure!(reconciles >= float(stacks), "{reconciles} reconciles of {stacks} stacks");
-    let (steady, most) = procfs::memory(&operator.process)?;
+    let memory = procfs::memory(&operator.process)?;
     let calls = field.calls(mark).await?;
     let writes: Vec<_> = calls.iter().filter(|call| call.is_write()).collect();
     operator.stop().await?;
@@ -102,12 +104,12 @@ async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     let row = of_floor(Row::new("B7", "until all are compared", seconds(compared), "s"), compared);
     field.note(row.note(format!("{reconciles:.0} reconciles")));
     field.note(Row::new("B7", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0)));
-    let (steady, most) = (bytes(steady), bytes(most));
+    let (steady, own, most) = (bytes(memory.resident), bytes(memory.own), bytes(memory.most));
     let row = Row::new("B7", "most memory", most / MIB, "MiB").bar(Bar::AtMost(1.3 * steady / MIB));
     field.note(row.ratio(most / steady, "steady"));
     let row = Row::new("B8", format!("memory beside {stacks} stacks"), steady / MIB, "MiB");
     field.note(if stacks == 0 { row.bar(Bar::AtMost(12.0)) } else { row });
-    Ok(Memory { steady, children: float(stacks * field.template.children()) })
+    Ok(Memory { steady, own, children: float(stacks * field.template.children()) })
 }
 
 /// How much more memory each child takes, from one start to another with more stacks.
@@ -132,13 +134,13 @@ async fn foreign(field: &mut Field) -> Result<()> {
     Ok(())
 }
 
-/// The least memory of some starts. What one leaves of its peak, and how much of its code the kernel maps, differs from one to
-/// the other by more than what is looked for.
+/// The least memory of its own after some starts. What one leaves of its peak differs from one to the other by more than what
+/// is looked for, and how much of its code the kernel maps by still more.
 async fn least(field: &mut Field) -> Result<f64> {
     let (stacks, first) = (field.stacks.len(), field.rows.len());
     let mut least = f64::INFINITY;
     for _ in 0..STARTS {
-        least = least.min(cold(field, stacks).await?.steady);
+        least = least.min(cold(field, stacks).await?.own);
     }
     // What these starts took else is not asked for.
     field.rows.truncate(first);

@@ -143,10 +143,10 @@ impl Elector {
         }
     }
 
-    /// The jitter shortens the pause: a lease that was released is taken within one retry period. One that is not renewed is
-    /// taken when it ends.
+    /// The jitter shortens the pause: a lease that was released is taken within one retry period, with time left in it for the
+    /// first writes. One that is not renewed is taken when it ends.
     fn pause(&self, seen: &Observation) -> Duration {
-        let pause = self.config.retry_period.mul_f64(rand::rng().random_range(0.5..1.0));
+        let pause = self.config.retry_period.mul_f64(rand::rng().random_range(0.4..0.9));
         seen.left(Instant::now()).map_or(pause, |left| pause.min(left))
     }
 
