@@ -56,7 +56,7 @@ pub struct RunArgs {
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
-    /// How often a settled stack is looked at without a cause, against a lost event, such as 30s or 1h30m
+    /// How often a settled stack is looked at without a cause, against a lost event: from 1s to 24h
     #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
     resync_period: Duration,
 }
