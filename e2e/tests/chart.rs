@@ -86,6 +86,7 @@ fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
         ("--set=watchNamespaces={shop,shop}", "at '/watchNamespaces': items at 0 and 1 are equal"),
         ("--set=watchNamespaces={Shop}", "at '/watchNamespaces/0': 'Shop' does not match pattern"),
         ("--set=resyncPeriod=25h", "at '/resyncPeriod': '25h' does not match pattern"),
+        ("--set=resyncPeriod=0h", "at '/resyncPeriod': '0h' does not match pattern"),
         ("--set=logLevel=loud", "at '/logLevel': 'loud' does not match pattern"),
         ("--set=logFormat=yaml", "at '/logFormat': value must be one of 'json', 'text'"),
         ("--set=image.digest=sha256:0", "at '/image/digest': 'sha256:0' does not match pattern"),

@@ -1,4 +1,4 @@
-//! The floor of events: the processor time that kube's own watch takes for one, when a client on a thread of its own drops what
+//! What events are compared with: the processor time that kube's own watch takes for one, when a client on a thread of its own drops what
 //! it receives. An event has to be received, deciphered and read before anybody can know that it changes nothing.
 
 use std::path::PathBuf;
@@ -46,8 +46,9 @@ async fn receive(
     while !matches!(events.next().await.context("the watch ended")??, watcher::Event::InitDone) {}
     let before = procfs::own_time()?;
     let _ = listed.send(());
-    for _ in 0..count {
-        events.next().await.context("the watch ended")??;
+    let mut received = 0;
+    while received < count {
+        received += usize::from(matches!(events.next().await.context("the watch ended")??, watcher::Event::Apply(_)));
     }
     Ok(procfs::own_time()?.saturating_sub(before))
 }

@@ -143,8 +143,8 @@ impl Elector {
         }
     }
 
-    /// The jitter shortens the pause: a lease that was released is taken within one retry period, with time left in it for the
-    /// first writes. One that is not renewed is taken when it ends.
+    /// The jitter shortens the pause: a lease that was released is asked for within one retry period, with time left in it to
+    /// take it and to begin. One that is not renewed is taken when it ends.
     fn pause(&self, seen: &Observation) -> Duration {
         let pause = self.config.retry_period.mul_f64(rand::rng().random_range(0.4..0.9));
         seen.left(Instant::now()).map_or(pause, |left| pause.min(left))
