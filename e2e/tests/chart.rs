@@ -76,6 +76,14 @@ fn every_set_of_values_passes_the_linter_and_renders_as_before() -> Result<()> {
     Ok(())
 }
 
+/// As after an upgrade with `--reuse-values`, where the values are those of a chart that did not have it.
+#[test]
+fn without_a_period_the_operator_takes_its_own() -> Result<()> {
+    let rendered = Helm::new()?.template(&["--set=resyncPeriod=null"])?;
+    assert!(rendered.contains("--concurrency=8") && !rendered.contains("--resync-period"), "{rendered}");
+    Ok(())
+}
+
 #[test]
 fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
     let helm = Helm::new()?;

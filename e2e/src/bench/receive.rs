@@ -1,5 +1,5 @@
-//! What events are compared with: the processor time that kube's own watch takes for one, when a client on a thread of its own drops what
-//! it receives. An event has to be received, deciphered and read before anybody can know that it changes nothing.
+//! What events are compared with: the processor time that kube's own watch takes for one, when a client on a thread of its own
+//! drops what it receives. An event has to be received, deciphered and read before anybody can know that it changes nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
