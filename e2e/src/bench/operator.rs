@@ -15,8 +15,8 @@ use tokio::process::{Child, Command};
 
 use super::metrics::Metrics;
 use super::procfs;
-use crate::engine::bed::free_ports;
 use crate::engine::cleanup::{Registration, on_interrupt};
+use crate::engine::ports;
 use crate::engine::record::ProcessRecord;
 use crate::scenarios::kit::operator_binary;
 
@@ -56,7 +56,7 @@ impl Operator {
 
     /// Starts it with other arguments.
     pub(super) fn start_with(kubeconfig: &Path, log: &Path, arguments: &[&str]) -> Result<Operator> {
-        let [port] = free_ports()?;
+        let [port] = ports::free()?;
         let output = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(operator_binary()?);
         command.args(["run", &format!("--http-address=127.0.0.1:{port}")]).args(arguments);

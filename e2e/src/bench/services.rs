@@ -20,11 +20,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::engine::bed::free_ports;
 use crate::engine::cleanup::{Registration, on_interrupt};
 use crate::engine::process::{Run, find_program};
 use crate::engine::record::ProcessRecord;
-use crate::engine::{packages, wait};
+use crate::engine::{packages, ports, wait};
 
 const UP_WITHIN: Duration = Duration::from_mins(1);
 
@@ -66,7 +65,7 @@ impl Drop for Running {
 impl Services {
     /// Starts them, getting what is missing first.
     pub(super) async fn start() -> Result<Services> {
-        let (folder, [postgres, redis]) = (tempfile::tempdir()?, free_ports()?);
+        let (folder, [postgres, redis]) = (tempfile::tempdir()?, ports::free()?);
         // The user of PostgreSQL has to pass through.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
         let running = vec![start_postgres(folder.path(), postgres)?, start_redis(folder.path(), redis)?];

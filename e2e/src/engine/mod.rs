@@ -8,6 +8,7 @@ pub mod docker;
 pub mod host;
 pub mod image;
 pub mod packages;
+pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod record;

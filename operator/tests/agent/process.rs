@@ -1,7 +1,6 @@
 //! Processes that end with the test, also when it panics.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,10 +62,4 @@ pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
         assert!(Instant::now() < deadline, "{what}: not within 20 s");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Ports that were free a moment ago, all different.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("port"));
-    listeners.map(|listener| listener.local_addr().expect("address").port())
 }

@@ -8,12 +8,13 @@ use std::process::Command;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rorun_e2e::engine::ports;
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
 use rorun_operator::services::{postgres, redis};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::process::{Server, free_ports};
+use crate::process::Server;
 use crate::programs;
 
 pub(crate) const PASSWORD: &str = "pass-of-the-tests";
@@ -55,7 +56,7 @@ impl Servers {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("permissions");
         let ca_file = certificates(folder.path());
         let programs = programs::postgres();
-        let [postgres_port, redis_port, redis_tls_port, s3_port, s3_tls_port] = free_ports();
+        let [postgres_port, redis_port, redis_tls_port, s3_port, s3_tls_port] = ports::free().expect("ports");
         let mut servers = Self {
             postgres: start_postgres(folder.path(), &programs, postgres_port),
             redis: start_redis(folder.path(), redis_port, redis_tls_port),
@@ -186,7 +187,7 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
     let identities = [owner, identity("stranger", &["Read:elsewhere", "List:elsewhere"])];
     let config = serde_json::json!({ "identities": identities }).to_string();
     fs::write(folder.join("s3.json"), config).expect("configuration");
-    let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc] = free_ports();
+    let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc] = ports::free().expect("ports");
     let mut weed = Command::new(programs::weed());
     weed.current_dir(folder).args(["-logtostderr=true", "server", "-dir=s3", "-filer", "-s3", "-s3.config=s3.json"]);
     weed.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=127.0.0.1", "-master.telemetry=false"]);

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,7 +13,10 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::bed::{AuditCall, Bed, Mark};
+use rorun_e2e::engine::{
+    bed::{AuditCall, Bed, Mark},
+    ports,
+};
 use rorun_operator::{
     api::v1alpha1::RorunStack,
     apply::api_resource,
@@ -113,7 +115,7 @@ impl Room {
 
     /// Starts it with further arguments.
     pub async fn operator_with(&self, arguments: &[&str]) -> Operator {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let [port] = ports::free().expect("a port");
         let log = self.folder.path().join(format!("operator-{port}.log"));
         let output = File::create(&log).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_rorun-operator"))

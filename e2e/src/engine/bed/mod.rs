@@ -25,14 +25,13 @@ use tempfile::TempDir;
 pub use audit::AuditCall;
 pub(crate) use audit::parse_line;
 pub use restore::Backup;
-pub(crate) use server::free_ports;
 pub use sweep::{abandoned, sweep};
 
 use self::https::Endpoint;
 use self::pki::Authority;
 use self::server::Server;
 use super::cache::Cache;
-use super::{cleanup, tools, wait};
+use super::{cleanup, ports, tools, wait};
 
 const UP_WITHIN: Duration = Duration::from_mins(1);
 const SERVICE_IPS: &str = "10.96.0.0/16";
@@ -136,7 +135,7 @@ impl Bed {
     pub fn with_controller_manager(mut self) -> Result<Bed> {
         let program = tools::KUBE_CONTROLLER_MANAGER.path(&self.cache)?;
         let authority = self.folder.path().join("pki");
-        let [port] = free_ports()?;
+        let [port] = ports::free()?;
         let file = |name: &str| authority.join(name).display().to_string();
         let arguments = [
             format!("--kubeconfig={}", file("controller-manager.kubeconfig")),
@@ -240,7 +239,7 @@ impl Bed {
     fn try_start(cache: &Cache, policy: &str) -> Result<Bed> {
         let (etcd, program) = (tools::ETCD.path(cache)?, tools::KUBE_APISERVER.path(cache)?);
         let folder = sweep::own_folder(cache)?;
-        let [client_port, peer_port, port] = free_ports()?;
+        let [client_port, peer_port, port] = ports::free()?;
         let (url, etcd_url) = (format!("https://127.0.0.1:{port}"), format!("http://127.0.0.1:{client_port}"));
 
         let authority = Authority::create(&folder.path().join("pki"))?;

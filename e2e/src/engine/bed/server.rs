@@ -1,7 +1,6 @@
 //! A process of a bed, with its log and its record.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -86,16 +85,4 @@ impl Drop for Server {
 /// What the record of a bed's process is called.
 pub(super) fn record_name(name: &str) -> String {
     format!("{name}.process.json")
-}
-
-/// Ports that are free now, all different: the sockets are open together before any is given back.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }

@@ -7,7 +7,6 @@ mod leftovers;
 mod state;
 
 use std::ffi::OsStr;
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +21,7 @@ use super::cache::Cache;
 use super::docker::{Docker, OwnEngine};
 use super::host::Host;
 use super::image::{Source, control_plane, data, node};
+use super::ports::{self, is_free};
 use super::process::Run;
 use super::progress::Step;
 use super::{cleanup, packages, tools};
@@ -135,7 +135,7 @@ impl Cluster {
 
     fn create(cache: &Cache, name: &str) -> Result<Cluster> {
         let host = Host::look()?;
-        let ports = free_ports()?;
+        let ports = choose_ports()?;
         let mut state = {
             // Nobody stops our Docker Engine between its start and the file that says that it is needed.
             let _lock = cache.lock("docker")?;
@@ -284,14 +284,12 @@ fn take_down(cache: &Cache, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn free_ports() -> Result<Ports> {
-    let open = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
-    if let (Some(_), Some(_)) = (open(USUAL_PORTS.http), open(USUAL_PORTS.https)) {
+fn choose_ports() -> Result<Ports> {
+    if is_free(USUAL_PORTS.http) && is_free(USUAL_PORTS.https) {
         return Ok(USUAL_PORTS);
     }
-    // Open together, so that they differ.
-    let (http, https) = (open(0).context("no port is free")?, open(0).context("no port is free")?);
-    Ok(Ports { http: http.local_addr()?.port(), https: https.local_addr()?.port() })
+    let [http, https] = ports::free()?;
+    Ok(Ports { http, https })
 }
 
 fn node_of(name: &str) -> String {

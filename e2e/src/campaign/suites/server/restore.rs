@@ -16,6 +16,7 @@ use super::{CONVERGED_WITHIN, Play, SAID_WITHIN, TICK, made_up_again, spec};
 use crate::campaign::arena::Arena;
 use crate::campaign::fleet::{Fleet, patiently};
 use crate::campaign::snapshot::Leaves;
+use crate::engine::ports;
 
 const STACK: &str = "shop";
 const REDIS: &str = "my-redis";
@@ -101,7 +102,7 @@ impl<'a> Undoing<'a> {
     /// As it is when the backup is taken.
     async fn begin(arena: &'a Arena, undone: Undone) -> Result<Undoing<'a>> {
         let fleet = Fleet::open(arena).await?;
-        let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+        let [port] = ports::free()?;
         redis_secret(&fleet, "one", port).await?;
         if undone != Undone::All {
             let play = Play::begin(fleet).await?;
