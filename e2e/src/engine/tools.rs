@@ -85,8 +85,8 @@ impl Tool {
 
     /// The folder of Go's module cache that holds the sources of the tool's module.
     pub fn sources(&self) -> Result<PathBuf> {
-        let list = Run::new(go()?, ["mod", "download", "-json", self.module]).folder(&self.module_folder());
-        let found: serde_json::Value = serde_json::from_str(&list.output()?)?;
+        let list = fetched(|| self.go(&["mod", "download", "-json", self.module])?.output())?;
+        let found: serde_json::Value = serde_json::from_str(&list)?;
         let folder = found["Dir"].as_str().with_context(|| format!("go knows no folder of {}", self.module))?;
         Ok(PathBuf::from(folder))
     }
@@ -101,16 +101,19 @@ impl Tool {
         let what = format!("building {} {version} from its Go module", self.binary);
         let why = format!("not in the cache yet; about {} s on two cores the first time", self.cold_seconds);
         Step::of(&what, &why, || {
-            Run::new(go()?, ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", &flags, "-o"])
-                .arg(to.join(self.binary))
-                .arg(self.package)
-                .folder(&self.module_folder())
-                // Static binaries, which run on the root file system of any image.
-                .env("CGO_ENABLED", "0")
-                .env("GOFLAGS", "")
-                .output()?;
+            // Gets the modules, so that building needs none that is not there.
+            fetched(|| self.go(&["list", "-deps", "-mod=readonly", self.package])?.output())?;
+            let build = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", &flags, "-o"];
+            self.go(&build)?.arg(to.join(self.binary)).arg(self.package).output()?;
             Ok(())
         })
+    }
+
+    /// Go in the tool's module, for static binaries, which run on the root file system of any image.
+    fn go(&self, arguments: &[&str]) -> Result<Run> {
+        let go = find_program("go")
+            .context("failed to find `go`: building the cluster's programs needs Go 1.26 or later")?;
+        Ok(Run::new(go, arguments).folder(&self.module_folder()).env("CGO_ENABLED", "0").env("GOFLAGS", ""))
     }
 
     /// Kubernetes must have its version stamped: a server that says v0.0.0 breaks its clients.
@@ -128,8 +131,9 @@ impl Tool {
     }
 }
 
-fn go() -> Result<PathBuf> {
-    find_program("go").context("failed to find `go`: building the cluster's programs needs Go 1.26 or later")
+/// Go gives up at the first answer that does not come, and keeps what came: so it is asked three times.
+fn fetched<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    ask().or_else(|_| ask()).or_else(|_| ask())
 }
 
 fn required_version(go_mod: &str, module: &str) -> Option<String> {

