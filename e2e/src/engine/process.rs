@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::cleanup;
+use super::cleanup::{self, Registration};
 use super::record::ProcessRecord;
 
 const GROUP_PATIENCE: Duration = Duration::from_secs(10);
@@ -111,20 +111,12 @@ impl Run {
     }
 
     /// Runs it with `line` getting each line that it says, on whichever output, as soon as it has said it; gives whether
-    /// it ended well. What it starts is of its group, and ends with it when we are interrupted.
+    /// it ended well.
     pub fn followed(mut self, mut line: impl FnMut(&str)) -> Result<bool> {
         let name = self.describe();
         let (reader, writer) = std::io::pipe()?;
-        self.command.stdout(writer.try_clone()?).stderr(writer).process_group(0);
-        cleanup::stop_if_interrupted();
-        let mut child = self.command.spawn().with_context(|| format!("failed to start {name}"))?;
-        let record = ProcessRecord::of(child.id());
-        let _interrupted = cleanup::on_interrupt(move || {
-            if let Ok(record) = record {
-                // It is to be gone, whether it took the hint or not, and there is nobody left to tell.
-                let _ = record.stop_group(GROUP_PATIENCE);
-            }
-        });
+        self.command.stdout(writer.try_clone()?).stderr(writer);
+        let (mut child, _interrupted) = self.spawn(&name)?;
         // The command holds the other end of the pipe, which would never end.
         drop(self.command);
         for said in BufReader::new(reader).split(b'\n') {
@@ -137,14 +129,7 @@ impl Run {
 
     fn finish(mut self) -> Result<Output> {
         let name = self.describe();
-        cleanup::stop_if_interrupted();
-        let mut child = self.command.spawn().with_context(|| format!("failed to start {name}"))?;
-        let record = ProcessRecord::of(child.id());
-        let _interrupted = cleanup::on_interrupt(move || {
-            if let Ok(record) = record {
-                record.kill();
-            }
-        });
+        let (mut child, _interrupted) = self.spawn(&name)?;
         if let (Some(input), Some(mut stdin)) = (self.input, child.stdin.take()) {
             // A program may end without reading all of it; how it ended says more than the broken pipe.
             let _ = stdin.write_all(&input);
@@ -153,6 +138,21 @@ impl Run {
         // A program that a signal ended has not failed, and nobody is to go on from there.
         cleanup::stop_if_interrupted();
         output.with_context(|| format!("failed to wait for {name}"))
+    }
+
+    /// Starts it. What it starts itself is of its group, and ends with it when we are interrupted: a `docker` that nobody
+    /// waits for any more would still make its container.
+    fn spawn(&mut self, name: &str) -> Result<(Child, Registration)> {
+        cleanup::stop_if_interrupted();
+        let child = self.command.process_group(0).spawn().with_context(|| format!("failed to start {name}"))?;
+        let record = ProcessRecord::of(child.id());
+        let interrupted = cleanup::on_interrupt(move || {
+            if let Ok(record) = record {
+                // It is to be gone, whether it took the hint or not, and there is nobody left to tell.
+                let _ = record.stop_group(GROUP_PATIENCE);
+            }
+        });
+        Ok((child, interrupted))
     }
 
     fn describe(&self) -> String {
