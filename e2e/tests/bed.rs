@@ -73,6 +73,10 @@ async fn pod_security_is_on_and_a_controller_manager_can_be_added() -> Result<()
         "metadata": {"name": "shop", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }))?;
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &restricted).await?;
+    // Without it pods are refused for another reason.
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "shop");
+    let made = |account: Option<&ServiceAccount>| account.is_some();
+    within("the service account is made", Box::pin(await_condition(accounts, "default", made))).await?;
     let privileged: Pod = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "root"}, "spec": {"containers": [{"name": "main", "image": "none"}]},
     }))?;

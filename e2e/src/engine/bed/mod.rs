@@ -7,23 +7,24 @@
 
 pub(in crate::engine) mod audit;
 mod https;
+mod log;
 mod pki;
 mod restore;
 mod server;
 mod sweep;
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tempfile::TempDir;
 
 pub use audit::AuditCall;
 pub(crate) use audit::parse_line;
+pub use log::Mark;
 pub use restore::Backup;
 pub use sweep::{abandoned, sweep};
 
@@ -66,10 +67,6 @@ pub struct Bed {
     folder: TempDir,
 }
 
-/// A place in the audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(u64);
-
 impl Bed {
     /// Starts a bed, building the two programs first if they are not in the cache. Beds can run side by side.
     pub fn start() -> Result<Bed> {
@@ -107,10 +104,7 @@ impl Bed {
     pub fn kill_apiserver(&self) -> Result<()> {
         lock(&self.apiserver).kill()?;
         // The line that it was writing when it was killed never gets its end.
-        let log = fs::read(&self.audit_log)?;
-        let whole = log.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        File::options().write(true).open(&self.audit_log)?.set_len(u64::try_from(whole)?)?;
-        Ok(())
+        self.end_log_with_a_line()
     }
 
     /// Starts the API server that was killed; waits until it answers.
@@ -190,46 +184,6 @@ impl Bed {
     pub fn pids(&self) -> Vec<u32> {
         let first = [&self.etcd, &self.apiserver].map(|server| lock(server).pid());
         first.into_iter().chain(self.controller_manager.as_ref().map(Server::pid)).collect()
-    }
-
-    /// A place in the audit log after every call that was answered so far, for [`Bed::calls_since`].
-    pub fn mark(&self) -> Result<Mark> {
-        self.flush()?;
-        Ok(Mark(fs::metadata(&self.audit_log)?.len()))
-    }
-
-    /// The calls answered since the mark; those of the engine itself are left out. Every call whose answer the client
-    /// has read to its end is in: the server logs a call before it ends the answer, and does not go on before the line
-    /// is written. A watch counts when it has ended.
-    pub fn calls_since(&self, mark: Mark) -> Result<Vec<AuditCall>> {
-        self.flush()?;
-        let calls = audit::parse(&self.log_since(mark)?).context("failed to read the audit log")?;
-        Ok(calls.into_iter().filter(|call| call.user_agent != OURSELVES).collect())
-    }
-
-    /// The audit log since the mark as it is written, an event a line, for what [`Bed::calls_since`] leaves out: bodies.
-    pub fn events_since(&self, mark: Mark) -> Result<String> {
-        self.flush()?;
-        self.log_since(mark)
-    }
-
-    /// Makes a call that can be told from any other and waits for it in the log.
-    fn flush(&self) -> Result<()> {
-        let from = Mark(fs::metadata(&self.audit_log).map_or(0, |file| file.len()));
-        let path = format!("/version?mark={}", self.marks.fetch_add(1, Ordering::Relaxed));
-        self.endpoint.status(&path, OURSELVES)?.context("the API server of the bed does not answer")?;
-        let written = format!("\"{path}\"");
-        wait::until_true("the call appears in the audit log", Duration::from_secs(10), || {
-            Ok(self.log_since(from)?.split_inclusive('\n').any(|line| line.contains(&written) && line.ends_with('\n')))
-        })
-    }
-
-    fn log_since(&self, mark: Mark) -> Result<String> {
-        let mut file = File::open(&self.audit_log)?;
-        file.seek(SeekFrom::Start(mark.0))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn answers(&self, path: &str) -> Result<bool> {

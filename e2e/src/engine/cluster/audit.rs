@@ -18,7 +18,7 @@ const POLICY_FOLDER: &str = "/etc/rorun-audit";
 const LOG_FOLDER: &str = "/var/log/rorun-audit";
 const LOG: &str = "/var/log/rorun-audit/audit.log";
 
-/// A place in the log.
+/// A place in the log: how many lines are before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u64);
 
@@ -76,13 +76,14 @@ pub(super) fn api_server() -> Value {
 impl Cluster {
     /// A place in the audit log after every call that was answered so far, for [`Cluster::calls_since`].
     pub fn mark(&self) -> Result<Mark> {
-        let size = self.docker().exec(&self.node(), &["stat", "--format=%s", LOG]);
-        Ok(Mark(size.context("the cluster has no audit log")?.trim().parse()?))
+        // Bytes may end within a line, of a call that is not answered yet.
+        let lines = self.docker().exec(&self.node(), &["sh", "-c", &format!("wc -l < {LOG}")]);
+        Ok(Mark(lines.context("the cluster has no audit log")?.trim().parse()?))
     }
 
     /// The calls of the operator, and the administrator's writes, that were answered since the mark.
     pub fn calls_since(&self, mark: Mark) -> Result<Vec<AuditCall>> {
-        let from = format!("--bytes=+{}", mark.0 + 1);
+        let from = format!("--lines=+{}", mark.0 + 1);
         let log = self.docker().exec(&self.node(), &["tail", &from, LOG])?;
         audit::parse(&log).context("failed to read the audit log")
     }

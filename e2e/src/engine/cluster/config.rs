@@ -6,9 +6,10 @@ use super::audit;
 use crate::engine::host::Host;
 use crate::engine::image::Source;
 
-/// The ports of 127.0.0.1 that lead to the Ingress controller.
+/// The ports of 127.0.0.1 that lead to the API server, and to the Ingress controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
+    pub(super) api_server: u16,
     pub(super) http: u16,
     pub(super) https: u16,
 }
@@ -26,6 +27,8 @@ pub(super) fn kind(host: Host, source: Source, ports: Ports, mount: &Value) -> V
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": {
             "apiServerAddress": "127.0.0.1",
+            // kind would choose one that a connection may have by the time that Docker opens it.
+            "apiServerPort": ports.api_server,
             // kind's own network is an image of its own, which is not to be had where the node image is not.
             "disableDefaultCNI": source == Source::Built,
         },
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     const PLAIN: Host = Host { cgroup_v1: false, sys_resource: true, root: true };
-    const PORTS: Ports = Ports { http: 18080, https: 18443 };
+    const PORTS: Ports = Ports { api_server: 16443, http: 18080, https: 18443 };
 
     #[test]
     fn an_ordinary_machine_gets_an_ordinary_cluster() {

@@ -26,7 +26,7 @@ use super::process::Run;
 use super::progress::Step;
 use super::{cleanup, packages, tools};
 
-const USUAL_PORTS: Ports = Ports { http: 18080, https: 18443 };
+const USUAL_PORTS: [u16; 2] = [18080, 18443];
 
 /// A cluster that runs.
 #[derive(Clone, Debug)]
@@ -285,11 +285,9 @@ fn take_down(cache: &Cache, name: &str) -> Result<()> {
 }
 
 fn choose_ports() -> Result<Ports> {
-    if is_free(USUAL_PORTS.http) && is_free(USUAL_PORTS.https) {
-        return Ok(USUAL_PORTS);
-    }
-    let [http, https] = ports::free()?;
-    Ok(Ports { http, https })
+    let [api_server, http, https] = ports::free()?;
+    let [http, https] = if USUAL_PORTS.into_iter().all(is_free) { USUAL_PORTS } else { [http, https] };
+    Ok(Ports { api_server, http, https })
 }
 
 fn node_of(name: &str) -> String {
