@@ -16,7 +16,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let receipt = scene.first_receipt(&scene.app(&stack).await?, "1 bar of soap, 450").await?;
     let (name, pods) = (stack.child("database-credentials"), stack.pod_uids(None).await?);
     let copy = scene.get(&scene.namespace, "secret", &name).await?;
-    let operators = scene.ready_operators().await?;
+    let operators = scene.operator_restarts().await?;
 
     let mark = scene.mark().await?;
     scene.kubectl(&["delete", "--namespace", &scene.namespace, "secret", &name]).await?;
@@ -42,7 +42,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     ensure!(again["data"] == copy["data"], "the Secret has other values than were put back");
     ensure!(stack.status().await?.condition("Stalled").is_none(), "the stack is still Stalled");
     ensure!(stack.pod_uids(None).await? == pods, "pods were replaced");
-    ensure!(scene.ready_operators().await? == operators, "the operator was restarted");
+    ensure!(scene.operator_restarts().await? == operators, "the operator was restarted");
     served(scene, &stack, &receipt).await
 }
 

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::kit::{ADMIN, Receipt, Scene, Seen, Stack};
+use super::kit::{ADMIN, App, Receipt, Scene, Seen, Stack};
 use crate::engine::cluster::Mark;
 use crate::engine::progress;
 
@@ -43,12 +43,13 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         })
         .await?;
     stack.wait_ready(Duration::from_mins(4)).await?;
-    let receipt = scene.first_receipt(&scene.app(&stack).await?, "3 onions, 150 each").await?;
-    every_kind_is_repaired(scene, &stack, &receipt).await?;
-    a_foreign_object_is_left_alone(scene, &stack, &receipt).await
+    let app = scene.app(&stack).await?;
+    let receipt = scene.first_receipt(&app, "3 onions, 150 each").await?;
+    every_kind_is_repaired(scene, &stack, (&app, &receipt)).await?;
+    a_foreign_object_is_left_alone(scene, &stack, (&app, &receipt)).await
 }
 
-async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, receipt: &Receipt) -> Result<()> {
+async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
     let stomped =
         json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "app.kubernetes.io/instance": "x"}}});
     let (start, mut drifts) = (scene.mark().await?, 0);
@@ -62,7 +63,7 @@ async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, receipt: &Receipt)
         // A volume in use would not go, and credentials are never made again.
         if kind != "PersistentVolumeClaim" && !part.ends_with("-credentials") {
             latencies.push(("deleted", child.repaired(scene, None).await?));
-            served(scene, stack, receipt).await?;
+            served(scene, stored).await?;
         }
         drifts += latencies.len();
         let told: Vec<_> = latencies.iter().map(|(how, took)| format!("{how} {} ms", took.as_millis())).collect();
@@ -75,8 +76,7 @@ async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, receipt: &Receipt)
 }
 
 /// The application serves what it had, as soon as the pods that went with their owner are back.
-async fn served(scene: &Scene, stack: &Stack, receipt: &Receipt) -> Result<()> {
-    let app = scene.app(stack).await?;
+async fn served(scene: &Scene, (app, receipt): (&App, &Receipt)) -> Result<()> {
     scene
         .wait("the receipt of before to be served", Duration::from_mins(2), async || {
             app.check(receipt).await?;
@@ -162,7 +162,7 @@ fn wanted(object: &DynamicObject) -> Value {
     value
 }
 
-async fn a_foreign_object_is_left_alone(scene: &Scene, stack: &Stack, receipt: &Receipt) -> Result<()> {
+async fn a_foreign_object_is_left_alone(scene: &Scene, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
     let name = stack.child("admin");
     let foreign = json!({
         "apiVersion": "v1",
@@ -181,12 +181,11 @@ async fn a_foreign_object_is_left_alone(scene: &Scene, stack: &Stack, receipt: &
     let told = stack.wait_condition("AdminReady", "False", "NameTaken", Duration::from_secs(30)).await?;
     ensure!(told.message.contains(&format!("service/{name}")), "the object is not named: {}", told.message);
     stack.wait_condition("Ready", "False", "NameTaken", Duration::from_secs(30)).await?;
-    served(scene, stack, receipt).await?;
+    served(scene, stored).await?;
     ensure!(before.is_some() && version().await? == before, "the object of somebody else was changed");
-    let events = scene.kubectl(&["get", "events", "--namespace", &scene.namespace, "--output=wide"]).await?;
-    ensure!(events.contains("NameTaken"), "no event tells of it");
+    stack.wait_event("NameTaken", Duration::from_secs(30)).await?;
 
     scene.kubectl(&["delete", "--namespace", &scene.namespace, "service", &name]).await?;
     stack.wait_ready(Duration::from_mins(2)).await?;
-    served(scene, stack, receipt).await
+    served(scene, stored).await
 }

@@ -55,15 +55,15 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
     let missing = "localhost:1/rorun/rorun-api:9.9.9";
     stack.patch_spec(json!({"api": {"image": missing}})).await?;
     let words = [missing, "check the image's name and tag"];
-    told(scene, stack, "ApiReady", "ImagePullFailed", &words).await?;
+    told(stack, "ApiReady", "ImagePullFailed", &words).await?;
     app.check(&receipt).await?;
 
     let much = json!({"image": API, "resources": {"requests": {"cpu": "64"}}});
     stack.patch_spec(json!({"api": much})).await?;
-    told(scene, stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
+    told(stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
     app.check(&receipt).await?;
 
-    embedded_services_recover(scene, stack).await?;
+    embedded_services_recover(stack).await?;
     // A node learns that the pod serves again some time after the API server has.
     let what = format!("{} to reach Redis again", app.host);
     scene.wait(&what, TOLD_WITHIN, async || Ok(Seen::There(app.check(&receipt).await?))).await?;
@@ -71,7 +71,7 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
     let little = json!({"resources": {"requests": {"cpu": "10m"}}, "envFrom": [{"secretRef": {"name": "mail"}}]});
     stack.patch_spec(json!({"api": little})).await?;
     let words = ["secret/mail", "named by api.envFrom", "create it in the stack's namespace"];
-    told(scene, stack, "ApiReady", "ReferenceMissing", &words).await?;
+    told(stack, "ApiReady", "ReferenceMissing", &words).await?;
     app.check(&receipt).await?;
 
     scene.secret("mail", json!({"MAIL_TOKEN": SECRET})).await?;
@@ -80,10 +80,10 @@ async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result
 }
 
 /// A StatefulSet keeps a pod that is not ready, unless it is told otherwise: the mistake is mended, and so is the pod.
-async fn embedded_services_recover(scene: &Scene, stack: &Stack) -> Result<()> {
+async fn embedded_services_recover(stack: &Stack) -> Result<()> {
     let missing = "localhost:1/valkey/valkey:0";
     stack.patch_spec(json!({"redis": {"embedded": {"image": missing}}})).await?;
-    told(scene, stack, "RedisReady", "ImagePullFailed", &[missing]).await?;
+    told(stack, "RedisReady", "ImagePullFailed", &[missing]).await?;
     stack.patch_spec(json!({"redis": {"embedded": {"image": null}}})).await?;
     stack.wait_condition("RedisReady", "True", "Ready", READY_WITHIN).await.map(drop)
 }
@@ -104,8 +104,7 @@ async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, Strin
         })
         .await?;
     for kind in ["DatabaseReady", "RedisReady", "BucketReady"] {
-        told(scene, &stack, kind, "ReferenceMissing", &["secret/services", "create it in the stack's namespace"])
-            .await?;
+        told(&stack, kind, "ReferenceMissing", &["secret/services", "create it in the stack's namespace"]).await?;
     }
     stack.wait_condition("Stalled", "True", "ReferenceMissing", TOLD_WITHIN).await?;
 
@@ -113,17 +112,17 @@ async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, Strin
     let (database, redis) = (value("DATABASE_URL")?, value("REDIS_URL")?);
     let slash = format!("postgresql://rorun:{SECRET}/x@db.example.com/rorun");
     scene.secret("services", json!({"pooled": slash, "direct": database, "id": id, "key": key})).await?;
-    told(scene, &stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
-    told(scene, &stack, "RedisReady", "KeyMissing", &["cache", "it has: direct, id, key, pooled"]).await?;
-    told(scene, &stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
+    told(&stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
+    told(&stack, "RedisReady", "KeyMissing", &["cache", "it has: direct, id, key, pooled"]).await?;
+    told(&stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
 
     let stranger = database.replacen(&value("PGPASSWORD")?, SECRET, 1);
     let nowhere = format!("redis://:{SECRET}@nowhere.{}.svc:6379", scene.namespace);
     let keys = json!({"pooled": stranger, "direct": stranger, "cache": nowhere, "id": id, "key": SECRET});
     scene.secret("services", keys).await?;
-    told(scene, &stack, "DatabaseReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
-    told(scene, &stack, "RedisReady", "Unreachable", &["nowhere", "check that it runs"]).await?;
-    told(scene, &stack, "BucketReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    told(&stack, "DatabaseReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    told(&stack, "RedisReady", "Unreachable", &["nowhere", "check that it runs"]).await?;
+    told(&stack, "BucketReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
     nothing_is_given_away(scene).await?;
 
     let keys = json!({"pooled": database, "direct": database, "cache": redis, "id": id, "key": key});
@@ -133,7 +132,7 @@ async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, Strin
 }
 
 /// The condition of the component, with these words. If it is the root cause, `Ready` says the same, and so does an Event.
-async fn told(scene: &Scene, stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
+async fn told(stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
     let component = kind.trim_end_matches("Ready").to_lowercase();
     stack.wait_condition(kind, "False", reason, TOLD_WITHIN).await?;
     let status = stack.status().await?;
@@ -148,13 +147,7 @@ async fn told(scene: &Scene, stack: &Stack, kind: &str, reason: &str, words: &[&
     if !is_root {
         return Ok(());
     }
-    let of_stack = format!("--field-selector=involvedObject.name={},reason={reason}", stack.name);
-    let events = ["get", "events", "--namespace", &scene.namespace, "--output=name", &of_stack];
-    scene
-        .wait(&format!("an Event with the reason {reason}"), TOLD_WITHIN, async || {
-            Ok(Seen::when(!scene.kubectl(&events).await?.is_empty(), "there is none"))
-        })
-        .await
+    stack.wait_event(reason, TOLD_WITHIN).await
 }
 
 /// No value of a Secret is where those may look who may not read Secrets.

@@ -29,10 +29,10 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
 async fn a_new_release_goes_unnoticed(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
     let api = format!("Deployment/{}", stack.child("api"));
     let (mut before, pods) = (stack.generations().await?, pods_of_others(stack).await?);
-    let mark = scene.mark().await?;
+    let (mark, old) = (scene.mark().await?, stack.pod_uids(Some("api")).await?);
     let rollout = async {
         stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
-        replaced(stack, &stack.pod_uids(Some("api")).await?.into_values().collect()).await
+        replaced(stack, &old.into_values().collect()).await
     };
     let ((), asked) = app.asked_while(rollout).await?;
     progress::note(&format!("a rollout of the API: {} requests, {} failed", asked.count(), asked.failed.len()));

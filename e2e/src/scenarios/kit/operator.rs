@@ -1,5 +1,6 @@
 //! The operator, as its chart installs it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use super::stack::restarts;
 use super::{OPERATOR, World, ready};
 use crate::engine::cluster::OPERATOR_NAMESPACE;
 
@@ -70,6 +72,11 @@ impl World {
     pub async fn ready_operators(&self) -> Result<Vec<String>> {
         let pods = self.operator_pods().await?;
         Ok(pods.iter().filter(|pod| ready(pod)).filter_map(|pod| pod.metadata.name.clone()).collect())
+    }
+
+    /// How often each of the operator's pods was started again, by its name.
+    pub async fn operator_restarts(&self) -> Result<BTreeMap<String, i32>> {
+        Ok(restarts(&self.operator_pods().await?))
     }
 
     /// The pod that holds the operator's Lease.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -175,6 +175,17 @@ impl Stack {
         .await
     }
 
+    /// Waits for an Event about the stack with this reason. It is written after the status.
+    pub async fn wait_event(&self, reason: &str, limit: Duration) -> Result<()> {
+        let selector = format!("involvedObject.kind=RorunStack,involvedObject.name={},reason={reason}", self.name);
+        let events = self.world.api::<Event>(&self.namespace);
+        self.wait(&format!("an Event with the reason {reason}"), limit, async || {
+            let found = events.list(&ListParams::default().fields(&selector)).await?;
+            Ok(Seen::when(!found.items.is_empty(), "there is none"))
+        })
+        .await
+    }
+
     /// Waits for anything about the stack.
     pub async fn wait<T>(&self, what: &str, limit: Duration, look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
         until(&self.world, &self.namespace, what, limit, look).await
@@ -197,13 +208,17 @@ impl Stack {
 
     /// How often the containers of each pod were started again.
     pub async fn restarts(&self) -> Result<BTreeMap<String, i32>> {
-        let pods = self.pods(None).await?;
-        let count = |pod: &Pod| {
-            let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-            statuses.into_iter().flatten().map(|status| status.restart_count).sum()
-        };
-        Ok(pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), count(pod))).collect())
+        Ok(restarts(&self.pods(None).await?))
     }
+}
+
+/// How often the containers of each pod were started again, by the pod's name.
+pub(super) fn restarts(pods: &[Pod]) -> BTreeMap<String, i32> {
+    let count = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        statuses.into_iter().flatten().map(|status| status.restart_count).sum()
+    };
+    pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), count(pod))).collect()
 }
 
 #[cfg(test)]
