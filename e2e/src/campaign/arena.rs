@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::proxy::FaultProxy;
+use super::site::within;
 use super::stage::lock;
 use crate::engine::cleanup::{Registration, on_interrupt};
 use crate::engine::record::ProcessRecord;
@@ -84,9 +85,7 @@ impl Arena {
 
     /// The stacks of a namespace.
     pub fn stacks(&self, namespace: &str) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "rorunstacks");
-        Api::namespaced_with(self.client.clone(), namespace, &resource)
+        Api::namespaced_with(self.client.clone(), namespace, &stacks_resource())
     }
 
     /// Applies the stack, as a user would.
@@ -153,6 +152,10 @@ pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+fn stacks_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack"), "rorunstacks")
+}
+
 /// Makes the definition of stacks, and waits until it is served.
 pub(crate) async fn define(client: &Client) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -163,5 +166,9 @@ pub(crate) async fn define(client: &Client) -> Result<()> {
     let established = kube::runtime::conditions::is_crd_established();
     let wait = kube::runtime::wait::await_condition(definitions, "rorunstacks.rorun.app", established);
     tokio::time::timeout(SERVED_WITHIN, wait).await.context("the definition is not served")??;
+    // The API server says so some time before it answers.
+    let stacks = Api::<DynamicObject>::all_with(client.clone(), &stacks_resource());
+    let served = async || Ok(stacks.list(&ListParams::default()).await.is_ok());
+    within(SERVED_WITHIN, served).await?.context("stacks are not served")?;
     Ok(())
 }

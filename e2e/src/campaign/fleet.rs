@@ -15,6 +15,8 @@ use crate::engine::AuditCall;
 /// Longer than the first retries of the operator.
 const QUIET: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(100);
+/// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
+const LOOKS: usize = 7;
 /// For how long a user tries again what an API server does not do.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -60,14 +62,16 @@ impl<'a> Fleet<'a> {
     /// Waits until every status speaks of its spec and no object changes any more; a problem if that does not come.
     pub(super) async fn settle(&self, within: Duration) -> Option<String> {
         let deadline = Instant::now() + within;
-        let (mut seen, mut since) = (BTreeMap::new(), Instant::now());
+        let (mut seen, mut since, mut looks) = (BTreeMap::new(), Instant::now(), 0);
         loop {
             let now = self.versions().await.unwrap_or_default();
+            looks += 1;
             if now != seen {
-                (seen, since) = (now, Instant::now());
+                (seen, since, looks) = (now, Instant::now(), 0);
             }
             let current = self.are_current().await.unwrap_or(false);
-            if current && !seen.is_empty() && since.elapsed() > QUIET {
+            let quiet = since.elapsed() > QUIET && looks >= LOOKS;
+            if current && !seen.is_empty() && quiet {
                 return None;
             }
             if Instant::now() > deadline {

@@ -1,6 +1,7 @@
 //! A plan: one fault, at one place of a run. The place is a request by what it is about and how often it came, never a time,
 //! so that a plan can be played again. Of several plans each waits for the one before it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,27 @@ pub struct Call {
     pub name: String,
     /// `status` and so on; mostly empty.
     pub subresource: String,
+}
+
+/// Requests of one run as plans name them: without the namespace, and of those that are alike, which it is, from 1.
+pub(super) fn numbered(calls: impl IntoIterator<Item = Call>) -> Vec<(Call, usize)> {
+    let mut met = BTreeMap::<Call, usize>::new();
+    let numbered = calls.into_iter().map(|call| {
+        let like = Call { namespace: String::new(), ..call };
+        let count = met.entry(like.clone()).or_default();
+        *count += 1;
+        (like, *count)
+    });
+    numbered.collect()
+}
+
+/// Those of the first run that came in every other too: how many statuses are told depends on time.
+pub(super) fn always(runs: impl IntoIterator<Item = Vec<(Call, usize)>>) -> Vec<(Call, usize)> {
+    let common = |mut one: Vec<(Call, usize)>, other: Vec<(Call, usize)>| {
+        one.retain(|call| other.contains(call));
+        one
+    };
+    runs.into_iter().reduce(common).unwrap_or_default()
 }
 
 impl fmt::Display for Call {

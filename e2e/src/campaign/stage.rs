@@ -19,6 +19,8 @@ const QUIET: Duration = Duration::from_millis(1200);
 /// What a condition says of a service that was not heard of yet.
 const BEING_ASKED: &str = "is being asked whether it answers";
 const TICK: Duration = Duration::from_millis(20);
+/// How often it has to be looked while it is quiet: when all stands still, nothing is written either.
+const LOOKS: usize = 30;
 
 /// A run that goes on.
 pub(super) struct Stage<'a> {
@@ -46,6 +48,7 @@ impl<'a> Stage<'a> {
     pub(super) async fn settle(&mut self, gone: bool) -> Result<()> {
         let begun = Instant::now();
         let (mut since, mut fired) = (begun, self.proxy.fired());
+        let (mut before, mut looks) = (Duration::ZERO, 0);
         loop {
             let disturbed = self.proxy.is_disturbing();
             if disturbed || fired != self.proxy.fired() {
@@ -53,7 +56,9 @@ impl<'a> Stage<'a> {
             }
             // What was held back is acted upon when it has come.
             let quiet = since.elapsed().min(self.proxy.last_write().elapsed());
-            if self.keep_running().await? && quiet > QUIET && self.is_current(gone).await? {
+            looks = if quiet > before.max(TICK) { looks + 1 } else { 0 };
+            before = quiet;
+            if self.keep_running().await? && quiet > QUIET && looks >= LOOKS && self.is_current(gone).await? {
                 break;
             }
             if since.elapsed() > CONVERGED_WITHIN || begun.elapsed() > DISTURBED_AT_MOST {

@@ -326,14 +326,15 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until what the user asked for last is done by whoever leads now.
+    /// Waits until something that the user asked for from now on is done by whoever leads now.
     async fn until_followed(&mut self, begun: Instant) -> Result<()> {
-        let server = self.fleet.api("StatefulSet")?;
+        let (server, before) = (self.fleet.api("StatefulSet")?, self.changes);
         loop {
             self.change().await?;
             let seen = server.get(&format!("{STACK}-database")).await?;
             let image = seen.data.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
-            if image.is_some_and(|image| image == format!("postgres:{}", self.changes)) {
+            let change = image.and_then(|image| image.strip_prefix("postgres:")?.parse().ok());
+            if change.is_some_and(|change: usize| change > before) {
                 return Ok(());
             }
             if begun.elapsed() > FOLLOWED_WITHIN.max(OFFSIDE + RETRY_PERIOD) {

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 
 use self::aftermath::{namespace_goes, stack_goes};
 use crate::campaign::arena::{Arena, STACK};
-use crate::campaign::plan::{Call, Fault, Plan};
+use crate::campaign::plan::{Call, Fault, Plan, always, numbered};
 use crate::campaign::site::{Meanwhile, Site, all_well, children, objects, within};
 use crate::campaign::snapshot::{Leaves, Reference, take};
 use crate::campaign::stage::lock;
@@ -162,30 +162,15 @@ async fn site(arena: &Arena, meanwhile: impl FnOnce(&str) -> Meanwhile) -> Resul
 
 /// What a creation comes to, and the writes that come in each: how many statuses are told depends on time.
 async fn learn(arena: &Arena, data_go: bool) -> Result<(Reference, Vec<(Call, usize)>)> {
-    let (mut runs, mut writes) = (Vec::new(), None::<Vec<(Call, usize)>>);
+    let (mut runs, mut writes) = (Vec::new(), Vec::new());
     for _ in 0..CLEAN_RUNS {
         let mut site = site(arena, |_| Box::new(|| {})).await?;
         arena.apply(&site.namespace, &spec(data_go)).await?;
         all_well("without a deletion", &site.settle(false).await?)?;
         runs.push(leaves(&site).await?);
-        let mut met = BTreeMap::<Call, usize>::new();
-        let came: Vec<_> = site
-            .proxy
-            .writes()
-            .into_iter()
-            .map(|call| {
-                let like = Call { namespace: String::new(), ..call };
-                let count = met.entry(like.clone()).or_default();
-                *count += 1;
-                (like, *count)
-            })
-            .collect();
-        match &mut writes {
-            Some(writes) => writes.retain(|write| came.contains(write)),
-            None => writes = Some(came),
-        }
+        writes.push(numbered(site.proxy.writes()));
     }
-    Ok((Reference::learn(&runs), writes.unwrap_or_default()))
+    Ok((Reference::learn(&runs), always(writes)))
 }
 
 /// What the operator sets: what controllers tell of pods that never come is not compared.

@@ -22,6 +22,8 @@ const QUIET: Duration = Duration::from_millis(350);
 const STUCK: Duration = Duration::from_secs(20);
 const RESTS_WITHIN: Duration = Duration::from_secs(40);
 const TICK: Duration = Duration::from_millis(20);
+/// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
+const LOOKS: usize = 10;
 
 /// All namespaces.
 pub(super) struct Rooms {
@@ -76,9 +78,14 @@ impl Rooms {
     /// Waits until the status speaks of this generation and nothing changes any more, and shows what is there.
     pub(super) async fn rest(&self, namespace: &str, generation: i64) -> Seen {
         let deadline = Instant::now() + RESTS_WITHIN;
+        let (mut before, mut looks) = (None, 0);
         loop {
+            let touched = lock(&self.rooms).get(namespace).and_then(|room| room.touched);
+            looks = if touched == before { looks + 1 } else { 0 };
+            before = touched;
             let late = Instant::now() > deadline;
-            if let Some(mut seen) = self.at_rest(namespace, generation, late) {
+            let seen = if late || looks >= LOOKS { self.at_rest(namespace, generation, late) } else { None };
+            if let Some(mut seen) = seen {
                 if late {
                     seen.problems.push(format!("O3 no rest within {} s", RESTS_WITHIN.as_secs()));
                 }

@@ -23,6 +23,7 @@ use crate::campaign::bucket::Bucket;
 use crate::campaign::site::{Site, all_well, plural, until, within};
 use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
 use crate::campaign::{play, workload};
+use crate::engine::AuditCall;
 use crate::engine::progress::Step;
 
 /// Rights that are taken away, and given back.
@@ -225,21 +226,18 @@ impl Scene<'_> {
         self.arena.stacks(&site.namespace).delete(STACK, &DeleteParams::background()).await?;
         problems.extend(site.settle(true).await?);
         site.kill().await?;
-        let calls = tokio::task::block_in_place(|| self.arena.bed.calls_since(mark))?;
-        let ours: Vec<_> = calls.iter().filter(|call| call.user_agent.starts_with("rorun-operator")).collect();
-        let refused = ours.iter().filter(|call| call.code == 403);
+        let mut calls = Vec::new();
+        // A watch is logged when the API server has seen that it ended.
+        let all_used = async || {
+            calls = tokio::task::block_in_place(|| self.arena.bed.calls_since(mark))?;
+            calls.retain(|call| call.user_agent.starts_with("rorun-operator"));
+            Ok(unused(&self.role, &used(&calls)).is_empty())
+        };
+        within(BACK_WITHIN, all_used).await?;
+        let refused = calls.iter().filter(|call| call.code == 403);
         problems.extend(refused.map(|call| format!("O4 {} {}/{} is not granted", call.verb, call.resource, call.name)));
-        let used: BTreeSet<(String, String)> = ours
-            .iter()
-            .map(|call| {
-                let part = if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
-                // An apply that makes an object needs the right to create as well.
-                let verb = if call.code == 201 { "create" } else { call.verb.as_str() };
-                (verb.to_owned(), format!("{}{part}", call.resource))
-            })
-            .collect();
-        problems
-            .extend(unused(&self.role, &used).into_iter().map(|right| format!("O4 {right} is granted, and not used")));
+        let unused = unused(&self.role, &used(&calls)).into_iter();
+        problems.extend(unused.map(|right| format!("O4 {right} is granted, and not used")));
         Ok(problems)
     }
 
@@ -359,4 +357,15 @@ async fn versions(site: &Site<'_>) -> Result<BTreeSet<String>> {
     let told = children
         .map(|(kind, child)| format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation));
     Ok(told.collect())
+}
+
+/// Verbs with what they were used on.
+fn used(calls: &[AuditCall]) -> BTreeSet<(String, String)> {
+    let used = calls.iter().map(|call| {
+        let part = if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
+        // An apply that makes an object needs the right to create as well.
+        let verb = if call.code == 201 { "create" } else { call.verb.as_str() };
+        (verb.to_owned(), format!("{}{part}", call.resource))
+    });
+    used.collect()
 }
