@@ -1,5 +1,6 @@
 //! Both API servers, and one request to both.
 
+use futures::{AsyncBufReadExt, StreamExt};
 use http::{Request, header};
 use kube::{
     Client, Config,
@@ -89,6 +90,26 @@ impl Pair {
     pub async fn texts(&self, (real, model): (&str, &str), accept: &str) -> (String, String) {
         (text(&self.real, real, accept).await, text(&self.model, model, accept).await)
     }
+
+    /// The lines of an answer of both, to the first with that text: a watch has no end of its own.
+    pub async fn lines(&self, (real, model): (&str, &str), accept: &str, last: &str) -> (String, String) {
+        (lines(&self.real, real, accept, last).await, lines(&self.model, model, accept, last).await)
+    }
+}
+
+async fn lines(client: &Client, path: &str, accept: &str, last: &str) -> String {
+    let request = Request::get(path).header(header::ACCEPT, accept).body(Vec::new()).unwrap();
+    let body = client.request_stream(request).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (mut lines, mut read) = (body.lines(), String::new());
+    while let Some(line) = lines.next().await {
+        let line = line.unwrap();
+        read += &line;
+        read.push('\n');
+        if line.contains(last) {
+            break;
+        }
+    }
+    read
 }
 
 async fn text(client: &Client, path: &str, accept: &str) -> String {
