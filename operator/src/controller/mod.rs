@@ -39,10 +39,19 @@ use std::{
 
 use kube::{Client, runtime::events::Recorder};
 
-use crate::{api::v1alpha1::RorunStackStatus, apply::Writer, names::Component, stack::SecretData, telemetry::Metrics};
+use crate::{
+    api::v1alpha1::RorunStackStatus,
+    apply::Writer,
+    names::Component,
+    stack::SecretData,
+    telemetry::{Health, Metrics},
+};
 
 /// How long is not tried to make anything in a namespace that is being deleted. Most are gone sooner.
 const GOING: Duration = Duration::from_secs(10);
+
+/// What cannot be made again.
+const DATA: [&str; 2] = ["Secret", "PersistentVolumeClaim"];
 
 /// What every reconcile shares.
 pub struct Context {
@@ -55,6 +64,9 @@ pub struct Context {
     patience: Patience,
     recorder: Recorder,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    /// The watches of [`DATA`], as `health` calls them.
+    of_data: [String; 2],
     agent_image: String,
     /// See `Settings::resync`.
     resync: Duration,
@@ -85,6 +97,13 @@ struct Told {
 }
 
 impl Context {
+    /// Whether it is not known which volumes and credentials there are. A restore of etcd may have taken them away, and each
+    /// kind is listed again at another moment: a volume that is made beside credentials of the other past is without any when
+    /// they are listed, and nobody can tell that it is empty.
+    fn is_blind(&self) -> bool {
+        self.of_data.iter().any(|what| self.health.is_broken(what))
+    }
+
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -34,6 +34,8 @@ const RECONCILE_LIMIT: Duration = Duration::from_mins(1);
 /// How long changes are collected before a stack is looked at: a burst of events is one look. Each creation waits for it twice:
 /// until the stack is looked at, and until the services that were asked have answered.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+/// How soon it is looked again whether it is known which data there are.
+const BLIND: Duration = Duration::from_millis(500);
 /// How often the loop says that it lives.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -130,6 +132,9 @@ async fn one_pass(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, Reco
         return Ok(Action::requeue(policy::spread(wait, &key(stack))));
     }
     let of = key(stack);
+    if context.is_blind() {
+        return Ok(Action::requeue(policy::spread(BLIND, &of)));
+    }
     if let Some(waited) = context.triggers.begun(&of) {
         context.metrics.look_waited(waited);
     }

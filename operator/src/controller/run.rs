@@ -14,9 +14,10 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cache, Context, Memory, Patience, Prober, References, Triggers, Watches,
+    Cache, Context, DATA, Memory, Patience, Prober, References, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
     passes::Loop,
+    watching,
 };
 use crate::{
     apply::{Write, Writer},
@@ -214,6 +215,8 @@ impl Shared<'_> {
             patience: self.clients.patience.clone(),
             recorder: Recorder::new(client.clone(), reporter),
             metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            of_data: DATA.map(|kind| watching::name(kind, scope.as_deref())),
             agent_image: self.settings.agent_image.clone(),
             resync: self.settings.resync,
             memory: Mutex::new(Memory::default()),

@@ -1,8 +1,10 @@
 //! One watch that lasts: what every cache is filled by.
 //!
-//! A watch goes on where it ended. That is wrong after a restore of etcd: the revision goes back, and the API server tells
-//! nothing to a watch that asks from a revision which is still to come. No restore happens while the API server can be reached,
-//! so a watch that could not be started again lists first. Until it has, what it feeds may be old, and the probes say so.
+//! A watch that the server ends goes on where it ended. That is wrong after a restore of etcd: the revision goes back, and the
+//! API server tells nothing to a watch that asks from a revision which is still to come. No restore happens while the API server
+//! can be reached, so a watch that broke, or could not be started again, lists first. That the next one could be started says
+//! nothing: a server that is starting keeps connections waiting, and so may a load balancer. Until it has listed, what it feeds
+//! may be old, and the probes say so.
 
 use std::sync::Arc;
 
@@ -93,6 +95,8 @@ pub(super) fn name(kind: &str, scope: Option<&str>) -> String {
 fn may_have_another_past(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != TOO_MANY_REQUESTS,
+        // Not an object that cannot be read, which a list has too.
+        watcher::Error::WatchFailed(error) => matches!(error, kube::Error::ReadEvents(_)),
         watcher::Error::WatchStartFailed(_) | watcher::Error::InitialListFailed(_) => true,
         _ => false,
     }
@@ -203,6 +207,10 @@ mod tests {
         assert!(!may_have_another_past(&refused(429)));
         assert!(may_have_another_past(&refused(503)));
         assert!(may_have_another_past(&refused(410)));
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(may_have_another_past(&watcher::Error::WatchFailed(kube::Error::ReadEvents(reset))));
+        let no_object = serde_json::from_str::<ConfigMap>("1").unwrap_err();
+        assert!(!may_have_another_past(&watcher::Error::WatchFailed(kube::Error::SerdeError(no_object))));
         assert!(!may_have_another_past(&watcher::Error::NoResourceVersion));
     }
 }

@@ -83,6 +83,11 @@ impl Health {
         self.state().broken.remove(what);
     }
 
+    /// Whether what this watch feeds may be old.
+    pub fn is_broken(&self, what: &str) -> bool {
+        self.state().broken.contains(what)
+    }
+
     /// Why a restart is needed; empty when it is not.
     pub fn failures(&self, now: Instant) -> Vec<String> {
         let HealthLimits { longest_reconcile, longest_silence } = self.limits;
@@ -166,6 +171,7 @@ mod tests {
         health.watch_broken("Service");
         health.watch_broken("Service");
         assert_eq!(health.unready(), ["the watch of Service is broken, and what is known may be old"]);
+        assert!(health.is_broken("Service") && !health.is_broken("Secret"));
         assert!(health.failures(Instant::now()).is_empty());
         health.watch_works("Service");
         assert!(health.unready().is_empty());
