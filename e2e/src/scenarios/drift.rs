@@ -62,7 +62,12 @@ async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, stored: (&App, &Re
         }
         // A volume in use would not go, and credentials are never made again.
         if kind != "PersistentVolumeClaim" && !part.ends_with("-credentials") {
+            let old = stack.pod_uids(Some(part)).await?;
             latencies.push(("deleted", child.repaired(scene, None).await?));
+            if ["StatefulSet", "Deployment"].contains(&kind) {
+                // What needs them is held back until they are there again.
+                stack.wait_replaced(part, &old, Duration::from_mins(2)).await?;
+            }
             served(scene, stored).await?;
         }
         drifts += latencies.len();

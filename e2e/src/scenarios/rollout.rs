@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::kit::{API_NEXT, App, Scene, Seen, Stack};
+use super::kit::{API_NEXT, App, Scene, Stack};
 use crate::engine::progress;
 
 const ROLLED_WITHIN: Duration = Duration::from_mins(2);
@@ -32,7 +32,7 @@ async fn a_new_release_goes_unnoticed(scene: &Scene, stack: &Stack, app: &App) -
     let (mark, old) = (scene.mark().await?, stack.pod_uids(Some("api")).await?);
     let rollout = async {
         stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
-        replaced(stack, &old.into_values().collect()).await
+        stack.wait_replaced("api", &old, ROLLED_WITHIN).await
     };
     let ((), asked) = app.asked_while(rollout).await?;
     progress::note(&format!("a rollout of the API: {} requests, {} failed", asked.count(), asked.failed.len()));
@@ -53,26 +53,12 @@ async fn a_rotated_secret_replaces_its_pods_only(scene: &Scene, stack: &Stack, a
     let (old, pods) = (stack.pod_uids(Some("api")).await?, pods_of_others(stack).await?);
     let rotation = async {
         scene.secret("mail", json!({"MAIL_TOKEN": "second"})).await?;
-        replaced(stack, &old.into_values().collect()).await
+        stack.wait_replaced("api", &old, ROLLED_WITHIN).await
     };
     let ((), asked) = app.asked_while(rotation).await?;
     progress::note(&format!("a rotated Secret: {} requests, {} failed", asked.count(), asked.failed.len()));
     asked.without_failure()?;
     ensure!(pods_of_others(stack).await? == pods, "pods that do not use the Secret were replaced");
-    Ok(())
-}
-
-/// Waits until none of the old pods of the API is left, and the stack is Ready: requests meet a pod that is going until
-/// it is gone.
-async fn replaced(stack: &Stack, old: &BTreeSet<String>) -> Result<()> {
-    stack
-        .wait("the pods of the API to be replaced", ROLLED_WITHIN, async || {
-            let now = stack.pod_uids(Some("api")).await?;
-            let left = now.values().filter(|uid| old.contains(*uid)).count();
-            Ok(Seen::when(left == 0 && now.len() == 1, format!("{} pods, {left} of them old", now.len())))
-        })
-        .await?;
-    stack.wait_ready(ROLLED_WITHIN).await?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! What the operator made for a stack, as the API server has it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Stack;
+use super::{Seen, Stack};
 
 /// Every kind of child.
 const KINDS: &str = "serviceaccounts,secrets,configmaps,persistentvolumeclaims,services,statefulsets,deployments,cronjobs,horizontalpodautoscalers,poddisruptionbudgets,ingresses";
@@ -43,6 +44,18 @@ impl Stack {
             (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default())
         };
         Ok(pods.into_iter().map(|pod| entry(pod.metadata)).collect())
+    }
+
+    /// Waits until none of these pods of a component is left, as many others are there, and the stack is Ready: requests meet
+    /// a pod that is going until it is gone.
+    pub async fn wait_replaced(&self, component: &str, old: &BTreeMap<String, String>, limit: Duration) -> Result<()> {
+        self.wait(&format!("the pods of {component} to be replaced"), limit, async || {
+            let now = self.pod_uids(Some(component)).await?;
+            let left = now.values().filter(|uid| old.values().any(|gone| gone == *uid)).count();
+            Ok(Seen::when(left == 0 && now.len() == old.len(), format!("{} pods, {left} of them old", now.len())))
+        })
+        .await?;
+        self.wait_ready(limit).await.map(drop)
     }
 
     fn shape_of(&self, mut child: Value) -> Value {
