@@ -48,16 +48,17 @@ impl<'a> Stage<'a> {
     pub(super) async fn settle(&mut self, gone: bool) -> Result<()> {
         let begun = Instant::now();
         let (mut since, mut fired) = (begun, self.proxy.fired());
-        let (mut before, mut looks) = (Duration::ZERO, 0);
+        let (mut before, mut looks) = (None, 0);
         loop {
             let disturbed = self.proxy.is_disturbing();
             if disturbed || fired != self.proxy.fired() {
                 (since, fired) = (Instant::now(), self.proxy.fired());
             }
             // What was held back is acted upon when it has come.
-            let quiet = since.elapsed().min(self.proxy.last_write().elapsed());
-            looks = if quiet > before.max(TICK) { looks + 1 } else { 0 };
-            before = quiet;
+            let from = since.max(self.proxy.last_write());
+            looks = if before == Some(from) { looks + 1 } else { 0 };
+            before = Some(from);
+            let quiet = from.elapsed();
             if self.keep_running().await? && quiet > QUIET && looks >= LOOKS && self.is_current(gone).await? {
                 break;
             }

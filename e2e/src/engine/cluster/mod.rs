@@ -286,7 +286,11 @@ fn take_down(cache: &Cache, name: &str) -> Result<()> {
 
 fn choose_ports() -> Result<Ports> {
     let [api_server, http, https] = ports::free()?;
-    let [http, https] = if USUAL_PORTS.into_iter().all(is_free) { USUAL_PORTS } else { [http, https] };
+    let [http, https] = if USUAL_PORTS.into_iter().all(|port| port != api_server && is_free(port)) {
+        USUAL_PORTS
+    } else {
+        [http, https]
+    };
     Ok(Ports { api_server, http, https })
 }
 
