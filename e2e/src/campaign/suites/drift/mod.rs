@@ -295,7 +295,7 @@ impl<'a> Scene<'a> {
         if !is_as(api, before).await? {
             let mut wanted = before.clone();
             wanted.metadata.managed_fields = Some(Vec::new());
-            loop {
+            until("the child can be put right", async || {
                 let there = api.get(&name).await?;
                 // Some kinds are never changed without it.
                 wanted.metadata.resource_version = there.resource_version();
@@ -303,10 +303,11 @@ impl<'a> Scene<'a> {
                 let mut patch = serde_json::to_value(&wanted)?;
                 remove_members_of_others(&mut patch, &serde_json::to_value(&there)?);
                 match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                    Err(kube::Error::Api(answer)) if answer.code == 409 => {}
-                    done => break done.map(drop)?,
+                    Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(false),
+                    done => Ok(done.map(|_| true)?),
                 }
-            }
+            })
+            .await?;
             until("the child is as before", async || is_as(api, before).await).await?;
         }
         let same = within(RECOVERED_WITHIN, async || Ok(self.site.conditions().await? == self.conditions)).await?;
