@@ -42,6 +42,7 @@ pub(super) const PARTS: &[Part] = &[
             "--test=memmove",
             "--test=model",
             "--test=properties",
+            "--test=upgrade",
         ]),
     },
     Part {
