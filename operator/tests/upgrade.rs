@@ -96,7 +96,7 @@ fn difference(before: &Value, now: &Value) -> String {
     let (before, now) = (lines(before), lines(now));
     let only = |these: &str, those: &str, sign: char| {
         let missing = these.lines().filter(|line| !those.lines().any(|other| other == *line));
-        missing.map(|line| format!("{sign} {line}\n")).collect::<String>()
+        missing.map(|line| format!("{sign} {line}\n")).collect::<Vec<_>>().concat()
     };
     only(&before, &now, '-') + &only(&now, &before, '+')
 }
