@@ -3,6 +3,7 @@
 //! The modules in floor order, lowest first: a module imports only from lower floors (`tests/layering.rs` checks it).
 
 pub mod names;
+pub mod quantity;
 
 pub mod api;
 pub mod contract;

@@ -37,10 +37,11 @@ const PURE: &[&[&str]] = &[OUTSIDE, CLOCK];
 /// In floor order, lowest first; `services`, `telemetry` and `agent` stand beside.
 const FLOORS: &[Floor] = &[
     Floor { module: "names", may_import: &[], forbidden: PURE },
+    Floor { module: "quantity", may_import: &[], forbidden: PURE },
     Floor { module: "api", may_import: &["names"], forbidden: PURE },
     Floor { module: "contract", may_import: &["names"], forbidden: PURE },
-    Floor { module: "objects", may_import: &["names"], forbidden: PURE },
-    Floor { module: "stack", may_import: &["names", "api", "contract"], forbidden: PURE },
+    Floor { module: "objects", may_import: &["names", "quantity"], forbidden: PURE },
+    Floor { module: "stack", may_import: &["names", "quantity", "api", "contract"], forbidden: PURE },
     Floor {
         module: "desired",
         may_import: &["names", "api", "contract", "objects", "stack"],
@@ -55,6 +56,7 @@ const FLOORS: &[Floor] = &[
         module: "controller",
         may_import: &[
             "names",
+            "quantity",
             "api",
             "contract",
             "objects",
@@ -71,6 +73,7 @@ const FLOORS: &[Floor] = &[
         module: "cli",
         may_import: &[
             "names",
+            "quantity",
             "api",
             "contract",
             "objects",

@@ -47,7 +47,13 @@ pub fn yaml(args: &RbacArgs) -> io::Result<String> {
     let named = args.watch_namespaces.iter().map(String::as_str).filter(|namespace| !namespace.is_empty());
     let namespaces: Vec<_> = named.map(Some).collect();
     let namespaces = if namespaces.is_empty() { &everywhere[..] } else { &namespaces[..] };
-    let grants = namespaces.iter().map(|namespace| (OPERATOR.to_owned(), *namespace, stack_rules()));
+    let grants = namespaces.iter().map(|namespace| {
+        let mut rules = stack_rules();
+        if namespace.is_none() {
+            rules.extend(cluster_rules());
+        }
+        (OPERATOR.to_owned(), *namespace, rules)
+    });
     let lease = (format!("{OPERATOR}-lease"), Some(args.namespace.as_str()), lease_rules(&args.lease_name));
     let objects: Vec<Value> = grants
         .chain([lease])
@@ -56,9 +62,11 @@ pub fn yaml(args: &RbacArgs) -> io::Result<String> {
     serde_saphyr::to_string_multiple(&objects).map_err(io::Error::other)
 }
 
-/// The rules alone, as the chart reads them: `stacks` for where stacks are, `lease` for the operator's own namespace.
+/// The rules alone, as the chart reads them: `stacks` for where stacks are, `cluster` beside them where these are all
+/// namespaces, `lease` for the operator's own namespace.
 pub fn rules_yaml() -> io::Result<String> {
-    let rules = BTreeMap::from([("stacks", stack_rules()), ("lease", lease_rules(OPERATOR))]);
+    let rules =
+        BTreeMap::from([("stacks", stack_rules()), ("cluster", cluster_rules()), ("lease", lease_rules(OPERATOR))]);
     serde_saphyr::to_string(&rules).map_err(io::Error::other)
 }
 
@@ -81,6 +89,11 @@ fn stack_rules() -> Vec<PolicyRule> {
     // A repeated event is counted by `patch`.
     rules.push(rule("events.k8s.io", ["events"], &["create", "patch"]));
     rules
+}
+
+/// What is read of the cluster, where that is granted; without it the operator says less, and does the same.
+fn cluster_rules() -> Vec<PolicyRule> {
+    vec![rule("storage.k8s.io", ["storageclasses"], &["get"])]
 }
 
 /// What the leader election needs. `create` cannot be limited to a name.

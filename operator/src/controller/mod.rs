@@ -4,6 +4,7 @@
 
 mod ask;
 mod cache;
+mod classes;
 mod events;
 mod finalize;
 pub mod leader;
@@ -59,6 +60,7 @@ pub struct Context {
     writer: Writer,
     cache: Arc<Cache>,
     references: References,
+    classes: classes::StorageClasses,
     prober: Prober,
     triggers: Triggers,
     patience: Patience,

@@ -14,8 +14,8 @@ use super::{Context, StackKey};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
-    objects::{LiveObject, LiveSet},
-    stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
+    objects::{Claim, LiveObject, LiveSet},
+    stack::{self, CredentialState, Observed, ObservedVolume, Probe, SecretData, credential_keys},
 };
 
 /// Why the cluster could not be read.
@@ -27,12 +27,15 @@ pub enum ObserveError {
     /// Whether a volume exists could not be found out.
     #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
     Volumes(#[source] kube::Error),
+    /// Whether a volume can grow could not be found out.
+    #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
+    StorageClass(String, #[source] kube::Error),
 }
 
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error) | Self::Volumes(error)) = self;
+        let (Self::Reference(_, error) | Self::StorageClass(_, error) | Self::Volumes(error)) = self;
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -65,7 +68,33 @@ pub(super) async fn observe(
         observed.config_maps.insert(name, data);
     }
     observed.credentials = credentials(context, cr, key, live).await?;
+    observed.volumes = existing_volumes(context, cr, key, live).await?;
     Ok(observed)
+}
+
+/// The volumes of embedded services that exist. A StorageClass is asked for only where a volume is to grow.
+async fn existing_volumes(
+    context: &Context,
+    cr: &RorunStack,
+    key: &StackKey,
+    live: &LiveSet,
+) -> Result<BTreeMap<Component, ObservedVolume>, ObserveError> {
+    let mut volumes = BTreeMap::new();
+    for component in stack::embedded(cr) {
+        let name = ObjectName::of(&key.name, component);
+        let live = live.named("PersistentVolumeClaim", name.as_str());
+        let Some(claim) = live.and_then(|live| live.claim.as_deref()) else { continue };
+        let expandable = match &claim.class {
+            Some(class) if stack::grows(stack::storage(cr, component), component, &claim.size) => {
+                let asked = context.classes.expandable(&context.client, class).await;
+                asked.map_err(|error| ObserveError::StorageClass(class.clone(), error))?
+            }
+            _ => None,
+        };
+        let Claim { size, class, class_applied } = claim.clone();
+        volumes.insert(component, ObservedVolume { size, class, class_applied, expandable });
+    }
+    Ok(volumes)
 }
 
 /// Adds what is known of the stack's services. They are not waited for: their last answers are taken.
@@ -159,17 +188,17 @@ async fn credentials(
     Ok(states)
 }
 
-type Claim = PartialObjectMeta<PersistentVolumeClaim>;
+type ClaimMetadata = PartialObjectMeta<PersistentVolumeClaim>;
 
 /// Every volume claim in the namespace, whatever its labels.
-async fn volumes(context: &Context, namespace: &str) -> Result<Vec<Claim>, ObserveError> {
+async fn volumes(context: &Context, namespace: &str) -> Result<Vec<ClaimMetadata>, ObserveError> {
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), namespace);
     let list = api.list_metadata(&ListParams::default()).await.map_err(ObserveError::Volumes)?;
     Ok(list.items)
 }
 
 /// What to say of a volume whose credentials are nowhere. One that no stack of this name has made holds somebody else's data.
-fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
+fn without_credentials(volume: &ClaimMetadata, stack: &str) -> CredentialState {
     let labels = volume.labels();
     let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
     let labelled = has(label::MANAGED_BY, FIELD_MANAGER) && has(label::INSTANCE, stack);

@@ -44,6 +44,7 @@ impl ReconcileError {
         match self {
             Self::Observe(ObserveError::Reference(..)) => ("observe", "Reference"),
             Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
+            Self::Observe(ObserveError::StorageClass(..)) => ("observe", "StorageClass"),
             Self::Status(_) => ("status", "Status"),
             Self::StatusTimedOut => ("status", "TimedOut"),
             Self::Finalizer(_) => ("finalize", "Finalizer"),

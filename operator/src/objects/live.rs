@@ -22,6 +22,30 @@ pub struct Owner {
     pub uid: String,
 }
 
+/// What a PersistentVolumeClaim asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The amount of storage.
+    pub size: String,
+    /// The StorageClass, which the API server sets where nobody names one. `None`: the claim was made without a default class.
+    pub class: Option<String>,
+    /// Whether this operator applied the class, so that leaving it out would take it away.
+    pub class_applied: bool,
+}
+
+impl Claim {
+    fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>) -> Option<Box<Self>> {
+        let text = |path| at(object, path).and_then(Value::as_str).map(str::to_owned);
+        (kind.kind == "PersistentVolumeClaim").then(|| {
+            Box::new(Self {
+                size: text("/spec/resources/requests/storage").unwrap_or_default(),
+                class: text("/spec/storageClassName"),
+                class_applied: applied.is_some_and(|fields| at(fields, "/f:spec/f:storageClassName").is_some()),
+            })
+        })
+    }
+}
+
 /// An object as it is. A thousand stacks have twenty thousand of these, so each holds only what a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveObject {
@@ -66,6 +90,8 @@ pub struct LiveObject {
     pub pods: Option<Pods>,
     /// What the last container of a pod said when it ended, or when a CronJob last succeeded.
     pub note: Option<Box<str>>,
+    /// What a PersistentVolumeClaim asks for.
+    pub claim: Option<Box<Claim>>,
     /// The members of a Secret that holds data of a stack, as they are stored.
     data: Option<BTreeMap<String, String>>,
 }
@@ -109,6 +135,7 @@ impl LiveObject {
             readiness,
             pods,
             note,
+            claim: Claim::read(kind, &object, applied.as_ref()),
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.

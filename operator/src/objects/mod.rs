@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{LiveObject, LiveSet, Owner};
+pub use live::{Claim, LiveObject, LiveSet, Owner};
 pub use readiness::{Pods, Readiness, rollout_begins};
 pub use received::{Received, ReceivedMetadata};
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::quantity::{NANOS, nanos};
+
 /// Adds a scalar in a form that is the same for the same amount, whether it is written as a number or as a text.
 pub(super) fn canonical(scalar: &Value, into: &mut Vec<u8>) {
     let amount = match scalar {
@@ -24,33 +26,6 @@ pub(super) fn canonical(scalar: &Value, into: &mut Vec<u8>) {
         (None, other) => into.extend_from_slice(other.to_string().as_bytes()),
     }
     into.push(0);
-}
-
-/// Billionths in a whole.
-const NANOS: i128 = 1_000_000_000;
-
-/// An amount in billionths (source of the suffixes: k8s.io/apimachinery, pkg/api/resource/suffix.go).
-fn nanos(text: &str) -> Option<i128> {
-    const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    const DECIMAL: [(&str, u32); 10] =
-        [("n", 0), ("u", 3), ("m", 6), ("", 9), ("k", 12), ("M", 15), ("G", 18), ("T", 21), ("P", 24), ("E", 27)];
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 {
-        return None;
-    }
-    let digits: i128 = if fraction.is_empty() { whole.parse() } else { format!("{whole}{fraction}").parse() }.ok()?;
-    let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let factor = if let Some(power) = BINARY.iter().position(|name| *name == suffix) {
-        1024_i128.checked_pow(u32::try_from(power).ok()? + 1)?.checked_mul(NANOS)?
-    } else if let Some((_, power)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
-        10_i128.checked_pow(*power)?
-    } else {
-        let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.trim_start_matches('+').parse().ok()?;
-        10_i128.checked_pow(exponent.checked_add(9)?)?
-    };
-    Some(digits.checked_mul(factor)? / scale)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CredentialState, Observed, SecretData, credential_keys, references};
 use crate::{
-    api::v1alpha1::{ExternalBucket, RorunStack, SecretKeyReference, WorkloadSpec},
+    api::v1alpha1::{ExternalBucket, RorunStack, SecretKeyReference, Storage, WorkloadSpec},
     names::Component,
 };
 
@@ -41,6 +41,7 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
         secrets: pick(named.secrets, there.secrets),
         config_maps: pick(named.config_maps, there.config_maps),
         credentials: credentials.collect(),
+        volumes: BTreeMap::new(),
         agent_image: assumption.agent_image.to_owned(),
     }
 }
@@ -53,6 +54,17 @@ pub fn embedded(cr: &RorunStack) -> impl Iterator<Item = Component> {
         (Component::Bucket, cr.spec.bucket.as_ref().is_some_and(|bucket| bucket.external.is_some())),
     ];
     external.into_iter().filter(|(_, external)| !external).map(|(component, _)| component)
+}
+
+/// The volume that the spec asks for, for an embedded service.
+pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
+    let spec = &cr.spec;
+    match component {
+        Component::Database => spec.database.as_ref()?.embedded.as_ref()?.storage.as_ref(),
+        Component::Redis => spec.redis.as_ref()?.embedded.as_ref()?.storage.as_ref(),
+        Component::Bucket => spec.bucket.as_ref()?.embedded.as_ref()?.storage.as_ref(),
+        _ => None,
+    }
 }
 
 struct There<'a> {

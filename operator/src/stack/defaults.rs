@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity};
 
-use super::Volume;
-use crate::api::v1alpha1::{Quantity, Resources, Storage};
+use crate::api::v1alpha1::{Quantity, Resources};
 
 /// The image with the registry of the stack before it, unless its name starts with a registry: a first part that holds a dot
 /// or a colon, or is `localhost` (the rule of Docker's reference grammar).
@@ -39,14 +38,6 @@ pub(super) fn resources(spec: Option<&Resources>, cpu: &str, memory: &str) -> Re
         }
     }
     ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() }
-}
-
-/// The volume that the user asks for, or one of the given size.
-pub(super) fn volume(spec: Option<&Storage>, size: &str) -> Volume {
-    Volume {
-        size: spec.and_then(|storage| storage.size.as_ref()).map_or_else(|| size.to_owned(), |size| size.0.0.clone()),
-        class: spec.and_then(|storage| storage.storage_class_name.clone()),
-    }
 }
 
 #[cfg(test)]

@@ -12,21 +12,25 @@ mod external;
 mod observed;
 mod postgres_url;
 mod references;
+mod schedule;
 mod services;
 mod validate;
+mod volume;
 mod workload;
 
 use std::collections::BTreeMap;
 
-pub use assumed::{Assumption, assumed, embedded};
+pub use assumed::{Assumption, assumed, embedded, storage};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_keys};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
-pub use observed::{CredentialState, Observed, Probe, SecretData};
+pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData};
 pub use postgres_url::PostgresUrl;
 pub use references::{References, references};
+pub use schedule::Schedule;
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
 pub use validate::validate;
+pub use volume::grows;
 pub use workload::{HealthCheck, Replicas, Workload};
 
 use crate::{
@@ -98,6 +102,16 @@ impl Stack {
     /// The address of a component's Service within the cluster.
     pub fn service_host(&self, component: Component) -> String {
         service_host(&self.name, &self.namespace, component)
+    }
+
+    /// What the spec asks of a component that cannot be done, while the component serves without it: one sentence each.
+    pub fn notes(&self, component: Component) -> &[String] {
+        match (component, &self.database, &self.redis, &self.bucket) {
+            (Component::Database, Database::Embedded { volume, .. }, ..)
+            | (Component::Redis, _, Redis::Embedded { volume, .. }, _)
+            | (Component::Bucket, _, _, Bucket::Embedded { volume, .. }) => &volume.notes,
+            _ => &[],
+        }
     }
 
     /// The workload of a component.

@@ -16,8 +16,23 @@ pub struct Observed {
     pub config_maps: BTreeMap<String, Option<SecretData>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
+    /// The volumes of embedded services that exist.
+    pub volumes: BTreeMap<Component, ObservedVolume>,
     /// The image of the operator itself.
     pub agent_image: String,
+}
+
+/// A volume that exists, and what can be changed of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObservedVolume {
+    /// How much its PersistentVolumeClaim asks for.
+    pub size: String,
+    /// Its StorageClass.
+    pub class: Option<String>,
+    /// Whether the operator applied the class, so that it must go on to do so.
+    pub class_applied: bool,
+    /// Whether the class can expand volumes. `None`: that was not asked, or may not be.
+    pub expandable: Option<bool>,
 }
 
 /// The state of generated credentials.

@@ -17,6 +17,8 @@ pub struct Volume {
     pub size: String,
     /// Of which class. `None`: the cluster's default.
     pub class: Option<String>,
+    /// What the spec asks for and the volume that exists does not allow: one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// PostgreSQL.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack, connection::Parts,
-    credentials, defaults, external, external::BucketAccess, service_host, services, workload,
+    credentials, defaults, external, external::BucketAccess, schedule, service_host, services, volume, workload,
 };
 use crate::{
     api::v1alpha1::{
@@ -127,7 +127,7 @@ fn database(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: 
     let embedded = block.embedded.unwrap_or_default();
     Database::Embedded {
         image: postgres_image(&embedded, registry(spec)),
-        volume: defaults::volume(embedded.storage.as_ref(), "10Gi"),
+        volume: volume::resolve(embedded.storage.as_ref(), Component::Database, observed),
         resources: defaults::resources(embedded.resources.as_ref(), "100m", "256Mi"),
         credentials: keep(credentials::resolve(name, Component::Database, observed), Component::Database, unresolved),
     }
@@ -147,7 +147,7 @@ fn redis(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: &mu
     let EmbeddedRedis { image, storage, resources } = block.embedded.unwrap_or_default();
     Redis::Embedded {
         image: defaults::image(registry(spec), image.as_deref().unwrap_or("valkey/valkey:8.1")),
-        volume: defaults::volume(storage.as_ref(), "1Gi"),
+        volume: volume::resolve(storage.as_ref(), Component::Redis, observed),
         resources: defaults::resources(resources.as_ref(), "50m", "64Mi"),
         credentials: keep(credentials::resolve(name, Component::Redis, observed), Component::Redis, unresolved),
     }
@@ -182,7 +182,7 @@ fn bucket(
     Bucket::Embedded {
         server,
         image: defaults::image(registry(spec), image.as_deref().unwrap_or(bucket_image(server))),
-        volume: defaults::volume(storage.as_ref(), "10Gi"),
+        volume: volume::resolve(storage.as_ref(), Component::Bucket, observed),
         resources: defaults::resources(resources.as_ref(), "50m", "256Mi"),
         credentials,
         access,
@@ -238,9 +238,12 @@ fn backup(spec: &RorunStackSpec, stack: &Stack, observed: &Observed, unresolved:
         (None, Database::External(_)) => defaults::image(registry(spec), "postgres:17"),
     };
     let retention = block.retention.unwrap_or_default();
+    let schedule = block.schedule.unwrap_or_else(|| "15 2 * * *".to_owned());
+    let time_zone = block.time_zone.unwrap_or_else(|| "Etc/UTC".to_owned());
+    keep(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
     Some(Backup {
-        schedule: block.schedule.unwrap_or_else(|| "15 2 * * *".to_owned()),
-        time_zone: block.time_zone.unwrap_or_else(|| "Etc/UTC".to_owned()),
+        schedule,
+        time_zone,
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),
         image,

@@ -30,7 +30,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
                 kind: component.condition(),
                 status: "True",
                 reason: reason::READY,
-                message: note(report.stack, *component).unwrap_or_default().to_owned(),
+                message: note(report.stack, *component).unwrap_or_default(),
             },
             Readiness::Waiting(waiting) => Fact {
                 kind: component.condition(),

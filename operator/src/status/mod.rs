@@ -69,12 +69,14 @@ fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupSta
     Some(BackupStatus { last_successful: Some(newest) })
 }
 
-/// What a component says for itself when it serves.
-fn note(stack: &Stack, component: Component) -> Option<&str> {
-    match stack.probe(component) {
-        Probe::Answers { note } => note.as_deref(),
+/// What the user should know of a component that serves.
+fn note(stack: &Stack, component: Component) -> Option<String> {
+    let probed = match stack.probe(component) {
+        Probe::Answers { note } => note.clone(),
         Probe::Pending | Probe::Failed(_) => None,
-    }
+    };
+    let notes: Vec<_> = probed.into_iter().chain(stack.notes(component).iter().cloned()).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// Reasons that end only when somebody changes something.

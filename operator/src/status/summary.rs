@@ -27,7 +27,7 @@ fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> Comp
         ready_replicas: pods.map(|pods| pods.ready),
         image: image(report.stack, component),
         message: match readiness {
-            Readiness::Ready => note(report.stack, component).unwrap_or_default().to_owned(),
+            Readiness::Ready => note(report.stack, component).unwrap_or_default(),
             Readiness::Waiting(waiting) => waiting.message.clone(),
         },
     }

@@ -16,6 +16,7 @@ mod generate;
 mod random;
 mod readable;
 mod refusals;
+mod schedules;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
@@ -50,6 +51,7 @@ async fn a_real_api_server() {
         refusals::bad_specs_are_refused_and_good_neighbours_accepted,
         refusals::bad_names_are_refused,
         refusals::unknown_and_doubled_fields_are_refused,
+        schedules::the_operator_takes_what_a_cron_job_takes,
         updates::what_must_not_change_does_not,
         updates::what_may_change_does,
     );

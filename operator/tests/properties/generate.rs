@@ -260,6 +260,7 @@ pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
                 secrets: secrets.into_iter().collect(),
                 config_maps: maps.into_iter().collect(),
                 credentials: states.into_iter().filter_map(|(component, state)| Some((component, state?))).collect(),
+                volumes: BTreeMap::new(),
                 agent_image: AGENT_IMAGE.to_owned(),
             };
             (cr, observed)
