@@ -53,4 +53,5 @@ async fn one_operator_after_the_other() {
     cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
+    cases!(&room, restarts::of_two_processes_without_a_name_one_leads);
 }
