@@ -7,6 +7,8 @@ mod cache;
 mod events;
 mod finalize;
 pub mod leader;
+#[cfg(test)]
+mod limits;
 mod observe;
 mod outlines;
 mod passes;
