@@ -131,10 +131,12 @@ async fn apply_ranks(
     held: &BTreeSet<String>,
 ) -> Applied {
     let mut applied = Applied::default();
+    let going = going_data(live);
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
         let mut pending = Vec::new();
-        for wanted in desired.iter().filter(|wanted| rank(wanted) == current) {
+        let left = |wanted: &Wanted| wanted.kind.runs_pods() && going.contains(wanted.outline.component);
+        for wanted in desired.iter().filter(|wanted| rank(wanted) == current && !left(wanted)) {
             pending.push(engine::apply_one(writer, owner, wanted, live));
         }
         let refused_before = applied.refused.len();
@@ -153,6 +155,12 @@ async fn apply_ranks(
     let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
+}
+
+/// The components whose data are being deleted. A claim is there as long as a pod uses it, so nothing that would replace the
+/// pod is written: that would be the end of the data. What is refused of the claim tells so.
+fn going_data(live: &LiveSet) -> BTreeSet<&'static str> {
+    live.iter().filter(|there| there.retained && there.deleting).map(|there| there.component).collect()
 }
 
 /// The rank of a kind, and within it generated credentials first.

@@ -4,6 +4,7 @@
 
 mod ask;
 mod cache;
+mod credentials;
 mod events;
 mod finalize;
 pub mod leader;
