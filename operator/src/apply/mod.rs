@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveSet, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, ObjectKey, Placed},
 };
 
 /// How many objects of the same rank are written at once.
@@ -86,10 +86,12 @@ pub struct Refused {
     pub waiting: Waiting,
 }
 
-/// The objects that are missing, or not as they should be: what an apply would write.
+/// The objects that are missing, or not as they should be: what an apply would write. Data that an upgrade would only relabel
+/// are as they should be.
 pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
     let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
-    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| !wanted.is_there(there))).collect()
+    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !there.of_0_1_0;
+    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there))).collect()
 }
 
 /// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.

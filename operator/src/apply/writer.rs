@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
@@ -83,11 +84,18 @@ impl Writer {
         self.turns.wait().await.filter(|_| (self.may_write)())
     }
 
-    /// Sends a write that is made elsewhere, within the limit. It is not begun when this process may not write.
-    pub async fn limited<T>(&self, write: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
-        let _turn = self.permitted().await.ok_or(WriteError::NotPermitted)?;
-        let answer = timeout(WRITE_LIMIT, write).await;
-        Ok(answer.map_err(|_| WriteError::TimedOut)??)
+    /// Sends a write that is made elsewhere, within the limit. It is not begun when this process may not write. Boxed, so that
+    /// the passes of all stacks do not carry the room of a request about.
+    pub fn limited<'a, T: Send>(
+        &'a self,
+        write: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, WriteError>> {
+        async move {
+            let _turn = self.permitted().await.ok_or(WriteError::NotPermitted)?;
+            let answer = timeout(WRITE_LIMIT, write).await;
+            Ok(answer.map_err(|_| WriteError::TimedOut)??)
+        }
+        .boxed()
     }
 
     /// Makes an object. A conflict: one of the name exists.

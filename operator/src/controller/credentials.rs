@@ -27,7 +27,7 @@ pub(super) async fn observe(
     live: &LiveSet,
 ) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
     let uid = cr.metadata.uid.clone().unwrap_or_default();
-    let mut witness = Witness { context, key, live, uid: &uid, told: None };
+    let mut witness = Witness { context, key, live, uid: &uid, told: Told::Unread };
     let mut states = BTreeMap::new();
     let mut missing = Vec::new();
     for component in stack::embedded(cr) {
@@ -68,8 +68,17 @@ struct Witness<'a> {
     key: &'a StackKey,
     live: &'a LiveSet,
     uid: &'a str,
-    /// The connection Secret, once it was asked for.
-    told: Option<Option<SecretData>>,
+    told: Told,
+}
+
+/// What the connection Secret tells the application.
+enum Told {
+    /// Nobody has looked yet.
+    Unread,
+    /// It does not exist.
+    Nothing,
+    /// These members.
+    This(SecretData),
 }
 
 impl Witness<'_> {
@@ -94,10 +103,10 @@ impl Witness<'_> {
     /// version 0.1.0. Where there is neither the connection nor a pod that was made with it, there is nothing that other
     /// credentials could cut off: the stack is made again, or its making was interrupted.
     async fn confirms(&mut self, component: Component, data: &SecretData) -> Result<bool, ObserveError> {
-        if self.told.is_none() {
-            self.told = Some(self.connection().await?);
+        if matches!(self.told, Told::Unread) {
+            self.told = self.connection().await?;
         }
-        let Some(Some(told)) = &self.told else {
+        let Told::This(told) = &self.told else {
             let users = [Component::Api, Component::Ocr];
             return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
         };
@@ -105,11 +114,12 @@ impl Witness<'_> {
     }
 
     /// The members of the connection Secret, which the caches do not keep.
-    async fn connection(&self) -> Result<Option<SecretData>, ObserveError> {
+    async fn connection(&self) -> Result<Told, ObserveError> {
         let name = ObjectName::of(&self.key.name, Component::Connection);
         let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.key.namespace);
         let found = api.get_opt(name.as_str()).await.map_err(ObserveError::Volumes)?;
-        Ok(found.map(|secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()))
+        let members = |secret: Secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        Ok(found.map_or(Told::Nothing, |secret| Told::This(members(secret).collect())))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct LiveObject {
     pub applied_replicas: Option<i64>,
     /// Whether the labels say that it is data.
     pub retained: bool,
+    /// Whether it is data that bears the labels of version 0.1.0.
+    pub of_0_1_0: bool,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
     /// The hash of what was applied last.
@@ -104,6 +106,9 @@ impl LiveObject {
             labelled_ours: marked(label::MANAGED_BY, FIELD_MANAGER),
             applied_replicas,
             retained,
+            of_0_1_0: retained
+                && labelled(&metadata, label::STACK).is_none()
+                && labelled(&metadata, label::INSTANCE).is_some(),
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,

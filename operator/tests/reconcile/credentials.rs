@@ -8,10 +8,21 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::room::{Room, development};
+use super::{
+    gitops::data_of,
+    room::{Room, development},
+};
 
 const DIGEST: &str = "rorun.app/credentials-digest";
 const SECRET: &str = "shop-redis-credentials";
+
+/// A stack whose data are all there, however long a busy API server takes for each.
+async fn made(room: &Room, namespace: &str) {
+    room.namespace(namespace).await;
+    room.apply(namespace, development()).await;
+    room.until("its data are there", async || data_of(room, namespace, "shop").await.len() == 6).await;
+    room.settled(namespace).await;
+}
 
 async fn secret(room: &Room, namespace: &str, name: &str) -> DynamicObject {
     room.objects("Secret", namespace).get(name).await.expect("the Secret")
@@ -45,8 +56,7 @@ async fn told(room: &Room, namespace: &str) -> (Value, BTreeMap<String, Option<i
 
 pub async fn credentials_changed_by_hand_change_nothing(room: &Room) {
     let namespace = "by-hand";
-    room.namespace(namespace).await;
-    room.apply(namespace, development()).await;
+    made(room, namespace).await;
     let (before, made) = (told(room, namespace).await, secret(room, namespace, SECRET).await);
     let mark = room.mark();
     set_password(room, namespace, &json!("Y2hhbmdlZC1ieS1oYW5k")).await;
@@ -82,8 +92,7 @@ pub async fn credentials_changed_by_hand_change_nothing(room: &Room) {
 /// Whatever else is changed with the value.
 pub async fn a_changed_value_is_never_believed_by_accident(room: &Room) {
     let namespace = "tricks";
-    room.namespace(namespace).await;
-    room.apply(namespace, development()).await;
+    made(room, namespace).await;
     let (before, made) = (told(room, namespace).await, secret(room, namespace, SECRET).await);
     let other = json!({"password": "Y2hhbmdlZC1ieS1oYW5k"});
     let unlabelled = json!({"app.kubernetes.io/managed-by": null, "rorun.app/stack": null, "rorun.app/retained": null});
@@ -128,8 +137,7 @@ pub async fn a_changed_value_is_never_believed_by_accident(room: &Room) {
 /// Whoever has changed them in the server as well says so in one word.
 pub async fn credentials_are_adopted_when_a_user_says_so(room: &Room) {
     let namespace = "adopted";
-    room.namespace(namespace).await;
-    room.apply(namespace, development()).await;
+    made(room, namespace).await;
     let before = secret(room, namespace, SECRET).await;
     let value = json!("Y2hhbmdlZC1pbi10aGUtc2VydmVyLXRvbw==");
     set_password(room, namespace, &value).await;
@@ -148,8 +156,7 @@ pub async fn credentials_are_adopted_when_a_user_says_so(room: &Room) {
 /// As by `kubectl delete secret --all`.
 pub async fn of_credentials_that_are_lost_each_is_named(room: &Room) {
     let namespace = "all-lost";
-    room.namespace(namespace).await;
-    room.apply(namespace, development()).await;
+    made(room, namespace).await;
     let names = ["database", "redis", "bucket"].map(|component| format!("shop-{component}-credentials"));
     for name in &names {
         room.delete("Secret", namespace, name).await;
@@ -170,8 +177,7 @@ pub async fn of_credentials_that_are_lost_each_is_named(room: &Room) {
 
 pub async fn a_volume_that_is_deleted_under_its_pod_is_told_and_its_pod_left(room: &Room) {
     let namespace = "going";
-    room.namespace(namespace).await;
-    room.apply(namespace, development()).await;
+    made(room, namespace).await;
     // What protects a claim that a pod uses: taken off when the pod stops, by a controller that does not run here.
     let claims = room.objects("PersistentVolumeClaim", namespace);
     let claim = claims.get("shop-redis").await.expect("the claim");

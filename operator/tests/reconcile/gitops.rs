@@ -192,49 +192,33 @@ pub async fn data_of_0_1_0_are_taken_over(room: &Room) {
         room.namespace(namespace).await;
         room.apply(namespace, development()).await;
     }
+    let suspended = "taken-over-suspended";
+    room.namespace(suspended).await;
+    let mut spec = development();
+    room.apply(suspended, spec.clone()).await;
+    spec["suspend"] = json!(true);
+    room.apply(suspended, spec).await;
     operator.kill();
-    for namespace in [namespace, changed, cut] {
+    for namespace in [namespace, changed, cut, suspended] {
         as_by_0_1_0(room, namespace).await;
     }
     let other = Patch::Merge(json!({"stringData": {"password": "changed-by-hand-before-the-upgrade"}}));
     let secrets = room.objects("Secret", changed);
     secrets.patch("shop-redis-credentials", &PatchParams::default(), &other).await.expect("it is changed");
-    // Here nothing tells any more what the application was told, and its pods are there: since no server ever serves here, the
-    // operator has not made them.
+    // Here nothing tells any more what the application was told, and its pods are there.
     room.delete("Secret", cut, "shop-connection").await;
-    let labels = json!({"app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "shop",
-        "app.kubernetes.io/component": "api"});
-    let api = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop-api", "labels": labels},
-        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
-            "spec": {"containers": [{"name": "api", "image": "rorun-api:1"}]}}}});
-    let api = serde_json::from_value(api).expect("a deployment");
-    room.objects("Deployment", cut).create(&PostParams::default(), &api).await.expect("it is made");
+    some_pods_of_the_api(room, cut).await;
     let (mark, before) = (room.mark(), room.children(namespace).await);
     let operator = room.operator().await;
     room.until("the data have their new label", async || data_of(room, namespace, "shop").await.len() == 6).await;
     room.settled(namespace).await;
     let mut writes = room.writes(namespace, mark);
     writes.sort();
-    let expected: Vec<String> = ["persistentvolumeclaims/shop-", "secrets/shop-"]
-        .iter()
-        .flat_map(|kind| {
-            let end = if kind.starts_with("secrets") { "-credentials" } else { "" };
-            ["bucket", "database", "redis"].map(|name| format!("patch {kind}{name}{end}"))
-        })
-        .collect();
-    assert_eq!(writes, expected);
-    for object in room.children(namespace).await {
-        let name = object.name_any();
-        let former = before.iter().find(|former| former.name_any() == name && former.types == object.types);
-        let former = former.unwrap_or_else(|| panic!("{name} was made"));
-        assert_eq!(
-            (object.uid(), &object.data["spec"], &object.data["data"]),
-            (former.uid(), &former.data["spec"], &former.data["data"]),
-            "{name}"
-        );
-        let retained = object.labels().contains_key("rorun.app/retained");
-        assert_eq!(object.labels().contains_key("app.kubernetes.io/instance"), !retained, "{name}");
-    }
+    let of = |kind: &str, end: &str| {
+        ["bucket", "database", "redis"].map(|component| format!("patch {kind}/shop-{component}{end}"))
+    };
+    assert_eq!(writes, [of("persistentvolumeclaims", ""), of("secrets", "-credentials")].concat());
+    are_the_same_but_for_labels(&before, &room.children(namespace).await);
 
     let message = room.until_reason(changed, "RedisReady", "CredentialsChanged").await;
     assert!(message.contains("secret/shop-redis-credentials") && message.contains("REDIS_PASSWORD"), "{message}");
@@ -247,10 +231,39 @@ pub async fn data_of_0_1_0_are_taken_over(room: &Room) {
     assert!(room.objects("Secret", cut).get_opt("shop-connection").await.expect("an answer").is_none(), "it was made");
     assert_eq!(room.writes(cut, mark), Vec::<String>::new());
 
+    // What an upgrade would only relabel is as the spec asks for.
+    assert_eq!(room.condition(suspended, "DatabaseReady").await.1, "Progressing");
+    assert_eq!(room.writes(suspended, mark), Vec::<String>::new());
+
     operator.kill();
     let mark = room.mark();
     let operator = room.operator().await;
     room.settled(namespace).await;
     assert_eq!(room.writes(namespace, mark), Vec::<String>::new());
     drop(operator);
+}
+
+/// Since no server ever serves here, the operator has made none.
+async fn some_pods_of_the_api(room: &Room, namespace: &str) {
+    let labels = json!({"app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "shop",
+        "app.kubernetes.io/component": "api"});
+    let api = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop-api", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "api", "image": "rorun-api:1"}]}}}});
+    let api = serde_json::from_value(api).expect("a deployment");
+    room.objects("Deployment", namespace).create(&PostParams::default(), &api).await.expect("it is made");
+}
+
+/// Nothing was made anew, no spec and no value is another, and only data are without the label of all others.
+fn are_the_same_but_for_labels(before: &[DynamicObject], after: &[DynamicObject]) {
+    assert_eq!(before.len(), after.len());
+    for (former, object) in before.iter().zip(after) {
+        let what = |object: &DynamicObject| {
+            let (spec, data) = (object.data["spec"].clone(), object.data["data"].clone());
+            (object.types.clone().map(|types| types.kind), object.name_any(), object.uid(), spec, data)
+        };
+        assert_eq!(what(object), what(former));
+        let retained = object.labels().contains_key("rorun.app/retained");
+        assert_eq!(object.labels().contains_key("app.kubernetes.io/instance"), !retained, "{}", object.name_any());
+    }
 }

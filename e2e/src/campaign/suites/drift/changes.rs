@@ -106,16 +106,22 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     if !retained {
         cases.extend(ends(kind, &case, &there));
     } else if kind == "Secret" {
-        // A volume was made with it: nothing else opens it.
-        cases.push(case("it is deleted", Act::Delete, Bar::Reported("CredentialsLost".to_owned())));
-        // Nobody can tell whether the values are others or the digest.
-        let other = json!([{"op": "replace", "path": DIGEST, "value": "0123456789abcdef01234567"}]);
-        let changed = Bar::Reported("CredentialsChanged".to_owned());
-        cases.push(case("its digest is changed", Act::Patch(vec![other]), changed));
-        let none = json!([{"op": "remove", "path": DIGEST}]);
-        cases.push(case("its digest is removed", Act::Patch(vec![none]), Bar::Repaired));
+        cases.extend(credentials(&case));
     }
     Ok(cases)
+}
+
+/// A volume was made with them: nothing else opens it.
+fn credentials(case: &dyn Fn(&str, Act, Bar) -> Case) -> Vec<Case> {
+    let told = |reason: &str| Bar::Reported(reason.to_owned());
+    // Nobody can tell whether the values are others or the digest.
+    let other = json!([{"op": "replace", "path": DIGEST, "value": "0123456789abcdef01234567"}]);
+    let none = json!([{"op": "remove", "path": DIGEST}]);
+    vec![
+        case("it is deleted", Act::Delete, told("CredentialsLost")),
+        case("its digest is changed", Act::Patch(vec![other]), told("CredentialsChanged")),
+        case("its digest is removed", Act::Patch(vec![none]), Bar::Repaired),
+    ]
 }
 
 /// It goes, in one way or another.
