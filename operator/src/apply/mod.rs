@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, NamedBy, ObjectKey, Placed},
 };
 
 /// How many objects of the same rank are written at once.
@@ -90,7 +90,8 @@ pub struct Refused {
 /// are as they should be.
 pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
     let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
-    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !there.of_0_1_0;
+    let relabelled = |there: &LiveObject| there.retained && there.named_by == NamedBy::Instance;
+    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !relabelled(there);
     outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there))).collect()
 }
 

@@ -11,6 +11,15 @@ use crate::names::{Component, FIELD_MANAGER, annotation, label};
 /// How the names of Secrets with generated credentials end.
 const CREDENTIALS: &str = "-credentials";
 
+/// By which label an object names its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By that of all objects, which data of version 0.1.0 have, too.
+    Instance,
+    /// By that of data.
+    Data,
+}
+
 /// The controller of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -50,8 +59,8 @@ pub struct LiveObject {
     pub applied_replicas: Option<i64>,
     /// Whether the labels say that it is data.
     pub retained: bool,
-    /// Whether it is data that bears the labels of version 0.1.0.
-    pub of_0_1_0: bool,
+    /// By which label it names its stack.
+    pub named_by: NamedBy,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
     /// The hash of what was applied last.
@@ -106,9 +115,7 @@ impl LiveObject {
             labelled_ours: marked(label::MANAGED_BY, FIELD_MANAGER),
             applied_replicas,
             retained,
-            of_0_1_0: retained
-                && labelled(&metadata, label::STACK).is_none()
-                && labelled(&metadata, label::INSTANCE).is_some(),
+            named_by: if labelled(&metadata, label::STACK).is_some() { NamedBy::Data } else { NamedBy::Instance },
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,

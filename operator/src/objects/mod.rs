@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{LiveObject, LiveSet, Owner};
+pub use live::{LiveObject, LiveSet, NamedBy, Owner};
 pub use minted::Minted;
 pub use readiness::{Pods, Readiness, goes, rollout_begins};
 pub use received::{Received, ReceivedMetadata};
