@@ -50,18 +50,20 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
 }
 
 async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
-    let stomped =
-        json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "app.kubernetes.io/instance": "x"}}});
     let (start, mut drifts) = (scene.mark().await?, 0);
     for (version, kind, part, altered) in CHILDREN {
         let child = Child::of(scene, (version, kind), &stack.child(part));
+        // The label of data that names their stack is another.
+        let data = kind == "PersistentVolumeClaim" || part.ends_with("-credentials");
+        let of_stack = if data { "rorun.app/stack" } else { "app.kubernetes.io/instance" };
+        let stomped = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, of_stack: "x"}}});
         let mut latencies = vec![("labels", child.repaired(scene, Some(&stomped)).await?)];
         if let Some(altered) = altered {
             let altered = serde_json::from_str(altered)?;
             latencies.push(("fields", child.repaired(scene, Some(&altered)).await?));
         }
         // A volume in use would not go, and credentials are never made again.
-        if kind != "PersistentVolumeClaim" && !part.ends_with("-credentials") {
+        if !data {
             let old = stack.pod_uids(Some(part)).await?;
             latencies.push(("deleted", child.repaired(scene, None).await?));
             if ["StatefulSet", "Deployment"].contains(&kind) {

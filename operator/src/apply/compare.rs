@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Owner;
 use crate::{
     names::{Component, annotation, label},
-    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, ObjectKey, ObjectKind, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, Minted, ObjectKey, ObjectKind, Placed},
 };
 
 /// What is wanted of an object without its body: enough to see that it is there.
@@ -72,12 +72,16 @@ impl Wanted {
         Self::sealed(kind, name, policy, body)
     }
 
-    /// The same with other content.
-    pub(super) fn with_data(&self, data: Value) -> Self {
+    /// The same with other content, and with what that says of itself.
+    pub(super) fn with_data(&self, data: Value, minted: Option<Minted>) -> Self {
         let mut body = self.body.clone();
         body["data"] = data;
         if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
             annotations.remove(annotation::APPLIED_HASH);
+            annotations.remove(annotation::CREDENTIALS_DIGEST);
+            if let Some(Minted::As(digest)) = minted {
+                annotations.insert(annotation::CREDENTIALS_DIGEST.to_owned(), Value::String(digest.to_string()));
+            }
         }
         let Outline { key, policy, .. } = &self.outline;
         Self::sealed(self.kind, key.name.clone(), *policy, body)

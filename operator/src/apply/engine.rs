@@ -106,9 +106,11 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     }
 }
 
-/// A Secret with credentials lost its labels: they are put back, with the content as it is.
+/// A Secret with credentials lost its labels: they are put back, with the content as it is, and with what it says itself of
+/// its content. What is wanted may be of other content, which was made up before this one was found.
 async fn restore_labels(writer: &Writer, wanted: &Wanted, found: &LiveObject) -> Outcome {
-    let body = found.data().map_or_else(|| wanted.body.clone(), |data| wanted.with_data(json!(data)).body);
+    let as_found = |data| wanted.with_data(json!(data), found.minted).body;
+    let body = found.data().map_or_else(|| wanted.body.clone(), as_found);
     match writer.change(wanted.kind, body, found, true).await {
         Ok(_) => Outcome::Again,
         Err(failure) => error::outcome(&wanted.outline.key, &failure),
@@ -126,8 +128,7 @@ async fn change(
         return Err(Stop::Refused(not_ours(owner, key, there)));
     }
     if there.deleting {
-        let message = format!("{key} is being deleted, and is made again when it is gone");
-        return Err(Stop::Refused(Waiting::new(reason::TERMINATING, message)));
+        return Err(Stop::Refused(objects::goes(there)));
     }
     if wanted.outline.is_there(there) {
         return Ok(None);
@@ -152,10 +153,7 @@ fn is_ours(owner: &Owner, policy: ApplyPolicy, there: &LiveObject) -> bool {
     match &there.owner {
         Some(controller) => policy == ApplyPolicy::Own && controller.uid == owner.uid,
         None if policy == ApplyPolicy::Own => there.labelled_ours && *there.instance == *owner.name,
-        None => {
-            there.stack_uid.as_deref() == Some(owner.uid.as_str())
-                || (there.labelled_ours && there.retained && *there.instance == *owner.name)
-        }
+        None => there.is_data_of(&owner.name, &owner.uid),
     }
 }
 

@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveSet, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, NamedBy, ObjectKey, Placed},
 };
 
 /// How many objects of the same rank are written at once.
@@ -86,10 +86,13 @@ pub struct Refused {
     pub waiting: Waiting,
 }
 
-/// The objects that are missing, or not as they should be: what an apply would write.
+/// The objects that are missing, or not as they should be: what an apply would write. Data that an upgrade would only relabel
+/// are as they should be.
 pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
     let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
-    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| !wanted.is_there(there))).collect()
+    let relabelled = |there: &LiveObject| there.retained && there.named_by == NamedBy::Instance;
+    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !relabelled(there);
+    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there))).collect()
 }
 
 /// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.
@@ -131,10 +134,12 @@ async fn apply_ranks(
     held: &BTreeSet<String>,
 ) -> Applied {
     let mut applied = Applied::default();
+    let going = going_data(live);
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
         let mut pending = Vec::new();
-        for wanted in desired.iter().filter(|wanted| rank(wanted) == current) {
+        let left = |wanted: &Wanted| wanted.kind.runs_pods() && going.contains(wanted.outline.component);
+        for wanted in desired.iter().filter(|wanted| rank(wanted) == current && !left(wanted)) {
             pending.push(engine::apply_one(writer, owner, wanted, live));
         }
         let refused_before = applied.refused.len();
@@ -153,6 +158,12 @@ async fn apply_ranks(
     let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
+}
+
+/// The components whose data are being deleted. A claim is there as long as a pod uses it, so nothing that would replace the
+/// pod is written: that would be the end of the data. What is refused of the claim tells so.
+fn going_data(live: &LiveSet) -> BTreeSet<&'static str> {
+    live.iter().filter(|there| there.retained && there.deleting).map(|there| there.component).collect()
 }
 
 /// The rank of a kind, and within it generated credentials first.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
@@ -76,14 +77,25 @@ impl Writer {
     }
 
     /// Waits for the right to write, which is held until the answer is there. `None`: this process no longer leads, or ends
-    /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit.
+    /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit, as
+    /// [`Self::limited`] does.
     pub async fn permitted(&self) -> Option<Turn> {
         // Leadership may end while the turn is waited for, so it is looked at afterwards.
         self.turns.wait().await.filter(|_| (self.may_write)())
     }
 
-    async fn permit(&self) -> Result<Turn, WriteError> {
-        self.permitted().await.ok_or(WriteError::NotPermitted)
+    /// Sends a write that is made elsewhere, within the limit. It is not begun when this process may not write. Boxed, so that
+    /// the passes of all stacks do not carry the room of a request about.
+    pub fn limited<'a, T: Send>(
+        &'a self,
+        write: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, WriteError>> {
+        async move {
+            let _turn = self.permitted().await.ok_or(WriteError::NotPermitted)?;
+            let answer = timeout(WRITE_LIMIT, write).await;
+            Ok(answer.map_err(|_| WriteError::TimedOut)??)
+        }
+        .boxed()
     }
 
     /// Makes an object. A conflict: one of the name exists.
@@ -128,7 +140,6 @@ impl Writer {
         body: &Value,
         live: &LiveObject,
     ) -> Result<(), WriteError> {
-        let _turn = self.permit().await?;
         let mut body = body.clone();
         set(&mut body, "uid", &live.uid);
         set(&mut body, "resourceVersion", &live.version.to_string());
@@ -136,8 +147,7 @@ impl Writer {
         body["metadata"]["managedFields"] = serde_json::json!([{}]);
         let api = self.api(kind, &live.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
-        let answer = timeout(WRITE_LIMIT, api.patch_metadata(&live.name, &params, &patch)).await;
-        answer.map_err(|_| WriteError::TimedOut)??;
+        self.limited(api.patch_metadata(&live.name, &params, &patch)).await?;
         (self.count)(kind.kind, Write::Apply);
         Ok(())
     }
@@ -149,15 +159,13 @@ impl Writer {
         (field, value): (&str, &str),
         manager: &str,
     ) -> Result<ObjectMeta, WriteError> {
-        let _turn = self.permit().await?;
         set(&mut body, field, value);
         let text = |path: &str| objects::at(&body, path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let params = PatchParams::apply(manager).force();
         // Only the metadata of the answer is of interest.
         let (api, patch) = (self.api(kind, &namespace), Patch::Apply(&body));
-        let answer = timeout(WRITE_LIMIT, api.patch_metadata(&name, &params, &patch)).await;
-        Ok(answer.map_err(|_| WriteError::TimedOut)??.metadata)
+        Ok(self.limited(api.patch_metadata(&name, &params, &patch)).await?.metadata)
     }
 
     /// Looks at one object that the caches do not show.
@@ -173,15 +181,14 @@ impl Writer {
 
     /// Deletes an object if it still is exactly the one that was seen.
     pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
-        let _turn = self.permit().await?;
         let preconditions =
             Preconditions { uid: Some(live.uid.to_string()), resource_version: Some(live.version.to_string()) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let api = self.api(live.kind, &live.namespace);
-        match timeout(WRITE_LIMIT, api.delete(&live.name, &params)).await.map_err(|_| WriteError::TimedOut)? {
+        match self.limited(api.delete(&live.name, &params)).await {
             Ok(_) => (self.count)(live.kind.kind, Write::Delete),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error.into()),
+            Err(WriteError::Request(kube::Error::Api(status))) if status.code == 404 => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -10,7 +10,10 @@ use tracing::info;
 
 use super::{CliError, client};
 use crate::{
-    controller::{self, Clients, Patience, Settings, leader::LeaderConfig},
+    controller::{
+        self, Clients, Patience, Settings,
+        leader::{self, LeaderConfig},
+    },
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
@@ -32,9 +35,10 @@ pub struct RunArgs {
     /// The namespace of this pod, where the Lease is
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
     namespace: String,
-    /// The name of this pod: who holds the Lease
-    #[arg(long, env = "POD_NAME", default_value = "rorun-operator", value_name = "NAME")]
-    pod_name: String,
+    /// The name of this pod: who holds the Lease. Left out: the name of the host and something random, so that no two processes
+    /// are taken for one
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
     /// The image of the operator itself, for the agent in backup pods
     #[arg(long, env = "AGENT_IMAGE", default_value = super::AGENT_IMAGE, value_name = "IMAGE")]
     agent_image: String,
@@ -79,13 +83,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let health = Arc::new(Health::new(metrics.clone(), limits));
     let server = Server::bind(args.http_address, "--http-address").await?;
     let clients = clients(&metrics, &shutdown).await?;
+    let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
-        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, args.pod_name.clone())),
+        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, identity.clone())),
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
-        instance: Some(args.pod_name),
+        instance: Some(identity),
     };
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, address = %server.address(), "started");
     // The endpoints answer until the end, so that a replica that drains is seen as not ready.

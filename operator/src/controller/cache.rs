@@ -191,6 +191,33 @@ mod tests {
         assert_eq!(cache.of(&key("two")).iter().count(), 1);
     }
 
+    /// As an upgrade moves the name of the stack from one label to the other: it concerns the stack, and no other.
+    #[test]
+    fn data_are_found_by_either_label() {
+        let data = |labels: serde_json::Value| {
+            let object = json!({"metadata": {"name": "a", "namespace": "n", "labels": labels}});
+            LiveObject::whole(kind_of("", "Secret").unwrap(), object).unwrap()
+        };
+        let cache = Cache::default();
+        assert_eq!(cache.put(data(json!({"app.kubernetes.io/instance": "one"}))), vec![key("one")]);
+        assert_eq!(cache.put(data(json!({"rorun.app/stack": "one"}))), vec![key("one")]);
+        assert_eq!(cache.put(data(json!({"rorun.app/stack": "one"}))), vec![]);
+        // What another tool calls its instance does not matter on data.
+        cache.put(data(json!({"rorun.app/stack": "one", "app.kubernetes.io/instance": "two"})));
+        assert!(cache.of(&key("one")).named("Secret", "a").is_some());
+        assert!(cache.of(&key("two")).is_empty());
+    }
+
+    #[test]
+    fn a_label_of_data_moves_nothing_that_has_a_controller() {
+        let object = json!({"metadata": {"name": "a", "namespace": "n",
+            "labels": {"app.kubernetes.io/instance": "one", "rorun.app/stack": "two"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "one", "uid": "1", "controller": true}]}});
+        let cache = Cache::default();
+        let concerned = cache.put(LiveObject::whole(kind_of("", "Secret").unwrap(), object).unwrap());
+        assert_eq!(concerned, vec![key("one")]);
+    }
+
     #[test]
     fn what_says_nothing_new_concerns_nobody() {
         let cache = Cache::default();

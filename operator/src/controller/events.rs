@@ -4,27 +4,35 @@ use kube::{
     Resource,
     runtime::events::{Event, EventType},
 };
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Context;
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
+    apply::WRITE_LIMIT,
     names::reason,
 };
 
-/// Tells of a change of `Ready`, and of warnings when the spec is new. An event that cannot be written is no failure.
+/// Tells of a change of `Ready`, and of warnings when the spec is new. An event that cannot be written is no failure, and all
+/// of a pass together take no longer than one write may.
 pub(super) async fn publish(
     context: &Context,
     cr: &RorunStack,
     (old, new): (Option<&RorunStackStatus>, &RorunStackStatus),
     warnings: &[String],
 ) {
-    if let Some(event) = ready_event(old, new) {
-        send(context, cr, event).await;
-    }
     let new_spec = old.and_then(|status| status.observed_generation) != new.observed_generation;
-    for warning in warnings.iter().filter(|_| new_spec) {
-        send(context, cr, event(EventType::Warning, "NotForProduction", warning)).await;
+    let warnings = warnings.iter().filter(|_| new_spec);
+    let warnings = warnings.map(|warning| event(EventType::Warning, "NotForProduction", warning));
+    let events: Vec<_> = ready_event(old, new).into_iter().chain(warnings).collect();
+    let sending = async {
+        for event in events {
+            send(context, cr, event).await;
+        }
+    };
+    if timeout(WRITE_LIMIT, sending).await.is_err() {
+        warn!(seconds = WRITE_LIMIT.as_secs(), "events were not published within the limit; they are left out");
     }
 }
 
@@ -52,7 +60,8 @@ fn event(type_: EventType, reason: &str, note: &str) -> Event {
 }
 
 async fn send(context: &Context, cr: &RorunStack, event: Event) {
-    if let Err(error) = context.recorder.publish(&event, &cr.object_ref(&())).await {
+    let of = cr.object_ref(&());
+    if let Err(error) = context.writer.limited(context.recorder.publish(&event, &of)).await {
         warn!(%error, reason = event.reason, "failed to publish an event");
     }
 }

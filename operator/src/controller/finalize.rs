@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use crate::{
     api::v1alpha1::{BackupSpec, DeletionPolicy, Environment, RorunStack},
-    apply::{Applied, Owner, delete_retained},
+    apply::{Applied, Owner, WriteError, delete_retained},
     names::{Component, FINALIZER, Waiting, annotation, reason},
     objects::LiveSet,
 };
@@ -42,12 +42,10 @@ pub(super) fn permitted(cr: &RorunStack) -> Result<(), Waiting> {
 }
 
 /// Adds or removes the finalizer, if that is a change. `true`: the pass ends here.
-pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, kube::Error> {
+pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Result<bool, WriteError> {
     if held(cr) == hold {
         return Ok(false);
     }
-    // Whoever may not write now makes nothing later in the pass either: data without the finalizer would outlast their stack.
-    let Some(_turn) = context.writer.permitted().await else { return Ok(true) };
     let mut finalizers: Vec<String> =
         cr.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
     if hold {
@@ -57,8 +55,13 @@ pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Resul
     // The version is a precondition: finalizers of others must not be lost.
     let patch =
         json!({"metadata": {"resourceVersion": cr.resource_version(), "uid": cr.uid(), "finalizers": finalizers}});
-    api.patch_metadata(&cr.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
-    Ok(true)
+    let (name, params, patch) = (cr.name_any(), PatchParams::default(), Patch::Merge(&patch));
+    match context.writer.limited(api.patch_metadata(&name, &params, &patch)).await {
+        // Whoever may not write now makes nothing later in the pass either: data without the finalizer would outlast their
+        // stack.
+        Ok(_) | Err(WriteError::NotPermitted) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes the data of a stack that is being deleted, but never its backups. Done when nothing was left to delete.

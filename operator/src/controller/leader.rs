@@ -17,7 +17,10 @@ use std::{
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use rand::RngExt as _;
+use rand::{
+    RngExt as _,
+    distr::{Alphanumeric, SampleString as _},
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +39,7 @@ pub struct LeaderConfig {
     /// The name of the lease.
     pub name: String,
     /// Who this process is. Two living processes must never share it; a container that starts again in the same pod may, and
-    /// then takes its own lease back at once. The name of the pod is right.
+    /// then takes its own lease back at once. The name of the pod is right; outside a pod [`identity`] is.
     pub identity: String,
     /// How long the others wait after the last renewal that they saw. Whole seconds.
     pub lease_duration: Duration,
@@ -80,6 +83,17 @@ impl LeaderConfig {
     fn request_limit(&self) -> Duration {
         self.renew_deadline / 2
     }
+}
+
+/// How many random characters an identity has: about 131 bits.
+const RANDOM: usize = 22;
+
+/// An identity for a process that was given none. The name of the host is for people. What is random keeps two processes of one
+/// host, or of hosts with one name, from taking each other's lease for their own.
+pub fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("rorun-operator");
+    format!("{host}_{}", Alphanumeric.sample_string(&mut rand::rng(), RANDOM))
 }
 
 /// Why this process does not lead.

@@ -5,9 +5,12 @@
 mod ask;
 mod cache;
 mod classes;
+mod credentials;
 mod events;
 mod finalize;
 pub mod leader;
+#[cfg(test)]
+mod limits;
 mod observe;
 mod outlines;
 mod passes;

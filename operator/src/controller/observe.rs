@@ -1,21 +1,15 @@
-//! All reads, and the only place with random numbers and the clock.
+//! All reads but those of [`credentials`], and the only place with the clock.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{PersistentVolumeClaim, Secret},
-};
-use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
-use rand::distr::{Alphanumeric, SampleString};
 
-use super::{Context, StackKey};
+use super::{Context, StackKey, credentials};
 use crate::{
     api::v1alpha1::RorunStack,
-    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
-    objects::{Claim, LiveObject, LiveSet},
-    stack::{self, CredentialState, Observed, ObservedVolume, Probe, SecretData, credential_keys},
+    names::{Component, ObjectName, Waiting, reason},
+    objects::{Claim, LiveSet},
+    stack::{self, Observed, ObservedVolume, Probe},
 };
 
 /// Why the cluster could not be read.
@@ -67,7 +61,7 @@ pub(super) async fn observe(
         let data = data.map_err(|error| ObserveError::Reference(format!("configmap/{name}"), error))?;
         observed.config_maps.insert(name, data);
     }
-    observed.credentials = credentials(context, cr, key, live).await?;
+    observed.credentials = credentials::observe(context, cr, key, live).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
     Ok(observed)
 }
@@ -144,99 +138,4 @@ fn ready_endpoints(stack: &stack::Stack, live: &LiveSet) -> BTreeMap<Component, 
         _ => true,
     });
     endpoints
-}
-
-/// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which
-/// is asked of the API server: the caches show only what is labelled.
-async fn credentials(
-    context: &Context,
-    cr: &RorunStack,
-    key: &StackKey,
-    live: &LiveSet,
-) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
-    let uid = cr.metadata.uid.clone().unwrap_or_default();
-    let mut states = BTreeMap::new();
-    let mut missing = Vec::new();
-    for component in stack::embedded(cr) {
-        let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
-        if let Some(data) = live.named("Secret", name.as_str()).and_then(LiveObject::data) {
-            context.memory().minted.remove(&(uid.clone(), component));
-            states.insert(component, CredentialState::Present(decode(data)));
-        } else if let Some(data) = context.memory().minted.get(&(uid.clone(), component)) {
-            states.insert(component, CredentialState::Minted(data.clone()));
-        } else {
-            missing.push((component, name));
-        }
-    }
-    if missing.is_empty() {
-        return Ok(states);
-    }
-    let volumes = volumes(context, &key.namespace).await?;
-    for (component, name) in missing {
-        let volume = ObjectName::of(&key.name, component);
-        let state = if let Some(volume) = volumes.iter().find(|there| there.name_any() == volume.as_str()) {
-            unlabelled_secret(context, &key.namespace, name.as_str())
-                .await?
-                .map_or_else(|| without_credentials(volume, &key.name), CredentialState::Present)
-        } else {
-            let data = mint(component);
-            context.memory().minted.insert((uid.clone(), component), data.clone());
-            CredentialState::Minted(data)
-        };
-        states.insert(component, state);
-    }
-    Ok(states)
-}
-
-type ClaimMetadata = PartialObjectMeta<PersistentVolumeClaim>;
-
-/// Every volume claim in the namespace, whatever its labels.
-async fn volumes(context: &Context, namespace: &str) -> Result<Vec<ClaimMetadata>, ObserveError> {
-    let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), namespace);
-    let list = api.list_metadata(&ListParams::default()).await.map_err(ObserveError::Volumes)?;
-    Ok(list.items)
-}
-
-/// What to say of a volume whose credentials are nowhere. One that no stack of this name has made holds somebody else's data.
-fn without_credentials(volume: &ClaimMetadata, stack: &str) -> CredentialState {
-    let labels = volume.labels();
-    let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
-    let labelled = has(label::MANAGED_BY, FIELD_MANAGER) && has(label::INSTANCE, stack);
-    if !labelled && !volume.annotations().contains_key(annotation::STACK_UID) {
-        return CredentialState::VolumeTaken;
-    }
-    if volume.metadata.deletion_timestamp.is_some() {
-        return CredentialState::VolumeTerminating;
-    }
-    CredentialState::Lost
-}
-
-/// The volume is there. A Secret that only lost its labels is as good as any; the apply step puts the labels back.
-async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<Option<SecretData>, ObserveError> {
-    let api = Api::<Secret>::namespaced(context.client.clone(), namespace);
-    let found = api.get_opt(name).await.map_err(ObserveError::Volumes)?;
-    Ok(found.map(|secret| {
-        let data = secret.data.unwrap_or_default();
-        data.into_iter().map(|(key, value)| (key, value.0)).collect()
-    }))
-}
-
-fn mint(component: Component) -> SecretData {
-    let mut random = rand::rng();
-    let made = credential_keys(component).iter().map(|(key, recipe)| {
-        let value = match recipe {
-            Ok(length) => Alphanumeric.sample_string(&mut random, *length),
-            Err(fixed) => (*fixed).to_owned(),
-        };
-        ((*key).to_owned(), value.into_bytes())
-    });
-    made.collect()
-}
-
-fn decode(data: &BTreeMap<String, String>) -> SecretData {
-    let decoded = data.iter().filter_map(|(key, value)| {
-        let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value.clone())).ok()?;
-        Some((key.clone(), bytes.0))
-    });
-    decoded.collect()
 }

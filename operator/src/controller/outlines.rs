@@ -122,6 +122,8 @@ mod tests {
             made_of(&cr, &Observed { secrets: BTreeMap::from([("s".to_owned(), None)]), ..Observed::default() }),
             made_of(&cr, &Observed { config_maps: BTreeMap::from([("s".to_owned(), None)]), ..Observed::default() }),
             made_of(&cr, &credentials(CredentialState::Lost)),
+            made_of(&cr, &credentials(CredentialState::Changed)),
+            made_of(&cr, &credentials(CredentialState::Unconfirmed)),
             made_of(&cr, &credentials(CredentialState::VolumeTaken)),
             made_of(&cr, &Observed { agent_image: "i".to_owned(), ..Observed::default() }),
         ];

@@ -33,7 +33,11 @@ impl Ending {
         let unwatched = readiness.iter().any(|(_, readiness)| match readiness {
             Readiness::Waiting(waiting) => matches!(
                 waiting.reason,
-                reason::NAME_TAKEN | reason::FORBIDDEN | reason::APPLY_FAILED | reason::TERMINATING
+                reason::NAME_TAKEN
+                    | reason::FORBIDDEN
+                    | reason::APPLY_FAILED
+                    | reason::TERMINATING
+                    | reason::VOLUME_TERMINATING
             ),
             Readiness::Ready => false,
         });

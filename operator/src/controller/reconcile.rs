@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::RorunStack,
-    apply::{Applied, Owner, WRITE_LIMIT, apply, differences},
+    apply::{Applied, Owner, WRITE_LIMIT, WriteError, apply, differences},
     desired::{self, Desired},
     names::{Component, Waiting, reason},
     objects::{self, DesiredObject, Digest, LiveSet, Readiness},
@@ -35,7 +35,7 @@ pub enum ReconcileError {
     StatusTimedOut,
     /// The finalizer could not be changed.
     #[error("failed to change the finalizer: {0}")]
-    Finalizer(#[source] kube::Error),
+    Finalizer(#[source] WriteError),
 }
 
 impl ReconcileError {

@@ -38,6 +38,8 @@ struct Contents {
     known: HashMap<Key, Entry>,
     /// The newest version that the watch told of, of what stacks name: an answer that is older is not kept.
     newest: HashMap<Key, u64>,
+    /// How often it was told that an object is gone, of what stacks name: an answer that was asked for before is not kept.
+    gone: HashMap<Key, u64>,
     /// Which stacks name an object.
     users: HashMap<Key, BTreeSet<StackKey>>,
     /// What a stack names.
@@ -119,7 +121,8 @@ impl References {
         if let Some(entry) = self.lock().known.get(&key) {
             return Ok(entry.data.clone());
         }
-        let before = self.lock().newest.get(&key).copied();
+        let told = |contents: &Contents| (contents.newest.get(&key).copied(), contents.gone.get(&key).copied());
+        let (newest_before, gone_before) = told(&self.lock());
         let found = Api::<K>::namespaced(self.client.clone(), &key.1).get_opt(&key.2).await?;
         let entry = match found {
             Some(object) => Entry { version: version(&object), data: Some(data(object)) },
@@ -127,9 +130,14 @@ impl References {
         };
         let answer = entry.data.clone();
         let mut contents = self.lock();
-        let newest = contents.newest.get(&key).copied();
-        // What was not there when it was asked for may have been made, and told by the watch, before the answer came.
-        let current = if entry.data.is_some() { entry.version >= newest.unwrap_or(0) } else { newest == before };
+        let (newest, gone) = told(&contents);
+        // What was not there when it was asked for may have been made, and told by the watch, before the answer came; what was
+        // there may be gone, of which nothing else would tell as long as it is believed.
+        let current = if entry.data.is_some() {
+            entry.version >= newest.unwrap_or(0) && gone == gone_before
+        } else {
+            newest == newest_before
+        };
         if contents.users.contains_key(&key) && current {
             contents.known.insert(key, entry);
         }
@@ -168,7 +176,7 @@ impl References {
                 }
                 Ok(watcher::Event::InitDone) => self.gone_unless(kind, scope, &listed),
                 Ok(watcher::Event::Apply(object)) => self.changed(&key(kind, &object), version(&object)),
-                Ok(watcher::Event::Delete(object)) => self.invalidate(&key(kind, &object)),
+                Ok(watcher::Event::Delete(object)) => self.gone(&key(kind, &object)),
                 Err(error) => warn!(kind, %error, "failed to watch metadata; it is tried again"),
             }
         }
@@ -204,21 +212,27 @@ impl References {
     }
 
     fn gone_unless(&self, kind: &'static str, scope: Option<&str>, listed: &HashSet<Key>) {
-        let gone: Vec<Key> = self
-            .lock()
-            .known
-            .iter()
-            .filter(|(key, entry)| {
-                key.0 == kind
-                    && scope.is_none_or(|scope| scope == key.1)
-                    && entry.data.is_some()
-                    && !listed.contains(*key)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
+        let contents = self.lock();
+        let missing = |key: &&Key| key.0 == kind && scope.is_none_or(|scope| scope == key.1) && !listed.contains(*key);
+        // One that is being read was known to nobody, and may be gone all the same.
+        let missing: Vec<Key> = contents.users.keys().filter(missing).cloned().collect();
+        let absent = |key: &&Key| contents.known.get(*key).is_some_and(|entry| entry.data.is_none());
+        let gone: Vec<Key> = missing.iter().filter(|key| !absent(key)).cloned().collect();
+        drop(contents);
         for key in &gone {
-            self.invalidate(key);
+            self.gone(key);
         }
+    }
+
+    /// The watch tells that an object is gone: also an answer under way is of the past.
+    fn gone(&self, key: &Key) {
+        {
+            let mut contents = self.lock();
+            if contents.users.contains_key(key) {
+                *contents.gone.entry(key.clone()).or_default() += 1;
+            }
+        }
+        self.invalidate(key);
     }
 
     fn invalidate(&self, key: &Key) {
@@ -245,6 +259,7 @@ impl Contents {
                 self.users.remove(key);
                 self.known.remove(key);
                 self.newest.remove(key);
+                self.gone.remove(key);
             }
         }
     }
@@ -257,4 +272,85 @@ fn key(kind: &'static str, object: &Received<false>) -> Key {
 
 fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use rstest::rstest;
+    use serde_json::json;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::telemetry::{HealthLimits, Metrics};
+
+    const NAME: &str = "settings";
+
+    /// Answers the first question with a Secret, when it is allowed to, and says of all others that there is none.
+    #[derive(Clone)]
+    struct Answers {
+        asked: Arc<Semaphore>,
+        allowed: Arc<Semaphore>,
+        count: Arc<AtomicUsize>,
+    }
+
+    impl Answers {
+        fn client(&self) -> Client {
+            let answers = self.clone();
+            let answer = move |_: Request<Body>| {
+                let answers = answers.clone();
+                async move {
+                    let first = answers.count.fetch_add(1, Ordering::Relaxed) == 0;
+                    answers.asked.add_permits(1);
+                    if first {
+                        answers.allowed.acquire().await.expect("it stays open").forget();
+                    }
+                    let secret = json!({"apiVersion": "v1", "kind": "Secret",
+                        "metadata": {"name": NAME, "namespace": "n", "resourceVersion": "7"}, "data": {"KEY": "eA=="}});
+                    let none = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 404,
+                        "reason": "NotFound", "message": "there is none"});
+                    let (code, body) = if first { (200, secret) } else { (404, none) };
+                    let answer = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+                    Ok::<_, std::convert::Infallible>(answer.expect("an answer"))
+                }
+            };
+            Client::new(tower::service_fn(answer), "n")
+        }
+    }
+
+    /// By a watch, and by a list that does not hold it.
+    #[rstest]
+    #[case::by_an_event(|references: &References, key: &Key| references.gone(key))]
+    #[case::by_a_list(|references: &References, _: &Key| references.gone_unless(SECRET, None, &HashSet::new()))]
+    #[tokio::test]
+    async fn what_is_deleted_while_it_is_read_is_not_believed_to_be_there(#[case] deleted: fn(&References, &Key)) {
+        let answers =
+            Answers { asked: Arc::new(Semaphore::new(0)), allowed: Arc::new(Semaphore::new(0)), count: Arc::default() };
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let limits = HealthLimits { longest_reconcile: Duration::MAX, longest_silence: Duration::MAX };
+        let health = Arc::new(Health::new(metrics.clone(), limits));
+        let (triggers, _looks) = Triggers::new(metrics);
+        let references = References::new(answers.client(), triggers, health);
+        let stack = StackKey { namespace: "n".to_owned(), name: "shop".to_owned() };
+        let named = Named { secrets: BTreeSet::from([NAME.to_owned()]), ..Named::default() };
+        references.set(&stack, &named);
+
+        let reading = tokio::spawn({
+            let references = references.clone();
+            async move { references.secret("n", NAME).await }
+        });
+        answers.asked.acquire().await.expect("it stays open").forget();
+        deleted(&references, &(SECRET, "n".to_owned(), NAME.to_owned()));
+        answers.allowed.add_permits(1);
+        // The pass that asked is given what was answered; the deletion has asked for another one.
+        assert!(reading.await.expect("no panic").expect("an answer").is_some());
+        assert_eq!(references.secret("n", NAME).await.expect("an answer"), None, "it was believed to be there");
+        assert_eq!(answers.count.load(Ordering::Relaxed), 2);
+    }
 }

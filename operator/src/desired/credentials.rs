@@ -4,20 +4,22 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::metadata;
 use crate::{
-    names::{Component, ROLE_CREDENTIALS},
-    objects::{ApplyPolicy, DesiredObject},
-    stack::{Credentials, Stack},
+    names::{Component, ROLE_CREDENTIALS, annotation},
+    objects::{ApplyPolicy, DesiredObject, Digest},
+    stack::{Credentials, Stack, credential_bytes},
 };
 
-/// The Secret. Its data are those that were observed, or, once, those that were made up.
+/// The Secret. Its data are those that were observed, or, once, those that were made up. It says which they are, so that a
+/// change by hand is noticed. The digest needs no salt: what is made up is too long to be guessed, and whoever may read the
+/// annotation may read the values beside it.
 pub(super) fn secret(stack: &Stack, component: Component, credentials: &Credentials) -> DesiredObject {
     let name = stack.child_role(component, ROLE_CREDENTIALS);
+    let mut metadata = metadata::retained(stack, component, name);
+    if let Some(bytes) = credential_bytes(component, &credentials.0) {
+        let digest = (annotation::CREDENTIALS_DIGEST.to_owned(), Digest::of_bytes(&bytes).to_string());
+        metadata.annotations.get_or_insert_default().extend([digest]);
+    }
     let data = credentials.0.iter().map(|(key, value)| (key.clone(), ByteString(value.clone()))).collect();
-    let secret = Secret {
-        data: Some(data),
-        metadata: metadata::retained(stack, component, name),
-        type_: Some("Opaque".to_owned()),
-        ..Secret::default()
-    };
+    let secret = Secret { data: Some(data), metadata, type_: Some("Opaque".to_owned()), ..Secret::default() };
     DesiredObject::new(&secret, ApplyPolicy::CreateOnce)
 }

@@ -17,12 +17,17 @@ pub(super) fn owned(stack: &Stack, component: Component, name: String) -> Object
     ObjectMeta { name: Some(name), labels: Some(labels(stack, component)), ..ObjectMeta::default() }
 }
 
-/// The metadata of data: it says whose it is without an owner reference, so that it stays.
+/// The metadata of data: it says whose it is without an owner reference, so that it stays, and without the label by which
+/// others take what has none for theirs.
 pub(super) fn retained(stack: &Stack, component: Component, name: String) -> ObjectMeta {
-    let mut metadata = owned(stack, component, name);
-    metadata.labels.get_or_insert_default().insert(label::RETAINED.to_owned(), "true".to_owned());
-    metadata.annotations = Some(Strings::from([(annotation::STACK_UID.to_owned(), stack.uid.clone())]));
-    metadata
+    let mut labels = labels(stack, component);
+    labels.remove(label::INSTANCE);
+    labels.insert(label::STACK.to_owned(), stack.name.clone());
+    labels.insert(label::RETAINED.to_owned(), "true".to_owned());
+    let kept = annotation::KEPT.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut annotations = Strings::from(kept);
+    annotations.insert(annotation::STACK_UID.to_owned(), stack.uid.clone());
+    ObjectMeta { name: Some(name), labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
 
 /// The labels of a child.

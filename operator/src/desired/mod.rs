@@ -22,7 +22,7 @@ pub use backup::last_backup;
 
 use crate::{
     names::{Component as Name, Waiting, reason},
-    objects::{DesiredObject, LiveSet, ObjectKey, Placed, Readiness},
+    objects::{self, DesiredObject, LiveSet, Placed, Readiness},
     stack::{Probe, Stack},
 };
 
@@ -144,11 +144,7 @@ fn pods_readiness(component: Name, objects: &mut Places<'_>, live: &LiveSet) -> 
             return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
         };
         if there.deleting {
-            let key = ObjectKey { kind, name: name.to_owned() };
-            return Readiness::waiting(
-                reason::TERMINATING,
-                format!("{key} is being deleted, and is made again when it is gone"),
-            );
+            return Readiness::Waiting(objects::goes(there));
         }
         if let Readiness::Waiting(waiting) = &there.readiness {
             return Readiness::Waiting(worst_pod(component, live).unwrap_or_else(|| waiting.clone()));

@@ -23,8 +23,11 @@ pub const PART_OF: &str = "rorun";
 pub mod label {
     /// What runs, e.g. `rorun-api`.
     pub const NAME: &str = "app.kubernetes.io/name";
-    /// The name of the stack.
+    /// The name of the stack, on all but data.
     pub const INSTANCE: &str = "app.kubernetes.io/instance";
+    /// The name of the stack, on data: [`INSTANCE`] is what Argo CD knows the members of an Application by, and what has no
+    /// owner would be pruned with them.
+    pub const STACK: &str = "rorun.app/stack";
     /// The component, e.g. `api`.
     pub const COMPONENT: &str = "app.kubernetes.io/component";
     /// Always `rorun`.
@@ -45,6 +48,20 @@ pub mod annotation {
     pub const CONFIG_HASH: &str = "rorun.app/config-hash";
     /// On data: the uid of the stack that uses them.
     pub const STACK_UID: &str = "rorun.app/stack-uid";
+    /// On generated credentials: a digest of the values that were made. A user who writes [`ADOPT`] instead says that the
+    /// values are the right ones.
+    pub const CREDENTIALS_DIGEST: &str = "rorun.app/credentials-digest";
+    /// See [`CREDENTIALS_DIGEST`].
+    pub const ADOPT: &str = "adopt";
+    /// On data, what keeps tools that delete what is not in their manifests from deleting it. Argo CD asks for the first when
+    /// it prunes (`Prune=false`) and when it deletes an Application (`Delete=false`), for the second when it compares; Helm,
+    /// and Argo CD when it deletes an Application, ask for the third
+    /// (source: <https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/>).
+    pub const KEPT: [(&str, &str); 3] = [
+        ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+        ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+        ("helm.sh/resource-policy", "keep"),
+    ];
     /// On a stack: its own name, to confirm that data of Production may be deleted.
     pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
 }

@@ -37,6 +37,10 @@ pub const INVALID_VALUE: Reason = "InvalidValue";
 pub const INVALID_SPEC: Reason = "InvalidSpec";
 /// The generated credentials are gone while the volume exists.
 pub const CREDENTIALS_LOST: Reason = "CredentialsLost";
+/// The generated credentials are not those that were made.
+pub const CREDENTIALS_CHANGED: Reason = "CredentialsChanged";
+/// A volume is being deleted: its data are gone when its pod stops.
+pub const VOLUME_TERMINATING: Reason = "VolumeTerminating";
 /// An object of the name exists and belongs to somebody else.
 pub const NAME_TAKEN: Reason = "NameTaken";
 /// The object is being deleted, and is made again when it is gone.

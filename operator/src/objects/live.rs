@@ -5,11 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
+use super::{Digest, Minted, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
 const CREDENTIALS: &str = "-credentials";
+
+/// By which label an object names its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By that of all objects, which data of version 0.1.0 have, too.
+    Instance,
+    /// By that of data.
+    Data,
+}
 
 /// The controller of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +83,8 @@ pub struct LiveObject {
     pub applied_replicas: Option<i64>,
     /// Whether the labels say that it is data.
     pub retained: bool,
+    /// By which label it names its stack.
+    pub named_by: NamedBy,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
     /// The hash of what was applied last.
@@ -88,10 +99,12 @@ pub struct LiveObject {
     pub readiness: Readiness,
     /// The pods of a workload.
     pub pods: Option<Pods>,
-    /// What the last container of a pod said when it ended, or when a CronJob last succeeded.
+    /// What the last container of a pod said when it ended, when a CronJob last succeeded, or which volume a claim has.
     pub note: Option<Box<str>>,
     /// What a PersistentVolumeClaim asks for.
     pub claim: Option<Box<Claim>>,
+    /// What a Secret with generated credentials says of its values.
+    pub minted: Option<Minted>,
     /// The members of a Secret that holds data of a stack, as they are stored.
     data: Option<BTreeMap<String, String>>,
 }
@@ -112,6 +125,7 @@ impl LiveObject {
         let applied_replicas =
             applied.as_ref().filter(|fields| at(fields, "/f:spec/f:replicas").is_some()).and_then(|_| replicas());
         let annotated = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+        let owner = metadata.owner_references.as_deref().and_then(controller).map(Arc::new);
         let mut live = Self {
             kind,
             namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
@@ -119,14 +133,15 @@ impl LiveObject {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
             version: metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0),
             generation: metadata.generation.unwrap_or(0),
-            instance: labelled(&metadata, label::INSTANCE).unwrap_or_default().into(),
+            instance: stack(&metadata, owner.is_some()).into(),
             component: labelled(&metadata, label::COMPONENT)
                 .and_then(Component::from_label)
                 .map_or("", Component::as_str),
-            owner: metadata.owner_references.as_deref().and_then(controller).map(Arc::new),
+            owner,
             labelled_ours: marked(label::MANAGED_BY, FIELD_MANAGER),
             applied_replicas,
             retained,
+            named_by: if labelled(&metadata, label::STACK).is_some() { NamedBy::Data } else { NamedBy::Instance },
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
@@ -136,6 +151,7 @@ impl LiveObject {
             pods,
             note,
             claim: Claim::read(kind, &object, applied.as_ref()),
+            minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.
@@ -173,6 +189,14 @@ impl LiveObject {
         super::ObjectKey { kind: self.kind.kind, name: self.name.as_ref().to_owned() }
     }
 
+    /// Whether it says itself that it is data of a stack: by the stack's uid, or by labels that name the stack, as those of an
+    /// earlier stack of the name do.
+    pub fn is_data_of(&self, stack: &str, uid: &str) -> bool {
+        self.owner.is_none()
+            && (self.stack_uid.as_deref() == Some(uid)
+                || (self.labelled_ours && self.retained && *self.instance == *stack))
+    }
+
     /// Whether a decision sees no difference to what it was: only the version may be another, as after a change that is none of
     /// ours.
     pub fn says_the_same_as(&mut self, former: &Self) -> bool {
@@ -201,6 +225,14 @@ impl Placed for LiveObject {
     fn place(&self) -> (&'static str, &str) {
         (self.kind.kind, &self.name)
     }
+}
+
+/// The stack that the labels name. Data have a label of their own for it; version 0.1.0 put that of all others on them too. On
+/// what has a controller the label of data means nothing, so that nobody moves it to another stack by adding one.
+fn stack(metadata: &ObjectMeta, owned: bool) -> &str {
+    let [instance, data] = [label::INSTANCE, label::STACK].map(|key| labelled(metadata, key));
+    let found = if owned { instance.or(data) } else { data.or(instance) };
+    found.unwrap_or_default()
 }
 
 fn labelled<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
@@ -277,5 +309,50 @@ impl FromIterator<Arc<LiveObject>> for LiveSet {
         let mut set = Self::default();
         objects.into_iter().for_each(|live| set.put(live));
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::objects::{goes, kind_of};
+
+    fn data(metadata: &Value) -> LiveObject {
+        let object = json!({"metadata": metadata, "spec": {"volumeName": "pv-7"}});
+        LiveObject::whole(kind_of("", "PersistentVolumeClaim").unwrap(), object).unwrap()
+    }
+
+    fn labels(stack: &str) -> Value {
+        json!({"app.kubernetes.io/managed-by": "rorun-operator", "rorun.app/retained": "true", stack: "shop"})
+    }
+
+    #[rstest]
+    #[case::by_its_label(json!({"labels": labels("rorun.app/stack")}), true)]
+    #[case::by_that_of_0_1_0(json!({"labels": labels("app.kubernetes.io/instance")}), true)]
+    #[case::by_uid(json!({"annotations": {"rorun.app/stack-uid": "1"}}), true)]
+    #[case::of_another_uid(json!({"annotations": {"rorun.app/stack-uid": "2"}}), false)]
+    #[case::nothing(json!({}), false)]
+    #[case::not_data(json!({"labels": {"app.kubernetes.io/managed-by": "rorun-operator", "rorun.app/stack": "shop"}}), false)]
+    #[case::of_another_tool(json!({"labels": {"rorun.app/retained": "true", "rorun.app/stack": "shop"}}), false)]
+    #[case::with_an_owner(json!({"labels": labels("rorun.app/stack"), "ownerReferences": [
+        {"apiVersion": "v1", "kind": "K", "name": "o", "uid": "1", "controller": true}]}), false)]
+    fn data_say_whose_they_are(#[case] mut metadata: Value, #[case] ours: bool) {
+        metadata["name"] = json!("shop-redis");
+        assert_eq!(data(&metadata).is_data_of("shop", "1"), ours);
+        // `shop` is where the name of the other begins.
+        assert!(!data(&metadata).is_data_of("shop-redis", "3"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_claim_that_goes_names_its_volume() {
+        let waiting = goes(&data(&json!({"name": "shop-redis"})));
+        assert_eq!(waiting.reason, "VolumeTerminating");
+        assert!(
+            waiting.message.contains("kubectl patch persistentvolume pv-7 --patch '{\"spec\":"),
+            "{}",
+            waiting.message
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ObjectKey, ObjectKind, at};
+use super::{LiveObject, ObjectKey, ObjectKind, at};
 use crate::names::{
     Waiting,
     reason::{self, Reason},
@@ -35,6 +35,25 @@ pub fn rollout_begins(key: &ObjectKey) -> Waiting {
     Waiting::new(reason::PROGRESSING, format!("{key} was changed just now"))
 }
 
+/// What there is to say of an object that is being deleted. A claim is there as long as a pod uses it, and with it its data.
+pub fn goes(there: &LiveObject) -> Waiting {
+    let key = there.key();
+    if there.kind.kind != "PersistentVolumeClaim" {
+        let message = format!("{key} is being deleted, and is made again when it is gone");
+        return Waiting::new(reason::TERMINATING, message);
+    }
+    let keep = there.note.as_deref().map(|volume| {
+        let patch = r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#;
+        format!(", or keep the volume itself with: kubectl patch persistentvolume {volume} --patch '{patch}'")
+    });
+    let keep = keep.unwrap_or_default();
+    let message = format!(
+        "{key} is being deleted, which nobody can take back: its data are gone when its pod stops, and it is made again, \
+         empty; until then the pod is left as it is: copy the data{keep}; then delete the pod"
+    );
+    Waiting::new(reason::VOLUME_TERMINATING, message)
+}
+
 /// Counts of a workload's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pods {
@@ -65,10 +84,11 @@ pub(super) fn pods(kind: &ObjectKind, object: &Value) -> Option<Pods> {
     Some(Pods { wanted: narrow(wanted), ready: narrow(int(object, "/status/readyReplicas").unwrap_or(0)) })
 }
 
-/// What a pod's container said when it ended, or when a CronJob last succeeded.
+/// What a pod's container said when it ended, when a CronJob last succeeded, or which volume a claim has.
 pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     match kind.kind {
         "CronJob" => text(object, "/status/lastSuccessfulTime").map(Into::into),
+        "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
         "Pod" => container_fields(object, "state")
             .chain(container_fields(object, "lastState"))
             .find_map(|(_, state)| at(state, "/terminated/message").and_then(Value::as_str))

@@ -1,7 +1,7 @@
 //! The generated credentials of embedded services.
 
 use super::{CredentialState, Observed, SecretData};
-use crate::names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, reason};
+use crate::names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, reason};
 
 /// Credentials by key, as the Secret `<stack>-<component>-credentials` holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,38 +24,36 @@ pub fn credential_keys(component: Component) -> &'static [(&'static str, Result<
     }
 }
 
+/// The keys of a component's credentials, and the keys of the connection Secret that tell the same to the application.
+pub fn told_as(component: Component) -> &'static [(&'static str, &'static str)] {
+    match component {
+        Component::Database => &[("username", "PGUSER"), ("database", "PGDATABASE"), ("password", "PGPASSWORD")],
+        Component::Redis => &[("password", "REDIS_PASSWORD")],
+        Component::Bucket => &[("accessKeyId", "AWS_ACCESS_KEY_ID"), ("secretAccessKey", "AWS_SECRET_ACCESS_KEY")],
+        _ => &[],
+    }
+}
+
+/// The documented values in one string of bytes, of which no other values have the same. `None`: one is missing.
+pub fn credential_bytes(component: Component, data: &SecretData) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (key, _) in credential_keys(component) {
+        let value = data.get(*key).filter(|value| !value.is_empty())?;
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(&(value.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(value);
+    }
+    Some(bytes)
+}
+
 /// The credentials of an embedded service, or why there are none.
 pub(super) fn resolve(stack: &str, component: Component, observed: &Observed) -> Result<Credentials, Waiting> {
     let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
     let data = match observed.credentials.get(&component) {
         Some(CredentialState::Present(data) | CredentialState::Minted(data)) => data,
-        Some(CredentialState::VolumeTaken) => {
-            let volume = ObjectName::of(stack, component);
-            return Err(Waiting::new(
-                reason::NAME_TAKEN,
-                format!(
-                    "persistentvolumeclaim/{volume} exists and is not of this stack, and is left alone: give the stack \
-                     another name, or remove it if nobody needs it"
-                ),
-            ));
-        }
-        Some(CredentialState::VolumeTerminating) => {
-            let volume = ObjectName::of(stack, component);
-            return Err(Waiting::new(
-                reason::TERMINATING,
-                format!("persistentvolumeclaim/{volume} is being deleted, and is made again when it is gone"),
-            ));
-        }
-        Some(CredentialState::Lost) | None => {
-            let volume = ObjectName::of(stack, component);
-            return Err(Waiting::new(
-                reason::CREDENTIALS_LOST,
-                format!(
-                    "secret/{secret} is gone while persistentvolumeclaim/{volume} holds data that only it opens: put the \
-                     Secret back from a copy; or, to start empty, delete the PersistentVolumeClaim"
-                ),
-            ));
-        }
+        Some(unusable) => return Err(unusable.waiting(stack, component, observed)),
+        None => return Err(CredentialState::Lost.waiting(stack, component, observed)),
     };
     for (key, _) in credential_keys(component) {
         if data.get(*key).is_none_or(|value| value.is_empty() || std::str::from_utf8(value).is_err()) {
@@ -66,4 +64,132 @@ pub(super) fn resolve(stack: &str, component: Component, observed: &Observed) ->
         }
     }
     Ok(Credentials(data.clone()))
+}
+
+impl CredentialState {
+    /// Why nothing is done with credentials in this state.
+    fn waiting(&self, stack: &str, component: Component, observed: &Observed) -> Waiting {
+        let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
+        let volume = ObjectName::of(stack, component);
+        let connection = ObjectName::of(stack, Component::Connection);
+        let (key, value) = (annotation::CREDENTIALS_DIGEST, annotation::ADOPT);
+        let keys: Vec<_> = told_as(component).iter().map(|(_, told)| *told).collect();
+        let keys = keys.join(", ");
+        match self {
+            Self::VolumeTaken => Waiting::new(
+                reason::NAME_TAKEN,
+                format!(
+                    "persistentvolumeclaim/{volume} exists and is not of this stack, and is left alone: give the stack \
+                     another name, or remove it if nobody needs it"
+                ),
+            ),
+            Self::VolumeTerminating => Waiting::new(
+                reason::VOLUME_TERMINATING,
+                format!(
+                    "persistentvolumeclaim/{volume} is being deleted and secret/{secret} is gone: the data are gone when the \
+                     pod stops, and both are made again, empty; until then the data can be copied, with {keys} of \
+                     secret/{connection}"
+                ),
+            ),
+            Self::Changed => Waiting::new(
+                reason::CREDENTIALS_CHANGED,
+                format!(
+                    "secret/{secret} was changed by hand, which changes nothing in the server, so the application keeps what \
+                     it has: put the values back, which secret/{connection} still holds ({keys}); or, if the server knows the \
+                     new ones, annotate secret/{secret} with {key}={value}"
+                ),
+            ),
+            Self::Unconfirmed => Waiting::new(
+                reason::CREDENTIALS_CHANGED,
+                format!(
+                    "secret/{secret} may have been changed by hand: it has no {key}, and {keys} of secret/{connection} differ \
+                     from it or are gone, so the application keeps what it has: put the right values back; or, if they are \
+                     right, annotate secret/{secret} with {key}={value}"
+                ),
+            ),
+            Self::Lost | Self::Present(_) | Self::Minted(_) => Waiting::new(
+                reason::CREDENTIALS_LOST,
+                format!(
+                    "secret/{secret} is gone while persistentvolumeclaim/{volume} holds data that only it opens{}: put the \
+                     Secret back from a copy (secret/{connection}, if it is there, still holds its values as {keys}); or, to \
+                     start empty, delete the PersistentVolumeClaim",
+                    lost_as_well(stack, component, observed)
+                ),
+            ),
+        }
+    }
+}
+
+/// Which other Secrets are lost: whoever deleted one by its labels has often deleted all, and one sentence tells the cause.
+fn lost_as_well(stack: &str, component: Component, observed: &Observed) -> String {
+    let others =
+        observed.credentials.iter().filter(|(other, state)| **other != component && **state == CredentialState::Lost);
+    let names: Vec<_> =
+        others.map(|(other, _)| format!("secret/{}", ObjectName::with_role(stack, *other, ROLE_CREDENTIALS))).collect();
+    if names.is_empty() { String::new() } else { format!(", and so is {}", names.join(" and ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn data(values: &[(&str, &str)]) -> SecretData {
+        values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn every_key_is_told_to_the_application() {
+        for component in Component::ALL {
+            let mut told: Vec<_> = told_as(component).iter().map(|(key, _)| *key).collect();
+            let mut keys: Vec<_> = credential_keys(component).iter().map(|(key, _)| *key).collect();
+            told.sort_unstable();
+            keys.sort_unstable();
+            assert_eq!(told, keys, "{component}");
+        }
+    }
+
+    #[test]
+    fn other_values_have_other_bytes() {
+        let bytes = |id: &str, key: &str| {
+            credential_bytes(Component::Bucket, &data(&[("accessKeyId", id), ("secretAccessKey", key)]))
+        };
+        assert_eq!(bytes("a", "b"), bytes("a", "b"));
+        let all = [("a", "b"), ("b", "a"), ("ab", "c"), ("a", "bc"), ("a\0", "b")].map(|(id, key)| bytes(id, key));
+        for (index, one) in all.iter().enumerate() {
+            assert!(one.is_some() && all[index + 1..].iter().all(|other| other != one), "{index}");
+        }
+        assert_eq!(bytes("", "b"), None);
+        assert_eq!(credential_bytes(Component::Redis, &SecretData::new()), None);
+        // What somebody adds for himself is no credential of ours.
+        let more = data(&[("password", "a"), ("mine", "b")]);
+        assert_eq!(
+            credential_bytes(Component::Redis, &more),
+            credential_bytes(Component::Redis, &data(&[("password", "a")]))
+        );
+    }
+
+    #[rstest]
+    #[case(CredentialState::Changed, "CredentialsChanged", &["secret/shop-redis-credentials was changed by hand",
+        "which secret/shop-connection still holds (REDIS_PASSWORD)", "rorun.app/credentials-digest=adopt"])]
+    #[case(CredentialState::Unconfirmed, "CredentialsChanged", &["secret/shop-redis-credentials may have been changed",
+        "secret/shop-connection", "rorun.app/credentials-digest=adopt"])]
+    #[case(CredentialState::Lost, "CredentialsLost", &["secret/shop-redis-credentials is gone while",
+        ", and so is secret/shop-database-credentials: put the Secret back"])]
+    #[case(CredentialState::VolumeTerminating, "VolumeTerminating", &["persistentvolumeclaim/shop-redis is being deleted",
+        "the data are gone when the pod stops", "REDIS_PASSWORD of secret/shop-connection"])]
+    fn what_is_told_names_the_secret_and_the_way_out(
+        #[case] state: CredentialState,
+        #[case] reason: &str,
+        #[case] words: &[&str],
+    ) {
+        let credentials = [(Component::Redis, state), (Component::Database, CredentialState::Lost)].into();
+        let observed = Observed { credentials, ..Observed::default() };
+        let waiting = resolve("shop", Component::Redis, &observed).expect_err("there are none");
+        assert_eq!(waiting.reason, reason);
+        for word in words {
+            assert!(waiting.message.contains(word), "no {word:?} in {}", waiting.message);
+        }
+    }
 }

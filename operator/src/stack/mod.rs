@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 pub use assumed::{Assumption, assumed, embedded, storage};
 pub use connection::{Connection, authorities};
-pub use credentials::{Credentials, credential_keys};
+pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData};
 pub use postgres_url::PostgresUrl;

@@ -42,6 +42,10 @@ pub enum CredentialState {
     Present(SecretData),
     /// Neither Secret nor volume are there: these were just made up, and are not stored yet.
     Minted(SecretData),
+    /// The Secret is there, and its values are not those that were made.
+    Changed,
+    /// The Secret is there, and nothing says that its values are those that were made.
+    Unconfirmed,
     /// The volume is there and the Secret is not.
     Lost,
     /// Likewise, and no stack of this name has made the volume.

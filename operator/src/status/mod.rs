@@ -80,12 +80,14 @@ fn note(stack: &Stack, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 10] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 12] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
     reason::INVALID_SPEC,
     reason::CREDENTIALS_LOST,
+    reason::CREDENTIALS_CHANGED,
+    reason::VOLUME_TERMINATING,
     reason::NAME_TAKEN,
     reason::APPLY_REFUSED,
     reason::FORBIDDEN,

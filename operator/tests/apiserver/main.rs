@@ -16,6 +16,7 @@ mod generate;
 mod random;
 mod readable;
 mod refusals;
+mod released;
 mod schedules;
 mod server;
 #[path = "../support/mod.rs"]
@@ -56,4 +57,11 @@ async fn a_real_api_server() {
         updates::what_may_change_does,
     );
     refusals::every_rule_was_broken_once(&server);
+}
+
+/// On servers of their own: each changes the definition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_of_the_definition() {
+    released::what_a_released_definition_admitted_can_be_edited().await;
+    released::a_rule_that_locks_stacks_is_noticed().await;
 }

@@ -49,6 +49,15 @@ impl Server {
         server
     }
 
+    /// Replaces the definition.
+    pub async fn redefine(&self, definition: &Value) {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rorunstacks.rorun.app";
+        let mut wanted = definition.clone();
+        let there = self.get(path).await.unwrap();
+        wanted["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"].clone();
+        self.send("PUT", path, &wanted).await.expect("the definition is accepted");
+    }
+
     /// Makes a namespace in which only restricted pods are admitted, and gives its name back.
     pub async fn namespace(&self, name: &str) -> String {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});

@@ -53,7 +53,10 @@ pub fn desired(generation: u8, credentials: &Credentials) -> Vec<DesiredObject> 
             "app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "s",
             "app.kubernetes.io/component": "redis"}});
         if retained {
-            metadata["labels"]["rorun.app/retained"] = json!("true");
+            let labels = metadata["labels"].as_object_mut().expect("labels");
+            labels.remove("app.kubernetes.io/instance");
+            labels.insert("rorun.app/stack".to_owned(), json!("s"));
+            labels.insert("rorun.app/retained".to_owned(), json!("true"));
             metadata["annotations"] = json!({"rorun.app/stack-uid": UID});
         }
         metadata

@@ -99,7 +99,7 @@ fn is_ours(object: &Value, uid: &str) -> bool {
         None => {
             object["metadata"]["annotations"]["rorun.app/stack-uid"] == uid
                 || (label("app.kubernetes.io/managed-by") == Some("rorun-operator")
-                    && label("app.kubernetes.io/instance") == Some(NAME))
+                    && [label("rorun.app/stack"), label("app.kubernetes.io/instance")].contains(&Some(NAME)))
         }
     }
 }

@@ -297,6 +297,8 @@ fn data() -> impl Strategy<Value = SecretData> {
 
 fn state() -> impl Strategy<Value = CredentialState> {
     prop_oneof![
+        Just(CredentialState::Changed),
+        Just(CredentialState::Unconfirmed),
         Just(CredentialState::Lost),
         Just(CredentialState::VolumeTaken),
         Just(CredentialState::VolumeTerminating),

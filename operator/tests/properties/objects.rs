@@ -84,7 +84,12 @@ proptest! {
             for metadata in [&object.body].into_iter().chain(templates).filter_map(|of| of.get("metadata")) {
                 let labels = strings(metadata, "/labels");
                 prop_assert!(labels.values().all(|value| is_label_value(value)), "{labels:?}");
-                prop_assert_eq!(labels.get("app.kubernetes.io/instance"), cr.metadata.name.as_ref());
+                // Data have a label of their own: by the other, tools take what has no owner for theirs.
+                let data = labels.contains_key("rorun.app/retained");
+                let (stack, other) = ("rorun.app/stack", "app.kubernetes.io/instance");
+                let (has, has_not) = if data { (stack, other) } else { (other, stack) };
+                prop_assert_eq!(labels.get(has), cr.metadata.name.as_ref());
+                prop_assert_eq!(labels.get(has_not), None);
                 prop_assert_eq!(labels.get("app.kubernetes.io/managed-by").map(String::as_str), Some("rorun-operator"));
                 prop_assert!(labels.contains_key("app.kubernetes.io/component"));
             }
@@ -187,6 +192,16 @@ proptest! {
             prop_assert_eq!(object.label("rorun.app/retained") == "true", data, "{}", object.key());
             let uid = object.body["metadata"]["annotations"].get("rorun.app/stack-uid").and_then(Value::as_str);
             prop_assert_eq!(uid.is_some(), data, "{}", object.key());
+            for (annotation, value) in [
+                ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+                ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+                ("helm.sh/resource-policy", "keep"),
+            ] {
+                let given = object.body["metadata"]["annotations"].get(annotation).and_then(Value::as_str);
+                prop_assert_eq!(given, data.then_some(value), "{}", object.key());
+            }
+            let digest = object.body["metadata"]["annotations"].get("rorun.app/credentials-digest").is_some();
+            prop_assert_eq!(digest, object.name.ends_with("-credentials"), "{}", object.key());
         }
     }
 

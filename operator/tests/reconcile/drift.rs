@@ -29,8 +29,9 @@ pub async fn every_kind_is_repaired_with_one_write(room: &Room) {
     for (kind, name, altered) in ALTERED {
         let patch: Value = serde_json::from_str(altered).expect("JSON");
         repaired(room, (namespace, kind, name), "altered", patch).await;
-        let stomped =
-            json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "app.kubernetes.io/instance": "x"}}});
+        // The label of data that names their stack is another.
+        let stack = if kind == "PersistentVolumeClaim" { "rorun.app/stack" } else { "app.kubernetes.io/instance" };
+        let stomped = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, stack: "x"}}});
         repaired(room, (namespace, kind, name), "its labels stomped", stomped).await;
         if kind != "PersistentVolumeClaim" {
             made_again(room, (namespace, kind, name)).await;

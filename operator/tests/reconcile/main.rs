@@ -3,8 +3,10 @@
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
 mod counts;
+mod credentials;
 mod data;
 mod drift;
+mod gitops;
 mod restarts;
 mod room;
 
@@ -42,6 +44,13 @@ async fn the_released_binary() {
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
         data::production_needs_a_confirmation,
+        credentials::credentials_changed_by_hand_change_nothing,
+        credentials::a_changed_value_is_never_believed_by_accident,
+        credentials::credentials_are_adopted_when_a_user_says_so,
+        credentials::of_credentials_that_are_lost_each_is_named,
+        credentials::a_volume_that_is_deleted_under_its_pod_is_told_and_its_pod_left,
+        gitops::argo_cd_takes_no_data_for_its_own,
+        gitops::of_two_stacks_with_like_names_each_has_its_own_data,
     );
     drop(operator);
     beside.await.expect("one operator after the other");
@@ -53,4 +62,6 @@ async fn one_operator_after_the_other() {
     cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
+    cases!(&room, gitops::data_of_0_1_0_are_taken_over);
+    cases!(&room, restarts::of_two_processes_without_a_name_one_leads);
 }

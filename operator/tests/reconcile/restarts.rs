@@ -111,3 +111,12 @@ async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
     }
     shapes
 }
+
+/// Outside a chart nothing names a process: two of one host must not take each other's lease for their own.
+pub async fn of_two_processes_without_a_name_one_leads(room: &Room) {
+    let first = room.candidate().await;
+    room.until("the first leads", async || first.said("leading")).await;
+    let second = room.candidate().await;
+    room.until("the second stands by", async || second.said("standing by")).await;
+    assert!(!second.said("leading"), "two lead");
+}

@@ -62,6 +62,11 @@ impl Operator {
         drop(self);
     }
 
+    /// Whether it has logged these words.
+    pub fn said(&self, words: &str) -> bool {
+        std::fs::read_to_string(&self.log).unwrap_or_default().contains(words)
+    }
+
     /// How many passes have ended, by its metrics.
     pub async fn passes(&self) -> u64 {
         let text = get(self.port, "/metrics").await.unwrap_or_default();
@@ -115,14 +120,26 @@ impl Room {
 
     /// Starts it with further arguments.
     pub async fn operator_with(&self, arguments: &[&str]) -> Operator {
+        let alone = ["--leader-elect", "false"];
+        self.process(&[&alone, arguments].concat()).await
+    }
+
+    /// Starts one of several, as somebody would by hand: nothing tells it its name.
+    pub async fn candidate(&self) -> Operator {
+        self.process(&["--leader-elect", "true"]).await
+    }
+
+    async fn process(&self, arguments: &[&str]) -> Operator {
         let [port] = ports::free().expect("a port");
         let log = self.folder.path().join(format!("operator-{port}.log"));
         let output = File::create(&log).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_rorun-operator"))
-            .args(["run", "--leader-elect", "false", "--log-format", "text"])
+            .args(["run", "--log-format", "text"])
             .args(["--http-address", &format!("127.0.0.1:{port}")])
             .args(arguments)
             .env("KUBECONFIG", &self.bed.kubeconfig)
+            .env_remove("POD_NAME")
+            .env_remove("POD_NAMESPACE")
             .stdin(Stdio::null())
             .stderr(output)
             .spawn()

@@ -21,7 +21,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let stack = scene.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
-    nothing_is_embedded(scene, &stack).await?;
+    nothing_is_embedded(&stack).await?;
     receipts_are_served(scene, &stack, &services, &authority).await?;
     // A dump goes through the same authority and the same password, in programs of their own.
     scene.run_backup(&stack, "by-hand").await?;
@@ -61,9 +61,8 @@ fn lead_to(stack: &mut Value, services: &Services) {
     spec["bucket"]["external"]["endpoint"] = json!(services.bucket_endpoint());
 }
 
-async fn nothing_is_embedded(scene: &Scene, stack: &Stack) -> Result<()> {
-    let selector = format!("app.kubernetes.io/instance={}", stack.name);
-    let found = scene.list(&scene.namespace, "statefulsets,persistentvolumeclaims", &selector).await?;
+async fn nothing_is_embedded(stack: &Stack) -> Result<()> {
+    let found = stack.list("statefulsets,persistentvolumeclaims").await?;
     ensure!(found.is_empty(), "the operator made data services beside the external ones: {found:?}");
     Ok(())
 }

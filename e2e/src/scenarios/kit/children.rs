@@ -17,9 +17,15 @@ impl Stack {
         self.list(KINDS).await
     }
 
-    /// The objects of some kinds (`deployments,services`) that bear the stack's labels.
+    /// The objects of some kinds (`deployments,services`) that bear the stack's labels. Data have one of their own.
     pub async fn list(&self, kinds: &str) -> Result<Vec<Value>> {
-        self.world().list(&self.namespace, kinds, &format!("app.kubernetes.io/instance={}", self.name)).await
+        let of = |label: &str| format!("{label}={}", self.name);
+        let data = of("rorun.app/stack");
+        // Another tool may have put the label of all others on data, too.
+        let others = format!("{},!rorun.app/stack", of("app.kubernetes.io/instance"));
+        let mut found = self.world().list(&self.namespace, kinds, &others).await?;
+        found.extend(self.world().list(&self.namespace, kinds, &data).await?);
+        Ok(found)
     }
 
     /// Uid and generation of each child, by `Kind/name`: a child that is the same object and was not changed has both

@@ -379,3 +379,11 @@ async fn a_candidate_stops_when_told_to() {
 fn a_fence_without_an_election_is_open() {
     assert!(Fence::open().is_valid());
 }
+
+#[test]
+fn no_two_identities_are_equal() {
+    let all: std::collections::BTreeSet<_> = (0..1000).map(|_| identity()).collect();
+    assert_eq!(all.len(), 1000);
+    // What an Event may say of who reports it.
+    assert!(all.iter().all(|one| one.len() <= 128 && one.len() > RANDOM + 1), "{all:?}");
+}

@@ -47,6 +47,7 @@ impl Case {
 }
 
 const HASH: &str = "/metadata/annotations/rorun.app~1applied-hash";
+const DIGEST: &str = "/metadata/annotations/rorun.app~1credentials-digest";
 
 /// Everything that is done to one object: `sent` is what the operator sent last, `there` what the API server made of it.
 pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<Case>> {
@@ -93,9 +94,10 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
         cases.push(case(&format!("another takes {path}"), Act::Take(taken), Bar::Repaired));
         cases.push(case(&format!("another shares {path}"), Act::Take(nested(path, value)), Bar::Harmless));
     }
+    let of_stack = if retained { "rorun.app~1stack" } else { "app.kubernetes.io~1instance" };
     let mut twice =
-        case("just after a repair it is said to be another's", Act::Patch(relabelled("instance")), Bar::Repaired);
-    twice.after = relabelled("name").pop();
+        case("just after a repair it is said to be another's", Act::Patch(relabelled(of_stack)), Bar::Repaired);
+    twice.after = relabelled("app.kubernetes.io~1name").pop();
     cases.push(twice);
     let clear = json!([{"op": "add", "path": "/metadata/managedFields", "value": [{}]}]);
     cases.push(case("nobody owns its fields", Act::Patch(vec![clear]), Bar::Harmless));
@@ -104,10 +106,22 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
     if !retained {
         cases.extend(ends(kind, &case, &there));
     } else if kind == "Secret" {
-        // A volume was made with it: nothing else opens it.
-        cases.push(case("it is deleted", Act::Delete, Bar::Reported("CredentialsLost".to_owned())));
+        cases.extend(credentials(&case));
     }
     Ok(cases)
+}
+
+/// A volume was made with them: nothing else opens it.
+fn credentials(case: &dyn Fn(&str, Act, Bar) -> Case) -> Vec<Case> {
+    let told = |reason: &str| Bar::Reported(reason.to_owned());
+    // Nobody can tell whether the values are others or the digest.
+    let other = json!([{"op": "replace", "path": DIGEST, "value": "0123456789abcdef01234567"}]);
+    let none = json!([{"op": "remove", "path": DIGEST}]);
+    vec![
+        case("it is deleted", Act::Delete, told("CredentialsLost")),
+        case("its digest is changed", Act::Patch(vec![other]), told("CredentialsChanged")),
+        case("its digest is removed", Act::Patch(vec![none]), Bar::Repaired),
+    ]
 }
 
 /// It goes, in one way or another.
@@ -228,7 +242,10 @@ fn is_for_us(kind: &str, path: &str, retained: bool) -> bool {
     let elsewhere =
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/uid", "/metadata/resourceVersion"];
     let passwords = kind == "Secret" && retained && path.starts_with("/data");
-    let named = elsewhere.contains(&path) || path == HASH || path.starts_with("/metadata/ownerReferences/0/uid");
+    let named = elsewhere.contains(&path)
+        || path == HASH
+        || path == DIGEST
+        || path.starts_with("/metadata/ownerReferences/0/uid");
     !passwords && !named
 }
 
@@ -270,9 +287,9 @@ fn changed(path: &str, value: &Value) -> Vec<Value> {
     others(path, value).into_iter().map(|other| json!([{"op": "replace", "path": path, "value": other}])).collect()
 }
 
-/// A JSON patch that changes a label of every child.
+/// A JSON patch that changes a label.
 fn relabelled(label: &str) -> Vec<Value> {
-    vec![json!([{"op": "replace", "path": format!("/metadata/labels/app.kubernetes.io~1{label}"), "value": "another"}])]
+    vec![json!([{"op": "replace", "path": format!("/metadata/labels/{label}"), "value": "another"}])]
 }
 
 fn changed_value(path: &str, value: &Value) -> Value {
