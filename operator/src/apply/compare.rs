@@ -49,6 +49,8 @@ pub(super) struct Wanted {
     pub(super) kind: &'static ObjectKind,
     /// The whole object, with namespace, owner and hash.
     pub(super) body: Value,
+    /// The fewest pods that an autoscaler is to leave it; 0 where none is to scale it.
+    pub(super) floor: i64,
 }
 
 impl Wanted {
@@ -93,6 +95,6 @@ impl Wanted {
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
         let key = ObjectKey { kind: kind.kind, name };
-        Self { outline: Outline { key, component, policy, hash, owned }, kind, body }
+        Self { outline: Outline { key, component, policy, hash, owned }, kind, body, floor: 0 }
     }
 }

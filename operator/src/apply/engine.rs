@@ -134,7 +134,9 @@ async fn change(
     }
     let body = &wanted.body;
     if let Some(current) = there.applied_replicas.filter(|_| objects::at(body, "/spec/replicas").is_none()) {
-        writer.hand_over_replicas(there, current).await?;
+        // An autoscaler leaves a workload without pods alone for ever.
+        let replicas = if current == 0 { wanted.floor } else { current };
+        writer.hand_over_replicas(there, replicas).await?;
     }
     let exactly = *policy == ApplyPolicy::CreateOnce;
     match writer.change(wanted.kind, body.clone(), there, exactly).await {

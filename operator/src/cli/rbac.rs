@@ -80,6 +80,9 @@ fn stack_rules() -> Vec<PolicyRule> {
     }
     // A repeated event is counted by `patch`.
     rules.push(rule("events.k8s.io", ["events"], &["create", "patch"]));
+    // Why pods of a StatefulSet or Job are refused, and whether the class of an Ingress exists: without these nothing is said.
+    rules.push(rule("", ["events"], &["list"]));
+    rules.push(rule("networking.k8s.io", ["ingressclasses"], &["get"]));
     rules
 }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod cache;
+mod classes;
 mod events;
 mod finalize;
 pub mod leader;
@@ -15,6 +16,7 @@ mod policy;
 mod prober;
 mod reconcile;
 mod references;
+mod refused;
 mod run;
 mod seen;
 mod told;
@@ -84,6 +86,10 @@ struct Memory {
     going: HashMap<String, Instant>,
     /// What was wanted of a stack the last time, by key.
     outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
+    /// The workloads of a stack that miss pods, by key.
+    missing: HashMap<StackKey, refused::Workloads>,
+    /// The IngressClasses that were asked for.
+    classes: HashMap<String, classes::Answer>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -129,6 +135,7 @@ impl Context {
         let mut memory = self.memory();
         memory.attempts.remove(key);
         memory.outlines.remove(key);
+        memory.missing.remove(key);
         if let Some(uid) = uid {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);

@@ -13,6 +13,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use super::{Context, StackKey};
 use crate::{
     api::v1alpha1::RorunStack,
+    desired,
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
     objects::{LiveObject, LiveSet},
     stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
@@ -75,6 +76,9 @@ pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: stack::Stack
     if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
         context.prober.doubt(&key);
     }
+    let told = context.last_status(cr).and_then(|status| status.backup?.last_successful);
+    let newest = told.into_iter().chain(desired::last_backup(live)).map(|record| record.at.0.as_second());
+    stack.last_backup = newest.max();
     stack.probes = context.prober.answers(&key, endpoints, |component| answer_of(cr, component));
     stack
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
+use super::{Digest, Fires, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -64,8 +64,14 @@ pub struct LiveObject {
     pub readiness: Readiness,
     /// The pods of a workload.
     pub pods: Option<Pods>,
-    /// What the last container of a pod said when it ended, or when a CronJob last succeeded.
+    /// What the last container of a pod said when it ended, why the pods of a Deployment are refused, why an autoscaler does
+    /// not scale, or the address of an Ingress.
     pub note: Option<Box<str>>,
+    /// Since when it is so, in seconds since 1970, of what may end by itself soon: a pod that serves, that has no node, or
+    /// that runs and does not serve, and an autoscaler that does not scale.
+    pub since: Option<i64>,
+    /// When a CronJob fires.
+    pub fires: Option<Box<Fires>>,
     /// The members of a Secret that holds data of a stack, as they are stored.
     data: Option<BTreeMap<String, String>>,
 }
@@ -79,7 +85,10 @@ impl LiveObject {
         // The rules of a kind look at these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
         let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
-        let note = readiness::note(kind, &object);
+        let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
+        let changed = applied.as_ref().and_then(|own| own.changed);
+        let fires = readiness::fires(kind, &object, changed).map(Box::new);
+        let applied = applied.map(|own| own.fields);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
         let replicas = || at(&object, "/spec/replicas").and_then(Value::as_i64);
@@ -109,6 +118,8 @@ impl LiveObject {
             readiness,
             pods,
             note,
+            since,
+            fires,
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.
@@ -155,6 +166,17 @@ impl LiveObject {
         same
     }
 
+    /// Takes over what was said of it, if its controller has not looked at it yet and nothing of ours is another than before: a
+    /// number that an autoscaler set begins no rollout.
+    pub fn continues(&mut self, former: &Self) {
+        let (Some(now), Some(before)) = (&mut self.pods, former.pods) else { return };
+        let ours_is_the_same = self.owned == former.owned && self.applied_hash == former.applied_hash;
+        if self.uid == former.uid && !now.seen && before.current && ours_is_the_same {
+            now.current = true;
+            self.readiness = former.readiness.clone();
+        }
+    }
+
     /// What it has in common with another object of its stack is kept once.
     pub fn share_with(&mut self, sibling: &Self) {
         if self.namespace == sibling.namespace {
@@ -192,63 +214,4 @@ fn members(object: &Value) -> BTreeMap<String, String> {
 fn controller(owners: &[OwnerReference]) -> Option<Owner> {
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
     Some(Owner { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
-}
-
-/// The objects of one stack, as they are, sorted by kind and name.
-#[derive(Clone, Debug, Default)]
-pub struct LiveSet(Vec<Arc<LiveObject>>);
-
-impl LiveSet {
-    /// The object of a kind and name.
-    pub fn get(&self, key: &super::ObjectKey) -> Option<&LiveObject> {
-        self.named(key.kind, &key.name)
-    }
-
-    /// The object of a kind and name.
-    pub fn named(&self, kind: &'static str, name: &str) -> Option<&LiveObject> {
-        let index = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))).ok()?;
-        Some(&self.0[index])
-    }
-
-    /// Each object.
-    pub fn iter(&self) -> impl Iterator<Item = &LiveObject> {
-        self.0.iter().map(AsRef::as_ref)
-    }
-
-    /// Each object of a kind that belongs to a component.
-    pub fn of_component<'a>(
-        &'a self,
-        kind: &'static str,
-        component: &'a str,
-    ) -> impl Iterator<Item = &'a LiveObject> + 'a {
-        self.iter().filter(move |live| live.kind.kind == kind && live.component == component)
-    }
-
-    /// Puts an object in its place, instead of one of the same kind and name.
-    pub fn put(&mut self, live: Arc<LiveObject>) {
-        match self.0.binary_search_by(|there| there.place().cmp(&live.place())) {
-            Ok(index) => self.0[index] = live,
-            Err(index) => self.0.insert(index, live),
-        }
-    }
-
-    /// Takes the object of a kind and name out.
-    pub fn take(&mut self, kind: &'static str, name: &str) {
-        if let Ok(index) = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))) {
-            self.0.remove(index);
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromIterator<Arc<LiveObject>> for LiveSet {
-    fn from_iter<I: IntoIterator<Item = Arc<LiveObject>>>(objects: I) -> Self {
-        let mut set = Self::default();
-        objects.into_iter().for_each(|live| set.put(live));
-        set
-    }
 }

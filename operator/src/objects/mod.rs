@@ -6,6 +6,7 @@
 mod digest;
 mod kinds;
 mod live;
+mod live_set;
 mod quantity;
 mod readiness;
 mod received;
@@ -14,8 +15,9 @@ use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{LiveObject, LiveSet, Owner};
-pub use readiness::{Pods, Readiness, rollout_begins};
+pub use live::{LiveObject, Owner};
+pub use live_set::LiveSet;
+pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins};
 pub use received::{Received, ReceivedMetadata};
 
 use serde_json::Value;

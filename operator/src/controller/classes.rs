@@ -1,0 +1,82 @@
+//! Whether the IngressClass that a spec names exists. It is asked for only while an Ingress has no address: one that has is served.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::networking::v1::IngressClass;
+use kube::Api;
+use tokio::time::timeout;
+
+use super::Context;
+use crate::{
+    api::v1alpha1::RorunStack,
+    apply::WRITE_LIMIT,
+    names::{Component, Waiting, is_object_name, reason},
+    objects::LiveSet,
+    stack::Stack,
+};
+
+/// How long the answer that there is none is believed.
+const BELIEVED_FOR: Duration = Duration::from_secs(15);
+
+/// What is known of a class.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// It exists, or this operator has no right to know.
+    Exists,
+    /// It did not exist at this moment.
+    Missing(Instant),
+}
+
+/// Notes in the stack that the class of its Ingress does not exist.
+pub(super) async fn check(context: &Context, cr: &RorunStack, stack: &mut Stack, live: &LiveSet) {
+    let Some(class) = stack.ingress.as_ref().and_then(|ingress| ingress.class.clone()) else { return };
+    let name = stack.child(Component::Ingress);
+    if live.named("Ingress", &name).is_some_and(|there| there.note.is_some()) {
+        return;
+    }
+    let known = context.memory().classes.get(&class).copied();
+    let answer = match known {
+        Some(Answer::Exists) => return,
+        Some(Answer::Missing(at)) if at.elapsed() < BELIEVED_FOR => Answer::Missing(at),
+        // So it was before a restart.
+        None if was_ready(context, cr) => return,
+        _ => match ask(context, &class).await {
+            Some(answer) => answer,
+            None => return,
+        },
+    };
+    context.memory().classes.insert(class.clone(), answer);
+    if let Answer::Missing(_) = answer {
+        let again = super::observe::now().as_second() + i64::try_from(BELIEVED_FOR.as_secs()).unwrap_or(i64::MAX);
+        live.has_passed(again);
+        let message = format!(
+            "ingressclass/{class}, named by ingress.className, does not exist: install its controller, or name one that \
+             kubectl get ingressclasses lists"
+        );
+        stack.unresolved.insert(Component::Ingress, Waiting::new(reason::INGRESS_CLASS_MISSING, message));
+    }
+}
+
+/// Whether the status says that the Ingress of this very spec serves.
+fn was_ready(context: &Context, cr: &RorunStack) -> bool {
+    let conditions = context.last_status(cr).map(|status| status.conditions).unwrap_or_default();
+    conditions.iter().any(|told| {
+        told.type_ == Component::Ingress.condition()
+            && told.status == "True"
+            && told.observed_generation == cr.metadata.generation
+    })
+}
+
+/// `None`: it could not be asked.
+async fn ask(context: &Context, class: &str) -> Option<Answer> {
+    if !is_object_name(class) {
+        return Some(Answer::Missing(Instant::now()));
+    }
+    let api = Api::<IngressClass>::all(context.client.clone());
+    match timeout(WRITE_LIMIT, api.get_metadata_opt(class)).await.ok()? {
+        Ok(Some(_)) => Some(Answer::Exists),
+        Ok(None) => Some(Answer::Missing(Instant::now())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Some(Answer::Exists),
+        Err(_) => None,
+    }
+}
