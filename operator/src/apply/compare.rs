@@ -21,6 +21,8 @@ pub struct Outline {
     pub(super) hash: Digest,
     /// Of what the object must have of ours.
     pub(super) owned: Digest,
+    /// Of what makes and replaces the pods of a workload.
+    pub(super) rolls: Option<Digest>,
 }
 
 impl Placed for Outline {
@@ -87,6 +89,7 @@ impl Wanted {
 
     fn sealed(kind: &'static ObjectKind, name: String, policy: ApplyPolicy, mut body: Value) -> Self {
         let (hash, owned) = (Digest::of(&body), objects::wanted(&body));
+        let rolls = kind.runs_pods().then(|| objects::wanted(&objects::pods_of(&mut body.clone())));
         let component = objects::at(&body, "/metadata/labels").and_then(|labels| labels.get(label::COMPONENT));
         let component = component.and_then(Value::as_str).and_then(Component::from_label);
         let component = component.map_or("", Component::as_str);
@@ -95,6 +98,6 @@ impl Wanted {
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
         let key = ObjectKey { kind: kind.kind, name };
-        Self { outline: Outline { key, component, policy, hash, owned }, kind, body, floor: 0 }
+        Self { outline: Outline { key, component, policy, hash, owned, rolls }, kind, body, floor: 0 }
     }
 }

@@ -236,6 +236,10 @@ mod tests {
         assert_eq!(current(&cache), (true, true));
         cache.put(deployment("i:1", (2, 1), 5, 2));
         assert_eq!(current(&cache), (true, true), "its controller has yet to look, at another number");
+        let mut labelled = deployment("i:1", (3, 1), 5, 2);
+        labelled.applied_hash = Some(crate::objects::Digest::of_bytes(b"another"));
+        cache.put(labelled);
+        assert_eq!(current(&cache), (true, true), "at a field beside the template");
         cache.put(deployment("i:2", (3, 1), 5, 2));
         assert_eq!(current(&cache), (false, false), "at another template");
         cache.put(deployment("i:2", (4, 1), 6, 2));

@@ -10,7 +10,10 @@ use super::Context;
 use crate::{
     api::v1alpha1::RorunStack,
     apply::WRITE_LIMIT,
-    names::{Component, Waiting, is_object_name, reason},
+    names::{
+        Component, Waiting, is_object_name,
+        reason::{self, Reason},
+    },
     objects::LiveSet,
     stack::Stack,
 };
@@ -39,9 +42,10 @@ pub(super) async fn check(context: &Context, cr: &RorunStack, stack: &mut Stack,
         Some(Answer::Exists) => return,
         Some(Answer::Missing(at)) if at.elapsed() < BELIEVED_FOR => Answer::Missing(at),
         // So it was before a restart.
-        None if was_ready(context, cr) => return,
+        None if says(context, cr, reason::READY) => return,
         _ => match ask(context, &class).await {
             Some(answer) => answer,
+            None if says(context, cr, reason::INGRESS_CLASS_MISSING) => Answer::Missing(Instant::now()),
             None => return,
         },
     };
@@ -57,12 +61,12 @@ pub(super) async fn check(context: &Context, cr: &RorunStack, stack: &mut Stack,
     }
 }
 
-/// Whether the status says that the Ingress of this very spec serves.
-fn was_ready(context: &Context, cr: &RorunStack) -> bool {
+/// Whether the status says this of the Ingress of this very spec.
+fn says(context: &Context, cr: &RorunStack, why: Reason) -> bool {
     let conditions = context.last_status(cr).map(|status| status.conditions).unwrap_or_default();
     conditions.iter().any(|told| {
         told.type_ == Component::Ingress.condition()
-            && told.status == "True"
+            && told.reason == why
             && told.observed_generation == cr.metadata.generation
     })
 }

@@ -88,7 +88,7 @@ struct Memory {
     outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
     /// The workloads of a stack that miss pods, by key.
     missing: HashMap<StackKey, refused::Workloads>,
-    /// The IngressClasses that were asked for.
+    /// The classes of Ingresses that were asked for, by name.
     classes: HashMap<String, classes::Answer>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,

@@ -74,7 +74,7 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Ok(observed) => observed,
         Err(error) => return not_observed(context, cr, error).await,
     };
-    let live = refused::told(context, &key, live).await;
+    let live = refused::told(context, cr, &key, live).await;
     let mut stack = observe::probed(context, cr, validate(cr, &observed), &live);
     classes::check(context, cr, &mut stack, &live).await;
     let (judged, applied) = bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;

@@ -1,4 +1,4 @@
-//! Why the API server refuses the pods of StatefulSets and Jobs. Neither has a condition for it, as a Deployment has, so their
+//! Why the API server refuses the pods of a StatefulSet or Job. Neither has a condition for it, as a Deployment has, so their
 //! Events are read: only while pods are missing, and ever more seldom.
 
 use std::{
@@ -7,15 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, api::ListParams};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{Context, StackKey, observe};
 use crate::{
+    api::v1alpha1::RorunStack,
     apply::WRITE_LIMIT,
-    names::reason,
+    names::{Waiting, reason},
     objects::{LiveObject, LiveSet, Readiness, pods_refused},
 };
 
@@ -39,8 +40,8 @@ pub(super) struct Missing {
     since: Instant,
     /// How often they were read.
     times: usize,
-    /// What the API server said.
-    said: Option<String>,
+    /// That the API server refuses them.
+    refused: Option<Waiting>,
 }
 
 impl Missing {
@@ -51,22 +52,21 @@ impl Missing {
 }
 
 /// Adds why pods are refused to the workloads that miss some.
-pub(super) async fn told(context: &Context, key: &StackKey, mut live: LiveSet) -> LiveSet {
+pub(super) async fn told(context: &Context, cr: &RorunStack, key: &StackKey, mut live: LiveSet) -> LiveSet {
     let missing: Vec<LiveObject> = live.iter().filter(|there| misses_pods(there, &live)).cloned().collect();
-    let due = note(context, key, &missing);
+    let due = note(context, cr, key, &missing);
     for workload in missing.iter().filter(|workload| due.contains(&workload.uid)) {
-        let said = ask(context, workload).await;
+        let refused = ask(context, workload).await.map(|said| pods_refused(&workload.key(), &said));
         let mut memory = context.memory();
         let Some(noted) = memory.missing.get_mut(key).and_then(|of| of.get_mut(&workload.uid)) else { continue };
-        *noted = Missing { since: Instant::now(), times: noted.times + 1, said };
+        *noted = Missing { since: Instant::now(), times: noted.times + 1, refused };
     }
     let now = observe::now().as_second();
     let memory = context.memory();
     let Some(noted) = memory.missing.get(key) else { return live };
     for mut workload in missing {
-        let Some(Missing { said, .. }) = noted.get(&workload.uid) else { continue };
-        if let Some(said) = said {
-            workload.readiness = Readiness::Waiting(pods_refused(&workload.key(), said));
+        if let Some(refused) = noted.get(&workload.uid).and_then(|missing| missing.refused.clone()) {
+            workload.readiness = Readiness::Waiting(refused);
             live.put(Arc::new(workload));
         }
     }
@@ -91,7 +91,8 @@ fn misses_pods(there: &LiveObject, live: &LiveSet) -> bool {
 }
 
 /// Notes which workloads miss pods, and returns those whose Events are to be read.
-fn note(context: &Context, key: &StackKey, missing: &[LiveObject]) -> Vec<Box<str>> {
+fn note(context: &Context, cr: &RorunStack, key: &StackKey, missing: &[LiveObject]) -> Vec<Box<str>> {
+    let told = context.last_status(cr).map(|status| status.conditions).unwrap_or_default();
     let mut memory = context.memory();
     if missing.is_empty() {
         memory.missing.remove(key);
@@ -100,10 +101,21 @@ fn note(context: &Context, key: &StackKey, missing: &[LiveObject]) -> Vec<Box<st
     let noted = memory.missing.entry(key.clone()).or_default();
     noted.retain(|uid, _| missing.iter().any(|workload| workload.uid == *uid));
     for workload in missing {
-        let new = || Missing { since: Instant::now(), times: 0, said: None };
+        // What the status says of it counts until its Events are read, so that a restart turns no condition.
+        let new = || Missing { since: Instant::now(), times: 0, refused: known(&told, workload) };
         noted.entry(workload.uid.clone()).or_insert_with(new);
     }
     noted.iter().filter(|(_, missing)| missing.left().is_zero()).map(|(uid, _)| uid.clone()).collect()
+}
+
+/// What conditions say of a workload's refused pods.
+fn known(told: &[Condition], workload: &LiveObject) -> Option<Waiting> {
+    let begins = pods_refused(&workload.key(), "").message;
+    let messages = told.iter().map(|condition| condition.message.as_str());
+    let of_component = messages.filter_map(|message| Some(&message[message.find(&begins)?..]));
+    // `Ready` adds what to do.
+    let shortest = of_component.min_by_key(|message| message.len())?;
+    Some(Waiting::new(reason::PODS_REFUSED, shortest))
 }
 
 /// Reads the Events of a workload. Without the right to nothing is said.

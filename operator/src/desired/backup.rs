@@ -106,14 +106,15 @@ fn has_ended(job: &LiveObject) -> bool {
 /// A pod that has not started and will not before somebody does something, or that is refused. Its Job would run until its
 /// deadline.
 fn cannot_start(live: &LiveSet) -> Option<Waiting> {
-    let jobs = live.of_component("Job", Name::Backup.as_str()).filter_map(|job| match &job.readiness {
-        Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
-        _ => None,
-    });
     const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
     let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
     let waiting = pods.filter_map(|pod| trouble(pod, 0, live)).find(|waiting| WHY.contains(&waiting.reason));
-    waiting.or(jobs.into_iter().next())
+    waiting.or_else(|| {
+        live.of_component("Job", Name::Backup.as_str()).find_map(|job| match &job.readiness {
+            Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
+            _ => None,
+        })
+    })
 }
 
 /// The newest Job that ended decides; one that runs does not, unless its dump is complete: a container beside it may keep the

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, Fires, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
+use super::{Digest, Fires, ObjectKind, Placed, Pods, Readiness, Received, at, digest, pods_of, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -56,6 +56,8 @@ pub struct LiveObject {
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
     pub owned: Option<Digest>,
+    /// The digest of what this operator owns of the pods of a workload: their template, and their number.
+    pub rolls: Option<Digest>,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
     /// Whether it is being deleted.
@@ -113,6 +115,7 @@ impl LiveObject {
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
+            rolls: None,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             deleting: metadata.deletion_timestamp.is_some(),
             readiness,
@@ -135,6 +138,9 @@ impl LiveObject {
             .into_iter()
             .collect();
             live.owned = digest::owned(&object, fields);
+            if kind.runs_pods() {
+                live.rolls = digest::owned(&pods_of(&mut object), fields);
+            }
         }
         Some(live)
     }
@@ -166,12 +172,11 @@ impl LiveObject {
         same
     }
 
-    /// Takes over what was said of it, if its controller has not looked at it yet and nothing of ours is another than before: a
-    /// number that an autoscaler set begins no rollout.
+    /// Takes over what was said of it, if its controller has not looked at it yet and nothing of ours of its pods is another than
+    /// before: neither a number that an autoscaler sets nor a field beside the template begins a rollout.
     pub fn continues(&mut self, former: &Self) {
         let (Some(now), Some(before)) = (&mut self.pods, former.pods) else { return };
-        let ours_is_the_same = self.owned == former.owned && self.applied_hash == former.applied_hash;
-        if self.uid == former.uid && !now.seen && before.current && ours_is_the_same {
+        if self.uid == former.uid && !now.seen && before.current && self.rolls == former.rolls {
             now.current = true;
             self.readiness = former.readiness.clone();
         }

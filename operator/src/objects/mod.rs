@@ -114,6 +114,12 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// What of a workload makes and replaces its pods, taken out of it.
+pub(crate) fn pods_of(workload: &mut Value) -> Value {
+    let mut take = |path: &str| workload.pointer_mut(path).map(Value::take).unwrap_or_default();
+    serde_json::json!({"spec": {"replicas": take("/spec/replicas"), "template": take("/spec/template")}})
+}
+
 /// What a path such as `/spec/replicas` leads to, none of whose names has a slash or a tilde: as [`Value::pointer`], which makes
 /// two strings of each name.
 pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {

@@ -41,6 +41,7 @@ async fn the_released_binary() {
         telling::refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server,
         telling::a_class_that_does_not_exist_is_told_until_it_does,
         telling::an_autoscaler_begins_at_its_fewest_pods,
+        telling::a_field_beside_the_template_turns_no_condition,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,

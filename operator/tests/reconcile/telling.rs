@@ -16,7 +16,12 @@ async fn set_status(room: &Room, (kind, namespace, name): (&str, &str, &str), st
     api.patch_status(name, &PatchParams::default(), &patch).await.expect("its status is written")
 }
 
-/// Controllers of StatefulSets tell in Events alone that their pods are refused.
+#[expect(clippy::disallowed_methods, reason = "an Event is of the time at which it is written")]
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// The controller of a StatefulSet tells in Events alone that their pods are refused.
 pub async fn refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server(room: &Room) {
     let namespace = "refused";
     room.namespace(namespace).await;
@@ -29,7 +34,7 @@ pub async fn refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server(
         "metadata": {"name": "shop-redis.refused"},
         "involvedObject": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "shop-redis", "namespace": namespace, "uid": set.uid()},
         "reason": "FailedCreate", "type": "Warning", "message": said, "count": 3,
-        "lastTimestamp": jiff::Timestamp::now().to_string(),
+        "lastTimestamp": now(),
     }))
     .expect("an Event");
     let events: Api<Event> = Api::namespaced(room.client.clone(), namespace);
@@ -98,4 +103,24 @@ pub async fn an_autoscaler_begins_at_its_fewest_pods(room: &Room) {
     assert!(message.contains("kubectl scale deployment/shop-admin --replicas=3"), "{message}");
     room.settled(namespace).await;
     assert_eq!(replicas().await, Some(0), "the number is not the operator's");
+}
+
+/// As a new version of the operator does that sets a field which the last one left to the server.
+pub async fn a_field_beside_the_template_turns_no_condition(room: &Room) {
+    let namespace = "beside";
+    room.namespace(namespace).await;
+    room.apply(namespace, development()).await;
+    let deployment = room.objects("Deployment", namespace).get("shop-admin").await.expect("the deployment");
+    let served = json!({"observedGeneration": deployment.metadata.generation, "replicas": 1, "updatedReplicas": 1,
+        "readyReplicas": 1, "availableReplicas": 1});
+    set_status(room, ("Deployment", namespace, "shop-admin"), served).await;
+    room.until_reason(namespace, "AdminReady", "Ready").await;
+    let mark = room.mark();
+    let mut spec = development();
+    spec["admin"]["progressDeadlineSeconds"] = json!(700);
+    room.apply(namespace, spec).await;
+    assert_eq!(room.writes(namespace, mark), ["patch deployments/shop-admin"]);
+    let written = room.objects("Deployment", namespace).get("shop-admin").await.expect("the deployment");
+    assert!(written.metadata.generation > deployment.metadata.generation, "its controller has yet to look at it");
+    assert_eq!(room.condition(namespace, "AdminReady").await.1, "Ready");
 }

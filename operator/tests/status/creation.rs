@@ -91,11 +91,11 @@ fn the_reason_of_ready_goes_forward_only() {
     told.push(world.pass(15));
     for component in apps {
         let updated = json!([{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]);
-        world.deployment(component, 1, [1, 1, 0], updated);
+        world.deployment(component, 1, [1, 1, 0], &updated);
     }
     told.extend(start(&mut world, &apps, 16));
     for component in apps {
-        world.deployment(component, 1, [1, 1, 1], rolled_out());
+        world.deployment(component, 1, [1, 1, 1], &rolled_out());
         told.push(world.pass(25));
     }
     let mut reasons: Vec<_> = told.iter().map(|status| line(status, "Ready")).collect();
@@ -113,7 +113,7 @@ fn the_reason_of_ready_goes_forward_only() {
 #[test]
 fn a_pod_that_does_not_serve_is_told_after_the_time_that_it_has() {
     let mut world = World::ready(stack("shop").set("api.health", json!({"startupSeconds": 90})));
-    world.deployment(Component::Api, 1, [1, 1, 0], json!([]));
+    world.deployment(Component::Api, 1, [1, 1, 0], &json!([]));
     let started = json!({"spec": {}, "status": pod(true, 1000, Some((runs(1000), true)), false)["status"]});
     world.put(("", "Pod"), Component::Api, started);
     let ready = |status: &RorunStackStatus| line(status, "ApiReady");

@@ -40,7 +40,7 @@ fn a_scale_up_that_is_refused_is_noted() {
     let mut conditions = rolled_out();
     let said = "pods \"shop-api-1-x\" is forbidden: exceeded quota: q";
     conditions.as_array_mut().unwrap().push(json!({"type": "ReplicaFailure", "status": "True", "message": said}));
-    world.deployment(Component::Api, 5, [3, 3, 3], conditions);
+    world.deployment(Component::Api, 5, [3, 3, 3], &conditions);
     let told = message(&mut world, 1000, "ApiReady");
     insta::assert_snapshot!(told, @"3 of 5 pods ready: the pods of deployment/shop-api are refused: exceeded quota: q");
 }

@@ -62,20 +62,20 @@ type Change = fn(&mut World);
 /// From a stack that is ready: what happens, and then what kstatus, `Available`, `Ready` and `Reconciling` say.
 #[rstest]
 #[case::nothing(|_: &mut World| {}, Current, "True Ready", "True Ready", false)]
-#[case::an_autoscaler_adds_pods(|world: &mut World| world.deployment(Component::Api, 5, [3, 3, 2], rolled_out()),
+#[case::an_autoscaler_adds_pods(|world: &mut World| world.deployment(Component::Api, 5, [3, 3, 2], &rolled_out()),
     Current, "True Ready", "True Ready", false)]
-#[case::a_pod_beyond_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 5, [5, 5, 4], rolled_out()),
+#[case::a_pod_beyond_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 5, [5, 5, 4], &rolled_out()),
     Current, "True Ready", "True Ready", false)]
-#[case::one_of_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 2, [2, 2, 1], rolled_out()),
+#[case::one_of_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 2, [2, 2, 1], &rolled_out()),
     InProgress, "False Progressing", "False Progressing", false)]
-#[case::a_secret_changed(|world: &mut World| world.deployment(Component::Api, 2, [3, 1, 2], progressing("ReplicaSetUpdated")),
+#[case::a_secret_changed(|world: &mut World| world.deployment(Component::Api, 2, [3, 1, 2], &progressing("ReplicaSetUpdated")),
     InProgress, "True Ready", "False Progressing", true)]
 #[case::a_rollout_is_stuck(|world: &mut World| world.deployment(Component::Api, 2, [3, 1, 2],
-    json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}])),
+    &json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}])),
     Failed, "True Ready", "False RolloutStuck", false)]
-#[case::its_pods_are_refused(|world: &mut World| world.deployment(Component::Api, 2, [2, 0, 2], refused()),
+#[case::its_pods_are_refused(|world: &mut World| world.deployment(Component::Api, 2, [2, 0, 2], &refused()),
     Failed, "True Ready", "False PodsRefused", false)]
-#[case::somebody_scales_it_to_zero(|world: &mut World| world.deployment(Component::Api, 0, [0, 0, 0], rolled_out()),
+#[case::somebody_scales_it_to_zero(|world: &mut World| world.deployment(Component::Api, 0, [0, 0, 0], &rolled_out()),
     Failed, "False ScaledToZero", "False ScaledToZero", false)]
 #[case::an_embedded_service_is_down(|world: &mut World| world.stateful_set(Component::Redis, 1, 0),
     InProgress, "False Progressing", "False Progressing", false)]
@@ -97,7 +97,7 @@ type Change = fn(&mut World);
     }, Failed, "True Ready", "False ReferenceMissing", false)]
 #[case::no_pods_on_purpose(|world: &mut World| {
         world.edit(stack("shop").set("api.replicas", json!(0)));
-        world.deployment(Component::Api, 0, [0, 0, 0], rolled_out());
+        world.deployment(Component::Api, 0, [0, 0, 0], &rolled_out());
     }, Current, "False ScaledToZero", "True ScaledToZero", false)]
 fn what_a_tool_reads_after(
     #[case] change: Change,
@@ -122,7 +122,7 @@ fn a_scale_up_and_a_pod_that_moves_turn_no_condition() {
     let mut world = World::ready(scaled());
     let before = world.old.clone().unwrap().conditions;
     for (wanted, counts) in [(5, [3, 3, 2]), (5, [5, 5, 4]), (8, [8, 8, 2]), (2, [2, 2, 2])] {
-        world.deployment(Component::Api, wanted, counts, rolled_out());
+        world.deployment(Component::Api, wanted, counts, &rolled_out());
         assert_eq!(world.pass(5000).conditions, before, "{counts:?} of {wanted}");
     }
 }
@@ -140,7 +140,7 @@ fn an_edit_is_in_progress_from_its_first_status_until_it_serves() {
     let steps = [[3, 1, 2], [3, 1, 3], [3, 2, 3], [2, 2, 2]];
     for (step, counts) in steps.into_iter().enumerate() {
         let told = if step == 3 { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" };
-        world.deployment(Component::Api, 2, counts, progressing(told));
+        world.deployment(Component::Api, 2, counts, &progressing(told));
         let status = world.pass(20);
         assert_eq!(line(&status, "Available"), "True Ready", "{counts:?}");
         assert_eq!(kstatus(generation(&world), &status), if step == 3 { Current } else { InProgress }, "{counts:?}");
@@ -150,7 +150,7 @@ fn an_edit_is_in_progress_from_its_first_status_until_it_serves() {
     let status = world.pass(30);
     assert_eq!((line(&status, "Available"), line(&status, "Reconciling")).0, "False Progressing");
     assert_eq!(kstatus(generation(&world), &status), InProgress);
-    world.deployment(Component::Api, 4, [4, 4, 4], rolled_out());
+    world.deployment(Component::Api, 4, [4, 4, 4], &rolled_out());
     let status = world.pass(40);
     assert_eq!(kstatus(generation(&world), &status), Current);
     assert_eq!(line(&status, "Reconciling"), "");
@@ -217,7 +217,7 @@ fn a_refused_pod_of_an_embedded_service_is_told_with_the_way_out() {
 fn a_rollout_past_its_deadline_is_stalled_whatever_its_pods_say() {
     let mut world = World::ready(scaled());
     let late = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
-    world.deployment(Component::Api, 2, [3, 1, 2], late);
+    world.deployment(Component::Api, 2, [3, 1, 2], &late);
     let waiting = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
     let pod = json!({"status": {"containerStatuses": [{"name": "api", "state": waiting, "restartCount": 0}],
         "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)}]}});

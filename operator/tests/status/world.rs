@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A Deployment: pods wanted; pods there, of the newest template, ready; what it says of its rollout.
-    pub fn deployment(&mut self, component: Component, wanted: i32, counts: [i32; 3], conditions: Value) {
+    pub fn deployment(&mut self, component: Component, wanted: i32, counts: [i32; 3], conditions: &Value) {
         let [replicas, updated, ready] = counts;
         let status = json!({
             "observedGeneration": 1, "replicas": replicas, "updatedReplicas": updated, "readyReplicas": ready,
