@@ -175,13 +175,14 @@ fn name(object: &Value) -> String {
 
 /// What is held back, and the status.
 fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
-    let Desired { held, readiness, .. } = desired(stack, live);
+    let Desired { held, readiness, notes, .. } = desired(stack, live);
     let report = Report {
         cr,
         old: None,
         stack,
         live,
         readiness: status::with_refusals(readiness.into_iter().collect(), &held),
+        notes,
         backup: desired::last_backup(live),
         begun: std::collections::BTreeMap::new(),
     };

@@ -18,6 +18,7 @@ mod kills;
 mod namespaced;
 mod rollout;
 mod scaling;
+mod status;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
@@ -93,6 +94,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "what a user got wrong is told with the way out, costs nothing that ran, and ends when it is mended",
         exclusive: false,
         run: |scene| Box::pin(faults::run(scene)),
+    },
+    Scenario {
+        name: "status",
+        proves: "a status turns with what the user has to know: refused pods, no pods, a spec that serves; and with nothing else",
+        exclusive: false,
+        run: |scene| Box::pin(status::run(scene)),
     },
     Scenario {
         name: "kills",

@@ -21,6 +21,8 @@ pub struct Outline {
     pub(super) hash: Digest,
     /// Of what the object must have of ours.
     pub(super) owned: Digest,
+    /// Of what makes and replaces the pods of a workload.
+    pub(super) rolls: Option<Digest>,
 }
 
 impl Placed for Outline {
@@ -49,6 +51,8 @@ pub(super) struct Wanted {
     pub(super) kind: &'static ObjectKind,
     /// The whole object, with namespace, owner and hash.
     pub(super) body: Value,
+    /// The fewest pods that an autoscaler is to leave it; 0 where none is to scale it.
+    pub(super) floor: i64,
 }
 
 impl Wanted {
@@ -89,6 +93,7 @@ impl Wanted {
 
     fn sealed(kind: &'static ObjectKind, name: String, policy: ApplyPolicy, mut body: Value) -> Self {
         let (hash, owned) = (Digest::of(&body), objects::wanted(&body));
+        let rolls = kind.runs_pods().then(|| objects::wanted(&objects::pods_of(&mut body.clone())));
         let component = objects::at(&body, "/metadata/labels").and_then(|labels| labels.get(label::COMPONENT));
         let component = component.and_then(Value::as_str).and_then(Component::from_label);
         let component = component.map_or("", Component::as_str);
@@ -97,6 +102,6 @@ impl Wanted {
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
         let key = ObjectKey { kind: kind.kind, name };
-        Self { outline: Outline { key, component, policy, hash, owned }, kind, body }
+        Self { outline: Outline { key, component, policy, hash, owned, rolls }, kind, body, floor: 0 }
     }
 }

@@ -38,7 +38,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live
         Some(there) => change(writer, owner, wanted, there).await,
     };
     match written {
-        Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, there.map_or(0, |there| there.generation)),
+        Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, there),
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(&outline.key, &failure),
@@ -67,8 +67,17 @@ impl From<WriteError> for Stop {
     }
 }
 
-fn remember(writer: &Writer, owner: &Owner, wanted: &Wanted, metadata: &ObjectMeta, generation: i64) -> Outcome {
-    let rollout = wanted.kind.runs_pods() && metadata.generation.unwrap_or(0) > generation;
+/// A change of a field beside the template replaces no pod: a new version of this operator may set one.
+fn remember(
+    writer: &Writer,
+    owner: &Owner,
+    wanted: &Wanted,
+    metadata: &ObjectMeta,
+    there: Option<&LiveObject>,
+) -> Outcome {
+    let (generation, rolls) = there.map_or((0, None), |there| (there.generation, there.rolls));
+    let changed = metadata.generation.unwrap_or(0) > generation;
+    let rollout = wanted.kind.runs_pods() && changed && rolls != wanted.outline.rolls;
     let answer = Answer {
         uid: metadata.uid.as_deref().unwrap_or_default(),
         version: metadata.resource_version.as_deref().unwrap_or_default(),
@@ -85,7 +94,7 @@ fn remember(writer: &Writer, owner: &Owner, wanted: &Wanted, metadata: &ObjectMe
 async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     let Outline { key, policy, .. } = &wanted.outline;
     match writer.create(wanted.kind, wanted.body.clone()).await {
-        Ok(metadata) => return remember(writer, owner, wanted, &metadata, 0),
+        Ok(metadata) => return remember(writer, owner, wanted, &metadata, None),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
         Err(failure) => return error::outcome(key, &failure),
     }
@@ -99,7 +108,7 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
         return restore_labels(writer, wanted, &found).await;
     }
     match change(writer, owner, wanted, &found).await {
-        Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, found.generation),
+        Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, Some(&found)),
         Ok(None) => Outcome::Again,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
         Err(Stop::Failed(failure)) => error::outcome(key, &failure),
@@ -135,7 +144,9 @@ async fn change(
     }
     let body = &wanted.body;
     if let Some(current) = there.applied_replicas.filter(|_| objects::at(body, "/spec/replicas").is_none()) {
-        writer.hand_over_replicas(there, current).await?;
+        // An autoscaler leaves a workload without pods alone for ever.
+        let replicas = if current == 0 { wanted.floor } else { current };
+        writer.hand_over_replicas(there, replicas).await?;
     }
     let exactly = *policy == ApplyPolicy::CreateOnce;
     match writer.change(wanted.kind, body.clone(), there, exactly).await {

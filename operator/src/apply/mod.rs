@@ -120,10 +120,27 @@ pub async fn apply(
     live: &LiveSet,
     held: &BTreeSet<String>,
 ) -> Applied {
-    let desired: Vec<Wanted> = desired.into_iter().map(|object| Wanted::new(owner, object)).collect();
+    let mut desired: Vec<Wanted> = desired.into_iter().map(|object| Wanted::new(owner, object)).collect();
+    set_floors(&mut desired);
     let mut applied = apply_ranks(writer, owner, &desired, live, held).await;
     applied.outlines = desired.into_iter().map(|wanted| wanted.outline).collect();
     applied
+}
+
+/// Tells each workload that an autoscaler is to scale the fewest pods that it is to have.
+fn set_floors(desired: &mut [Wanted]) {
+    let floor = |wanted: &Wanted| {
+        let text = |path| objects::at(&wanted.body, path).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let min = objects::at(&wanted.body, "/spec/minReplicas").and_then(serde_json::Value::as_i64)?;
+        Some((text("/spec/scaleTargetRef/kind")?, text("/spec/scaleTargetRef/name")?, min))
+    };
+    let floors: Vec<_> = desired.iter().filter_map(floor).collect();
+    for (kind, name, min) in floors {
+        let of = |wanted: &&mut Wanted| wanted.kind.kind == kind && wanted.outline.key.name == name;
+        if let Some(workload) = desired.iter_mut().find(of) {
+            workload.floor = min;
+        }
+    }
 }
 
 async fn apply_ranks(

@@ -88,12 +88,17 @@ fn stack_rules() -> Vec<PolicyRule> {
     }
     // A repeated event is counted by `patch`.
     rules.push(rule("events.k8s.io", ["events"], &["create", "patch"]));
+    // Why pods of a StatefulSet or Job are refused: without it nothing is said.
+    rules.push(rule("", ["events"], &["list"]));
     rules
 }
 
 /// What is read of the cluster, where that is granted; without it the operator says less, and does the same.
 fn cluster_rules() -> Vec<PolicyRule> {
-    vec![rule("storage.k8s.io", ["storageclasses"], &["get"])]
+    vec![
+        rule("networking.k8s.io", ["ingressclasses"], &["get"]),
+        rule("storage.k8s.io", ["storageclasses"], &["get"]),
+    ]
 }
 
 /// What the leader election needs. `create` cannot be limited to a name.

@@ -43,6 +43,9 @@ impl Cache {
         self.change(|contents| {
             let mut concerned = Vec::new();
             let former = contents.placed.take(&live as &dyn Place);
+            if let Some(Placed(former)) = &former {
+                live.continues(former);
+            }
             let same = former.as_ref().is_some_and(|Placed(former)| live.says_the_same_as(former));
             if let Some(Placed(former)) = former.filter(|Placed(former)| former.instance != live.instance) {
                 concerned.push(contents.take(&former));
@@ -228,6 +231,46 @@ mod tests {
         assert_eq!(cache.of(&key("one")).named("Secret", "a").unwrap().version, 7);
         live.deleting = true;
         assert_eq!(cache.put(live), vec![key("one")]);
+    }
+
+    /// A Deployment of two generations ago: what the operator applied is in `image`, and an autoscaler sets `replicas`.
+    fn deployment(image: &str, (generation, seen): (i64, i64), replicas: i64, ready: i64) -> LiveObject {
+        let applied = json!({"f:spec": {"f:template": {"f:spec": {"f:image": {}}}}});
+        let object = json!({
+            "metadata": {
+                "name": "a", "namespace": "n", "uid": "1", "generation": generation,
+                "labels": {"app.kubernetes.io/instance": "one"},
+                "managedFields": [{"manager": "rorun-operator", "operation": "Apply", "fieldsV1": applied}],
+            },
+            "spec": {"replicas": replicas, "template": {"spec": {"image": image}}},
+            "status": {
+                "observedGeneration": seen, "replicas": ready, "updatedReplicas": ready, "readyReplicas": ready,
+                "availableReplicas": ready,
+            },
+        });
+        LiveObject::whole(kind_of("apps", "Deployment").unwrap(), object).unwrap()
+    }
+
+    #[test]
+    fn a_number_that_an_autoscaler_sets_begins_no_rollout() {
+        let cache = Cache::default();
+        let current = |cache: &Cache| {
+            let live = cache.of(&key("one"));
+            let there = live.named("Deployment", "a").unwrap();
+            (there.pods.unwrap().current, there.readiness.is_ready())
+        };
+        cache.put(deployment("i:1", (1, 1), 2, 2));
+        assert_eq!(current(&cache), (true, true));
+        cache.put(deployment("i:1", (2, 1), 5, 2));
+        assert_eq!(current(&cache), (true, true), "its controller has yet to look, at another number");
+        let mut labelled = deployment("i:1", (3, 1), 5, 2);
+        labelled.applied_hash = Some(crate::objects::Digest::of_bytes(b"another"));
+        cache.put(labelled);
+        assert_eq!(current(&cache), (true, true), "at a field beside the template");
+        cache.put(deployment("i:2", (3, 1), 5, 2));
+        assert_eq!(current(&cache), (false, false), "at another template");
+        cache.put(deployment("i:2", (4, 1), 6, 2));
+        assert_eq!(current(&cache), (false, false), "and then at another number as well");
     }
 
     #[test]

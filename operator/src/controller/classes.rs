@@ -1,40 +1,86 @@
-//! Whether StorageClasses can expand volumes: asked only for a volume that is to grow, and remembered for a while.
+//! Whether the IngressClass that a spec names exists. It is asked for only while an Ingress has no address: one that has is served.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::networking::v1::IngressClass;
+use kube::Api;
+use tokio::time::timeout;
+
+use super::Context;
+use crate::{
+    api::v1alpha1::RorunStack,
+    apply::WRITE_LIMIT,
+    names::{
+        Component, Waiting, is_object_name,
+        reason::{self, Reason},
+    },
+    objects::LiveSet,
+    stack::Stack,
 };
 
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::{Api, Client};
+/// How long the answer that there is none is believed.
+const BELIEVED_FOR: Duration = Duration::from_secs(15);
 
-/// For how long an answer is believed: a class changes rarely, and a user who changes one waits no longer than this.
-const FRESH: Duration = Duration::from_mins(10);
-
-/// The StorageClasses that were asked for.
-#[derive(Default)]
-pub(super) struct StorageClasses {
-    known: Mutex<HashMap<String, (Instant, Option<bool>)>>,
+/// What is known of a class.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// It exists, or this operator has no right to know.
+    Exists,
+    /// It did not exist at this moment.
+    Missing(Instant),
 }
 
-impl StorageClasses {
-    /// Whether the class can expand volumes. `None`: the operator may not read it (it has Roles alone), or it is gone. The API
-    /// server says so then, to the growth itself.
-    pub(super) async fn expandable(&self, client: &Client, name: &str) -> Result<Option<bool>, kube::Error> {
-        if let Some((_, answer)) = self.lock().get(name).filter(|(at, _)| at.elapsed() < FRESH) {
-            return Ok(*answer);
-        }
-        let answer = match Api::<StorageClass>::all(client.clone()).get_opt(name).await {
-            Ok(class) => class.map(|class| class.allow_volume_expansion.unwrap_or(false)),
-            Err(kube::Error::Api(status)) if status.code == 403 => None,
-            Err(error) => return Err(error),
-        };
-        self.lock().insert(name.to_owned(), (Instant::now(), answer));
-        Ok(answer)
+/// Notes in the stack that the class of its Ingress does not exist.
+pub(super) async fn check(context: &Context, cr: &RorunStack, stack: &mut Stack, live: &LiveSet) {
+    let Some(class) = stack.ingress.as_ref().and_then(|ingress| ingress.class.clone()) else { return };
+    let name = stack.child(Component::Ingress);
+    if live.named("Ingress", &name).is_some_and(|there| there.note.is_some()) {
+        return;
     }
+    let known = context.memory().classes.get(&class).copied();
+    let answer = match known {
+        Some(Answer::Exists) => return,
+        Some(Answer::Missing(at)) if at.elapsed() < BELIEVED_FOR => Answer::Missing(at),
+        // So it was before a restart.
+        None if says(context, cr, reason::READY) => return,
+        _ => match ask(context, &class).await {
+            Some(answer) => answer,
+            None if says(context, cr, reason::INGRESS_CLASS_MISSING) => Answer::Missing(Instant::now()),
+            None => return,
+        },
+    };
+    context.memory().classes.insert(class.clone(), answer);
+    if let Answer::Missing(_) = answer {
+        let again = super::observe::now().as_second() + i64::try_from(BELIEVED_FOR.as_secs()).unwrap_or(i64::MAX);
+        live.has_passed(again);
+        let message = format!(
+            "ingressclass/{class}, named by ingress.className, does not exist: install its controller, or name one that \
+             kubectl get ingressclasses lists"
+        );
+        stack.unresolved.insert(Component::Ingress, Waiting::new(reason::INGRESS_CLASS_MISSING, message));
+    }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Option<bool>)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the status says this of the Ingress of this very spec.
+fn says(context: &Context, cr: &RorunStack, why: Reason) -> bool {
+    let conditions = context.last_status(cr).map(|status| status.conditions).unwrap_or_default();
+    conditions.iter().any(|told| {
+        told.type_ == Component::Ingress.condition()
+            && told.reason == why
+            && told.observed_generation == cr.metadata.generation
+    })
+}
+
+/// `None`: it could not be asked.
+async fn ask(context: &Context, class: &str) -> Option<Answer> {
+    if !is_object_name(class) {
+        return Some(Answer::Missing(Instant::now()));
+    }
+    let api = Api::<IngressClass>::all(context.client.clone());
+    match timeout(WRITE_LIMIT, api.get_metadata_opt(class)).await.ok()? {
+        Ok(Some(_)) => Some(Answer::Exists),
+        Ok(None) => Some(Answer::Missing(Instant::now())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Some(Answer::Exists),
+        Err(_) => None,
     }
 }

@@ -19,8 +19,10 @@ mod policy;
 mod prober;
 mod reconcile;
 mod references;
+mod refused;
 mod run;
 mod seen;
+mod storage_classes;
 mod told;
 mod triggers;
 mod watches;
@@ -63,7 +65,7 @@ pub struct Context {
     writer: Writer,
     cache: Arc<Cache>,
     references: References,
-    classes: classes::StorageClasses,
+    storage_classes: storage_classes::StorageClasses,
     prober: Prober,
     triggers: Triggers,
     patience: Patience,
@@ -89,6 +91,10 @@ struct Memory {
     going: HashMap<String, Instant>,
     /// What was wanted of a stack the last time, by key.
     outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
+    /// The workloads of a stack that miss pods, by key.
+    missing: HashMap<StackKey, refused::Workloads>,
+    /// The classes of Ingresses that were asked for, by name.
+    classes: HashMap<String, classes::Answer>,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -134,6 +140,7 @@ impl Context {
         let mut memory = self.memory();
         memory.attempts.remove(key);
         memory.outlines.remove(key);
+        memory.missing.remove(key);
         if let Some(uid) = uid {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);

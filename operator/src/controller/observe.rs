@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Context, StackKey, credentials};
 use crate::{
     api::v1alpha1::RorunStack,
+    desired,
     names::{Component, ObjectName, Waiting, reason},
     objects::{Claim, LiveSet},
     stack::{self, Observed, ObservedVolume, Probe},
@@ -80,7 +81,7 @@ async fn existing_volumes(
         let Some(claim) = live.and_then(|live| live.claim.as_deref()) else { continue };
         let expandable = match &claim.class {
             Some(class) if stack::grows(stack::storage(cr, component), component, &claim.size) => {
-                let asked = context.classes.expandable(&context.client, class).await;
+                let asked = context.storage_classes.expandable(&context.client, class).await;
                 asked.map_err(|error| ObserveError::StorageClass(class.clone(), error))?
             }
             _ => None,
@@ -98,6 +99,9 @@ pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: stack::Stack
     if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
         context.prober.doubt(&key);
     }
+    let told = context.last_status(cr).and_then(|status| status.backup?.last_successful);
+    let newest = told.into_iter().chain(desired::last_backup(live)).map(|record| record.at.0.as_second());
+    stack.last_backup = newest.max();
     stack.probes = context.prober.answers(&key, endpoints, |component| answer_of(cr, component));
     stack
 }

@@ -53,7 +53,8 @@ impl Context {
         }
         let held = labels(&wanted.held);
         let applied = keep(&self.writer, owner, &wanted.objects, live, &held).await?;
-        Some((Desired { objects: Vec::new(), held: wanted.held, readiness: wanted.readiness }, applied))
+        let Desired { held, readiness, notes, .. } = wanted;
+        Some((Desired { objects: Vec::new(), held, readiness, notes }, applied))
     }
 
     /// Remembers what components wanted.

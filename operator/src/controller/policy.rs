@@ -55,14 +55,21 @@ impl Ending {
 
 /// The pause before the next look.
 pub(super) fn next(context: &Context, key: &StackKey, ending: &Ending) -> Action {
-    match ending {
+    next_within(context, key, ending, None)
+}
+
+/// As [`next`], or as soon as a verdict turns by time alone, in so many seconds; one more, since moments are of whole seconds.
+pub(super) fn next_within(context: &Context, key: &StackKey, ending: &Ending, turns_in: Option<u64>) -> Action {
+    let pause = match ending {
         Ending::Settled => {
             context.memory().attempts.remove(key);
-            Action::requeue(spread(context.resync, key))
+            spread(context.resync, key)
         }
-        Ending::Unseen => Action::requeue(spread(BELIEVED_FOR, key) + RETRY.0),
-        Ending::Again | Ending::Refused => Action::requeue(back_off(context, key)),
-    }
+        Ending::Unseen => spread(BELIEVED_FOR, key) + RETRY.0,
+        Ending::Again | Ending::Refused => back_off(context, key),
+    };
+    let turns = turns_in.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
+    Action::requeue(turns.map_or(pause, |turns| turns.min(pause)))
 }
 
 /// Twice as long each time in a row, up to the longest.

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, time::Instant};
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
-    Context, Seen, StackKey, finalize,
+    Context, Seen, StackKey, classes, finalize,
     observe::{self, ObserveError},
     outlines,
     policy::{self, Ending},
+    refused,
     told::{Written, stopped, write_status},
 };
 use crate::{
@@ -57,7 +58,7 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     let cr = &*seen.stack;
     let key = StackKey { namespace: cr.namespace().unwrap_or_default(), name: cr.name_any() };
     let owner = owner(cr, &key);
-    let live = context.cache.of(&key);
+    let live = context.cache.of(&key).at(observe::now().as_second());
     if cr.metadata.deletion_timestamp.is_some() {
         return delete(context, cr, &owner, &live).await;
     }
@@ -74,13 +75,14 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Ok(observed) => observed,
         Err(error) => return not_observed(context, cr, error).await,
     };
-    let stack = observe::probed(context, cr, validate(cr, &observed), &live);
-    let (Desired { held, readiness, .. }, applied) =
-        bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
+    let live = refused::told(context, cr, &key, live).await;
+    let mut stack = observe::probed(context, cr, validate(cr, &observed), &live);
+    classes::check(context, cr, &mut stack, &live).await;
+    let (judged, applied) = bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
     if applied.namespace_goes {
         context.memory().going.insert(owner.uid.clone(), Instant::now());
     }
-    let report = report(context, (cr, &stack), &live, &readiness, (held, &applied));
+    let report = report(context, (cr, &stack), &live, (judged, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(context, &key, &Ending::Again));
@@ -94,7 +96,10 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     let status = status::status(&report, observe::now());
     match write_status(context, cr, (report.old.clone(), status), &stack.warnings).await? {
         Written::Overtaken => Ok(policy::next(context, &key, &Ending::Again)),
-        Written::Done => Ok(policy::next(context, &key, &Ending::of(&applied, &report.readiness))),
+        Written::Done => {
+            let ending = Ending::of(&applied, &report.readiness);
+            Ok(policy::next_within(context, &key, &ending, live.turns_in()))
+        }
     }
 }
 
@@ -108,18 +113,18 @@ async fn bring_about(
     live: &LiveSet,
 ) -> (Desired<()>, Applied) {
     if stack.suspend {
-        let Desired { objects, mut held, readiness } = desired::desired(stack, live);
+        let Desired { objects, mut held, readiness, notes } = desired::desired(stack, live);
         held.extend(kept_back(owner, objects, live));
-        return (Desired { objects: Vec::new(), held, readiness }, Applied::default());
+        return (Desired { objects: Vec::new(), held, readiness, notes }, Applied::default());
     }
     if let Some(kept) = context.keep(owner, of, stack, live).await {
         return kept;
     }
-    let Desired { objects, held, readiness } = desired::desired(stack, live);
+    let Desired { objects, held, readiness, notes } = desired::desired(stack, live);
     let mut applied = apply(&context.writer, owner, objects, live, &outlines::labels(&held)).await;
     let made = readiness.keys().copied().filter(|component| !held.contains_key(component));
     context.remember_outlines(owner, of, made, std::mem::take(&mut applied.outlines));
-    (Desired { objects: Vec::new(), held, readiness }, applied)
+    (Desired { objects: Vec::new(), held, readiness, notes }, applied)
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
@@ -145,10 +150,9 @@ fn report<'a>(
     context: &Context,
     (cr, stack): (&'a RorunStack, &'a Stack),
     live: &'a LiveSet,
-    readiness: &BTreeMap<Component, Readiness>,
-    (held, applied): (BTreeMap<Component, Waiting>, &Applied),
+    (judged, applied): (Desired<()>, &Applied),
 ) -> Report<'a> {
-    let mut waiting = held;
+    let Desired { held: mut waiting, readiness, notes, .. } = judged;
     let mut begun = BTreeMap::new();
     for (label, rolling) in &applied.rolling {
         if let Some(component) = Component::from_label(label) {
@@ -171,6 +175,7 @@ fn report<'a>(
         stack,
         live,
         readiness: status::with_refusals(readiness, &waiting),
+        notes,
         backup: desired::last_backup(live),
         begun,
         old: context.last_status(cr),

@@ -210,7 +210,7 @@ impl Shared<'_> {
             writer: self.writer.clone(),
             cache: self.cache.clone(),
             references,
-            classes: super::classes::StorageClasses::default(),
+            storage_classes: super::storage_classes::StorageClasses::default(),
             prober: Prober::new(triggers.clone()),
             triggers,
             patience: self.clients.patience.clone(),

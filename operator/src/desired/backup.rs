@@ -13,7 +13,9 @@ use k8s_openapi::{
 use super::{
     Component, Places, metadata,
     pod::{self, Pod},
-    pods_readiness, probed, service,
+    pods_readiness, probed,
+    schedule::{self, Runs},
+    service, trouble,
 };
 use crate::{
     api::v1alpha1::BackupRecord,
@@ -74,29 +76,61 @@ impl Component for Backup {
         if let Some(stuck) = cannot_start(live) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
         }
-        last_run(live)
+        let run = last_run(stack.last_backup, live);
+        let failed = matches!(&run, Readiness::Waiting(waiting) if waiting.reason == reason::BACKUP_FAILED);
+        match overdue(stack, live).filter(|_| !failed) {
+            Some(message) => Readiness::waiting(reason::BACKUP_OVERDUE, message),
+            None => run,
+        }
     }
 }
 
-/// A pod that has not started and will not before somebody does something. Its Job would run until its deadline.
-fn cannot_start(live: &LiveSet) -> Option<&Waiting> {
-    const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
-    let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
-    let waiting = pods.filter_map(|pod| match &pod.readiness {
-        Readiness::Waiting(waiting) => Some(waiting),
-        Readiness::Ready => None,
-    });
-    waiting.into_iter().find(|waiting| WHY.contains(&waiting.reason))
+/// Why the CronJob's backups are overdue.
+fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
+    let name = stack.child(Name::Backup);
+    let fires = live.named("CronJob", &name)?.fires.as_deref()?;
+    let runs = Runs {
+        last: stack.last_backup,
+        running: live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job)),
+    };
+    let why = schedule::overdue(stack.backup.as_ref()?, fires, &runs, STARTING_DEADLINE_SECONDS, live)?;
+    Some(format!("cronjob/{name}: {why}"))
 }
 
-/// The newest Job that ended decides; one that runs does not.
-fn last_run(live: &LiveSet) -> Readiness {
+/// A Job whose pod is refused goes on trying.
+fn has_ended(job: &LiveObject) -> bool {
+    let goes_on = |waiting: &Waiting| matches!(waiting.reason, reason::PROGRESSING | reason::PODS_REFUSED);
+    !matches!(&job.readiness, Readiness::Waiting(waiting) if goes_on(waiting))
+}
+
+/// A pod that has not started and will not before somebody does something, or that is refused. Its Job would run until its
+/// deadline.
+fn cannot_start(live: &LiveSet) -> Option<Waiting> {
+    const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
+    let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
+    let waiting = pods.filter_map(|pod| trouble(pod, 0, live)).find(|waiting| WHY.contains(&waiting.reason));
+    waiting.or_else(|| {
+        live.of_component("Job", Name::Backup.as_str()).find_map(|job| match &job.readiness {
+            Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
+            _ => None,
+        })
+    })
+}
+
+/// The newest Job that ended decides; one that runs does not, unless its dump is complete: a container beside it may keep the
+/// pod running. `last` is when the newest good backup was complete.
+fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     let jobs = live.of_component("Job", Name::Backup.as_str());
-    let ended = jobs.filter(|job| !matches!(&job.readiness, Readiness::Waiting(w) if w.reason == reason::PROGRESSING));
+    let dumped = |job: &LiveObject| matches!(outcome_of(job, live), Some(contract::DumpOutcome::Complete(_)));
+    let ended = jobs.filter(|job| has_ended(job) || dumped(job));
     let Some(job) = ended.max_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name))) else {
         return Readiness::waiting(reason::NO_BACKUP_YET, "no backup has run yet");
     };
     let Readiness::Waiting(waiting) = &job.readiness else { return Readiness::Ready };
+    // A Job that failed for its deadline alone has left a good backup.
+    if dumped(job) || last.is_some_and(|last| last >= job.created) {
+        return Readiness::Ready;
+    }
     let said = failure_of(job, live).unwrap_or_else(|| waiting.message.clone());
     Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
 }
@@ -113,11 +147,16 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupRecord> {
 }
 
 /// What the agent said in the newest pod of a Job.
-fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
+fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<contract::DumpOutcome> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
     let note = of_job.max_by(|a, b| a.created.cmp(&b.created))?.note.as_deref()?;
-    match serde_json::from_str(note).ok()? {
+    serde_json::from_str(note).ok()
+}
+
+/// Why the agent says that it failed.
+fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
+    match outcome_of(job, live)? {
         contract::DumpOutcome::Failed { message } => Some(message),
         contract::DumpOutcome::Complete(_) => None,
     }
@@ -248,7 +287,7 @@ mod tests {
         let live: LiveSet = [pod("a", &failed)].into_iter().collect();
         assert_eq!(cannot_start(&live), None);
         let live: LiveSet = [pod("a", &failed), pod("b", &stuck)].into_iter().collect();
-        let message = &cannot_start(&live).expect("it is told").message;
+        let message = cannot_start(&live).expect("it is told").message;
         assert!(message.contains("pod/b") && message.contains("postgres:0"), "{message}");
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::BucketServer,
-    names::{Component as Name, ROLE_CREDENTIALS},
+    names::{Component as Name, ROLE_CREDENTIALS, reason},
     objects::{DesiredObject, LiveSet, Readiness},
     stack::{Bucket as Resolved, Stack, bucket_port},
 };
@@ -50,8 +50,21 @@ impl Component for Bucket {
                 return pods;
             }
         }
-        probed(stack, Name::Bucket)
+        let probe = probed(stack, Name::Bucket);
+        if !probe.is_ready() && has_just_started(stack, live) {
+            return Readiness::waiting(reason::PROGRESSING, "bucket is being asked whether it answers");
+        }
+        probe
     }
+}
+
+/// How long an embedded server may take to answer when its port is open, in seconds.
+const ANSWERS_WITHIN: i64 = 30;
+
+fn has_just_started(stack: &Stack, live: &LiveSet) -> bool {
+    let mut pods = live.of_component("Pod", Name::Bucket.as_str()).filter(|pod| pod.readiness.is_ready());
+    let since = pods.find_map(|pod| pod.since).filter(|_| matches!(stack.bucket, Resolved::Embedded { .. }));
+    since.is_some_and(|since| !live.has_passed(since + ANSWERS_WITHIN))
 }
 
 fn pod<'a>(stack: &Stack, server: BucketServer, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {

@@ -6,7 +6,14 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::{Component, metadata};
-use crate::{names::Component as Name, objects::DesiredObject, stack::Stack};
+use crate::{
+    names::Component as Name,
+    objects::{DesiredObject, LiveSet},
+    stack::Stack,
+};
+
+/// How long a controller may take to give an Ingress its address, in seconds.
+const ADDRESS_WITHIN: i64 = 120;
 
 pub(super) struct Ingress;
 
@@ -33,6 +40,20 @@ impl Component for Ingress {
             }),
             ..KubeIngress::default()
         })]
+    }
+
+    /// Some controllers never write an address, so this is no fault by itself.
+    fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
+        let name = stack.child(Name::Ingress);
+        let there = live.named("Ingress", &name)?;
+        if there.note.is_some() || !live.has_passed(there.created + ADDRESS_WITHIN) {
+            return None;
+        }
+        let class = stack.ingress.as_ref().and_then(|ingress| ingress.class.as_deref());
+        let of = class.map_or_else(|| "the default class".to_owned(), |class| format!("the class {class}"));
+        Some(format!(
+            "ingress/{name} has no address yet: check that an ingress controller serves {of}; some write no address"
+        ))
     }
 }
 

@@ -13,7 +13,9 @@ mod ingress;
 mod metadata;
 mod pod;
 mod redis;
+mod schedule;
 mod service;
+mod serving;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ pub use backup::last_backup;
 
 use crate::{
     names::{Component as Name, Waiting, reason},
-    objects::{self, DesiredObject, LiveSet, Placed, Readiness},
+    objects::{self, DesiredObject, LiveObject, LiveSet, Placed, Readiness},
     stack::{Probe, Stack},
 };
 
@@ -43,6 +45,12 @@ pub trait Component: Sync {
 
     /// The objects that it wants. Empty when the spec leaves it out.
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
+
+    /// What the user should know though it serves.
+    fn note(&self, stack: &Stack, _: &LiveSet) -> Option<String> {
+        let notes = stack.notes(self.name());
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
 
     /// Whether it serves. `objects` are those that it wants, `live` holds what there is of the stack.
     fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
@@ -75,6 +83,8 @@ pub struct Desired<T = DesiredObject> {
     pub held: BTreeMap<Name, Waiting>,
     /// Whether each component that the spec asks for serves.
     pub readiness: BTreeMap<Name, Readiness>,
+    /// What there is to know of a component though it serves.
+    pub notes: BTreeMap<Name, String>,
 }
 
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
@@ -89,7 +99,9 @@ pub fn decide<T: Placed>(
     live: &LiveSet,
     mut objects: impl FnMut(&dyn Component) -> Vec<T>,
 ) -> Desired<T> {
-    let mut result = Desired { objects: Vec::new(), held: BTreeMap::new(), readiness: BTreeMap::new() };
+    let (objects_of, held_back) = (Vec::new(), BTreeMap::new());
+    let mut result =
+        Desired { objects: objects_of, held: held_back, readiness: BTreeMap::new(), notes: BTreeMap::new() };
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
         if let Some(waiting) = held(*component, stack, live, &result) {
@@ -102,6 +114,7 @@ pub fn decide<T: Placed>(
             Some(waiting) => Readiness::Waiting(waiting.clone()),
             None => component.readiness(stack, &mut objects.iter().map(Placed::place), live),
         };
+        result.notes.extend(component.note(stack, live).filter(|_| readiness.is_ready()).map(|note| (name, note)));
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);
     }
@@ -137,8 +150,16 @@ fn exists(component: Name, live: &LiveSet) -> bool {
     ["Deployment", "CronJob"].into_iter().any(|kind| live.of_component(kind, component.as_str()).next().is_some())
 }
 
+/// How long the pod of an embedded service may take from its start until its health check succeeds, in seconds.
+const START_UP: i64 = 60;
+
 /// Ready when every object is there and ready by its kind. If a workload is not, the worst of its pods tells why.
 fn pods_readiness(component: Name, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    readiness_after(START_UP, component, objects, live)
+}
+
+/// As [`pods_readiness`], of pods that may take so many seconds to start.
+fn readiness_after(start_up: i64, component: Name, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
     for (kind, name) in objects {
         let Some(there) = live.named(kind, name) else {
             return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
@@ -147,7 +168,10 @@ fn pods_readiness(component: Name, objects: &mut Places<'_>, live: &LiveSet) -> 
             return Readiness::Waiting(objects::goes(there));
         }
         if let Readiness::Waiting(waiting) = &there.readiness {
-            return Readiness::Waiting(worst_pod(component, live).unwrap_or_else(|| waiting.clone()));
+            // Pods that were refused tell nothing, and those of before the change have no part in it.
+            let refused = waiting.reason == reason::PODS_REFUSED;
+            let worst = worst_pod(component, start_up, live).filter(|_| !refused);
+            return Readiness::Waiting(worst.unwrap_or_else(|| waiting.clone()));
         }
     }
     Readiness::Ready
@@ -173,11 +197,25 @@ const TELLING: [reason::Reason; 5] = [
     reason::NOT_HEALTHY,
 ];
 
-fn worst_pod(component: Name, live: &LiveSet) -> Option<Waiting> {
+/// How long a pod may be without a node before that is told, in seconds: its volume may be about to be bound.
+const SCHEDULED_WITHIN: i64 = 10;
+
+/// What keeps a pod from serving, unless it has only just begun and needs its time.
+fn trouble(pod: &LiveObject, start_up: i64, live: &LiveSet) -> Option<Waiting> {
+    let Readiness::Waiting(waiting) = &pod.readiness else { return None };
+    let patience = match waiting.reason {
+        reason::UNSCHEDULABLE => SCHEDULED_WITHIN,
+        reason::NOT_HEALTHY => start_up,
+        _ => return Some(waiting.clone()),
+    };
+    pod.since.is_none_or(|since| live.has_passed(since + patience)).then(|| waiting.clone())
+}
+
+fn worst_pod(component: Name, start_up: i64, live: &LiveSet) -> Option<Waiting> {
     let problems = live.of_component("Pod", component.as_str()).filter(|pod| !pod.deleting).filter_map(|pod| {
-        let Readiness::Waiting(waiting) = &pod.readiness else { return None };
+        let waiting = trouble(pod, start_up, live)?;
         let rank = TELLING.iter().position(|reason| *reason == waiting.reason)?;
         Some((rank, waiting))
     });
-    problems.min_by_key(|(rank, _)| *rank).map(|(_, waiting)| waiting.clone())
+    problems.min_by_key(|(rank, _)| *rank).map(|(_, waiting)| waiting)
 }

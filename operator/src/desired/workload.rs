@@ -12,13 +12,13 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, autoscaler, metadata,
+    Component, Places, autoscaler, metadata,
     pod::{self, Pod},
-    service,
+    service, serving,
 };
 use crate::{
     names::{Component as Name, ROLE_CA},
-    objects::DesiredObject,
+    objects::{DesiredObject, LiveSet, Readiness},
     stack::{Replicas, Stack, Workload as Resolved},
 };
 
@@ -66,6 +66,16 @@ impl Component for Workload {
         objects.extend(autoscaler::disruption_budget(stack, workload));
         objects
     }
+
+    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+        stack
+            .workload(self.name)
+            .map_or(Readiness::Ready, |workload| serving::readiness(stack, workload, objects, live))
+    }
+
+    fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
+        serving::note(stack, stack.workload(self.name)?, live)
+    }
 }
 
 fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
@@ -105,6 +115,7 @@ fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
                 Replicas::Fixed(count) => Some(count),
                 Replicas::Auto { .. } => None,
             },
+            progress_deadline_seconds: Some(workload.progress_deadline_seconds),
             revision_history_limit: Some(5),
             selector: metadata::selector(stack, component),
             strategy: Some(DeploymentStrategy {

@@ -77,6 +77,18 @@ pub const NOT_HEALTHY: Reason = "NotHealthy";
 pub const VOLUME_PENDING: Reason = "VolumePending";
 /// A rollout passed its deadline.
 pub const ROLLOUT_STUCK: Reason = "RolloutStuck";
+/// The API server refuses the pods of a workload, e.g. for a quota.
+pub const PODS_REFUSED: Reason = "PodsRefused";
+/// A workload has no pods: the spec asks for none, or somebody scaled it by hand, which switches its autoscaler off.
+pub const SCALED_TO_ZERO: Reason = "ScaledToZero";
+/// The IngressClass that the spec names does not exist.
+pub const INGRESS_CLASS_MISSING: Reason = "IngressClassMissing";
+/// The CronJob of the backups no longer fires, or the newest good backup is too old.
+pub const BACKUP_OVERDUE: Reason = "BackupOverdue";
+/// Of an Event: a rollout began.
+pub const ROLLOUT_STARTED: Reason = "RolloutStarted";
+/// Of an Event: a rollout ended, and what it brought serves.
+pub const ROLLOUT_FINISHED: Reason = "RolloutFinished";
 /// `spec.suspend` is true.
 pub const SUSPENDED: Reason = "Suspended";
 /// The last backup failed.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, Minted, ObjectKind, Placed, Pods, Readiness, Received, at, digest, readiness};
+use super::{Digest, Fires, Minted, ObjectKind, Placed, Pods, Readiness, Received, at, digest, pods_of, readiness};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -91,6 +91,8 @@ pub struct LiveObject {
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
     pub owned: Option<Digest>,
+    /// The digest of what this operator owns of the pods of a workload: their template, and their number.
+    pub rolls: Option<Digest>,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
     /// Whether it is being deleted.
@@ -99,8 +101,14 @@ pub struct LiveObject {
     pub readiness: Readiness,
     /// The pods of a workload.
     pub pods: Option<Pods>,
-    /// What the last container of a pod said when it ended, when a CronJob last succeeded, or which volume a claim has.
+    /// What the last container of a pod said when it ended, why the pods of a Deployment are refused, why an autoscaler does
+    /// not scale, the address of an Ingress, or which volume a claim has.
     pub note: Option<Box<str>>,
+    /// Since when it is so, in seconds since 1970, of what may end by itself soon: a pod that serves, that has no node, or
+    /// that runs and does not serve, and an autoscaler that does not scale.
+    pub since: Option<i64>,
+    /// When a CronJob fires.
+    pub fires: Option<Box<Fires>>,
     /// What a PersistentVolumeClaim asks for.
     pub claim: Option<Box<Claim>>,
     /// What a Secret with generated credentials says of its values.
@@ -118,7 +126,10 @@ impl LiveObject {
         // The rules of a kind look at these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
         let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
-        let note = readiness::note(kind, &object);
+        let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
+        let changed = applied.as_ref().and_then(|own| own.changed);
+        let fires = readiness::fires(kind, &object, changed).map(Box::new);
+        let applied = applied.map(|own| own.fields);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
         let replicas = || at(&object, "/spec/replicas").and_then(Value::as_i64);
@@ -145,6 +156,7 @@ impl LiveObject {
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
+            rolls: None,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             deleting: metadata.deletion_timestamp.is_some(),
             readiness,
@@ -152,6 +164,8 @@ impl LiveObject {
             note,
             claim: Claim::read(kind, &object, applied.as_ref()),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
+            since,
+            fires,
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.
@@ -167,6 +181,9 @@ impl LiveObject {
             .into_iter()
             .collect();
             live.owned = digest::owned(&object, fields);
+            if kind.runs_pods() {
+                live.rolls = digest::owned(&pods_of(&mut object), fields);
+            }
         }
         Some(live)
     }
@@ -204,6 +221,16 @@ impl LiveObject {
         let same = self == former;
         self.version = version;
         same
+    }
+
+    /// Takes over what was said of it, if its controller has not looked at it yet and nothing of ours of its pods is another than
+    /// before: neither a number that an autoscaler sets nor a field beside the template begins a rollout.
+    pub fn continues(&mut self, former: &Self) {
+        let (Some(now), Some(before)) = (&mut self.pods, former.pods) else { return };
+        if self.uid == former.uid && !now.seen && before.current && self.rolls == former.rolls {
+            now.current = true;
+            self.readiness = former.readiness.clone();
+        }
     }
 
     /// What it has in common with another object of its stack is kept once.
@@ -251,65 +278,6 @@ fn members(object: &Value) -> BTreeMap<String, String> {
 fn controller(owners: &[OwnerReference]) -> Option<Owner> {
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
     Some(Owner { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
-}
-
-/// The objects of one stack, as they are, sorted by kind and name.
-#[derive(Clone, Debug, Default)]
-pub struct LiveSet(Vec<Arc<LiveObject>>);
-
-impl LiveSet {
-    /// The object of a kind and name.
-    pub fn get(&self, key: &super::ObjectKey) -> Option<&LiveObject> {
-        self.named(key.kind, &key.name)
-    }
-
-    /// The object of a kind and name.
-    pub fn named(&self, kind: &'static str, name: &str) -> Option<&LiveObject> {
-        let index = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))).ok()?;
-        Some(&self.0[index])
-    }
-
-    /// Each object.
-    pub fn iter(&self) -> impl Iterator<Item = &LiveObject> {
-        self.0.iter().map(AsRef::as_ref)
-    }
-
-    /// Each object of a kind that belongs to a component.
-    pub fn of_component<'a>(
-        &'a self,
-        kind: &'static str,
-        component: &'a str,
-    ) -> impl Iterator<Item = &'a LiveObject> + 'a {
-        self.iter().filter(move |live| live.kind.kind == kind && live.component == component)
-    }
-
-    /// Puts an object in its place, instead of one of the same kind and name.
-    pub fn put(&mut self, live: Arc<LiveObject>) {
-        match self.0.binary_search_by(|there| there.place().cmp(&live.place())) {
-            Ok(index) => self.0[index] = live,
-            Err(index) => self.0.insert(index, live),
-        }
-    }
-
-    /// Takes the object of a kind and name out.
-    pub fn take(&mut self, kind: &'static str, name: &str) {
-        if let Ok(index) = self.0.binary_search_by(|live| live.place().cmp(&(kind, name))) {
-            self.0.remove(index);
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromIterator<Arc<LiveObject>> for LiveSet {
-    fn from_iter<I: IntoIterator<Item = Arc<LiveObject>>>(objects: I) -> Self {
-        let mut set = Self::default();
-        objects.into_iter().for_each(|live| set.put(live));
-        set
-    }
 }
 
 #[cfg(test)]

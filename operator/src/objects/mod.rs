@@ -6,6 +6,7 @@
 mod digest;
 mod kinds;
 mod live;
+mod live_set;
 mod minted;
 mod quantity;
 mod readiness;
@@ -15,9 +16,10 @@ use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{Claim, LiveObject, LiveSet, NamedBy, Owner};
+pub use live::{Claim, LiveObject, NamedBy, Owner};
+pub use live_set::LiveSet;
 pub use minted::Minted;
-pub use readiness::{Pods, Readiness, goes, rollout_begins};
+pub use readiness::{Fires, Pods, Readiness, goes, pods_refused, rollout_begins};
 pub use received::{Received, ReceivedMetadata};
 
 use serde_json::Value;
@@ -112,6 +114,12 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.to_lowercase(), self.name)
     }
+}
+
+/// What of a workload makes and replaces its pods, taken out of it.
+pub(crate) fn pods_of(workload: &mut Value) -> Value {
+    let mut take = |path: &str| workload.pointer_mut(path).map(Value::take).unwrap_or_default();
+    serde_json::json!({"spec": {"replicas": take("/spec/replicas"), "template": take("/spec/template")}})
 }
 
 /// What a path such as `/spec/replicas` leads to, none of whose names has a slash or a tilde: as [`Value::pointer`], which makes

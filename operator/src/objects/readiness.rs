@@ -1,5 +1,6 @@
 //! Whether an object is ready, by the rules of its kind (sources: `kubectl rollout status`, kstatus).
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{LiveObject, ObjectKey, ObjectKind, at};
@@ -61,6 +62,23 @@ pub struct Pods {
     pub wanted: i32,
     /// How many are ready.
     pub ready: i32,
+    /// How many there are, whatever they do.
+    pub made: i32,
+    /// Whether their controller has looked at the spec as it is.
+    pub seen: bool,
+    /// Whether the template as it is was rolled out: if pods are missing then, they are added by an autoscaler or moved.
+    pub current: bool,
+}
+
+/// When a CronJob fires, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fires {
+    /// When it did last.
+    pub last: Option<i64>,
+    /// When a Job of it was last complete.
+    pub succeeded: Option<i64>,
+    /// Since when it could: it was made, or changed by this operator, or is no longer suspended. `None`: it is suspended.
+    pub counted_from: Option<i64>,
 }
 
 /// The readiness of an object as the API server sends it.
@@ -80,14 +98,58 @@ pub(super) fn pods(kind: &ObjectKind, object: &Value) -> Option<Pods> {
     if !matches!(kind.kind, "Deployment" | "StatefulSet") {
         return None;
     }
-    let wanted = int(object, "/spec/replicas").unwrap_or(1);
-    Some(Pods { wanted: narrow(wanted), ready: narrow(int(object, "/status/readyReplicas").unwrap_or(0)) })
+    let count = |path| narrow(int(object, path).unwrap_or(0));
+    let current = if kind.kind == "Deployment" { is_rolled_out(object) } else { seen(object) && !is_updating(object) };
+    Some(Pods {
+        wanted: narrow(int(object, "/spec/replicas").unwrap_or(1)),
+        ready: count("/status/readyReplicas"),
+        made: count("/status/replicas"),
+        seen: seen(object),
+        current,
+    })
 }
 
-/// What a pod's container said when it ended, when a CronJob last succeeded, or which volume a claim has.
+/// When a CronJob fires. `changed`: when this operator last changed it.
+pub(super) fn fires(kind: &ObjectKind, object: &Value, changed: Option<i64>) -> Option<Fires> {
+    (kind.kind == "CronJob").then(|| Fires {
+        last: moment(object, "/status/lastScheduleTime"),
+        succeeded: moment(object, "/status/lastSuccessfulTime"),
+        counted_from: changed.filter(|_| at(object, "/spec/suspend").and_then(Value::as_bool) != Some(true)),
+    })
+}
+
+/// Since when it is so, of what may end by itself soon.
+pub(super) fn since(kind: &ObjectKind, object: &Value) -> Option<i64> {
+    let turned = |kind| condition(object, kind).and_then(|condition| moment(condition, "/lastTransitionTime"));
+    match kind.kind {
+        "HorizontalPodAutoscaler" => turned("ScalingActive"),
+        "Pod" => match pod(object) {
+            Readiness::Ready => turned("Ready"),
+            Readiness::Waiting(waiting) if waiting.reason == reason::UNSCHEDULABLE => turned("PodScheduled"),
+            // One that was started again has had its time.
+            Readiness::Waiting(waiting) if waiting.reason == reason::NOT_HEALTHY && is_first_try(object) => {
+                container_fields(object, "state").filter_map(|(_, state)| moment(state, "/running/startedAt")).max()
+            }
+            Readiness::Waiting(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// What is worth keeping of an object's status beside whether it is ready, by its kind.
 pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     match kind.kind {
-        "CronJob" => text(object, "/status/lastSuccessfulTime").map(Into::into),
+        "Deployment" => refusal(object).map(Into::into),
+        "HorizontalPodAutoscaler" => {
+            let active = condition(object, "ScalingActive").filter(|c| text(c, "/status") == Some("False"))?;
+            // At 0 pods it is switched off, which the Deployment tells.
+            let off = text(active, "/reason") == Some("ScalingDisabled");
+            text(active, "/message").filter(|_| !off).map(Into::into)
+        }
+        "Ingress" => {
+            let first = at(object, "/status/loadBalancer/ingress").and_then(|list| list.get(0))?;
+            text(first, "/ip").or_else(|| text(first, "/hostname")).map(Into::into)
+        }
         "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
         "Pod" => container_fields(object, "state")
             .chain(container_fields(object, "lastState"))
@@ -109,6 +171,10 @@ fn text<'a>(object: &'a Value, path: &str) -> Option<&'a str> {
     at(object, path).and_then(Value::as_str)
 }
 
+fn moment(object: &Value, path: &str) -> Option<i64> {
+    text(object, path)?.parse::<Timestamp>().ok().map(Timestamp::as_second)
+}
+
 fn name(object: &Value) -> &str {
     text(object, "/metadata/name").unwrap_or_default()
 }
@@ -126,6 +192,10 @@ fn deployment(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
+    let rolled_out = is_rolled_out(object);
+    if let Some(said) = refusal(object).filter(|_| seen(object) && !rolled_out) {
+        return Readiness::Waiting(pods_refused(&ObjectKey { kind: "Deployment", name: name.to_owned() }, said));
+    }
     if let Some(progressing) = condition(object, "Progressing")
         && text(progressing, "/reason") == Some("ProgressDeadlineExceeded")
         && seen(object)
@@ -137,6 +207,9 @@ fn deployment(object: &Value) -> Readiness {
     }
     if !seen(object) {
         return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "Deployment", name: name.to_owned() }));
+    }
+    if rolled_out {
+        return Readiness::Ready;
     }
     let updated = status("updatedReplicas");
     if updated < wanted {
@@ -163,6 +236,36 @@ fn deployment(object: &Value) -> Readiness {
     Readiness::Ready
 }
 
+/// Whether the template as it is was rolled out, by what `kubectl rollout status` looks at; and from then on until it is another,
+/// however many pods there are: the Deployment's controller keeps this reason while it only adds and removes pods.
+fn is_rolled_out(object: &Value) -> bool {
+    let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
+    let wanted = int(object, "/spec/replicas").unwrap_or(1);
+    let (replicas, updated) = (status("replicas"), status("updatedReplicas"));
+    let told = condition(object, "Progressing").and_then(|progressing| text(progressing, "/reason"));
+    let complete = updated >= wanted && status("availableReplicas") >= wanted;
+    seen(object) && replicas == updated && (complete || told == Some("NewReplicaSetAvailable"))
+}
+
+/// Why the API server refuses the pods of a Deployment.
+fn refusal(object: &Value) -> Option<&str> {
+    let failure = condition(object, "ReplicaFailure").filter(|c| text(c, "/status") == Some("True"))?;
+    text(failure, "/message")
+}
+
+/// What there is to say of a workload whose pods the API server refuses, with the server's words but for the name of the pod,
+/// which is another each time that it is tried.
+pub fn pods_refused(key: &ObjectKey, said: &str) -> Waiting {
+    let words = ["is forbidden: ", "is invalid: "].into_iter().find_map(|mark| Some(said.split_once(mark)?.1));
+    Waiting::new(reason::PODS_REFUSED, format!("the pods of {key} are refused: {}", words.unwrap_or(said).trim()))
+}
+
+fn is_updating(object: &Value) -> bool {
+    let wanted = int(object, "/spec/replicas").unwrap_or(1);
+    text(object, "/status/updateRevision") != text(object, "/status/currentRevision")
+        && int(object, "/status/updatedReplicas").unwrap_or(0) < wanted
+}
+
 fn stateful_set(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
@@ -170,9 +273,7 @@ fn stateful_set(object: &Value) -> Readiness {
     if !seen(object) {
         return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "StatefulSet", name: name.to_owned() }));
     }
-    let updating = text(object, "/status/updateRevision") != text(object, "/status/currentRevision")
-        && int(object, "/status/updatedReplicas").unwrap_or(0) < wanted;
-    if ready >= wanted && !updating {
+    if ready >= wanted && !is_updating(object) {
         return Readiness::Ready;
     }
     Readiness::waiting(reason::PROGRESSING, format!("statefulset/{name}: {ready} of {wanted} pods ready"))
@@ -246,9 +347,12 @@ fn pod(object: &Value) -> Readiness {
 
 /// Whether the startup probe of a container has still to succeed for the first time, and was not given up before.
 fn starts(pod: &Value) -> bool {
-    let first_try = |(_, restarts): (_, &Value)| restarts.as_i64() == Some(0);
-    container_fields(pod, "started").any(|(_, started)| started.as_bool() == Some(false))
-        && container_fields(pod, "restartCount").all(first_try)
+    container_fields(pod, "started").any(|(_, started)| started.as_bool() == Some(false)) && is_first_try(pod)
+}
+
+/// Whether no container was started again.
+fn is_first_try(pod: &Value) -> bool {
+    container_fields(pod, "restartCount").all(|(_, restarts)| restarts.as_i64() == Some(0))
 }
 
 /// A container that ended with a failure, now or the last time: between two tries of a crash loop it looks as if it ran.
@@ -299,6 +403,50 @@ mod tests {
         );
         assert_eq!(found, reason, "{message}");
         assert!(message.contains(words), "{message}");
+    }
+
+    fn deployment_of(wanted: i64, [replicas, updated, ready]: [i64; 3], told: &str) -> Value {
+        json!({"metadata": {"name": "x", "generation": 2}, "spec": {"replicas": wanted}, "status": {
+            "observedGeneration": 2, "replicas": replicas, "updatedReplicas": updated, "readyReplicas": ready,
+            "availableReplicas": ready, "conditions": [{"type": "Progressing", "status": "True", "reason": told}],
+        }})
+    }
+
+    /// Pods wanted; pods there, of the newest template, ready; what the Deployment says of its rollout.
+    #[rstest]
+    #[case::an_autoscaler_adds(5, [3, 3, 2], "NewReplicaSetAvailable", true)]
+    #[case::a_pod_moves(2, [2, 2, 1], "NewReplicaSetAvailable", true)]
+    #[case::the_first_rollout(2, [2, 2, 1], "ReplicaSetUpdated", false)]
+    #[case::a_new_template(2, [2, 0, 2], "NewReplicaSetAvailable", false)]
+    #[case::a_template_of_before(2, [3, 1, 3], "FoundNewReplicaSet", false)]
+    #[case::none_wanted(0, [0, 0, 0], "NewReplicaSetAvailable", true)]
+    fn what_was_rolled_out_stays_so_however_many_pods_there_are(
+        #[case] wanted: i64,
+        #[case] counts: [i64; 3],
+        #[case] told: &str,
+        #[case] current: bool,
+    ) {
+        let object = deployment_of(wanted, counts, told);
+        assert_eq!(deployment(&object).is_ready(), current);
+        let pods = pods(kind_of("apps", "Deployment").unwrap(), &object).unwrap();
+        assert_eq!((pods.current, i64::from(pods.ready), i64::from(pods.made)), (current, counts[2], counts[0]));
+    }
+
+    #[test]
+    fn refused_pods_are_told_in_the_words_of_the_server_without_the_name_of_one() {
+        let said =
+            "pods \"x-7d9f-abcde\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2";
+        let mut object = deployment_of(2, [1, 1, 1], "ReplicaSetUpdated");
+        let failure = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": said});
+        object["status"]["conditions"].as_array_mut().unwrap().push(failure);
+        let Readiness::Waiting(waiting) = deployment(&object) else { panic!("it is ready") };
+        assert_eq!(waiting.reason, reason::PODS_REFUSED);
+        insta::assert_snapshot!(waiting.message, @"the pods of deployment/x are refused: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2");
+        // A scale-up that is refused leaves what was rolled out as it is, and is noted.
+        let mut scaled = object;
+        scaled["status"]["conditions"][0]["reason"] = json!("NewReplicaSetAvailable");
+        assert_eq!(deployment(&scaled), Readiness::Ready);
+        assert!(note(kind_of("apps", "Deployment").unwrap(), &scaled).unwrap().contains("exceeded quota"));
     }
 
     /// One container: what it does, whether its startup probe has succeeded, how often it was started again.

@@ -18,8 +18,8 @@ use crate::names::FIELD_MANAGER;
 pub struct Received<const BODY: bool = true> {
     /// Its metadata without `managedFields`.
     pub metadata: ObjectMeta,
-    /// The fields of this operator's own apply.
-    pub(super) applied: Option<Value>,
+    /// The entry of this operator's own apply.
+    pub(super) applied: Option<OwnApply>,
     /// All else but `apiVersion` and `kind`; without a body nothing.
     pub(super) object: Map<String, Value>,
 }
@@ -104,12 +104,21 @@ pub struct ReceivedMetadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     #[serde(deserialize_with = "applied")]
-    managed_fields: Option<Value>,
+    managed_fields: Option<OwnApply>,
+}
+
+/// The entry of this operator's own apply in `managedFields`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnApply {
+    /// The fields.
+    pub(super) fields: Value,
+    /// When an apply last changed something, in seconds since 1970.
+    pub(super) changed: Option<i64>,
 }
 
 impl ReceivedMetadata {
-    /// As the type of the API has it, without `managedFields`; and the fields of this operator's own apply.
-    pub fn parts(self) -> (ObjectMeta, Option<Value>) {
+    /// As the type of the API has it, without `managedFields`; and the entry of this operator's own apply.
+    pub fn parts(self) -> (ObjectMeta, Option<OwnApply>) {
         let metadata = ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -128,14 +137,14 @@ impl ReceivedMetadata {
     }
 }
 
-/// The fields of the entry of this operator's apply.
-fn applied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// The entry of this operator's apply.
+fn applied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OwnApply>, D::Error> {
     let entries = Vec::<Entry>::deserialize(deserializer)?;
-    Ok(entries.into_iter().find_map(|Entry(fields)| fields))
+    Ok(entries.into_iter().find_map(|Entry(own)| own))
 }
 
-/// The fields of an entry, if it is that of this operator's apply.
-struct Entry(Option<Value>);
+/// An entry, if it is that of this operator's apply.
+struct Entry(Option<OwnApply>);
 
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -156,11 +165,13 @@ impl<'de> Visitor<'de> for Members {
         // What says whose they are comes before the fields, but for the subresource, as the API server writes it. Should it
         // come later, they are read for nothing.
         let (mut fields, mut manager, mut operation, mut of_object) = (None, None, None, true);
+        let mut changed = None;
         while let Some(member) = members.next_key::<Member>()? {
             match member {
                 Member::Manager => manager = Some(members.next_value_seed(Is(FIELD_MANAGER))?),
                 Member::Operation => operation = Some(members.next_value_seed(Is("Apply"))?),
                 Member::Subresource => of_object = members.next_value_seed(Is(""))?,
+                Member::Time => changed = members.next_value::<Option<Time>>()?.map(|time| time.0.as_second()),
                 Member::FieldsV1 if manager != Some(false) && operation != Some(false) => {
                     fields = Some(members.next_value()?);
                 }
@@ -168,7 +179,7 @@ impl<'de> Visitor<'de> for Members {
             }
         }
         let ours = manager == Some(true) && operation == Some(true) && of_object;
-        Ok(Entry(fields.filter(|_| ours)))
+        Ok(Entry(fields.filter(|_| ours).map(|fields| OwnApply { fields, changed })))
     }
 }
 
@@ -179,6 +190,7 @@ enum Member {
     Manager,
     Operation,
     Subresource,
+    Time,
     FieldsV1,
     #[serde(other)]
     Other,
@@ -229,10 +241,11 @@ mod tests {
     fn of_managed_fields_only_the_entry_of_the_own_apply_is_kept() {
         let mut status = entry(FIELD_MANAGER, "Apply", "f:status");
         status["subresource"] = json!("status");
-        let ours = entry(FIELD_MANAGER, "Apply", "f:spec");
+        let mut ours = entry(FIELD_MANAGER, "Apply", "f:spec");
+        ours["time"] = json!("1970-01-01T00:01:00Z");
         let entries = json!([entry("kubectl", "Apply", "f:a"), status, entry(FIELD_MANAGER, "Update", "f:b"), ours]);
         let read = read(&entries);
-        assert_eq!(read.applied, Some(json!({"f:spec": {}})));
+        assert_eq!(read.applied, Some(OwnApply { fields: json!({"f:spec": {}}), changed: Some(60) }));
         assert_eq!(read.metadata.name.as_deref(), Some("x"));
         assert_eq!(Value::Object(read.object), json!({"data": {"a": "b"}}));
     }

@@ -82,6 +82,8 @@ pub struct Stack {
     pub agent_image: String,
     /// What was found out about the services; nothing before somebody has asked them.
     pub probes: BTreeMap<Component, Probe>,
+    /// When the newest good backup that is known was complete, in seconds since 1970.
+    pub last_backup: Option<i64>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,
     /// What the user should know though nothing is wrong: for Warning events.

@@ -52,7 +52,7 @@ const DESCRIPTORS: [(&str, &str); 7] = [
 /// Refuses what the API server would refuse in the CronJob of the backups, and a schedule that never fires.
 pub(super) fn check(schedule: &str, time_zone: &str) -> Result<Schedule, Waiting> {
     let parsed =
-        Schedule::parse(schedule, time_zone).and_then(|parsed| match parsed.next_after(Timestamp::UNIX_EPOCH) {
+        Schedule::parse(schedule, time_zone).and_then(|parsed| match parsed.next(0) {
             Some(_) => Ok(parsed),
             None => Err(format!("schedule {schedule} never fires: no such day comes")),
         });
@@ -97,10 +97,26 @@ impl Schedule {
         Ok(Self { cron, zone: zone(time_zone)? })
     }
 
-    /// The first moment after another one. `None`: it never fires again, as on the 30th of February.
-    pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
-        let after = moment.to_zoned(self.zone.clone());
-        self.cron.as_ref()?.find_next_occurrence::<Zoned>(&after, false).ok().map(|next| next.timestamp())
+    /// The first moment after another one, both in seconds since 1970. `None`: it never fires again, as on the 30th of
+    /// February. A moment that clocks skip in spring is none for a CronJob, while the crate moves it to the end of the gap.
+    pub fn next(&self, after: i64) -> Option<i64> {
+        let (cron, mut at) = (self.cron.as_ref()?, self.zoned(after)?);
+        loop {
+            at = cron.find_next_occurrence(&at, false).ok()?;
+            if cron.is_time_matching(&at).ok()? {
+                return Some(at.timestamp().as_second());
+            }
+        }
+    }
+
+    /// The last moment until another one, both in seconds since 1970.
+    pub fn previous(&self, until: i64) -> Option<i64> {
+        let at = self.cron.as_ref()?.find_previous_occurrence(&self.zoned(until)?, true).ok()?;
+        Some(at.timestamp().as_second())
+    }
+
+    fn zoned(&self, second: i64) -> Option<Zoned> {
+        Some(Timestamp::from_second(second).ok()?.to_zoned(self.zone.clone()))
     }
 }
 
@@ -190,13 +206,13 @@ mod tests {
         #[case] after: Timestamp,
         #[case] next: Timestamp,
     ) {
-        assert_eq!(Schedule::parse(schedule, zone).unwrap().next_after(after), Some(next));
+        assert_eq!(Schedule::parse(schedule, zone).unwrap().next(after.as_second()), Some(next.as_second()));
     }
 
     #[test]
     fn a_day_that_never_comes_has_no_moment() {
         let never = Schedule::parse("0 0 30 2 *", "Etc/UTC").unwrap();
-        assert_eq!(never.next_after(Timestamp::UNIX_EPOCH), None);
+        assert_eq!(never.next(0), None);
     }
 
     #[rstest]

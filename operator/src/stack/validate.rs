@@ -45,6 +45,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
         probes: BTreeMap::new(),
+        last_backup: None,
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
         name,

@@ -36,6 +36,8 @@ pub struct Workload {
     pub resources: ResourceRequirements,
     /// How the kubelet finds out whether it serves.
     pub health: HealthCheck,
+    /// How long a rollout may make no progress, in seconds.
+    pub progress_deadline_seconds: i32,
     /// Where its pods may run.
     pub scheduling: Scheduling,
     /// Annotations of its `ServiceAccount`.
@@ -93,6 +95,7 @@ pub(super) fn resolve(
     registry: Option<&str>,
 ) -> Workload {
     let health = spec.health.clone().unwrap_or_default();
+    let startup_seconds = health.startup_seconds.unwrap_or(60);
     let path = if component == Component::Admin { "/" } else { "/health" };
     Workload {
         component,
@@ -109,10 +112,9 @@ pub(super) fn resolve(
         env_from: spec.env_from.clone(),
         connected: component != Component::Admin,
         resources: defaults::resources(spec.resources.as_ref(), "100m", "128Mi"),
-        health: HealthCheck {
-            path: health.path.unwrap_or_else(|| path.to_owned()),
-            startup_seconds: health.startup_seconds.unwrap_or(60),
-        },
+        health: HealthCheck { path: health.path.unwrap_or_else(|| path.to_owned()), startup_seconds },
+        // A pod may take as long as it is given to start, and then be pulled and scheduled.
+        progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or_else(|| 600.max(startup_seconds + 300)),
         scheduling: spec.scheduling.clone().unwrap_or_default(),
         service_account_annotations: spec
             .service_account

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, note, root_cause::harmless};
+use super::{NEEDS_THE_USER, Report, RootCause, available, note, root_cause::is_forgiven};
 use crate::{
     names::{Waiting, reason, reason::Reason},
     objects::Readiness,
@@ -11,10 +11,10 @@ use crate::{
 
 /// A condition without its times.
 pub(super) struct Fact {
-    kind: &'static str,
-    status: &'static str,
-    reason: Reason,
-    message: String,
+    pub(super) kind: &'static str,
+    pub(super) status: &'static str,
+    pub(super) reason: Reason,
+    pub(super) message: String,
 }
 
 /// The longest message that is worth reading; the limit of the API is 32768.
@@ -29,8 +29,12 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
             Readiness::Ready => Fact {
                 kind: component.condition(),
                 status: "True",
-                reason: reason::READY,
-                message: note(report.stack, *component).unwrap_or_default(),
+                reason: if available::is_empty(report.stack, *component) {
+                    reason::SCALED_TO_ZERO
+                } else {
+                    reason::READY
+                },
+                message: note(report, *component).unwrap_or_default(),
             },
             Readiness::Waiting(waiting) => Fact {
                 kind: component.condition(),
@@ -45,13 +49,15 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
 }
 
 fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
-    let mut facts = Vec::new();
+    let mut facts = vec![available::fact(report, cause)];
     if report.stack.suspend {
         let message = "spec.suspend is true: the operator watches and changes nothing".to_owned();
         facts.push(Fact { kind: "Suspended", status: "True", reason: reason::SUSPENDED, message });
     }
     let Some(cause) = cause else {
-        facts.push(Fact { kind: "Ready", status: "True", reason: reason::READY, message: all_is_well(report) });
+        let empty = report.readiness.iter().any(|(component, _)| available::is_empty(report.stack, *component));
+        let reason = if empty { reason::SCALED_TO_ZERO } else { reason::READY };
+        facts.push(Fact { kind: "Ready", status: "True", reason, message: all_is_well(report) });
         return facts;
     };
     let fact = |kind, status| Fact { kind, status, reason: cause.reason, message: cause.message.clone() };
@@ -59,29 +65,54 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     let first = report.old.is_none() && cause.reason == reason::PROGRESSING;
     facts.push(fact("Ready", if first { "Unknown" } else { "False" }));
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
-    if NEEDS_THE_USER.contains(&cause.reason) {
+    if NEEDS_THE_USER.contains(&cause.reason) || is_stuck(report) {
         facts.push(fact("Stalled", "True"));
-    } else if !report.stack.suspend {
+    } else if !report.stack.suspend && is_carried_out(report) {
         facts.push(fact("Reconciling", "True"));
     }
     facts
 }
 
-/// What is left to say of a stack that is kept from going on.
-pub(super) fn stopped(waiting: &Waiting) -> Vec<Fact> {
+/// Whether a rollout has passed its deadline, whatever its pods say.
+fn is_stuck(report: &Report<'_>) -> bool {
+    let stuck = |waiting: &Waiting| waiting.reason == reason::ROLLOUT_STUCK;
+    report.live.iter().any(|there| matches!(&there.readiness, Readiness::Waiting(waiting) if stuck(waiting)))
+}
+
+/// Whether a change is being carried out that is not ready yet: of the spec, of a Secret, of a release, or of what was deleted
+/// and is made again. It goes on until the stack is ready; what is not ready later, since a pod moves or a service is down, is
+/// none.
+fn is_carried_out(report: &Report<'_>) -> bool {
+    let Some(old) = &report.old else { return true };
+    let goes_on = |condition: &Condition| matches!(condition.type_.as_str(), "Reconciling" | "Stalled");
+    let rolls_out = |component| available::rolls_out(report, component);
+    old.observed_generation != report.cr.metadata.generation
+        || old.conditions.iter().any(goes_on)
+        || report.readiness.iter().any(|(component, _)| rolls_out(*component))
+}
+
+/// What is left to say of a stack that is kept from going on. What serves goes on serving.
+pub(super) fn stopped(old: &[Condition], waiting: &Waiting) -> Vec<Fact> {
     let fact = |kind, status| Fact { kind, status, reason: waiting.reason, message: waiting.message.clone() };
     let also = if NEEDS_THE_USER.contains(&waiting.reason) { "Stalled" } else { "Reconciling" };
-    vec![fact("Ready", "False"), fact(also, "True")]
+    let served = old.iter().any(|condition| condition.type_ == "Available" && condition.status == "True");
+    let available = Fact { reason: reason::READY, message: String::new(), ..fact("Available", "True") };
+    let available = if served { available } else { fact("Available", "False") };
+    vec![available, fact("Ready", "False"), fact(also, "True")]
 }
 
 fn all_is_well(report: &Report<'_>) -> String {
+    let quiet = |reason| matches!(reason, reason::NO_BACKUP_YET | reason::PROGRESSING | reason::DEPENDENCY_NOT_READY);
     let trouble = report.readiness.iter().find_map(|(component, readiness)| match readiness {
-        Readiness::Waiting(waiting) if harmless(waiting.reason) && waiting.reason != reason::NO_BACKUP_YET => {
+        Readiness::Waiting(waiting) if is_forgiven(*component) && !quiet(waiting.reason) => {
             Some(format!("; {component}: {}", waiting.message))
         }
         _ => None,
     });
-    format!("everything that the spec asks for serves{}", trouble.unwrap_or_default())
+    let empty = report.readiness.iter().find(|(component, _)| available::is_empty(report.stack, *component));
+    let empty = empty.and_then(|(component, _)| note(report, *component)).map(|note| format!("; {note}"));
+    let (empty, trouble) = (empty.unwrap_or_default(), trouble.unwrap_or_default());
+    format!("everything that the spec asks for serves{empty}{trouble}")
 }
 
 /// Sorted by type; a time moves only when the status of its condition does.

@@ -2,6 +2,7 @@
 //!
 //! Runs for failures too: whatever a reconcile ends with has a condition with a reason, and the root cause in `Ready`.
 
+mod available;
 mod conditions;
 mod root_cause;
 mod summary;
@@ -31,6 +32,8 @@ pub struct Report<'a> {
     pub live: &'a LiveSet,
     /// Whether each component that the spec asks for serves, in the order in which one needs the other.
     pub readiness: Vec<(Component, Readiness)>,
+    /// What there is to know of a component though it serves.
+    pub notes: BTreeMap<Component, String>,
     /// The newest good backup that its pod still tells of.
     pub backup: Option<BackupRecord>,
     /// How many pods were asked for of each workload that was written just now.
@@ -58,7 +61,8 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
     status.observed_generation = generation;
-    status.conditions = conditions::merge(&status.conditions, conditions::stopped(waiting), generation, now);
+    let facts = conditions::stopped(&status.conditions, waiting);
+    status.conditions = conditions::merge(&status.conditions, facts, generation, now);
     status
 }
 
@@ -69,18 +73,18 @@ fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupSta
     Some(BackupStatus { last_successful: Some(newest) })
 }
 
-/// What the user should know of a component that serves.
-fn note(stack: &Stack, component: Component) -> Option<String> {
-    let probed = match stack.probe(component) {
-        Probe::Answers { note } => note.clone(),
+/// What the user should know of a component though it serves.
+fn note(report: &Report<'_>, component: Component) -> Option<String> {
+    let probed = match report.stack.probe(component) {
+        Probe::Answers { note } => note.as_ref(),
         Probe::Pending | Probe::Failed(_) => None,
     };
-    let notes: Vec<_> = probed.into_iter().chain(stack.notes(component).iter().cloned()).collect();
+    let notes: Vec<_> = probed.into_iter().chain(report.notes.get(&component)).map(String::as_str).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 12] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 16] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -93,6 +97,10 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 12] = [
     reason::FORBIDDEN,
     reason::UNSUPPORTED,
     reason::CONFIRMATION_REQUIRED,
+    reason::PODS_REFUSED,
+    reason::SCALED_TO_ZERO,
+    reason::INGRESS_CLASS_MISSING,
+    reason::ROLLOUT_STUCK,
 ];
 
 /// Readiness by component, with what could not be written before all else.

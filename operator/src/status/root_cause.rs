@@ -1,7 +1,7 @@
 //! The one sentence that tells what to look at.
 
 use crate::{
-    names::{Component, reason, reason::Reason},
+    names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
 };
 
@@ -16,18 +16,22 @@ pub struct RootCause {
     pub message: String,
 }
 
-/// The first component that waits for something of its own; a backup that failed, or has not run yet, does not make a stack
-/// unready.
+/// The first component that waits for something of its own; what the application serves without does not make a stack unready.
 pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     let waiting = readiness.iter().filter_map(|(component, readiness)| match readiness {
-        Readiness::Waiting(waiting) if !harmless(waiting.reason) => Some((*component, waiting)),
-        _ => None,
+        Readiness::Waiting(waiting) => Some((*component, waiting)),
+        Readiness::Ready => None,
     });
-    let (own, dependent): (Vec<_>, Vec<_>) =
+    let (mut own, dependent): (Vec<_>, Vec<_>) =
         waiting.partition(|(_, waiting)| waiting.reason != reason::DEPENDENCY_NOT_READY);
-    // What somebody must mend tells more than what is on its way.
-    let (component, waiting) =
-        own.iter().find(|(_, waiting)| waiting.reason != reason::PROGRESSING).or(own.first()).or(dependent.first())?;
+    own.retain(|(component, _)| !is_forgiven(*component));
+    // What somebody must mend tells more than what is on its way; and what is on its way more than a certificate, which is
+    // issued once the rest is there.
+    let on_its_way = |(_, waiting): &&(_, &Waiting)| waiting.reason == reason::PROGRESSING;
+    let to_mend =
+        |(_, waiting): &&(_, &Waiting)| !matches!(waiting.reason, reason::PROGRESSING | reason::CERTIFICATE_MISSING);
+    let found = own.iter().find(to_mend).or_else(|| own.iter().find(on_its_way)).or(own.first());
+    let (component, waiting) = found.or_else(|| dependent.iter().find(|(component, _)| !is_forgiven(*component)))?;
     let affected: Vec<_> = dependent.iter().map(|(component, _)| component.as_str()).collect();
     let mut message = format!("{component}: {}", waiting.message);
     if let Some(advice) = advice(waiting.reason) {
@@ -41,13 +45,13 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     Some(RootCause { component: *component, reason: waiting.reason, message })
 }
 
-/// Whether a reason leaves the stack ready.
-pub(super) fn harmless(reason: Reason) -> bool {
-    matches!(reason, reason::BACKUP_FAILED | reason::NO_BACKUP_YET)
+/// Whether the stack is ready also without the component: the application serves without its backups, wherever they go.
+pub(super) fn is_forgiven(component: Component) -> bool {
+    component == Component::Backup
 }
 
 /// What to do, where the message itself does not say it.
-fn advice(reason: Reason) -> Option<&'static str> {
+pub(super) fn advice(reason: Reason) -> Option<&'static str> {
     match reason {
         reason::IMAGE_PULL_FAILED => {
             Some("check the image's name and tag, spec.image.registry and spec.image.pullSecrets")
@@ -57,6 +61,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         }
         reason::CRASH_LOOP => Some("read its log with kubectl logs --previous"),
         reason::NOT_HEALTHY => Some("read its log with kubectl logs"),
+        reason::PODS_REFUSED => Some("raise the ResourceQuota, set resources, or change what the message names"),
         reason::ROLLOUT_STUCK => Some("look at its pods with kubectl describe"),
         _ => None,
     }
@@ -93,8 +98,22 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_backup_leaves_the_stack_ready() {
-        let readiness = [(Component::Backup, Readiness::waiting(reason::BACKUP_FAILED, "job/x failed"))];
-        assert_eq!(root_cause(&readiness), None);
+    fn a_backup_leaves_the_stack_ready_whatever_it_waits_for() {
+        for reason in [reason::BACKUP_FAILED, reason::UNREACHABLE, reason::ACCESS_DENIED, reason::REFERENCE_MISSING] {
+            let readiness = [(Component::Backup, Readiness::waiting(reason, "the destination"))];
+            assert_eq!(root_cause(&readiness), None, "{reason}");
+            // Not by the reason: the same of another component is told.
+            let readiness = [(Component::Bucket, Readiness::waiting(reason, "the bucket"))];
+            assert_eq!(root_cause(&readiness).map(|cause| cause.reason), Some(reason));
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_told_once_nothing_else_is_on_its_way() {
+        let certificate = (Component::Ingress, Readiness::waiting(reason::CERTIFICATE_MISSING, "secret/tls"));
+        let database = (Component::Database, Readiness::waiting(reason::PROGRESSING, "statefulset/s-database"));
+        let both = [database, certificate.clone()];
+        assert_eq!(root_cause(&both).unwrap().reason, reason::PROGRESSING);
+        assert_eq!(root_cause(&[certificate]).unwrap().reason, reason::CERTIFICATE_MISSING);
     }
 }

@@ -18,16 +18,17 @@ fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> Comp
     let name = report.stack.child(component);
     let there = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
     // What the watch will show of one that was made just now.
-    let pods = there.or_else(|| report.begun.get(&component).map(|wanted| Pods { wanted: *wanted, ready: 0 }));
+    let counts = |pods: Pods| (pods.wanted, pods.ready);
+    let pods = there.map(counts).or_else(|| report.begun.get(&component).map(|wanted| (*wanted, 0)));
     ComponentStatus {
         name: component.to_string(),
         ready: readiness.is_ready(),
-        pods: pods.map(|pods| format!("{}/{}", pods.ready, pods.wanted)),
-        replicas: pods.map(|pods| pods.wanted),
-        ready_replicas: pods.map(|pods| pods.ready),
+        pods: pods.map(|(wanted, ready)| format!("{ready}/{wanted}")),
+        replicas: pods.map(|(wanted, _)| wanted),
+        ready_replicas: pods.map(|(_, ready)| ready),
         image: image(report.stack, component),
         message: match readiness {
-            Readiness::Ready => note(report.stack, component).unwrap_or_default(),
+            Readiness::Ready => note(report, component).unwrap_or_default(),
             Readiness::Waiting(waiting) => waiting.message.clone(),
         },
     }

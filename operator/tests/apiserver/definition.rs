@@ -62,8 +62,10 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
         let (at, reason) = ("2026-11-24T02:15:00Z", "Ready");
         json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": at})
     };
+    let kinds = ["Ready", "Available", "DatabaseReady", "RedisReady", "BucketReady"];
+    let conditions = kinds.map(|kind| condition(kind, "all is well"));
     stored["status"] = json!({
-        "conditions": [condition("Ready", "all is well"), condition("DatabaseReady", "")],
+        "conditions": conditions,
         "components": [
             {"name": "api", "ready": true, "pods": "2/3"},
             {"name": "ocr", "ready": true, "pods": "1/1"},
@@ -74,11 +76,15 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
     server.replace_status(&namespace, &stored).await.unwrap();
     let table = server.table(&namespace).await;
     let names: Vec<_> = items(&table, "/columnDefinitions").map(|column| text(column, "/name").unwrap()).collect();
-    assert_eq!(names, ["Name", "Env", "Ready", "API", "OCR", "Database", "Backup", "URL", "Age", "Message"]);
+    let always = ["Name", "Env", "Ready", "API", "OCR", "Database", "Backup", "URL", "Age"];
+    let when_wide = ["Available", "Redis", "Bucket", "Message"];
+    assert_eq!(names, [&always[..], &when_wide[..]].concat());
     let cells: Vec<_> = items(&table, "/rows/0/cells").map(|cell| cell.as_str().unwrap_or_default()).collect();
     assert_eq!(cells[..6], ["shop", "Development", "True", "2/3", "1/1", "True"]);
     assert!(!cells[6].is_empty() && cells[6] != "<unknown>", "the age of the backup is {:?}", cells[6]);
-    assert_eq!((cells[7], cells[9]), ("https://api.example.com", "all is well"));
-    let wide: Vec<_> = items(&table, "/columnDefinitions").filter(|column| column["priority"] != 0).collect();
-    assert_eq!(wide.len(), 1, "only the message is for -o wide");
+    assert_eq!(cells[7], "https://api.example.com");
+    assert_eq!(cells[9..], ["True", "True", "True", "all is well"]);
+    let wide = items(&table, "/columnDefinitions").filter(|column| column["priority"] != 0);
+    let wide: Vec<_> = wide.map(|column| text(column, "/name").unwrap()).collect();
+    assert_eq!(wide, when_wide, "for -o wide");
 }

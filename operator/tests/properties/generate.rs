@@ -128,6 +128,7 @@ fn workload(floor: i32) -> impl Strategy<Value = Value> {
         json!({}),
         json!({"command": ["node"], "args": ["main.js"], "port": 4000}),
         json!({"health": {"path": "/healthz", "startupSeconds": 1}}),
+        json!({"health": {"startupSeconds": 3600}, "progressDeadlineSeconds": 60}),
         json!({"serviceAccount": {"annotations": {"example.com/role": "api"}}}),
         json!({"scheduling": {"nodeSelector": {"pool": "app"}, "tolerations": [{"key": "pool", "operator": "Exists"}]}}),
         json!({"scheduling": {"topologySpreadConstraints": [], "priorityClassName": "high"}}),

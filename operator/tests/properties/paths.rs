@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use rorun_operator::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
-    desired::{desired, everything, last_backup},
+    desired::{Desired, desired, everything, last_backup},
     objects::LiveSet,
     stack::Stack,
     status::{self, Report},
@@ -51,8 +51,9 @@ fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
 }
 
 fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {
-    let readiness = desired(stack, live).readiness.into_iter().collect();
-    let report = Report { cr, stack, live, readiness, backup: last_backup(live), begun: BTreeMap::new(), old };
+    let Desired { readiness, notes, .. } = desired(stack, live);
+    let readiness = readiness.into_iter().collect();
+    let report = Report { cr, stack, live, readiness, notes, backup: last_backup(live), begun: BTreeMap::new(), old };
     status::status(&report, Timestamp::UNIX_EPOCH)
 }
 

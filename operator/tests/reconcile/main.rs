@@ -9,6 +9,7 @@ mod drift;
 mod gitops;
 mod restarts;
 mod room;
+mod telling;
 
 use room::Room;
 use tokio::runtime::Handle;
@@ -39,6 +40,10 @@ async fn the_released_binary() {
         drift::what_the_spec_leaves_out_is_pruned_and_nothing_else,
         drift::the_autoscaler_takes_over_and_gives_back_without_a_jump,
         drift::a_suspended_stack_is_left_as_it_is,
+        telling::refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server,
+        telling::a_class_that_does_not_exist_is_told_until_it_does,
+        telling::an_autoscaler_begins_at_its_fewest_pods,
+        telling::a_field_beside_the_template_turns_no_condition,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,

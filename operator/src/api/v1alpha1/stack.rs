@@ -33,6 +33,9 @@ use super::{
     printcolumn(name = "Backup", type_ = "date", description = "The age of the last good backup", json_path = ".status.backup.lastSuccessful.at"),
     printcolumn(name = "URL", type_ = "string", description = "Where the API is reached", json_path = ".status.endpoints.api"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Available", type_ = "string", description = "Whether the fewest pods that are wanted of each workload serve, also while a rollout is under way", json_path = ".status.conditions[?(@.type==\"Available\")].status", priority = 1),
+    printcolumn(name = "Redis", type_ = "string", description = "Whether Redis answers", json_path = ".status.conditions[?(@.type==\"RedisReady\")].status", priority = 1),
+    printcolumn(name = "Bucket", type_ = "string", description = "Whether the bucket answers", json_path = ".status.conditions[?(@.type==\"BucketReady\")].status", priority = 1),
     printcolumn(name = "Message", type_ = "string", description = "What is missing, or that all is well", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]

@@ -11,8 +11,8 @@ pub struct RorunStackStatus {
     /// The `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` with the root cause in its message, one `<Component>Ready` for each component that the spec asks for,
-    /// `BackupHealthy`, and, only while true, `Reconciling`, `Stalled` and `Suspended`. Sorted by type.
+    /// `Ready` with the root cause in its message, `Available`, one `<Component>Ready` for each component that the spec asks
+    /// for, `BackupHealthy`, and, only while true, `Reconciling`, `Stalled` and `Suspended`. Sorted by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -57,6 +57,11 @@ pub struct WorkloadSpec {
     /// How the kubelet finds out whether a pod serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// How long a rollout may make no progress, in seconds, before it is told as stuck. Defaults to 600, or to
+    /// `health.startupSeconds` and 300 if that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub progress_deadline_seconds: Option<i32>,
     /// Where pods may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,

@@ -201,6 +201,8 @@ fn reason(condition: &Value) -> &str {
 
 fn trouble(stack: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let bad = conditions(stack).filter(|condition| !["Ready", "NoBackupYet"].contains(&reason(condition)));
+    // No pods where the spec asks for none are no trouble either.
+    let well = ["Ready", "NoBackupYet", "ScaledToZero"];
+    let bad = conditions(stack).filter(|condition| !well.contains(&reason(condition)));
     bad.map(|condition| (text(&condition["type"]), text(&condition["reason"]))).collect()
 }
