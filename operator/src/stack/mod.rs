@@ -10,9 +10,12 @@ mod credentials;
 mod defaults;
 mod external;
 mod observed;
-mod postgres_url;
+mod probes;
+mod redis_url;
 mod references;
+mod released;
 mod services;
+mod url_style;
 mod validate;
 mod workload;
 
@@ -21,9 +24,9 @@ use std::collections::BTreeMap;
 pub use assumed::{Assumption, assumed, embedded};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_keys};
-pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
+pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
 pub use observed::{CredentialState, Observed, Probe, SecretData};
-pub use postgres_url::PostgresUrl;
+pub use probes::{ProbeTarget, ServiceUrl};
 pub use references::{References, references};
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
 pub use validate::validate;
@@ -77,7 +80,7 @@ pub struct Stack {
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
     /// What was found out about the services; nothing before somebody has asked them.
-    pub probes: BTreeMap<Component, Probe>,
+    pub probes: BTreeMap<ProbeTarget, Probe>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,
     /// What the user should know though nothing is wrong: for Warning events.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, note, root_cause::harmless};
+use super::{NEEDS_THE_USER, Report, RootCause, root_cause::harmless};
 use crate::{
     names::{Waiting, reason, reason::Reason},
     objects::Readiness,
@@ -30,7 +30,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
                 kind: component.condition(),
                 status: "True",
                 reason: reason::READY,
-                message: note(report.stack, *component).unwrap_or_default().to_owned(),
+                message: report.stack.note(*component).unwrap_or_default(),
             },
             Readiness::Waiting(waiting) => Fact {
                 kind: component.condition(),
@@ -76,7 +76,9 @@ pub(super) fn stopped(waiting: &Waiting) -> Vec<Fact> {
 
 fn all_is_well(report: &Report<'_>) -> String {
     let trouble = report.readiness.iter().find_map(|(component, readiness)| match readiness {
-        Readiness::Waiting(waiting) if harmless(waiting.reason) && waiting.reason != reason::NO_BACKUP_YET => {
+        Readiness::Waiting(waiting)
+            if harmless(*component, waiting.reason) && waiting.reason != reason::NO_BACKUP_YET =>
+        {
             Some(format!("; {component}: {}", waiting.message))
         }
         _ => None,

@@ -16,7 +16,7 @@ use crate::{
     api::v1alpha1::{BackupRecord, BackupStatus, RorunStack, RorunStackStatus},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
-    stack::{Probe, Stack},
+    stack::Stack,
 };
 
 /// What a status is made of.
@@ -67,14 +67,6 @@ fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupSta
     let known = old.backup.as_ref().and_then(|backup| backup.last_successful.clone());
     let newest = [known, new].into_iter().flatten().max_by(|a, b| a.at.0.cmp(&b.at.0))?;
     Some(BackupStatus { last_successful: Some(newest) })
-}
-
-/// What a component says for itself when it serves.
-fn note(stack: &Stack, component: Component) -> Option<&str> {
-    match stack.probe(component) {
-        Probe::Answers { note } => note.as_deref(),
-        Probe::Pending | Probe::Failed(_) => None,
-    }
 }
 
 /// Reasons that end only when somebody changes something.

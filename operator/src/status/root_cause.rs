@@ -20,7 +20,7 @@ pub struct RootCause {
 /// unready.
 pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     let waiting = readiness.iter().filter_map(|(component, readiness)| match readiness {
-        Readiness::Waiting(waiting) if !harmless(waiting.reason) => Some((*component, waiting)),
+        Readiness::Waiting(waiting) if !harmless(*component, waiting.reason) => Some((*component, waiting)),
         _ => None,
     });
     let (own, dependent): (Vec<_>, Vec<_>) =
@@ -41,9 +41,18 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     Some(RootCause { component: *component, reason: waiting.reason, message })
 }
 
-/// Whether a reason leaves the stack ready.
-pub(super) fn harmless(reason: Reason) -> bool {
+/// Whether a reason leaves the stack ready: one of backups does, and what only they are connected to.
+pub(super) fn harmless(component: Component, reason: Reason) -> bool {
+    const OF_SERVICES: [Reason; 6] = [
+        reason::UNREACHABLE,
+        reason::TLS_FAILED,
+        reason::AUTHENTICATION_FAILED,
+        reason::NOT_FOUND,
+        reason::ACCESS_DENIED,
+        reason::UNSUPPORTED,
+    ];
     matches!(reason, reason::BACKUP_FAILED | reason::NO_BACKUP_YET)
+        || (component == Component::Backup && OF_SERVICES.contains(&reason))
 }
 
 /// What to do, where the message itself does not say it.
@@ -95,6 +104,8 @@ mod tests {
     #[test]
     fn a_failed_backup_leaves_the_stack_ready() {
         let readiness = [(Component::Backup, Readiness::waiting(reason::BACKUP_FAILED, "job/x failed"))];
+        assert_eq!(root_cause(&readiness), None);
+        let readiness = [(Component::Backup, Readiness::waiting(reason::ACCESS_DENIED, "DIRECT_URL in secret/db: no"))];
         assert_eq!(root_cause(&readiness), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of components, and the URLs.
 
-use super::{Report, note};
+use super::Report;
 use crate::{
     api::v1alpha1::{ComponentStatus, Endpoints},
     names::Component,
@@ -27,7 +27,7 @@ fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> Comp
         ready_replicas: pods.map(|pods| pods.ready),
         image: image(report.stack, component),
         message: match readiness {
-            Readiness::Ready => note(report.stack, component).unwrap_or_default().to_owned(),
+            Readiness::Ready => report.stack.note(component).unwrap_or_default(),
             Readiness::Waiting(waiting) => waiting.message.clone(),
         },
     }
