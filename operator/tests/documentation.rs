@@ -60,7 +60,15 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
         .with_all_workloads()
         .set("ingress", json!({"host": "api.example.com", "adminHost": "admin.example.com"}))
         .build();
-    let keys: BTreeSet<_> = valid(&cr).connection.unwrap().data.into_keys().map(str::to_owned).collect();
+    let keys_of = |cr| valid(cr).connection.unwrap().data.into_keys().map(str::to_owned);
+    let mut keys: BTreeSet<_> = keys_of(&cr).collect();
+    // Those that come only with a field of the spec.
+    let asking = stack("shop")
+        .with_external_services()
+        .set("bucket.external.checksums", json!("WhenRequired"))
+        .set("bucket.external.credentialsSecretRef.sessionTokenKey", json!("token"))
+        .build();
+    keys.extend(keys_of(&asking));
     let page = page("connection.md");
     let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     let explained = rows.flat_map(|names| names.split_whitespace()).map(|name| name.trim_matches('`').to_owned());

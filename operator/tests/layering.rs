@@ -49,7 +49,7 @@ const FLOORS: &[Floor] = &[
     },
     Floor { module: "apply", may_import: &["names", "objects"], forbidden: &[COMPONENTS] },
     Floor { module: "status", may_import: &["names", "api", "objects", "stack"], forbidden: PURE },
-    Floor { module: "services", may_import: &[], forbidden: &[KUBERNETES] },
+    Floor { module: "services", may_import: &["contract"], forbidden: &[KUBERNETES] },
     Floor { module: "telemetry", may_import: &[], forbidden: &[] },
     Floor { module: "agent", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },
     Floor {

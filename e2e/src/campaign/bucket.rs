@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use http::{Method, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -41,6 +41,9 @@ impl Bucket {
     }
 }
 
+/// The listing of a bucket without objects.
+pub(super) const EMPTY_LIST: &[u8] = br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"#;
+
 async fn accept(listener: TcpListener, changes: Arc<Mutex<Vec<String>>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -49,7 +52,7 @@ async fn accept(listener: TcpListener, changes: Arc<Mutex<Vec<String>>>) {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 lock(&changes).push(format!("{} {}", request.method(), request.uri()));
             }
-            std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+            std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(answer(&request)))))
         });
         connections.spawn(async move {
             // It ends with an error when an operator is killed.
@@ -57,4 +60,13 @@ async fn accept(listener: TcpListener, changes: Arc<Mutex<Vec<String>>>) {
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+fn answer(request: &http::Request<hyper::body::Incoming>) -> Bytes {
+    if is_list(request.uri()) { Bytes::from_static(EMPTY_LIST) } else { Bytes::new() }
+}
+
+/// Whether a listing is asked for.
+pub(super) fn is_list(uri: &http::Uri) -> bool {
+    uri.query().is_some_and(|query| query.contains("list-type="))
 }

@@ -56,6 +56,9 @@ pub struct BucketArgs {
     /// The secret access key.
     #[arg(long, env = contract::ENV_SECRET_ACCESS_KEY, hide_env_values = true, hide = true)]
     pub secret_access_key: String,
+    /// The session token of temporary keys.
+    #[arg(long, env = contract::ENV_SESSION_TOKEN, hide_env_values = true, hide = true)]
+    pub session_token: Option<String>,
 }
 
 impl BucketArgs {
@@ -67,6 +70,7 @@ impl BucketArgs {
             force_path_style: self.s3_force_path_style,
             access_key_id: self.access_key_id.clone(),
             secret_access_key: self.secret_access_key.clone(),
+            session_token: self.session_token.clone().filter(|token| !token.is_empty()),
             ca,
         }
     }
@@ -165,6 +169,7 @@ mod tests {
             contract::ENV_S3_FORCE_PATH_STYLE,
             contract::ENV_ACCESS_KEY_ID,
             contract::ENV_SECRET_ACCESS_KEY,
+            contract::ENV_SESSION_TOKEN,
         ] {
             assert!(read.contains(&name), "{name} in {read:?}");
         }

@@ -36,7 +36,7 @@ pub(super) async fn dump(
     let authorities = Authorities::load(args.ca_file.as_deref())?;
     let target = args.bucket.target(authorities.for_bucket());
     // Before the dump: what cannot be written need not be read.
-    BucketClient::new(&target, Timeouts::CHECK)?.check().await?;
+    BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
     let pg_dump_version = pg_dump::version().await?;
     let database = connect(args, &authorities).await?;

@@ -53,10 +53,11 @@ const LIBPQ_VARIABLES: [&str; 35] = [
 ];
 
 /// Ours, and none of its business.
-const OWN_VARIABLES: [&str; 5] = [
+const OWN_VARIABLES: [&str; 6] = [
     crate::contract::ENV_DATABASE_URL,
     crate::contract::ENV_ACCESS_KEY_ID,
     crate::contract::ENV_SECRET_ACCESS_KEY,
+    crate::contract::ENV_SESSION_TOKEN,
     "DATABASE_URL",
     "REDIS_URL",
 ];

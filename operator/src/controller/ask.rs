@@ -19,9 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Asks.
 pub(super) async fn ask(endpoint: &Endpoint) -> Probe {
     let answer = match endpoint {
-        Endpoint::Postgres { url, ca } => {
+        Endpoint::Postgres { origin, url, ca } => {
             let target = PostgresTarget { url: url.clone(), ca: ca.clone() };
-            postgres::check(&target, TIMEOUT).await.map(|_| None)
+            return match postgres::check(&target, TIMEOUT).await {
+                Ok(_) => Probe::Answers { note: None },
+                Err(error) => Probe::Failed(Waiting::new(reason_of(&error), format!("{origin}: {error}"))),
+            };
         }
         Endpoint::Redis { url, ca } => {
             let target = RedisTarget { url: url.clone(), ca: ca.clone() };
@@ -38,7 +41,7 @@ pub(super) async fn ask(endpoint: &Endpoint) -> Probe {
 /// Looks whether the bucket is there, makes it where that is ours to do, and turns versioning on where the spec says so. The
 /// note says what the server cannot do.
 async fn bucket(endpoint: &Endpoint) -> Result<Option<String>, ServiceError> {
-    let Endpoint::Bucket { access, create, versioning } = endpoint else { return Ok(None) };
+    let Endpoint::Bucket { access, prefix, create, versioning } = endpoint else { return Ok(None) };
     let target = BucketTarget {
         endpoint: access.endpoint.clone(),
         region: access.region.clone(),
@@ -46,10 +49,11 @@ async fn bucket(endpoint: &Endpoint) -> Result<Option<String>, ServiceError> {
         force_path_style: access.force_path_style,
         access_key_id: access.access_key_id.clone(),
         secret_access_key: access.secret_access_key.clone(),
+        session_token: access.session_token.as_ref().map(|token| token.value.clone()),
         ca: access.ca.clone(),
     };
     let client = BucketClient::new(&target, Timeouts::CHECK)?;
-    match client.check().await {
+    match client.check(prefix.as_deref()).await {
         Err(ServiceError::Missing { .. }) if *create => client.create().await?,
         other => other?,
     }

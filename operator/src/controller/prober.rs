@@ -15,10 +15,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{StackKey, Triggers, ask::ask};
-use crate::{
-    names::Component,
-    stack::{Endpoint, Probe},
-};
+use crate::stack::{Endpoint, Probe, ProbeTarget};
 
 /// How often a service that answers is asked again, if there are few.
 const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
@@ -70,7 +67,7 @@ impl Task {
 }
 
 /// By stack, so that a pass looks at its own alone.
-type Tasks = HashMap<StackKey, BTreeMap<Component, Task>>;
+type Tasks = HashMap<StackKey, BTreeMap<ProbeTarget, Task>>;
 
 /// The services of all stacks.
 #[derive(Clone)]
@@ -91,29 +88,29 @@ impl Prober {
     pub fn answers(
         &self,
         stack: &StackKey,
-        endpoints: BTreeMap<Component, Endpoint>,
-        known: impl Fn(Component) -> Option<Probe>,
-    ) -> BTreeMap<Component, Probe> {
+        endpoints: BTreeMap<ProbeTarget, Endpoint>,
+        known: impl Fn(ProbeTarget) -> Option<Probe>,
+    ) -> BTreeMap<ProbeTarget, Probe> {
         let mut tasks = self.lock();
         if endpoints.is_empty() {
             tasks.remove(stack);
             return BTreeMap::new();
         }
         let tasks = tasks.entry(stack.clone()).or_default();
-        tasks.retain(|component, _| endpoints.contains_key(component));
+        tasks.retain(|target, _| endpoints.contains_key(target));
         let mut answers = BTreeMap::new();
-        for (component, endpoint) in endpoints {
+        for (target, endpoint) in endpoints {
             let hash = hash(&endpoint);
-            let first = match tasks.get(&component) {
+            let first = match tasks.get(&target) {
                 Some(task) if task.endpoint == hash => None,
                 Some(_) => Some(Probe::Pending),
-                None => Some(known(component).unwrap_or(Probe::Pending)),
+                None => Some(known(target).unwrap_or(Probe::Pending)),
             };
             if let Some(first) = first {
-                tasks.insert(component, self.start(stack.clone(), endpoint, (hash, first)));
+                tasks.insert(target, self.start(stack.clone(), endpoint, (hash, first)));
             }
-            if let Some(task) = tasks.get(&component) {
-                answers.insert(component, task.state.answer().clone());
+            if let Some(task) = tasks.get(&target) {
+                answers.insert(target, task.state.answer().clone());
             }
         }
         answers
@@ -242,7 +239,7 @@ fn hash(endpoint: &Endpoint) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Metrics;
+    use crate::{names::Component, telemetry::Metrics};
 
     const STACKS: usize = 1200;
 
@@ -250,7 +247,9 @@ mod tests {
         let stack = StackKey { namespace: "n".to_owned(), name: number.to_string() };
         // Nobody listens there.
         let redis = Endpoint::Redis { url: format!("redis://127.0.0.1:1/{number}"), ca: None };
-        prober.answers(&stack, BTreeMap::from([(Component::Redis, redis)]), |_| Some(Probe::Answers { note: None }));
+        prober.answers(&stack, BTreeMap::from([(Component::Redis.into(), redis)]), |_| {
+            Some(Probe::Answers { note: None })
+        });
     }
 
     fn asked(prober: &Prober) -> usize {

@@ -22,7 +22,7 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
-    stack::{Backup as Resolved, BucketAccess, Connection, Stack, authorities},
+    stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities},
 };
 
 /// The uid of `postgres` in the official image: `pg_dump` wants no particular one, its own image surely has this.
@@ -72,6 +72,9 @@ impl Component for Backup {
             if !probe.is_ready() {
                 return probe;
             }
+        }
+        if let Probe::Failed(waiting) = stack.probe(ProbeTarget::DIRECT) {
+            return Readiness::Waiting(waiting.clone());
         }
         if let Some(stuck) = cannot_start(live) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
@@ -164,7 +167,7 @@ fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
 
 /// Just what the agent reads.
 fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) -> DesiredObject {
-    let data = [
+    let mut data = vec![
         (contract::ENV_DATABASE_URL, connection.direct_url.clone()),
         (contract::ENV_S3_ENDPOINT, destination.endpoint.clone()),
         (contract::ENV_S3_REGION, destination.region.clone()),
@@ -173,6 +176,7 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
         (contract::ENV_ACCESS_KEY_ID, destination.access_key_id.clone()),
         (contract::ENV_SECRET_ACCESS_KEY, destination.secret_access_key.clone()),
     ];
+    data.extend(destination.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),

@@ -111,6 +111,9 @@ impl There<'_> {
         let (of, value) = (&bucket.credentials_secret_ref, self.assumption.value);
         self.secret(&of.name, of.access_key_id_key.as_deref(), "AWS_ACCESS_KEY_ID", format!("id{value}"));
         self.secret(&of.name, of.secret_access_key_key.as_deref(), "AWS_SECRET_ACCESS_KEY", format!("key{value}"));
+        if let Some(key) = &of.session_token_key {
+            self.secret(&of.name, Some(key), "", format!("token{value}"));
+        }
         self.authority(bucket.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 

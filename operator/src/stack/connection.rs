@@ -3,11 +3,16 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
-    Bucket, Database, Ingress, PostgresUrl, REDIS_PORT, Redis, Workload,
-    external::{DatabaseAccess, RedisAccess},
-    service_host,
+    Bucket, Database, Ingress, POSTGRES_PORT, REDIS_PORT, Redis, Workload,
+    external::{BucketAccess, DatabaseAccess, NamedUrl, RedisAccess},
+    released::Released,
+    service_host, url_style,
 };
-use crate::{api::v1alpha1::Environment, contract, names::Component};
+use crate::{
+    api::v1alpha1::{Checksums, Environment, UrlStyle},
+    contract::{self, PostgresUrl, TlsMode},
+    names::Component,
+};
 
 /// The members of the connection Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,10 @@ pub struct Connection {
     pub ca: Option<String>,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
+    /// What an earlier version put into its place.
+    released: Released,
+    /// Whether the hash leaves the session token out.
+    token_unhashed: bool,
 }
 
 /// What a connection is made of.
@@ -41,26 +50,24 @@ impl Connection {
         let bucket = parts.bucket.access()?;
         let mut data = BTreeMap::new();
         let mut set = |key, value| data.insert(key, value);
-        let direct_url = database.direct.to_string();
-        set("DATABASE_URL", database.url.to_string());
-        set("DIRECT_URL", direct_url.clone());
-        set("DATABASE_READ_URL", database.read.to_string());
-        set("PGHOST", database.direct.host.clone());
-        set("PGPORT", database.direct.port.to_string());
-        set("PGUSER", database.direct.user.clone());
-        set("PGPASSWORD", database.direct.password.clone());
-        set("PGDATABASE", database.direct.database.clone());
-        set("PGSSLMODE", database.direct.parameter("sslmode").unwrap_or("prefer").to_owned());
+        let direct = &database.direct.url;
+        let direct_url = direct.to_string();
+        let render = |url: &NamedUrl| url_style::render(&url.url, database.style, database.ca.is_some());
+        set("DATABASE_URL", render(&database.url));
+        set("DIRECT_URL", render(&database.direct));
+        set("DATABASE_READ_URL", render(&database.read));
+        set("PGHOST", direct.hosts().join(","));
+        set("PGPORT", direct.ports().join(","));
+        set("PGUSER", direct.user().to_owned());
+        set("PGPASSWORD", direct.password().to_owned());
+        set("PGDATABASE", direct.database().to_owned());
+        set("PGSSLMODE", ssl_mode(direct));
         set("REDIS_URL", redis.url.clone());
         set("REDIS_HOST", redis.host.clone());
         set("REDIS_PORT", redis.port.to_string());
         set("REDIS_PASSWORD", redis.password.clone());
-        set(contract::ENV_S3_ENDPOINT, bucket.endpoint.clone());
-        set(contract::ENV_S3_REGION, bucket.region.clone());
-        set(contract::ENV_S3_BUCKET, bucket.name.clone());
-        set(contract::ENV_S3_FORCE_PATH_STYLE, bucket.force_path_style.to_string());
-        set(contract::ENV_ACCESS_KEY_ID, bucket.access_key_id.clone());
-        set(contract::ENV_SECRET_ACCESS_KEY, bucket.secret_access_key.clone());
+        data.extend(s3(bucket));
+        let mut set = |key, value| data.insert(key, value);
         set(
             "NODE_ENV",
             if parts.environment == Environment::Development { "development" } else { "production" }.to_owned(),
@@ -74,8 +81,54 @@ impl Connection {
             set("CORS_ORIGINS", url);
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
-        Some(Self { data, ca, direct_url })
+        let released = Released::new(&database, &redis, &data);
+        let token_unhashed = bucket.session_token.as_ref().is_some_and(|token| !token.named);
+        Some(Self { data, ca, direct_url, released, token_unhashed })
     }
+
+    /// Whether 0.1.0 told the application something wrong of this stack's URLs, so that an upgrade replaces its pods: an encoded
+    /// name of a database that a client looks up as it stands, a plus sign that became a space, an IPv6 address in brackets
+    /// in `PGHOST` or `REDIS_HOST`, the first of a parameter's values where the last counts.
+    pub fn corrected_urls(&self) -> bool {
+        self.released.corrected
+    }
+
+    /// What the hash of the pods covers: the values, those of 0.1.0 where they mean the same.
+    pub(super) fn hashed(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = self.data.iter().filter(|(key, _)| !(self.token_unhashed && **key == contract::ENV_SESSION_TOKEN));
+        values.map(|(key, value)| (*key, self.released.hashed.get(key).unwrap_or(value).as_str()))
+    }
+}
+
+/// As libpq reads it: `allow` is told as it is written.
+fn ssl_mode(url: &PostgresUrl) -> String {
+    let written = url.parameter("sslmode").filter(|_| url.parameter("ssl") != Some("true"));
+    let mode = || url.tls_mode().unwrap_or(TlsMode::VerifyFull).as_str();
+    written.unwrap_or_else(mode).to_owned()
+}
+
+/// The bucket, in the variables that clients of S3 read.
+fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
+    let mut data = BTreeMap::from([
+        (contract::ENV_S3_ENDPOINT, bucket.endpoint.clone()),
+        (contract::ENV_S3_REGION, bucket.region.clone()),
+        (contract::ENV_S3_BUCKET, bucket.name.clone()),
+        (contract::ENV_S3_FORCE_PATH_STYLE, bucket.force_path_style.to_string()),
+        (contract::ENV_ACCESS_KEY_ID, bucket.access_key_id.clone()),
+        (contract::ENV_SECRET_ACCESS_KEY, bucket.secret_access_key.clone()),
+    ]);
+    if let Some(token) = &bucket.session_token {
+        data.insert(contract::ENV_SESSION_TOKEN, token.value.clone());
+    }
+    if let Some(checksums) = bucket.checksums {
+        let when = match checksums {
+            Checksums::WhenRequired => "WHEN_REQUIRED",
+            Checksums::WhenSupported => "WHEN_SUPPORTED",
+        };
+        data.insert("AWS_REQUEST_CHECKSUM_CALCULATION", when.to_owned());
+        data.insert("AWS_RESPONSE_CHECKSUM_VALIDATION", when.to_owned());
+    }
+    data
 }
 
 /// One bundle of the distinct authorities.
@@ -95,15 +148,13 @@ fn database<'a>(parts: &Parts<'a>) -> Option<Cow<'a, DatabaseAccess>> {
         Database::External(access) => access.as_deref().map(Cow::Borrowed),
         Database::Embedded { credentials, .. } => {
             let credentials = credentials.as_ref()?;
-            let url = PostgresUrl {
-                host: service_host(parts.name, parts.namespace, Component::Database),
-                port: 5432,
-                user: credentials.text("username").to_owned(),
-                password: credentials.text("password").to_owned(),
-                database: credentials.text("database").to_owned(),
-                parameters: vec![("sslmode".to_owned(), "disable".to_owned())],
-            };
-            Some(Cow::Owned(DatabaseAccess { direct: url.clone(), read: url.clone(), url, ca: None }))
+            let host = service_host(parts.name, parts.namespace, Component::Database);
+            let login = (credentials.text("username"), credentials.text("password"));
+            let database = credentials.text("database");
+            let url = PostgresUrl::new(&host, POSTGRES_PORT, login, database, TlsMode::Disable);
+            let url = NamedUrl { url, origin: String::new() };
+            let (direct, read) = (url.clone(), url.clone());
+            Some(Cow::Owned(DatabaseAccess { url, direct, read, style: UrlStyle::Libpq, ca: None }))
         }
     }
 }

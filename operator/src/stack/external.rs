@@ -1,17 +1,22 @@
 //! Services that the operator did not make: from Secrets to addresses.
 
 use crate::{
-    api::v1alpha1::{ExternalBucket, ExternalDatabase, ExternalRedis, SecretKeyReference, SslMode},
+    api::v1alpha1::{
+        Checksums, ExternalBucket, ExternalDatabase, ExternalRedis, SecretKeyReference, SslMode, UrlStyle,
+    },
+    contract::{self, PostgresUrl, UrlError},
     names::{Waiting, reason},
 };
 
-use super::{Observed, PostgresUrl, SecretData};
+use super::{Observed, SecretData, redis_url::RedisUrl, url_style};
 
 /// A service to talk to, to find out whether it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// A PostgreSQL database.
     Postgres {
+        /// Where the URL comes from, for messages.
+        origin: String,
         /// The URL.
         url: String,
         /// Certificate authorities (PEM).
@@ -28,6 +33,8 @@ pub enum Endpoint {
     Bucket {
         /// Where it is and with which keys.
         access: BucketAccess,
+        /// The folder of backups in it: keys that are limited to it may list nothing else.
+        prefix: Option<String>,
         /// Make it if it is missing.
         create: bool,
         /// Turn versioning on.
@@ -35,15 +42,26 @@ pub enum Endpoint {
     },
 }
 
-/// The URLs of a database.
+/// A URL, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedUrl {
+    /// The URL.
+    pub url: PostgresUrl,
+    /// The key and the Secret, e.g. `DATABASE_URL in secret/supabase`. Empty for the embedded database.
+    pub origin: String,
+}
+
+/// The URLs of a database, with the parameters of libpq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseAccess {
     /// For the application at run time.
-    pub url: PostgresUrl,
+    pub url: NamedUrl,
     /// To the server itself.
-    pub direct: PostgresUrl,
+    pub direct: NamedUrl,
     /// To a read replica.
-    pub read: PostgresUrl,
+    pub read: NamedUrl,
+    /// The dialect that the application gets.
+    pub style: UrlStyle,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
 }
@@ -53,7 +71,7 @@ pub struct DatabaseAccess {
 pub struct RedisAccess {
     /// The whole URL.
     pub url: String,
-    /// Host name or address.
+    /// Host name or address, an IPv6 address without brackets.
     pub host: String,
     /// Port.
     pub port: u16,
@@ -78,8 +96,21 @@ pub struct BucketAccess {
     pub access_key_id: String,
     /// Secret access key.
     pub secret_access_key: String,
+    /// The session token of temporary keys.
+    pub session_token: Option<SessionToken>,
+    /// The checksums that the application's client is to send and expect. `None`: it decides.
+    pub checksums: Option<Checksums>,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
+}
+
+/// The token that comes with keys of limited life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionToken {
+    /// The token.
+    pub value: String,
+    /// Whether the spec names its key. Else it was found under the usual one.
+    pub named: bool,
 }
 
 /// The Secret that a field of the spec names.
@@ -117,6 +148,18 @@ impl<'a> NamedSecret<'a> {
                 ),
             )
         })
+    }
+
+    /// A key of an S3 service, which some tools put into the quotation marks of an .env file.
+    fn unquoted(&self, key: &str) -> Result<String, Waiting> {
+        let text = self.required(key)?;
+        let quoted =
+            ['"', '\''].into_iter().any(|mark| text.len() > 1 && text.starts_with(mark) && text.ends_with(mark));
+        if quoted {
+            let problem = "is in quotation marks, which some tools keep from an .env file: remove the quotation marks";
+            return Err(self.invalid(key, problem));
+        }
+        Ok(text)
     }
 
     fn invalid(&self, key: &str, problem: &str) -> Waiting {
@@ -162,11 +205,8 @@ pub(super) fn database(spec: &ExternalDatabase, observed: &Observed) -> Result<D
     )?;
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode).or_else(|| ca.as_ref().map(|_| SslMode::VerifyFull));
     let parse = |key: &str, text: String| {
-        let mut url = PostgresUrl::parse(&text).map_err(|problem| secret.invalid(key, &problem))?;
-        if let Some(mode) = mode {
-            url.set_ssl_mode(mode);
-        }
-        Ok::<_, Waiting>(url)
+        let url = postgres_url(&text, mode).map_err(|problem| secret.invalid(key, &problem.to_string()))?;
+        Ok::<_, Waiting>(NamedUrl { url, origin: format!("{key} in secret/{}", secret.name) })
     };
     let key = spec.secret_ref.url_key.as_deref().unwrap_or("DATABASE_URL");
     let url = parse(key, secret.required(key)?)?;
@@ -179,7 +219,14 @@ pub(super) fn database(spec: &ExternalDatabase, observed: &Observed) -> Result<D
     };
     let direct = other(spec.secret_ref.direct_url_key.as_deref(), "DIRECT_URL")?;
     let read = other(spec.secret_ref.read_url_key.as_deref(), "READ_URL")?;
-    Ok(DatabaseAccess { url, direct, read, ca })
+    Ok(DatabaseAccess { url, direct, read, style: spec.url_style.unwrap_or_default(), ca })
+}
+
+/// The URL with the mode of the spec, if it has one.
+fn postgres_url(text: &str, mode: Option<SslMode>) -> Result<PostgresUrl, UrlError> {
+    let url = PostgresUrl::parse(text)?;
+    let url = mode.map(|mode| url.with(&[("sslmode", url_style::tls_mode(mode).as_str())])).unwrap_or(url);
+    url.tls_mode().map(|_| url)
 }
 
 /// The address of an external Redis.
@@ -192,34 +239,13 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
     )?;
     let key = spec.secret_ref.url_key.as_deref().unwrap_or("REDIS_URL");
     let text = secret.required(key)?;
-    let url = url::Url::parse(&text).map_err(|error| {
-        secret.invalid(
-            key,
-            &format!(
-                "is not a URL ({error}): reserved characters in the password must be percent-encoded, e.g. / as %2F"
-            ),
-        )
-    })?;
-    if !matches!(url.scheme(), "redis" | "rediss") {
-        let problem = format!("starts with {}://, and must start with redis:// or rediss://", url.scheme());
-        return Err(secret.invalid(key, &problem));
-    }
-    if ca.is_some() && url.scheme() != "rediss" {
+    let url = RedisUrl::parse(&text).map_err(|problem| secret.invalid(key, &problem.to_string()))?;
+    if ca.is_some() && !url.tls {
         return Err(
             secret.invalid(key, "starts with redis://, and must start with rediss:// since redis.external.tls is set")
         );
     }
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| secret.invalid(key, "names no host"))?;
-    let password = percent_encoding::percent_decode_str(url.password().unwrap_or_default())
-        .decode_utf8()
-        .map_err(|_| secret.invalid(key, "has a password that is not UTF-8"))?;
-    Ok(RedisAccess {
-        host: host.to_owned(),
-        port: url.port().unwrap_or(6379),
-        password: password.into_owned(),
-        url: text,
-        ca,
-    })
+    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca })
 }
 
 /// An external bucket. `field` is the path in the spec, for messages.
@@ -235,14 +261,29 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
             format!("{field}.endpoint must start with https:// since {field}.tls is set"),
         ));
     }
+    let has_path = url::Url::parse(&spec.endpoint).is_ok_and(|url| !matches!(url.path(), "" | "/"));
+    if has_path && spec.force_path_style == Some(false) {
+        let message = format!("{field}.forcePathStyle must not be false since {field}.endpoint has a path: remove it");
+        return Err(Waiting::new(reason::INVALID_SPEC, message));
+    }
+    let session_token = match &reference.session_token_key {
+        Some(key) => Some(SessionToken { value: secret.unquoted(key)?, named: true }),
+        None => {
+            let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
+            found.map(|value| SessionToken { value, named: false })
+        }
+    };
     Ok(BucketAccess {
         endpoint: spec.endpoint.trim_end_matches('/').to_owned(),
         region: spec.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
-        access_key_id: secret.required(reference.access_key_id_key.as_deref().unwrap_or("AWS_ACCESS_KEY_ID"))?,
+        access_key_id: secret
+            .unquoted(reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID))?,
         secret_access_key: secret
-            .required(reference.secret_access_key_key.as_deref().unwrap_or("AWS_SECRET_ACCESS_KEY"))?,
+            .unquoted(reference.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY))?,
+        session_token,
+        checksums: spec.checksums,
         ca,
     })
 }

@@ -10,10 +10,13 @@ mod credentials;
 mod defaults;
 mod external;
 mod observed;
-mod postgres_url;
+mod probes;
+mod redis_url;
 mod references;
+mod released;
 mod schedule;
 mod services;
+mod url_style;
 mod validate;
 mod volume;
 mod workload;
@@ -23,9 +26,9 @@ use std::collections::BTreeMap;
 pub use assumed::{Assumption, assumed, embedded, storage};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
-pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
+pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData};
-pub use postgres_url::PostgresUrl;
+pub use probes::{ProbeTarget, ServiceUrl};
 pub use references::{References, references};
 pub use schedule::Schedule;
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
@@ -81,7 +84,7 @@ pub struct Stack {
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
     /// What was found out about the services; nothing before somebody has asked them.
-    pub probes: BTreeMap<Component, Probe>,
+    pub probes: BTreeMap<ProbeTarget, Probe>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
     pub last_backup: Option<i64>,
     /// What cannot be resolved now, and why.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack, connection::Parts,
+    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, connection::Parts,
     credentials, defaults, external, external::BucketAccess, schedule, service_host, services, volume, workload,
 };
 use crate::{
@@ -65,34 +65,44 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
 }
 
 impl Stack {
-    /// The services to talk to, to find out whether they answer. The embedded database and Redis are judged by their pods.
-    pub fn endpoints(&self) -> BTreeMap<Component, Endpoint> {
+    /// The services to talk to, to find out whether they answer: an external database by each of its URLs. The embedded
+    /// database and Redis are judged by their pods.
+    pub fn endpoints(&self) -> BTreeMap<ProbeTarget, Endpoint> {
         let mut endpoints = BTreeMap::new();
         if let Database::External(Some(access)) = &self.database {
-            let endpoint = Endpoint::Postgres { url: access.direct.to_string(), ca: access.ca.clone() };
-            endpoints.insert(Component::Database, endpoint);
+            let urls = [
+                (ProbeTarget::from(Component::Database), &access.url),
+                (ProbeTarget::DIRECT, &access.direct),
+                (ProbeTarget::READ, &access.read),
+            ];
+            for (index, (target, named)) in urls.iter().enumerate() {
+                if urls[..index].iter().any(|(_, other)| other.url == named.url) {
+                    continue;
+                }
+                let (origin, url) = (named.origin.clone(), named.url.to_string());
+                endpoints.insert(*target, Endpoint::Postgres { origin, url, ca: access.ca.clone() });
+            }
         }
         if let Redis::External(Some(access)) = &self.redis {
-            endpoints.insert(Component::Redis, Endpoint::Redis { url: access.url.clone(), ca: access.ca.clone() });
+            let endpoint = Endpoint::Redis { url: access.url.clone(), ca: access.ca.clone() };
+            endpoints.insert(Component::Redis.into(), endpoint);
         }
+        let shared = self.backup.as_ref().filter(|backup| !backup.own_destination);
         if let Some(access) = self.bucket.access() {
             let endpoint = Endpoint::Bucket {
                 access: access.clone(),
+                prefix: shared.map(|backup| backup.prefix.clone()),
                 create: matches!(self.bucket, Bucket::Embedded { .. }),
                 versioning: self.bucket.versioning(),
             };
-            endpoints.insert(Component::Bucket, endpoint);
+            endpoints.insert(Component::Bucket.into(), endpoint);
         }
-        if let Some(Backup { own_destination: true, destination: Some(access), .. }) = &self.backup {
-            let endpoint = Endpoint::Bucket { access: (**access).clone(), create: false, versioning: false };
-            endpoints.insert(Component::Backup, endpoint);
+        if let Some(Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
+            let (access, prefix) = ((**access).clone(), Some(prefix.clone()));
+            let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
+            endpoints.insert(Component::Backup.into(), endpoint);
         }
         endpoints
-    }
-
-    /// What was found out about a service.
-    pub fn probe(&self, component: Component) -> &Probe {
-        self.probes.get(&component).unwrap_or(&Probe::Pending)
     }
 }
 
@@ -177,6 +187,8 @@ fn bucket(
             force_path_style: true,
             access_key_id: credentials.text("accessKeyId").to_owned(),
             secret_access_key: credentials.text("secretAccessKey").to_owned(),
+            session_token: None,
+            checksums: None,
             ca: None,
         })
     });

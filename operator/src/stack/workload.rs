@@ -154,7 +154,7 @@ impl Workload {
             parts.extend_from_slice(part);
         };
         if let Some(connection) = connection.filter(|_| self.connected) {
-            for (key, value) in &connection.data {
+            for (key, value) in connection.hashed() {
                 add(key.as_bytes());
                 add(value.as_bytes());
             }

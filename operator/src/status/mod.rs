@@ -17,7 +17,7 @@ use crate::{
     api::v1alpha1::{BackupRecord, BackupStatus, RorunStack, RorunStackStatus},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
-    stack::{Probe, Stack},
+    stack::Stack,
 };
 
 /// What a status is made of.
@@ -73,13 +73,12 @@ fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupSta
     Some(BackupStatus { last_successful: Some(newest) })
 }
 
-/// What the user should know of a component though it serves.
+/// What the user should know of a component though it serves. What an earlier process noted may hold the rest already.
 fn note(report: &Report<'_>, component: Component) -> Option<String> {
-    let probed = match report.stack.probe(component) {
-        Probe::Answers { note } => note.as_ref(),
-        Probe::Pending | Probe::Failed(_) => None,
-    };
-    let notes: Vec<_> = probed.into_iter().chain(report.notes.get(&component)).map(String::as_str).collect();
+    let probed = report.stack.note(component).unwrap_or_default();
+    let other = report.notes.get(&component).filter(|other| !probed.contains(other.as_str()));
+    let notes: Vec<_> = Some(probed.as_str()).into_iter().chain(other.map(String::as_str)).collect();
+    let notes: Vec<_> = notes.into_iter().filter(|note| !note.is_empty()).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 

@@ -80,6 +80,20 @@ async fn a_private_authority_and_a_difficult_password_work() {
     assert!(message.contains("UnknownIssuer") && !message.contains(password), "{message}");
 }
 
+/// As it is asked, so it is dumped: libpq gets the same hosts, and names that are not encoded.
+#[tokio::test]
+async fn several_hosts_are_tried_in_turn() {
+    let scenario = Scenario::new("several-hosts").await;
+    receipts(&scenario).await;
+    let port = scenario.servers.postgres_port;
+    let hosts = format!("127.0.0.1:1,localhost:{port}");
+    let parameters = "application_name=a+b&target_session_attrs=read-write&sslmode=verify-full&sslmode=require";
+    let login = format!("postgres:{}", crate::servers::PASSWORD);
+    let mut command = scenario.command();
+    command.env(contract::ENV_DATABASE_URL, format!("postgres://{login}@{hosts}/several-hosts?{parameters}"));
+    scenario.run(command).await.complete();
+}
+
 #[tokio::test]
 async fn a_versioned_bucket_works_and_hides_what_was_removed() {
     let scenario = Scenario::new("versioned").await;

@@ -7,6 +7,7 @@
 
 mod process;
 mod programs;
+mod proxy;
 mod scenario;
 mod servers;
 
@@ -14,4 +15,5 @@ mod dumps;
 mod failures;
 mod installs;
 mod prunes;
+mod rights;
 mod services;

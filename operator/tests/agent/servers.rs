@@ -102,6 +102,7 @@ impl Servers {
             force_path_style: true,
             access_key_id: "owner".to_owned(),
             secret_access_key: PASSWORD.to_owned(),
+            session_token: None,
             ca: None,
         }
     }
@@ -184,7 +185,9 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
         serde_json::json!({"name": name, "credentials": credentials, "actions": actions})
     };
     let owner = identity("owner", &["Admin", "Read", "Write", "List", "Tagging"]);
-    let identities = [owner, identity("stranger", &["Read:elsewhere", "List:elsewhere"])];
+    let stranger = identity("stranger", &["Read:elsewhere", "List:elsewhere"]);
+    let limited = ["Read:limited/backups/*", "Write:limited/backups/*", "List:limited/backups/*"];
+    let identities = [owner, stranger, identity("limited", &limited)];
     let config = serde_json::json!({ "identities": identities }).to_string();
     fs::write(folder.join("s3.json"), config).expect("configuration");
     let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc] = ports::free().expect("ports");

@@ -48,6 +48,10 @@ async fn postgres_is_checked() {
         (&other_name, "hostaddr=127.0.0.1&sslmode=verify-full", Some(&ca), "TlsFailed"),
         (&other_name, "hostaddr=127.0.0.1&sslmode=verify-ca", Some(&ca), "Ok"),
         (&other_name, "hostaddr=127.0.0.1&sslmode=verify-ca", None, "TlsFailed"),
+        (&address, "sslmode=verify-full&sslmode=disable", None, "Ok"),
+        (&address, "sslmode=disable&sslmode=verify-full", None, "TlsFailed"),
+        (&address, "sslmode=disable&application_name=a+b&schema=public", None, "Ok"),
+        (&format!("postgres:{PASSWORD}@127.0.0.1:1,localhost:{port}"), "target_session_attrs=read-write", None, "Ok"),
         (&format!("postgres:wrong@localhost:{port}"), "", None, "AuthenticationFailed"),
         (&format!("postgres@localhost:{port}"), "", None, "AuthenticationFailed"),
         (&format!("outsider:outsider@localhost:{port}"), "", None, "AccessDenied"),
@@ -88,11 +92,11 @@ async fn a_bucket_is_made_and_checked() {
     let client = |target: &BucketTarget| BucketClient::new(target, Timeouts::CHECK).expect("client");
     let target = servers.bucket("made");
     let bucket = client(&target);
-    assert_eq!(variant(bucket.check().await), "Missing");
+    assert_eq!(variant(bucket.check(None).await), "Missing");
     for _ in 0..2 {
         bucket.create().await.expect("create");
     }
-    bucket.check().await.expect("check");
+    bucket.check(None).await.expect("check");
     assert_eq!(bucket.versioning().await, Ok(Versioning::Off));
     bucket.enable_versioning().await.expect("versioning");
     assert_eq!(bucket.versioning().await, Ok(Versioning::Enabled));
@@ -118,7 +122,7 @@ async fn a_bucket_is_made_and_checked() {
         (changed(|target| target.access_key_id = "stranger".to_owned()), "AccessDenied"),
         (changed(|target| target.endpoint = "http://127.0.0.1:1".to_owned()), "Unreachable"),
     ] {
-        let answer = bucket.check().await;
+        let answer = bucket.check(None).await;
         assert_eq!(variant(answer.clone()), expected, "{bucket:?} {answer:?}");
     }
 }

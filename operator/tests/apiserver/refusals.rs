@@ -317,14 +317,20 @@ fn values() -> Vec<Case> {
         ),
         field(
             "bucket.external",
-            bucket("https://s3.example.com/files"),
+            bucket("https://s3.example.com/files?x=y"),
+            &["spec.bucket.external.endpoint", "write a URL that starts with https://"],
+            bucket("https://project.storage.supabase.co/storage/v1/s3"),
+        ),
+        field(
+            "bucket.external",
+            bucket("https://s3.example.com/a b"),
             &["spec.bucket.external.endpoint"],
-            bucket("https://s3.example.com"),
+            bucket("http://10.0.0.7:9000/s3/"),
         ),
         field(
             "bucket.external",
             bucket("https://u:p@s3.example.com"),
-            &["spec.bucket.external.endpoint"],
+            &["spec.bucket.external.endpoint", "neither user nor ? nor #"],
             bucket("https://[::1]:9000"),
         ),
         field(

@@ -220,9 +220,11 @@ fn with(mut block: Value, field: &str, value: Option<Value>) -> Value {
 fn external_database() -> impl Strategy<Value = Value> {
     let keys =
         select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
-    (keys, authority("database-ca")).prop_map(|(keys, tls)| {
+    let style = option::of(select(vec![json!("Libpq"), json!("Prisma")]));
+    (keys, authority("database-ca"), style).prop_map(|(keys, tls, style)| {
         let secret = with(keys, "name", Some(json!("database")));
-        json!({"external": with(json!({"secretRef": secret}), "tls", tls)})
+        let external = with(json!({"secretRef": secret}), "urlStyle", style);
+        json!({"external": with(external, "tls", tls)})
     })
 }
 
@@ -231,10 +233,12 @@ fn external_redis() -> impl Strategy<Value = Value> {
 }
 
 fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Value = Value> {
-    authority("bucket-ca").prop_map(move |tls| {
-        let bucket =
-            json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": secret}});
-        with(bucket, "tls", tls)
+    let token = option::of(Just(json!("token")));
+    let checksums = option::of(select(vec![json!("WhenRequired"), json!("WhenSupported")]));
+    (authority("bucket-ca"), token, checksums).prop_map(move |(tls, token, checksums)| {
+        let reference = with(json!({"name": secret}), "sessionTokenKey", token);
+        let bucket = json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": reference});
+        with(with(bucket, "checksums", checksums), "tls", tls)
     })
 }
 

@@ -14,3 +14,4 @@ mod pods;
 #[path = "../support/mod.rs"]
 mod support;
 mod switches;
+mod urls;

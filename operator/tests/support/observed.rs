@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use rorun_operator::{
     api::v1alpha1::RorunStack,
-    names::Component,
-    stack::{Assumption, CredentialState, Observed, Probe, Stack, assumed},
+    stack::{Assumption, CredentialState, Observed, Probe, ProbeTarget, Stack, assumed},
 };
 
 pub const AGENT_IMAGE: &str = "ghcr.io/rorun/rorun-operator:0.1.0";
@@ -36,6 +35,6 @@ pub fn nothing_there(cr: &RorunStack) -> Observed {
 }
 
 /// Every service of the stack answers.
-pub fn answering(stack: &Stack) -> BTreeMap<Component, Probe> {
-    stack.endpoints().into_keys().map(|component| (component, Probe::Answers { note: None })).collect()
+pub fn answering(stack: &Stack) -> BTreeMap<ProbeTarget, Probe> {
+    stack.endpoints().into_keys().map(|target| (target, Probe::Answers { note: None })).collect()
 }

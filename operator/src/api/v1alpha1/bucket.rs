@@ -65,22 +65,37 @@ pub struct ExternalBucket {
     /// The name of the bucket. It must exist.
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub name: String,
-    /// The URL of the S3 service, e.g. `https://s3.eu-west-1.amazonaws.com`.
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?#@\s]+/?$"))]
+    /// The URL of the S3 service, e.g. `https://s3.eu-west-1.amazonaws.com`. It may have a path, below which the buckets are, e.g.
+    /// `https://my-project.storage.supabase.co/storage/v1/s3`.
+    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = text::endpoint()))]
     pub endpoint: String,
     /// The region to sign requests for. Left out: `us-east-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub region: Option<String>,
     /// `true`: `https://endpoint/bucket/key`; `false`: `https://bucket.endpoint/key`. Left out: `true`, which every server
-    /// understands.
+    /// understands, and which an `endpoint` with a path needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_path_style: Option<bool>,
+    /// Which checksums the application's S3 client sends and expects. Defaults to what the client decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksums: Option<Checksums>,
     /// The Secret with the keys.
     pub credentials_secret_ref: S3SecretReference,
     /// How the connection is secured; it needs an `https://` endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
+}
+
+/// Which checksums the application's S3 client sends and expects: its variables `AWS_REQUEST_CHECKSUM_CALCULATION` and
+/// `AWS_RESPONSE_CHECKSUM_VALIDATION`. `WhenRequired` is for a server that refuses the checksums which newer clients send by
+/// default, as many do that are not Amazon's. Defaults to neither variable, so that the client decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Checksums {
+    /// Only where the operation requires one.
+    WhenRequired,
+    /// Wherever the operation supports one.
+    WhenSupported,
 }
 
 /// The Secret that holds the keys of an S3 service.
@@ -98,4 +113,9 @@ pub struct S3SecretReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_access_key_key: Option<String>,
+    /// The key that holds the session token of temporary keys. Defaults to `AWS_SESSION_TOKEN` if the Secret has it, else there is
+    /// none. A new token alone replaces the pods only if this field is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub session_token_key: Option<String>,
 }

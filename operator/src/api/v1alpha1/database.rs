@@ -49,6 +49,9 @@ pub struct EmbeddedDatabase {
 pub struct ExternalDatabase {
     /// The Secret with the connection URLs.
     pub secret_ref: DatabaseSecretReference,
+    /// The dialect of the URLs that the application gets. Defaults to `Libpq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_style: Option<UrlStyle>,
     /// How the connection is secured. Left out: what the URL's `sslmode` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
@@ -75,6 +78,18 @@ pub struct DatabaseSecretReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub read_url_key: Option<String>,
+}
+
+/// The dialect of the URLs that the application gets. `Prisma` is for an application with Prisma's own engine, which is that of Prisma
+/// up to 6 without a driver adapter: it knows no `verify-full`, and falls back to `prefer` without a word. Backups and the
+/// operator's own questions use libpq's dialect in any case. Defaults to `Libpq`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UrlStyle {
+    /// `sslmode=verify-full`, as libpq and the clients after its model read it.
+    #[default]
+    Libpq,
+    /// `sslmode=require&sslaccept=strict&sslcert=<file>`, as Prisma's own engine reads it.
+    Prisma,
 }
 
 /// How the connection to an external database is secured.

@@ -27,6 +27,14 @@ pub(super) fn host() -> Value {
     )
 }
 
+/// The URL of an S3 service: a host, perhaps a port, perhaps a path.
+pub(super) fn endpoint() -> Value {
+    matching(
+        r"^https?://[^/?#@\\s]+(/[^?#\\s]*)?$",
+        "write a URL that starts with https:// or http:// and has neither user nor ? nor #, e.g. `https://s3.example.com`",
+    )
+}
+
 fn matching(pattern: &str, message: &str) -> Value {
     json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
 }

@@ -23,7 +23,7 @@ use crate::services::tls;
 /// A bucket, and who uses it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BucketTarget {
-    /// The URL of the service, e.g. `https://s3.eu-west-1.amazonaws.com`.
+    /// The URL of the service, e.g. `https://s3.eu-west-1.amazonaws.com`; it may have a path.
     pub endpoint: String,
     /// The region that requests are signed for.
     pub region: String,
@@ -35,6 +35,8 @@ pub struct BucketTarget {
     pub access_key_id: String,
     /// The secret access key.
     pub secret_access_key: String,
+    /// The session token of temporary keys.
+    pub session_token: Option<String>,
     /// Authorities (PEM) to trust beside the public ones.
     pub ca: Option<String>,
 }
@@ -125,12 +127,12 @@ impl BucketClient {
 }
 
 fn config(target: &BucketTarget, timeouts: Timeouts, http: SharedHttpClient) -> Config {
-    let credentials =
-        Credentials::new(&target.access_key_id, &target.secret_access_key, None, None, "connection secret");
+    let (id, key, token) = (&target.access_key_id, &target.secret_access_key, target.session_token.clone());
+    let credentials = Credentials::new(id, key, token, None, "connection secret");
     Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
-        .endpoint_url(&target.endpoint)
+        .endpoint_url(base(&target.endpoint))
         .region(Region::new(target.region.clone()))
         .force_path_style(target.force_path_style)
         .credentials_provider(credentials)
@@ -150,6 +152,13 @@ fn config(target: &BucketTarget, timeouts: Timeouts, http: SharedHttpClient) -> 
                 .build(),
         )
         .build()
+}
+
+/// The library puts the name of the bucket right behind the path, so one that is not empty has to end in a slash.
+fn base(endpoint: &str) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    let has_path = url::Url::parse(endpoint).is_ok_and(|url| url.path().len() > 1);
+    if has_path { format!("{endpoint}/") } else { endpoint.to_owned() }
 }
 
 fn http_client(target: &BucketTarget) -> Result<SharedHttpClient, tls::TlsError> {

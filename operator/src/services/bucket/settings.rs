@@ -20,16 +20,20 @@ pub enum Versioning {
 }
 
 impl BucketClient {
-    /// Whether the bucket is there and these keys may list it.
-    pub async fn check(&self) -> Result<(), ServiceError> {
-        let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await else {
-            return Ok(());
-        };
-        if error.raw_response().is_none() {
-            return Err(self.failed(&error));
+    /// Whether the bucket is there and these keys may list it: with a prefix what is under it, and nothing else, since keys may
+    /// be limited to that.
+    pub async fn check(&self, prefix: Option<&str>) -> Result<(), ServiceError> {
+        if prefix.is_none() {
+            let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await else {
+                return Ok(());
+            };
+            if error.raw_response().is_none() {
+                return Err(self.failed(&error));
+            }
         }
         // The answer to HEAD has no body, so it cannot tell a wrong key from a missing right. This one can.
-        match self.client.list_objects_v2().bucket(&self.bucket).max_keys(1).send().await {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
+        match list.max_keys(1).send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.failed(&error)),
         }
@@ -49,7 +53,7 @@ impl BucketClient {
         match error.code() {
             Some("BucketAlreadyOwnedByYou") => Ok(()),
             // Some servers also say so to the owner.
-            Some("BucketAlreadyExists") => self.check().await.map_err(|_| {
+            Some("BucketAlreadyExists") => self.check(None).await.map_err(|_| {
                 let detail = "the name is taken by somebody else; choose another one";
                 ServiceError::new(Cause::AccessDenied, self.subject(), detail)
             }),

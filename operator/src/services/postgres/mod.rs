@@ -55,8 +55,7 @@ impl PostgresTarget {
     }
 
     fn connection(&self) -> Result<Connection, ServiceError> {
-        // The parser's own words may quote a part of the password, so they are not repeated.
-        url::parse(&self.url).map_err(|error| ServiceError::new(Cause::Other, "PostgreSQL", error.to_string()))
+        url::parse(&self.url).map_err(|error| ServiceError::new(Cause::Other, "PostgreSQL", format!("the URL {error}")))
     }
 }
 
@@ -64,7 +63,7 @@ impl PostgresTarget {
 pub async fn check(target: &PostgresTarget, timeout: Duration) -> Result<PostgresInfo, ServiceError> {
     let connection = target.connection()?;
     let subject = connection.subject();
-    let verify = connection.tls.verify(target.ca.is_some());
+    let verify = url::verify(connection.tls, target.ca.is_some());
     if verify == tls::Verify::Chain && target.ca.is_none() {
         // As libpq has it: anybody gets a public certificate for some name.
         let detail = "sslmode=verify-ca needs an authority of your own; give it in caSecretRef or use verify-full";

@@ -3,15 +3,17 @@
 use std::convert::Infallible;
 
 use anyhow::{Context, Result};
-use http::Response;
+use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-const ANSWER: &[u8] = br#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>"#;
+use crate::campaign::bucket::{EMPTY_LIST, is_list};
+
+const VERSIONING: &[u8] = br#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>"#;
 
 /// Answers until it is dropped.
 pub(super) struct Bucket {
@@ -30,8 +32,10 @@ impl Bucket {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(async move {
-                    let service = service_fn(|_| async {
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(ANSWER))))
+                    let service = service_fn(|request: Request<Incoming>| async move {
+                        let answer = if is_list(request.uri()) { EMPTY_LIST } else { VERSIONING };
+                        let answer = Bytes::from_static(answer);
+                        Ok::<_, Infallible>(Response::new(Full::new(answer)))
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)

@@ -94,6 +94,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("KeyRef/key", &["other", "nothing", ""]),
     ("accessKeyIdKey", &["other", "nothing", ""]),
     ("secretAccessKeyKey", &["other", "nothing", ""]),
+    ("sessionTokenKey", &["other", "nothing", ""]),
     ("database/external/secretRef/urlKey", &["READ_URL", "nothing", ""]),
     ("redis/external/secretRef/urlKey", &["CACHE_URL", "nothing", ""]),
     ("directUrlKey", &["READ_URL", "nothing", ""]),
@@ -113,7 +114,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("timeZone", &["Africa/Lagos", "Nowhere/City", "../etc/passwd", "", "Zürich"]),
     ("health/path", &["/", "/hêalth?x=1", "no-slash", ""]),
     ("database/embedded/version", &["17", "16", "12", "", "latest"]),
-    ("endpoint", &["http://127.0.0.1:2", "https://nothing.invalid", "ftp://a", "http://u@h", ""]),
+    ("endpoint", &["http://127.0.0.1:2", "https://nothing.invalid/s3", "ftp://a", "http://u@h", ""]),
     ("env/[]/name", &["LOG_LEVEL", "DATABASE_URL", "A=B", "", "1 A"]),
 ];
 

@@ -3,6 +3,10 @@
 //! The operator writes the pod of a backup with these names, the agent inside it reads them; both are this one binary, but
 //! not always of the same release, so a name here changes only together with a fallback.
 
+mod postgres_url;
+
+pub use postgres_url::{PostgresUrl, TlsMode, UrlError, Written};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +40,8 @@ pub const ENV_S3_FORCE_PATH_STYLE: &str = "S3_FORCE_PATH_STYLE";
 pub const ENV_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 /// The secret access key.
 pub const ENV_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// The session token of temporary keys.
+pub const ENV_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 /// The folder that the binary is copied to.
 pub const BINARY_DIRECTORY: &str = "/opt/rorun";
@@ -45,6 +51,8 @@ pub const BINARY_PATH: &str = "/opt/rorun/rorun-operator";
 pub const CA_DIRECTORY: &str = "/etc/rorun/ca";
 /// The file with the certificate authorities.
 pub const CA_PATH: &str = "/etc/rorun/ca/ca.crt";
+/// The file with the authority of the database alone: a client that reads one certificate finds the right one.
+pub const DATABASE_CA_PATH: &str = CA_PATH;
 /// Where the agent writes its result: the kubelet puts it into the pod's status.
 pub const TERMINATION_PATH: &str = "/dev/termination-log";
 
