@@ -50,6 +50,7 @@ const FLOORS: &[Floor] = &[
     Floor { module: "status", may_import: &["names", "api", "objects", "stack"], forbidden: PURE },
     Floor { module: "services", may_import: &[], forbidden: &[KUBERNETES] },
     Floor { module: "telemetry", may_import: &[], forbidden: &[] },
+    Floor { module: "probe", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },
     Floor { module: "agent", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },
     Floor {
         module: "controller",
@@ -64,6 +65,7 @@ const FLOORS: &[Floor] = &[
             "status",
             "services",
             "telemetry",
+            "probe",
         ],
         forbidden: &[],
     },
@@ -80,6 +82,7 @@ const FLOORS: &[Floor] = &[
             "status",
             "services",
             "telemetry",
+            "probe",
             "agent",
             "controller",
         ],

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use http::{Method, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -14,6 +14,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::stage::lock;
+
+/// What it says that it holds.
+const LIST: &[u8] = br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>files</Name><KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"#;
 
 /// It ends when it is dropped.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ async fn accept(listener: TcpListener, changes: Arc<Mutex<Vec<String>>>) {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 lock(&changes).push(format!("{} {}", request.method(), request.uri()));
             }
-            std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+            std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(LIST)))))
         });
         connections.spawn(async move {
             // It ends with an error when an operator is killed.

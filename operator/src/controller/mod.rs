@@ -2,7 +2,6 @@
 //!
 //! What enters: events of watches. What leaves: writes through `apply`, and a status. Forbidden here: building objects inline.
 
-mod ask;
 mod cache;
 mod events;
 mod finalize;
@@ -12,7 +11,8 @@ mod outlines;
 mod passes;
 mod patience;
 mod policy;
-mod prober;
+mod questions;
+mod reading;
 mod reconcile;
 mod references;
 mod run;
@@ -24,7 +24,6 @@ mod watching;
 
 pub use cache::{Cache, StackKey};
 pub use patience::Patience;
-pub use prober::Prober;
 pub use references::References;
 pub use run::{Clients, RunError, Settings, run};
 pub use seen::Seen;
@@ -43,6 +42,7 @@ use crate::{
     api::v1alpha1::RorunStackStatus,
     apply::Writer,
     names::Component,
+    probe::Prober,
     stack::SecretData,
     telemetry::{Health, Metrics},
 };
@@ -59,7 +59,7 @@ pub struct Context {
     writer: Writer,
     cache: Arc<Cache>,
     references: References,
-    prober: Prober,
+    prober: Prober<StackKey, Component>,
     triggers: Triggers,
     patience: Patience,
     recorder: Recorder,

@@ -13,9 +13,9 @@ use rand::distr::{Alphanumeric, SampleString};
 use super::{Context, StackKey};
 use crate::{
     api::v1alpha1::RorunStack,
-    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
+    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, annotation, label},
     objects::{LiveObject, LiveSet},
-    stack::{self, CredentialState, Observed, Probe, SecretData, credential_keys},
+    stack::{self, CredentialState, Observed, SecretData, credential_keys},
 };
 
 /// Why the cluster could not be read.
@@ -54,67 +54,17 @@ pub(super) async fn observe(
     let named = stack::references(&cr.spec);
     context.references.set(key, &named);
     let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
-    for name in named.secrets {
-        let data = context.references.secret(&key.namespace, &name).await;
-        let data = data.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;
-        observed.secrets.insert(name, data);
-    }
-    for name in named.config_maps {
-        let data = context.references.config_map(&key.namespace, &name).await;
-        let data = data.map_err(|error| ObserveError::Reference(format!("configmap/{name}"), error))?;
-        observed.config_maps.insert(name, data);
+    for (name, keys) in &named.keys {
+        let found = context.references.secret(&key.namespace, name, keys).await;
+        let found = found.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;
+        observed.traits.extend(found.as_ref().map(|found| (name.clone(), found.traits)));
+        observed.secrets.insert(name.clone(), found.map(|found| found.values));
     }
     observed.credentials = credentials(context, cr, key, live).await?;
+    let inputs = stack::config_inputs(cr, &observed);
+    let configuration = context.references.configuration(key, &inputs).await;
+    observed.configuration = configuration.map_err(|(name, error)| ObserveError::Reference(name, error))?;
     Ok(observed)
-}
-
-/// Adds what is known of the stack's services. They are not waited for: their last answers are taken.
-pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: stack::Stack, live: &LiveSet) -> stack::Stack {
-    let key = StackKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
-    let endpoints = ready_endpoints(&stack, live);
-    if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
-        context.prober.doubt(&key);
-    }
-    stack.probes = context.prober.answers(&key, endpoints, |component| answer_of(cr, component));
-    stack
-}
-
-/// What the status says about a service, if it speaks of this very spec.
-fn answer_of(cr: &RorunStack, component: Component) -> Option<Probe> {
-    const ANSWERS: [reason::Reason; 6] = [
-        reason::UNREACHABLE,
-        reason::TLS_FAILED,
-        reason::AUTHENTICATION_FAILED,
-        reason::NOT_FOUND,
-        reason::ACCESS_DENIED,
-        reason::UNSUPPORTED,
-    ];
-    let conditions = &cr.status.as_ref()?.conditions;
-    let told = conditions.iter().find(|condition| condition.type_ == component.condition())?;
-    if told.observed_generation != cr.metadata.generation {
-        return None;
-    }
-    let note = Some(told.message.clone()).filter(|message| !message.is_empty());
-    if told.status == "True" {
-        return Some(Probe::Answers { note });
-    }
-    let reason = ANSWERS.into_iter().find(|reason| *reason == told.reason)?;
-    Some(Probe::Failed(Waiting::new(reason, told.message.clone())))
-}
-
-/// Services that can be asked now: not the embedded bucket before its pod is ready, and under `suspend` nothing that changes it.
-fn ready_endpoints(stack: &stack::Stack, live: &LiveSet) -> BTreeMap<Component, stack::Endpoint> {
-    let mut endpoints = stack.endpoints();
-    endpoints.retain(|component, endpoint| match endpoint {
-        stack::Endpoint::Bucket { create, versioning, .. } => {
-            let embedded = std::mem::replace(create, *create && !stack.suspend);
-            *versioning &= !stack.suspend;
-            let name = stack.child(*component);
-            !embedded || live.named("StatefulSet", &name).is_some_and(|server| server.readiness.is_ready())
-        }
-        _ => true,
-    });
-    endpoints
 }
 
 /// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which

@@ -9,6 +9,7 @@ use super::{
     observe::{self, ObserveError},
     outlines,
     policy::{self, Ending},
+    questions,
     told::{Written, stopped, write_status},
 };
 use crate::{
@@ -73,7 +74,7 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Ok(observed) => observed,
         Err(error) => return not_observed(context, cr, error).await,
     };
-    let stack = observe::probed(context, cr, validate(cr, &observed), &live);
+    let stack = questions::probed(context, cr, validate(cr, &observed), &live);
     let (Desired { held, readiness, .. }, applied) =
         bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
     if applied.namespace_goes {

@@ -1,11 +1,12 @@
 //! Services that the operator did not make: from Secrets to addresses.
 
+use percent_encoding::percent_decode_str;
+
+use super::{Observed, PostgresUrl, SecretData};
 use crate::{
     api::v1alpha1::{ExternalBucket, ExternalDatabase, ExternalRedis, SecretKeyReference, SslMode},
     names::{Waiting, reason},
 };
-
-use super::{Observed, PostgresUrl, SecretData};
 
 /// A service to talk to, to find out whether it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +93,12 @@ struct NamedSecret<'a> {
 impl<'a> NamedSecret<'a> {
     fn find(observed: &'a Observed, name: &'a str, field: &'a str) -> Result<Self, Waiting> {
         match observed.secrets.get(name) {
+            _ if observed.traits.get(name).is_some_and(|traits| traits.too_large) => Err(Waiting::new(
+                reason::TOO_LARGE,
+                format!(
+                    "secret/{name}, named by {field}, holds too much under the keys that are named: at most 512 KiB"
+                ),
+            )),
             Some(Some(data)) => Ok(Self { name, field, data }),
             _ => Err(Waiting::new(
                 reason::REFERENCE_MISSING,
@@ -108,15 +115,40 @@ impl<'a> NamedSecret<'a> {
 
     fn required(&self, key: &str) -> Result<String, Waiting> {
         self.optional(key)?.ok_or_else(|| {
-            let present = self.data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Waiting::new(
                 reason::KEY_MISSING,
                 format!(
-                    "secret/{}, named by {}, lacks the key {key} or it is empty (it has: {present}): add it, or name the right key in {}",
+                    "secret/{}, named by {}, lacks the key {key} or it is empty: add it, or name the right key in {}",
                     self.name, self.field, self.field
                 ),
             )
         })
+    }
+
+    /// A URL, which what reads lines takes for more than one if it holds the end of a line.
+    fn url(&self, key: &str) -> Result<Option<String>, Waiting> {
+        let Some(text) = self.optional(key)? else { return Ok(None) };
+        if percent_decode_str(&text).any(|byte| byte.is_ascii_control()) {
+            return Err(
+                self.invalid(key, "holds a control character, as it is or as %0A and the like: no URL needs one")
+            );
+        }
+        Ok(Some(text))
+    }
+
+    fn required_url(&self, key: &str) -> Result<String, Waiting> {
+        self.required(key)?;
+        Ok(self.url(key)?.unwrap_or_default())
+    }
+
+    /// An access key id, which signatures hold in clear. A token or a password that is named for one is rarely like one.
+    fn access_key_id(&self, key: &str) -> Result<String, Waiting> {
+        let id = self.required(key)?;
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if (3..=128).contains(&id.len()) && id.bytes().all(known) {
+            return Ok(id);
+        }
+        Err(self.invalid(key, "is no access key id: 3 to 128 letters, digits, _ and - of ASCII"))
     }
 
     fn invalid(&self, key: &str, problem: &str) -> Waiting {
@@ -169,10 +201,10 @@ pub(super) fn database(spec: &ExternalDatabase, observed: &Observed) -> Result<D
         Ok::<_, Waiting>(url)
     };
     let key = spec.secret_ref.url_key.as_deref().unwrap_or("DATABASE_URL");
-    let url = parse(key, secret.required(key)?)?;
+    let url = parse(key, secret.required_url(key)?)?;
     let other = |named: Option<&str>, usual: &str| match named {
-        Some(key) => parse(key, secret.required(key)?),
-        None => match secret.optional(usual)? {
+        Some(key) => parse(key, secret.required_url(key)?),
+        None => match secret.url(usual)? {
             Some(text) => parse(usual, text),
             None => Ok(url.clone()),
         },
@@ -191,7 +223,7 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
         observed,
     )?;
     let key = spec.secret_ref.url_key.as_deref().unwrap_or("REDIS_URL");
-    let text = secret.required(key)?;
+    let text = secret.required_url(key)?;
     let url = url::Url::parse(&text).map_err(|error| {
         secret.invalid(
             key,
@@ -201,8 +233,8 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
         )
     })?;
     if !matches!(url.scheme(), "redis" | "rediss") {
-        let problem = format!("starts with {}://, and must start with redis:// or rediss://", url.scheme());
-        return Err(secret.invalid(key, &problem));
+        // What stands before the first colon may be a user or a part of a password.
+        return Err(secret.invalid(key, "must start with redis:// or rediss://"));
     }
     if ca.is_some() && url.scheme() != "rediss" {
         return Err(
@@ -210,7 +242,7 @@ pub(super) fn redis(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAc
         );
     }
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| secret.invalid(key, "names no host"))?;
-    let password = percent_encoding::percent_decode_str(url.password().unwrap_or_default())
+    let password = percent_decode_str(url.password().unwrap_or_default())
         .decode_utf8()
         .map_err(|_| secret.invalid(key, "has a password that is not UTF-8"))?;
     Ok(RedisAccess {
@@ -240,7 +272,7 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
         region: spec.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
-        access_key_id: secret.required(reference.access_key_id_key.as_deref().unwrap_or("AWS_ACCESS_KEY_ID"))?,
+        access_key_id: secret.access_key_id(reference.access_key_id_key.as_deref().unwrap_or("AWS_ACCESS_KEY_ID"))?,
         secret_access_key: secret
             .required(reference.secret_access_key_key.as_deref().unwrap_or("AWS_SECRET_ACCESS_KEY"))?,
         ca,

@@ -5,12 +5,14 @@
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
 mod assumed;
+mod configuration;
 mod connection;
 mod credentials;
 mod defaults;
 mod external;
 mod observed;
 mod postgres_url;
+mod probing;
 mod references;
 mod services;
 mod validate;
@@ -19,15 +21,17 @@ mod workload;
 use std::collections::BTreeMap;
 
 pub use assumed::{Assumption, assumed, embedded};
+pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_keys};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
-pub use observed::{CredentialState, Observed, Probe, SecretData};
+pub use observed::{CredentialState, Observed, Probe, SecretData, SecretTraits};
 pub use postgres_url::PostgresUrl;
+pub use probing::Probing;
 pub use references::{References, references};
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
 pub use validate::validate;
-pub use workload::{HealthCheck, Replicas, Workload};
+pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
@@ -76,6 +80,8 @@ pub struct Stack {
     pub pull_policy: PullPolicy,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
+    /// How the services are asked; absent: as suits them.
+    pub probing: BTreeMap<Component, Probing>,
     /// What was found out about the services; nothing before somebody has asked them.
     pub probes: BTreeMap<Component, Probe>,
     /// What cannot be resolved now, and why.

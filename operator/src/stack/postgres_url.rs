@@ -31,7 +31,7 @@ impl PostgresUrl {
             )
         })?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(format!("starts with {}://, and must start with postgresql://", url.scheme()));
+            return Err("must start with postgresql://".to_owned());
         }
         let decode = |part: &str, what: &str| {
             percent_decode_str(part)

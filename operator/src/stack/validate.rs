@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, Probe, Redis, Stack, connection::Parts,
-    credentials, defaults, external, external::BucketAccess, service_host, services, workload,
+    credentials, defaults, external, external::BucketAccess, probing::probing, service_host, services, workload,
 };
 use crate::{
     api::v1alpha1::{
@@ -44,6 +44,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
             .collect(),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
+        probing: BTreeMap::new(),
         probes: BTreeMap::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
@@ -60,11 +61,12 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     }
     stack.connection = connection;
     stack.unresolved = unresolved;
+    stack.probing = probing(spec, &stack, observed);
     stack
 }
 
 impl Stack {
-    /// The services to talk to, to find out whether they answer. The embedded database and Redis are judged by their pods.
+    /// The services to talk to, to find out whether they answer, without those that are not asked. The embedded database and Redis are judged by their pods.
     pub fn endpoints(&self) -> BTreeMap<Component, Endpoint> {
         let mut endpoints = BTreeMap::new();
         if let Database::External(Some(access)) = &self.database {
@@ -86,6 +88,7 @@ impl Stack {
             let endpoint = Endpoint::Bucket { access: (**access).clone(), create: false, versioning: false };
             endpoints.insert(Component::Backup, endpoint);
         }
+        endpoints.retain(|component, _| self.not_asked(*component).is_none());
         endpoints
     }
 

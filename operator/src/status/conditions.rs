@@ -34,7 +34,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
             },
             Readiness::Waiting(waiting) => Fact {
                 kind: component.condition(),
-                status: if waiting.reason == reason::NO_BACKUP_YET { "Unknown" } else { "False" },
+                status: if is_unknown(waiting.reason) { "Unknown" } else { "False" },
                 reason: waiting.reason,
                 message: waiting.message.clone(),
             },
@@ -42,6 +42,11 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
         .collect();
     facts.extend(overall(report, cause));
     facts
+}
+
+/// What nobody knows is neither true nor false.
+fn is_unknown(reason: Reason) -> bool {
+    matches!(reason, reason::NO_BACKUP_YET | reason::NOT_PROBED)
 }
 
 fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {

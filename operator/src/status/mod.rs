@@ -78,7 +78,7 @@ fn note(stack: &Stack, component: Component) -> Option<&str> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 10] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 12] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -89,6 +89,8 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 10] = [
     reason::FORBIDDEN,
     reason::UNSUPPORTED,
     reason::CONFIRMATION_REQUIRED,
+    reason::ADDRESS_REFUSED,
+    reason::TOO_LARGE,
 ];
 
 /// Readiness by component, with what could not be written before all else.

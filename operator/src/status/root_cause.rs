@@ -43,7 +43,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
 
 /// Whether a reason leaves the stack ready.
 pub(super) fn harmless(reason: Reason) -> bool {
-    matches!(reason, reason::BACKUP_FAILED | reason::NO_BACKUP_YET)
+    matches!(reason, reason::BACKUP_FAILED | reason::NO_BACKUP_YET | reason::NOT_PROBED)
 }
 
 /// What to do, where the message itself does not say it.

@@ -261,6 +261,7 @@ pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
                 config_maps: maps.into_iter().collect(),
                 credentials: states.into_iter().filter_map(|(component, state)| Some((component, state?))).collect(),
                 agent_image: AGENT_IMAGE.to_owned(),
+                ..Observed::default()
             };
             (cr, observed)
         })

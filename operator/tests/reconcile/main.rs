@@ -7,6 +7,7 @@ mod data;
 mod drift;
 mod restarts;
 mod room;
+mod sources;
 
 use room::Room;
 use tokio::runtime::Handle;
@@ -50,6 +51,7 @@ async fn the_released_binary() {
 /// In a room of its own, where nothing else keeps the operator busy when it is killed.
 async fn one_operator_after_the_other() {
     let room = Room::open().await;
+    cases!(&room, sources::no_stack_fills_the_memory_of_all);
     cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);

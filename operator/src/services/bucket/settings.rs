@@ -20,19 +20,11 @@ pub enum Versioning {
 }
 
 impl BucketClient {
-    /// Whether the bucket is there and these keys may list it.
+    /// Whether the bucket is there and these keys may list it. A list is asked for, and not just the head of one: whatever
+    /// answers with status 200 would do for a head, and its errors have no body that tells a wrong key from a missing right.
     pub async fn check(&self) -> Result<(), ServiceError> {
-        let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await else {
-            return Ok(());
-        };
-        if error.raw_response().is_none() {
-            return Err(self.failed(&error));
-        }
-        // The answer to HEAD has no body, so it cannot tell a wrong key from a missing right. This one can.
-        match self.client.list_objects_v2().bucket(&self.bucket).max_keys(1).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
-        }
+        let answer = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1).send().await;
+        answer.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// Makes the bucket. It is fine if these keys have it already.

@@ -11,7 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-const ANSWER: &[u8] = br#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>"#;
+const LIST: &[u8] = br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>files</Name><KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"#;
+const VERSIONING: &[u8] = br#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>"#;
 
 /// Answers until it is dropped.
 pub(super) struct Bucket {
@@ -30,8 +31,10 @@ impl Bucket {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(async move {
-                    let service = service_fn(|_| async {
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(ANSWER))))
+                    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+                        let query = request.uri().query().unwrap_or_default();
+                        let answer = if query.contains("versioning") { VERSIONING } else { LIST };
+                        std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(answer)))))
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
