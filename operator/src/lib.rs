@@ -18,6 +18,8 @@ pub mod status;
 pub mod services;
 pub mod telemetry;
 
+pub mod probe;
+
 pub mod agent;
 pub mod controller;
 

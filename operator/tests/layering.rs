@@ -51,6 +51,7 @@ const FLOORS: &[Floor] = &[
     Floor { module: "status", may_import: &["names", "api", "objects", "stack"], forbidden: PURE },
     Floor { module: "services", may_import: &["contract"], forbidden: &[KUBERNETES] },
     Floor { module: "telemetry", may_import: &[], forbidden: &[] },
+    Floor { module: "probe", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },
     Floor { module: "agent", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },
     Floor {
         module: "controller",
@@ -66,6 +67,7 @@ const FLOORS: &[Floor] = &[
             "status",
             "services",
             "telemetry",
+            "probe",
         ],
         forbidden: &[],
     },
@@ -83,6 +85,7 @@ const FLOORS: &[Floor] = &[
             "status",
             "services",
             "telemetry",
+            "probe",
             "agent",
             "controller",
         ],

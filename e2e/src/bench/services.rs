@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http::Response;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -167,11 +167,14 @@ fn start_redis(folder: &Path, port: u16) -> Result<Running> {
     Running::start(&mut redis, &folder.join("redis.log"))
 }
 
+/// What every bucket answers that it holds.
+const LIST: &[u8] = br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bench</Name><KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"#;
+
 /// Says yes to whatever is asked of a bucket: the operator asks whether it is there.
 async fn buckets(listener: TcpListener) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let yes = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+        let yes = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(LIST)))) });
         connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), yes));
         while connections.try_join_next().is_some() {}
     }

@@ -14,6 +14,7 @@ use crate::{
         self, Clients, Patience, Settings,
         leader::{self, LeaderConfig},
     },
+    services::Network,
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
@@ -21,6 +22,9 @@ use crate::{
 const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
 /// How long a request for the lease may take: well below the renew deadline.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The name of the API server within every cluster.
+const API_SERVER: &str = "kubernetes.default.svc";
 
 /// A watch from which nothing comes for so long is opened again. The API server sends a bookmark every minute to each, so one
 /// that works is not that silent; without this the watches of kube wait for five minutes.
@@ -63,6 +67,10 @@ pub struct RunArgs {
     /// How often a settled stack is looked at without a cause, against a lost event: from 1s to 24h
     #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
     resync_period: Duration,
+    /// Whether services at loopback addresses are asked whether they answer: for an operator that runs beside them, outside of
+    /// a cluster. In a cluster these are the operator's own pod and node, which a stack must not reach
+    #[arg(long, env = "PROBE_ALLOW_LOOPBACK", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
+    probe_allow_loopback: bool,
 }
 
 /// More often is no safety net but a loop, and more seldom none.
@@ -82,7 +90,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
     let server = Server::bind(args.http_address, "--http-address").await?;
-    let clients = clients(&metrics, &shutdown).await?;
+    let (clients, api_server) = clients(&metrics, &shutdown).await?;
     let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
@@ -90,6 +98,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
+        network: Network::guarded(vec![api_server, API_SERVER.to_owned()], args.probe_allow_loopback),
         instance: Some(identity),
     };
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, address = %server.address(), "started");
@@ -106,7 +115,8 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 }
 
 /// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
-async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<Clients, CliError> {
+/// With them comes the host of the API server.
+async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Clients, String), CliError> {
     let mut config = Config::infer().await.map_err(CliError::Config)?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
@@ -120,7 +130,7 @@ async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<Clie
     let patience = Patience::new(shutdown.clone());
     let work = client::builder(&config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
     let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
-    Ok(Clients { work, lease, patience })
+    Ok((Clients { work, lease, patience }, host))
 }
 
 fn stop_on_signal() -> Result<CancellationToken, CliError> {

@@ -2,7 +2,6 @@
 //!
 //! What enters: events of watches. What leaves: writes through `apply`, and a status. Forbidden here: building objects inline.
 
-mod ask;
 mod cache;
 mod classes;
 mod credentials;
@@ -16,7 +15,8 @@ mod outlines;
 mod passes;
 mod patience;
 mod policy;
-mod prober;
+mod questions;
+mod reading;
 mod reconcile;
 mod references;
 mod refused;
@@ -30,7 +30,6 @@ mod watching;
 
 pub use cache::{Cache, StackKey};
 pub use patience::Patience;
-pub use prober::Prober;
 pub use references::References;
 pub use run::{Clients, RunError, Settings, run};
 pub use seen::Seen;
@@ -49,7 +48,8 @@ use crate::{
     api::v1alpha1::RorunStackStatus,
     apply::Writer,
     names::Component,
-    stack::SecretData,
+    probe::Prober,
+    stack::{ProbeTarget, SecretData},
     telemetry::{Health, Metrics},
 };
 
@@ -66,7 +66,7 @@ pub struct Context {
     cache: Arc<Cache>,
     references: References,
     storage_classes: storage_classes::StorageClasses,
-    prober: Prober,
+    prober: Prober<StackKey, ProbeTarget>,
     triggers: Triggers,
     patience: Patience,
     recorder: Recorder,

@@ -9,6 +9,7 @@ use super::{
     observe::{self, ObserveError},
     outlines,
     policy::{self, Ending},
+    questions,
     refused,
     told::{Written, stopped, write_status},
 };
@@ -76,7 +77,7 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Err(error) => return not_observed(context, cr, error).await,
     };
     let live = refused::told(context, cr, &key, live).await;
-    let mut stack = observe::probed(context, cr, validate(cr, &observed), &live);
+    let mut stack = questions::probed(context, cr, validate(cr, &observed), &live);
     classes::check(context, cr, &mut stack, &live).await;
     let (judged, applied) = bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
     if applied.namespace_goes {

@@ -1,49 +1,86 @@
 //! The user's Secrets and `ConfigMaps`: read when a stack names them, and again when a watch of their metadata says that they
-//! changed. Content is kept only of those that a stack names; of all others nothing is kept.
+//! changed. Content is kept only of Secrets whose values the operator itself uses, and only under the keys that are named; of
+//! what a workload's `env` and `envFrom` name a hash is kept (`reading`), and of all others nothing.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Resource, ResourceExt, api::ApiResource, runtime::watcher};
-use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::{StackKey, Triggers, watching};
+use super::{StackKey, Triggers, reading::Hashed, watching};
 use crate::{
-    names::is_object_name,
+    names::{is_object_name, label},
     objects::Received,
-    stack::{References as Named, SecretData},
+    stack::{References as Named, SecretData, SecretTraits},
     telemetry::Health,
 };
 
 /// The kind, namespace and name of an object of the user.
-type Key = (&'static str, String, String);
+pub(super) type Key = (&'static str, String, String);
 
-const SECRET: &str = "Secret";
-const CONFIG_MAP: &str = "ConfigMap";
+pub(super) const SECRET: &str = "Secret";
+pub(super) const CONFIG_MAP: &str = "ConfigMap";
 
+/// How much of one Secret is kept: a bundle of all public certificate authorities is half of it.
+const VALUES_MAX: usize = 512 * 1024;
+
+/// What is known of an object.
 #[derive(Clone, Debug)]
 struct Entry {
     version: u64,
-    data: Option<SecretData>,
+    exists: bool,
+    /// The keys whose values are kept, if the object has them.
+    keys: BTreeSet<String>,
+    values: SecretData,
+    traits: SecretTraits,
+}
+
+/// What is known of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knowledge {
+    /// It was not read, or changed since.
+    Nothing,
+    /// It does not exist.
+    Absent,
+    /// It exists, in this version.
+    Version(u64),
+}
+
+/// What a stack needs of a Secret.
+pub(super) struct Found {
+    /// The values under the keys that it needs.
+    pub(super) values: SecretData,
+    /// What else is known of it.
+    pub(super) traits: SecretTraits,
+}
+
+/// An object as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) version: u64,
+    pub(super) data: SecretData,
+    for_s3: bool,
 }
 
 #[derive(Debug, Default)]
-struct Contents {
+pub(super) struct Contents {
     /// What was read.
     known: HashMap<Key, Entry>,
     /// The newest version that the watch told of, of what stacks name: an answer that is older is not kept.
     newest: HashMap<Key, u64>,
     /// How often it was told that an object is gone, of what stacks name: an answer that was asked for before is not kept.
     gone: HashMap<Key, u64>,
-    /// Which stacks name an object.
-    users: HashMap<Key, BTreeSet<StackKey>>,
+    /// Which stacks name an object, and the keys of it that they need.
+    users: HashMap<Key, BTreeMap<StackKey, BTreeSet<String>>>,
     /// What a stack names.
-    named: HashMap<StackKey, Vec<Key>>,
+    named: HashMap<StackKey, Vec<(Key, BTreeSet<String>)>>,
+    /// What the workloads of a stack were configured with.
+    pub(super) hashed: HashMap<StackKey, Hashed>,
 }
 
 /// The user's Secrets and `ConfigMaps` that stacks name.
@@ -53,95 +90,102 @@ pub struct References {
     triggers: Triggers,
     health: Arc<Health>,
     contents: Arc<Mutex<Contents>>,
+    /// Held while the sources of a stack are in memory: those of one at a time.
+    pub(super) reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl References {
-    /// Nothing is read yet.
-    pub fn new(client: Client, triggers: Triggers, health: Arc<Health>) -> Self {
-        Self { client, triggers, health, contents: Arc::default() }
+    /// Nothing is read yet. `reading` is shared by all that read.
+    pub fn new(client: Client, triggers: Triggers, health: Arc<Health>, reading: Arc<tokio::sync::Mutex<()>>) -> Self {
+        Self { client, triggers, health, contents: Arc::default(), reading }
     }
 
     /// Remembers what a stack names, and forgets what none names any more.
     pub fn set(&self, stack: &StackKey, named: &Named) {
-        let secrets = named.secrets.iter().map(|name| (SECRET, stack.namespace.clone(), name.clone()));
+        let needed = |name: &String| named.keys.get(name).cloned().unwrap_or_default();
+        let secrets = named.secrets.iter().map(|name| ((SECRET, stack.namespace.clone(), name.clone()), needed(name)));
         let maps = named.config_maps.iter().map(|name| (CONFIG_MAP, stack.namespace.clone(), name.clone()));
-        let keys: Vec<Key> = secrets.chain(maps).collect();
+        let keys: Vec<_> = secrets.chain(maps.map(|key| (key, BTreeSet::new()))).collect();
         let mut contents = self.lock();
         // So it is in nearly every pass.
         if contents.named.get(stack).is_some_and(|former| *former == keys) {
             return;
         }
         let former = contents.named.insert(stack.clone(), keys.clone()).unwrap_or_default();
-        for key in former.into_iter().filter(|key| !keys.contains(key)) {
+        for (key, _) in former.into_iter().filter(|(key, _)| keys.iter().all(|(kept, _)| kept != key)) {
             contents.release(&key, stack);
         }
-        for key in keys {
-            contents.users.entry(key).or_default().insert(stack.clone());
+        for (key, needed) in keys {
+            contents.users.entry(key).or_default().insert(stack.clone(), needed);
         }
     }
 
     /// Forgets a stack.
     pub fn forget(&self, stack: &StackKey) {
         let mut contents = self.lock();
-        for key in contents.named.remove(stack).unwrap_or_default() {
+        contents.hashed.remove(stack);
+        for (key, _) in contents.named.remove(stack).unwrap_or_default() {
             contents.release(&key, stack);
         }
     }
 
-    /// The data of a Secret. `None`: it does not exist.
-    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<SecretData>, kube::Error> {
+    /// What a Secret holds under some keys. `None`: it does not exist.
+    pub(super) async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        keys: &BTreeSet<String>,
+    ) -> Result<Option<Found>, kube::Error> {
         let key = (SECRET, namespace.to_owned(), name.to_owned());
-        self.read::<Secret>(key, |secret| {
-            secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()
-        })
-        .await
+        if let Some(entry) = self.lock().known.get(&key).filter(|entry| !entry.exists || keys.is_subset(&entry.keys)) {
+            return Ok(entry.found(keys));
+        }
+        let Some(whole) = self.read(&key).await? else { return Ok(None) };
+        Ok(Entry::of(&whole, keys.clone()).found(keys))
     }
 
-    /// The data of a `ConfigMap`. `None`: it does not exist.
-    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<SecretData>, kube::Error> {
-        let key = (CONFIG_MAP, namespace.to_owned(), name.to_owned());
-        self.read::<ConfigMap>(key, |map| {
-            let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-            text.chain(map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0))).collect()
-        })
-        .await
-    }
-
-    async fn read<K>(&self, key: Key, data: impl FnOnce(K) -> SecretData) -> Result<Option<SecretData>, kube::Error>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned,
-    {
+    /// Reads an object, and keeps of it what stacks need. `None`: it does not exist.
+    pub(super) async fn read(&self, key: &Key) -> Result<Option<Whole>, kube::Error> {
         // A request for it would be about something else, or could not be sent at all.
         if !is_object_name(&key.2) {
             return Ok(None);
         }
-        if let Some(entry) = self.lock().known.get(&key) {
-            return Ok(entry.data.clone());
-        }
-        let told = |contents: &Contents| (contents.newest.get(&key).copied(), contents.gone.get(&key).copied());
+        let told = |contents: &Contents| (contents.newest.get(key).copied(), contents.gone.get(key).copied());
         let (newest_before, gone_before) = told(&self.lock());
-        let found = Api::<K>::namespaced(self.client.clone(), &key.1).get_opt(&key.2).await?;
-        let entry = match found {
-            Some(object) => Entry { version: version(&object), data: Some(data(object)) },
-            None => Entry { version: 0, data: None },
-        };
-        let answer = entry.data.clone();
+        let found = if key.0 == SECRET { self.read_secret(key).await? } else { self.read_config_map(key).await? };
         let mut contents = self.lock();
         let (newest, gone) = told(&contents);
         // What was not there when it was asked for may have been made, and told by the watch, before the answer came; what was
         // there may be gone, of which nothing else would tell as long as it is believed.
-        let current = if entry.data.is_some() {
-            entry.version >= newest.unwrap_or(0) && gone == gone_before
-        } else {
-            newest == newest_before
+        let current = match &found {
+            Some(whole) => whole.version >= newest.unwrap_or(0) && gone == gone_before,
+            None => newest == newest_before,
         };
-        if contents.users.contains_key(&key) && current {
-            contents.known.insert(key, entry);
+        if let Some(users) = contents.users.get(key).filter(|_| current) {
+            let keys: BTreeSet<String> = users.values().flatten().cloned().collect();
+            let entry = found.as_ref().map_or_else(Entry::absent, |whole| Entry::of(whole, keys));
+            contents.known.insert(key.clone(), entry);
         }
-        Ok(answer)
+        Ok(found)
+    }
+
+    async fn read_secret(&self, key: &Key) -> Result<Option<Whole>, kube::Error> {
+        let found = Api::<Secret>::namespaced(self.client.clone(), &key.1).get_opt(&key.2).await?;
+        Ok(found.map(|secret| Whole {
+            version: version(&secret),
+            for_s3: secret.labels().get(label::S3).is_some_and(|value| value == "true"),
+            data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
+        }))
+    }
+
+    async fn read_config_map(&self, key: &Key) -> Result<Option<Whole>, kube::Error> {
+        let found = Api::<ConfigMap>::namespaced(self.client.clone(), &key.1).get_opt(&key.2).await?;
+        Ok(found.map(|map| {
+            let version = version(&map);
+            let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+            let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+            Whole { version, for_s3: false, data: text.chain(binary).collect() }
+        }))
     }
 
     /// Watches the metadata of Secrets and `ConfigMaps` in a namespace, or in all, until the future is dropped.
@@ -186,8 +230,7 @@ impl References {
     fn listed(&self, key: &Key, version: u64) {
         {
             let mut contents = self.lock();
-            if let Some(entry) = contents.known.get(key).filter(|entry| entry.data.is_some() && entry.version > version)
-            {
+            if let Some(entry) = contents.known.get(key).filter(|entry| entry.exists && entry.version > version) {
                 let restored = entry.version;
                 contents.known.remove(key);
                 contents.newest.remove(key);
@@ -204,7 +247,7 @@ impl References {
                 return;
             }
             contents.newest.insert(key.clone(), version);
-            if contents.known.get(key).is_some_and(|entry| entry.data.is_some() && entry.version >= version) {
+            if contents.known.get(key).is_some_and(|entry| entry.exists && entry.version >= version) {
                 return;
             }
         }
@@ -216,7 +259,7 @@ impl References {
         let missing = |key: &&Key| key.0 == kind && scope.is_none_or(|scope| scope == key.1) && !listed.contains(*key);
         // One that is being read was known to nobody, and may be gone all the same.
         let missing: Vec<Key> = contents.users.keys().filter(missing).cloned().collect();
-        let absent = |key: &&Key| contents.known.get(*key).is_some_and(|entry| entry.data.is_none());
+        let absent = |key: &&Key| contents.known.get(*key).is_some_and(|entry| !entry.exists);
         let gone: Vec<Key> = missing.iter().filter(|key| !absent(key)).cloned().collect();
         drop(contents);
         for key in &gone {
@@ -239,19 +282,50 @@ impl References {
         let users = {
             let mut contents = self.lock();
             contents.known.remove(key);
-            contents.users.get(key).cloned().unwrap_or_default()
+            contents.users.get(key).map(|users| users.keys().cloned().collect::<Vec<_>>()).unwrap_or_default()
         };
         for stack in &users {
             self.triggers.send(stack);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Contents> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Entry {
+    fn absent() -> Self {
+        let (keys, values, traits) = (BTreeSet::new(), SecretData::new(), SecretTraits::default());
+        Self { version: 0, exists: false, keys, values, traits }
+    }
+
+    fn of(whole: &Whole, keys: BTreeSet<String>) -> Self {
+        let kept = whole.data.iter().filter(|(key, _)| keys.contains(*key));
+        let size: usize = kept.clone().map(|(_, value)| value.len()).sum();
+        let too_large = size > VALUES_MAX;
+        let values = if too_large { SecretData::new() } else { kept.map(|(k, v)| (k.clone(), v.clone())).collect() };
+        let traits = SecretTraits { for_s3: whole.for_s3, too_large };
+        Self { version: whole.version, exists: true, keys, values, traits }
+    }
+
+    fn found(&self, keys: &BTreeSet<String>) -> Option<Found> {
+        let values = self.values.iter().filter(|(key, _)| keys.contains(*key));
+        let values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.exists.then_some(Found { values, traits: self.traits })
+    }
+}
+
 impl Contents {
+    /// What is known of an object now.
+    pub(super) fn knowledge(&self, key: &Key) -> Knowledge {
+        match self.known.get(key) {
+            Some(entry) if entry.exists => Knowledge::Version(entry.version),
+            Some(_) => Knowledge::Absent,
+            None => Knowledge::Nothing,
+        }
+    }
+
     fn release(&mut self, key: &Key, stack: &StackKey) {
         if let Some(users) = self.users.get_mut(key) {
             users.remove(stack);
@@ -336,21 +410,27 @@ mod tests {
         let limits = HealthLimits { longest_reconcile: Duration::MAX, longest_silence: Duration::MAX };
         let health = Arc::new(Health::new(metrics.clone(), limits));
         let (triggers, _looks) = Triggers::new(metrics);
-        let references = References::new(answers.client(), triggers, health);
+        let references = References::new(answers.client(), triggers, health, Arc::default());
         let stack = StackKey { namespace: "n".to_owned(), name: "shop".to_owned() };
-        let named = Named { secrets: BTreeSet::from([NAME.to_owned()]), ..Named::default() };
+        let keys = BTreeSet::from(["KEY".to_owned()]);
+        let named = Named {
+            secrets: BTreeSet::from([NAME.to_owned()]),
+            keys: BTreeMap::from([(NAME.to_owned(), keys.clone())]),
+            ..Named::default()
+        };
         references.set(&stack, &named);
 
         let reading = tokio::spawn({
-            let references = references.clone();
-            async move { references.secret("n", NAME).await }
+            let (references, keys) = (references.clone(), keys.clone());
+            async move { references.secret("n", NAME, &keys).await }
         });
         answers.asked.acquire().await.expect("it stays open").forget();
         deleted(&references, &(SECRET, "n".to_owned(), NAME.to_owned()));
         answers.allowed.add_permits(1);
         // The pass that asked is given what was answered; the deletion has asked for another one.
         assert!(reading.await.expect("no panic").expect("an answer").is_some());
-        assert_eq!(references.secret("n", NAME).await.expect("an answer"), None, "it was believed to be there");
+        let again = references.secret("n", NAME, &keys).await.expect("an answer");
+        assert!(again.is_none(), "it was believed to be there");
         assert_eq!(answers.count.load(Ordering::Relaxed), 2);
     }
 }

@@ -14,7 +14,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cache, Context, DATA, Memory, Patience, Prober, References, Triggers, Watches,
+    Cache, Context, DATA, Memory, Patience, References, StackKey, Triggers, Watches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
     passes::Loop,
     watching,
@@ -23,6 +23,9 @@ use crate::{
     apply::{Write, Writer},
     names::FIELD_MANAGER,
     objects::KINDS,
+    probe::Prober,
+    services::Network,
+    stack::ProbeTarget,
     telemetry::{Health, Metrics, Role, WriteVerb},
 };
 
@@ -38,6 +41,8 @@ pub struct Settings {
     pub resync: Duration,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
+    /// How the services of stacks are reached.
+    pub network: Network,
     /// The name of this replica, for events.
     pub instance: Option<String>,
 }
@@ -84,8 +89,9 @@ pub async fn run(
     } else {
         settings.namespaces.iter().cloned().map(Some).collect()
     };
-    let shared =
-        Shared { clients: &clients, settings: &settings, metrics: &metrics, health: &health, awaited, writer, cache };
+    let reading = Arc::default();
+    let (clients, settings, metrics, health) = (&clients, &settings, &metrics, &health);
+    let shared = Shared { clients, settings, metrics, health, awaited, writer, cache, reading };
     let (loops, watches): (Vec<_>, Vec<_>) = scopes.into_iter().map(|scope| shared.scope(scope)).unzip();
     let watches = future::join_all(watches);
     let work = lead(&shared, loops, &permit, &shutdown);
@@ -172,14 +178,22 @@ struct Shared<'a> {
     awaited: Arc<Mutex<HashMap<&'static str, usize>>>,
     writer: Writer,
     cache: Arc<Cache>,
+    /// See `References::reading`.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Shared<'_> {
+    /// Who asks services looks at a stack again when an answer changes.
+    fn prober(&self, triggers: &Triggers) -> Prober<StackKey, ProbeTarget> {
+        let triggers = triggers.clone();
+        Prober::new(self.settings.network.clone(), move |stack| triggers.send(stack))
+    }
+
     /// The loop of a namespace, or of all, and the watches that feed it.
     fn scope(&self, scope: Option<String>) -> (Loop, impl Future<Output = ()> + use<>) {
         let client = self.clients.work.clone();
         let (triggers, triggered) = Triggers::new(self.metrics.clone());
-        let references = References::new(client.clone(), triggers.clone(), self.health.clone());
+        let references = References::new(client.clone(), triggers.clone(), self.health.clone(), self.reading.clone());
         let (health, awaited, scopes) =
             (self.health.clone(), self.awaited.clone(), self.settings.namespaces.len().max(1));
         let synced = Arc::new(tokio::sync::Semaphore::new(0));
@@ -211,7 +225,7 @@ impl Shared<'_> {
             cache: self.cache.clone(),
             references,
             storage_classes: super::storage_classes::StorageClasses::default(),
-            prober: Prober::new(triggers.clone()),
+            prober: self.prober(&triggers),
             triggers,
             patience: self.clients.patience.clone(),
             recorder: Recorder::new(client.clone(), reporter),

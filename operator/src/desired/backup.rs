@@ -69,7 +69,8 @@ impl Component for Backup {
         }
         if stack.backup.as_ref().is_some_and(|backup| backup.own_destination) {
             let probe = probed(stack, Name::Backup);
-            if !probe.is_ready() {
+            // One that is not asked is told of by the dumps that go there.
+            if matches!(&probe, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED) {
                 return probe;
             }
         }

@@ -46,7 +46,8 @@ impl Component for Bucket {
     fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
         if matches!(stack.bucket, Resolved::Embedded { .. }) {
             let pods = pods_readiness(Name::Bucket, objects, live);
-            if !pods.is_ready() {
+            // As an embedded database, it is judged by its pod where nobody asks it.
+            if !pods.is_ready() || stack.not_asked(Name::Bucket).is_some() {
                 return pods;
             }
         }

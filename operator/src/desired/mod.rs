@@ -138,8 +138,13 @@ fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Des
     if component.waits_for().is_empty() || exists(name, live) {
         return None;
     }
-    let need = component.waits_for().iter().find(|need| sofar.readiness.get(need).is_some_and(|of| !of.is_ready()))?;
+    let need = component.waits_for().iter().find(|need| sofar.readiness.get(need).is_some_and(is_waited_for))?;
     Some(waits(name, *need))
+}
+
+/// What is not asked whether it answers is not waited for: nobody would ever say that it does.
+fn is_waited_for(readiness: &Readiness) -> bool {
+    matches!(readiness, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED)
 }
 
 fn waits(name: Name, need: Name) -> Waiting {
@@ -179,6 +184,9 @@ fn readiness_after(start_up: i64, component: Name, objects: &mut Places<'_>, liv
 
 /// What talking to a service found out.
 fn probed(stack: &Stack, component: Name) -> Readiness {
+    if let Some(waiting) = stack.not_asked(component) {
+        return Readiness::Waiting(waiting.clone());
+    }
     match stack.probe(component) {
         Probe::Answers { .. } => Readiness::Ready,
         Probe::Failed(waiting) => Readiness::Waiting(waiting.clone()),

@@ -38,6 +38,8 @@ pub mod label {
     pub const VERSION: &str = "app.kubernetes.io/version";
     /// `"true"` on data, which stay when the stack is deleted.
     pub const RETAINED: &str = "rorun.app/retained";
+    /// `"true"` on a Secret of the user whose keys are meant for S3, whatever their names.
+    pub const S3: &str = "rorun.app/s3";
 }
 
 /// Annotation keys.

@@ -4,7 +4,7 @@
 pub type Reason = &'static str;
 
 /// What something waits for. Waiting is a value, never an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// The reason of the condition.
     pub reason: Reason,
@@ -97,3 +97,9 @@ pub const BACKUP_FAILED: Reason = "BackupFailed";
 pub const NO_BACKUP_YET: Reason = "NoBackupYet";
 /// Deleting data needs the annotation.
 pub const CONFIRMATION_REQUIRED: Reason = "ConfirmationRequired";
+/// A service is used and not asked whether it answers; the message says why, and what would change it.
+pub const NOT_PROBED: Reason = "NotProbed";
+/// The address of a service is one that the operator connects to for nobody.
+pub const ADDRESS_REFUSED: Reason = "AddressRefused";
+/// What the spec names holds more than is kept in memory for one stack.
+pub const TOO_LARGE: Reason = "TooLarge";

@@ -3,9 +3,14 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use super::network::{NetworkError, system_words};
+use super::tls;
+
 /// Why a service cannot be used. The variant is for the reason of a condition, the text for its message.
 ///
-/// `subject` names the service and its address, `detail` is what it or the network said. Neither holds a secret.
+/// `subject` names the service and its address. `detail` is in our own words, by the class or the code of what the service or the
+/// network said: whoever sees a status is told nothing in the words of a service that somebody else named. Neither holds a
+/// secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceError {
     /// Nothing answers, or it answers that it is not ready. It may pass by itself.
@@ -56,6 +61,14 @@ pub enum ServiceError {
         /// What it lacks.
         detail: String,
     },
+    /// The address is one that the operator connects to for nobody.
+    #[error("failed to connect to {subject}: {detail}")]
+    Refused {
+        /// The service and its address.
+        subject: String,
+        /// What the address is.
+        detail: String,
+    },
     /// Anything else.
     #[error("failed to use {subject}: {detail}")]
     Other {
@@ -75,6 +88,7 @@ pub(super) enum Cause {
     Missing,
     AccessDenied,
     Unsupported,
+    Refused,
     Other,
 }
 
@@ -89,6 +103,7 @@ impl ServiceError {
             Cause::Missing => Self::Missing { subject, detail },
             Cause::AccessDenied => Self::AccessDenied { subject, detail },
             Cause::Unsupported => Self::Unsupported { subject, detail },
+            Cause::Refused => Self::Refused { subject, detail },
             Cause::Other => Self::Other { subject, detail },
         }
     }
@@ -120,9 +135,23 @@ pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item
     })
 }
 
-/// The innermost cause: "connection refused" says more than "dispatch failure".
-pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().unwrap_or(error).to_string()
+/// What broke a connection, if one of the causes says it, in our own words.
+pub(super) fn broken(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
+    causes(error).find_map(|cause| {
+        if let Some(network) = cause.downcast_ref::<NetworkError>() {
+            let kind = match network {
+                NetworkError::Refused(_) => Cause::Refused,
+                NetworkError::TooMuch => Cause::Other,
+                NetworkError::Unresolved | NetworkError::Connect(_) => Cause::Unreachable,
+            };
+            return Some((kind, network.to_string()));
+        }
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return Some((Cause::Tls, tls::advice(tls)));
+        }
+        let io = cause.downcast_ref::<std::io::Error>().filter(|io| io.get_ref().is_none())?;
+        Some((Cause::Unreachable, system_words(io)))
+    })
 }
 
 #[cfg(test)]
@@ -143,6 +172,8 @@ mod tests {
         let shared: Arc<dyn Error + Send + Sync> = Arc::new(std::io::Error::other(inner));
         let outer = std::io::Error::other(shared);
         assert!(causes(&outer).any(<dyn Error>::is::<rustls::Error>));
-        assert_eq!(root_cause(&outer), "unexpected error: inner");
+        let (cause, words) = broken(&outer).expect("told");
+        assert_eq!(cause, Cause::Tls);
+        assert!(!words.contains("inner"), "{words}");
     }
 }

@@ -1,13 +1,21 @@
 //! Checks that a Redis or Valkey server can be used.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::error::{Cause, ServiceError, causes, root_cause};
-use super::tls;
+use super::error::{Cause, ServiceError, broken};
+use super::network::{Bounded, Network, has_control_characters};
+use super::tls::{self, Verify};
 
 /// A server to connect to.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,11 +39,39 @@ pub struct RedisInfo {
     pub version: Option<String>,
 }
 
-/// Connects, logs in and waits for an answer, all within the time-out.
+/// Connects from wherever this runs, logs in and waits for an answer, all within the time-out.
 pub async fn check(target: &RedisTarget, timeout: Duration) -> Result<RedisInfo, ServiceError> {
-    let client = client(target)?;
-    let subject = format!("Redis at {}", client.get_connection_info().addr());
-    match tokio::time::timeout(timeout, ask(&client, timeout)).await {
+    check_through(&Network::open(), target, timeout).await
+}
+
+/// As [`check`], to where the network leads.
+pub async fn check_through(
+    network: &Network,
+    target: &RedisTarget,
+    timeout: Duration,
+) -> Result<RedisInfo, ServiceError> {
+    // What the library says about a bad URL may quote the password.
+    let unreadable = "the URL cannot be read; write redis://user:password@host:port with the password percent-encoded";
+    let fault = |detail: &str| ServiceError::new(Cause::Other, "Redis", detail);
+    if has_control_characters(&target.url) {
+        return Err(fault("the URL holds a control character, which no part of it needs"));
+    }
+    let client = Client::open(target.url.as_str()).map_err(|_| fault(unreadable))?;
+    let info = client.get_connection_info();
+    let (host, port, tls) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => (host, *port, None),
+        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host, *port, Some(tls_of(target)?)),
+        _ => return Err(fault(unreadable)),
+    };
+    let subject = format!("Redis at {}", info.addr());
+    let asked = async {
+        let stream = network.connect(host, port).await.map_err(io::Error::other)?;
+        match tls {
+            None => ask(info.redis_settings(), stream, timeout).await,
+            Some(tls) => ask(info.redis_settings(), encrypted(tls, host, stream).await?, timeout).await,
+        }
+    };
+    match tokio::time::timeout(timeout, asked).await {
         Ok(answer) => answer.map_err(|error| classify(subject, &error)),
         Err(_) => {
             Err(ServiceError::new(Cause::Unreachable, subject, format!("no answer within {} s", timeout.as_secs_f32())))
@@ -43,26 +79,32 @@ pub async fn check(target: &RedisTarget, timeout: Duration) -> Result<RedisInfo,
     }
 }
 
-fn client(target: &RedisTarget) -> Result<Client, ServiceError> {
-    // What the library says about a bad URL may quote the password.
-    let unreadable = |_: RedisError| {
-        let detail = "the URL cannot be read; write redis://user:password@host:port with the password percent-encoded";
-        ServiceError::new(Cause::Other, "Redis", detail)
-    };
-    if !target.url.starts_with("rediss:") {
-        return Client::open(target.url.as_str()).map_err(unreadable);
-    }
-    let authorities = target.ca.as_deref().map(tls::parse).transpose();
-    let authorities = authorities.map_err(|error| ServiceError::new(Cause::Tls, "Redis", error.to_string()))?;
-    let root_cert = authorities.map(|certificates| tls::to_pem(&certificates).into_bytes());
-    Client::build_with_tls(target.url.as_str(), TlsCertificates { client_tls: None, root_cert }).map_err(unreadable)
+fn tls_of(target: &RedisTarget) -> Result<ClientConfig, ServiceError> {
+    tls::client(Verify::ChainAndName, target.ca.as_deref())
+        .map_err(|error| ServiceError::new(Cause::Tls, "Redis", error.to_string()))
 }
 
-async fn ask(client: &Client, timeout: Duration) -> Result<RedisInfo, RedisError> {
+async fn encrypted(tls: ClientConfig, host: &str, stream: Bounded) -> Result<TlsStream<Bounded>, RedisError> {
+    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    Ok(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?)
+}
+
+async fn ask(
+    settings: &RedisConnectionInfo,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    timeout: Duration,
+) -> Result<RedisInfo, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    redis::cmd("PING").query_async::<()>(&mut connection).await?;
-    Ok(RedisInfo { version: version(&mut connection).await })
+    let (mut connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config).await?;
+    let asked = async {
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        Ok(RedisInfo { version: version(&mut connection).await })
+    };
+    tokio::select! {
+        answer = asked => answer,
+        () = driver => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
 }
 
 /// A user of an ACL may be forbidden to ask; the server is as good without.
@@ -74,16 +116,23 @@ async fn version(connection: &mut MultiplexedConnection) -> Option<String> {
 }
 
 fn classify(subject: String, error: &RedisError) -> ServiceError {
-    if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        return ServiceError::new(Cause::Tls, subject, tls::advice(tls));
-    }
-    let cause = match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => Cause::Authentication,
-        (_, Some("NOPERM")) => Cause::AccessDenied,
-        (ErrorKind::Io, _) | (_, Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN")) => Cause::Unreachable,
-        _ => Cause::Other,
+    let (cause, detail) = match (error.code(), error.kind()) {
+        (Some("NOAUTH"), _) => (Cause::Authentication, "it asks for a password, and the URL has none"),
+        (Some("WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
+            (Cause::Authentication, "it refuses the user or the password of the URL")
+        }
+        (Some("NOPERM"), _) => (Cause::AccessDenied, "this user may not run the command PING"),
+        (Some("DENIED"), _) => (Cause::AccessDenied, "it is in protected mode, and lets in only its own host"),
+        (Some("LOADING"), _) => (Cause::Unreachable, "it is loading its data"),
+        (Some("MASTERDOWN"), _) => (Cause::Unreachable, "it has lost its primary"),
+        (Some("CLUSTERDOWN"), _) => (Cause::Unreachable, "its cluster is down"),
+        (Some(_), _) => (Cause::Other, "it answers the login, the choice of the database or PING with an error"),
+        (None, _) => {
+            let unclear = || (Cause::Other, "it does not answer as Redis does".to_owned());
+            let (cause, detail) = broken(error).unwrap_or_else(unclear);
+            return ServiceError::new(cause, subject, detail);
+        }
     };
-    let detail = if error.is_io_error() { root_cause(error) } else { error.to_string() };
     ServiceError::new(cause, subject, detail)
 }
 

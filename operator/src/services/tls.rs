@@ -9,7 +9,7 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Why a client cannot be made. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub(super) enum TlsError {
     NotPem,
     #[error("no certificate authority is given, and there are no public ones on this system")]
     NoRoots,
-    #[error("the certificate authorities cannot be used: {0}")]
+    #[error("TLS cannot be set up with the given certificate authorities")]
     Unusable(#[from] rustls::Error),
 }
 
@@ -81,6 +81,21 @@ pub(super) fn client(verify: Verify, ca: Option<&str>) -> Result<ClientConfig, T
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
+/// A client configuration that trusts the public authorities, and the given ones beside them.
+pub(super) fn client_beside(ca: Option<&str>) -> Result<ClientConfig, TlsError> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(public().to_vec());
+    if let Some(ca) = ca {
+        store.add_parsable_certificates(parse(ca)?);
+    }
+    if store.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(store).with_no_client_auth())
+}
+
 fn roots(ca: Option<&str>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(ca.map_or_else(|| Ok(public().to_vec()), parse)?);
@@ -134,22 +149,49 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// What to tell a user whose server was not trusted.
+/// What to tell a user whose server was not trusted: in our own words, since a certificate holds those of its maker.
 pub(super) fn advice(error: &rustls::Error) -> String {
-    let advice = match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "give the authority that signed the server's certificate in caSecretRef"
-        }
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "use a host name that the certificate names",
-        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "renew the server's certificate"
-        }
+    match error {
+        rustls::Error::InvalidCertificate(error) => certificate(error),
         rustls::Error::InvalidMessage(_) => "this port does not seem to speak TLS",
-        _ => return error.to_string(),
-    };
-    format!("{error}; {advice}")
+        rustls::Error::NoCertificatesPresented => "it shows no certificate",
+        rustls::Error::PeerIncompatible(_) => "it has no version or cipher of TLS in common with the operator",
+        rustls::Error::AlertReceived(alert) => match alert {
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity => {
+                "it accepts no version or cipher of TLS that the operator offers"
+            }
+            AlertDescription::UnrecognisedName => "it does not know this host name",
+            AlertDescription::CertificateRequired | AlertDescription::BadCertificate => {
+                "it asks for a certificate of the client, which is not supported"
+            }
+            _ => "it broke the TLS handshake off",
+        },
+        _ => "the TLS handshake failed",
+    }
+    .to_owned()
+}
+
+fn certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "its certificate comes from an authority that is not trusted; give the authority that signed the server's \
+             certificate in caSecretRef"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name; use a host name that the certificate names"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired; renew the server's certificate"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; compare the clocks"
+        }
+        CertificateError::Revoked => "its certificate is revoked; renew the server's certificate",
+        CertificateError::BadEncoding => "its certificate cannot be read",
+        _ => "its certificate is not accepted",
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +203,17 @@ mod tests {
         for pem in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             assert!(parse(pem).is_err(), "{pem}");
             assert!(client(Verify::Chain, Some(pem)).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_certificate_is_repeated() {
+        let presented = vec!["DnsName(\"words of the maker\")".to_owned()];
+        let expected = ServerName::try_from("db.example.com").expect("a name");
+        let name = CertificateError::NotValidForNameContext { expected, presented };
+        for error in [name, CertificateError::UnknownIssuer, CertificateError::BadSignature] {
+            let told = advice(&rustls::Error::InvalidCertificate(error));
+            assert!(!told.contains("words") && !told.contains("DnsName") && !told.contains("Issuer"), "{told}");
         }
     }
 

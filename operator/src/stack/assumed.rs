@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CredentialState, Observed, SecretData, credential_keys, references};
+use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, references};
 use crate::{
     api::v1alpha1::{ExternalBucket, RorunStack, SecretKeyReference, Storage, WorkloadSpec},
     names::Component,
@@ -37,12 +37,15 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
             keys.map(|(key, recipe)| ((*key).to_owned(), recipe.err().unwrap_or(assumption.value).as_bytes().to_vec()));
         (component, CredentialState::Present(data.collect()))
     });
+    let traits = SecretTraits { for_s3: true, too_large: false };
     Observed {
+        traits: named.keys.into_keys().map(|name| (name, traits)).collect(),
         secrets: pick(named.secrets, there.secrets),
         config_maps: pick(named.config_maps, there.config_maps),
         credentials: credentials.collect(),
         volumes: BTreeMap::new(),
         agent_image: assumption.agent_image.to_owned(),
+        configuration: BTreeMap::new(),
     }
 }
 

@@ -123,6 +123,12 @@ struct NamedSecret<'a> {
 impl<'a> NamedSecret<'a> {
     fn find(observed: &'a Observed, name: &'a str, field: &'a str) -> Result<Self, Waiting> {
         match observed.secrets.get(name) {
+            _ if observed.traits.get(name).is_some_and(|traits| traits.too_large) => Err(Waiting::new(
+                reason::TOO_LARGE,
+                format!(
+                    "secret/{name}, named by {field}, holds too much under the keys that are named: at most 512 KiB"
+                ),
+            )),
             Some(Some(data)) => Ok(Self { name, field, data }),
             _ => Err(Waiting::new(
                 reason::REFERENCE_MISSING,
@@ -139,11 +145,10 @@ impl<'a> NamedSecret<'a> {
 
     fn required(&self, key: &str) -> Result<String, Waiting> {
         self.optional(key)?.ok_or_else(|| {
-            let present = self.data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Waiting::new(
                 reason::KEY_MISSING,
                 format!(
-                    "secret/{}, named by {}, lacks the key {key} or it is empty (it has: {present}): add it, or name the right key in {}",
+                    "secret/{}, named by {}, lacks the key {key} or it is empty: add it, or name the right key in {}",
                     self.name, self.field, self.field
                 ),
             )
@@ -160,6 +165,16 @@ impl<'a> NamedSecret<'a> {
             return Err(self.invalid(key, problem));
         }
         Ok(text)
+    }
+
+    /// An access key id, which signatures hold in clear. A token or a password that is named for one is rarely like one.
+    fn access_key_id(&self, key: &str) -> Result<String, Waiting> {
+        let id = self.unquoted(key)?;
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if (3..=128).contains(&id.len()) && id.bytes().all(known) {
+            return Ok(id);
+        }
+        Err(self.invalid(key, "is no access key id: 3 to 128 letters, digits, _ and - of ASCII"))
     }
 
     fn invalid(&self, key: &str, problem: &str) -> Waiting {
@@ -279,7 +294,7 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
         access_key_id: secret
-            .unquoted(reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID))?,
+            .access_key_id(reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID))?,
         secret_access_key: secret
             .unquoted(reference.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY))?,
         session_token,

@@ -5,12 +5,14 @@
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
 mod assumed;
+mod configuration;
 mod connection;
 mod credentials;
 mod defaults;
 mod external;
 mod observed;
 mod probes;
+mod probing;
 mod redis_url;
 mod references;
 mod released;
@@ -24,17 +26,19 @@ mod workload;
 use std::collections::BTreeMap;
 
 pub use assumed::{Assumption, assumed, embedded, storage};
+pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
 pub use connection::{Connection, authorities};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
-pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData};
+pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
 pub use probes::{ProbeTarget, ServiceUrl};
+pub use probing::Probing;
 pub use references::{References, references};
 pub use schedule::Schedule;
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
 pub use validate::validate;
 pub use volume::grows;
-pub use workload::{HealthCheck, Replicas, Workload};
+pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
@@ -83,6 +87,8 @@ pub struct Stack {
     pub pull_policy: PullPolicy,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
+    /// How the services are asked; absent: as suits them.
+    pub probing: BTreeMap<Component, Probing>,
     /// What was found out about the services; nothing before somebody has asked them.
     pub probes: BTreeMap<ProbeTarget, Probe>,
     /// When the newest good backup that is known was complete, in seconds since 1970.

@@ -10,10 +10,15 @@ pub type SecretData = BTreeMap<String, Vec<u8>>;
 /// What was seen.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Observed {
-    /// The Secrets that the spec names. `None`: it does not exist.
+    /// The Secrets that the spec names, with the keys that are needed. `None`: it does not exist.
     pub secrets: BTreeMap<String, Option<SecretData>>,
-    /// The `ConfigMaps` that the spec names. `None`: it does not exist.
+    /// What else is known of Secrets.
+    pub traits: BTreeMap<String, SecretTraits>,
+    /// The `ConfigMaps` that the spec names, where their content is needed. `None`: it does not exist.
     pub config_maps: BTreeMap<String, Option<SecretData>>,
+    /// The hashes of what workloads are configured with, or what is missing of it. Of a workload that is not in here, `secrets`
+    /// and `config_maps` hold the whole content of what it names.
+    pub configuration: BTreeMap<Component, Result<String, Waiting>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
     /// The volumes of embedded services that exist.
@@ -33,6 +38,15 @@ pub struct ObservedVolume {
     pub class_applied: bool,
     /// Whether the class can expand volumes. `None`: that was not asked, or may not be.
     pub expandable: Option<bool>,
+}
+
+/// What is known of a Secret beside its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SecretTraits {
+    /// Its owner says by the label `rorun.app/s3` that it holds keys of S3, whatever they are called.
+    pub for_s3: bool,
+    /// The values of the keys that are needed are too large to be kept, and so are left out.
+    pub too_large: bool,
 }
 
 /// The state of generated credentials.

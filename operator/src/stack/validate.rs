@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, connection::Parts,
-    credentials, defaults, external, external::BucketAccess, schedule, service_host, services, volume, workload,
+    credentials, defaults, external, external::BucketAccess, probing::probing, schedule, service_host, services,
+    volume, workload,
 };
 use crate::{
     api::v1alpha1::{
@@ -44,6 +45,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
             .collect(),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
+        probing: BTreeMap::new(),
         probes: BTreeMap::new(),
         last_backup: None,
         warnings: warnings(spec),
@@ -61,12 +63,13 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     }
     stack.connection = connection;
     stack.unresolved = unresolved;
+    stack.probing = probing(spec, &stack, observed);
     stack
 }
 
 impl Stack {
-    /// The services to talk to, to find out whether they answer: an external database by each of its URLs. The embedded
-    /// database and Redis are judged by their pods.
+    /// The services to talk to, to find out whether they answer: an external database by each of its URLs. Those that are not
+    /// asked are left out. The embedded database and Redis are judged by their pods.
     pub fn endpoints(&self) -> BTreeMap<ProbeTarget, Endpoint> {
         let mut endpoints = BTreeMap::new();
         if let Database::External(Some(access)) = &self.database {
@@ -102,6 +105,7 @@ impl Stack {
             let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
             endpoints.insert(Component::Backup.into(), endpoint);
         }
+        endpoints.retain(|target, _| self.not_asked(target.component).is_none());
         endpoints
     }
 }

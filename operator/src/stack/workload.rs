@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
-use sha2::{Digest, Sha256};
-
-use super::{Connection, Observed, defaults};
+use super::{ConfigInput, Connection, Observed, SecretData, defaults};
 use crate::{
     api::v1alpha1::{Autoscaling, Environment, Scheduling, WorkloadSpec},
     names::{Component, Waiting, reason},
 };
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 
 /// A stateless service.
 #[derive(Clone, Debug)]
@@ -147,6 +145,15 @@ impl Workload {
     /// Hashes the values that the pods use: the connection if they get it, and the user's Secrets and `ConfigMaps`, of a
     /// Secret that is named by key just that key. The error names what is missing.
     pub(super) fn hash_config(&mut self, connection: Option<&Connection>, observed: &Observed) -> Result<(), Waiting> {
+        self.config_hash = match observed.configuration.get(&self.component) {
+            Some(hashed) => hashed.clone()?,
+            None => self.config_input(connection).hash(observed)?,
+        };
+        Ok(())
+    }
+
+    /// What is hashed of the workload.
+    pub(super) fn config_input(&self, connection: Option<&Connection>) -> ConfigInput {
         // Hashed as one: of each part alone it would take several times as long.
         let mut parts = Vec::with_capacity(4096);
         let mut add = |part: &[u8]| {
@@ -160,14 +167,7 @@ impl Workload {
             }
             add(connection.ca.as_deref().unwrap_or_default().as_bytes());
         }
-        for reference in config_references(self.component, &self.env, &self.env_from) {
-            for (key, value) in reference.values(observed)? {
-                add(key.as_bytes());
-                add(value);
-            }
-        }
-        self.config_hash = hex(&Sha256::digest(&parts)[..16]);
-        Ok(())
+        ConfigInput::new(self, parts)
     }
 }
 
@@ -182,20 +182,34 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A Secret or `ConfigMap`, or one key of it, that a workload uses.
-pub(super) struct ConfigReference {
-    pub(super) secret: bool,
-    pub(super) name: String,
-    key: Option<String>,
+#[derive(Clone, Debug)]
+pub struct ConfigReference {
+    /// Whether it is a Secret.
+    pub secret: bool,
+    /// Its name.
+    pub name: String,
+    /// The one key that is used. `None`: all.
+    pub key: Option<String>,
     optional: bool,
     field: String,
 }
 
 impl ConfigReference {
+    /// The kind, in lower case.
+    fn kind(&self) -> &'static str {
+        if self.secret { "secret" } else { "configmap" }
+    }
+
+    /// All that tells it from another one.
+    pub(super) fn identity(&self) -> String {
+        let Self { name, key, optional, field, .. } = self;
+        format!("{}/{name}/{}/{optional}/{field}", self.kind(), key.as_deref().unwrap_or_default())
+    }
+
     /// The values that the pods see; none if it is optional and not there.
-    fn values<'a>(&self, observed: &'a Observed) -> Result<Vec<(&'a String, &'a Vec<u8>)>, Waiting> {
-        let list = if self.secret { &observed.secrets } else { &observed.config_maps };
-        let kind = if self.secret { "secret" } else { "configmap" };
-        let Some(Some(data)) = list.get(&self.name) else {
+    pub(super) fn values<'a>(&self, source: Option<&'a SecretData>) -> Result<Vec<(&'a String, &'a Vec<u8>)>, Waiting> {
+        let kind = self.kind();
+        let Some(data) = source else {
             return self.missing(reason::REFERENCE_MISSING, || {
                 format!(
                     "{kind}/{}, named by {}, does not exist: create it in the stack's namespace",

@@ -38,7 +38,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
             },
             Readiness::Waiting(waiting) => Fact {
                 kind: component.condition(),
-                status: if waiting.reason == reason::NO_BACKUP_YET { "Unknown" } else { "False" },
+                status: if is_unknown(waiting.reason) { "Unknown" } else { "False" },
                 reason: waiting.reason,
                 message: waiting.message.clone(),
             },
@@ -46,6 +46,11 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
         .collect();
     facts.extend(overall(report, cause));
     facts
+}
+
+/// What nobody knows is neither true nor false.
+fn is_unknown(reason: Reason) -> bool {
+    matches!(reason, reason::NO_BACKUP_YET | reason::NOT_PROBED)
 }
 
 fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
@@ -104,7 +109,7 @@ pub(super) fn stopped(old: &[Condition], waiting: &Waiting) -> Vec<Fact> {
 fn all_is_well(report: &Report<'_>) -> String {
     let quiet = |reason| matches!(reason, reason::NO_BACKUP_YET | reason::PROGRESSING | reason::DEPENDENCY_NOT_READY);
     let trouble = report.readiness.iter().find_map(|(component, readiness)| match readiness {
-        Readiness::Waiting(waiting) if is_forgiven(*component) && !quiet(waiting.reason) => {
+        Readiness::Waiting(waiting) if is_forgiven(*component, waiting.reason) && !quiet(waiting.reason) => {
             Some(format!("; {component}: {}", waiting.message))
         }
         _ => None,

@@ -83,7 +83,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 16] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 18] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -100,6 +100,8 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 16] = [
     reason::SCALED_TO_ZERO,
     reason::INGRESS_CLASS_MISSING,
     reason::ROLLOUT_STUCK,
+    reason::ADDRESS_REFUSED,
+    reason::TOO_LARGE,
 ];
 
 /// Readiness by component, with what could not be written before all else.

@@ -24,14 +24,14 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     });
     let (mut own, dependent): (Vec<_>, Vec<_>) =
         waiting.partition(|(_, waiting)| waiting.reason != reason::DEPENDENCY_NOT_READY);
-    own.retain(|(component, _)| !is_forgiven(*component));
+    own.retain(|(component, waiting)| !is_forgiven(*component, waiting.reason));
     // What somebody must mend tells more than what is on its way; and what is on its way more than a certificate, which is
     // issued once the rest is there.
     let on_its_way = |(_, waiting): &&(_, &Waiting)| waiting.reason == reason::PROGRESSING;
     let to_mend =
         |(_, waiting): &&(_, &Waiting)| !matches!(waiting.reason, reason::PROGRESSING | reason::CERTIFICATE_MISSING);
     let found = own.iter().find(to_mend).or_else(|| own.iter().find(on_its_way)).or(own.first());
-    let (component, waiting) = found.or_else(|| dependent.iter().find(|(component, _)| !is_forgiven(*component)))?;
+    let (component, waiting) = found.or_else(|| dependent.iter().find(|(component, waiting)| !is_forgiven(*component, waiting.reason)))?;
     let affected: Vec<_> = dependent.iter().map(|(component, _)| component.as_str()).collect();
     let mut message = format!("{component}: {}", waiting.message);
     if let Some(advice) = advice(waiting.reason) {
@@ -45,9 +45,10 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     Some(RootCause { component: *component, reason: waiting.reason, message })
 }
 
-/// Whether the stack is ready also without the component: the application serves without its backups, wherever they go.
-pub(super) fn is_forgiven(component: Component) -> bool {
-    component == Component::Backup
+/// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and a
+/// service that is not asked may well serve.
+pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
+    component == Component::Backup || reason == reason::NOT_PROBED
 }
 
 /// What to do, where the message itself does not say it.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rorun_operator::services::ServiceError;
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Created, Timeouts, Versioning};
 use rorun_operator::services::postgres::{self, PostgresTarget};
 use rorun_operator::services::redis::{self, RedisTarget};
+use rorun_operator::services::{Network, ServiceError};
 
 use crate::scenario::Scenario;
 use crate::servers::{PASSWORD, Servers};
@@ -17,6 +17,7 @@ fn variant<T>(result: Result<T, ServiceError>) -> &'static str {
     assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error}");
     match error {
         ServiceError::Unreachable { .. } => "Unreachable",
+        ServiceError::Refused { .. } => "Refused",
         ServiceError::TlsFailed { .. } => "TlsFailed",
         ServiceError::AuthenticationFailed { .. } => "AuthenticationFailed",
         ServiceError::Missing { .. } => "Missing",
@@ -138,6 +139,15 @@ async fn a_bucket_behind_a_private_authority_is_trusted_only_with_it() {
     bucket.create().await.expect("create");
     bucket.put("key", vec![7; 100_000]).await.expect("put");
     assert_eq!(bucket.get("key").await, Ok(Some(vec![7; 100_000])));
+    // As the operator asks, which does not trust the server.
+    let network = Network::guarded(Vec::new(), true);
+    let asked = BucketClient::through(&network, &target).expect("client");
+    assert_eq!(variant(asked.check().await), "Ok");
+    asked.enable_versioning().await.expect("versioning");
+    let untrusted = BucketTarget { ca: None, ..target.clone() };
+    assert_eq!(variant(BucketClient::through(&network, &untrusted).expect("client").check().await), "TlsFailed");
+    let refused = BucketClient::through(&Network::guarded(Vec::new(), false), &target).expect("client");
+    assert_eq!(variant(refused.check().await), "Refused");
     target.ca = Some("no certificate".to_owned());
     assert_eq!(variant(BucketClient::new(&target, Timeouts::CHECK)), "TlsFailed");
 }

@@ -45,6 +45,11 @@ const IMAGES: &str =
 const PODS: &str = "set api.autoscaling.minReplicas (or api.replicas) to 2 or more";
 const ONE: &str = "set exactly one of embedded and external, e.g. `embedded: {}` or `external: {";
 
+/// A Redis that is asked so often.
+fn often(interval: &str) -> Value {
+    json!({"secretRef": {"name": "r"}, "probeInterval": interval})
+}
+
 /// Rules between fields.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn rules() -> Vec<Case> {
@@ -302,6 +307,20 @@ fn values() -> Vec<Case> {
             json!({"secretRef": {}}),
             &["spec.redis.external.secretRef.name: Required value"],
             json!({"secretRef": {"name": "r"}}),
+        ),
+        field("redis.external", often("9s"), &["spec.redis.external.probeInterval", "write a duration"], often("10s")),
+        field("redis.external", often("25h"), &["spec.redis.external.probeInterval", "write a duration"], often("24h")),
+        field(
+            "redis.external",
+            often("often"),
+            &["spec.redis.external.probeInterval", "write a duration"],
+            often("1h30m"),
+        ),
+        field(
+            "redis.external",
+            often("5m1h"),
+            &["spec.redis.external.probeInterval", "write a duration"],
+            often("90m"),
         ),
         field(
             "bucket.embedded.server",

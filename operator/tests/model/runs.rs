@@ -10,6 +10,7 @@ use proptest::{
 };
 use rorun_operator::{
     controller::{self, Clients, Patience, Settings},
+    services::Network,
     telemetry::{Health, HealthLimits, Metrics},
 };
 use serde_json::{Value, json};
@@ -245,6 +246,7 @@ fn start(way: &Way) -> AbortOnDropHandle<Result<(), controller::RunError>> {
         concurrency: 4,
         resync: Duration::from_hours(1),
         agent_image: AGENT_IMAGE.to_owned(),
+        network: Network::guarded(Vec::new(), false),
         instance: Some("test".to_owned()),
     };
     AbortOnDropHandle::new(tokio::spawn(controller::run(

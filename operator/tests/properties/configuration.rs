@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use rorun_operator::{
     api::v1alpha1::RorunStack,
     desired::everything,
-    stack::{Observed, validate},
+    stack::{Observed, SecretData, config_inputs, references, validate},
 };
 use serde_json::{Value, json};
 
 use super::{
-    generate::{config, fixtures, stacks},
+    generate::{chaos, config, fixtures, stacks},
     support::{all_there, template},
 };
 
@@ -30,6 +30,33 @@ proptest! {
             data.insert("unrelated".to_owned(), b"new".to_vec());
         }
         prop_assert_eq!(everything(&validate(&cr, &observed)), everything(&validate(&cr, &changed)));
+    }
+
+    /// What is read one after the other gives the hash of all together, or the same complaint.
+    #[test]
+    fn sources_are_hashed_alike_whether_they_are_there_at_once_or_not((cr, observed) in chaos()) {
+        let whole = validate(&cr, &observed);
+        let without_content = Observed {
+            secrets: observed.secrets.iter().map(|(name, data)| {
+                let keys = references(&cr.spec).keys.remove(name).unwrap_or_default();
+                let used = |data: &SecretData| data.clone().into_iter().filter(|(key, _)| keys.contains(key)).collect();
+                (name.clone(), data.as_ref().map(used))
+            }).collect(),
+            config_maps: BTreeMap::new(),
+            ..observed.clone()
+        };
+        let hashed = config_inputs(&cr, &without_content).into_iter().map(|input| {
+            let mut hasher = input.hasher();
+            let added = input.references().iter().try_for_each(|reference| {
+                let list = if reference.secret { &observed.secrets } else { &observed.config_maps };
+                hasher.add(reference, list.get(&reference.name).and_then(Option::as_ref))
+            });
+            (input.component, added.map(|()| hasher.finish()))
+        });
+        let one_by_one = Observed { configuration: hashed.collect(), ..without_content };
+        let stack = validate(&cr, &one_by_one);
+        prop_assert_eq!(&whole.unresolved, &stack.unresolved);
+        prop_assert_eq!(everything(&whole), everything(&stack));
     }
 
     #[test]

@@ -267,6 +267,7 @@ pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
                 credentials: states.into_iter().filter_map(|(component, state)| Some((component, state?))).collect(),
                 volumes: BTreeMap::new(),
                 agent_image: AGENT_IMAGE.to_owned(),
+                ..Observed::default()
             };
             (cr, observed)
         })

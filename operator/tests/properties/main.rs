@@ -11,6 +11,7 @@ mod generate;
 mod objects;
 mod paths;
 mod pods;
+mod probing;
 #[path = "../support/mod.rs"]
 mod support;
 mod switches;

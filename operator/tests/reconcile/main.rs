@@ -10,6 +10,7 @@ mod gitops;
 mod restarts;
 mod room;
 mod telling;
+mod sources;
 
 use room::Room;
 use tokio::runtime::Handle;
@@ -64,6 +65,7 @@ async fn the_released_binary() {
 /// In a room of its own, where nothing else keeps the operator busy when it is killed.
 async fn one_operator_after_the_other() {
     let room = Room::open().await;
+    cases!(&room, sources::no_stack_fills_the_memory_of_all);
     cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);

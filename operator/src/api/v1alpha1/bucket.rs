@@ -85,6 +85,16 @@ pub struct ExternalBucket {
     /// How the connection is secured; it needs an `https://` endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
+    /// `true`: the operator asks whether the bucket answers also where the endpoint starts with `http://`, so that whoever listens on the way
+    /// can read names and signatures. It concerns Staging and Production, and the question alone: the pods connect as they are told. Defaults
+    /// to `false`: such a bucket is used and not asked, and its condition says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_insecure: Option<bool>,
+    /// How often the operator asks whether the bucket answers, while it does, such as `30s`, `5m` or `1h30m`: from `10s` to
+    /// `24h`. Defaults to `1m`, and to `5m` where the provider is known to sleep or to count requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
+    pub probe_interval: Option<String>,
 }
 
 /// Which checksums the application's S3 client sends and expects: its variables `AWS_REQUEST_CHECKSUM_CALCULATION` and
@@ -105,7 +115,9 @@ pub struct S3SecretReference {
     /// The name of the Secret in the stack's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key that holds the access key id. Left out: `AWS_ACCESS_KEY_ID`.
+    /// The key that holds the access key id. Left out: `AWS_ACCESS_KEY_ID`. Under another name, or if the secret access key has
+    /// another, the operator asks the bucket only if the Secret has the label `rorun.app/s3: "true"`: the id leaves the cluster
+    /// in clear, and the Secret's owner says so that it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub access_key_id_key: Option<String>,

@@ -55,6 +55,16 @@ pub struct ExternalDatabase {
     /// How the connection is secured. Left out: what the URL's `sslmode` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
+    /// `true`: the operator asks whether the database answers also where `sslmode` is `disable` or `allow`, so that whoever listens on the way
+    /// can read the login. It concerns Staging and Production, and the question alone: the pods connect as they are told. Defaults
+    /// to `false`: such a database is used and not asked, and its condition says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_insecure: Option<bool>,
+    /// How often the operator asks whether the database answers, while it does, such as `30s`, `5m` or `1h30m`: from `10s` to
+    /// `24h`. Defaults to `1m`, and to `5m` where the provider is known to sleep or to count requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
+    pub probe_interval: Option<String>,
 }
 
 /// The Secret that holds the connection URLs of a database, and its keys.

@@ -35,6 +35,14 @@ pub(super) fn endpoint() -> Value {
     )
 }
 
+/// A time between two questions, as Go writes durations. The pattern goes first: what is no duration cannot be compared.
+pub(super) fn interval() -> Value {
+    json!([{
+        "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
+        "message": "write a duration from `10s` to `24h`, e.g. `5m`",
+    }])
+}
+
 fn matching(pattern: &str, message: &str) -> Value {
     json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
 }

@@ -17,7 +17,9 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::classify::classify;
+use super::connector;
 use crate::services::error::{Cause, ServiceError};
+use crate::services::network::{Network, has_control_characters};
 use crate::services::tls;
 
 /// A bucket, and who uses it.
@@ -65,8 +67,10 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// For a check within a reconcile, which is repeated anyway.
+    /// For a check of our own pods.
     pub const CHECK: Self = Self { connect: Duration::from_secs(3), attempt: Duration::from_secs(5), attempts: 2 };
+    /// For one question, which is repeated anyway.
+    pub const QUESTION: Self = Self { connect: Duration::from_secs(5), attempt: Duration::from_secs(10), attempts: 1 };
     /// For moving data.
     pub const DATA: Self = Self { connect: Duration::from_secs(5), attempt: Duration::from_mins(5), attempts: 4 };
 }
@@ -89,16 +93,32 @@ impl fmt::Debug for BucketClient {
 impl BucketClient {
     /// Connects to nothing yet.
     pub fn new(target: &BucketTarget, timeouts: Timeouts) -> Result<Self, ServiceError> {
-        let subject = format!("bucket {:?} at {}", target.bucket, target.endpoint);
-        let http =
-            http_client(target).map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
+        Self::with(target, timeouts, http_client)
+    }
+
+    /// As [`BucketClient::new`], to where the network leads.
+    pub fn through(network: &Network, target: &BucketTarget) -> Result<Self, ServiceError> {
+        Self::with(target, Timeouts::QUESTION, |target| {
+            let encrypted = target.endpoint.starts_with("https:");
+            let tls = encrypted.then(|| tls::client_beside(target.ca.as_deref())).transpose()?;
+            Ok(connector::client(network.clone(), tls))
+        })
+    }
+
+    fn with(
+        target: &BucketTarget,
+        timeouts: Timeouts,
+        http: impl FnOnce(&BucketTarget) -> Result<SharedHttpClient, tls::TlsError>,
+    ) -> Result<Self, ServiceError> {
         let valid = url::Url::parse(&target.endpoint)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.password().is_none());
-        if !valid {
+        if !valid || has_control_characters(&target.endpoint) {
             // Without the address: it may be a URL with a password.
-            let subject = format!("bucket {:?}", target.bucket);
+            let subject = format!("bucket \"{}\"", target.bucket);
             return Err(ServiceError::new(Cause::Other, subject, "the endpoint is not like https://s3.example.com"));
         }
+        let subject = subject(&target.bucket, &target.endpoint);
+        let http = http(target).map_err(|error| ServiceError::new(Cause::Tls, subject, error.to_string()))?;
         Ok(Self {
             client: Client::from_conf(config(target, timeouts, http)),
             bucket: target.bucket.clone(),
@@ -114,7 +134,7 @@ impl BucketClient {
 
     /// For messages: which bucket, and where.
     pub(super) fn subject(&self) -> String {
-        format!("bucket {:?} at {}", self.bucket, self.endpoint)
+        subject(&self.bucket, &self.endpoint)
     }
 
     pub(super) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> ServiceError
@@ -124,6 +144,10 @@ impl BucketClient {
         let (cause, detail) = classify(error);
         ServiceError::new(cause, self.subject(), detail)
     }
+}
+
+fn subject(bucket: &str, endpoint: &str) -> String {
+    format!("bucket \"{bucket}\" at {endpoint}")
 }
 
 fn config(target: &BucketTarget, timeouts: Timeouts, http: SharedHttpClient) -> Config {

@@ -1,10 +1,11 @@
 //! A client of one bucket on any server that speaks S3.
 //!
-//! `client` connects, `settings` makes the bucket and asks what it can do, `objects` reads and writes small objects, and
+//! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do, `objects` reads and writes small objects, and
 //! `upload` writes large ones in parts.
 
 mod classify;
 mod client;
+mod connector;
 mod objects;
 mod settings;
 mod upload;

@@ -4,7 +4,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::BucketClient;
-use crate::services::error::{Cause, ServiceError, root_cause};
+use crate::services::error::{Cause, ServiceError};
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,9 @@ impl BucketClient {
         };
         match object.body.collect().await {
             Ok(body) => Ok(Some(body.to_vec())),
-            Err(error) => Err(ServiceError::new(Cause::Unreachable, self.subject(), root_cause(&error))),
+            Err(_) => {
+                Err(ServiceError::new(Cause::Unreachable, self.subject(), "the connection broke within an object"))
+            }
         }
     }
 

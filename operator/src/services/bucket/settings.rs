@@ -21,22 +21,11 @@ pub enum Versioning {
 
 impl BucketClient {
     /// Whether the bucket is there and these keys may list it: with a prefix what is under it, and nothing else, since keys may
-    /// be limited to that.
+    /// be limited to that. A list is asked for, and not just the head of one: whatever answers with status 200 would do for a
+    /// head, and its errors have no body that tells a wrong key from a missing right.
     pub async fn check(&self, prefix: Option<&str>) -> Result<(), ServiceError> {
-        if prefix.is_none() {
-            let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await else {
-                return Ok(());
-            };
-            if error.raw_response().is_none() {
-                return Err(self.failed(&error));
-            }
-        }
-        // The answer to HEAD has no body, so it cannot tell a wrong key from a missing right. This one can.
         let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        match list.max_keys(1).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
-        }
+        list.max_keys(1).send().await.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// Makes the bucket. It is fine if these keys have it already.

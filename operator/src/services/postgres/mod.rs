@@ -2,15 +2,18 @@
 
 mod url;
 
-use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{Cause, ServiceError, causes, root_cause};
+use super::error::{Cause, ServiceError, broken};
+use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
 use url::Connection;
 pub use url::TlsMode;
@@ -59,8 +62,21 @@ impl PostgresTarget {
     }
 }
 
-/// Connects, logs in and asks for the version, all within the time-out.
+/// Connects from wherever this runs, logs in and asks for the version, all within the time-out.
 pub async fn check(target: &PostgresTarget, timeout: Duration) -> Result<PostgresInfo, ServiceError> {
+    check_through(&Network::open(), target, timeout).await
+}
+
+/// As [`check`], to where the network leads.
+pub async fn check_through(
+    network: &Network,
+    target: &PostgresTarget,
+    timeout: Duration,
+) -> Result<PostgresInfo, ServiceError> {
+    if has_control_characters(&target.url) {
+        let detail = "the URL holds a control character, which no part of it needs";
+        return Err(ServiceError::new(Cause::Other, "PostgreSQL", detail));
+    }
     let connection = target.connection()?;
     let subject = connection.subject();
     let verify = url::verify(connection.tls, target.ca.is_some());
@@ -71,67 +87,162 @@ pub async fn check(target: &PostgresTarget, timeout: Duration) -> Result<Postgre
     }
     let tls = tls::client(verify, target.ca.as_deref())
         .map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
-    match tokio::time::timeout(timeout, ask(&connection, MakeRustlsConnect::new(tls))).await {
-        Ok(answer) => answer.map_err(|error| classify(&connection, &error)),
+    match tokio::time::timeout(timeout, ask(network, &connection, MakeRustlsConnect::new(tls))).await {
+        Ok(answer) => answer.map_err(|failure| failure.told(&connection)),
         Err(_) => {
             Err(ServiceError::new(Cause::Unreachable, subject, format!("no answer within {} s", timeout.as_secs_f32())))
         }
     }
 }
 
-async fn ask(connection: &Connection, tls: MakeRustlsConnect) -> Result<PostgresInfo, tokio_postgres::Error> {
-    let (client, driver) = connection.config.connect(tls).await?;
-    // The simple protocol, so that it works through a pooler. The driver never ends before the answer is there.
-    let query = client.simple_query("SHOW server_version");
-    let messages = tokio::select! {
-        messages = query => messages?,
-        ended = driver => { ended?; Vec::new() }
-    };
-    let version = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
+/// Why one host of a URL was not asked, or did not answer.
+enum Failure {
+    Network(NetworkError),
+    Said(tokio_postgres::Error),
+    /// It is of the kind that `target_session_attrs` does not ask for.
+    OtherKind,
+    /// A socket of the file system.
+    NoAddress,
+    /// A host that TLS has no name for.
+    NoName,
+}
+
+impl Failure {
+    fn told(&self, connection: &Connection) -> ServiceError {
+        let (cause, detail) = match self {
+            Self::Network(error) => broken(error).unwrap_or((Cause::Unreachable, error.to_string())),
+            Self::Said(error) => return classify(connection, error),
+            Self::OtherKind => (Cause::Other, "it is not of the kind that target_session_attrs asks for".to_owned()),
+            Self::NoAddress => (Cause::Other, "the URL names a socket of the file system, not a host".to_owned()),
+            Self::NoName => (Cause::Other, "the URL names a host that no certificate can name".to_owned()),
+        };
+        ServiceError::new(cause, connection.subject(), detail)
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Said(error)
+    }
+}
+
+/// One host after the other, as libpq does.
+async fn ask(network: &Network, connection: &Connection, tls: MakeRustlsConnect) -> Result<PostgresInfo, Failure> {
+    let mut last = Failure::NoAddress;
+    for (name, address, port) in hosts(&connection.config) {
+        match ask_one(network, &connection.config, (&name, &address, port), tls.clone()).await {
+            Ok(info) => return Ok(info),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+/// The name, the address to connect to, and the port of each host.
+fn hosts(config: &Config) -> Vec<(String, String, u16)> {
+    let (names, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let all = (0..names.len().max(addresses.len())).filter_map(|index| {
+        let address = addresses.get(index).map(ToString::to_string);
+        let name = match names.get(index) {
+            Some(Host::Tcp(name)) => Some(name.clone()),
+            Some(Host::Unix(_)) => return None,
+            None => None,
+        };
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let name = name.or_else(|| address.clone())?;
+        Some((name.clone(), address.unwrap_or(name), port))
     });
+    all.collect()
+}
+
+async fn ask_one(
+    network: &Network,
+    config: &Config,
+    (name, address, port): (&str, &str, u16),
+    mut tls: MakeRustlsConnect,
+) -> Result<PostgresInfo, Failure> {
+    let stream = network.connect(address, port).await.map_err(Failure::Network)?;
+    let tls = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, name).map_err(|_| Failure::NoName)?;
+    let (client, driver) = config.connect_raw(stream, tls).await?;
+    // The simple protocol, so that it works through a pooler. The driver never ends before the answers are there.
+    let asked = async {
+        let read_only = match config.get_target_session_attrs() {
+            TargetSessionAttrs::Any => None,
+            attributes => Some((attributes, first(&client.simple_query("SHOW transaction_read_only").await?))),
+        };
+        let version = first(&client.simple_query("SHOW server_version").await?);
+        Ok::<_, tokio_postgres::Error>((read_only, version))
+    };
+    let (read_only, version) = tokio::select! {
+        answers = asked => answers?,
+        ended = driver => { ended?; return Err(Failure::Network(NetworkError::Connect(ErrorKind::UnexpectedEof.into()))) }
+    };
+    let other_kind = match &read_only {
+        Some((TargetSessionAttrs::ReadWrite, Some(read_only))) => read_only == "on",
+        Some((TargetSessionAttrs::ReadOnly, Some(read_only))) => read_only == "off",
+        _ => false,
+    };
+    if other_kind {
+        return Err(Failure::OtherKind);
+    }
     // "15.18 (Debian 15.18-0+deb12u1)"
-    let version = version.and_then(|text| text.split_whitespace().next()).unwrap_or("unknown");
+    let version = version.as_deref().and_then(|text| text.split_whitespace().next()).unwrap_or("unknown");
     Ok(PostgresInfo { version: version.to_owned() })
 }
 
+/// The first value of an answer.
+fn first(messages: &[SimpleQueryMessage]) -> Option<String> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    })
+}
+
 fn classify(connection: &Connection, error: &tokio_postgres::Error) -> ServiceError {
-    let subject = connection.subject();
-    if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        return ServiceError::new(Cause::Tls, subject, tls::advice(tls));
-    }
     if let Some(database) = error.as_db_error() {
-        return said(connection, database.code(), database.message());
+        return said(connection, database.code());
     }
     // The kind of an error is private to the library; its text is pinned by the tests here.
     let text = error.to_string();
-    let cause = if text.starts_with("error performing TLS handshake") {
-        Cause::Tls
-    } else if text.starts_with("authentication error") || text.starts_with("invalid configuration") {
-        Cause::Authentication
-    } else if causes(error).any(<dyn Error>::is::<std::io::Error>) || error.is_closed() {
-        Cause::Unreachable
-    } else {
-        Cause::Other
+    let own = || {
+        if text.starts_with("error performing TLS handshake") {
+            (Cause::Tls, "it does not offer TLS, which sslmode asks for")
+        } else if text.starts_with("authentication error") || text.starts_with("invalid configuration") {
+            (Cause::Authentication, "the URL lacks the password that it asks for, or it asks for it in an unknown way")
+        } else if error.is_closed() {
+            (Cause::Unreachable, "it ended the connection before it answered")
+        } else {
+            (Cause::Other, "it does not answer as PostgreSQL does")
+        }
     };
-    ServiceError::new(cause, subject, root_cause(error))
+    let (cause, detail) = broken(error).unwrap_or_else(|| {
+        let (cause, detail) = own();
+        (cause, detail.to_owned())
+    });
+    ServiceError::new(cause, connection.subject(), detail)
 }
 
-/// What the server itself said.
-fn said(connection: &Connection, code: &SqlState, message: &str) -> ServiceError {
+/// What the server itself said, by its SQLSTATE (PostgreSQL documentation, appendix A).
+fn said(connection: &Connection, code: &SqlState) -> ServiceError {
     let subject = connection.subject();
-    match code.code() {
+    let (cause, detail) = match code.code() {
         "3D000" => {
-            let subject = format!("database {:?} on {subject}", connection.database());
-            ServiceError::new(Cause::Missing, subject, "it does not exist; create it, or correct the URL")
+            let subject = format!("database \"{}\" on {subject}", connection.database());
+            return ServiceError::new(Cause::Missing, subject, "it does not exist; create it, or correct the URL");
         }
-        "28000" | "28P01" => ServiceError::new(Cause::Authentication, subject, message),
-        "42501" => ServiceError::new(Cause::AccessDenied, subject, message),
-        // Starting, stopping, or out of connections.
-        code if code.starts_with("57P") || code == "53300" => ServiceError::new(Cause::Unreachable, subject, message),
-        _ => ServiceError::new(Cause::Other, subject, message),
-    }
+        "28000" => (Cause::Authentication, "it does not let this user in from here (SQLSTATE 28000)"),
+        "28P01" => (Cause::Authentication, "it refuses the user or the password of the URL (SQLSTATE 28P01)"),
+        "42501" => (Cause::AccessDenied, "this user may not connect to the database (SQLSTATE 42501)"),
+        "53300" => (Cause::Unreachable, "it has no connection left (SQLSTATE 53300)"),
+        "57P03" => (Cause::Unreachable, "it is starting, or not ready yet (SQLSTATE 57P03)"),
+        code if code.starts_with("57P") => (Cause::Unreachable, "it is stopping (SQLSTATE 57P0x)"),
+        code if code.starts_with("08") => {
+            (Cause::Other, "it, or a pooler before it, refuses the connection (SQLSTATE 08xxx)")
+        }
+        "XX000" => (Cause::Other, "it, or a pooler before it, reports an internal error (SQLSTATE XX000)"),
+        _ => (Cause::Other, "it answers with an error; its own log says which"),
+    };
+    ServiceError::new(cause, subject, detail)
 }
 
 #[cfg(test)]
@@ -168,7 +279,7 @@ mod tests {
     #[test]
     fn what_the_server_says_becomes_a_reason() {
         let connection = url::parse("postgres://u@h/shop").expect("valid");
-        let variant = |code: &str| format!("{:?}", said(&connection, &SqlState::from_code(code), "m"));
+        let variant = |code: &str| format!("{:?}", said(&connection, &SqlState::from_code(code)));
         for (code, expected) in [
             ("28P01", "AuthenticationFailed"),
             ("28000", "AuthenticationFailed"),

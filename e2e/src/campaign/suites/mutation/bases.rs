@@ -91,13 +91,18 @@ impl Base {
                     }},
                 },
             }),
-            Base::Staging => json!({
-                "environment": "Staging",
-                "api": {"image": "rorun-api:1"},
-                "database": {"external": {"secretRef": {"name": "services"}}},
-                "redis": {"external": {"secretRef": {"name": "services"}}},
-                "bucket": bucket,
-            }),
+            Base::Staging => {
+                let clear = json!({"external": {"secretRef": {"name": "services"}, "allowInsecure": true}});
+                let mut bucket = bucket;
+                bucket["external"]["allowInsecure"] = json!(true);
+                json!({
+                    "environment": "Staging",
+                    "api": {"image": "rorun-api:1"},
+                    "database": clear,
+                    "redis": clear,
+                    "bucket": bucket,
+                })
+            }
         }
     }
 }

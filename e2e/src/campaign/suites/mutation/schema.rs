@@ -247,6 +247,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("ocrHost", r#""ocr.example.com""#),
     ("host", r#""api.example.com""#),
     ("endpoint", r#""http://127.0.0.1:1""#),
+    ("probeInterval", r#""5m""#),
     ("external/name", r#""files""#),
     ("image", r#""rorun:1""#),
 ];

@@ -1,0 +1,158 @@
+//! One question to a service: does it answer, and is what the spec names there?
+
+use std::time::Duration;
+
+use super::providers;
+use crate::{
+    names::{Waiting, reason},
+    services::{
+        Network, ServiceError,
+        bucket::{BucketClient, BucketTarget, Versioning},
+        postgres::{self, PostgresTarget},
+        redis::{self, RedisTarget},
+    },
+};
+
+/// How long one question may take in all, whatever it consists of.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a service that answers is asked again, if there are few.
+pub(super) const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
+/// How often one is that a question costs something.
+const METERED_INTERVAL: Duration = Duration::from_mins(5);
+/// How often an embedded bucket that answers is looked at again: only that it is still there.
+const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
+
+/// A service to talk to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A PostgreSQL database.
+    Postgres(PostgresTarget),
+    /// A Redis.
+    Redis(RedisTarget),
+    /// A bucket.
+    Bucket {
+        /// Where it is and with which keys.
+        target: BucketTarget,
+        /// The folder in it that is used. `None`: all of it. Keys that are limited to a folder may list nothing else.
+        prefix: Option<String>,
+        /// Make it if it is missing.
+        create: bool,
+        /// Turn versioning on.
+        versioning: bool,
+    },
+}
+
+/// What is to be found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Of which service.
+    pub service: Service,
+    /// Where its address comes from, e.g. `DATABASE_URL in secret/db`, for the beginning of messages.
+    pub origin: Option<String>,
+    /// How often it is asked while it answers. `None`: as suits the service.
+    pub interval: Option<Duration>,
+}
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet.
+    Pending,
+    /// It answers. The note is what the user should know, e.g. that versioning is not supported.
+    Answers {
+        /// One sentence, or nothing.
+        note: Option<String>,
+    },
+    /// It does not.
+    Failed(Waiting),
+}
+
+impl Answer {
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Answers { .. })
+    }
+}
+
+impl Question {
+    /// How often it is asked while it answers.
+    pub(super) fn often(&self) -> Duration {
+        match &self.service {
+            Service::Bucket { create: true, .. } => EMBEDDED_INTERVAL,
+            _ if self.interval.is_some() => self.interval.unwrap_or_default(),
+            service if providers::is_metered(service) => METERED_INTERVAL,
+            _ => HEALTHY_INTERVAL,
+        }
+    }
+
+    /// Asks.
+    pub(super) async fn ask(&self, network: &Network) -> Answer {
+        let asked = async {
+            match &self.service {
+                Service::Postgres(target) => postgres::check_through(network, target, TIMEOUT).await.map(|_| None),
+                Service::Redis(target) => redis::check_through(network, target, TIMEOUT).await.map(|_| None),
+                Service::Bucket { target, prefix, create, versioning } => {
+                    bucket(network, target, prefix.as_deref(), (*create, *versioning)).await
+                }
+            }
+        };
+        match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(Ok(note)) => Answer::Answers { note },
+            Ok(Err(error)) => self.failed(reason_of(&error), error.to_string()),
+            Err(_) => self.failed(reason::UNREACHABLE, self.late()),
+        }
+    }
+
+    fn failed(&self, reason: reason::Reason, message: String) -> Answer {
+        let message = self.origin.as_ref().map(|origin| format!("{origin}: {message}")).unwrap_or(message);
+        Answer::Failed(Waiting::new(reason, message))
+    }
+
+    fn late(&self) -> String {
+        let service = match &self.service {
+            Service::Postgres(_) => "PostgreSQL".to_owned(),
+            Service::Redis(_) => "Redis".to_owned(),
+            Service::Bucket { target, .. } => format!("bucket \"{}\" at {}", target.bucket, target.endpoint),
+        };
+        format!("failed to reach {service}: no whole answer within {} s", TIMEOUT.as_secs())
+    }
+}
+
+/// Looks whether the bucket is there, makes it where that is ours to do, and turns versioning on where the spec says so. The
+/// note says what the server cannot do.
+async fn bucket(
+    network: &Network,
+    target: &BucketTarget,
+    prefix: Option<&str>,
+    (create, versioning): (bool, bool),
+) -> Result<Option<String>, ServiceError> {
+    let client = BucketClient::through(network, target)?;
+    match client.check(prefix).await {
+        Err(ServiceError::Missing { .. }) if create => client.create().await?,
+        other => other?,
+    }
+    if !versioning || matches!(client.versioning().await, Ok(Versioning::Enabled)) {
+        return Ok(None);
+    }
+    match client.enable_versioning().await {
+        Ok(()) => Ok(None),
+        Err(error @ (ServiceError::Unsupported { .. } | ServiceError::AccessDenied { .. })) => {
+            Ok(Some(format!("versioning could not be turned on: {error}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn reason_of(error: &ServiceError) -> reason::Reason {
+    match error {
+        ServiceError::Unreachable { .. } | ServiceError::Other { .. } => reason::UNREACHABLE,
+        ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
+        ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+        ServiceError::Missing { .. } => reason::NOT_FOUND,
+        ServiceError::AccessDenied { .. } => reason::ACCESS_DENIED,
+        ServiceError::Unsupported { .. } => reason::UNSUPPORTED,
+        ServiceError::Refused { .. } => reason::ADDRESS_REFUSED,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! Asks services that a tenant named whether they answer: trusts neither address nor answer, and holds up nobody else.
+//!
+//! What enters: plain addresses and credentials, by tenant and service. What leaves: a short answer in our own words, and a
+//! call when it changes. Forbidden here: the Kubernetes API, and what a stack is.
+
+mod ask;
+mod prober;
+mod providers;
+mod slots;
+
+pub use ask::{Answer, Question, Service};
+pub use prober::{Prober, Tenant};

@@ -1,0 +1,117 @@
+//! The hash of what a workload's pods are configured with, made of one source after the other: nobody needs all of them at once.
+//!
+//! What is hashed, and in which order, is what an upgrade must never change: each key and value with its length before it, first
+//! what the operator tells the pods, then what `env` and `envFrom` name in the order in which they name it.
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Observed, SecretData, Stack, Workload, validate,
+    workload::{ConfigReference, config_references, hex},
+};
+use crate::{
+    api::v1alpha1::RorunStack,
+    names::{Component, Waiting, reason},
+};
+
+/// How much the Secrets and `ConfigMaps` that `env` and `envFrom` name may hold in all for one stack: more than three times what
+/// Linux hands to a process.
+pub const CONFIGURATION_MAX: usize = 8 * 1024 * 1024;
+
+/// What a workload's pods are configured with.
+#[derive(Debug)]
+pub struct ConfigInput {
+    /// Whose.
+    pub component: Component,
+    told: Vec<u8>,
+    references: Vec<ConfigReference>,
+}
+
+/// The hash so far.
+#[derive(Debug)]
+pub struct ConfigHasher(Sha256);
+
+impl ConfigInput {
+    pub(super) fn new(workload: &Workload, told: Vec<u8>) -> Self {
+        let references = config_references(workload.component, &workload.env, &workload.env_from).collect();
+        Self { component: workload.component, told, references }
+    }
+
+    /// The Secrets and `ConfigMaps` in the order in which they are hashed.
+    pub fn references(&self) -> &[ConfigReference] {
+        &self.references
+    }
+
+    /// Tells inputs apart.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut add = |part: &[u8]| {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        };
+        add(self.component.as_str().as_bytes());
+        add(&self.told);
+        for reference in &self.references {
+            add(reference.identity().as_bytes());
+        }
+        digest.finalize().into()
+    }
+
+    /// The hash of what the operator tells; the sources are still to be added.
+    pub fn hasher(&self) -> ConfigHasher {
+        ConfigHasher(Sha256::new_with_prefix(&self.told))
+    }
+
+    /// The hash of what was observed as a whole.
+    pub(super) fn hash(&self, observed: &Observed) -> Result<String, Waiting> {
+        let mut hasher = self.hasher();
+        for reference in &self.references {
+            let list = if reference.secret { &observed.secrets } else { &observed.config_maps };
+            hasher.add(reference, list.get(&reference.name).and_then(Option::as_ref))?;
+        }
+        Ok(hasher.finish())
+    }
+}
+
+impl ConfigHasher {
+    /// Adds what a reference takes of its source. The error names what is missing.
+    pub fn add(&mut self, reference: &ConfigReference, source: Option<&SecretData>) -> Result<(), Waiting> {
+        for (key, value) in reference.values(source)? {
+            for part in [key.as_bytes(), value] {
+                self.0.update((part.len() as u64).to_be_bytes());
+                self.0.update(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The hash.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize()[..16])
+    }
+}
+
+/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
+pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
+    let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
+    if workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty()) {
+        return Vec::new();
+    }
+    inputs(&validate(cr, observed))
+}
+
+fn inputs(stack: &Stack) -> Vec<ConfigInput> {
+    let workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
+    let inputs = workloads.map(|workload| workload.config_input(stack.connection.as_ref()));
+    inputs.filter(|input| !input.references.is_empty()).collect()
+}
+
+/// What a workload waits for whose sources hold too much.
+pub fn configuration_too_large() -> Waiting {
+    let message = format!(
+        "the Secrets and ConfigMaps that env and envFrom of this stack name hold more than {} MiB in all, which no process can \
+         be given: name fewer of them, or in env.valueFrom just the keys that are needed; large files belong into a volume",
+        CONFIGURATION_MAX / 1024 / 1024
+    );
+    Waiting::new(reason::TOO_LARGE, message)
+}

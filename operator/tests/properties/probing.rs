@@ -1,0 +1,185 @@
+//! What the operator sends where, on behalf of whoever may edit a stack.
+
+use rorun_operator::{
+    api::v1alpha1::RorunStack,
+    desired::desired,
+    names::{Component, reason},
+    objects::{LiveSet, Readiness},
+    stack::{Observed, SecretTraits, Stack, validate},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::support::{Fixture, all_ready, all_there, stack, valid_with};
+
+/// Nobody has said of a Secret that it is meant for S3.
+fn unlabelled(cr: &RorunStack) -> Observed {
+    let mut observed = all_there(cr);
+    observed.traits.clear();
+    observed
+}
+
+fn with_secret(cr: &RorunStack, name: &str, key: &str, value: &str) -> Observed {
+    let mut observed = unlabelled(cr);
+    let data = observed.secrets.get_mut(name).expect("it is named").get_or_insert_default();
+    data.insert(key.to_owned(), value.as_bytes().to_vec());
+    observed
+}
+
+fn bucket(fields: Value) -> Value {
+    let mut external =
+        json!({"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "keys"}});
+    external.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json!({ "external": external })
+}
+
+fn asked(stack: &Stack, component: Component) -> bool {
+    let asked = stack.endpoints().contains_key(&component);
+    assert_ne!(asked, stack.not_asked(component).is_some(), "{component}");
+    asked
+}
+
+#[rstest]
+#[case::usual(json!({"name": "keys"}), true)]
+#[case::named_as_usual(json!({"name": "keys", "accessKeyIdKey": "AWS_ACCESS_KEY_ID", "secretAccessKeyKey": "AWS_SECRET_ACCESS_KEY"}), true)]
+#[case::another_id(json!({"name": "keys", "accessKeyIdKey": "token"}), false)]
+#[case::another_secret(json!({"name": "keys", "secretAccessKeyKey": "token"}), false)]
+#[case::the_secret_key_in_clear(json!({"name": "keys", "accessKeyIdKey": "AWS_SECRET_ACCESS_KEY"}), false)]
+fn keys_of_other_names_are_sent_only_if_their_secret_is_labelled(#[case] keys: Value, #[case] expected: bool) {
+    for (place, component) in [("bucket", Component::Bucket), ("backup.destination", Component::Backup)] {
+        let cr = stack("shop").set(place, bucket(json!({"credentialsSecretRef": keys}))).build();
+        let mut observed = unlabelled(&cr);
+        assert_eq!(asked(&validate(&cr, &observed), component), expected, "{place}");
+        observed.traits.insert("keys".to_owned(), SecretTraits { for_s3: true, too_large: false });
+        assert!(asked(&validate(&cr, &observed), component), "{place}");
+    }
+}
+
+#[test]
+fn what_is_not_asked_is_used_and_told_and_holds_nothing() {
+    let keys = json!({"credentialsSecretRef": {"name": "keys", "accessKeyIdKey": "token"}});
+    let cr = stack("shop").set("bucket", bucket(keys)).build();
+    let stack = valid_with(&cr, &unlabelled(&cr));
+    let wanted = desired(&stack, &all_ready(&stack));
+    assert!(wanted.held.is_empty(), "{:?}", wanted.held);
+    let first = desired(&stack, &LiveSet::default());
+    assert_ne!(first.held.get(&Component::Api).map(|held| held.message.contains("bucket")), Some(true));
+    let Some(Readiness::Waiting(waiting)) = wanted.readiness.get(&Component::Bucket) else { panic!("it is told") };
+    assert_eq!(waiting.reason, reason::NOT_PROBED);
+    assert!(waiting.message.contains("kubectl label secret keys rorun.app/s3=true"), "{}", waiting.message);
+    let readiness: Vec<_> = wanted.readiness.into_iter().collect();
+    assert_eq!(rorun_operator::status::root_cause(&readiness), None);
+}
+
+#[rstest]
+#[case("AKIAIOSFODNN7EXAMPLE", true)]
+#[case("a-b_3", true)]
+#[case("ab", false)]
+#[case("eyJhbGciOi.eyJzdWIi", false)]
+#[case("p@ssword", false)]
+#[case("two words", false)]
+#[case("ключи", false)]
+fn an_access_key_id_looks_like_one(#[case] id: &str, #[case] expected: bool) {
+    let cr = stack("shop").set("bucket", bucket(json!({}))).build();
+    let stack = validate(&cr, &with_secret(&cr, "keys", "AWS_ACCESS_KEY_ID", id));
+    let problem = stack.unresolved.get(&Component::Bucket);
+    assert_eq!(problem.is_none(), expected, "{id}: {problem:?}");
+    if let Some(problem) = problem {
+        assert_eq!(problem.reason, reason::INVALID_VALUE);
+        assert!(!problem.message.contains(id), "{}", problem.message);
+    }
+    assert_eq!(stack.endpoints().contains_key(&Component::Bucket), expected);
+}
+
+/// A stack of an environment with every service outside.
+fn outside(environment: &str) -> Fixture {
+    let keys = bucket(json!({"endpoint": "http://s3.example.com"}));
+    stack("shop")
+        .with_external_services()
+        .set("environment", json!(environment))
+        .set("bucket", keys)
+        .set("backup", json!({}))
+}
+
+fn in_clear(cr: &RorunStack) -> Observed {
+    let mut observed = with_secret(cr, "redis", "REDIS_URL", "redis://u:p@redis.example.com");
+    let url = "postgresql://u:p@db.example.com/d?sslmode=disable";
+    observed.secrets.get_mut("database").unwrap().as_mut().unwrap().insert("DATABASE_URL".to_owned(), url.into());
+    observed
+}
+
+#[rstest]
+#[case("Development", false, true)]
+#[case("Staging", false, false)]
+#[case("Production", false, false)]
+#[case("Staging", true, true)]
+#[case("Production", true, true)]
+fn passwords_leave_in_clear_only_where_the_spec_says_so(
+    #[case] environment: &str,
+    #[case] allowed: bool,
+    #[case] expected: bool,
+) {
+    let services = [("database", Component::Database), ("redis", Component::Redis), ("bucket", Component::Bucket)];
+    let mut fixture = outside(environment);
+    for (field, _) in services.iter().filter(|_| allowed) {
+        fixture = fixture.set(&format!("{field}.external.allowInsecure"), json!(true));
+    }
+    let cr = fixture.build();
+    let stack = validate(&cr, &in_clear(&cr));
+    for (field, component) in services {
+        assert_eq!(asked(&stack, component), expected, "{field}");
+        let message = stack.not_asked(component).map(|waiting| waiting.message.clone()).unwrap_or_default();
+        assert!(expected || message.contains(&format!("{field}.external.allowInsecure")), "{message}");
+    }
+}
+
+#[test]
+fn a_stack_that_is_suspended_or_at_zero_is_not_asked() {
+    for (field, value) in [("suspend", json!(true)), ("api.replicas", json!(0))] {
+        let cr = outside("Development").set(field, value.clone()).build();
+        assert!(validate(&cr, &all_there(&cr)).endpoints().is_empty(), "{field}");
+    }
+    let some = outside("Development").with_all_workloads().set("api.replicas", json!(0)).build();
+    assert_eq!(validate(&some, &all_there(&some)).endpoints().len(), 3);
+}
+
+#[rstest]
+#[case("redis", "REDIS_URL", "redis://u:a%0d%0aFLUSHALL@redis.example.com", Component::Redis)]
+#[case("redis", "REDIS_URL", "redis://u:a\tb@redis.example.com", Component::Redis)]
+#[case("database", "DATABASE_URL", "postgresql://u:a%00b@db.example.com/d", Component::Database)]
+fn control_characters_are_refused_and_not_repeated(
+    #[case] secret: &str,
+    #[case] key: &str,
+    #[case] url: &str,
+    #[case] component: Component,
+) {
+    let cr = outside("Development").build();
+    let stack = validate(&cr, &with_secret(&cr, secret, key, url));
+    let problem = stack.unresolved.get(&component).expect("it is refused");
+    assert_eq!(problem.reason, reason::INVALID_VALUE);
+    assert!(!problem.message.contains("example.com") && problem.message.contains(key), "{}", problem.message);
+    assert!(!stack.endpoints().contains_key(&component));
+}
+
+#[test]
+fn a_missing_key_does_not_give_away_the_others() {
+    let cr = outside("Development").set("redis.external.secretRef.urlKey", json!("nothing")).build();
+    let mut observed = with_secret(&cr, "redis", "a-telling-name", "x");
+    observed.secrets.get_mut("redis").unwrap().as_mut().unwrap().remove("nothing");
+    let stack = validate(&cr, &observed);
+    let problem = stack.unresolved.get(&Component::Redis).expect("it is missing");
+    assert_eq!(problem.reason, reason::KEY_MISSING);
+    assert!(!problem.message.contains("telling"), "{}", problem.message);
+}
+
+#[test]
+fn what_stands_before_the_first_colon_is_not_repeated() {
+    let cr = outside("Development").build();
+    for (secret, key, component) in
+        [("redis", "REDIS_URL", Component::Redis), ("database", "DATABASE_URL", Component::Database)]
+    {
+        let stack = validate(&cr, &with_secret(&cr, secret, key, "admin:hash-of-a-password"));
+        let problem = stack.unresolved.get(&component).expect("it is refused");
+        assert!(!problem.message.contains("admin") && !problem.message.contains("hash"), "{}", problem.message);
+    }
+}
