@@ -10,7 +10,7 @@ use crate::{
         postgres::{self, PostgresTarget},
         redis::{self, RedisTarget},
     },
-    stack::{Endpoint, Probe},
+    stack::{BucketAccess, Endpoint, Probe},
 };
 
 /// How long one service may take to answer.
@@ -39,16 +39,7 @@ pub(super) async fn ask(endpoint: &Endpoint) -> Probe {
 /// note says what the server cannot do.
 async fn bucket(endpoint: &Endpoint) -> Result<Option<String>, ServiceError> {
     let Endpoint::Bucket { access, create, versioning } = endpoint else { return Ok(None) };
-    let target = BucketTarget {
-        endpoint: access.endpoint.clone(),
-        region: access.region.clone(),
-        bucket: access.name.clone(),
-        force_path_style: access.force_path_style,
-        access_key_id: access.access_key_id.clone(),
-        secret_access_key: access.secret_access_key.clone(),
-        ca: access.ca.clone(),
-    };
-    let client = BucketClient::new(&target, Timeouts::CHECK)?;
+    let client = BucketClient::new(&target(access), Timeouts::CHECK)?;
     match client.check().await {
         Err(ServiceError::Missing { .. }) if *create => client.create().await?,
         other => other?,
@@ -62,6 +53,19 @@ async fn bucket(endpoint: &Endpoint) -> Result<Option<String>, ServiceError> {
             Ok(Some(format!("versioning could not be turned on: {error}")))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A bucket, and who uses it.
+pub(super) fn target(access: &BucketAccess) -> BucketTarget {
+    BucketTarget {
+        endpoint: access.endpoint.clone(),
+        region: access.region.clone(),
+        bucket: access.name.clone(),
+        force_path_style: access.force_path_style,
+        access_key_id: access.access_key_id.clone(),
+        secret_access_key: access.secret_access_key.clone(),
+        ca: access.ca.clone(),
     }
 }
 

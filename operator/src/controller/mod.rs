@@ -4,11 +4,14 @@
 
 mod ask;
 mod cache;
+mod corrections;
 mod events;
+mod evidence;
 mod finalize;
 pub mod leader;
 mod observe;
 mod outlines;
+mod ownership;
 mod passes;
 mod patience;
 mod policy;
@@ -84,6 +87,10 @@ struct Memory {
     going: HashMap<String, Instant>,
     /// What was wanted of a stack the last time, by key.
     outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
+    /// Whose the backups are, by uid of the stack.
+    owners: HashMap<String, ownership::Found>,
+    /// Whose turn it is to be corrected.
+    corrections: corrections::Turns,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -125,6 +132,7 @@ impl Context {
         self.references.forget(key);
         self.prober.forget(key);
         self.triggers.begun(key);
+        self.end_turn(key);
         self.metrics.forget_stack(&key.namespace, &key.name);
         let mut memory = self.memory();
         memory.attempts.remove(key);
@@ -133,6 +141,7 @@ impl Context {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);
             memory.going.remove(uid);
+            memory.owners.remove(uid);
         }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
 use rand::distr::{Alphanumeric, SampleString};
 
-use super::{Context, StackKey};
+use super::{Context, StackKey, ownership};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label, reason},
@@ -27,12 +27,15 @@ pub enum ObserveError {
     /// Whether a volume exists could not be found out.
     #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
     Volumes(#[source] kube::Error),
+    /// The uid of the namespace could not be read.
+    #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
+    Namespace(#[source] kube::Error),
 }
 
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error) | Self::Volumes(error)) = self;
+        let (Self::Reference(_, error) | Self::Volumes(error) | Self::Namespace(error)) = self;
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -65,6 +68,14 @@ pub(super) async fn observe(
         observed.config_maps.insert(name, data);
     }
     observed.credentials = credentials(context, cr, key, live).await?;
+    observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
+        .into_iter()
+        .filter_map(|of| {
+            let there = live.named("Deployment", ObjectName::of(&key.name, of).as_str())?;
+            Some((of, there.corrected.as_deref()?.to_owned()))
+        })
+        .collect();
+    ownership::observe(context, cr, key, &mut observed).await?;
     Ok(observed)
 }
 
@@ -204,7 +215,7 @@ fn mint(component: Component) -> SecretData {
     made.collect()
 }
 
-fn decode(data: &BTreeMap<String, String>) -> SecretData {
+pub(super) fn decode(data: &BTreeMap<String, String>) -> SecretData {
     let decoded = data.iter().filter_map(|(key, value)| {
         let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value.clone())).ok()?;
         Some((key.clone(), bytes.0))

@@ -3,10 +3,7 @@
 //! It is found by a digest of all that objects are made of, so it cannot be of another spec, Secret or password. Whether what is
 //! there is as it should be is compared anew in every pass.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Context, Seen, StackKey};
 use crate::{
@@ -51,9 +48,9 @@ impl Context {
         if unknown {
             return None;
         }
-        let held = labels(&wanted.held);
-        let applied = keep(&self.writer, owner, &wanted.objects, live, &held).await?;
-        Some((Desired { objects: Vec::new(), held: wanted.held, readiness: wanted.readiness }, applied))
+        let applied = keep(&self.writer, owner, &wanted.objects, live, &wanted.left_alone()).await?;
+        let Desired { held, kept, readiness, .. } = wanted;
+        Some((Desired { objects: Vec::new(), held, kept, readiness }, applied))
     }
 
     /// Remembers what components wanted.
@@ -78,13 +75,10 @@ impl Context {
     }
 }
 
-/// The labels of components.
-pub(super) fn labels<T>(of: &BTreeMap<Component, T>) -> BTreeSet<String> {
-    of.keys().map(ToString::to_string).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use kube::Resource as _;
     use serde_json::json;
 
@@ -124,6 +118,9 @@ mod tests {
             made_of(&cr, &credentials(CredentialState::Lost)),
             made_of(&cr, &credentials(CredentialState::VolumeTaken)),
             made_of(&cr, &Observed { agent_image: "i".to_owned(), ..Observed::default() }),
+            made_of(&cr, &Observed { backup_owner: Some("u/s".to_owned()), ..Observed::default() }),
+            made_of(&cr, &Observed { adopt_backups: Some("u/s".to_owned()), ..Observed::default() }),
+            made_of(&cr, &Observed { corrected: [(Component::Api, "A".to_owned())].into(), ..Observed::default() }),
         ];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(made_of(&cr, &secret("one")), made_of(&cr.clone(), &secret("one")));

@@ -52,6 +52,8 @@ pub struct LiveObject {
     pub retained: bool,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
+    /// What a Deployment says of its correction.
+    pub corrected: Option<Box<str>>,
     /// The hash of what was applied last.
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
@@ -102,6 +104,7 @@ impl LiveObject {
             applied_replicas,
             retained,
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
+            corrected: annotated(annotation::CORRECTED).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),

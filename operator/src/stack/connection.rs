@@ -14,8 +14,12 @@ use crate::{api::v1alpha1::Environment, contract, names::Component};
 pub struct Connection {
     /// Values by key. The keys are documented and stable.
     pub data: BTreeMap<&'static str, String>,
-    /// Certificate authorities (PEM) of external services.
+    /// Certificate authorities (PEM) of external services, all in one.
     pub ca: Option<String>,
+    /// Those of the database alone.
+    pub database_ca: Option<String>,
+    /// Whether Redis or the bucket names authorities: then those of the database are kept apart from them.
+    pub apart: bool,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
 }
@@ -74,7 +78,8 @@ impl Connection {
             set("CORS_ORIGINS", url);
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
-        Some(Self { data, ca, direct_url })
+        let apart = redis.ca.is_some() || bucket.ca.is_some();
+        Some(Self { data, ca, database_ca: authorities([database.ca.as_deref()]), apart, direct_url })
     }
 }
 

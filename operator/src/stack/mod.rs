@@ -5,7 +5,9 @@
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
 mod assumed;
+mod backup;
 mod connection;
+mod corrections;
 mod credentials;
 mod defaults;
 mod external;
@@ -16,16 +18,18 @@ mod services;
 mod validate;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use assumed::{Assumption, assumed, embedded};
+pub use backup::backup_folders;
 pub use connection::{Connection, authorities};
+pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_keys};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, RedisAccess};
 pub use observed::{CredentialState, Observed, Probe, SecretData};
 pub use postgres_url::PostgresUrl;
 pub use references::{References, references};
-pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
+pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
 pub use validate::validate;
 pub use workload::{HealthCheck, Replicas, Workload};
 
@@ -80,6 +84,10 @@ pub struct Stack {
     pub probes: BTreeMap<Component, Probe>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,
+    /// What the Deployments say of their corrections.
+    pub corrected: BTreeMap<Component, Corrected>,
+    /// What is left as it is, though it may not be as wanted: its correction waits for its turn.
+    pub kept: BTreeSet<Component>,
     /// What the user should know though nothing is wrong: for Warning events.
     pub warnings: Vec<String>,
 }

@@ -18,6 +18,12 @@ pub struct Observed {
     pub credentials: BTreeMap<Component, CredentialState>,
     /// The image of the operator itself.
     pub agent_image: String,
+    /// What the Deployments say of their corrections.
+    pub corrected: BTreeMap<Component, String>,
+    /// Whose the stack's backups are. `None`: the namespace may not be read.
+    pub backup_owner: Option<String>,
+    /// The wish to adopt backups that was not handled yet, as it stands in the annotation.
+    pub adopt_backups: Option<String>,
 }
 
 /// The state of generated credentials.

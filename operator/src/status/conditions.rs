@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{NEEDS_THE_USER, Report, RootCause, note, root_cause::harmless};
 use crate::{
-    names::{Waiting, reason, reason::Reason},
+    names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
 };
 
@@ -21,22 +21,26 @@ pub(super) struct Fact {
 const MESSAGE_MAX: usize = 1024;
 
 /// Every condition of a report.
-pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
+pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Option<&(Reason, String)>) -> Vec<Fact> {
     let mut facts: Vec<Fact> = report
         .readiness
         .iter()
-        .map(|(component, readiness)| match readiness {
-            Readiness::Ready => Fact {
+        .map(|(component, readiness)| match (readiness, backup.filter(|_| *component == Component::Backup)) {
+            (Readiness::Ready, Some((reason, message))) => {
+                Fact { kind: component.condition(), status: "True", reason, message: message.clone() }
+            }
+            (Readiness::Ready, None) => Fact {
                 kind: component.condition(),
                 status: "True",
                 reason: reason::READY,
                 message: note(report.stack, *component).unwrap_or_default().to_owned(),
             },
-            Readiness::Waiting(waiting) => Fact {
+            (Readiness::Waiting(waiting), also) => Fact {
                 kind: component.condition(),
                 status: if waiting.reason == reason::NO_BACKUP_YET { "Unknown" } else { "False" },
                 reason: waiting.reason,
-                message: waiting.message.clone(),
+                message: also
+                    .map_or_else(|| waiting.message.clone(), |(_, also)| format!("{}; {also}", waiting.message)),
             },
         })
         .collect();

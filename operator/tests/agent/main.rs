@@ -13,5 +13,7 @@ mod servers;
 mod dumps;
 mod failures;
 mod installs;
+mod locked;
+mod owners;
 mod prunes;
 mod services;

@@ -2,6 +2,8 @@
 //!
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
+mod backups;
+mod corrections;
 mod counts;
 mod data;
 mod drift;
@@ -41,6 +43,10 @@ async fn the_released_binary() {
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
+        data::a_bucket_that_had_backups_stays_whatever_was_added_later,
+        data::nothing_is_deleted_while_nobody_knows_whether_there_are_backups,
+        backups::the_owner_of_backups_is_asked_for_once,
+        backups::a_wish_to_adopt_is_obeyed_once,
         data::production_needs_a_confirmation,
     );
     drop(operator);
@@ -53,4 +59,5 @@ async fn one_operator_after_the_other() {
     cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
+    cases!(&room, corrections::one_stack_is_corrected_at_a_time);
 }
