@@ -66,7 +66,8 @@ async fn pod_that_says(room: &Room, namespace: &str, said: &Value) {
     let labels = json!({"app.kubernetes.io/managed-by": "rorun-operator", "app.kubernetes.io/instance": "shop",
         "app.kubernetes.io/component": "backup"});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "by-hand", "labels": labels},
-        "spec": {"containers": [{"name": "dump", "image": "postgres:17"}]}});
+        "spec": {"serviceAccountName": "shop-backup", "automountServiceAccountToken": false,
+            "containers": [{"name": "dump", "image": "postgres:17"}]}});
     let pods = room.objects("Pod", namespace);
     let pod = serde_json::from_value(pod).expect("a pod");
     pods.create(&kube::api::PostParams::default(), &pod).await.expect("it is made");
