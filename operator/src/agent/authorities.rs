@@ -127,8 +127,8 @@ fn place(args: &AuthoritiesArgs, public: &Path) -> Result<(), AuthoritiesError> 
 mod tests {
     use super::*;
 
-    fn bundle(name: &str) -> Option<Bundle> {
-        Some(Bundle { path: name.into(), pem: name.to_owned() })
+    fn bundle(name: &str) -> Bundle {
+        Bundle { path: name.into(), pem: name.to_owned() }
     }
 
     fn tried(authorities: &Authorities, mode: TlsMode) -> Vec<Option<&str>> {
@@ -137,11 +137,12 @@ mod tests {
 
     #[test]
     fn the_authority_of_the_bucket_says_nothing_about_the_database() {
-        let bucket = Authorities { bucket: bundle("bucket"), public: bundle("public"), ..Authorities::default() };
+        let bucket =
+            Authorities { bucket: Some(bundle("bucket")), public: Some(bundle("public")), ..Authorities::default() };
         assert_eq!(tried(&bucket, TlsMode::Require), [None]);
         assert_eq!(tried(&bucket, TlsMode::VerifyFull), [Some("public")]);
         assert_eq!(bucket.for_bucket().as_deref(), Some("public\nbucket"));
-        let both = Authorities { database: bundle("database"), ..bucket };
+        let both = Authorities { database: Some(bundle("database")), ..bucket };
         assert_eq!(tried(&both, TlsMode::Prefer), [None]);
         assert_eq!(tried(&both, TlsMode::Require), [Some("database")]);
         assert_eq!(tried(&both, TlsMode::VerifyCa), [Some("database")]);
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_an_operator_of_0_1_0_gives_is_for_both() {
-        let mixed = Authorities { mixed: bundle("given"), public: bundle("public"), ..Authorities::default() };
+        let mixed =
+            Authorities { mixed: Some(bundle("given")), public: Some(bundle("public")), ..Authorities::default() };
         assert_eq!(tried(&mixed, TlsMode::Prefer), [None]);
         assert_eq!(tried(&mixed, TlsMode::Require), [Some("given")]);
         assert_eq!(tried(&mixed, TlsMode::VerifyCa), [Some("given")]);

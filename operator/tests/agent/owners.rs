@@ -176,7 +176,7 @@ async fn a_manifest_counts_only_with_its_dump() {
     // Old, and nobody's to remove: it cannot be known whose it is.
     let old_garbage = days_ago(300);
     put(&format!("{old_garbage}/{DUMP_FILE}"), &[1; 5]).await;
-    put(&format!("{old_garbage}/{MANIFEST_FILE}"), &[b'x'; 100_000]).await;
+    put(&format!("{old_garbage}/{MANIFEST_FILE}"), &vec![b'x'; 100_000]).await;
     let record = scenario.dump().await;
     assert_eq!(record.removed, 2, "{record:?}");
     let keys = scenario.keys().await;

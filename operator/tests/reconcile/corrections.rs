@@ -94,7 +94,8 @@ pub async fn one_stack_is_corrected_at_a_time(room: &Room) {
         room.settled(namespace).await;
     }
     let first = corrected(room).await;
-    let [first] = first[..] else { panic!("not one at a time: {first:?}") };
+    assert_eq!(first.len(), 1, "not one at a time: {first:?}");
+    let first = first[0];
     let init = deployment(room, first).await.data["spec"]["template"]["spec"]["initContainers"][0]["args"].clone();
     assert_eq!(init[1], "authorities", "{init}");
     let waits = NAMESPACES.into_iter().filter(|namespace| *namespace != first).collect::<Vec<_>>();

@@ -91,7 +91,7 @@ async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
     let stack = room.stacks(namespace).get("shop").await.expect("the stack");
     let uid = stack.uid().unwrap_or_default();
     let space = Api::<Namespace>::all(room.client.clone()).get(namespace).await.expect("the namespace");
-    let owner = space.uid().expect("a uid");
+    let space = space.uid().expect("a uid");
     let mut shapes = BTreeMap::new();
     for child in room.children(namespace).await {
         let kind = child.types.as_ref().expect("types").kind.clone();
@@ -107,7 +107,7 @@ async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
         }
-        let text = [(namespace, "NAMESPACE"), (&*uid, "UID"), (&*owner, "OWNER")]
+        let text = [(namespace, "NAMESPACE"), (&*uid, "UID"), (&*space, "SPACE")]
             .iter()
             .fold(data.to_string(), |text, (one, any)| text.replace(one, any));
         let owned = child.owner_references().iter().all(|owner| owner.uid == uid);
