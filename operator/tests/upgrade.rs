@@ -16,13 +16,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rorun_operator::objects::DesiredObject;
+use rorun_operator::{desired::everything, names::Component, objects::DesiredObject, stack::Observed};
 use serde_json::{Value, json};
 use support::{example, objects};
 
 /// Stacks that hold a wrong value today, which an upgrade corrects at the price of one restart: version, example, object, and
 /// why the value is wrong.
-const CORRECTED: [(&str, &str, &str, &str); 0] = [];
+const CORRECTED: [(&str, &str, &str, &str); 3] = [
+    ("0.1.0", "external-services.yaml", "deployment/rorun-api", AUTHORITIES),
+    ("0.1.0", "production.yaml", "deployment/rorun-api", AUTHORITIES),
+    ("0.1.0", "production.yaml", "deployment/rorun-ocr", AUTHORITIES),
+];
+const AUTHORITIES: &str = "PGSSLROOTCERT names the authorities of Redis and the bucket, so that libpq refuses a database that \
+                           is none of theirs, and clients that replace the public authorities know none of them";
 
 #[test]
 fn the_pods_of_each_released_version_stay_as_they_are() {
@@ -66,6 +72,50 @@ fn this_version_is_recorded_when_it_is_asked_for() {
     for path in manifests(&support::examples()) {
         fs::copy(&path, version.join("examples").join(file_name(&path))).unwrap();
         fs::write(version.join("pods").join(file_name(&path)), serde_saphyr::to_string(&pods(&path)).unwrap()).unwrap();
+    }
+}
+
+/// The agent is in pods of the application where Redis or the bucket names an authority: it stays the one that they have.
+#[test]
+fn an_operator_of_another_image_keeps_the_agent_of_running_pods() {
+    let cr = example(&support::examples().join("production.yaml"));
+    let deployments = |observed: &Observed| -> BTreeMap<String, Value> {
+        let all = everything(&support::valid_with(&cr, observed)).into_iter();
+        all.filter(|object| object.kind.kind == "Deployment").map(|object| (object.name, object.body)).collect()
+    };
+    let image = |deployment: &Value| {
+        let init = deployment.pointer("/spec/template/spec/initContainers/0/image").and_then(Value::as_str);
+        init.map(str::to_owned)
+    };
+    let mut observed = support::all_there(&cr);
+    let before = deployments(&observed);
+    assert_eq!(image(&before["rorun-api"]).as_deref(), Some(support::AGENT_IMAGE));
+    observed.agent_image = "ghcr.io/rorun/rorun-operator:9.9.9".to_owned();
+    // As the Deployments say of themselves.
+    for (component, name) in [(Component::Api, "rorun-api"), (Component::Ocr, "rorun-ocr")] {
+        let said = before[name]["metadata"]["annotations"]["rorun.app/corrected"].as_str().unwrap();
+        observed.corrected.insert(component, said.to_owned());
+    }
+    assert_eq!(deployments(&observed), before, "a new operator restarts pods");
+    // With pods that are replaced anyway the agent is the new one.
+    let database = observed.secrets.get_mut("postgres").and_then(Option::as_mut).unwrap();
+    let url = String::from_utf8(database["DATABASE_URL"].clone()).unwrap().replace("/rorun", "/other");
+    database.insert("DATABASE_URL".to_owned(), url.into_bytes());
+    let after = deployments(&observed);
+    assert_eq!(image(&after["rorun-api"]).as_deref(), Some("ghcr.io/rorun/rorun-operator:9.9.9"));
+    assert_eq!(after["rorun-admin"], before["rorun-admin"], "it is told nothing of services");
+}
+
+/// Where only the database names an authority, everything was right.
+#[test]
+fn only_pods_with_something_wrong_are_corrected() {
+    for (file, corrected) in [("staging.yaml", false), ("external-services.yaml", true), ("minimal.yaml", false)] {
+        let stack = support::valid(&example(&support::examples().join(file)));
+        assert_eq!(!stack.corrections().is_empty(), corrected, "{file}");
+        let marked = everything(&stack)
+            .iter()
+            .any(|object| !object.body["metadata"]["annotations"]["rorun.app/corrected"].is_null());
+        assert_eq!(marked, corrected, "{file}");
     }
 }
 

@@ -16,6 +16,8 @@ const FIRES_WITHIN: Duration = Duration::from_secs(90);
 
 /// How many good dumps are kept whatever their age.
 const MINIMUM_KEPT: usize = 3;
+/// A dump of release 0.1.0, which wrote no owner: it is nobody's to remove.
+const NOBODYS: &str = "20190101T000000Z-bcdfg";
 /// Dumps of years ago, oldest first.
 const OLD: [&str; 3] = ["20200101T000000Z-bcdfg", "20210101T000000Z-bcdfg", "20220101T000000Z-bcdfg"];
 
@@ -28,9 +30,10 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let rows = fill(scene, &scene.app(&stack).await?).await?;
     let bucket = Bucket::of(scene, &stack).await?;
     let prefix = format!("backups/{}/{}/", scene.namespace, stack.name);
-    for id in OLD {
-        bucket.put(&format!("{prefix}{id}/database.dump"), "an old dump").await?;
-        bucket.put(&format!("{prefix}{id}/manifest.json"), "{}").await?;
+    let uid = scene.kubectl(&["get", "namespace", &scene.namespace, "--output=jsonpath={.metadata.uid}"]).await?;
+    let owner = format!("{}/{}", uid.trim(), stack.name);
+    for (id, owner) in OLD.map(|id| (id, Some(owner.as_str()))).into_iter().chain([(NOBODYS, None)]) {
+        put(&bucket, &prefix, id, owner).await?;
     }
 
     let retention = json!({"days": 1, "minimumKept": MINIMUM_KEPT});
@@ -54,6 +57,21 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let healthy = ready.condition("BackupHealthy").context("no condition BackupHealthy")?;
     ensure!(healthy.status == "True", "{}", ready.line("BackupHealthy"));
     Ok(())
+}
+
+/// Puts a backup into the bucket, as the agent of an owner left it.
+async fn put(bucket: &Bucket, prefix: &str, id: &str, owner: Option<&str>) -> Result<()> {
+    let (dump, key) = ("an old dump", format!("{prefix}{id}/database.dump"));
+    let mut manifest = json!({
+        "apiVersion": "backup.rorun.app/v1", "id": id, "startedAt": "2020-01-01T00:00:00Z",
+        "createdAt": "2020-01-01T00:00:00Z", "tool": "rorun-operator 0.1.0", "pgDumpVersion": "17", "serverVersion": "17",
+        "database": "rorun", "format": "pg_dump custom", "objects": [{"key": key, "size": dump.len(), "sha256": ""}],
+    });
+    if let Some(owner) = owner {
+        manifest["owner"] = json!(owner);
+    }
+    bucket.put(&key, dump).await?;
+    bucket.put(&format!("{prefix}{id}/manifest.json"), manifest.to_string()).await
 }
 
 /// Stores receipts with what a dump could get wrong; gives the number of rows that there are then.
@@ -119,6 +137,8 @@ async fn retention_holds(scene: &Scene, stack: &Stack, bucket: &Bucket, prefix: 
         .filter_map(|key| key.strip_prefix(prefix)?.strip_suffix("/manifest.json").map(str::to_owned))
         .collect();
     good.sort();
+    ensure!(good.first().is_some_and(|id| id == NOBODYS), "a backup without an owner was removed: {good:?}");
+    good.remove(0);
     let (old, new): (Vec<_>, Vec<_>) = good.iter().map(String::as_str).partition(|id| OLD.contains(id));
     let kept = OLD.len() - MINIMUM_KEPT.saturating_sub(new.len());
     ensure!(new.len() >= 2 && old == OLD[kept..], "of {MINIMUM_KEPT} at least, these are kept: {old:?} and {new:?}");

@@ -6,6 +6,7 @@
 pub mod kit;
 mod runner;
 
+mod authorities;
 mod backup;
 mod credentials;
 mod deletion;
@@ -52,6 +53,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "a stack uses a PostgreSQL, a Redis and an S3 server of somebody else, with TLS by a private authority",
         exclusive: false,
         run: |scene| Box::pin(external::run(scene)),
+    },
+    Scenario {
+        name: "authorities",
+        proves: "prober, application and dump trust each of four services by its own authority, or by none",
+        exclusive: false,
+        run: |scene| Box::pin(authorities::run(scene)),
     },
     Scenario {
         name: "backup",

@@ -1,4 +1,4 @@
-//! The arguments of `agent dump`. Their names are promises of `contract`, and a test holds them to it.
+//! The arguments of `agent dump` and `agent authorities`. Their names are promises of `contract`, and a test holds them to it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,9 +20,27 @@ pub struct DumpArgs {
     /// How many good dumps are kept whatever their age.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub minimum_kept: u32,
-    /// Certificate authorities (PEM) to trust beside the public ones.
-    #[arg(long)]
+    /// Certificate authorities (PEM) of all services in one, from an operator of 0.1.0.
+    #[arg(long, hide = true)]
     pub ca_file: Option<PathBuf>,
+    /// The certificate authorities (PEM) of the database, and no others.
+    #[arg(long)]
+    pub database_ca_file: Option<PathBuf>,
+    /// Certificate authorities (PEM) of the bucket, beside the public ones.
+    #[arg(long)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// Whose the backups are. Left out: nothing is removed.
+    #[arg(long, value_parser = owner)]
+    pub owner: Option<String>,
+    /// The uid of the stack.
+    #[arg(long)]
+    pub stack_uid: Option<String>,
+    /// The owner whose backups become one's own, or `none` for those without an owner.
+    #[arg(long, value_parser = adopted)]
+    pub adopt: Option<String>,
+    /// What is removed from a bucket with versioning does not stay as an old version.
+    #[arg(long)]
+    pub delete_versions: bool,
     /// Where to write the result.
     #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
     pub termination_path: PathBuf,
@@ -32,6 +50,20 @@ pub struct DumpArgs {
     /// The bucket.
     #[command(flatten)]
     pub bucket: BucketArgs,
+}
+
+/// Whom the clients of an application are to trust.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AuthoritiesArgs {
+    /// The certificate authorities (PEM) of all services.
+    #[arg(long)]
+    pub private_file: PathBuf,
+    /// The certificate authorities (PEM) of the database.
+    #[arg(long)]
+    pub database_file: Option<PathBuf>,
+    /// The folder to write to.
+    #[arg(long)]
+    pub into: PathBuf,
 }
 
 /// The bucket, and who uses it.
@@ -99,6 +131,17 @@ fn prefix(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn owner(text: &str) -> Result<String, String> {
+    if contract::is_owner(text) {
+        return Ok(text.to_owned());
+    }
+    Err("it must be like 6f1f3a5c-0000-4000-8000-000000000001/stack".to_owned())
+}
+
+fn adopted(text: &str) -> Result<String, String> {
+    if text == contract::ADOPT_NONE { Ok(text.to_owned()) } else { owner(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -123,6 +166,8 @@ mod tests {
         "--secret-access-key=secret",
     ];
 
+    const OWNER: &str = "6f1f3a5c-0000-4000-8000-000000000001/shop";
+
     fn dump(prefix: &str) -> Result<Agent, clap::Error> {
         let arguments = [
             contract::AGENT,
@@ -135,6 +180,17 @@ mod tests {
             "7",
             contract::ARG_CA_FILE,
             contract::CA_PATH,
+            contract::ARG_DATABASE_CA_FILE,
+            contract::DATABASE_CA_PATH,
+            contract::ARG_BUCKET_CA_FILE,
+            contract::BUCKET_CA_PATH,
+            contract::ARG_OWNER,
+            OWNER,
+            contract::ARG_STACK_UID,
+            "uid",
+            contract::ARG_ADOPT,
+            contract::ADOPT_NONE,
+            contract::ARG_DELETE_VERSIONS,
         ];
         Agent::try_parse_from(arguments.into_iter().chain(SERVICES))
     }
@@ -146,6 +202,10 @@ mod tests {
         };
         assert_eq!((args.prefix.as_str(), args.retention_days, args.minimum_kept), ("backups/shop/shop/", 30, 7));
         assert_eq!(args.ca_file.as_deref(), Some(contract::CA_PATH.as_ref()));
+        assert_eq!(args.database_ca_file.as_deref(), Some(contract::DATABASE_CA_PATH.as_ref()));
+        assert_eq!(args.bucket_ca_file.as_deref(), Some(contract::BUCKET_CA_PATH.as_ref()));
+        assert_eq!((args.owner.as_deref(), args.stack_uid.as_deref()), (Some(OWNER), Some("uid")));
+        assert_eq!((args.adopt.as_deref(), args.delete_versions), (Some("none"), true));
         assert_eq!(args.termination_path, PathBuf::from(contract::TERMINATION_PATH));
         assert!(!format!("{args:?}{:?}", args.bucket).contains("secret"));
         let arguments = [contract::AGENT, contract::INSTALL, contract::BINARY_PATH];
@@ -154,6 +214,27 @@ mod tests {
             panic!("not an install");
         };
         assert_eq!(path, PathBuf::from(contract::BINARY_PATH));
+        let files = [contract::ARG_PRIVATE_FILE, "a", contract::ARG_DATABASE_FILE, "b", contract::ARG_INTO, "c"];
+        let arguments = [contract::AGENT, contract::AUTHORITIES].into_iter().chain(files);
+        let Agent { command: AgentCommand::Authorities(args) } = Agent::try_parse_from(arguments).expect("authorities")
+        else {
+            panic!("no authorities");
+        };
+        let paths = [Some(args.private_file), args.database_file, Some(args.into)];
+        assert_eq!(paths, ["a", "b", "c"].map(|path| Some(PathBuf::from(path))));
+    }
+
+    /// They become texts of objects in the bucket and of statuses.
+    #[rstest]
+    #[case("")]
+    #[case("shop")]
+    #[case("/shop")]
+    #[case("uid/")]
+    #[case("uid/shop/more")]
+    #[case("uid/shop\n")]
+    #[case("uid/\"shop")]
+    fn what_is_no_owner_is_refused(#[case] text: &str) {
+        assert!(owner(text).is_err() && adopted(text).is_err(), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One run: check, dump, manifest, prune. Everything before the manifest is as if it had not been; everything after it can
+//! One run: check, dump, manifest, upkeep. Everything before the manifest is as if it had not been; everything after it can
 //! fail without harm.
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use super::error::DumpError;
 use super::manifest::{self, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, Written};
-use super::{BackupId, DumpArgs, prune};
+use super::upkeep::{self, Upkeep};
+use super::{BackupId, DumpArgs, owner, prune};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Created, Timeouts};
@@ -33,7 +34,7 @@ pub(super) async fn dump(
     stop: &CancellationToken,
 ) -> Result<DumpRecord, DumpError> {
     let clock = Instant::now();
-    let authorities = Authorities::load(args.ca_file.as_deref())?;
+    let authorities = Authorities::load(args)?;
     let target = args.bucket.target(authorities.for_bucket());
     // Before the dump: what cannot be written need not be read.
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
@@ -43,7 +44,9 @@ pub(super) async fn dump(
     let id = BackupId::new(started);
     let key = format!("{}{id}/{DUMP_FILE}", args.prefix);
     tracing::info!(%id, key, server = database.version, pg_dump = pg_dump_version, "dump started");
-    let written = Box::pin(stream::upload(&bucket, &key, PgDump::start(database.environment)?, stop)).await?;
+    let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
+    let child = PgDump::start(database.environment)?;
+    let written = Box::pin(stream::upload(&bucket, (&key, &says), child, stop)).await?;
     // Read once at the start and counted on from there: a clock that is set meanwhile makes no difference.
     let now = started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let manifest = Manifest {
@@ -57,10 +60,12 @@ pub(super) async fn dump(
         database: database.name,
         format: manifest::FORMAT.to_owned(),
         objects: vec![ManifestObject { key, size: written.size, sha256: written.sha256.clone() }],
+        owner: args.owner.clone(),
+        stack_uid: args.stack_uid.clone(),
     };
     let manifest_key = publish(&bucket, &args.prefix, &manifest).await?;
-    let removed = prune::prune(&bucket, args, now, stop).await;
-    Ok(record(&manifest, written, format!("s3://{}/{manifest_key}", bucket.bucket()), removed))
+    let upkeep = Box::pin(upkeep::upkeep(&bucket, args, now, stop)).await;
+    Ok(record(&manifest, written, format!("s3://{}/{manifest_key}", bucket.bucket()), upkeep))
 }
 
 /// Asks for the version: the first to say in plain words what is wrong with the database.
@@ -108,13 +113,17 @@ async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Re
     }
 }
 
-fn record(manifest: &Manifest, written: Written, location: String, removed: u32) -> DumpRecord {
+fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkeep) -> DumpRecord {
     DumpRecord {
         id: manifest.id.to_string(),
         at: manifest.created_at,
         size_bytes: i64::try_from(written.size).unwrap_or(i64::MAX),
         sha256: written.sha256,
         location,
-        removed,
+        removed: upkeep.removed,
+        shared_with: upkeep.shared_with,
+        without_owner: upkeep.without_owner,
+        not_removed: upkeep.not_removed,
+        adoption: upkeep.adoption,
     }
 }

@@ -34,6 +34,12 @@ pub struct Manifest {
     pub format: String,
     /// The objects that belong to it.
     pub objects: Vec<ManifestObject>,
+    /// Whose it is: only that owner's retention removes it. 0.1.0 wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The uid of the stack that made it.
+    #[serde(default, rename = "stackUID", skip_serializing_if = "Option::is_none")]
+    pub stack_uid: Option<String>,
 }
 
 /// One object of a backup.

@@ -4,6 +4,7 @@
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
 //!
 //! A backup is `<prefix><id>/database.dump` and then `<prefix><id>/manifest.json`. Without the manifest it does not count.
+//! Each manifest says whose it is, and so does `<prefix>owner.json`: what is somebody else's is never removed.
 
 mod args;
 mod authorities;
@@ -11,12 +12,15 @@ mod dump;
 mod error;
 mod id;
 mod install;
+mod inventory;
 mod manifest;
 mod outcome;
+mod owner;
 mod pg_dump;
 mod prune;
 mod retention;
 mod stream;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +29,8 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{BucketArgs, DumpArgs};
+pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs};
+pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
@@ -43,6 +48,8 @@ pub enum AgentCommand {
         /// The path to copy to.
         path: PathBuf,
     },
+    /// Puts together whom each client of an application trusts.
+    Authorities(AuthoritiesArgs),
     /// Dumps the database into the bucket, and removes old dumps.
     Dump(Box<DumpArgs>),
 }
@@ -54,6 +61,13 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "install failed");
+                ExitCode::FAILURE
+            }
+        },
+        AgentCommand::Authorities(args) => match authorities::put_together(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "the certificate authorities are not there");
                 ExitCode::FAILURE
             }
         },

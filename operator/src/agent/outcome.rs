@@ -8,12 +8,14 @@ use crate::services::postgres::PostgresTarget;
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
+/// A good run may have two messages, beside the rest of its record.
+const LONGEST_NOTE: usize = 400;
 
 /// Writes the result where the kubelet looks for it, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
     let outcome = match result {
-        Ok(record) => DumpOutcome::Complete(record),
-        Err(error) => DumpOutcome::Failed { message: message(&error.to_string(), &secrets(args)) },
+        Ok(record) => DumpOutcome::Complete(clean(record, &secrets(args))),
+        Err(error) => DumpOutcome::Failed { message: message(&error.to_string(), &secrets(args), LONGEST_MESSAGE) },
     };
     match &outcome {
         DumpOutcome::Complete(record) => {
@@ -43,14 +45,25 @@ fn secrets(args: &DumpArgs) -> Vec<String> {
     secrets
 }
 
-fn message(text: &str, secrets: &[String]) -> String {
+/// What servers said in the course of a good run goes the same way as what they said of a failure.
+fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
+    if let Some(text) = &mut record.not_removed {
+        *text = message(text, secrets, LONGEST_NOTE);
+    }
+    if let Some(adoption) = &mut record.adoption {
+        adoption.message = message(&adoption.message, secrets, LONGEST_NOTE);
+    }
+    record
+}
+
+fn message(text: &str, secrets: &[String], longest: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = secrets.iter().fold(line, |line, secret| line.replace(secret, "***"));
-    if line.chars().count() <= LONGEST_MESSAGE {
+    if line.chars().count() <= longest {
         return line;
     }
     // What was tried is at the start, what went wrong at the end.
-    let (head, tail) = (LONGEST_MESSAGE / 4, LONGEST_MESSAGE * 3 / 4);
+    let (head, tail) = (longest / 4, longest * 3 / 4);
     let start: String = line.chars().take(head).collect();
     let end: String = line.chars().skip(line.chars().count() - tail).collect();
     format!("{start} ... {end}")
@@ -59,18 +72,40 @@ fn message(text: &str, secrets: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Adoption;
 
     #[test]
     fn secrets_are_masked() {
-        let text = message("failed: password \"hunter2\"\nis wrong, hunter2", &["hunter2".to_owned()]);
+        let text = message("failed: password \"hunter2\"\nis wrong, hunter2", &["hunter2".to_owned()], LONGEST_MESSAGE);
         assert_eq!(text, "failed: password \"***\" is wrong, ***");
     }
 
     #[test]
     fn a_long_message_keeps_both_ends_and_fits() {
-        let text = message(&format!("failed to dump: {} the reason", "\u{1f600}\"".repeat(3000)), &[]);
+        let text = message(&format!("failed to dump: {} the reason", "\u{1f600}\"".repeat(3000)), &[], LONGEST_MESSAGE);
         assert!(text.starts_with("failed to dump: ") && text.ends_with("the reason"), "{text}");
         let json = serde_json::to_vec(&DumpOutcome::Failed { message: text }).expect("JSON");
         assert!(json.len() <= 4096, "{}", json.len());
+    }
+
+    #[test]
+    fn a_good_run_with_all_that_it_can_say_fits_and_holds_no_secret() {
+        let said = format!("hunter2 \"{}\"", "\u{1f600}\"".repeat(3000));
+        let adoption = Adoption { value: "o".repeat(128), done: false, message: said.clone() };
+        let record = DumpRecord {
+            id: "20261124T021500Z-x7k2p".to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            size_bytes: i64::MAX,
+            sha256: "0".repeat(64),
+            location: format!("s3://{}", "p".repeat(700)),
+            removed: u32::MAX,
+            shared_with: Some("o".repeat(128)),
+            without_owner: u32::MAX,
+            not_removed: Some(said),
+            adoption: Some(adoption),
+        };
+        let record = clean(record, &["hunter2".to_owned()]);
+        let json = serde_json::to_string(&DumpOutcome::Complete(record)).expect("JSON");
+        assert!(json.len() <= 4096 && !json.contains("hunter2"), "{}", json.len());
     }
 }

@@ -1,63 +1,111 @@
-//! Removes what `retention` names. Runs only after a good backup, and its failure is not the backup's.
+//! Removes what `retention` names of one's own. Runs only after a good backup, and its failure is not the backup's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::retention::{Backup, expired, is_leftover};
-use super::{BackupId, DumpArgs};
+use super::inventory::{self, Entry, Found, parts};
+use super::retention::{Backup, expired, is_leftover, older};
+use super::{BackupId, DumpArgs, owner};
 use crate::contract::{DUMP_FILE, MANIFEST_FILE};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, Object};
+use crate::services::bucket::{BucketClient, Version};
 
-/// Removes old backups and leftovers, and says how many backups are gone. Anything else under the prefix is left alone.
-pub(super) async fn prune(bucket: &BucketClient, args: &DumpArgs, now: Timestamp, stop: &CancellationToken) -> u32 {
-    let removed = match bucket.list(&args.prefix).await {
-        Ok(objects) => remove_expired(bucket, args, now, &objects, stop).await,
-        Err(error) => {
-            tracing::warn!(%error, "old backups are not removed");
-            0
-        }
-    };
-    if let Err(error) = abort_leftovers(bucket, &args.prefix, now).await {
-        tracing::warn!(%error, "unfinished uploads are not removed");
-    }
-    removed
+/// What was removed, and what could not be.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    pub(super) removed: BTreeSet<BackupId>,
+    failures: BTreeMap<BackupId, ServiceError>,
 }
 
-async fn remove_expired(
+impl Pruned {
+    /// Why old backups are still there.
+    pub(super) fn problem(&self, prefix: &str) -> Option<String> {
+        let (oldest, error) = self.failures.first_key_value()?;
+        let count = self.failures.len();
+        let word = if count == 1 { "backup" } else { "backups" };
+        Some(format!("{count} old {word} under {prefix} could not be removed, the oldest is {oldest}: {error}"))
+    }
+}
+
+/// Removes the old backups of this owner. One that cannot be removed does not keep the others.
+pub(super) async fn prune(
     bucket: &BucketClient,
     args: &DumpArgs,
-    now: Timestamp,
-    objects: &[Object],
+    (owner, now): (&str, Timestamp),
+    entries: &[Entry],
     stop: &CancellationToken,
-) -> u32 {
-    let mut removed = 0;
-    for id in expired(now, &backups(&args.prefix, objects), args.retention_days, args.minimum_kept) {
+) -> Pruned {
+    let mut pruned = Pruned::default();
+    let own = own(bucket, args, (owner, now), entries).await;
+    for id in expired(now, &own, args.retention_days, args.minimum_kept) {
         if stop.is_cancelled() {
             break;
         }
-        if let Err(error) = remove(bucket, &args.prefix, &id).await {
-            tracing::warn!(%error, %id, "an old backup is not removed");
-            break;
+        match remove(bucket, &args.prefix, &id).await {
+            Ok(()) => {
+                tracing::info!(%id, "old backup removed");
+                pruned.removed.insert(id);
+            }
+            Err(error) => {
+                tracing::warn!(%error, %id, "an old backup is not removed");
+                pruned.failures.insert(id, error);
+            }
         }
-        tracing::info!(%id, "old backup removed");
-        removed += 1;
     }
-    removed
+    pruned
 }
 
-/// The manifest first: a manifest always has its dump, also when we are killed in between.
+/// The backups that are this owner's to remove. One without a manifest is a leftover of this owner if its dump says so.
+async fn own(
+    bucket: &BucketClient,
+    args: &DumpArgs,
+    (owner, now): (&str, Timestamp),
+    entries: &[Entry],
+) -> Vec<Backup> {
+    let mut own = Vec::new();
+    for entry in entries {
+        let good = match &entry.manifest {
+            Found::Of { owner: Some(of), whole } if of == owner => *whole,
+            Found::Missing if entry.dump.is_some() && is_leftover(now, &entry.id) => {
+                let key = inventory::key(&args.prefix, &entry.id, DUMP_FILE);
+                match bucket.said_by(&key, owner::SAYS).await {
+                    Ok(Some(of)) if of == owner => {}
+                    Ok(_) => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, key, "whose this is cannot be found out");
+                        continue;
+                    }
+                }
+                false
+            }
+            Found::Missing | Found::Unreadable | Found::Of { .. } => continue,
+        };
+        // A manifest whose dump is not as it says does not count as a good one, and stays as long as a good one would.
+        let broken = !good && entry.manifest != Found::Missing;
+        if !broken || older(now, &entry.id, days(args)) {
+            own.push(Backup { id: entry.id.clone(), good });
+        }
+    }
+    own
+}
+
+fn days(args: &DumpArgs) -> SignedDuration {
+    SignedDuration::from_hours(24 * i64::from(args.retention_days))
+}
+
+/// The dump first: if that is refused, a whole backup stays, and is tried again the next time. When we are killed in between,
+/// the manifest that is left still says whose it is.
 pub(super) async fn remove(bucket: &BucketClient, prefix: &str, id: &BackupId) -> Result<(), ServiceError> {
-    for file in [MANIFEST_FILE, DUMP_FILE] {
-        bucket.delete(&format!("{prefix}{id}/{file}")).await?;
+    for file in [DUMP_FILE, MANIFEST_FILE] {
+        bucket.delete(&inventory::key(prefix, id, file)).await?;
     }
     Ok(())
 }
 
 /// A run that was killed leaves its parts, which are invisible and cost.
-async fn abort_leftovers(bucket: &BucketClient, prefix: &str, now: Timestamp) -> Result<(), ServiceError> {
+pub(super) async fn abort_leftovers(bucket: &BucketClient, prefix: &str, now: Timestamp) -> Result<(), ServiceError> {
     for upload in bucket.uploads(prefix).await? {
         if parts(prefix, &upload.key).is_some_and(|(id, _)| is_leftover(now, &id)) {
             bucket.abort_upload(&upload).await?;
@@ -66,65 +114,73 @@ async fn abort_leftovers(bucket: &BucketClient, prefix: &str, now: Timestamp) ->
     Ok(())
 }
 
-fn backups(prefix: &str, objects: &[Object]) -> Vec<Backup> {
-    let mut found: BTreeMap<BackupId, (bool, bool)> = BTreeMap::new();
-    for object in objects {
-        match parts(prefix, &object.key) {
-            Some((id, MANIFEST_FILE)) => found.entry(id).or_default().0 = object.size > 0,
-            Some((id, DUMP_FILE)) => found.entry(id).or_default().1 = object.size > 0,
-            _ => {}
-        }
+/// In a bucket with versioning a removal only hides: deletes every version of what was removed just now, or in an earlier run
+/// and is older than what is kept.
+pub(super) async fn delete_versions(
+    bucket: &BucketClient,
+    args: &DumpArgs,
+    removed: &BTreeSet<BackupId>,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    let versions = bucket.versions(&args.prefix).await?;
+    for version in hidden(&args.prefix, &versions, |id| removed.contains(id) || older(now, id, days(args))) {
+        bucket.delete_version(version).await?;
     }
-    found.into_iter().map(|(id, (manifest, dump))| Backup { id, good: manifest && dump }).collect()
+    Ok(())
 }
 
-/// `<prefix><id>/<file>`
-fn parts<'a>(prefix: &str, key: &'a str) -> Option<(BackupId, &'a str)> {
-    let (id, file) = key.strip_prefix(prefix)?.split_once('/')?;
-    Some((id.parse().ok()?, file))
+/// The versions of backups of which nothing is left to see. Those that say that an object was deleted come last: until the
+/// others are gone they hide them.
+fn hidden<'a>(prefix: &str, versions: &'a [Version], gone: impl Fn(&BackupId) -> bool) -> Vec<&'a Version> {
+    let mut by_id: BTreeMap<BackupId, Vec<&Version>> = BTreeMap::new();
+    for version in versions {
+        if let Some((id, MANIFEST_FILE | DUMP_FILE)) = parts(prefix, &version.key) {
+            by_id.entry(id).or_default().push(version);
+        }
+    }
+    by_id.retain(|id, all| gone(id) && all.iter().all(|version| version.marker || !version.latest));
+    let mut hidden: Vec<_> = by_id.into_values().flatten().collect();
+    hidden.sort_by_key(|version| version.marker);
+    hidden
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn objects(keys: &[&str]) -> Vec<Object> {
-        keys.iter().map(|key| Object { key: (*key).to_owned(), size: 1 }).collect()
+    fn version(key: &str, latest: bool, marker: bool) -> Version {
+        Version { key: format!("b/s/{key}"), id: format!("{key}{latest}{marker}"), latest, marker }
     }
 
     #[test]
-    fn only_manifest_and_dump_together_are_good() {
-        let found = backups(
-            "b/s/",
-            &objects(&[
-                "b/s/20260101T000000Z-aaaaa/database.dump",
-                "b/s/20260101T000000Z-aaaaa/manifest.json",
-                "b/s/20260102T000000Z-bbbbb/database.dump",
-                "b/s/20260103T000000Z-ccccc/manifest.json",
-            ]),
-        );
-        let good: Vec<_> = found.iter().map(|backup| (backup.id.as_str().to_owned(), backup.good)).collect();
-        assert_eq!(
-            good,
-            [
-                ("20260101T000000Z-aaaaa".to_owned(), true),
-                ("20260102T000000Z-bbbbb".to_owned(), false),
-                ("20260103T000000Z-ccccc".to_owned(), false),
-            ]
-        );
+    fn only_versions_of_what_is_gone_are_deleted() {
+        let (gone, there, young) = ("20260101T000000Z-aaaaa", "20260102T000000Z-bbbbb", "20260103T000000Z-ccccc");
+        let mut all = Vec::new();
+        for (id, hidden) in [(gone, true), (there, false), (young, true)] {
+            for file in [MANIFEST_FILE, DUMP_FILE] {
+                all.push(version(&format!("{id}/{file}"), !hidden, false));
+                all.extend(hidden.then(|| version(&format!("{id}/{file}"), true, true)));
+            }
+        }
+        all.push(version(&format!("{gone}/notes.txt"), false, false));
+        all.push(version("photos/database.dump", false, false));
+        all.push(version("owner.json", false, false));
+        let found = hidden("b/s/", &all, |id| id.as_str() != young);
+        let keys: Vec<_> =
+            found.iter().map(|version| (version.key.trim_start_matches("b/s/"), version.marker)).collect();
+        let of = |file: &str| format!("{gone}/{file}");
+        let (manifest, dump) = (of(MANIFEST_FILE), of(DUMP_FILE));
+        assert_eq!(keys, [(&*manifest, false), (&*dump, false), (&*manifest, true), (&*dump, true)]);
     }
 
     #[test]
-    fn what_is_not_ours_is_not_seen() {
-        let keys = [
-            "b/s/notes.txt",
-            "b/s/20260101T000000Z-aaaaa",
-            "b/s/20260101T000000Z-aaaaa/notes.txt",
-            "b/s/20260101T000000Z-aaaaa/deep/manifest.json",
-            "b/s/photos/database.dump",
-            "b/s2/20260101T000000Z-aaaaa/manifest.json",
-            "b/s/x/20260101T000000Z-aaaaa/manifest.json",
+    fn one_file_that_is_still_there_keeps_the_versions_of_both() {
+        let id = "20260101T000000Z-aaaaa";
+        let all = [
+            version(&format!("{id}/{DUMP_FILE}"), false, false),
+            version(&format!("{id}/{DUMP_FILE}"), true, true),
+            version(&format!("{id}/{MANIFEST_FILE}"), true, false),
         ];
-        assert_eq!(backups("b/s/", &objects(&keys)), []);
+        assert_eq!(hidden("b/s/", &all, |_| true), Vec::<&Version>::new());
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn is_leftover(now: Timestamp, id: &BackupId) -> bool {
     older(now, id, LEFTOVER_AGE)
 }
 
-fn older(now: Timestamp, id: &BackupId, age: SignedDuration) -> bool {
+/// Whether a run was started longer ago than that.
+pub(super) fn older(now: Timestamp, id: &BackupId, age: SignedDuration) -> bool {
     now.duration_since(id.created()) > age
 }
 

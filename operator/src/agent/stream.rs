@@ -20,10 +20,10 @@ pub(super) struct Written {
     pub(super) sha256: String,
 }
 
-/// Uploads what `pg_dump` writes. On any failure nothing stays: no object, and no parts.
+/// Uploads what `pg_dump` writes, as an object that says this of itself. On any failure nothing stays: no object, and no parts.
 pub(super) async fn upload(
     bucket: &BucketClient,
-    key: &str,
+    (key, says): (&str, &[(&str, &str)]),
     mut child: PgDump,
     stop: &CancellationToken,
 ) -> Result<Written, DumpError> {
@@ -33,7 +33,7 @@ pub(super) async fn upload(
         unless_stopped(stop, child.finish()).await?;
         return Err(DumpError::Empty);
     }
-    let mut upload = bucket.start_upload(key).await?;
+    let mut upload = bucket.start_upload_saying(key, says).await?;
     match unless_stopped(stop, send(&mut upload, first, child)).await {
         Ok(written) => {
             let completed = upload.complete().await;

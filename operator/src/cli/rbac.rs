@@ -86,6 +86,8 @@ fn stack_rules() -> Vec<PolicyRule> {
         }
         rules.extend(groups.into_iter().map(|(group, resources)| rule(group, resources, verbs)));
     }
+    // Whose backups are whose is told by the uid of the namespace. A Role may grant it: it is that of its own namespace.
+    rules.push(rule("", ["namespaces"], &["get"]));
     // A repeated event is counted by `patch`.
     rules.push(rule("events.k8s.io", ["events"], &["create", "patch"]));
     // Why pods of a StatefulSet or Job are refused: without it nothing is said.

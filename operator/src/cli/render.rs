@@ -1,6 +1,7 @@
 //! `rorun-operator render FILE`: the objects that a manifest would become, without a cluster.
 //!
-//! Values of Secrets are placeholders: those of the user are not known here, and made-up ones are made up only in a cluster.
+//! Values of Secrets are placeholders: those of the user are not known here, and made-up ones are made up only in a cluster. So
+//! is the uid of the namespace, which backups are owned by.
 
 use std::{
     fs, io,

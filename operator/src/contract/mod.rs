@@ -16,6 +16,8 @@ pub const AGENT: &str = "agent";
 pub const INSTALL: &str = "install";
 /// `agent dump`: dumps the database into the bucket.
 pub const DUMP: &str = "dump";
+/// `agent authorities`: puts together whom each client of an application trusts.
+pub const AUTHORITIES: &str = "authorities";
 
 /// `--prefix`: the folder of the stack's backups in the bucket, ending in a slash.
 pub const ARG_PREFIX: &str = "--prefix";
@@ -23,8 +25,29 @@ pub const ARG_PREFIX: &str = "--prefix";
 pub const ARG_RETENTION_DAYS: &str = "--retention-days";
 /// `--minimum-kept`: how many good dumps are kept whatever their age.
 pub const ARG_MINIMUM_KEPT: &str = "--minimum-kept";
-/// `--ca-file`: certificate authorities (PEM) to trust beside the public ones.
+/// `--ca-file`: certificate authorities (PEM) of all services in one, as 0.1.0 gave them; the agent still takes it.
 pub const ARG_CA_FILE: &str = "--ca-file";
+/// `--database-ca-file`: the authorities (PEM) of the database, and no others.
+pub const ARG_DATABASE_CA_FILE: &str = "--database-ca-file";
+/// `--bucket-ca-file`: authorities (PEM) of the bucket, beside the public ones.
+pub const ARG_BUCKET_CA_FILE: &str = "--bucket-ca-file";
+/// `--owner`: whose the backups are, as `<uid of the namespace>/<name of the stack>`: different in every cluster, and the
+/// same when the stack is made again. Without it nothing is removed.
+pub const ARG_OWNER: &str = "--owner";
+/// `--stack-uid`: the uid of the stack, for whoever looks into the bucket.
+pub const ARG_STACK_UID: &str = "--stack-uid";
+/// `--adopt`: the owner whose backups become one's own, or [`ADOPT_NONE`].
+pub const ARG_ADOPT: &str = "--adopt";
+/// The value of [`ARG_ADOPT`] for backups without an owner, as 0.1.0 wrote them.
+pub const ADOPT_NONE: &str = "none";
+/// `--delete-versions`: what is removed from a bucket with versioning does not stay as an old version.
+pub const ARG_DELETE_VERSIONS: &str = "--delete-versions";
+/// `agent authorities --private-file`: the authorities (PEM) of all services.
+pub const ARG_PRIVATE_FILE: &str = "--private-file";
+/// `agent authorities --database-file`: the authorities (PEM) of the database.
+pub const ARG_DATABASE_FILE: &str = "--database-file";
+/// `agent authorities --into`: the folder to write to.
+pub const ARG_INTO: &str = "--into";
 
 /// The URL of the database, without a pooler.
 pub const ENV_DATABASE_URL: &str = "DIRECT_URL";
@@ -51,8 +74,22 @@ pub const BINARY_PATH: &str = "/opt/rorun/rorun-operator";
 pub const CA_DIRECTORY: &str = "/etc/rorun/ca";
 /// The file with the certificate authorities.
 pub const CA_PATH: &str = "/etc/rorun/ca/ca.crt";
-/// The file with the authority of the database alone: a client that reads one certificate finds the right one.
-pub const DATABASE_CA_PATH: &str = CA_PATH;
+/// The file name of [`CA_PATH`]: in a pod of the application every private authority of its services.
+pub const CA_FILE: &str = "ca.crt";
+/// The file name of [`DATABASE_CA_PATH`].
+pub const DATABASE_CA_FILE: &str = "database.crt";
+/// The authorities of the database alone.
+pub const DATABASE_CA_PATH: &str = "/etc/rorun/ca/database.crt";
+/// The file name of [`BUCKET_CA_PATH`].
+pub const BUCKET_CA_FILE: &str = "bucket.crt";
+/// The authorities of the bucket that backups go to.
+pub const BUCKET_CA_PATH: &str = "/etc/rorun/ca/bucket.crt";
+/// The file name of [`TRUST_PATH`].
+pub const TRUST_FILE: &str = "bundle.crt";
+/// The public authorities and the private ones, for variables that replace those of the system.
+pub const TRUST_PATH: &str = "/etc/rorun/ca/bundle.crt";
+/// Where `agent authorities` finds what it puts together.
+pub const GIVEN_DIRECTORY: &str = "/etc/rorun/given";
 /// Where the agent writes its result: the kubelet puts it into the pod's status.
 pub const TERMINATION_PATH: &str = "/dev/termination-log";
 
@@ -60,6 +97,8 @@ pub const TERMINATION_PATH: &str = "/dev/termination-log";
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The dump, in the custom format of `pg_dump`.
 pub const DUMP_FILE: &str = "database.dump";
+/// The object under the prefix that says whose the backups below it are.
+pub const MARKER_FILE: &str = "owner.json";
 
 /// What `agent dump` writes to [`TERMINATION_PATH`] when it is done. At most 4096 bytes, a rule of the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,4 +129,39 @@ pub struct DumpRecord {
     pub location: String,
     /// How many old backups were removed.
     pub removed: u32,
+    /// Somebody else who has backups under the prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_with: Option<String>,
+    /// How many backups under the prefix have no owner.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_owner: u32,
+    /// Why old backups were not removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_removed: Option<String>,
+    /// What became of the wish to adopt backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
+}
+
+/// What became of the wish to adopt backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adoption {
+    /// Whose backups were to be adopted.
+    pub value: String,
+    /// Whether there is nothing left to do: if not, the next run tries again.
+    pub done: bool,
+    /// One sentence for the user.
+    pub message: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is that of serde")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Whether a text can be an owner of backups: `<uid of a namespace>/<name of a stack>`.
+pub fn is_owner(text: &str) -> bool {
+    let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    text.len() <= 128 && text.split_once('/').is_some_and(|(namespace, stack)| word(namespace) && word(stack))
 }

@@ -36,6 +36,12 @@ impl Cache {
         contents.stacks.get(stack).cloned().unwrap_or_default()
     }
 
+    /// Whether there is such a Deployment of another stack.
+    pub fn any(&self, but: &StackKey, found: impl Fn(&LiveObject) -> bool) -> bool {
+        let contents = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        contents.placed.iter().any(|Placed(live)| live.kind.kind == "Deployment" && found(live) && key(live) != *but)
+    }
+
     /// Keeps an object. Returns the stacks that it concerns: that of its label, and that of its former label; none if nothing
     /// that a decision needs is new.
     pub fn put(&self, mut live: LiveObject) -> Vec<StackKey> {

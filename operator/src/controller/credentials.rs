@@ -167,7 +167,7 @@ fn mint(component: Component) -> SecretData {
     made.collect()
 }
 
-fn decode(data: &BTreeMap<String, String>) -> SecretData {
+pub(super) fn decode(data: &BTreeMap<String, String>) -> SecretData {
     let decoded = data.iter().filter_map(|(key, value)| {
         let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value.clone())).ok()?;
         Some((key.clone(), bytes.0))

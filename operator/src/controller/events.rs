@@ -70,6 +70,11 @@ fn images<'a>(
     })
 }
 
+/// Tells of something that is done.
+pub(super) async fn tell(context: &Context, cr: &RorunStack, (type_, reason): (EventType, &str), note: &str) {
+    send(context, cr, event(type_, reason, note)).await;
+}
+
 fn ready_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option<Event> {
     let ready =
         |status: &RorunStackStatus| status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned();

@@ -6,9 +6,9 @@ use kube::{
 };
 use serde_json::json;
 
-use super::Context;
+use super::{Context, evidence::embedded_bucket_has_backups};
 use crate::{
-    api::v1alpha1::{BackupSpec, DeletionPolicy, Environment, RorunStack},
+    api::v1alpha1::{DeletionPolicy, Environment, RorunStack},
     apply::{Applied, Owner, WriteError, delete_retained},
     names::{Component, FINALIZER, Waiting, annotation, reason},
     objects::LiveSet,
@@ -64,18 +64,15 @@ pub(super) async fn set(context: &Context, cr: &RorunStack, hold: bool) -> Resul
     }
 }
 
-/// Deletes the data of a stack that is being deleted, but never its backups. Done when nothing was left to delete.
-pub(super) async fn delete_data(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSet) -> Applied {
+/// Deletes the data of a stack that is being deleted, but never its backups. Done when nothing was left to delete. The error:
+/// whether there are backups is not known, so nothing is deleted.
+pub(super) async fn delete_data(
+    context: &Context,
+    cr: &RorunStack,
+    owner: &Owner,
+    live: &LiveSet,
+) -> Result<Applied, Waiting> {
     let bucket = Component::Bucket.as_str();
-    let kept: &[&str] = if bucket_has_backups(cr) { &[bucket] } else { &[] };
-    delete_retained(&context.writer, owner, kept, live).await
-}
-
-/// Whether dumps are in the embedded bucket: they go there, or went there once, unless they have a destination of their own.
-fn bucket_has_backups(cr: &RorunStack) -> bool {
-    let spec = &cr.spec;
-    let elsewhere = |backup: &BackupSpec| backup.destination.as_ref().is_some_and(|place| place.external.is_some());
-    let made = cr.status.as_ref().is_some_and(|status| status.backup.is_some());
-    let wanted = spec.backup.is_some() || spec.environment != Environment::Development;
-    (made || wanted) && !spec.backup.as_ref().is_some_and(elsewhere)
+    let kept: &[&str] = if embedded_bucket_has_backups(cr, live).await? { &[bucket] } else { &[] };
+    Ok(delete_retained(&context.writer, owner, kept, live).await)
 }

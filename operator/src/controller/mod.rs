@@ -4,14 +4,17 @@
 
 mod cache;
 mod classes;
+mod corrections;
 mod credentials;
 mod events;
+mod evidence;
 mod finalize;
 pub mod leader;
 #[cfg(test)]
 mod limits;
 mod observe;
 mod outlines;
+mod ownership;
 mod passes;
 mod patience;
 mod policy;
@@ -95,6 +98,10 @@ struct Memory {
     missing: HashMap<StackKey, refused::Workloads>,
     /// The classes of Ingresses that were asked for, by name.
     classes: HashMap<String, classes::Answer>,
+    /// Whose the backups are, by uid of the stack.
+    owners: HashMap<String, ownership::Found>,
+    /// Whose turn it is to be corrected.
+    corrections: corrections::Turns,
     /// How often in a row a stack could not be brought further, by key.
     attempts: HashMap<StackKey, u32>,
 }
@@ -136,6 +143,7 @@ impl Context {
         self.references.forget(key);
         self.prober.forget(key);
         self.triggers.begun(key);
+        self.end_turn(key);
         self.metrics.forget_stack(&key.namespace, &key.name);
         let mut memory = self.memory();
         memory.attempts.remove(key);
@@ -145,6 +153,7 @@ impl Context {
             memory.minted.retain(|(of, _), _| of != uid);
             memory.statuses.remove(uid);
             memory.going.remove(uid);
+            memory.owners.remove(uid);
         }
     }
 }

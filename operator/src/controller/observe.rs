@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Context, StackKey, credentials};
+use super::{Context, StackKey, credentials, ownership};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
@@ -24,12 +24,18 @@ pub enum ObserveError {
     /// Whether a volume can grow could not be found out.
     #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
     StorageClass(String, #[source] kube::Error),
+    /// The uid of the namespace could not be read.
+    #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
+    Namespace(#[source] kube::Error),
 }
 
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error) | Self::StorageClass(_, error) | Self::Volumes(error)) = self;
+        let (Self::Reference(_, error)
+        | Self::StorageClass(_, error)
+        | Self::Volumes(error)
+        | Self::Namespace(error)) = self;
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -59,6 +65,14 @@ pub(super) async fn observe(
     }
     observed.credentials = credentials::observe(context, cr, key, live).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
+    observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
+        .into_iter()
+        .filter_map(|of| {
+            let there = live.named("Deployment", ObjectName::of(&key.name, of).as_str())?;
+            Some((of, there.corrected.as_deref()?.to_owned()))
+        })
+        .collect();
+    ownership::observe(context, cr, key, &mut observed).await?;
     let inputs = stack::config_inputs(cr, &observed);
     let configuration = context.references.configuration(key, &inputs).await;
     observed.configuration = configuration.map_err(|(name, error)| ObserveError::Reference(name, error))?;

@@ -3,10 +3,7 @@
 //! It is found by a digest of all that objects are made of, so it cannot be of another spec, Secret or password. Whether what is
 //! there is as it should be is compared anew in every pass.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Context, Seen, StackKey};
 use crate::{
@@ -51,10 +48,9 @@ impl Context {
         if unknown {
             return None;
         }
-        let held = labels(&wanted.held);
-        let applied = keep(&self.writer, owner, &wanted.objects, live, &held).await?;
-        let Desired { held, readiness, notes, .. } = wanted;
-        Some((Desired { objects: Vec::new(), held, readiness, notes }, applied))
+        let applied = keep(&self.writer, owner, &wanted.objects, live, &wanted.left_alone()).await?;
+        let Desired { held, kept, readiness, notes, .. } = wanted;
+        Some((Desired { objects: Vec::new(), held, kept, readiness, notes }, applied))
     }
 
     /// Remembers what components wanted.
@@ -79,13 +75,10 @@ impl Context {
     }
 }
 
-/// The labels of components.
-pub(super) fn labels<T>(of: &BTreeMap<Component, T>) -> BTreeSet<String> {
-    of.keys().map(ToString::to_string).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use kube::Resource as _;
     use serde_json::json;
 
@@ -127,6 +120,9 @@ mod tests {
             made_of(&cr, &credentials(CredentialState::Unconfirmed)),
             made_of(&cr, &credentials(CredentialState::VolumeTaken)),
             made_of(&cr, &Observed { agent_image: "i".to_owned(), ..Observed::default() }),
+            made_of(&cr, &Observed { backup_owner: Some("u/s".to_owned()), ..Observed::default() }),
+            made_of(&cr, &Observed { adopt_backups: Some("u/s".to_owned()), ..Observed::default() }),
+            made_of(&cr, &Observed { corrected: [(Component::Api, "A".to_owned())].into(), ..Observed::default() }),
         ];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(made_of(&cr, &secret("one")), made_of(&cr.clone(), &secret("one")));

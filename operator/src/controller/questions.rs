@@ -13,7 +13,7 @@ use crate::{
     objects::LiveSet,
     probe::{Answer, Question, Service, Tenant},
     services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
-    stack::{Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
+    stack::{BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
 };
 
 impl Tenant for StackKey {
@@ -30,7 +30,8 @@ pub(super) fn probed(context: &Context, cr: &RorunStack, mut stack: Stack, live:
         context.prober.doubt(&key);
     }
     let told_before = context.last_status(cr).and_then(|status| status.backup?.last_successful);
-    let newest = told_before.into_iter().chain(desired::last_backup(live)).map(|record| record.at.0.as_second());
+    let told_by_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
+    let newest = told_before.into_iter().chain(told_by_pods).map(|record| record.at.0.as_second());
     stack.last_backup = newest.max();
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
     stack.probes = answers.into_iter().map(|(target, answer)| (target, told(answer))).collect();
@@ -101,20 +102,24 @@ fn question(endpoint: Endpoint, interval: Option<Duration>) -> Question {
         Endpoint::Postgres { origin, url, ca } => (Some(origin), Service::Postgres(PostgresTarget { url, ca })),
         Endpoint::Redis { url, ca } => (None, Service::Redis(RedisTarget { url, ca })),
         Endpoint::Bucket { access, prefix, create, versioning } => {
-            let target = BucketTarget {
-                endpoint: access.endpoint,
-                region: access.region,
-                bucket: access.name,
-                force_path_style: access.force_path_style,
-                access_key_id: access.access_key_id,
-                secret_access_key: access.secret_access_key,
-                session_token: access.session_token.map(|token| token.value),
-                ca: access.ca,
-            };
-            (None, Service::Bucket { target, prefix, create, versioning })
+            (None, Service::Bucket { target: target(access), prefix, create, versioning })
         }
     };
     Question { service, origin, interval }
+}
+
+/// A bucket, and who uses it.
+pub(super) fn target(access: BucketAccess) -> BucketTarget {
+    BucketTarget {
+        endpoint: access.endpoint,
+        region: access.region,
+        bucket: access.name,
+        force_path_style: access.force_path_style,
+        access_key_id: access.access_key_id,
+        secret_access_key: access.secret_access_key,
+        session_token: access.session_token.map(|token| token.value),
+        ca: access.ca,
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ impl ReconcileError {
             Self::Observe(ObserveError::Reference(..)) => ("observe", "Reference"),
             Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
             Self::Observe(ObserveError::StorageClass(..)) => ("observe", "StorageClass"),
+            Self::Observe(ObserveError::Namespace(_)) => ("observe", "Namespace"),
             Self::Status(_) => ("status", "Status"),
             Self::StatusTimedOut => ("status", "TimedOut"),
             Self::Finalizer(_) => ("finalize", "Finalizer"),
@@ -79,7 +80,12 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     let live = refused::told(context, cr, &key, live).await;
     let mut stack = questions::probed(context, cr, validate(cr, &observed), &live);
     classes::check(context, cr, &mut stack, &live).await;
-    let (judged, applied) = bring_about(context, &owner, outlines::made_of(seen, &observed), &stack, &live).await;
+    let of = outlines::made_of(seen, &observed);
+    let corrected = context.take_turn((cr, &key), &mut stack, of, &live);
+    let (judged, applied) = bring_about(context, &owner, of, &stack, &live).await;
+    if corrected {
+        context.told_correction(cr, &stack, &applied).await;
+    }
     if applied.namespace_goes {
         context.memory().going.insert(owner.uid.clone(), Instant::now());
     }
@@ -114,18 +120,20 @@ async fn bring_about(
     live: &LiveSet,
 ) -> (Desired<()>, Applied) {
     if stack.suspend {
-        let Desired { objects, mut held, readiness, notes } = desired::desired(stack, live);
+        let Desired { objects, mut held, kept, readiness, notes } = desired::desired(stack, live);
         held.extend(kept_back(owner, objects, live));
-        return (Desired { objects: Vec::new(), held, readiness, notes }, Applied::default());
+        return (Desired { objects: Vec::new(), held, kept, readiness, notes }, Applied::default());
     }
     if let Some(kept) = context.keep(owner, of, stack, live).await {
         return kept;
     }
-    let Desired { objects, held, readiness, notes } = desired::desired(stack, live);
-    let mut applied = apply(&context.writer, owner, objects, live, &outlines::labels(&held)).await;
-    let made = readiness.keys().copied().filter(|component| !held.contains_key(component));
+    let desired = desired::desired(stack, live);
+    let left_alone = desired.left_alone();
+    let Desired { objects, held, kept, readiness, notes } = desired;
+    let mut applied = apply(&context.writer, owner, objects, live, &left_alone).await;
+    let made = readiness.keys().copied().filter(|component| !held.contains_key(component) && !kept.contains(component));
     context.remember_outlines(owner, of, made, std::mem::take(&mut applied.outlines));
-    (Desired { objects: Vec::new(), held, readiness, notes }, applied)
+    (Desired { objects: Vec::new(), held, kept, readiness, notes }, applied)
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
@@ -196,7 +204,13 @@ async fn delete(context: &Context, cr: &RorunStack, owner: &Owner, live: &LiveSe
                 Written::Done => Ok(Action::await_change()),
             };
         }
-        let applied = finalize::delete_data(context, cr, owner, live).await;
+        let applied = match finalize::delete_data(context, cr, owner, live).await {
+            Ok(applied) => applied,
+            Err(waiting) => {
+                stopped(context, cr, &waiting).await?;
+                return Ok(policy::next(context, &key, &Ending::Again));
+            }
+        };
         if let Some(refused) = applied.refused.first() {
             stopped(context, cr, &refused.waiting).await?;
         }

@@ -36,9 +36,10 @@ impl Seen {
     pub fn what_counts(&self) -> Option<u64> {
         let stack = &self.stack;
         let metadata = &stack.metadata;
-        let confirmed = metadata.annotations.as_ref().and_then(|all| all.get(annotation::CONFIRM_DELETE));
+        let annotated = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
+        let wishes = (annotated(annotation::CONFIRM_DELETE), annotated(annotation::ADOPT_BACKUPS));
         let mut hashed = Hashed(DefaultHasher::new());
-        (metadata.generation, &metadata.finalizers, confirmed, metadata.deletion_timestamp.is_some(), self.spec)
+        (metadata.generation, &metadata.finalizers, wishes, metadata.deletion_timestamp.is_some(), self.spec)
             .hash(&mut hashed.0);
         serde_json::to_writer(&mut hashed, &stack.status).ok()?;
         Some(hashed.0.finish())
@@ -151,6 +152,7 @@ mod tests {
         }
         for (path, value) in [
             (["metadata", "annotations"], json!({annotation::CONFIRM_DELETE: "shop"})),
+            (["metadata", "annotations"], json!({annotation::ADOPT_BACKUPS: "none"})),
             (["metadata", "generation"], json!(2)),
             (["metadata", "finalizers"], json!(["rorun.app/data"])),
             (["metadata", "deletionTimestamp"], json!("2026-01-02T00:00:00Z")),

@@ -18,7 +18,7 @@ use super::{
     service, trouble,
 };
 use crate::{
-    api::v1alpha1::BackupRecord,
+    api::v1alpha1::{BackupRecord, BackupStatus},
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
@@ -46,19 +46,13 @@ impl Component for Backup {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
-        let ca = authorities([connection.ca.as_deref(), destination.ca.as_deref()]);
+        let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),
-            cron_job(stack, backup, ca.is_some()),
+            cron_job(stack, backup, trusted),
         ];
-        if let Some(ca) = ca {
-            objects.push(DesiredObject::own(&ConfigMap {
-                data: Some([("ca.crt".to_owned(), ca)].into()),
-                metadata: metadata::owned(stack, Name::Backup, stack.child_role(Name::Backup, ROLE_CA)),
-                ..ConfigMap::default()
-            }));
-        }
+        objects.extend(trusted.config_map(stack));
         objects
     }
 
@@ -77,7 +71,7 @@ impl Component for Backup {
         if let Probe::Failed(waiting) = stack.probe(ProbeTarget::DIRECT) {
             return Readiness::Waiting(waiting.clone());
         }
-        if let Some(stuck) = cannot_start(live) {
+        if let Some(stuck) = cannot_start(live).filter(|_| !says_complete(newest_job(live), live)) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
         }
         let run = last_run(stack.last_backup, live);
@@ -86,6 +80,37 @@ impl Component for Backup {
             Some(message) => Readiness::waiting(reason::BACKUP_OVERDUE, message),
             None => run,
         }
+    }
+}
+
+/// The authorities of the two services that a dump goes by, each for its own.
+#[derive(Clone, Copy)]
+struct Trusted<'a> {
+    database: Option<&'a str>,
+    bucket: Option<&'a str>,
+}
+
+impl Trusted<'_> {
+    /// The key in the `ConfigMap`, the argument that names the file, and the file.
+    fn files(self) -> impl Iterator<Item = (&'static str, [&'static str; 2], String)> {
+        let database = [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH];
+        let bucket = [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH];
+        let all = [
+            (contract::DATABASE_CA_FILE, database, authorities([self.database])),
+            (contract::BUCKET_CA_FILE, bucket, authorities([self.bucket])),
+        ];
+        all.into_iter().filter_map(|(key, argument, pem)| Some((key, argument, pem?)))
+    }
+
+    fn config_map(self, stack: &Stack) -> Option<DesiredObject> {
+        let mut data: metadata::Strings = self.files().map(|(key, _, pem)| (key.to_owned(), pem)).collect();
+        // A Job of an earlier release may still start a pod, which wants the two in one.
+        data.insert(contract::CA_FILE.to_owned(), authorities([self.database, self.bucket])?);
+        Some(DesiredObject::own(&ConfigMap {
+            data: Some(data),
+            metadata: metadata::owned(stack, Name::Backup, stack.child_role(Name::Backup, ROLE_CA)),
+            ..ConfigMap::default()
+        }))
     }
 }
 
@@ -121,13 +146,20 @@ fn cannot_start(live: &LiveSet) -> Option<Waiting> {
     })
 }
 
+fn newest<'a>(jobs: impl Iterator<Item = &'a LiveObject>) -> Option<&'a LiveObject> {
+    jobs.max_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)))
+}
+
+fn newest_job(live: &LiveSet) -> Option<&LiveObject> {
+    newest(live.of_component("Job", Name::Backup.as_str()))
+}
+
 /// The newest Job that ended decides; one that runs does not, unless its dump is complete: a container beside it may keep the
 /// pod running. `last` is when the newest good backup was complete.
 fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     let jobs = live.of_component("Job", Name::Backup.as_str());
-    let dumped = |job: &LiveObject| matches!(outcome_of(job, live), Some(contract::DumpOutcome::Complete(_)));
-    let ended = jobs.filter(|job| has_ended(job) || dumped(job));
-    let Some(job) = ended.max_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name))) else {
+    let dumped = |job: &LiveObject| says_complete(Some(job), live);
+    let Some(job) = newest(jobs.filter(|job| has_ended(job) || dumped(job))) else {
         return Readiness::waiting(reason::NO_BACKUP_YET, "no backup has run yet");
     };
     let Readiness::Waiting(waiting) = &job.readiness else { return Readiness::Ready };
@@ -139,23 +171,38 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
 }
 
-/// The newest good backup that a pod still tells of.
-pub fn last_backup(live: &LiveSet) -> Option<BackupRecord> {
+/// The newest good backup that a pod still tells of, with what else that run found.
+pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
-    let records = pods.filter_map(|pod| match serde_json::from_str(pod.note.as_deref()?).ok()? {
+    let records = pods.filter_map(|pod| match outcome(pod)? {
         contract::DumpOutcome::Complete(record) => Some(record),
         contract::DumpOutcome::Failed { .. } => None,
     });
     let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
-    Some(BackupRecord { id: record.id, at: Time(record.at), size_bytes: record.size_bytes, location: record.location })
+    let last =
+        BackupRecord { id: record.id, at: Time(record.at), size_bytes: record.size_bytes, location: record.location };
+    let done = record.adoption.as_ref().filter(|adoption| adoption.done).map(|adoption| adoption.value.clone());
+    Some(BackupStatus {
+        last_successful: Some(last),
+        shared_with: record.shared_with,
+        without_owner: Some(record.without_owner.into()).filter(|count| *count > 0),
+        not_removed: record.not_removed,
+        adopted: done,
+        adoption: record.adoption.map(|adoption| adoption.message),
+        ..BackupStatus::default()
+    })
+}
+
+/// What the agent said at its end.
+fn outcome(pod: &LiveObject) -> Option<contract::DumpOutcome> {
+    serde_json::from_str(pod.note.as_deref()?).ok()
 }
 
 /// What the agent said in the newest pod of a Job.
 fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<contract::DumpOutcome> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
-    let note = of_job.max_by(|a, b| a.created.cmp(&b.created))?.note.as_deref()?;
-    serde_json::from_str(note).ok()
+    outcome(of_job.max_by(|a, b| a.created.cmp(&b.created))?)
 }
 
 /// Why the agent says that it failed.
@@ -164,6 +211,12 @@ fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
         contract::DumpOutcome::Failed { message } => Some(message),
         contract::DumpOutcome::Complete(_) => None,
     }
+}
+
+/// Whether a pod of a Job says that its dump is complete, whatever became of the pod.
+fn says_complete(job: Option<&LiveObject>, live: &LiveSet) -> bool {
+    job.and_then(|job| outcome_of(job, live))
+        .is_some_and(|outcome| matches!(outcome, contract::DumpOutcome::Complete(_)))
 }
 
 /// Just what the agent reads.
@@ -186,7 +239,7 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
     })
 }
 
-fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
+fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredObject {
     let labels = metadata::labels(stack, Name::Backup);
     DesiredObject::own(&CronJob {
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
@@ -204,7 +257,7 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
                 spec: Some(JobSpec {
                     active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
                     backoff_limit: Some(2),
-                    template: template(stack, backup, with_ca),
+                    template: template(stack, backup, trusted),
                     ..JobSpec::default()
                 }),
             },
@@ -213,17 +266,23 @@ fn cron_job(stack: &Stack, backup: &Resolved, with_ca: bool) -> DesiredObject {
     })
 }
 
-fn template(stack: &Stack, backup: &Resolved, with_ca: bool) -> PodTemplateSpec {
+fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTemplateSpec {
     let mut dump = dump_container(stack, backup);
     let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
-    if with_ca {
-        let (volume, mount, variables) = pod::authorities(stack.child_role(Name::Backup, ROLE_CA));
+    let arguments: Vec<_> = trusted.files().flat_map(|(_, argument, _)| argument).map(str::to_owned).collect();
+    if !arguments.is_empty() {
+        let (volume, mount) = pod::authorities(stack.child_role(Name::Backup, ROLE_CA));
         volumes.push(volume);
         dump.volume_mounts.get_or_insert_default().push(mount);
-        dump.env = Some(variables.into());
-        dump.args.get_or_insert_default().extend([contract::ARG_CA_FILE, contract::CA_PATH].map(str::to_owned));
+        dump.args.get_or_insert_default().extend(arguments);
     }
     let mut template = backup_pod(stack, backup, dump, volumes).template(stack);
+    if let Some(metadata) = &mut template.metadata {
+        // The user's come first, so that ours win.
+        let ours = metadata.labels.take().unwrap_or_default();
+        metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
+        metadata.annotations = Some(backup.pod_annotations.clone());
+    }
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
@@ -250,7 +309,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     let mut dump = pod::container(stack, "dump", &backup.image);
     dump.command = Some(vec![contract::BINARY_PATH.to_owned()]);
     let (days, kept) = (backup.retention_days.to_string(), backup.minimum_kept.to_string());
-    let args = [
+    let mut args = vec![
         contract::AGENT,
         contract::DUMP,
         contract::ARG_PREFIX,
@@ -260,7 +319,17 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
         contract::ARG_MINIMUM_KEPT,
         &kept,
     ];
-    dump.args = Some(args.map(str::to_owned).into());
+    if let Some(owner) = &backup.owner {
+        args.extend([contract::ARG_OWNER, owner]);
+        if !stack.uid.is_empty() {
+            args.extend([contract::ARG_STACK_UID, &stack.uid]);
+        }
+        args.extend(backup.adopt.iter().flat_map(|of| [contract::ARG_ADOPT, of]));
+    }
+    if backup.embedded {
+        args.push(contract::ARG_DELETE_VERSIONS);
+    }
+    dump.args = Some(args.into_iter().map(str::to_owned).collect());
     let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
     dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
@@ -294,5 +363,50 @@ mod tests {
         let live: LiveSet = [pod("a", &failed), pod("b", &stuck)].into_iter().collect();
         let message = cannot_start(&live).expect("it is told").message;
         assert!(message.contains("pod/b") && message.contains("postgres:0"), "{message}");
+    }
+
+    const RECORD: &str = r#"{"complete":{"id":"20261124T021500Z-x7k2p","at":"2026-11-24T02:20:00Z","sizeBytes":7,"sha256":"0","location":"s3://b/k","removed":0}}"#;
+
+    fn job(name: &str, condition: Option<&str>) -> Arc<LiveObject> {
+        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
+        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": labels,
+            "creationTimestamp": "2026-11-24T02:15:00Z"});
+        let conditions: Vec<_> = condition
+            .iter()
+            .map(|kind| json!({"type": kind, "status": "True", "message": "Job was active longer than specified deadline"}))
+            .collect();
+        let body = json!({"metadata": metadata, "status": {"conditions": conditions}});
+        Arc::new(LiveObject::whole(kind_of("batch", "Job").expect("a kind"), body).expect("a job"))
+    }
+
+    /// The agent has ended, and what an injector put beside it has not; it may also have ended before, saying something.
+    fn pod_of(job: &str, said: &str) -> Arc<LiveObject> {
+        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
+        let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": job, "controller": true});
+        let metadata = json!({"name": format!("{job}-x"), "namespace": "default", "uid": "p", "labels": labels, "ownerReferences": [owner]});
+        let status = json!({"phase": "Running", "containerStatuses": [
+            {"name": "mesh", "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "no route"}}},
+            {"name": "dump", "state": {"terminated": {"exitCode": 0, "message": said}}},
+            {"name": "another", "state": {"terminated": {"exitCode": 0, "message": "bye"}}},
+        ]});
+        let body = json!({"metadata": metadata, "status": status});
+        Arc::new(LiveObject::whole(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
+    }
+
+    #[test]
+    fn a_dump_that_is_complete_counts_whatever_keeps_its_pod() {
+        for condition in [None, Some("Failed")] {
+            let live: LiveSet = [job("a", condition), pod_of("a", RECORD)].into_iter().collect();
+            assert_eq!(last_run(&live), Readiness::Ready, "{condition:?}");
+            let told = last_backup(&live).and_then(|backup| backup.last_successful).expect("a backup");
+            assert_eq!(told.id, "20261124T021500Z-x7k2p");
+        }
+        let failed = r#"{"failed":{"message":"no such host"}}"#;
+        let live: LiveSet = [job("a", Some("Failed")), pod_of("a", failed)].into_iter().collect();
+        let Readiness::Waiting(waiting) = last_run(&live) else { panic!("a failed dump is told") };
+        assert_eq!((waiting.reason, &*waiting.message), (reason::BACKUP_FAILED, "job/a: no such host"));
+        let live: LiveSet = [job("a", None), pod_of("a", "starting")].into_iter().collect();
+        let Readiness::Waiting(waiting) = last_run(&live) else { panic!("it runs") };
+        assert_eq!(waiting.reason, reason::NO_BACKUP_YET);
     }
 }

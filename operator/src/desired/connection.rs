@@ -1,5 +1,7 @@
 //! The Secret that tells the application where its services are, and the ConfigMap with their certificate authorities.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
@@ -7,6 +9,7 @@ use k8s_openapi::{
 
 use super::{Component, metadata};
 use crate::{
+    contract,
     names::{Component as Name, ROLE_CA},
     objects::DesiredObject,
     stack::Stack,
@@ -34,8 +37,12 @@ impl Component for Connection {
             ..Secret::default()
         })];
         if let Some(ca) = &connection.ca {
+            let mut data = BTreeMap::from([(contract::CA_FILE.to_owned(), ca.clone())]);
+            if let Some(database) = connection.database_ca.as_ref().filter(|_| connection.apart) {
+                data.insert(contract::DATABASE_CA_FILE.to_owned(), database.clone());
+            }
             objects.push(DesiredObject::own(&ConfigMap {
-                data: Some([("ca.crt".to_owned(), ca.clone())].into()),
+                data: Some(data),
                 metadata: metadata::owned(stack, Name::Connection, stack.child_role(Name::Connection, ROLE_CA)),
                 ..ConfigMap::default()
             }));

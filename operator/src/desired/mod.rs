@@ -16,9 +16,10 @@ mod redis;
 mod schedule;
 mod service;
 mod serving;
+mod trust;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::last_backup;
 
@@ -81,10 +82,19 @@ pub struct Desired<T = DesiredObject> {
     pub objects: Vec<T>,
     /// Components whose objects are neither applied nor pruned, and why.
     pub held: BTreeMap<Name, Waiting>,
+    /// Components whose objects are neither applied nor pruned for now, and that serve all the same.
+    pub kept: BTreeSet<Name>,
     /// Whether each component that the spec asks for serves.
     pub readiness: BTreeMap<Name, Readiness>,
     /// What there is to know of a component though it serves.
     pub notes: BTreeMap<Name, String>,
+}
+
+impl<T> Desired<T> {
+    /// The labels of the components that are left as they are.
+    pub fn left_alone(&self) -> BTreeSet<String> {
+        self.held.keys().chain(&self.kept).map(ToString::to_string).collect()
+    }
 }
 
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
@@ -99,9 +109,13 @@ pub fn decide<T: Placed>(
     live: &LiveSet,
     mut objects: impl FnMut(&dyn Component) -> Vec<T>,
 ) -> Desired<T> {
-    let (objects_of, held_back) = (Vec::new(), BTreeMap::new());
-    let mut result =
-        Desired { objects: objects_of, held: held_back, readiness: BTreeMap::new(), notes: BTreeMap::new() };
+    let mut result = Desired {
+        objects: Vec::new(),
+        held: BTreeMap::new(),
+        kept: BTreeSet::new(),
+        readiness: BTreeMap::new(),
+        notes: BTreeMap::new(),
+    };
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
         if let Some(waiting) = held(*component, stack, live, &result) {
@@ -109,11 +123,18 @@ pub fn decide<T: Placed>(
             result.held.insert(name, waiting);
             continue;
         }
-        let objects = objects(*component);
-        let readiness = match stack.unresolved.get(&name) {
+        let readiness = |places: &mut Places<'_>| match stack.unresolved.get(&name) {
             Some(waiting) => Readiness::Waiting(waiting.clone()),
-            None => component.readiness(stack, &mut objects.iter().map(Placed::place), live),
+            None => component.readiness(stack, places, live),
         };
+        if stack.kept.contains(&name) {
+            let there = component.objects(stack);
+            result.readiness.insert(name, readiness(&mut there.iter().map(Placed::place)));
+            result.kept.insert(name);
+            continue;
+        }
+        let objects = objects(*component);
+        let readiness = readiness(&mut objects.iter().map(Placed::place));
         result.notes.extend(component.note(stack, live).filter(|_| readiness.is_ready()).map(|note| (name, note)));
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);

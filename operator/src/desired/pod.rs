@@ -118,12 +118,11 @@ pub(super) fn claim(name: &str, claim: String) -> Volume {
     Volume { name: name.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }
 }
 
-/// The certificate authorities of external services, as a volume, a mount and the variables that name them.
-pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount, [EnvVar; 2]) {
+/// Certificate authorities as a volume and a mount.
+pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount) {
     let source = ConfigMapVolumeSource { name: config_map, ..ConfigMapVolumeSource::default() };
     let volume = Volume { name: ROLE_CA.to_owned(), config_map: Some(source), ..Volume::default() };
     let mut mount = mount(ROLE_CA, contract::CA_DIRECTORY);
     mount.read_only = Some(true);
-    let variables = ["NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT"].map(|name| variable(name, contract::CA_PATH));
-    (volume, mount, variables)
+    (volume, mount)
 }

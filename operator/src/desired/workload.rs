@@ -4,8 +4,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, ContainerPort, EnvFromSource, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
-            SecretEnvSource, SleepAction, TCPSocketAction, TopologySpreadConstraint, Volume,
+            Container, ContainerPort, EnvFromSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodTemplateSpec,
+            Probe, SecretEnvSource, SleepAction, TCPSocketAction, TopologySpreadConstraint, Volume,
         },
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -14,10 +14,11 @@ use k8s_openapi::{
 use super::{
     Component, Places, autoscaler, metadata,
     pod::{self, Pod},
-    service, serving,
+    service, serving, trust,
 };
 use crate::{
-    names::{Component as Name, ROLE_CA},
+    contract,
+    names::{Component as Name, ROLE_CA, annotation},
     objects::{DesiredObject, LiveSet, Readiness},
     stack::{Replicas, Stack, Workload as Resolved},
 };
@@ -80,35 +81,13 @@ impl Component for Workload {
 
 fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
     let component = workload.component;
-    let (container, volumes) = container(stack, workload);
-    let mut template = Pod {
-        component,
-        containers: vec![container],
-        init_containers: Vec::new(),
-        volumes,
-        user: USER,
-        config_hash: Some(&workload.config_hash),
-        image: &workload.image,
-    }
-    .template(stack);
-    if let Some(metadata) = &mut template.metadata {
-        // The user's come first, so that ours win: selectors must match for ever.
-        let ours = metadata.labels.take().unwrap_or_default();
-        metadata.labels = Some(workload.pod_labels.clone().into_iter().chain(ours).collect());
-        let ours = metadata.annotations.take().unwrap_or_default();
-        metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
-    }
-    if let Some(spec) = &mut template.spec {
-        let scheduling = &workload.scheduling;
-        spec.node_selector = Some(scheduling.node_selector.clone());
-        spec.tolerations = Some(scheduling.tolerations.clone());
-        spec.affinity.clone_from(&scheduling.affinity);
-        spec.priority_class_name.clone_from(&scheduling.priority_class_name);
-        spec.topology_spread_constraints =
-            scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
+    let mut template = template(stack, workload);
+    let mut metadata = metadata::owned(stack, component, stack.child(component));
+    if let Some(corrected) = trust::corrected(stack, workload, &mut template) {
+        metadata.annotations = Some([(annotation::CORRECTED.to_owned(), corrected.to_string())].into());
     }
     DesiredObject::own(&Deployment {
-        metadata: metadata::owned(stack, component, stack.child(component)),
+        metadata,
         spec: Some(DeploymentSpec {
             // With an autoscaler the number is not ours: an applied one would be set back at each change.
             replicas: match workload.replicas {
@@ -132,20 +111,69 @@ fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
     })
 }
 
-fn container(stack: &Stack, workload: &Resolved) -> (Container, Vec<Volume>) {
+fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
+    let Parts { container, init_containers, volumes } = parts(stack, workload);
+    let mut template = Pod {
+        component: workload.component,
+        containers: vec![container],
+        init_containers,
+        volumes,
+        user: USER,
+        config_hash: Some(&workload.config_hash),
+        image: &workload.image,
+    }
+    .template(stack);
+    if let Some(metadata) = &mut template.metadata {
+        // The user's come first, so that ours win: selectors must match for ever.
+        let ours = metadata.labels.take().unwrap_or_default();
+        metadata.labels = Some(workload.pod_labels.clone().into_iter().chain(ours).collect());
+        let ours = metadata.annotations.take().unwrap_or_default();
+        metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
+    }
+    if let Some(spec) = &mut template.spec {
+        let scheduling = &workload.scheduling;
+        spec.node_selector = Some(scheduling.node_selector.clone());
+        spec.tolerations = Some(scheduling.tolerations.clone());
+        spec.affinity.clone_from(&scheduling.affinity);
+        spec.priority_class_name.clone_from(&scheduling.priority_class_name);
+        spec.topology_spread_constraints =
+            scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
+    }
+    template
+}
+
+/// What a pod is made of.
+struct Parts {
+    container: Container,
+    init_containers: Vec<Container>,
+    volumes: Vec<Volume>,
+}
+
+fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     let mut container = pod::container(stack, workload.component.as_str(), &workload.image);
     let mut volumes = vec![pod::scratch("tmp")];
     let mut mounts = vec![pod::mount("tmp", "/tmp")];
     let mut env = vec![pod::variable("PORT", workload.port.to_string())];
-    let mut env_from = Vec::new();
+    let (mut env_from, mut init_containers) = (Vec::new(), Vec::new());
     if workload.connected {
         let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };
         env_from.push(EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() });
-        if stack.connection.as_ref().is_some_and(|connection| connection.ca.is_some()) {
-            let (volume, mount, variables) = pod::authorities(stack.child_role(Name::Connection, ROLE_CA));
-            volumes.push(volume);
-            mounts.push(mount);
-            env.extend(variables);
+        match stack.connection.as_ref().filter(|connection| connection.ca.is_some()) {
+            Some(connection) if connection.apart => {
+                let trust = trust::trust(stack, workload, connection);
+                init_containers.push(trust.init);
+                volumes.extend(trust.volumes);
+                mounts.push(trust.mount);
+                env.extend(trust.variables);
+            }
+            // Only the database names authorities.
+            Some(_) => {
+                let (volume, mount) = pod::authorities(stack.child_role(Name::Connection, ROLE_CA));
+                volumes.push(volume);
+                mounts.push(mount);
+                env.extend(["NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT"].map(|name| pod::variable(name, contract::CA_PATH)));
+            }
+            None => {}
         }
     }
     env.retain(|ours| workload.env.iter().all(|theirs| theirs.name != ours.name));
@@ -169,7 +197,7 @@ fn container(stack: &Stack, workload: &Resolved) -> (Container, Vec<Volume>) {
         ..Lifecycle::default()
     });
     probes(&mut container, workload);
-    (container, volumes)
+    Parts { container, init_containers, volumes }
 }
 
 /// How often the kubelet asks a pod that starts, in seconds.

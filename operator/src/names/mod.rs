@@ -66,6 +66,10 @@ pub mod annotation {
     ];
     /// On a stack: its own name, to confirm that data of Production may be deleted.
     pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
+    /// On a Deployment: what of its pods an earlier release had wrong and is corrected. Not on its pods, which it does not change.
+    pub const CORRECTED: &str = "rorun.app/corrected";
+    /// On a stack: the owner whose backups become its own, or `none` for those without an owner.
+    pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";
 }
 
 /// The name of a child: `<stack>-<component>[-<role>]`.

@@ -93,6 +93,14 @@ pub const ROLLOUT_FINISHED: Reason = "RolloutFinished";
 pub const SUSPENDED: Reason = "Suspended";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// The last backup is good, and there are backups of another owner in the same place.
+pub const PREFIX_SHARED: Reason = "PrefixShared";
+/// The last backup is good, and old ones could not be removed.
+pub const PRUNING_FAILED: Reason = "PruningFailed";
+/// Whether there are backups in a volume that is to be deleted could not be found out.
+pub const BACKUPS_UNKNOWN: Reason = "BackupsUnknown";
+/// For Events: pods are replaced, once, since those of an earlier release hold a wrong value.
+pub const CORRECTED: Reason = "Corrected";
 /// No backup has run yet.
 pub const NO_BACKUP_YET: Reason = "NoBackupYet";
 /// Deleting data needs the annotation.

@@ -87,6 +87,8 @@ pub struct LiveObject {
     pub named_by: NamedBy,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
+    /// What a Deployment says of its correction.
+    pub corrected: Option<Box<str>>,
     /// The hash of what was applied last.
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
@@ -154,6 +156,7 @@ impl LiveObject {
             retained,
             named_by: if labelled(&metadata, label::STACK).is_some() { NamedBy::Data } else { NamedBy::Instance },
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
+            corrected: annotated(annotation::CORRECTED).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
             rolls: None,

@@ -132,7 +132,7 @@ pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 const MEANINGFUL: [&str; 5] = ["emptyDir", "securityContext", "labelSelector", "namespaceSelector", "podSelector"];
 
 /// Takes out `null` and empty members: under server-side apply they would be owned, and the server does not store them.
-fn prune_empty(value: &mut Value) {
+pub(crate) fn prune_empty(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(prune_empty);

@@ -151,12 +151,17 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             text(first, "/ip").or_else(|| text(first, "/hostname")).map(Into::into)
         }
         "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
-        "Pod" => container_fields(object, "state")
-            .chain(container_fields(object, "lastState"))
-            .find_map(|(_, state)| at(state, "/terminated/message").and_then(Value::as_str))
-            .map(Into::into),
+        "Pod" => said(object).map(Into::into),
         _ => None,
     }
+}
+
+/// What a container said when it ended. Others beside ours may have ended too, and what they say is no JSON.
+fn said(pod: &Value) -> Option<&str> {
+    let all = || container_fields(pod, "state").chain(container_fields(pod, "lastState"));
+    let mut messages = all().filter_map(|(_, state)| at(state, "/terminated/message").and_then(Value::as_str));
+    let first = messages.next()?;
+    Some([first].into_iter().chain(messages).find(|message| message.starts_with('{')).unwrap_or(first))
 }
 
 fn narrow(count: i64) -> i32 {

@@ -46,8 +46,14 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
         volumes: BTreeMap::new(),
         agent_image: assumption.agent_image.to_owned(),
         configuration: BTreeMap::new(),
+        corrected: BTreeMap::new(),
+        backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
+        adopt_backups: None,
     }
 }
+
+/// What stands for the uid of the namespace.
+const NAMESPACE_UID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// The services that run in the cluster.
 pub fn embedded(cr: &RorunStack) -> impl Iterator<Item = Component> {

@@ -19,8 +19,12 @@ use crate::{
 pub struct Connection {
     /// Values by key. The keys are documented and stable.
     pub data: BTreeMap<&'static str, String>,
-    /// Certificate authorities (PEM) of external services.
+    /// Certificate authorities (PEM) of external services, all in one.
     pub ca: Option<String>,
+    /// Those of the database alone.
+    pub database_ca: Option<String>,
+    /// Whether Redis or the bucket names authorities: then those of the database are kept apart from them.
+    pub apart: bool,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
     /// What an earlier version put into its place.
@@ -52,7 +56,10 @@ impl Connection {
         let mut set = |key, value| data.insert(key, value);
         let direct = &database.direct.url;
         let direct_url = direct.to_string();
-        let render = |url: &NamedUrl| url_style::render(&url.url, database.style, database.ca.is_some());
+        let apart = redis.ca.is_some() || bucket.ca.is_some();
+        let file = if apart { contract::DATABASE_CA_PATH } else { contract::CA_PATH };
+        let ca_file = database.ca.as_ref().map(|_| file);
+        let render = |url: &NamedUrl| url_style::render(&url.url, database.style, ca_file);
         set("DATABASE_URL", render(&database.url));
         set("DIRECT_URL", render(&database.direct));
         set("DATABASE_READ_URL", render(&database.read));
@@ -83,7 +90,8 @@ impl Connection {
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
         let released = Released::new(&database, &redis, &data);
         let token_unhashed = bucket.session_token.as_ref().is_some_and(|token| !token.named);
-        Some(Self { data, ca, direct_url, released, token_unhashed })
+        let database_ca = authorities([database.ca.as_deref()]);
+        Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
     }
 
     /// Whether 0.1.0 told the application something wrong of this stack's URLs, so that an upgrade replaces its pods: an encoded

@@ -5,8 +5,10 @@
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
 mod assumed;
+mod backup;
 mod configuration;
 mod connection;
+mod corrections;
 mod credentials;
 mod defaults;
 mod external;
@@ -23,11 +25,13 @@ mod validate;
 mod volume;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use assumed::{Assumption, assumed, embedded, storage};
+pub use backup::backup_folders;
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
 pub use connection::{Connection, authorities};
+pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
@@ -35,7 +39,7 @@ pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use references::{References, references};
 pub use schedule::Schedule;
-pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, bucket_port};
+pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
 pub use validate::validate;
 pub use volume::grows;
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
@@ -95,6 +99,10 @@ pub struct Stack {
     pub last_backup: Option<i64>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,
+    /// What the Deployments say of their corrections.
+    pub corrected: BTreeMap<Component, Corrected>,
+    /// What is left as it is, though it may not be as wanted: its correction waits for its turn.
+    pub kept: BTreeSet<Component>,
     /// What the user should know though nothing is wrong: for Warning events.
     pub warnings: Vec<String>,
 }

@@ -25,6 +25,12 @@ pub struct Observed {
     pub volumes: BTreeMap<Component, ObservedVolume>,
     /// The image of the operator itself.
     pub agent_image: String,
+    /// What the Deployments say of their corrections.
+    pub corrected: BTreeMap<Component, String>,
+    /// Whose the stack's backups are. `None`: the namespace may not be read.
+    pub backup_owner: Option<String>,
+    /// The wish to adopt backups that was not handled yet, as it stands in the annotation.
+    pub adopt_backups: Option<String>,
 }
 
 /// A volume that exists, and what can be changed of it.

@@ -8,7 +8,7 @@ use super::{
     Credentials,
     external::{BucketAccess, DatabaseAccess, RedisAccess},
 };
-use crate::api::v1alpha1::BucketServer;
+use crate::api::v1alpha1::{BucketServer, Environment, RorunStackSpec};
 
 /// A volume to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,4 +152,23 @@ pub struct Backup {
     pub own_destination: bool,
     /// The folder in the bucket, ending in a slash.
     pub prefix: String,
+    /// Whose the backups are. `None`: it is not known, so none can be removed.
+    pub owner: Option<String>,
+    /// Whose backups are to become this stack's own.
+    pub adopt: Option<String>,
+    /// What is wrong with the wish to adopt backups.
+    pub adopt_problem: Option<String>,
+    /// Whether the dumps are on the volume of the embedded bucket.
+    pub embedded: bool,
+    /// What the user should know of where the dumps go.
+    pub note: Option<&'static str>,
+    /// Labels of the user for the pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of the user for the pods.
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+/// Whether a spec asks for dumps.
+pub fn backed_up(spec: &RorunStackSpec) -> bool {
+    spec.backup.is_some() || spec.environment != Environment::Development
 }

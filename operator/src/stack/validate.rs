@@ -1,11 +1,11 @@
 //! From the resource and what was observed to a stack that cannot be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Backup, Bucket, Connection, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, connection::Parts,
-    credentials, defaults, external, external::BucketAccess, probing::probing, schedule, service_host, services,
-    volume, workload,
+    Bucket, Connection, Corrected, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, backup,
+    connection::Parts, credentials, defaults, external, external::BucketAccess, probing::probing, service_host,
+    services, volume, workload,
 };
 use crate::{
     api::v1alpha1::{
@@ -14,7 +14,7 @@ use crate::{
     names::{Component, Waiting, reason},
 };
 
-type Unresolved = BTreeMap<Component, Waiting>;
+pub(super) type Unresolved = BTreeMap<Component, Waiting>;
 
 /// Resolves defaults, Secrets and credentials. It cannot fail: what is missing is in [`Stack::unresolved`].
 pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
@@ -48,13 +48,15 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         probing: BTreeMap::new(),
         probes: BTreeMap::new(),
         last_backup: None,
+        corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),
+        kept: BTreeSet::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
         name,
         namespace,
     };
     stack.connection = Connection::new(&parts(&stack));
-    stack.backup = backup(spec, &stack, observed, &mut unresolved);
+    stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
     let connection = stack.connection.take();
     for workload in [Some(&mut stack.api), stack.ocr.as_mut(), stack.admin.as_mut()].into_iter().flatten() {
         if let Err(missing) = workload.hash_config(connection.as_ref(), observed) {
@@ -100,7 +102,7 @@ impl Stack {
             };
             endpoints.insert(Component::Bucket.into(), endpoint);
         }
-        if let Some(Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
+        if let Some(super::Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
             let (access, prefix) = ((**access).clone(), Some(prefix.clone()));
             let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
             endpoints.insert(Component::Backup.into(), endpoint);
@@ -125,11 +127,11 @@ fn parts(stack: &Stack) -> Parts<'_> {
 }
 
 /// The value, or `None` and the reason kept for the component.
-fn keep<T>(result: Result<T, Waiting>, component: Component, unresolved: &mut Unresolved) -> Option<T> {
+pub(super) fn keep<T>(result: Result<T, Waiting>, component: Component, unresolved: &mut Unresolved) -> Option<T> {
     result.map_err(|waiting| unresolved.insert(component, waiting)).ok()
 }
 
-fn registry(spec: &RorunStackSpec) -> Option<&str> {
+pub(super) fn registry(spec: &RorunStackSpec) -> Option<&str> {
     spec.image.as_ref().and_then(|image| image.registry.as_deref())
 }
 
@@ -234,44 +236,10 @@ fn ingress(spec: &RorunStackSpec, observed: &Observed, unresolved: &mut Unresolv
     Some(Ingress { class: ingress.class_name.clone(), hosts, tls_secret, annotations: ingress.annotations.clone() })
 }
 
-fn backup(spec: &RorunStackSpec, stack: &Stack, observed: &Observed, unresolved: &mut Unresolved) -> Option<Backup> {
-    let block = match (&spec.backup, spec.environment) {
-        (Some(block), _) => block.clone(),
-        (None, Environment::Development) => return None,
-        (None, _) => crate::api::v1alpha1::BackupSpec::default(),
-    };
-    let external = block.destination.as_ref().and_then(|destination| destination.external.as_ref());
-    let destination = match external {
-        Some(external) => {
-            let access = external::bucket(external, "backup.destination.external", observed);
-            keep(access, Component::Backup, unresolved)
-        }
-        None => stack.bucket.access().cloned(),
-    };
-    let image = match (&block.image, &stack.database) {
-        (Some(image), _) => defaults::image(registry(spec), image),
-        // As it runs there, registry and all.
-        (None, Database::Embedded { image, .. }) => image.clone(),
-        (None, Database::External(_)) => defaults::image(registry(spec), "postgres:17"),
-    };
-    let retention = block.retention.unwrap_or_default();
-    let schedule = block.schedule.unwrap_or_else(|| "15 2 * * *".to_owned());
-    let time_zone = block.time_zone.unwrap_or_else(|| "Etc/UTC".to_owned());
-    keep(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
-    Some(Backup {
-        schedule,
-        time_zone,
-        retention_days: retention.days.unwrap_or(30),
-        minimum_kept: retention.minimum_kept.unwrap_or(7),
-        image,
-        resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
-        destination: destination.map(Box::new),
-        own_destination: external.is_some(),
-        prefix: format!("backups/{}/{}/", stack.namespace, stack.name),
-    })
-}
-
 fn warnings(spec: &RorunStackSpec) -> Vec<String> {
+    if spec.environment == Environment::Production {
+        return backup::warning(spec).map(str::to_owned).into_iter().collect();
+    }
     if spec.environment != Environment::Staging {
         return Vec::new();
     }

@@ -166,6 +166,10 @@ impl Workload {
                 add(value.as_bytes());
             }
             add(connection.ca.as_deref().unwrap_or_default().as_bytes());
+            // Only where they are apart: the hash of every other stack is that of 0.1.0.
+            if connection.apart {
+                add(connection.database_ca.as_deref().unwrap_or_default().as_bytes());
+            }
         }
         ConfigInput::new(self, parts)
     }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{NEEDS_THE_USER, Report, RootCause, available, note, root_cause::is_forgiven};
 use crate::{
-    names::{Waiting, reason, reason::Reason},
+    names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
 };
 
@@ -21,12 +21,15 @@ pub(super) struct Fact {
 const MESSAGE_MAX: usize = 1024;
 
 /// Every condition of a report.
-pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
+pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Option<&(Reason, String)>) -> Vec<Fact> {
     let mut facts: Vec<Fact> = report
         .readiness
         .iter()
-        .map(|(component, readiness)| match readiness {
-            Readiness::Ready => Fact {
+        .map(|(component, readiness)| match (readiness, backup.filter(|_| *component == Component::Backup)) {
+            (Readiness::Ready, Some((reason, message))) => {
+                Fact { kind: component.condition(), status: "True", reason, message: message.clone() }
+            }
+            (Readiness::Ready, None) => Fact {
                 kind: component.condition(),
                 status: "True",
                 reason: if available::is_empty(report.stack, *component) {
@@ -36,11 +39,12 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact>
                 },
                 message: note(report, *component).unwrap_or_default(),
             },
-            Readiness::Waiting(waiting) => Fact {
+            (Readiness::Waiting(waiting), also) => Fact {
                 kind: component.condition(),
                 status: if is_unknown(waiting.reason) { "Unknown" } else { "False" },
                 reason: waiting.reason,
-                message: waiting.message.clone(),
+                message: also
+                    .map_or_else(|| waiting.message.clone(), |(_, also)| format!("{}; {also}", waiting.message)),
             },
         })
         .collect();

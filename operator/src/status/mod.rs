@@ -3,6 +3,7 @@
 //! Runs for failures too: whatever a reconcile ends with has a condition with a reason, and the root cause in `Ready`.
 
 mod available;
+mod backup;
 mod conditions;
 mod root_cause;
 mod summary;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
-    api::v1alpha1::{BackupRecord, BackupStatus, RorunStack, RorunStackStatus},
+    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
     stack::Stack,
@@ -34,8 +35,8 @@ pub struct Report<'a> {
     pub readiness: Vec<(Component, Readiness)>,
     /// What there is to know of a component though it serves.
     pub notes: BTreeMap<Component, String>,
-    /// The newest good backup that its pod still tells of.
-    pub backup: Option<BackupRecord>,
+    /// The newest good backup that its pod still tells of, with what else that run found.
+    pub backup: Option<BackupStatus>,
     /// How many pods were asked for of each workload that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
@@ -45,14 +46,16 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let generation = report.cr.metadata.generation;
     let cause = root_cause(&report.readiness);
     let old = report.old.clone().unwrap_or_default();
-    let facts = conditions::facts(report, cause.as_ref());
+    let backup = backup::remembered(&old, report);
+    let told = backup::told(report, backup.as_ref());
+    let facts = conditions::facts(report, cause.as_ref(), told.as_ref());
     RorunStackStatus {
         observed_generation: generation,
         conditions: conditions::merge(&old.conditions, facts, generation, now),
         environment: Some(report.stack.environment),
-        components: summary::components(report),
+        components: summary::components(report, told.as_ref()),
         endpoints: summary::endpoints(report.stack),
-        backup: backup(&old, report.backup.clone()),
+        backup,
     }
 }
 
@@ -66,13 +69,6 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     status
 }
 
-/// The newest good backup is remembered after its pod is gone.
-fn backup(old: &RorunStackStatus, new: Option<BackupRecord>) -> Option<BackupStatus> {
-    let known = old.backup.as_ref().and_then(|backup| backup.last_successful.clone());
-    let newest = [known, new].into_iter().flatten().max_by(|a, b| a.at.0.cmp(&b.at.0))?;
-    Some(BackupStatus { last_successful: Some(newest) })
-}
-
 /// What the user should know of a component though it serves. What an earlier process noted may hold the rest already.
 fn note(report: &Report<'_>, component: Component) -> Option<String> {
     let probed = report.stack.note(component).unwrap_or_default();
@@ -83,7 +79,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 18] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 19] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -102,6 +98,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 18] = [
     reason::ROLLOUT_STUCK,
     reason::ADDRESS_REFUSED,
     reason::TOO_LARGE,
+    reason::BACKUPS_UNKNOWN,
 ];
 
 /// Readiness by component, with what could not be written before all else.

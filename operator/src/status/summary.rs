@@ -3,15 +3,20 @@
 use super::Report;
 use crate::{
     api::v1alpha1::{ComponentStatus, Endpoints},
-    names::Component,
+    names::{Component, reason::Reason},
     objects::{Pods, Readiness},
     stack::{Bucket, Database, Redis, Stack},
 };
 
 /// A row for each component that is more than a Secret.
-pub(super) fn components(report: &Report<'_>) -> Vec<ComponentStatus> {
+pub(super) fn components(report: &Report<'_>, backup: Option<&(Reason, String)>) -> Vec<ComponentStatus> {
     let rows = report.readiness.iter().filter(|(component, _)| *component != Component::Connection);
-    rows.map(|(component, readiness)| row(report, *component, readiness)).collect()
+    let rows = rows.map(|(component, readiness)| row(report, *component, readiness));
+    rows.map(|row| match backup.filter(|_| row.ready && row.name == Component::Backup.as_str()) {
+        Some((_, message)) => ComponentStatus { message: message.clone(), ..row },
+        None => row,
+    })
+    .collect()
 }
 
 fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> ComponentStatus {

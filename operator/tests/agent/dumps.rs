@@ -28,9 +28,12 @@ async fn a_dump_restores_to_the_same_rows() {
     receipts(&scenario).await;
     let record = scenario.dump().await;
     let id = &record.id;
-    assert_eq!(scenario.keys().await, BTreeSet::from([format!("{id}/{DUMP_FILE}"), format!("{id}/{MANIFEST_FILE}")]));
+    let files = [DUMP_FILE, MANIFEST_FILE].map(|file| format!("{id}/{file}"));
+    assert_eq!(scenario.keys().await, files.into_iter().chain([contract::MARKER_FILE.to_owned()]).collect());
     let manifest = manifest(&scenario.bucket, &scenario.prefix, id).await;
     assert_eq!((manifest.id.as_str(), manifest.database.as_str()), (id.as_str(), "restores"));
+    let whose = (manifest.owner.as_deref(), manifest.stack_uid.as_deref());
+    assert_eq!(whose, (Some(&*scenario.owner()), Some("stack-uid")));
     assert_eq!(record.location, format!("s3://restores/{}{id}/{MANIFEST_FILE}", scenario.prefix));
     let [object] = manifest.objects.as_slice() else { panic!("{manifest:?}") };
     let dump = scenario.bucket.get(&object.key).await.expect("get").expect("dump");
@@ -73,7 +76,16 @@ async fn a_private_authority_and_a_difficult_password_work() {
         command
     };
     let mut trusting = difficult();
-    trusting.arg(contract::ARG_CA_FILE).arg(&scenario.servers.ca_file);
+    trusting.arg(contract::ARG_DATABASE_CA_FILE).arg(&scenario.servers.database_ca_file);
+    trusting.arg(contract::ARG_BUCKET_CA_FILE).arg(&scenario.servers.ca_file);
+    scenario.run(trusting).await.complete();
+    // An operator of 0.1.0 gives both in one.
+    let both = [&scenario.servers.ca_file, &scenario.servers.database_ca_file];
+    let both: String = both.map(|file| std::fs::read_to_string(file).expect("authority")).concat();
+    let mixed = scenario.servers.folder().join("mixed.crt");
+    std::fs::write(&mixed, both).expect("authorities");
+    let mut trusting = difficult();
+    trusting.arg(contract::ARG_CA_FILE).arg(&mixed);
     scenario.run(trusting).await.complete();
     let message = scenario.failure(difficult()).await;
     assert!(message.starts_with("failed to agree on TLS with bucket \"difficult\" at https://localhost:"), "{message}");
@@ -94,19 +106,51 @@ async fn several_hosts_are_tried_in_turn() {
     scenario.run(command).await.complete();
 }
 
+/// What is `DatabaseReady` by the prober can be dumped: the authority of the bucket says nothing about the database.
+#[tokio::test]
+async fn each_service_is_trusted_by_its_own_authority() {
+    let scenario = Scenario::new("own-authority").await;
+    receipts(&scenario).await;
+    let (servers, password) = (&scenario.servers, crate::servers::PASSWORD);
+    let dump = |mode: &str, database: Option<&std::path::Path>, bucket: &std::path::Path| {
+        let mut command = scenario.command();
+        let address = format!("postgres:{password}@localhost:{}/own-authority", servers.postgres_port);
+        command.env(contract::ENV_DATABASE_URL, format!("postgresql://{address}?sslmode={mode}"));
+        command.env(contract::ENV_S3_ENDPOINT, format!("https://localhost:{}", servers.s3_tls_port));
+        command.arg(contract::ARG_BUCKET_CA_FILE).arg(bucket);
+        if let Some(file) = database {
+            command.arg(contract::ARG_DATABASE_CA_FILE).arg(file);
+        }
+        command
+    };
+    let (bucket, database) = (servers.ca_file.as_path(), servers.database_ca_file.as_path());
+    for (mode, ca) in [("require", None), ("require", Some(database)), ("verify-full", Some(database))] {
+        scenario.run(dump(mode, ca, bucket)).await.complete();
+    }
+    for mode in ["require", "verify-full"] {
+        let message = scenario.failure(dump(mode, Some(bucket), bucket)).await;
+        assert!(message.starts_with("failed to agree on TLS with PostgreSQL at localhost:"), "{mode}: {message}");
+    }
+    let message = scenario.failure(dump("verify-full", None, bucket)).await;
+    assert!(message.starts_with("failed to agree on TLS with PostgreSQL at localhost:"), "{message}");
+    let message = scenario.failure(dump("require", Some(database), database)).await;
+    assert!(message.starts_with("failed to agree on TLS with bucket \"own-authority\""), "{message}");
+}
+
 #[tokio::test]
 async fn a_versioned_bucket_works_and_hides_what_was_removed() {
     let scenario = Scenario::new("versioned").await;
     scenario.bucket.enable_versioning().await.expect("versioning");
     receipts(&scenario).await;
+    let owner = scenario.owner();
     for id in ["20200101T000000Z-aaaaa", "20200102T000000Z-aaaaa", "20200103T000000Z-aaaaa"] {
-        for file in [DUMP_FILE, MANIFEST_FILE] {
-            scenario.bucket.put(&format!("{}{id}/{file}", scenario.prefix), vec![1]).await.expect("put");
-        }
+        scenario.put_backup(id, Some(&owner)).await;
     }
     let record = scenario.dump().await;
     assert_eq!(record.removed, 2);
     let folders: BTreeSet<_> =
         scenario.keys().await.iter().filter_map(|key| Some(key.split_once('/')?.0.to_owned())).collect();
+    let hidden = scenario.bucket.versions(&format!("{}20200101T000000Z-aaaaa/", scenario.prefix)).await;
+    assert!(!hidden.expect("versions").is_empty(), "what the user's versioning keeps is not ours to delete");
     assert_eq!(folders, BTreeSet::from(["20200103T000000Z-aaaaa".to_owned(), record.id]));
 }

@@ -14,6 +14,8 @@ mod servers;
 mod dumps;
 mod failures;
 mod installs;
+mod locked;
+mod owners;
 mod prunes;
 mod rights;
 mod services;

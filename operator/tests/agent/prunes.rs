@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use rorun_operator::agent::BackupId;
-use rorun_operator::contract::{DUMP_FILE, MANIFEST_FILE};
+use rorun_operator::contract::{DUMP_FILE, MANIFEST_FILE, MARKER_FILE};
 
 use crate::scenario::Scenario;
 
-fn days_ago(days: i64) -> String {
+pub(crate) fn days_ago(days: i64) -> String {
     #[expect(clippy::disallowed_methods, reason = "the agent under test looks at the same clock")]
     let now = Timestamp::now();
     BackupId::new(now - SignedDuration::from_hours(24 * days + 1)).to_string()
@@ -20,8 +20,18 @@ async fn put(scenario: &Scenario, key: &str) -> String {
 }
 
 async fn backup(scenario: &Scenario, days: i64) -> [String; 2] {
-    let id = days_ago(days);
-    [put(scenario, &format!("{id}/{DUMP_FILE}")).await, put(scenario, &format!("{id}/{MANIFEST_FILE}")).await]
+    scenario.put_backup(&days_ago(days), Some(&scenario.owner())).await
+}
+
+/// A dump without a manifest that says whose it is, or does not.
+async fn leftover(scenario: &Scenario, days: i64, owner: Option<&str>) -> String {
+    let file = format!("{}/{DUMP_FILE}", days_ago(days));
+    let says: Vec<_> = owner.iter().map(|owner| ("rorun-owner", *owner)).collect();
+    let upload = scenario.bucket.start_upload_saying(&format!("{}{file}", scenario.prefix), &says).await;
+    let mut upload = upload.expect("upload");
+    upload.send(vec![1; 100]).await.expect("part");
+    upload.complete().await.expect("complete");
+    file
 }
 
 /// Seven days and at least two, as [`Scenario::command`] says.
@@ -32,8 +42,10 @@ async fn exactly_the_old_ones_are_removed() {
     for days in [8, 30] {
         backup(&scenario, days).await;
     }
-    let leftover = put(&scenario, &format!("{}/{DUMP_FILE}", days_ago(3))).await;
-    let mut expected = BTreeSet::new();
+    let left = leftover(&scenario, 3, Some(&scenario.owner())).await;
+    let mut expected = BTreeSet::from([MARKER_FILE.to_owned()]);
+    expected.insert(leftover(&scenario, 3, None).await);
+    expected.insert(leftover(&scenario, 4, Some("another/exactly")).await);
     for days in [1, 6] {
         expected.extend(backup(&scenario, days).await);
     }
@@ -53,7 +65,7 @@ async fn exactly_the_old_ones_are_removed() {
     expected.extend([DUMP_FILE, MANIFEST_FILE].map(|file| format!("{}/{file}", record.id)));
     let keys = scenario.keys().await;
     assert_eq!(keys, expected);
-    assert!(!keys.contains(&leftover));
+    assert!(!keys.contains(&left));
     assert_eq!(scenario.bucket.size(&neighbour).await.expect("size"), Some(1));
     let uploads = scenario.bucket.uploads(&scenario.prefix).await.expect("uploads");
     assert_eq!(uploads.into_iter().map(|upload| upload.key).collect::<Vec<_>>(), [young_upload]);
@@ -68,6 +80,7 @@ async fn the_minimum_stays_however_old() {
     let record = scenario.dump().await;
     assert_eq!(record.removed, 1);
     let mut expected = BTreeSet::from(kept);
+    expected.insert(MARKER_FILE.to_owned());
     expected.extend([DUMP_FILE, MANIFEST_FILE].map(|file| format!("{}/{file}", record.id)));
     assert_eq!(scenario.keys().await, expected);
 }

@@ -67,15 +67,46 @@ impl Scenario {
         self.sql(&format!("INSERT INTO filler SELECT n, ({row}) FROM generate_series(1::bigint, {rows}) n")).await;
     }
 
+    /// Whose the backups of this scenario are.
+    pub(crate) fn owner(&self) -> String {
+        format!("6f1f3a5c-0000-4000-8000-000000000001/{}", self.name)
+    }
+
+    /// Puts a small backup there, as an owner wrote it, or a release that wrote none.
+    pub(crate) async fn put_backup(&self, id: &str, owner: Option<&str>) -> [String; 2] {
+        let [dump, manifest] = [contract::DUMP_FILE, contract::MANIFEST_FILE].map(|file| format!("{id}/{file}"));
+        let key = |file: &str| format!("{}{file}", self.prefix);
+        let mut body = serde_json::json!({
+            "apiVersion": "backup.rorun.app/v1", "id": id, "startedAt": "2020-01-01T00:00:00Z",
+            "createdAt": "2020-01-01T00:00:00Z", "tool": "rorun-operator 0.1.0", "pgDumpVersion": "17",
+            "serverVersion": "17", "database": self.name, "format": "pg_dump custom", "note": "of another release",
+            "objects": [{"key": key(&dump), "size": 5, "sha256": "0"}],
+        });
+        if let Some(owner) = owner {
+            body["owner"] = owner.into();
+        }
+        self.bucket.put(&key(&dump), vec![1; 5]).await.expect("put");
+        self.bucket.put(&key(&manifest), body.to_string().into_bytes()).await.expect("put");
+        [dump, manifest]
+    }
+
     fn termination_path(&self) -> PathBuf {
         self.servers.folder().join(format!("{}.result", self.name))
     }
 
     /// `agent dump` with the arguments and variables of the contract.
     pub(crate) fn command(&self) -> Command {
+        self.command_of(Some(&self.owner()))
+    }
+
+    /// As [`Scenario::command`], for another owner, or without one as an operator of 0.1.0 starts it.
+    pub(crate) fn command_of(&self, owner: Option<&str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
         command.args([contract::AGENT, contract::DUMP, contract::ARG_PREFIX, &self.prefix]);
         command.args([contract::ARG_RETENTION_DAYS, "7", contract::ARG_MINIMUM_KEPT, "2"]);
+        if let Some(owner) = owner {
+            command.args([contract::ARG_OWNER, owner, contract::ARG_STACK_UID, "stack-uid"]);
+        }
         command.arg("--termination-path").arg(self.termination_path());
         command.env_clear().env("PATH", &self.servers.programs);
         // The pod has these of the application, perhaps through a pooler: they must not count.

@@ -23,7 +23,10 @@ pub(crate) const PASSWORD: &str = "pass-of-the-tests";
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) programs: PathBuf,
+    /// The authority of Redis and the S3 server.
     pub(crate) ca_file: PathBuf,
+    /// The authority of PostgreSQL.
+    pub(crate) database_ca_file: PathBuf,
     pub(crate) postgres_port: u16,
     pub(crate) redis_port: u16,
     pub(crate) redis_tls_port: u16,
@@ -54,7 +57,7 @@ impl Servers {
         let folder = tempfile::tempdir().expect("folder");
         // The user of PostgreSQL has to pass through.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("permissions");
-        let ca_file = certificates(folder.path());
+        let [ca_file, database_ca_file] = certificates(folder.path());
         let programs = programs::postgres();
         let [postgres_port, redis_port, redis_tls_port, s3_port, s3_tls_port] = ports::free().expect("ports");
         let mut servers = Self {
@@ -63,6 +66,7 @@ impl Servers {
             s3: start_s3(folder.path(), s3_port, s3_tls_port),
             programs,
             ca_file,
+            database_ca_file,
             postgres_port,
             redis_port,
             redis_tls_port,
@@ -113,17 +117,22 @@ impl Servers {
     }
 }
 
-fn certificates(folder: &Path) -> PathBuf {
+/// Two authorities, and a certificate of each.
+fn certificates(folder: &Path) -> [PathBuf; 2] {
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new(programs::openssl());
         command.current_dir(folder).args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]);
         programs::run(command.args(["-pkeyopt", "ec_paramgen_curve:P-256"]).args(arguments));
     };
-    openssl(&["-subj", "/CN=rorun test authority", "-keyout", "ca.key", "-out", "ca.crt"]);
     let names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
-    let files = ["-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", "server.key", "-out", "server.crt"];
-    openssl(&[&["-subj", "/CN=localhost"][..], &names, &files].concat());
-    folder.join("ca.crt")
+    for (ca, key, server_key, server) in
+        [("ca.crt", "ca.key", "server.key", "server.crt"), ("db-ca.crt", "db-ca.key", "db.key", "db.crt")]
+    {
+        openssl(&["-subj", &format!("/CN=rorun test {ca}"), "-keyout", key, "-out", ca]);
+        let files = ["-CA", ca, "-CAkey", key, "-keyout", server_key, "-out", server];
+        openssl(&[&["-subj", "/CN=localhost"][..], &names, &files].concat());
+    }
+    ["ca.crt", "db-ca.crt"].map(|file| folder.join(file))
 }
 
 /// As the user of the package where we are root.
@@ -139,11 +148,11 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
     let home = folder.join("postgres");
     fs::create_dir(&home).expect("folder");
     fs::write(home.join("password"), PASSWORD).expect("password");
-    for file in ["server.key", "server.crt"] {
+    for file in ["db.key", "db.crt"] {
         fs::copy(folder.join(file), home.join(file)).expect("certificate");
     }
     // PostgreSQL refuses a key that others can read.
-    fs::set_permissions(home.join("server.key"), Permissions::from_mode(0o600)).expect("permissions");
+    fs::set_permissions(home.join("db.key"), Permissions::from_mode(0o600)).expect("permissions");
     if programs::is_root() {
         programs::run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&home));
     }
@@ -159,8 +168,8 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
         "full_page_writes=off",
         "autovacuum=off",
         "ssl=on",
-        "ssl_cert_file=../server.crt",
-        "ssl_key_file=../server.key",
+        "ssl_cert_file=../db.crt",
+        "ssl_key_file=../db.key",
     ] {
         postgres.args(["-c", setting]);
     }

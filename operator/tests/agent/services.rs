@@ -33,7 +33,7 @@ async fn postgres_is_checked() {
     let create = "CREATE ROLE outsider LOGIN PASSWORD 'outsider'; REVOKE CONNECT ON DATABASE checked FROM PUBLIC";
     scenario.sql(create).await;
     let port = scenario.servers.postgres_port;
-    let ca = std::fs::read_to_string(&scenario.servers.ca_file).expect("authority");
+    let ca = std::fs::read_to_string(&scenario.servers.database_ca_file).expect("authority");
     let version = scenario.sql("SHOW server_version").await;
     let target = PostgresTarget { url: scenario.servers.database_url("checked"), ca: None };
     let info = postgres::check(&target, TIMEOUT).await.expect("info");

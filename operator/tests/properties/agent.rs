@@ -41,14 +41,32 @@ proptest! {
         let AgentCommand::Dump(dump) = pod.next().unwrap() else { panic!("no dump") };
         prop_assert_eq!(path.to_str(), Some(contract::BINARY_PATH));
         let stack = (cr.metadata.namespace.as_deref().unwrap(), cr.metadata.name.as_deref().unwrap());
-        prop_assert_eq!(&dump.prefix, &format!("backups/{}/{}/", stack.0, stack.1));
+        let destination = cr.spec.backup.as_ref().and_then(|backup| backup.destination.as_ref());
+        let base = destination.and_then(|destination| destination.prefix.as_deref()).unwrap_or("backups/");
+        prop_assert_eq!(&dump.prefix, &format!("{base}{}/{}/", stack.0, stack.1));
+        let name = dump.owner.as_deref().and_then(|owner| owner.split_once('/')).map(|(_, name)| name);
+        prop_assert_eq!((name, dump.stack_uid.as_deref()), (Some(stack.1), cr.metadata.uid.as_deref()));
+        let external = destination.and_then(|destination| destination.external.as_ref());
+        let embedded = external.is_none() && cr.spec.bucket.as_ref().is_none_or(|bucket| bucket.external.is_none());
+        prop_assert_eq!(dump.delete_versions, embedded, "old versions fill the volume of an embedded bucket alone");
         let retention = cr.spec.backup.as_ref().and_then(|backup| backup.retention.clone()).unwrap_or_default();
         let kept = (i64::from(dump.retention_days), i64::from(dump.minimum_kept));
         prop_assert_eq!(kept, (retention.days.unwrap_or(30).into(), retention.minimum_kept.unwrap_or(7).into()));
-        let ca = all.iter().any(|object| object.kind.kind == "ConfigMap" && object.component() == "backup");
-        prop_assert_eq!(dump.ca_file.is_some(), ca);
-        let wanted = cr.spec.backup.as_ref().is_some_and(|backup| backup.destination.is_some());
-        prop_assert_eq!(dump.bucket.s3_bucket == "dumps", wanted);
+        // Each service by its own authorities, and by those of no other.
+        let of = |external: Option<&rorun_operator::api::v1alpha1::ExternalBucket>| {
+            external.is_some_and(|bucket| bucket.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()))
+        };
+        let database = cr.spec.database.as_ref().and_then(|database| database.external.as_ref());
+        let own = database.is_some_and(|database| database.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()));
+        let bucket = external.or(cr.spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref()));
+        prop_assert_eq!((dump.database_ca_file.is_some(), dump.bucket_ca_file.is_some()), (own, of(bucket)));
+        prop_assert!(dump.ca_file.is_none());
+        let map = all.iter().find(|object| object.kind.kind == "ConfigMap" && object.component() == "backup");
+        for file in [&dump.database_ca_file, &dump.bucket_ca_file].into_iter().flatten() {
+            let key = file.file_name().and_then(|name| name.to_str()).unwrap();
+            prop_assert!(map.is_some_and(|map| map.body["data"][key].is_string()), "{key} is mounted from nowhere");
+        }
+        prop_assert_eq!(dump.bucket.s3_bucket == "dumps", external.is_some());
     }
 }
 

@@ -58,7 +58,8 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
 }
 
 /// Names that a workload may be given, ours among them.
-const VARIABLES: [&str; 6] = ["LOG_LEVEL", "PORT", "DATABASE_URL", "NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT", "API_KEY"];
+const VARIABLES: [&str; 7] =
+    ["LOG_LEVEL", "PORT", "DATABASE_URL", "NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT", "SSL_CERT_FILE", "API_KEY"];
 const LABELS: [&str; 5] = [
     "team",
     "app.kubernetes.io/name",
@@ -243,13 +244,23 @@ fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Va
 }
 
 fn backup() -> impl Strategy<Value = Value> {
-    let destination = option::of(external_bucket("dumps", "dump-keys").prop_map(|bucket| json!({"external": bucket})));
+    let destination = prop_oneof![
+        Just(None),
+        Just(Some(json!({"prefix": "eu-west/dumps/"}))),
+        external_bucket("dumps", "dump-keys").prop_map(|bucket| Some(json!({"external": bucket}))),
+        external_bucket("dumps", "dump-keys").prop_map(|bucket| Some(json!({"external": bucket, "prefix": "dumps/"}))),
+    ];
+    let labels = btree_map(select(LABELS.to_vec()), Just("theirs"), 0..3);
     let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
-    (destination, retention, select(vec!["@daily", "15 2 * * *"])).prop_map(|(destination, retention, schedule)| {
-        let backup =
-            json!({"schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17"});
-        with(with(backup, "destination", destination), "retention", retention)
-    })
+    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels).prop_map(
+        |(destination, retention, schedule, labels)| {
+            let backup = json!({
+                "schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17",
+                "podLabels": labels, "podAnnotations": {"note": "theirs"},
+            });
+            with(with(backup, "destination", destination), "retention", retention)
+        },
+    )
 }
 
 /// A stack, and anything that may be observed with it: Secrets that are missing, empty, cut off or not text.

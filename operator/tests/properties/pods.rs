@@ -66,7 +66,7 @@ proptest! {
         let workloads = [("api", Some(&cr.spec.api)), ("ocr", cr.spec.ocr.as_ref()), ("admin", cr.spec.admin.as_ref())];
         for (component, workload) in workloads.into_iter().filter_map(|(name, of)| Some((name, of?))) {
             let deployment = all.iter().find(|object| object.kind.kind == "Deployment" && object.component() == component).unwrap();
-            let container = containers(template(deployment).unwrap()).next().unwrap();
+            let container = items(template(deployment).unwrap(), "/spec/containers").next().unwrap();
             let env: Vec<_> = items(container, "/env").collect();
             for wanted in &workload.env {
                 let found: Vec<_> = env.iter().filter(|variable| text(variable, "/name") == Some(&wanted.name)).collect();

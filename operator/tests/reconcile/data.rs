@@ -125,6 +125,72 @@ pub async fn data_go_only_when_the_spec_says_so(room: &Room) {
     );
 }
 
+/// What is left of a status is put there as a user with the right could: the operator reads it like its own.
+async fn told_of_a_dump_in(room: &Room, namespace: &str, bucket: &str) {
+    let location = format!("s3://{bucket}/backups/{namespace}/shop/20260101T000000Z-bbbbb/manifest.json");
+    let last =
+        json!({"id": "20260101T000000Z-bbbbb", "at": "2026-01-01T00:00:00Z", "sizeBytes": 7, "location": location});
+    let status = Patch::Merge(json!({"status": {"backup": {"lastSuccessful": last}}}));
+    room.stacks(namespace).patch_status("shop", &PatchParams::default(), &status).await.expect("it is told");
+}
+
+fn deleted_with_dumps_elsewhere() -> Value {
+    let mut spec = development();
+    spec["deletionPolicy"] = json!("Delete");
+    let elsewhere =
+        json!({"name": "dumps", "endpoint": "http://127.0.0.1:1", "credentialsSecretRef": {"name": "dump-keys"}});
+    spec["backup"] = json!({"destination": {"external": elsewhere}});
+    spec
+}
+
+async fn is_kept(room: &Room, namespace: &str, volume: &str) -> bool {
+    let claim = room.objects("PersistentVolumeClaim", namespace).get_opt(volume).await.expect("an answer");
+    claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none())
+}
+
+pub async fn a_bucket_that_had_backups_stays_whatever_was_added_later(room: &Room) {
+    let namespace = "dumped";
+    room.namespace(namespace).await;
+    let mut spec = development();
+    spec["deletionPolicy"] = json!("Delete");
+    room.apply(namespace, spec).await;
+    told_of_a_dump_in(room, namespace, "shop-bucket").await;
+    room.settled(namespace).await;
+    room.apply(namespace, deleted_with_dumps_elsewhere()).await;
+    // The newest dump is elsewhere: nothing tells of the old ones but what was remembered.
+    told_of_a_dump_in(room, namespace, "dumps").await;
+    room.settled(namespace).await;
+    room.stacks(namespace).delete("shop", &DeleteParams::background()).await.expect("it is deleted");
+    room.until("the stack is gone", async || {
+        room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()
+    })
+    .await;
+    assert!(is_kept(room, namespace, "shop-bucket").await, "the volume with the backups was deleted");
+    let keys = room.objects("Secret", namespace).get_opt("shop-bucket-credentials").await.expect("an answer");
+    assert!(keys.is_some(), "the keys to the backups are gone");
+    assert!(!is_kept(room, namespace, "shop-database").await, "the volume of the database is left");
+}
+
+pub async fn nothing_is_deleted_while_nobody_knows_whether_there_are_backups(room: &Room) {
+    let namespace = "doubt";
+    room.namespace(namespace).await;
+    room.apply(namespace, deleted_with_dumps_elsewhere()).await;
+    room.stacks(namespace).delete("shop", &DeleteParams::background()).await.expect("it is deleted");
+    // No pod runs here, so the bucket cannot be asked.
+    let message = room.until_reason(namespace, "Stalled", "BackupsUnknown").await;
+    assert!(message.contains("persistentvolumeclaim/shop-bucket") && message.contains("Retain"), "{message}");
+    for volume in ["shop-bucket", "shop-database", "shop-redis"] {
+        assert!(is_kept(room, namespace, volume).await, "{volume} was deleted");
+    }
+    let retain = Patch::Merge(json!({"spec": {"deletionPolicy": "Retain"}}));
+    room.stacks(namespace).patch("shop", &PatchParams::default(), &retain).await.expect("it is changed");
+    room.until("the stack is gone", async || {
+        room.stacks(namespace).get_opt("shop").await.expect("an answer").is_none()
+    })
+    .await;
+    assert!(is_kept(room, namespace, "shop-bucket").await && is_kept(room, namespace, "shop-database").await);
+}
+
 pub async fn production_needs_a_confirmation(room: &Room) {
     let namespace = "confirm";
     room.namespace(namespace).await;

@@ -2,6 +2,8 @@
 //!
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
+mod backups;
+mod corrections;
 mod counts;
 mod credentials;
 mod data;
@@ -49,6 +51,10 @@ async fn the_released_binary() {
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
+        data::a_bucket_that_had_backups_stays_whatever_was_added_later,
+        data::nothing_is_deleted_while_nobody_knows_whether_there_are_backups,
+        backups::the_owner_of_backups_is_asked_for_once,
+        backups::a_wish_to_adopt_is_obeyed_once,
         data::production_needs_a_confirmation,
         credentials::credentials_changed_by_hand_change_nothing,
         credentials::a_changed_value_is_never_believed_by_accident,
@@ -71,4 +77,5 @@ async fn one_operator_after_the_other() {
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
     cases!(&room, gitops::data_of_0_1_0_are_taken_over);
     cases!(&room, restarts::of_two_processes_without_a_name_one_leads);
+    cases!(&room, corrections::one_stack_is_corrected_at_a_time);
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt};
 use rand::RngExt;
 use serde_json::Value;
 
@@ -89,6 +90,8 @@ pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {
 async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
     let stack = room.stacks(namespace).get("shop").await.expect("the stack");
     let uid = stack.uid().unwrap_or_default();
+    let space = Api::<Namespace>::all(room.client.clone()).get(namespace).await.expect("the namespace");
+    let space = space.uid().expect("a uid");
     let mut shapes = BTreeMap::new();
     for child in room.children(namespace).await {
         let kind = child.types.as_ref().expect("types").kind.clone();
@@ -104,7 +107,9 @@ async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
         }
-        let text = data.to_string().replace(namespace, "NAMESPACE");
+        let text = [(namespace, "NAMESPACE"), (&*uid, "UID"), (&*space, "SPACE")]
+            .iter()
+            .fold(data.to_string(), |text, (one, any)| text.replace(one, any));
         let owned = child.owner_references().iter().all(|owner| owner.uid == uid);
         assert!(owned, "{kind}/{} belongs to another", child.name_any());
         shapes.insert(format!("{kind}/{}", child.name_any()), serde_json::from_str(&text).expect("JSON"));

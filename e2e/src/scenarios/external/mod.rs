@@ -1,14 +1,14 @@
 //! A stack like staging.yaml, whose PostgreSQL, Redis and S3 server the operator did not make: TLS to each under a
 //! private authority, and a password full of what means something in a URL.
 
-mod services;
+pub(super) mod services;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use self::services::Services;
+use self::services::{Issuers, Services};
 use super::kit::{Authority, Scene, Stack};
 
 /// A first roll-out of two pods each on a busy machine.
@@ -16,7 +16,8 @@ const READY_WITHIN: Duration = Duration::from_mins(4);
 
 pub(super) async fn run(scene: &Scene) -> Result<()> {
     let authority = Authority::create("Rorun scenario services")?;
-    let services = Services::start(scene, &authority).await?;
+    let issuers = Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None };
+    let services = Services::start(scene, &issuers).await?;
     secrets(scene, &services, &authority).await?;
     let stack = scene.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
     stack.wait_ready(READY_WITHIN).await?;
@@ -29,7 +30,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
 }
 
 /// The Secrets that the example names, as its first lines say.
-async fn secrets(scene: &Scene, services: &Services, authority: &Authority) -> Result<()> {
+pub(super) async fn secrets(scene: &Scene, services: &Services, authority: &Authority) -> Result<()> {
     let url = services.database_url();
     scene.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
     scene.secret("supabase-ca", json!({"ca.crt": authority.pem()})).await?;
@@ -67,7 +68,13 @@ async fn nothing_is_embedded(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-async fn receipts_are_served(scene: &Scene, stack: &Stack, services: &Services, authority: &Authority) -> Result<()> {
+/// Through every service, and the Ingress.
+pub(super) async fn receipts_are_served(
+    scene: &Scene,
+    stack: &Stack,
+    services: &Services,
+    authority: &Authority,
+) -> Result<()> {
     let app = scene.https_app(stack, authority).await?;
     let receipt = scene.first_receipt(&app, "cassava 300").await?;
     app.check(&receipt).await?;

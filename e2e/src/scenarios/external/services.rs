@@ -12,20 +12,38 @@ use crate::engine::image::data::{POSTGRES, SEAWEEDFS, VALKEY};
 use crate::scenarios::kit::{Authority, Bucket, BucketAccess, Receipt, Scene, Seen, ready, until};
 
 /// Each character of it means something in a URL, a shell, SQL or a configuration file.
-pub(super) const PASSWORD: &str = r#"a:b@c/d?e#f[g]h%i&j=k+l m"n'o\p|q^r<s>t{u}`v$w!x;y,z~"#;
-pub(super) const KEY_ID: &str = "AKIAEXTERNAL";
+pub(in crate::scenarios) const PASSWORD: &str = r#"a:b@c/d?e#f[g]h%i&j=k+l m"n'o\p|q^r<s>t{u}`v$w!x;y,z~"#;
+pub(in crate::scenarios) const KEY_ID: &str = "AKIAEXTERNAL";
 
 const DATABASE: &str = "receipts";
 const USER: &str = "rorun app";
-const BUCKET: &str = "rorun-staging";
+/// The name of the bucket on each S3 server.
+pub(in crate::scenarios) const BUCKET: &str = "rorun-staging";
 const UP_WITHIN: Duration = Duration::from_mins(2);
 
 /// Only connections with TLS are let in; the socket is for looking from inside.
 const HBA: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
 
 /// The services, in a namespace of theirs.
-pub(super) struct Services {
+pub(in crate::scenarios) struct Services {
     namespace: String,
+}
+
+/// Who signs the certificate of each.
+pub(in crate::scenarios) struct Issuers<'a> {
+    pub(in crate::scenarios) postgres: &'a Authority,
+    pub(in crate::scenarios) redis: &'a Authority,
+    pub(in crate::scenarios) s3: &'a Authority,
+    /// Of a second S3 server, for dumps alone. `None`: there is none.
+    pub(in crate::scenarios) dumps: Option<&'a Authority>,
+}
+
+impl Issuers<'_> {
+    fn services(&self) -> impl Iterator<Item = (&'static Service, &Authority)> {
+        let [postgres, redis, s3, dumps] = &SERVICES;
+        let always = [(postgres, self.postgres), (redis, self.redis), (s3, self.s3)];
+        always.into_iter().chain(self.dumps.map(|authority| (dumps, authority)))
+    }
 }
 
 /// What differs between the three.
@@ -38,7 +56,23 @@ struct Service {
     data: &'static str,
 }
 
-const SERVICES: [Service; 3] = [
+const S3_ARGS: &[&str] = &[
+    "server",
+    "-dir=/data",
+    "-ip=127.0.0.1",
+    "-ip.bind=127.0.0.1",
+    "-filer",
+    "-s3",
+    "-s3.ip.bind=0.0.0.0",
+    "-s3.cert.file=/tls/tls.crt",
+    "-s3.key.file=/tls/tls.key",
+    "-volume.port=9340",
+    "-volume.max=0",
+    "-master.volumeSizeLimitMB=64",
+    "-master.telemetry=false",
+];
+
+static SERVICES: [Service; 4] = [
     Service {
         name: "postgres",
         image: POSTGRES,
@@ -54,36 +88,16 @@ const SERVICES: [Service; 3] = [
         data: "/var/lib/postgresql/data",
     },
     Service { name: "redis", image: VALKEY, user: 999, port: 6380, args: &["/config/valkey.conf"], data: "/data" },
-    Service {
-        name: "s3",
-        image: SEAWEEDFS,
-        user: 1000,
-        port: 8333,
-        args: &[
-            "server",
-            "-dir=/data",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            "-filer",
-            "-s3",
-            "-s3.ip.bind=0.0.0.0",
-            "-s3.cert.file=/tls/tls.crt",
-            "-s3.key.file=/tls/tls.key",
-            "-volume.port=9340",
-            "-volume.max=0",
-            "-master.volumeSizeLimitMB=64",
-            "-master.telemetry=false",
-        ],
-        data: "/data",
-    },
+    Service { name: "s3", image: SEAWEEDFS, user: 1000, port: 8333, args: S3_ARGS, data: "/data" },
+    Service { name: "dumps", image: SEAWEEDFS, user: 1000, port: 8333, args: S3_ARGS, data: "/data" },
 ];
 
 impl Services {
     /// Starts them and waits until they run; makes the bucket, which an operator has no business making.
-    pub(super) async fn start(scene: &Scene, authority: &Authority) -> Result<Services> {
+    pub(in crate::scenarios) async fn start(scene: &Scene, issuers: &Issuers<'_>) -> Result<Services> {
         let services = Services { namespace: scene.namespace_called("services").await? };
         let mut items = vec![services.configuration()];
-        for service in &SERVICES {
+        for (service, authority) in issuers.services() {
             let certificate = authority.issue(&[&services.host(service.name), "localhost"])?;
             items.push(json!({
                 "apiVersion": "v1",
@@ -95,26 +109,33 @@ impl Services {
             items.extend([services.deployment(service), services.service(service)]);
         }
         scene.apply_objects(&json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
-        services.wait_until_up(scene).await?;
-        services.make_bucket(scene, authority).await?;
+        services.wait_until_up(scene, issuers.services().count()).await?;
+        services.bucket(scene, "s3", issuers.s3).await?.create().await?;
+        if let Some(authority) = issuers.dumps {
+            services.bucket(scene, "dumps", authority).await?.create().await?;
+        }
         Ok(services)
     }
 
-    pub(super) fn database_url(&self) -> String {
+    pub(in crate::scenarios) fn database_url(&self) -> String {
         let host = self.host("postgres");
         format!("postgresql://{}:{}@{host}:5432/{DATABASE}?sslmode=verify-full", encode(USER), encode(PASSWORD))
     }
 
-    pub(super) fn redis_url(&self) -> String {
+    pub(in crate::scenarios) fn redis_url(&self) -> String {
         format!("rediss://default:{}@{}:6380/0", encode(PASSWORD), self.host("redis"))
     }
 
-    pub(super) fn bucket_endpoint(&self) -> String {
+    pub(in crate::scenarios) fn bucket_endpoint(&self) -> String {
         format!("https://{}:8333", self.host("s3"))
     }
 
+    pub(in crate::scenarios) fn dumps_endpoint(&self) -> String {
+        format!("https://{}:8333", self.host("dumps"))
+    }
+
     /// Asks each of them for a receipt, without the application.
-    pub(super) async fn has(&self, scene: &Scene, receipt: &Receipt) -> Result<()> {
+    pub(in crate::scenarios) async fn has(&self, scene: &Scene, receipt: &Receipt) -> Result<()> {
         let query = format!("SELECT count(*) FROM receipts WHERE id = '{}'", receipt.id);
         ensure!(self.psql(scene, &query).await? == "1", "PostgreSQL has no row of {}", receipt.id);
         let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
@@ -131,27 +152,29 @@ impl Services {
         Ok(scene.exec(&self.namespace, "deployment/postgres", &command).await?.trim().to_owned())
     }
 
-    async fn make_bucket(&self, scene: &Scene, authority: &Authority) -> Result<()> {
+    /// The bucket on one of the S3 servers, as its owner sees it.
+    pub(in crate::scenarios) async fn bucket(
+        &self,
+        scene: &Scene,
+        server: &str,
+        authority: &Authority,
+    ) -> Result<Bucket> {
         let authority = authority.pem();
-        let bucket = Bucket::open(
-            scene,
-            BucketAccess {
-                namespace: &self.namespace,
-                server: "deployment/s3",
-                name: BUCKET,
-                keys: (KEY_ID, PASSWORD),
-                authority: Some(&authority),
-            },
-        )
-        .await?;
-        bucket.create().await
+        let access = BucketAccess {
+            namespace: &self.namespace,
+            server: &format!("deployment/{server}"),
+            name: BUCKET,
+            keys: (KEY_ID, PASSWORD),
+            authority: Some(&authority),
+        };
+        Bucket::open(scene, access).await
     }
 
-    async fn wait_until_up(&self, scene: &Scene) -> Result<()> {
+    async fn wait_until_up(&self, scene: &Scene, count: usize) -> Result<()> {
         let pods = scene.api::<Pod>(&self.namespace);
         until(scene, &self.namespace, "the external services to run", UP_WITHIN, async || {
             let up = pods.list(&ListParams::default()).await?.iter().filter(|pod| ready(pod)).count();
-            Ok(Seen::when(up == SERVICES.len(), format!("{up} of {} pods are ready", SERVICES.len())))
+            Ok(Seen::when(up == count, format!("{up} of {count} pods are ready")))
         })
         .await
     }

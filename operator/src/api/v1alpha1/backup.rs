@@ -1,5 +1,7 @@
 //! Backups of the database into a bucket.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ pub struct BackupSpec {
     /// For how long dumps are kept. Left out: 30 days, and at least 7 dumps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
-    /// The bucket that dumps go to. Left out: the stack's own bucket. Either way under `backups/<namespace>/<stack>/`.
+    /// Where dumps go. Left out: the stack's own bucket, under `backups/<namespace>/<stack>/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<BackupDestination>,
     /// The image with `pg_dump` for an external database, at least of the server's major version. Left out: the image of
@@ -36,6 +38,13 @@ pub struct BackupSpec {
     /// CPU and memory of the backup pod. Left out: requests of `100m` and `128Mi`, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Labels that are added to the backup pods, e.g. to keep the sidecar of a mesh out, which would keep a pod running whose
+    /// dump is complete. Those of the operator win. Left out: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations that are added to the backup pods. Left out: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_annotations: BTreeMap<String, String>,
 }
 
 /// For how long dumps are kept. A dump is removed when it is older than `days` and `minimumKept` newer good ones exist.
@@ -53,13 +62,17 @@ pub struct Retention {
     pub minimum_kept: Option<i32>,
 }
 
-/// A bucket for dumps.
+/// Where dumps go: another bucket, another folder, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.external)")
-    .message("set external, e.g. `external: {name: my-backups, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`, or leave destination out to use the stack's own bucket"))]
+#[x_kube(validation = Rule::new("has(self.external) || has(self.prefix)")
+    .message("set external, e.g. `external: {name: my-backups, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`, or prefix, or leave destination out to use the stack's own bucket"))]
 pub struct BackupDestination {
-    /// A bucket that the operator did not make. It must exist.
+    /// A bucket that the operator did not make. It must exist. Left out: the stack's own bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalBucket>,
+    /// The folder in the bucket, e.g. `eu-west/backups/`; dumps are below it in `<namespace>/<stack>/`. Left out: `backups/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 256), extend("x-kubernetes-validations" = text::folder()))]
+    pub prefix: Option<String>,
 }

@@ -78,6 +78,30 @@ pub struct BackupStatus {
     /// The newest backup whose manifest was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_successful: Option<BackupRecord>,
+    /// Whose the stack's backups are: `<uid of the namespace>/<name of the stack>`. Its retention removes no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The uid of the stack that `owner` was found out for.
+    #[serde(default, rename = "stackUID", skip_serializing_if = "Option::is_none")]
+    pub stack_uid: Option<String>,
+    /// Whether dumps have ever gone to the embedded bucket, wherever they go now: then `deletionPolicy: Delete` keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_embedded_bucket: Option<bool>,
+    /// Somebody else who has backups in the same place. `rorun.app/adopt-backups` makes them the stack's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_with: Option<String>,
+    /// How many backups in the same place have no owner, as those of release 0.1.0. They are never removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_owner: Option<i64>,
+    /// Why old backups were not removed. Absent if all went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_removed: Option<String>,
+    /// The value of the annotation `rorun.app/adopt-backups` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<String>,
 }
 
 /// One good backup.

@@ -43,6 +43,14 @@ pub(super) fn interval() -> Value {
     }])
 }
 
+/// A folder in a bucket: relative, ending in a slash, and leading nowhere else.
+pub(super) fn folder() -> Value {
+    matching(
+        "^([A-Za-z0-9_][A-Za-z0-9._=-]*/)+$",
+        "write a folder that ends in a slash, without a slash at the start and without `..`, e.g. `eu-west/backups/`",
+    )
+}
+
 fn matching(pattern: &str, message: &str) -> Value {
     json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
 }

@@ -30,7 +30,11 @@ impl BucketClient {
     pub async fn start_upload(&self, key: &str) -> Result<Upload, ServiceError> {
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
         let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        let Some(id) = answer.upload_id() else {
+        self.upload(key, answer.upload_id())
+    }
+
+    pub(super) fn upload(&self, key: &str, id: Option<&str>) -> Result<Upload, ServiceError> {
+        let Some(id) = id else {
             return Err(ServiceError::new(Cause::Other, self.subject(), "it started an upload without an id"));
         };
         Ok(Upload { bucket: self.clone(), key: key.to_owned(), id: id.to_owned(), parts: Vec::new() })

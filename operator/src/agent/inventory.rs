@@ -1,0 +1,208 @@
+//! What is in the bucket under the prefix, and whose it says that it is. Reads only.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+
+use super::manifest::{self, Manifest};
+use super::{BackupId, DumpArgs};
+use crate::contract::{DUMP_FILE, MANIFEST_FILE};
+use crate::services::ServiceError;
+use crate::services::bucket::{BucketClient, Object};
+
+/// No manifest is as long.
+pub(super) const LONGEST_MANIFEST: u64 = 64 * 1024;
+/// How many manifests are read at once.
+const CONCURRENT: usize = 8;
+
+/// One folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: BackupId,
+    pub(super) manifest: Found,
+    /// The size of the dump, if there is one.
+    pub(super) dump: Option<u64>,
+}
+
+/// What a manifest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// There is none: the run goes on, or was broken off.
+    Missing,
+    /// It cannot be read, or is not one that this release knows: nobody's to touch.
+    Unreadable,
+    /// It is one.
+    Of {
+        /// Whose it is, if it says so.
+        owner: Option<String>,
+        /// Whether its dump is there, in its size.
+        whole: bool,
+    },
+}
+
+impl Entry {
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Option<&str> {
+        match &self.manifest {
+            Found::Of { owner, .. } => owner.as_deref(),
+            Found::Missing | Found::Unreadable => None,
+        }
+    }
+
+    /// Whether its manifest names no owner, as those of 0.1.0.
+    pub(super) fn has_no_owner(&self) -> bool {
+        matches!(self.manifest, Found::Of { owner: None, .. })
+    }
+}
+
+/// Looks into every folder that is named like a backup. Anything else under the prefix is not seen.
+pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<Entry>, ServiceError> {
+    let folders = folders(&args.prefix, &bucket.list(&args.prefix).await?);
+    let entries = stream::iter(folders).map(async |(id, sizes)| {
+        let manifest = match sizes.manifest {
+            None => Found::Missing,
+            Some(size) if size > LONGEST_MANIFEST => Found::Unreadable,
+            Some(_) => match bucket.get(&key(&args.prefix, &id, MANIFEST_FILE)).await {
+                Ok(Some(body)) => judge(&body, &id, sizes.dump),
+                Ok(None) => Found::Missing,
+                Err(error) => {
+                    tracing::warn!(%error, %id, "a manifest cannot be read");
+                    Found::Unreadable
+                }
+            },
+        };
+        Entry { id, manifest, dump: sizes.dump }
+    });
+    let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
+    entries.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(entries)
+}
+
+/// A manifest counts only if it parses, is about this folder, and its dump is there in its size.
+pub(super) fn judge(body: &[u8], id: &BackupId, dump: Option<u64>) -> Found {
+    let Some(Manifest { owner, objects, .. }) = parse(body, id) else { return Found::Unreadable };
+    // By the end of the key: the folder may have been copied to another prefix.
+    let ending = format!("{id}/{DUMP_FILE}");
+    let told = objects.iter().find(|object| object.key.ends_with(&ending)).map(|object| object.size);
+    Found::Of { owner, whole: told.is_some_and(|size| size > 0 && dump == Some(size)) }
+}
+
+/// The manifest of a folder, if it is one that this release knows.
+pub(super) fn parse(body: &[u8], id: &BackupId) -> Option<Manifest> {
+    let manifest: Manifest = serde_json::from_slice(body).ok()?;
+    (manifest.api_version == manifest::VERSION && manifest.id == *id).then_some(manifest)
+}
+
+/// The same manifest under another owner; whatever else it holds stays, also what a newer release wrote.
+pub(super) fn with_owner(body: &[u8], owner: &str, stack_uid: Option<&str>) -> Option<Vec<u8>> {
+    let mut manifest: Value = serde_json::from_slice(body).ok()?;
+    let members = manifest.as_object_mut()?;
+    members.insert("owner".to_owned(), owner.into());
+    match stack_uid {
+        Some(uid) => members.insert("stackUID".to_owned(), uid.into()),
+        None => members.remove("stackUID"),
+    };
+    serde_json::to_vec_pretty(&manifest).ok()
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    manifest: Option<u64>,
+    dump: Option<u64>,
+}
+
+fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Sizes> {
+    let mut found: BTreeMap<BackupId, Sizes> = BTreeMap::new();
+    for object in objects {
+        match parts(prefix, &object.key) {
+            Some((id, MANIFEST_FILE)) => found.entry(id).or_default().manifest = Some(object.size),
+            Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `<prefix><id>/<file>`
+pub(super) fn parts<'a>(prefix: &str, key: &'a str) -> Option<(BackupId, &'a str)> {
+    let (id, file) = key.strip_prefix(prefix)?.split_once('/')?;
+    Some((id.parse().ok()?, file))
+}
+
+/// `<prefix><id>/<file>`
+pub(super) fn key(prefix: &str, id: &BackupId, file: &str) -> String {
+    format!("{prefix}{id}/{file}")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "20260101T000000Z-aaaaa";
+
+    fn manifest(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let key = format!("elsewhere/{ID}/{DUMP_FILE}");
+        let mut manifest = json!({
+            "apiVersion": "backup.rorun.app/v1", "id": ID, "startedAt": "2026-01-01T00:00:00Z",
+            "createdAt": "2026-01-01T00:00:00Z", "tool": "t", "pgDumpVersion": "17", "serverVersion": "17",
+            "database": "d", "format": "f", "objects": [{"key": key, "size": 7, "sha256": "0"}], "owner": "u/s",
+            "later": {"a": 1},
+        });
+        change(&mut manifest);
+        manifest.to_string().into_bytes()
+    }
+
+    fn judged(change: impl FnOnce(&mut Value), dump: Option<u64>) -> Found {
+        judge(&manifest(change), &ID.parse().expect("an id"), dump)
+    }
+
+    #[test]
+    fn a_manifest_counts_with_its_dump_in_its_size() {
+        let of = |owner: Option<&str>, whole| Found::Of { owner: owner.map(str::to_owned), whole };
+        assert_eq!(judged(|_| {}, Some(7)), of(Some("u/s"), true));
+        assert_eq!(judged(|_| {}, Some(6)), of(Some("u/s"), false));
+        assert_eq!(judged(|_| {}, None), of(Some("u/s"), false));
+        assert_eq!(judged(|manifest| manifest["objects"] = json!([]), Some(7)), of(Some("u/s"), false));
+        assert_eq!(judged(|manifest| manifest["objects"][0]["size"] = json!(0), Some(0)), of(Some("u/s"), false));
+        let without = |manifest: &mut Value| drop(manifest.as_object_mut().and_then(|members| members.remove("owner")));
+        assert_eq!(judged(without, Some(7)), of(None, true));
+    }
+
+    #[rstest]
+    #[case::of_a_later_form(|manifest: &mut Value| manifest["apiVersion"] = json!("backup.rorun.app/v2"))]
+    #[case::of_another_folder(|manifest: &mut Value| manifest["id"] = json!("20260101T000000Z-bbbbb"))]
+    #[case::of_another_kind(|manifest: &mut Value| *manifest = json!({}))]
+    #[case::of_an_owner_that_is_no_text(|manifest: &mut Value| manifest["owner"] = json!(["u/s"]))]
+    fn what_is_not_understood_is_nobodys(#[case] change: fn(&mut Value)) {
+        assert_eq!(judged(change, Some(7)), Found::Unreadable);
+    }
+
+    #[test]
+    fn another_owner_changes_nothing_else() {
+        let body = with_owner(&manifest(|_| {}), "v/t", Some("uid")).expect("a manifest");
+        let mut expected: Value = serde_json::from_slice(&manifest(|_| {})).expect("JSON");
+        expected["owner"] = json!("v/t");
+        expected["stackUID"] = json!("uid");
+        assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON"), expected);
+        assert_eq!(with_owner(b"[]", "v/t", None), None);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_seen() {
+        let keys = [
+            "b/s/notes.txt",
+            "b/s/20260101T000000Z-aaaaa",
+            "b/s/20260101T000000Z-aaaaa/notes.txt",
+            "b/s/20260101T000000Z-aaaaa/deep/manifest.json",
+            "b/s/photos/database.dump",
+            "b/s2/20260101T000000Z-aaaaa/manifest.json",
+            "b/s/x/20260101T000000Z-aaaaa/manifest.json",
+        ];
+        let objects: Vec<_> = keys.iter().map(|key| Object { key: (*key).to_owned(), size: 1 }).collect();
+        assert_eq!(folders("b/s/", &objects), BTreeMap::new());
+    }
+}

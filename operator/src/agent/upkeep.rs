@@ -1,0 +1,86 @@
+//! What follows a good backup: marks the prefix, adopts what the user says, removes what is old. None of it can make the
+//! backup worse: what goes wrong is told in the record.
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::inventory::{self, Entry};
+use super::owner::{self, Mark};
+use super::{DumpArgs, prune};
+use crate::contract::{Adoption, MARKER_FILE};
+use crate::services::bucket::BucketClient;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    pub(super) removed: u32,
+    pub(super) shared_with: Option<String>,
+    pub(super) without_owner: u32,
+    pub(super) not_removed: Option<String>,
+    pub(super) adoption: Option<Adoption>,
+}
+
+/// Looks after the prefix. Without an owner nothing there can be known to be one's own, so nothing is touched.
+pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestamp, stop: &CancellationToken) -> Upkeep {
+    let mut upkeep = Upkeep::default();
+    let Some(owner) = args.owner.as_deref() else {
+        tracing::warn!("old backups are not removed: the operator gives no owner");
+        return upkeep;
+    };
+    let mut mark = match owner::mark(bucket, args, owner, now).await {
+        Ok(mark) => Some(mark),
+        Err(error) => {
+            tracing::warn!(%error, "whose the prefix is cannot be found out");
+            None
+        }
+    };
+    let mut entries = match inventory::read(bucket, args).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            upkeep.not_removed = Some(format!("old backups under {} could not be looked for: {error}", args.prefix));
+            return upkeep;
+        }
+    };
+    if let Some(wanted) = &args.adopt {
+        let (adoption, rewrote) = Box::pin(owner::adopt(bucket, args, (owner, wanted), &mut entries, now)).await;
+        tracing::info!(adoption.message, "adoption");
+        upkeep.adoption = Some(adoption);
+        if rewrote.marker {
+            mark = Some(Mark::Own);
+        }
+    }
+    upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
+    upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
+    let pruned = prune::prune(bucket, args, (owner, now), &entries, stop).await;
+    upkeep.not_removed = pruned.problem(&args.prefix);
+    upkeep.removed = count(pruned.removed.iter());
+    // What hides here may be another's: then it is left alone.
+    if upkeep.shared_with.is_none() && mark == Some(Mark::Own) {
+        if let Err(error) = prune::abort_leftovers(bucket, &args.prefix, now).await {
+            tracing::warn!(%error, "unfinished uploads are not removed");
+        }
+        if args.delete_versions
+            && let Err(error) = prune::delete_versions(bucket, args, &pruned.removed, now).await
+        {
+            let problem = || format!("old versions of removed backups under {} stay: {error}", args.prefix);
+            upkeep.not_removed.get_or_insert_with(problem);
+        }
+    }
+    upkeep
+}
+
+/// Who else has backups here: whoever marked the prefix, or whom a manifest names.
+fn shared_with(args: &DumpArgs, owner: &str, mark: Option<&Mark>, entries: &[Entry]) -> Option<String> {
+    match mark {
+        Some(Mark::Foreign(other)) => return Some(other.clone()),
+        Some(Mark::Unreadable) => return Some(format!("an unreadable {}{MARKER_FILE}", args.prefix)),
+        Some(Mark::Own) | None => {}
+    }
+    let other = entries.iter().rev().find_map(|entry| entry.owner().filter(|of| *of != owner))?;
+    let known = crate::contract::is_owner(other);
+    Some(if known { other.to_owned() } else { "an owner of an unknown form".to_owned() })
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

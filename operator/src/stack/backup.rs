@@ -1,0 +1,136 @@
+//! The dumps of a stack: when, where to, and whose they are.
+
+use super::{
+    Backup, Database, Observed, Stack, backed_up, defaults, external, schedule,
+    validate::{Unresolved, keep, registry},
+};
+use crate::{
+    api::v1alpha1::{BackupSpec, Environment, ExternalBucket, RorunStackSpec},
+    contract,
+    names::{Component, annotation},
+};
+
+/// Where backups are, below the bucket.
+const PREFIX: &str = "backups/";
+
+/// Why Production should not do so.
+const OWN_KEY: &str = "backups go into the application's own bucket with the application's own key, so whoever takes over the \
+                       application can delete them: set backup.destination.external with a key of its own";
+
+/// The dumps that a spec asks for.
+pub(super) fn resolve(
+    spec: &RorunStackSpec,
+    stack: &Stack,
+    observed: &Observed,
+    unresolved: &mut Unresolved,
+) -> Option<Backup> {
+    if !backed_up(spec) {
+        return None;
+    }
+    let block = spec.backup.clone().unwrap_or_default();
+    let external = external_of(&block);
+    let destination = match external {
+        Some(external) => {
+            let access = external::bucket(external, "backup.destination.external", observed);
+            keep(access, Component::Backup, unresolved)
+        }
+        None => stack.bucket.access().cloned(),
+    };
+    let image = match (&block.image, &stack.database) {
+        (Some(image), _) => defaults::image(registry(spec), image),
+        // As it runs there, registry and all.
+        (None, Database::Embedded { image, .. }) => image.clone(),
+        (None, Database::External(_)) => defaults::image(registry(spec), "postgres:17"),
+    };
+    let retention = block.retention.clone().unwrap_or_default();
+    let (adopt, adopt_problem) = adopt(observed);
+    let schedule = block.schedule.clone().unwrap_or_else(|| "15 2 * * *".to_owned());
+    let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
+    keep(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
+    Some(Backup {
+        image,
+        retention_days: retention.days.unwrap_or(30),
+        minimum_kept: retention.minimum_kept.unwrap_or(7),
+        resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
+        destination: destination.map(Box::new),
+        own_destination: external.is_some(),
+        embedded: external.is_none() && matches!(stack.bucket, super::Bucket::Embedded { .. }),
+        prefix: format!("{}{}/{}/", base(&block), stack.namespace, stack.name),
+        owner: observed.backup_owner.clone(),
+        adopt,
+        adopt_problem,
+        note: warning(spec).filter(|_| spec.environment == Environment::Production),
+        schedule,
+        time_zone,
+        pod_labels: block.pod_labels,
+        pod_annotations: block.pod_annotations,
+    })
+}
+
+fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
+    block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+fn base(block: &BackupSpec) -> &str {
+    block.destination.as_ref().and_then(|destination| destination.prefix.as_deref()).unwrap_or(PREFIX)
+}
+
+/// The folder that every backup of the spec is below, and the one that it is without a prefix.
+pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
+    let own = spec.backup.as_ref().map_or(PREFIX, base);
+    let mut folders = vec![PREFIX.to_owned()];
+    if own != PREFIX {
+        folders.push(own.to_owned());
+    }
+    folders
+}
+
+/// What is wrong with where a spec sends its dumps: to the application's own bucket by its own key.
+pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
+    let bucket = spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref())?;
+    let destination = spec.backup.as_ref().and_then(external_of);
+    let same = |destination: &ExternalBucket| {
+        let place = |bucket: &ExternalBucket| (bucket.endpoint.trim_end_matches('/').to_owned(), bucket.name.clone());
+        place(destination) == place(bucket) && destination.credentials_secret_ref == bucket.credentials_secret_ref
+    };
+    destination.is_none_or(same).then_some(OWN_KEY)
+}
+
+/// The wish to adopt backups: obeyed exactly as it stands there, or told to be none.
+fn adopt(observed: &Observed) -> (Option<String>, Option<String>) {
+    let Some(wanted) = &observed.adopt_backups else { return (None, None) };
+    if wanted == contract::ADOPT_NONE || contract::is_owner(wanted) {
+        return (Some(wanted.clone()), None);
+    }
+    let problem = format!(
+        "the annotation {} is not obeyed: write the owner as status.backup.sharedWith tells it, or {} for backups without an \
+         owner",
+        annotation::ADOPT_BACKUPS,
+        contract::ADOPT_NONE
+    );
+    (None, Some(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_owner_or_none_is_adopted() {
+        let adopted = |text: &str| {
+            let observed = Observed { adopt_backups: Some(text.to_owned()), ..Observed::default() };
+            adopt(&observed)
+        };
+        assert_eq!(adopt(&Observed::default()), (None, None));
+        for text in ["none", "6f1f3a5c-0000-4000-8000-000000000001/shop"] {
+            assert_eq!(adopted(text), (Some(text.to_owned()), None));
+        }
+        for text in ["", "None", "shop", "*", "uid/shop ", "a/b/c", "--delete-versions"] {
+            let (adopt, problem) = adopted(text);
+            assert!(
+                adopt.is_none() && problem.is_some_and(|problem| problem.contains("rorun.app/adopt-backups")),
+                "{text}"
+            );
+        }
+    }
+}

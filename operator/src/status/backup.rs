@@ -1,0 +1,94 @@
+//! What is told of the backups: remembered after their pods are gone, and said beside a condition that is true.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Report;
+use crate::{
+    api::v1alpha1::{BackupStatus, RorunStackStatus},
+    names::{annotation, reason, reason::Reason},
+    stack::{Backup, Bucket, Stack},
+};
+
+/// The newest good backup is remembered after its pod is gone, with what else its run found; whose backups they are is kept, so
+/// that it is not asked again.
+pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<BackupStatus> {
+    let known = old.backup.clone().unwrap_or_default();
+    let at = |status: &BackupStatus| status.last_successful.as_ref().map(|record| record.at.clone());
+    let newer = |new: &BackupStatus| {
+        let when = |at: Option<Time>| at.map(|at| at.0);
+        when(at(new)) >= when(at(&known))
+    };
+    let mut status = match report.backup.clone().filter(newer) {
+        Some(new) => BackupStatus { adopted: new.adopted.clone().or(known.adopted.clone()), ..new },
+        None => known.clone(),
+    };
+    let owner = report.stack.backup.as_ref().and_then(|backup| backup.owner.clone());
+    status.stack_uid = if owner.is_some() { Some(report.stack.uid.clone()) } else { known.stack_uid };
+    status.owner = owner.or(known.owner);
+    let embedded = [old.backup.as_ref(), Some(&status)].into_iter().flatten().any(|of| is_embedded(report.stack, of));
+    status.in_embedded_bucket = embedded.then_some(true);
+    (status != BackupStatus::default()).then_some(status)
+}
+
+/// Whether a dump went to the embedded bucket.
+fn is_embedded(stack: &Stack, status: &BackupStatus) -> bool {
+    let last = status.last_successful.as_ref().map(|record| record.location.as_str());
+    status.in_embedded_bucket == Some(true)
+        || matches!(stack.bucket, Bucket::Embedded { .. })
+            && last.is_some_and(|location| location.starts_with(&format!("s3://{}-bucket/", stack.name)))
+}
+
+/// What there is to say of backups that are as they should be: the reason and the sentences.
+pub(super) fn told(report: &Report<'_>, status: Option<&BackupStatus>) -> Option<(Reason, String)> {
+    let backup = report.stack.backup.as_ref()?;
+    let status = status.cloned().unwrap_or_default();
+    let why = if status.shared_with.is_some() {
+        reason::PREFIX_SHARED
+    } else if status.not_removed.is_some() {
+        reason::PRUNING_FAILED
+    } else {
+        reason::READY
+    };
+    let sentences = [
+        shared(report, backup, &status),
+        status.not_removed.clone(),
+        without_owner(backup, &status),
+        not_known(report.stack, backup),
+        backup.adopt_problem.clone(),
+        status.adoption.clone(),
+        backup.note.map(str::to_owned),
+    ];
+    let sentences: Vec<_> = sentences.into_iter().flatten().collect();
+    (!sentences.is_empty()).then(|| (why, sentences.join("; ")))
+}
+
+fn shared(report: &Report<'_>, backup: &Backup, status: &BackupStatus) -> Option<String> {
+    let (other, own) = (status.shared_with.as_ref()?, status.owner.as_deref().unwrap_or("unknown"));
+    Some(format!(
+        "{} holds backups of {other} beside those of this stack, {own}: each removes only its own; give one of the two a \
+         backup.destination.prefix, or take the others over: kubectl annotate rstack {} {}={other}",
+        backup.prefix,
+        report.stack.name,
+        annotation::ADOPT_BACKUPS
+    ))
+}
+
+fn without_owner(backup: &Backup, status: &BackupStatus) -> Option<String> {
+    let count = status.without_owner?;
+    Some(format!(
+        "{count} backups under {} have no owner, as those of release 0.1.0, and are never removed: {}=none makes them this \
+         stack's own",
+        backup.prefix,
+        annotation::ADOPT_BACKUPS
+    ))
+}
+
+fn not_known(stack: &Stack, backup: &Backup) -> Option<String> {
+    backup.owner.is_none().then(|| {
+        format!(
+            "old backups are not removed, since the operator may not read the namespace {} and does not know which are this \
+             stack's: grant get on namespaces (rorun-operator rbac)",
+            stack.namespace
+        )
+    })
+}
