@@ -97,10 +97,7 @@ fn stack_rules() -> Vec<PolicyRule> {
 
 /// What is read of the cluster, where that is granted; without it the operator says less, and does the same.
 fn cluster_rules() -> Vec<PolicyRule> {
-    vec![
-        rule("networking.k8s.io", ["ingressclasses"], &["get"]),
-        rule("storage.k8s.io", ["storageclasses"], &["get"]),
-    ]
+    vec![rule("networking.k8s.io", ["ingressclasses"], &["get"]), rule("storage.k8s.io", ["storageclasses"], &["get"])]
 }
 
 /// What the leader election needs. `create` cannot be limited to a name.

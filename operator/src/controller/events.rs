@@ -25,7 +25,8 @@ pub(super) async fn publish(
     let new_spec = old.and_then(|status| status.observed_generation) != new.observed_generation;
     let warnings = warnings.iter().filter(|_| new_spec);
     let warnings = warnings.map(|warning| event(EventType::Warning, "NotForProduction", warning));
-    let events: Vec<_> = rollout_event(old, new).or_else(|| ready_event(old, new)).into_iter().chain(warnings).collect();
+    let events: Vec<_> =
+        rollout_event(old, new).or_else(|| ready_event(old, new)).into_iter().chain(warnings).collect();
     let sending = async {
         for event in events {
             send(context, cr, event).await;

@@ -18,10 +18,13 @@ use rstest::rstest;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Cache, Context, Memory, Patience, Prober, References, Triggers, events, finalize};
+use super::{
+    Cache, Context, Memory, Patience, Prober, References, Triggers, events, finalize, storage_classes::StorageClasses,
+};
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::{WRITE_LIMIT, WriteError, Writer},
+    services::Network,
     telemetry::{Health, HealthLimits, Metrics},
 };
 
@@ -38,8 +41,9 @@ fn silent(may_write: bool) -> Context {
     Context {
         writer: Writer::new(client.clone(), patience.turns(), move || may_write, |_, _| {}),
         cache: Arc::new(Cache::default()),
-        references: References::new(client.clone(), triggers.clone(), health.clone()),
-        prober: Prober::new(triggers.clone()),
+        references: References::new(client.clone(), triggers.clone(), health.clone(), Arc::default()),
+        storage_classes: StorageClasses::default(),
+        prober: Prober::new(Network::open(), |_| {}),
         triggers,
         patience,
         recorder: Recorder::new(client.clone(), reporter),

@@ -32,10 +32,8 @@ pub enum ObserveError {
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error)
-        | Self::StorageClass(_, error)
-        | Self::Volumes(error)
-        | Self::Namespace(error)) = self;
+        let (Self::Reference(_, error) | Self::StorageClass(_, error) | Self::Volumes(error) | Self::Namespace(error)) =
+            self;
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }

@@ -9,8 +9,7 @@ use super::{
     observe::{self, ObserveError},
     outlines,
     policy::{self, Ending},
-    questions,
-    refused,
+    questions, refused,
     told::{Written, stopped, write_status},
 };
 use crate::{

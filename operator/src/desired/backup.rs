@@ -397,16 +397,16 @@ mod tests {
     fn a_dump_that_is_complete_counts_whatever_keeps_its_pod() {
         for condition in [None, Some("Failed")] {
             let live: LiveSet = [job("a", condition), pod_of("a", RECORD)].into_iter().collect();
-            assert_eq!(last_run(&live), Readiness::Ready, "{condition:?}");
+            assert_eq!(last_run(None, &live), Readiness::Ready, "{condition:?}");
             let told = last_backup(&live).and_then(|backup| backup.last_successful).expect("a backup");
             assert_eq!(told.id, "20261124T021500Z-x7k2p");
         }
         let failed = r#"{"failed":{"message":"no such host"}}"#;
         let live: LiveSet = [job("a", Some("Failed")), pod_of("a", failed)].into_iter().collect();
-        let Readiness::Waiting(waiting) = last_run(&live) else { panic!("a failed dump is told") };
+        let Readiness::Waiting(waiting) = last_run(None, &live) else { panic!("a failed dump is told") };
         assert_eq!((waiting.reason, &*waiting.message), (reason::BACKUP_FAILED, "job/a: no such host"));
         let live: LiveSet = [job("a", None), pod_of("a", "starting")].into_iter().collect();
-        let Readiness::Waiting(waiting) = last_run(&live) else { panic!("it runs") };
+        let Readiness::Waiting(waiting) = last_run(None, &live) else { panic!("it runs") };
         assert_eq!(waiting.reason, reason::NO_BACKUP_YET);
     }
 }

@@ -49,6 +49,8 @@ pub(super) fn overdue(backup: &Backup, fires: &Fires, runs: &Runs, late: i64, li
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use k8s_openapi::api::core::v1::ResourceRequirements;
     use rstest::rstest;
 
@@ -71,6 +73,13 @@ mod tests {
             destination: None,
             own_destination: false,
             prefix: String::new(),
+            owner: None,
+            adopt: None,
+            adopt_problem: None,
+            embedded: false,
+            note: None,
+            pod_labels: BTreeMap::new(),
+            pod_annotations: BTreeMap::new(),
         }
     }
 

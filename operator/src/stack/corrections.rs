@@ -23,7 +23,9 @@ impl Correction {
                 "the database, Redis and the bucket are each trusted by their own certificate authority, no longer by those \
                  of all three together"
             }
-            Self::Urls => "the URLs of the services arrive as the Secret has them, no longer with more percent-encoding",
+            Self::Urls => {
+                "the URLs of the services arrive as the Secret has them, no longer with more percent-encoding"
+            }
         }
     }
 }
@@ -74,8 +76,7 @@ impl Stack {
     /// What pods of an earlier release may hold that is wrong. Each source is a line.
     pub fn corrections(&self) -> Vec<Correction> {
         let Some(connection) = &self.connection else { return Vec::new() };
-        let sources =
-            [(Correction::Authorities, connection.apart), (Correction::Urls, connection.corrected_urls())];
+        let sources = [(Correction::Authorities, connection.apart), (Correction::Urls, connection.corrected_urls())];
         sources.into_iter().filter(|(_, wrong)| *wrong).map(|(correction, _)| correction).collect()
     }
 

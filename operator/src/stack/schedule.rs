@@ -51,11 +51,10 @@ const DESCRIPTORS: [(&str, &str); 7] = [
 
 /// Refuses what the API server would refuse in the CronJob of the backups, and a schedule that never fires.
 pub(super) fn check(schedule: &str, time_zone: &str) -> Result<Schedule, Waiting> {
-    let parsed =
-        Schedule::parse(schedule, time_zone).and_then(|parsed| match parsed.next(0) {
-            Some(_) => Ok(parsed),
-            None => Err(format!("schedule {schedule} never fires: no such day comes")),
-        });
+    let parsed = Schedule::parse(schedule, time_zone).and_then(|parsed| match parsed.next(0) {
+        Some(_) => Ok(parsed),
+        None => Err(format!("schedule {schedule} never fires: no such day comes")),
+    });
     parsed.map_err(|problem| {
         let message = format!("spec.backup.{problem}; the schedule that was applied before stays as it is");
         Waiting::new(reason::INVALID_SPEC, message)

@@ -31,7 +31,8 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     let to_mend =
         |(_, waiting): &&(_, &Waiting)| !matches!(waiting.reason, reason::PROGRESSING | reason::CERTIFICATE_MISSING);
     let found = own.iter().find(to_mend).or_else(|| own.iter().find(on_its_way)).or(own.first());
-    let (component, waiting) = found.or_else(|| dependent.iter().find(|(component, waiting)| !is_forgiven(*component, waiting.reason)))?;
+    let (component, waiting) =
+        found.or_else(|| dependent.iter().find(|(component, waiting)| !is_forgiven(*component, waiting.reason)))?;
     let affected: Vec<_> = dependent.iter().map(|(component, _)| component.as_str()).collect();
     let mut message = format!("{component}: {}", waiting.message);
     if let Some(advice) = advice(waiting.reason) {

@@ -1,6 +1,6 @@
 //! The rows of components, and the URLs.
 
-use super::Report;
+use super::{Report, note};
 use crate::{
     api::v1alpha1::{ComponentStatus, Endpoints},
     names::{Component, reason::Reason},

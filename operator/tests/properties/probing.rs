@@ -26,7 +26,7 @@ fn with_secret(cr: &RorunStack, name: &str, key: &str, value: &str) -> Observed 
     observed
 }
 
-fn bucket(fields: Value) -> Value {
+fn bucket(fields: &Value) -> Value {
     let mut external =
         json!({"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "keys"}});
     external.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -47,7 +47,7 @@ fn asked(stack: &Stack, component: Component) -> bool {
 #[case::the_secret_key_in_clear(json!({"name": "keys", "accessKeyIdKey": "AWS_SECRET_ACCESS_KEY"}), false)]
 fn keys_of_other_names_are_sent_only_if_their_secret_is_labelled(#[case] keys: Value, #[case] expected: bool) {
     for (place, component) in [("bucket", Component::Bucket), ("backup.destination", Component::Backup)] {
-        let cr = stack("shop").set(place, bucket(json!({"credentialsSecretRef": keys}))).build();
+        let cr = stack("shop").set(place, bucket(&json!({"credentialsSecretRef": keys}))).build();
         let mut observed = unlabelled(&cr);
         assert_eq!(asked(&validate(&cr, &observed), component), expected, "{place}");
         observed.traits.insert("keys".to_owned(), SecretTraits { for_s3: true, too_large: false });
@@ -58,7 +58,7 @@ fn keys_of_other_names_are_sent_only_if_their_secret_is_labelled(#[case] keys: V
 #[test]
 fn what_is_not_asked_is_used_and_told_and_holds_nothing() {
     let keys = json!({"credentialsSecretRef": {"name": "keys", "accessKeyIdKey": "token"}});
-    let cr = stack("shop").set("bucket", bucket(keys)).build();
+    let cr = stack("shop").set("bucket", bucket(&keys)).build();
     let stack = valid_with(&cr, &unlabelled(&cr));
     let wanted = desired(&stack, &all_ready(&stack));
     assert!(wanted.held.is_empty(), "{:?}", wanted.held);
@@ -80,7 +80,7 @@ fn what_is_not_asked_is_used_and_told_and_holds_nothing() {
 #[case("two words", false)]
 #[case("ключи", false)]
 fn an_access_key_id_looks_like_one(#[case] id: &str, #[case] expected: bool) {
-    let cr = stack("shop").set("bucket", bucket(json!({}))).build();
+    let cr = stack("shop").set("bucket", bucket(&json!({}))).build();
     let stack = validate(&cr, &with_secret(&cr, "keys", "AWS_ACCESS_KEY_ID", id));
     let problem = stack.unresolved.get(&Component::Bucket);
     assert_eq!(problem.is_none(), expected, "{id}: {problem:?}");
@@ -93,7 +93,7 @@ fn an_access_key_id_looks_like_one(#[case] id: &str, #[case] expected: bool) {
 
 /// A stack of an environment with every service outside.
 fn outside(environment: &str) -> Fixture {
-    let keys = bucket(json!({"endpoint": "http://s3.example.com"}));
+    let keys = bucket(&json!({"endpoint": "http://s3.example.com"}));
     stack("shop")
         .with_external_services()
         .set("environment", json!(environment))

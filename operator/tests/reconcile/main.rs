@@ -11,8 +11,8 @@ mod drift;
 mod gitops;
 mod restarts;
 mod room;
-mod telling;
 mod sources;
+mod telling;
 
 use room::Room;
 use tokio::runtime::Handle;

@@ -76,7 +76,7 @@ pub async fn no_stack_fills_the_memory_of_all(room: &Room) {
     assert!(room.calls(NAMESPACE, mark).is_empty(), "{:?}", room.calls(NAMESPACE, mark));
 
     let peak = operator.peak_memory();
-    println!("{COUNT} ConfigMaps of {SIZE} bytes: {} KiB before, {} KiB at most", before, peak);
+    println!("{COUNT} ConfigMaps of {SIZE} bytes: {before} KiB before, {peak} KiB at most");
     assert!(before > 0 && peak < LIMIT, "{peak} KiB of {LIMIT}");
     assert!(peak - before < GROWTH, "{} KiB more for one stack", peak - before);
 }

@@ -80,9 +80,9 @@ fn the_reason_of_ready_goes_forward_only() {
         told.push(world.pass(11));
     }
     let failed = Probe::Failed(Waiting::new(reason::UNREACHABLE, "bucket at shop-bucket is unreachable"));
-    world.stack.probes.insert(Component::Bucket, failed);
+    world.stack.probes.insert(Component::Bucket.into(), failed);
     told.push(world.pass(12));
-    world.stack.probes.insert(Component::Bucket, Probe::Answers { note: None });
+    world.stack.probes.insert(Component::Bucket.into(), Probe::Answers { note: None });
     let apps = [Component::Ocr, Component::Api];
     told.push(world.pass_that_writes(14, &apps));
     for component in apps {

@@ -83,7 +83,7 @@ type Change = fn(&mut World);
     InProgress, "False Progressing", "False Progressing", true)]
 #[case::the_bucket_does_not_answer(|world: &mut World| {
         let failed = Probe::Failed(Waiting::new(reason::UNREACHABLE, "bucket at s3 is unreachable"));
-        world.stack.probes = BTreeMap::from([(Component::Bucket, failed)]);
+        world.stack.probes = BTreeMap::from([(Component::Bucket.into(), failed)]);
     }, InProgress, "True Ready", "False Unreachable", false)]
 #[case::the_class_of_the_ingress_is_missing(|world: &mut World| {
         world.edit(scaled().set("ingress", json!({"host": "api.example.com", "className": "nowhere"})));
@@ -189,7 +189,7 @@ fn the_destination_of_backups_never_makes_a_stack_unready(#[case] why: reason::R
     let mut world = World::ready(external.set("backup", json!({"destination": destination})));
     assert_eq!(line(world.old.as_ref().unwrap(), "BackupHealthy"), "True Ready");
     let failed = Probe::Failed(Waiting::new(why, "bucket dumps at s3.example.com"));
-    world.stack.probes.insert(Component::Backup, failed);
+    world.stack.probes.insert(Component::Backup.into(), failed);
     let status = world.pass(1000);
     assert_eq!(line(&status, "BackupHealthy"), format!("False {why}"));
     assert_eq!(kstatus(world.cr.metadata.generation, &status), Current);

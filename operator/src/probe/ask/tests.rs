@@ -89,9 +89,10 @@ fn bucket(endpoint: String) -> Question {
         force_path_style: true,
         access_key_id: "AKIATEST".to_owned(),
         secret_access_key: "secret".to_owned(),
+        session_token: None,
         ca: None,
     };
-    Question { service: Service::Bucket { target, create: false, versioning: true }, interval: None }
+    Question { service: Service::Bucket { target, prefix: None, create: false, versioning: true }, origin: None, interval: None }
 }
 
 fn question(kind: &str, address: SocketAddr) -> Question {
@@ -106,7 +107,7 @@ fn question(kind: &str, address: SocketAddr) -> Question {
         "redis-tls" => Service::Redis(RedisTarget { url: format!("rediss://:p@{address}"), ca: None }),
         _ => Service::Redis(RedisTarget { url: format!("redis://:p@{address}"), ca: None }),
     };
-    Question { service, interval: None }
+    Question { service, origin: None, interval: None }
 }
 
 /// To the services of these tests, which are at loopback addresses.
@@ -255,7 +256,7 @@ async fn a_name_that_leads_to_loopback_the_second_time_is_never_connected_to(#[c
         }
         _ => Service::Redis(RedisTarget { url: format!("redis://:p@rebinds.example:{port}"), ca: None }),
     };
-    let question = Question { service, interval: None };
+    let question = Question { service, origin: None, interval: None };
     failed(question.ask(&network).await);
     for _ in 0..2 {
         let (reason, message) = failed(question.ask(&network).await);

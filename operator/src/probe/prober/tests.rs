@@ -13,7 +13,7 @@ impl Tenant for usize {
 }
 
 fn question(url: String) -> Question {
-    Question { service: Service::Redis(RedisTarget { url, ca: None }), interval: None }
+    Question { service: Service::Redis(RedisTarget { url, ca: None }), origin: None, interval: None }
 }
 
 fn good() -> Answer {

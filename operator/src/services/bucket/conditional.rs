@@ -6,7 +6,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::{BucketClient, Upload};
-use crate::services::error::{Cause, ServiceError, root_cause};
+use crate::services::error::{Cause, ServiceError};
 
 /// What an object holds, and the tag of exactly that content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,9 @@ impl BucketClient {
         }
         match object.body.collect().await {
             Ok(body) => Ok(Some(Tagged { body: body.to_vec(), tag })),
-            Err(error) => Err(ServiceError::new(Cause::Unreachable, self.subject(), root_cause(&error))),
+            Err(_) => {
+                Err(ServiceError::new(Cause::Unreachable, self.subject(), "the connection broke within an object"))
+            }
         }
     }
 
