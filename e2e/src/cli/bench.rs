@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::bench;
 use crate::engine::Cache;
-use crate::scenarios::kit::{build_binaries, optimised_e2e};
+use crate::scenarios::kit::{Profile, build_binaries, optimised_e2e, use_released_operator};
 
 /// Options of `e2e bench`.
 #[derive(Debug, Args)]
@@ -42,13 +42,14 @@ pub(super) struct Options {
 
 pub(super) fn run(cache: &Cache, options: Options) -> Result<()> {
     if cfg!(debug_assertions) {
-        build_binaries()?;
+        build_binaries(cache, Profile::Release)?;
     }
     if cfg!(debug_assertions) && !options.as_built {
         // A client that is not optimised would make a floor that is too low.
         return Err(Command::new(optimised_e2e()?).args(std::env::args_os().skip(1)).exec())
             .context("failed to start the optimised build");
     }
+    use_released_operator()?;
     let asked = bench::Options {
         ids: options.ids,
         stacks: options.stacks,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::campaign::{Extent, Ground, SUITES, Suite};
 use crate::engine::Cache;
-use crate::scenarios::kit::{build_binaries, use_operator};
+use crate::scenarios::kit::{Profile, build_binaries, use_operator};
 
 const FAILED: &str = "target/campaign";
 
@@ -57,16 +57,15 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     }
     match &options.operator {
         Some(binary) => use_operator(binary.clone()),
-        None => build_binaries()?,
+        None => build_binaries(cache, Profile::Quick)?,
     }
     let counts = if let Some(file) = &options.plan {
         again(cache, file, &options.failed)?
     } else {
         let extent = if options.quick { Extent::Quick } else { Extent::Whole };
-        let played = play(cache, &chosen, &extent, (&options.failed, options.first))?;
-        played.into_iter().map(|(_, counts)| counts).collect()
+        play(cache, &chosen, &extent, (&options.failed, options.first))?
     };
-    let (played, failed) = counts.iter().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
+    let (played, failed) = counts.iter().fold((0, 0), |sum, suite| (sum.0 + suite.plans, sum.1 + suite.failed));
     println!("{} passed, {failed} failed", played - failed);
     if failed > 0 {
         bail!("{failed} plans failed; they are in {}, and `--plan FILE` plays one again", options.failed.display());
@@ -74,21 +73,25 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// How many plans were played, and how many of them failed.
-type Counts = (usize, usize);
-
-/// Plays what is asked of every change; gives the counts of each suite.
-pub(super) fn quick(cache: &Cache) -> Result<Vec<(&'static str, Counts)>> {
-    let asked: Vec<_> = SUITES.iter().filter(|suite| suite.quick).collect();
-    play(cache, &asked, &Extent::Quick, (FAILED.as_ref(), false))
+/// How a suite ended.
+pub(super) struct Played {
+    pub(super) suite: &'static str,
+    pub(super) plans: usize,
+    pub(super) failed: usize,
+    pub(super) took: Duration,
 }
 
-fn again(cache: &Cache, file: &Path, failed: &Path) -> Result<Vec<Counts>> {
+/// Plays what is asked of every change, or all that there is; gives how each suite ended.
+pub(super) fn suites(cache: &Cache, extent: &Extent) -> Result<Vec<Played>> {
+    let asked: Vec<_> = SUITES.iter().filter(|suite| suite.quick || *extent == Extent::Whole).collect();
+    play(cache, &asked, extent, (FAILED.as_ref(), false))
+}
+
+fn again(cache: &Cache, file: &Path, failed: &Path) -> Result<Vec<Played>> {
     let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let Failed { suite, plan } =
         serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))?;
-    let played = play(cache, &choose(&[suite])?, &Extent::Only(plan), (failed, false))?;
-    Ok(played.into_iter().map(|(_, counts)| counts).collect())
+    play(cache, &choose(&[suite])?, &Extent::Only(plan), (failed, false))
 }
 
 fn play(
@@ -96,16 +99,16 @@ fn play(
     suites: &[&'static Suite],
     extent: &Extent,
     (failed, first): (&Path, bool),
-) -> Result<Vec<(&'static str, Counts)>> {
+) -> Result<Vec<Played>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut played = Vec::new();
     for suite in suites {
         let started = Instant::now();
         let ground = Ground::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
         runtime.block_on((suite.play)(&ground)).with_context(|| format!("the suite {}", suite.name))?;
-        let (plans, bad) = ground.counts();
-        println!("{}: {plans} plans, {bad} failed, {} s", suite.name, started.elapsed().as_secs());
-        played.push((suite.name, (plans, bad)));
+        let ((plans, failed), took) = (ground.counts(), started.elapsed());
+        println!("{}: {plans} plans, {failed} failed, {} s", suite.name, took.as_secs());
+        played.push(Played { suite: suite.name, plans, failed, took });
     }
     Ok(played)
 }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::scenarios::{joined, set_up};
 use crate::engine::{Cache, Cluster, cluster, progress, tools};
-use crate::scenarios::kit::{Stack, Timeline, World, build_binaries, project};
+use crate::scenarios::kit::{Profile, Stack, Timeline, World, build_binaries, project};
 
 const CLUSTER: &str = "rorun-demo";
 const NAMESPACE: &str = "default";
@@ -35,7 +35,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         return Ok(());
     }
     let cluster = thread::scope(|scope| {
-        let building = scope.spawn(build_binaries);
+        let building = scope.spawn(|| build_binaries(cache, Profile::Quick));
         let cluster = Cluster::up(cache, CLUSTER);
         joined(building)?;
         cluster

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::scenarios::{failures, play, set_up};
 use crate::engine::{Cache, Cluster};
-use crate::scenarios::kit::{OPERATOR, build_binaries};
+use crate::scenarios::kit::{OPERATOR, Profile, build_binaries};
 use crate::scenarios::matching;
 
 const CLUSTER: &str = "rorun-numbers";
@@ -15,7 +15,7 @@ const CLUSTER: &str = "rorun-numbers";
 const MEASURED: &[&str] = &["development", "drift", "kills"];
 
 pub(super) fn run(cache: &Cache) -> Result<()> {
-    build_binaries()?;
+    build_binaries(cache, Profile::Release)?;
     for (what, value) in on_cluster(cache)? {
         println!("{what:50} {value}");
     }

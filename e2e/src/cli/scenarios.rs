@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::engine::{Cache, Cluster, Lease, progress};
-use crate::scenarios::kit::{World, build_binaries, install, load_images};
+use crate::scenarios::kit::{Profile, World, build_binaries, install, load_images};
 use crate::scenarios::{Outcome, Scenario, matching, run_all, summary};
 
 /// Options of `e2e scenarios`.
@@ -46,7 +46,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         play(&cluster, &chosen, options.keep)?
     } else {
         let cluster = thread::scope(|scope| {
-            let building = scope.spawn(build_binaries);
+            let building = scope.spawn(|| build_binaries(cache, Profile::Quick));
             let cluster = Session::open(cache, &options.name);
             joined(building)?;
             cluster
@@ -84,6 +84,7 @@ pub(super) fn failures(outcomes: &[Outcome]) -> Result<()> {
 }
 
 /// A cluster for the time of a run: one that was running before is left running.
+#[derive(Debug)]
 pub(super) enum Session {
     Found(Box<Cluster>),
     Leased(Lease),

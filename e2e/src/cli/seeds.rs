@@ -11,7 +11,7 @@ use crate::campaign::SUITES;
 use crate::campaign::seeds::{Copy, Seed};
 use crate::engine::Cache;
 use crate::engine::process::Run;
-use crate::scenarios::kit::build_binaries;
+use crate::scenarios::kit::{Profile, build_binaries};
 
 /// So many of them may stay unfound.
 const UNFOUND: usize = 1;
@@ -47,7 +47,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
         return Ok(());
     }
     // What it compiles of other people's crates is taken over.
-    build_binaries()?;
+    build_binaries(cache, Profile::Quick)?;
     let copy = Copy::make(cache)?;
     if !options.skip_unchanged {
         unchanged(&copy, options)?;

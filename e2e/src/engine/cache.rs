@@ -2,6 +2,7 @@
 //! (or `RORUN_CACHE`). An entry is named by what it is, its version and a hash of the recipe that makes it, so a changed
 //! recipe is a new entry and an entry, once there, is never touched again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +78,23 @@ impl Cache {
         Ok(folder)
     }
 
+    /// The entries of some kinds, as their paths below the cache.
+    pub fn entries(&self, kinds: &[&str]) -> Result<BTreeSet<String>> {
+        let mut entries = BTreeSet::new();
+        for kind in kinds {
+            match fs::read_dir(self.root.join(kind)) {
+                Ok(folder) => {
+                    for entry in folder {
+                        entries.insert(format!("{kind}/{}", entry?.file_name().to_string_lossy()));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("failed to list {kind} of the cache")),
+            }
+        }
+        Ok(entries)
+    }
+
     /// Waits for the lock of that name; it is held until the returned value is dropped, or this process ends.
     pub fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.folder("locks")?.join(format!("{name}.lock"));
@@ -88,7 +106,7 @@ impl Cache {
         });
         // What this process holds when it is interrupted is held by a thread that has stopped for good.
         if soon.is_err() && !cleanup::is_cleaning() {
-            progress::note(&format!("waiting for another run that holds {}", path.display()));
+            progress::note(&format!("waiting for whoever holds {}", path.display()));
             file.lock()?;
         }
         Ok(Lock { _file: file })
@@ -168,6 +186,7 @@ mod tests {
         let path = cache.entry(&key, |to| Ok(fs::write(to.join("file"), "made")?)).expect("made");
         let again = cache.entry(&key, |_| bail!("made twice")).expect("found");
         assert_eq!(path, again);
+        assert_eq!(cache.entries(&["tools", "images"]).expect("entries"), BTreeSet::from([key.path()]));
         assert_eq!(fs::read_to_string(path.join("file")).expect("readable"), "made");
         assert_eq!(fs::read_dir(folder.path().join("unfinished")).expect("a folder").count(), 0);
     }

@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::durations::{Durations, Timed};
+
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Says one thing.
@@ -40,6 +42,20 @@ impl Step {
     pub fn of<T>(what: &str, why: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         let step = Step::start(what, why);
         let result = work()?;
+        step.done();
+        Ok(result)
+    }
+
+    /// Runs `work` as a step that says how long it will take, and keeps how long it took for the next time.
+    pub fn timed<T>(
+        durations: &Durations,
+        timed: &Timed<'_>,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let estimate = durations.estimate(timed.name, timed.table);
+        let step = Step::start(timed.what, &format!("{}; {estimate}", timed.why));
+        let result = work()?;
+        durations.record(timed.name, Some(timed.table), step.started.elapsed())?;
         step.done();
         Ok(result)
     }

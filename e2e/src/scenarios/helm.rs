@@ -1,5 +1,5 @@
-//! The release of the operator is brought up to date, taken away and installed again: the stacks go on as if nothing
-//! had been.
+//! The release of the operator gets other values, is taken away and installed again: the stacks go on as if nothing had been.
+//! What a new version of the operator does to them is another scenario, `upgrade`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,14 +20,14 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
 }
 
 async fn play(scene: &Scene) -> Result<()> {
-    the_previous_release(scene).await?;
+    with_other_values(scene).await?;
     let stack = scene.apply_example("development.yaml", |_| {}).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
     let app = scene.app(&stack).await?;
     let receipt = scene.first_receipt(&app, "4 loaves of bread, 1000 each").await?;
     scene.wait_settled_leader().await?;
 
-    untouched(scene, &stack, &app, "an upgrade of the chart", async {
+    untouched(scene, &stack, &app, "a change of the release", async {
         install(scene).await?;
         scene.wait_settled_leader().await.map(drop)
     })
@@ -44,8 +44,8 @@ async fn play(scene: &Scene) -> Result<()> {
     served_by_a_new_operator(&stack, &app, &receipt).await
 }
 
-/// As a release before this one would be: the same chart of an earlier version, with other values.
-async fn the_previous_release(scene: &Scene) -> Result<()> {
+/// The same operator by a chart of another number, with other values.
+async fn with_other_values(scene: &Scene) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHART).display().to_string();
     let to = folder.path().display().to_string();
@@ -53,7 +53,7 @@ async fn the_previous_release(scene: &Scene) -> Result<()> {
     let packaged = folder.path().join(format!("{RELEASE}-0.0.9.tgz"));
     scene.upgrade_operator(&packaged, &["--set=concurrency=2", "--set=logLevel=debug"]).await?;
     let installed = scene.helm(&["list", "--namespace", OPERATOR_NAMESPACE]).await?;
-    ensure!(installed.contains("0.0.9"), "the release before is not installed: {installed}");
+    ensure!(installed.contains("0.0.9"), "the release with other values is not installed: {installed}");
     Ok(())
 }
 

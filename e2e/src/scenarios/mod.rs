@@ -4,6 +4,7 @@
 //! error that says what was there instead of what should have been.
 
 pub mod kit;
+mod lanes;
 mod runner;
 
 mod authorities;
@@ -20,10 +21,12 @@ mod namespaced;
 mod rollout;
 mod scaling;
 mod status;
+mod upgrade;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
+pub use lanes::{Decision, LANES, Lane, Wish, decide};
 pub use runner::{Outcome, run_all, summary};
 
 use self::kit::Scene;
@@ -40,7 +43,14 @@ pub struct Scenario {
     run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// All of them.
+impl Scenario {
+    /// What the time that it took is kept by.
+    pub fn kept_by(&self) -> String {
+        format!("scenario {}", self.name)
+    }
+}
+
+/// All that need nothing but the cluster; the others are those of [`LANES`].
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "development",
@@ -122,18 +132,19 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "helm",
-        proves: "an upgrade, an uninstallation and a new installation of the operator leave the stacks alone",
+        proves: "other values, an uninstallation and a new installation of the operator leave the stacks alone",
         exclusive: true,
         run: |scene| Box::pin(helm::run(scene)),
     },
 ];
 
-/// The scenarios whose names contain one of the filters; all without a filter.
+/// The scenarios whose names contain one of the filters, those of lanes too; without a filter, all that are of no lane.
 pub fn matching(filters: &[String]) -> Vec<Scenario> {
-    let matches = |scenario: &&Scenario| {
-        filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(filter.as_str()))
-    };
-    SCENARIOS.iter().filter(matches).copied().collect()
+    let matches = |scenario: &&Scenario| filters.iter().any(|filter| scenario.name.contains(filter.as_str()));
+    if filters.is_empty() {
+        return SCENARIOS.to_vec();
+    }
+    SCENARIOS.iter().chain(LANES.iter().map(|lane| &lane.scenario)).filter(matches).copied().collect()
 }
 
 #[cfg(test)]
@@ -144,8 +155,9 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_fit_into_a_namespace() {
-        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        assert_eq!(names.len(), SCENARIOS.len());
+        let all = || SCENARIOS.iter().chain(LANES.iter().map(|lane| &lane.scenario));
+        let names: BTreeSet<_> = all().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().count());
         for name in names {
             assert!(
                 name.len() <= 40 && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-'),
@@ -154,5 +166,7 @@ mod tests {
         }
         assert_eq!(matching(&["develop".to_owned()]).len(), 1);
         assert!(matching(&["nothing-like-this".to_owned()]).is_empty());
+        assert_eq!(matching(&["upgrade".to_owned()]).len(), 1);
+        assert!(matching(&[]).iter().all(|scenario| scenario.name != "upgrade"));
     }
 }

@@ -1,5 +1,6 @@
 //! Runs scenarios: those that can be side by side first, a few at a time, then the others one by one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use futures::StreamExt;
 
 use super::Scenario;
 use super::kit::{Scene, Stuck, World, diagnose};
-use crate::engine::progress;
+use crate::engine::{Durations, progress};
 
 /// More at once would measure the machine and not the operator: a stack is seven pods.
 const AT_ONCE: usize = 3;
@@ -27,7 +28,9 @@ pub struct Outcome {
 /// Runs the scenarios, tells how each ended, and prints the summary line. Scenarios clean up after themselves also when
 /// they fail; `keep` leaves the namespaces of those that failed for looking at them.
 pub async fn run_all(world: &Arc<World>, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
-    let (alone, together): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.exclusive);
+    let durations = Durations::of(world.cluster.cache());
+    let (alone, mut together): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.exclusive);
+    longest_first(&mut together, |scenario| durations.last(&scenario.kept_by()));
     let mut outcomes: Vec<Outcome> = futures::stream::iter(together)
         .map(|scenario| run_one(world, scenario, keep))
         .buffer_unordered(AT_ONCE)
@@ -49,7 +52,16 @@ async fn run_one(world: &Arc<World>, scenario: Scenario, keep: bool) -> Outcome 
         None => println!("scenario {} ... ok ({seconds:.1} s)", scenario.name),
         Some(failure) => println!("scenario {} ... FAILED ({seconds:.1} s)\n{failure}", scenario.name),
     }
+    if failure.is_none() {
+        // It only decides in which order they are played.
+        let _ = Durations::of(world.cluster.cache()).record(&scenario.kept_by(), None, took);
+    }
     Outcome { name: scenario.name, took, failure }
+}
+
+/// One that takes long and begins last is waited for alone. What was never played here may take long.
+fn longest_first(scenarios: &mut [Scenario], took: impl Fn(&Scenario) -> Option<Duration>) {
+    scenarios.sort_by_key(|scenario| Reverse(took(scenario).unwrap_or(Duration::MAX)));
 }
 
 async fn play(world: &Arc<World>, scenario: Scenario, keep: bool) -> Result<()> {
@@ -73,4 +85,21 @@ async fn play(world: &Arc<World>, scenario: Scenario, keep: bool) -> Result<()> 
 pub fn summary(outcomes: &[Outcome]) -> String {
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     format!("{} passed, {failed} failed", outcomes.len() - failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::matching;
+
+    #[test]
+    fn what_takes_longest_begins_first_and_what_is_not_known_before() {
+        let mut chosen = matching(&["drift", "development", "scaling", "rollout"].map(str::to_owned));
+        let known = [("drift", 60), ("development", 20), ("scaling", 150)];
+        longest_first(&mut chosen, |scenario| {
+            known.iter().find(|(name, _)| *name == scenario.name).map(|(_, seconds)| Duration::from_secs(*seconds))
+        });
+        let names: Vec<_> = chosen.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names, ["rollout", "scaling", "drift", "development"]);
+    }
 }

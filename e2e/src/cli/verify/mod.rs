@@ -1,27 +1,33 @@
 //! `e2e verify`, as `cargo verify`: everything that is proved about the project, or parts of it, and what each runner
 //! said at its end.
 
+mod budget;
 mod parts;
 mod report;
-
-use std::thread;
-use std::time::Instant;
+mod shared;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
+use self::budget::{Begun, minutes};
 use self::parts::{PARTS, Part, Work};
 use self::report::{Report, Row};
-use super::scenarios::{Session, joined, play, set_up};
+use self::shared::{Shared, serves};
+use super::scenarios::play;
+use crate::campaign::Extent;
+use crate::engine::process::Run;
 use crate::engine::progress::Step;
 use crate::engine::{Cache, bed};
-use crate::scenarios::kit::{build_binaries, cargo, project};
-use crate::scenarios::{SCENARIOS, Scenario, summary};
+use crate::scenarios::kit::{Profile, build_binaries, cargo, project};
+use crate::scenarios::{Decision, LANES, Lane, SCENARIOS, Scenario, Wish, decide};
+
+/// What asks for all that there is: every part, every lane, and the suites whole.
+const ALL: &str = "all";
 
 /// Options of `e2e verify`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Parts to run, or `scenarios:NAME`; everything if there is none
+    /// Parts to run, or `scenarios:NAME`; what is asked of every change if there is none, and `all` for everything, in hours
     parts: Vec<String>,
     /// Say which parts there are, and run none
     #[arg(long)]
@@ -31,60 +37,129 @@ pub(super) struct Options {
     keep: bool,
 }
 
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// What is asked of every change: it has a budget.
+    Usual,
+    /// Everything: what is not run is a failure.
+    All,
+    /// Some parts.
+    Named,
+}
+
+/// What there is to do: the parts, each with the scenarios that it is to run, and the lanes.
+#[derive(Debug)]
+struct Chosen {
+    asked: Asked,
+    parts: Vec<(&'static Part, Vec<Scenario>)>,
+    lanes: Vec<&'static Lane>,
+}
+
 pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     let chosen = choose(&options.parts)?;
     if options.list {
-        for (part, scenarios) in chosen {
-            println!("{:12}{}", part.name, part.proves);
-            for scenario in scenarios {
-                println!("  {}:{:14}{}", part.name, scenario.name, scenario.proves);
-            }
-        }
+        list(&chosen);
         return Ok(());
     }
-    let started = Instant::now();
-    let mut report = Report::default();
-    for (part, scenarios) in chosen {
+    let (begun, mut report) = (Begun::now(cache)?, Report::default());
+    let mut shared = Shared::new(cache);
+    for (part, scenarios) in &chosen.parts {
         println!("\n== {}: {}", part.name, part.proves);
         report.add(part.name, |rows| match part.work {
             Work::Check(arguments) => check(arguments),
             Work::Tests(arguments) => tests(cache, arguments, rows),
-            Work::Campaign => campaign(cache, rows),
-            Work::Scenarios => on_cluster(cache, &scenarios, options.keep, rows),
+            Work::Campaign => campaign(cache, chosen.asked, rows),
+            Work::Cluster(arguments) => {
+                tests(cache, arguments, rows)?;
+                serves(shared.cluster()?)
+            }
+            Work::Scenarios => on_cluster(&mut shared, scenarios, options.keep, rows),
         });
     }
-    println!("\n{report}, in {} s", started.elapsed().as_secs());
-    report.result()
+    for lane in &chosen.lanes {
+        let wish = match chosen.asked {
+            Asked::Usual => Wish::IfItFits(begun.budget(cache)?.left(begun.elapsed())),
+            Asked::All | Asked::Named => Wish::Named,
+        };
+        on_lane(lane, wish, (&mut shared, options.keep), &mut report)?;
+    }
+    if shared.is_open() {
+        report.add("removal", |_| shared.close());
+    }
+    finish(cache, chosen.asked, &begun, &report)
 }
 
-/// The parts that were asked for, in the order of the table, each with the scenarios that it is to run.
-fn choose(asked: &[String]) -> Result<Vec<(&'static Part, Vec<Scenario>)>> {
-    let known = |name: &str| match name.split_once(':') {
-        Some((part, scenario)) => {
-            PARTS.iter().any(|known| known.name == part && matches!(known.work, Work::Scenarios))
-                && SCENARIOS.iter().any(|known| known.name == scenario)
-        }
-        None => PARTS.iter().any(|part| part.name == name),
-    };
-    if let Some(unknown) = asked.iter().find(|name| !known(name)) {
-        let parts: Vec<_> = PARTS.iter().map(|part| part.name).collect();
-        let scenarios: Vec<_> = SCENARIOS.iter().map(|scenario| format!("scenarios:{}", scenario.name)).collect();
-        bail!("there is no part {unknown}; there are {}, {}", parts.join(", "), scenarios.join(", "));
+/// Says what came of it; an error if it was not all well, or took too long.
+fn finish(cache: &Cache, asked: Asked, begun: &Begun, report: &Report) -> Result<()> {
+    let took = begun.elapsed();
+    if asked != Asked::Usual {
+        // Whoever writes down when all passed writes of what.
+        let sources = Run::new("git", ["describe", "--always", "--dirty"]).folder(&project()).output();
+        let sources = sources.map(|commit| format!(", on {}", commit.trim())).unwrap_or_default();
+        println!("\n{report}, in {}{sources}", minutes(took));
+        return report.result();
     }
-    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let budget = begun.budget(cache)?;
+    println!("\n{report}, in {} of {budget}", minutes(took));
+    report.result()?;
+    budget.judge(took, &report.longest(3))
+}
+
+fn list(chosen: &Chosen) {
+    for (part, scenarios) in &chosen.parts {
+        println!("{:12}{}", part.name, part.proves);
+        for scenario in scenarios {
+            println!("  {}:{:14}{}", part.name, scenario.name, scenario.proves);
+        }
+    }
+    for lane in &chosen.lanes {
+        let needs: Vec<_> = lane.needs.iter().map(|need| need.name).collect();
+        println!("  scenarios:{:14}{}; needs {}", lane.scenario.name, lane.scenario.proves, needs.join(" and "));
+    }
+}
+
+/// The parts that were asked for, in the order of the table.
+fn choose(words: &[String]) -> Result<Chosen> {
+    let names_scenario = |name: &str, scenario: &Scenario| {
+        name.split_once(':').is_some_and(|(part, of_part)| {
+            let of_scenarios = |known: &Part| known.name == part && matches!(known.work, Work::Scenarios);
+            PARTS.iter().any(of_scenarios) && of_part == scenario.name
+        })
+    };
+    let lanes = || LANES.iter().map(|lane| &lane.scenario);
+    let known = |name: &str| {
+        name == ALL
+            || PARTS.iter().any(|part| part.name == name)
+            || SCENARIOS.iter().chain(lanes()).any(|scenario| names_scenario(name, scenario))
+    };
+    if let Some(unknown) = words.iter().find(|name| !known(name)) {
+        let parts: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        let scenarios = SCENARIOS.iter().chain(lanes()).map(|scenario| format!("scenarios:{}", scenario.name));
+        let scenarios: Vec<_> = scenarios.collect();
+        bail!("there is no part {unknown}; there are {}, {}, {ALL}", parts.join(", "), scenarios.join(", "));
+    }
+    let asked = match words {
+        [] => Asked::Usual,
+        words if words.iter().any(|word| word == ALL) => Asked::All,
+        _ => Asked::Named,
+    };
+    let whole = |name: &str| asked != Asked::Named || words.iter().any(|word| word == name);
+    let one = |scenario: &Scenario| words.iter().any(|word| names_scenario(word, scenario));
     let with_scenarios = |part: &'static Part| {
-        let all = is_asked(part.name);
+        let whole = whole(part.name);
         let scenarios: Vec<_> = match part.work {
-            Work::Scenarios => SCENARIOS
-                .iter()
-                .filter(|scenario| all || is_asked(&format!("{}:{}", part.name, scenario.name)))
-                .copied()
-                .collect(),
+            Work::Scenarios => SCENARIOS.iter().filter(|scenario| whole || one(scenario)).copied().collect(),
             _ => Vec::new(),
         };
-        (all || !scenarios.is_empty()).then_some((part, scenarios))
+        (whole || !scenarios.is_empty()).then_some((part, scenarios))
     };
-    Ok(PARTS.iter().filter_map(with_scenarios).collect())
+    let of_lane = |lane: &&Lane| asked != Asked::Named || one(&lane.scenario);
+    Ok(Chosen {
+        asked,
+        parts: PARTS.iter().filter_map(with_scenarios).collect(),
+        lanes: LANES.iter().filter(of_lane).collect(),
+    })
 }
 
 /// A command of cargo's that is silent when all is well.
@@ -119,14 +194,16 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// The faults that are asked of every change.
-fn campaign(cache: &Cache, rows: &mut Vec<Row>) -> Result<()> {
-    build_binaries()?;
+/// Faults between the operator and its API server: those that are asked of every change, or all.
+fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
+    build_binaries(cache, Profile::Quick)?;
+    let (extent, how) = if asked == Asked::All { (Extent::Whole, "") } else { (Extent::Quick, " --quick") };
     let mut all_failed = 0;
-    for (suite, (played, failed)) in super::campaign::quick(cache)? {
-        let (passed, runner) = (played - failed, format!("e2e campaign --quick {suite}"));
-        rows.push(Row { runner, summary: format!("{passed} passed, {failed} failed"), passed, failed });
-        ensure!(played > 0, "the suite {suite} played no plan");
+    for suite in super::campaign::suites(cache, &extent)? {
+        let (passed, failed, took) = (suite.plans - suite.failed, suite.failed, minutes(suite.took));
+        let runner = format!("e2e campaign{how} {}", suite.suite);
+        rows.push(Row { runner, summary: format!("{passed} passed, {failed} failed, {took}"), passed, failed });
+        ensure!(suite.plans > 0, "the suite {} played no plan", suite.suite);
         all_failed += failed;
     }
     ensure!(all_failed == 0, "{all_failed} plans failed");
@@ -134,33 +211,86 @@ fn campaign(cache: &Cache, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 /// The scenarios, with the operator and its images as the sources make them.
-fn on_cluster(cache: &Cache, scenarios: &[Scenario], keep: bool, rows: &mut Vec<Row>) -> Result<()> {
-    let cluster = thread::scope(|scope| {
-        let building = scope.spawn(build_binaries);
-        let cluster = Session::open(cache, super::cluster::USUAL);
-        joined(building)?;
-        cluster
-    })?;
-    set_up(&cluster)?;
-    let outcomes = play(&cluster, scenarios, keep)?;
-    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
-    rows.push(Row {
-        runner: "e2e scenarios".to_owned(),
-        summary: summary(&outcomes),
-        passed: outcomes.len() - failed,
-        failed,
-    });
+fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows: &mut Vec<Row>) -> Result<()> {
+    let outcomes = play(shared.with_operator()?, scenarios, keep)?;
+    for outcome in &outcomes {
+        let failed = usize::from(outcome.failure.is_some());
+        let (passed, how) = (1 - failed, if failed > 0 { "FAILED" } else { "ok" });
+        let (runner, took) = (format!("scenario {}", outcome.name), minutes(outcome.took));
+        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed });
+    }
     super::scenarios::failures(&outcomes)
+}
+
+/// A lane, if it is to be played.
+fn on_lane(lane: &Lane, wish: Wish, on: (&mut Shared<'_>, bool), report: &mut Report) -> Result<()> {
+    let (name, (shared, keep)) = (lane.scenario.name, on);
+    println!("\n== {name}: {}", lane.scenario.proves);
+    match (decide(wish, &lane.prospect(shared.cache())?), wish) {
+        (Decision::Play, _) => report.add(name, |rows| {
+            lane.prepare(shared.cache())?;
+            on_cluster(shared, &[lane.scenario], keep, rows)
+        }),
+        (Decision::Leave(why), Wish::IfItFits(_)) => {
+            let way = format!("`cargo verify -- scenarios:{name}` runs it");
+            report.leave(name, format!("{why}; {way}"));
+        }
+        (Decision::Leave(why), Wish::Named) => report.add(name, |_| bail!("cannot be run: {why}")),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn names(asked: &[&str]) -> Vec<(&'static str, usize)> {
-        let asked: Vec<_> = asked.iter().map(|&name| name.to_owned()).collect();
-        let chosen = choose(&asked).expect("known parts");
-        chosen.into_iter().map(|(part, scenarios)| (part.name, scenarios.len())).collect()
+        let chosen = choose(&words(asked)).expect("known parts");
+        chosen.parts.into_iter().map(|(part, scenarios)| (part.name, scenarios.len())).collect()
+    }
+
+    fn words(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn lanes(asked: &[&str]) -> Vec<&'static str> {
+        let chosen = choose(&words(asked)).expect("known parts");
+        chosen.lanes.into_iter().map(|lane| lane.scenario.name).collect()
+    }
+
+    #[test]
+    fn lanes_belong_to_the_whole_and_are_chosen_by_name() {
+        let every: Vec<_> = LANES.iter().map(|lane| lane.scenario.name).collect();
+        assert_eq!(lanes(&[]), every);
+        assert_eq!(lanes(&["all"]), every);
+        assert_eq!(names(&["all"]), names(&[]));
+        assert_eq!(lanes(&["scenarios"]), [""; 0]);
+        assert_eq!((lanes(&["scenarios:upgrade"]), names(&["scenarios:upgrade"])), (vec!["upgrade"], Vec::new()));
+        let asked = |words_of: &[&str]| choose(&words(words_of)).expect("known").asked;
+        assert_eq!([asked(&[]), asked(&["all"]), asked(&["unit"])], [Asked::Usual, Asked::All, Asked::Named]);
+    }
+
+    /// A lane that needs what nobody can make.
+    fn impossible() -> Lane {
+        let mut need = LANES[0].needs[0];
+        need.is_there = |_| Ok(false);
+        need.can_be_made = || bail!("there are no sources of it");
+        Lane { needs: Box::leak(Box::new([need])), ..LANES[0] }
+    }
+
+    #[test]
+    fn a_lane_that_is_not_run_fails_only_where_it_was_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::at(folder.path()).expect("a cache");
+        for (wish, fails) in [(Wish::IfItFits(Duration::MAX), false), (Wish::Named, true)] {
+            let (mut shared, mut report) = (Shared::new(&cache), Report::default());
+            on_lane(&impossible(), wish, (&mut shared, false), &mut report).expect("told");
+            assert_eq!(report.result().is_err(), fails, "{report}");
+            assert!(report.to_string().contains("there are no sources of it"), "{report}");
+            assert!(!shared.is_open());
+        }
     }
 
     #[test]
@@ -175,7 +305,9 @@ mod tests {
     fn what_is_not_a_part_is_answered_with_what_there_is() {
         for wrong in ["units", "scenarios:drif", "unit:drift", ""] {
             let error = choose(&[wrong.to_owned()]).expect_err("no such part").to_string();
-            assert!(error.contains("apiserver") && error.contains("scenarios:drift"), "{error}");
+            for part in ["apiserver", "scenarios:drift", "scenarios:upgrade", "all"] {
+                assert!(error.contains(part), "{error}");
+            }
         }
     }
 }

@@ -15,8 +15,10 @@ pub(super) enum Work {
     Check(&'static [&'static str]),
     /// Arguments for `cargo test` of the workspace.
     Tests(&'static [&'static str]),
-    /// Faults between the operator and an API server, the quick form.
+    /// Faults between the operator and an API server, in the quick form unless all is asked for.
     Campaign,
+    /// Arguments for `cargo test`, and then a look at the cluster that the scenarios use.
+    Cluster(&'static [&'static str]),
     /// Scenarios on a cluster.
     Scenarios,
 }
@@ -67,14 +69,14 @@ pub(super) const PARTS: &[Part] = &[
         work: Work::Tests(&["--test=chart"]),
     },
     Part {
-        name: "cluster",
-        proves: "a cluster comes up, and leaves nothing however it ends",
-        work: Work::Tests(&["--test=cluster", "--", "--test-threads=1"]),
-    },
-    Part {
         name: "campaign",
         proves: "a crash at any write of a stack's life leads to the same end, with nothing made twice",
         work: Work::Campaign,
+    },
+    Part {
+        name: "cluster",
+        proves: "a cluster comes up, and leaves nothing however it ends",
+        work: Work::Cluster(&["--test=cluster", "--", "--test-threads=1"]),
     },
     Part {
         name: "scenarios",
@@ -89,11 +91,12 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::scenarios::LANES;
     use crate::scenarios::kit::project;
 
     fn arguments() -> impl Iterator<Item = &'static str> {
         let tests = PARTS.iter().filter_map(|part| match part.work {
-            Work::Tests(arguments) => Some(arguments),
+            Work::Tests(arguments) | Work::Cluster(arguments) => Some(arguments),
             _ => None,
         });
         tests.flatten().copied()
@@ -118,5 +121,8 @@ mod tests {
         let readme = fs::read_to_string(project().join("README.md")).expect("the README");
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
         assert!(readme.contains(&names.join(", ")), "the README does not say {}", names.join(", "));
+        for lane in LANES {
+            assert!(readme.contains(&format!("scenarios:{}", lane.scenario.name)), "the README has no {lane:?}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! What came out of each part: the runners' own last words, so that nobody has to look for them above.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+
+use super::budget::minutes;
 
 /// What a test runner said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,24 +29,53 @@ pub(super) struct Report {
 struct Ran {
     name: &'static str,
     rows: Vec<Row>,
-    error: Option<String>,
+    outcome: Outcome,
     took: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Well,
+    Failed(String),
+    /// Nobody has asked for it by name, and it would have cost too much.
+    NotRun(String),
 }
 
 impl Report {
     /// Runs a part. One that fails does not keep the next from being run.
     pub(super) fn add(&mut self, name: &'static str, work: impl FnOnce(&mut Vec<Row>) -> Result<()>) {
         let (started, mut rows) = (Instant::now(), Vec::new());
-        let error = work(&mut rows).err().map(|error| format!("{error:#}"));
-        if let Some(error) = &error {
-            println!("{name} FAILED: {error}");
-        }
-        self.parts.push(Ran { name, rows, error, took: started.elapsed() });
+        let outcome = match work(&mut rows) {
+            Ok(()) => Outcome::Well,
+            Err(error) => {
+                println!("{name} FAILED: {error:#}");
+                Outcome::Failed(format!("{error:#}"))
+            }
+        };
+        self.parts.push(Ran { name, rows, outcome, took: started.elapsed() });
+    }
+
+    /// A part that is not run, and why.
+    pub(super) fn leave(&mut self, name: &'static str, why: String) {
+        println!("{name} is not run: {why}");
+        self.parts.push(Ran { name, rows: Vec::new(), outcome: Outcome::NotRun(why), took: Duration::ZERO });
+    }
+
+    /// The parts that took longest, and how long.
+    pub(super) fn longest(&self, count: usize) -> Vec<(String, Duration)> {
+        let mut parts: Vec<_> = self.parts.iter().map(|part| (part.name.to_owned(), part.took)).collect();
+        parts.sort_by_key(|(_, took)| Reverse(*took));
+        parts.truncate(count);
+        parts
+    }
+
+    fn names(&self, are: impl Fn(&Outcome) -> bool) -> Vec<&'static str> {
+        self.parts.iter().filter(|part| are(&part.outcome)).map(|part| part.name).collect()
     }
 
     /// An error that names the parts that failed, if any did.
     pub(super) fn result(&self) -> Result<()> {
-        let failed: Vec<_> = self.parts.iter().filter(|part| part.error.is_some()).map(|part| part.name).collect();
+        let failed = self.names(|outcome| matches!(outcome, Outcome::Failed(_)));
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
         }
@@ -54,21 +86,33 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.parts {
-            let outcome = if part.error.is_some() { "FAILED" } else { "ok" };
-            writeln!(formatter, "{:10} {outcome:7} {:7.1} s", part.name, part.took.as_secs_f64())?;
+            let (outcome, error) = match &part.outcome {
+                Outcome::Well => ("ok", None),
+                Outcome::Failed(error) => ("FAILED", Some(error)),
+                Outcome::NotRun(why) => ("not run", Some(why)),
+            };
+            writeln!(formatter, "{:10} {outcome:8} {:>8}", part.name, minutes(part.took))?;
             for Row { runner, summary, .. } in &part.rows {
                 let summary = if summary.is_empty() { "ended without a summary" } else { summary };
                 writeln!(formatter, "    {runner:34} {summary}")?;
             }
-            if let Some(error) = &part.error {
+            if let Some(error) = error {
                 writeln!(formatter, "    {}", error.lines().next().unwrap_or_default())?;
             }
         }
         let rows = || self.parts.iter().flat_map(|part| &part.rows);
         let (passed, failed) =
             (rows().map(|row| row.passed).sum::<usize>(), rows().map(|row| row.failed).sum::<usize>());
-        let well = self.parts.iter().filter(|part| part.error.is_none()).count();
-        write!(formatter, "{well} of {} parts ok; {passed} tests passed, {failed} failed", self.parts.len())
+        let (well, not_run) = (
+            self.names(|outcome| *outcome == Outcome::Well).len(),
+            self.names(|outcome| matches!(outcome, Outcome::NotRun(_))),
+        );
+        let run = self.parts.len() - not_run.len();
+        write!(formatter, "{well} of {run} parts ok; {passed} tests passed, {failed} failed")?;
+        if !not_run.is_empty() {
+            write!(formatter, "; not run: {}", not_run.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -121,5 +165,28 @@ mod tests {
         assert_eq!(report.result().expect_err("two failed").to_string(), "failed: two");
         let text = report.to_string();
         assert!(text.contains("it broke") && text.ends_with("2 of 3 parts ok; 3 tests passed, 0 failed"), "{text}");
+    }
+    #[test]
+    fn a_part_that_is_not_run_is_named_and_is_no_failure() {
+        let mut report = Report::default();
+        report.add("one", |_| Ok(()));
+        report.leave("upgrade", "too little time is left".to_owned());
+        report.result().expect("nothing failed");
+        let text = report.to_string();
+        assert!(text.contains("upgrade    not run") && text.contains("too little time is left"), "{text}");
+        assert!(text.ends_with("1 of 1 parts ok; 0 tests passed, 0 failed; not run: upgrade"), "{text}");
+    }
+
+    #[test]
+    fn what_took_longest_stands_first() {
+        let mut report = Report::default();
+        for (name, seconds) in [("fmt", 1), ("scenarios", 600), ("campaign", 300)] {
+            let took = Duration::from_secs(seconds);
+            report.parts.push(Ran { name, rows: Vec::new(), outcome: Outcome::Well, took });
+        }
+        let longest = report.longest(2);
+        assert_eq!(longest[0], ("scenarios".to_owned(), Duration::from_mins(10)));
+        assert_eq!(longest[1].0, "campaign");
+        assert!(report.to_string().contains("10.0 min"), "{report}");
     }
 }

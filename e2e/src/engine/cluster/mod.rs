@@ -8,8 +8,9 @@ mod state;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 pub use audit::{Mark, OPERATOR_NAMESPACE};
 pub use leftovers::{leftovers, prove_nothing_is_left};
@@ -19,6 +20,7 @@ use self::config::Ports;
 use self::state::State;
 use super::cache::Cache;
 use super::docker::{Docker, OwnEngine};
+use super::durations::{Durations, Timed};
 use super::host::Host;
 use super::image::{Source, control_plane, data, node};
 use super::ports::{self, is_free};
@@ -78,7 +80,7 @@ impl Cluster {
         let cluster = Cluster::up(cache, name)?;
         let (at, named) = (cache.clone(), name.to_owned());
         let interrupted = cleanup::on_interrupt(move || report(take_down(&at, &named)));
-        Ok(Lease { cluster, _interrupted: interrupted })
+        Ok(Lease { cluster, over: false, _interrupted: interrupted })
     }
 
     /// Puts an image of Docker's into the cluster. Pods use it with `imagePullPolicy: IfNotPresent`.
@@ -144,12 +146,20 @@ impl Cluster {
             state.save(cache, name)?;
             state
         };
-        let source = node::ensure(cache, &state.docker, host)?;
         let cluster = Cluster::of(cache, name, &state);
-        let step = Step::start(&format!("creating the cluster {name}"), "it does not run; about 40 s");
-        cluster.create_node(host, source, ports)?;
-        cluster.start_addons(source)?;
-        step.done();
+        let node = node::find(cache, &state.docker, host)?;
+        thread::scope(|scope| {
+            // Who installs something needs it, and bringing the cluster up leaves a processor idle.
+            let helm = scope.spawn(|| tools::HELM.path(cache));
+            let source = node.ensure(cache, &state.docker)?;
+            let what = format!("creating the cluster {name}");
+            let timed = Timed { name: "create a cluster", what: &what, why: "it does not run", table: 40 };
+            Step::timed(&Durations::of(cache), &timed, || {
+                cluster.create_node(host, source, ports)?;
+                cluster.start_addons(source)
+            })?;
+            helm.join().map_err(|_| anyhow!("building helm panicked"))?.map(drop)
+        })?;
         state.ready = true;
         state.save(cache, name)?;
         Ok(cluster)
@@ -202,7 +212,16 @@ impl Cluster {
 #[derive(Debug)]
 pub struct Lease {
     cluster: Cluster,
+    over: bool,
     _interrupted: cleanup::Registration,
+}
+
+impl Lease {
+    /// Takes the cluster down now. An error says what is left of it.
+    pub fn close(mut self) -> Result<()> {
+        self.over = true;
+        Cluster::down(&self.cluster.cache, &self.cluster.name)
+    }
 }
 
 impl std::ops::Deref for Lease {
@@ -215,7 +234,9 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        report(Cluster::down(&self.cluster.cache, &self.cluster.name));
+        if !self.over {
+            report(Cluster::down(&self.cluster.cache, &self.cluster.name));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::engine::cache::{Cache, Key};
+use crate::engine::durations::{Durations, Timed};
 use crate::engine::host::Host;
 use crate::engine::packages;
 use crate::engine::process::Run;
@@ -24,7 +25,9 @@ pub(super) fn root_archive(cache: &Cache, release: &str, with: &[&str]) -> Resul
         packages::ensure(&["debootstrap", "debian-archive-keyring"], "to build images from Debian packages")?;
         let root = folder.join("root");
         let log = folder.join("debootstrap.log");
-        Step::of(&format!("making a Debian {release}"), "for images that cannot be pulled; about 90 s", || {
+        let (name, what) = (format!("make Debian {release}"), format!("making a Debian {release}"));
+        let timed = Timed { name: &name, what: &what, why: "for images that cannot be pulled", table: 80 };
+        Step::timed(&Durations::of(cache), &timed, || {
             let made = Run::new("debootstrap", ["--variant=minbase", &format!("--include={include}"), release])
                 .arg(&root)
                 .logged(&log);

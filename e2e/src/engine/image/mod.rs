@@ -37,14 +37,14 @@ pub struct Image {
     fill: Fill,
 }
 
-type Fill = Box<dyn Fn(&Cache, &RootFs) -> Result<ImageConfig>>;
+type Fill = Box<dyn Fn(&Cache, &RootFs) -> Result<ImageConfig> + Send + Sync>;
 
 impl Image {
     /// An image that `fill` makes. `recipe` is all that decides what comes out, the source of `fill` included.
     pub fn new<'a>(
         name: impl Into<String>,
         recipe: impl IntoIterator<Item = &'a [u8]>,
-        fill: impl Fn(&Cache, &RootFs) -> Result<ImageConfig> + 'static,
+        fill: impl Fn(&Cache, &RootFs) -> Result<ImageConfig> + Send + Sync + 'static,
     ) -> Image {
         let common: [&[u8]; 2] = [include_bytes!("root.rs"), include_bytes!("archive.rs")];
         Image { name: name.into(), recipe: fingerprint(common.into_iter().chain(recipe)), fill: Box::new(fill) }

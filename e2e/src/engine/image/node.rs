@@ -5,22 +5,25 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
 use super::archive::{Archive, ImageConfig};
 use super::control_plane::{self, Names, has_extension};
 use super::root::RootFs;
 use super::{Image, Source, data, debian, present, pull};
-use crate::engine::cache::{Cache, fingerprint, remove_folder};
+use crate::engine::cache::{Cache, Lock, fingerprint, remove_folder};
 use crate::engine::docker::Docker;
+use crate::engine::durations::{Durations, Timed};
 use crate::engine::host::Host;
 use crate::engine::process::Run;
 use crate::engine::progress::{self, Step};
 use crate::engine::record::ProcessRecord;
-use crate::engine::{cleanup, packages, tools, wait};
+use crate::engine::tools::{self, Tool};
+use crate::engine::{cleanup, packages, pool, wait};
 
 /// Debian 12: the systemd of later ones refuses the first generation of control groups.
 const RELEASE: &str = "bookworm";
@@ -59,24 +62,58 @@ pub fn name() -> Result<String> {
     Ok(format!("kindest/node:{}", tools::KUBELET.version()?))
 }
 
-/// Makes sure that Docker has the node image, and says where from.
-pub fn ensure(cache: &Cache, docker: &Docker, host: Host) -> Result<Source> {
+/// The node image: Docker has it, or it is still to be made. Whoever comes second finds what the first has made.
+pub struct Wanted {
+    found: Result<Source, Node>,
+    _lock: Lock,
+}
+
+/// Looks for the node image, pulls it if it can be pulled, and otherwise builds the programs that it is made of.
+pub fn find(cache: &Cache, docker: &Docker, host: Host) -> Result<Wanted> {
     let name = name()?;
-    // Whoever comes second finds what the first has made.
-    let _lock = cache.lock("node-image")?;
+    let lock = cache.lock("node-image")?;
     let node = Node::plan(cache, &name)?;
-    if let Some(source) = present(docker, &name, &node.recipe) {
+    let found = if let Some(source) = present(docker, &name, &node.recipe) {
         progress::note(&format!("node image {name}: {source:?} earlier"));
-        return Ok(source);
-    }
+        Ok(source)
     // What is published has a systemd that does not start there.
-    if host.cgroup_v1 {
+    } else if host.cgroup_v1 {
         progress::note("the node image is built here: this machine has the first generation of control groups");
+        Err(node)
     } else if pull(docker, &name).is_ok() {
-        return Ok(Source::Pulled);
+        Ok(Source::Pulled)
+    } else {
+        Err(node)
+    };
+    if found.is_err() {
+        gather(cache)?;
     }
-    node.build(cache, docker)?;
-    Ok(Source::Built)
+    Ok(Wanted { found, _lock: lock })
+}
+
+impl Wanted {
+    /// Makes sure that Docker has the image, and says where from.
+    pub fn ensure(self, cache: &Cache, docker: &Docker) -> Result<Source> {
+        match self.found {
+            Ok(source) => Ok(source),
+            Err(node) => node.build(cache, docker).map(|()| Source::Built),
+        }
+    }
+}
+
+/// What the image is made of, and the program that starts a cluster. What is got from elsewhere comes beside what is built here.
+fn gather(cache: &Cache) -> Result<()> {
+    let tools: Vec<Tool> = tools::IN_ORDER.iter().copied().filter(|tool| *tool != tools::HELM).collect();
+    let fetch = || -> Result<()> {
+        debian_archive(cache)?;
+        data::debian_archive(cache).map(drop)
+    };
+    thread::scope(|scope| {
+        let fetching = scope.spawn(fetch);
+        let built = tools::build_all(cache, &tools);
+        let fetched = fetching.join().map_err(|_| anyhow!("making a Debian panicked"))?;
+        built.and(fetched)
+    })
 }
 
 pub(super) fn debian_archive(cache: &Cache) -> Result<PathBuf> {
@@ -107,11 +144,16 @@ impl Node {
 
     fn build(&self, cache: &Cache, docker: &Docker) -> Result<()> {
         packages::ensure(&["busybox-static", "libc6-dev", "gcc"], "to build images")?;
+        let images = self.images.iter();
+        let work = images.map(|image| -> pool::Work<'_> { Box::new(move || image.archive(cache).map(drop)) });
+        pool::run(2, work.collect())?;
         let archives = self.images.iter().map(|image| image.archive(cache)).collect::<Result<Vec<_>>>()?;
         let debian = debian_archive(cache)?;
         let work = cache.folder("unfinished")?.join("node");
         remove_folder(&work)?;
-        Step::of(&format!("making the image {}", self.name), "it is not pulled; about 60 s", || {
+        let what = format!("making the image {}", self.name);
+        let timed = Timed { name: "make the node image", what: &what, why: "it is not pulled", table: 60 };
+        Step::timed(&Durations::of(cache), &timed, || {
             let root = RootFs::unpack(&debian, &work.join("root"))?;
             self.install(cache, &root)?;
             import(cache, &archives, &root, &work)?;

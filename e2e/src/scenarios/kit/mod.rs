@@ -15,6 +15,7 @@ mod ingress;
 mod leading;
 mod objects;
 mod operator;
+mod previous;
 mod scene;
 mod stack;
 mod steady;
@@ -31,12 +32,14 @@ pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
-    ADMIN, API, API_NEXT, OCR, OPERATOR, TARGET, build_binaries, build_operator, cargo, load_images, operator_binary,
-    optimised_e2e, project, use_operator,
+    ADMIN, API, API_NEXT, OCR, OPERATOR, Profile, TARGET, build_binaries, build_operator, build_other_version, cargo,
+    load_images, load_operator, operator_binary, optimised_e2e, project, use_operator, use_released_operator,
+    was_built,
 };
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};
+pub use previous::Previous;
 pub use scene::Scene;
 pub use stack::{Condition, Stack, Status};
 pub use steady::Asked;

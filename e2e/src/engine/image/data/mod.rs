@@ -17,6 +17,7 @@
 //! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. `GET /healthz` on 8333 answers 200 without keys, for probes.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -134,8 +135,13 @@ fn common(root: &RootFs, users: &[(&str, u32, u32)]) -> Result<()> {
     root.file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n", 0o644)
 }
 
+/// The Debian that they are made of, for whoever wants it early.
+pub(super) fn debian_archive(cache: &Cache) -> Result<PathBuf> {
+    debian::root_archive(cache, RELEASE, PACKAGES)
+}
+
 fn with_debian(cache: &Cache, root: &RootFs, copy: impl FnOnce(&RootFs) -> Result<()>) -> Result<()> {
-    let archive = debian::root_archive(cache, RELEASE, PACKAGES)?;
+    let archive = debian_archive(cache)?;
     let debian = RootFs::unpack(&archive, &root.path().with_extension("debian"))?;
     copy(&debian)?;
     // With what the entrypoints leave root by; busybox has no program that can.

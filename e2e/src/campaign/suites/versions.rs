@@ -1,8 +1,6 @@
 //! The version before settles stacks, this one takes over, killed before each of its first writes, and the version before
 //! takes over again: no pod is replaced (O1), no credentials change and nothing is deleted (O4), and both come to rest (O3).
 
-mod previous;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +13,6 @@ use kube::api::{Api, Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::previous::Previous;
 use crate::actor::Actor;
 use crate::campaign::arena::{Arena, STACK};
 use crate::campaign::bucket::Bucket;
@@ -24,7 +21,7 @@ use crate::campaign::site::{Site, children, within};
 use crate::campaign::suite::{Extent, Ground, Suite, Verdict};
 use crate::campaign::{play, workload};
 use crate::engine::progress::Step;
-use crate::scenarios::kit::{operator_binary, project};
+use crate::scenarios::kit::{Previous, operator_binary, project};
 
 /// The version before, and back.
 pub(in crate::campaign) const SUITE: Suite = Suite {
@@ -84,9 +81,9 @@ struct Scene<'a> {
 async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     let cache = ground.cache.clone();
     let previous = if ground.extent == Extent::Quick {
-        previous::built(&cache)?
+        Previous::built(&cache)?
     } else {
-        Some(tokio::task::spawn_blocking(move || previous::build(&cache)).await.context("the build panicked")??)
+        Some(tokio::task::spawn_blocking(move || Previous::build(&cache)).await.context("the build panicked")??)
     };
     let Some(previous) = previous else {
         println!(

@@ -1,0 +1,203 @@
+//! Lanes: scenarios that need something which takes long to come by and which nothing else needs. `cargo verify` plays them
+//! when they cost it little, and otherwise says that it did not.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::kit::Previous;
+use super::{Scenario, upgrade};
+use crate::engine::{Cache, Durations};
+
+/// A scenario with what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    /// What is played. The lane is called by its name.
+    pub scenario: Scenario,
+    /// What has to be there before.
+    pub needs: &'static [Need],
+    /// Seconds that playing it took on two idle processors.
+    pub seconds: u32,
+}
+
+/// Something that is made once and kept in the cache.
+#[derive(Clone, Copy)]
+pub struct Need {
+    /// What it is, for messages: "the operator of the release before".
+    pub name: &'static str,
+    /// What the time that making it took is kept by, and how many seconds it takes on two idle processors.
+    pub build: (&'static str, u32),
+    /// Whether the cache has it.
+    pub is_there: fn(&Cache) -> Result<bool>,
+    /// An error with the way out when this machine cannot make it.
+    pub can_be_made: fn() -> Result<()>,
+    /// Makes it unless it is there.
+    pub make: fn(&Cache) -> Result<()>,
+}
+
+impl fmt::Debug for Need {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Need").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// All of them.
+pub const LANES: &[Lane] = &[Lane {
+    scenario: Scenario {
+        name: "upgrade",
+        proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
+        exclusive: true,
+        run: |scene| Box::pin(upgrade::run(scene)),
+    },
+    needs: &[Need {
+        name: "the operator of the release before",
+        build: Previous::BUILD,
+        is_there: Previous::is_there,
+        can_be_made: Previous::has_sources,
+        make: |cache| Previous::build(cache).map(drop),
+    }],
+    seconds: 150,
+}];
+
+/// What is to be known about a lane to decide whether it is played.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prospect {
+    /// What it needs and the cache does not have, with the time that making it takes.
+    pub missing: Vec<(&'static str, Duration)>,
+    /// Why something of it cannot be made here.
+    pub impossible: Option<String>,
+    /// The time that playing it takes.
+    pub takes: Duration,
+}
+
+/// Whose wish it is that a lane is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Somebody has named it, or everything.
+    Named,
+    /// Nobody: it is played if it fits into this time.
+    IfItFits(Duration),
+}
+
+/// Whether a lane is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is.
+    Play,
+    /// It is not, for this reason.
+    Leave(String),
+}
+
+impl Lane {
+    /// What it would take to play it now.
+    pub fn prospect(&self, cache: &Cache) -> Result<Prospect> {
+        let durations = Durations::of(cache);
+        let mut prospect = Prospect::default();
+        for need in self.needs {
+            if (need.is_there)(cache)? {
+                continue;
+            }
+            let (name, table) = need.build;
+            prospect.missing.push((need.name, durations.estimate(name, table).time));
+            if let Err(error) = (need.can_be_made)() {
+                prospect.impossible.get_or_insert(format!("{error:#}"));
+            }
+        }
+        prospect.takes = durations.estimate(&self.scenario.kept_by(), self.seconds).time;
+        Ok(prospect)
+    }
+
+    /// Makes what it needs.
+    pub fn prepare(&self, cache: &Cache) -> Result<()> {
+        self.needs.iter().try_for_each(|need| (need.make)(cache))
+    }
+}
+
+/// Decides whether a lane is played. One whose parts are there always is: what it takes then is part of what all takes.
+pub fn decide(wish: Wish, prospect: &Prospect) -> Decision {
+    if let Some(why) = &prospect.impossible {
+        return Decision::Leave(why.clone());
+    }
+    let Wish::IfItFits(left) = wish else { return Decision::Play };
+    if prospect.missing.is_empty() {
+        return Decision::Play;
+    }
+    let building: Duration = prospect.missing.iter().map(|(_, takes)| *takes).sum();
+    if building + prospect.takes <= left {
+        return Decision::Play;
+    }
+    let missing: Vec<_> = prospect.missing.iter().map(|(name, _)| *name).collect();
+    let minutes = |time: Duration| time.as_secs_f64() / 60.0;
+    Decision::Leave(format!(
+        "{} would have to be made first, which takes about {:.0} min, and playing it {:.0} min; {:.0} min are left",
+        missing.join(" and "),
+        minutes(building),
+        minutes(prospect.takes),
+        minutes(left),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minutes(count: u64) -> Duration {
+        Duration::from_mins(count)
+    }
+
+    fn missing() -> Prospect {
+        Prospect {
+            missing: vec![("the operator of before", minutes(4)), ("the server", minutes(2))],
+            impossible: None,
+            takes: minutes(3),
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_played_whatever_time_is_left() {
+        let there = Prospect { takes: minutes(30), ..Prospect::default() };
+        assert_eq!(decide(Wish::IfItFits(Duration::ZERO), &there), Decision::Play);
+        assert_eq!(decide(Wish::Named, &there), Decision::Play);
+    }
+
+    #[test]
+    fn what_has_to_be_made_is_played_if_making_and_playing_fit() {
+        assert_eq!(decide(Wish::IfItFits(minutes(9)), &missing()), Decision::Play);
+        let Decision::Leave(why) = decide(Wish::IfItFits(minutes(8)), &missing()) else { unreachable!("too little") };
+        for part in ["the operator of before and the server", "about 6 min", "3 min; 8 min are left"] {
+            assert!(why.contains(part), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_was_named_is_played_however_long_it_takes() {
+        assert_eq!(decide(Wish::Named, &missing()), Decision::Play);
+    }
+
+    #[test]
+    fn what_cannot_be_made_here_is_left_with_the_way_out() {
+        let impossible = Prospect { impossible: Some("git fetch --unshallow brings it".to_owned()), ..missing() };
+        for wish in [Wish::Named, Wish::IfItFits(minutes(100))] {
+            assert_eq!(decide(wish, &impossible), Decision::Leave("git fetch --unshallow brings it".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_lane_knows_what_the_cache_lacks() {
+        let mut need = LANES[0].needs[0];
+        need.is_there = |_| Ok(false);
+        need.can_be_made = || anyhow::bail!("no sources");
+        let needs: &'static [Need] = Box::leak(Box::new([need]));
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::at(folder.path()).expect("a cache");
+        Durations::of(&cache).record(need.build.0, Some(need.build.1), minutes(7)).expect("kept");
+        let prospect = Lane { needs, ..LANES[0] }.prospect(&cache).expect("a prospect");
+        assert_eq!(prospect.missing, [(need.name, minutes(7))]);
+        assert_eq!(prospect.impossible.as_deref(), Some("no sources"));
+        // The scenario was never played here, and the machine has shown its pace.
+        assert!(prospect.takes > Duration::from_secs(LANES[0].seconds.into()), "{prospect:?}");
+        let there = Lane { needs: &[], ..LANES[0] }.prospect(&cache).expect("a prospect");
+        assert!(there.missing.is_empty() && there.impossible.is_none());
+    }
+}

@@ -1,0 +1,243 @@
+//! The operator that was released before, out of its own sources and by its own chart, makes stacks and backs one up; this one takes
+//! its place by a plain `helm upgrade`. Nobody who uses the stacks notices: no pod is replaced, what the workloads and Services
+//! select stays, the data and the backup are there, and once it has looked at the stacks nothing is written any more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::kit::{App, BackupRecord, Bucket, Previous, Receipt, Scene, Stack, World, install, load_operator};
+use crate::engine::progress;
+
+const READY_WITHIN: Duration = Duration::from_mins(3);
+/// What runs pods, and what leads to them.
+const SELECTING: &str = "deployments,statefulsets,services";
+/// A schedule that does not fire meanwhile.
+const NEVER: &str = "0 0 29 2 *";
+/// The Secret that the second stack gets its services from.
+const SERVICES: &str = "services";
+
+pub(super) async fn run(scene: &Scene) -> Result<()> {
+    let played = play(scene).await;
+    // Whatever happened, those who come next find the operator of these sources.
+    install(scene).await?;
+    played
+}
+
+/// A stack and what must not change of it.
+struct Before {
+    stack: Stack,
+    pods: BTreeMap<String, String>,
+    selecting: BTreeMap<String, Value>,
+}
+
+async fn play(scene: &Scene) -> Result<()> {
+    install_previous(scene).await?;
+    let embedded = scene.apply_example("development.yaml", |stack| back_up(&mut stack["spec"])).await?;
+    embedded.wait_ready(READY_WITHIN).await?;
+    let app = scene.app(&embedded).await?;
+    let receipt = scene.first_receipt(&app, "7 tubers of yam, 1200 each").await?;
+    let backup = scene.run_backup(&embedded, "before-the-upgrade").await?;
+    let external = beside(scene, &embedded).await?;
+    let external_app = scene.app(&external).await?;
+    scene.first_receipt(&external_app, "1 keg of palm oil, 9000").await?;
+    scene.wait_settled_leader().await?;
+
+    let rows = app.list().await?;
+    let data = retained(scene).await?;
+    ensure!(data.len() == 6, "not three volumes and three Secrets with credentials: {:?}", data.keys());
+    let before = [Before::of(embedded.clone()).await?, Before::of(external).await?];
+    upgrade(scene, &app).await?;
+    for stack in &before {
+        stack.is_as_it_was().await?;
+    }
+    ensure!(retained(scene).await? == data, "volumes or credentials are not those of before");
+    ensure!(app.list().await? == rows, "there are other rows than before the upgrade");
+    app.check(&receipt).await?;
+    the_backup_is_kept(scene, &embedded, &backup).await?;
+    for stack in &before {
+        stack.is_as_it_was().await?;
+    }
+    nothing_is_written_any_more(scene).await?;
+    looked_after(&before, &app, &receipt).await
+}
+
+/// The chart of the release before over this one's: a downgrade, as helm sees it.
+async fn install_previous(scene: &Scene) -> Result<()> {
+    let cluster = scene.cluster.clone();
+    let previous = tokio::task::spawn_blocking(move || -> Result<Previous> {
+        let previous = Previous::build(cluster.cache())?;
+        load_operator(&cluster, &previous.image, &previous.program)?;
+        Ok(previous)
+    });
+    let previous = previous.await.context("building the release before panicked")??;
+    let tag = previous.image.rsplit(':').next().unwrap_or_default();
+    scene.upgrade_operator(&previous.chart, &["--set-string", &format!("image.tag={tag}")]).await?;
+    scene.wait_leader().await?;
+    let running = images(scene).await?;
+    ensure!(running.iter().all(|image| *image == previous.image), "not the release before runs, but {running:?}");
+    Ok(())
+}
+
+/// The images that the pods of the operator run.
+async fn images(world: &World) -> Result<Vec<String>> {
+    let pods = world.operator_pods().await?;
+    let containers = pods.into_iter().filter_map(|pod| pod.spec).flat_map(|spec| spec.containers);
+    Ok(containers.filter_map(|container| container.image).collect())
+}
+
+fn back_up(spec: &mut Value) {
+    spec["deletionPolicy"] = json!("Retain");
+    spec["backup"] = json!({
+        "schedule": NEVER,
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+    });
+}
+
+/// A stack with services that somebody else runs: here those of the first one, by a Secret of the user's.
+async fn beside(scene: &Scene, embedded: &Stack) -> Result<Stack> {
+    let connection = embedded.connection().await?;
+    let value = |key: &str| connection.get(key).cloned().with_context(|| format!("the connection has no {key}"));
+    scene
+        .secret(
+            SERVICES,
+            json!({
+                "DATABASE_URL": value("DATABASE_URL")?,
+                "REDIS_URL": value("REDIS_URL")?,
+                "AWS_ACCESS_KEY_ID": value("AWS_ACCESS_KEY_ID")?,
+                "AWS_SECRET_ACCESS_KEY": value("AWS_SECRET_ACCESS_KEY")?,
+            }),
+        )
+        .await?;
+    let (bucket, endpoint) = (value("S3_BUCKET")?, value("S3_ENDPOINT")?);
+    let host = scene.host("external");
+    let stack = scene
+        .apply_example("development.yaml", |stack| {
+            let from = json!({"name": SERVICES});
+            stack["metadata"]["name"] = json!("external");
+            let spec = &mut stack["spec"];
+            spec["database"] = json!({"external": {"secretRef": from}});
+            spec["redis"] = json!({"external": {"secretRef": from}});
+            spec["bucket"] = json!({"external": {"name": bucket, "endpoint": endpoint, "credentialsSecretRef": from}});
+            spec["ingress"]["host"] = json!(host);
+        })
+        .await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    Ok(stack)
+}
+
+impl Before {
+    async fn of(stack: Stack) -> Result<Before> {
+        let (pods, selecting) = (serving(&stack).await?, selecting(&stack).await?);
+        ensure!(!pods.is_empty() && selecting.len() >= 3, "{} has only {pods:?} and {selecting:?}", stack.name);
+        Ok(Before { stack, pods, selecting })
+    }
+
+    async fn is_as_it_was(&self) -> Result<()> {
+        let name = &self.stack.name;
+        let pods = serving(&self.stack).await?;
+        ensure!(pods == self.pods, "the pods of {name} are {pods:?}, and were {:?}", self.pods);
+        let restarted: Vec<_> = self.stack.restarts().await?.into_iter().filter(|(_, count)| *count > 0).collect();
+        ensure!(restarted.is_empty(), "containers of {name} were restarted: {restarted:?}");
+        let now = selecting(&self.stack).await?;
+        for (what, before) in &self.selecting {
+            let now = now.get(what);
+            ensure!(now == Some(before), "{what} of {name} is {now:?}, and was {before}");
+        }
+        Ok(())
+    }
+}
+
+/// The uid of each pod by its name. Those of Jobs come and go.
+async fn serving(stack: &Stack) -> Result<BTreeMap<String, String>> {
+    let of_job = |pod: &Pod| pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Job");
+    let pods = stack.pods(None).await?.into_iter().filter(|pod| !of_job(pod)).map(|pod| pod.metadata);
+    Ok(pods.map(|pod| (pod.name.unwrap_or_default(), pod.uid.unwrap_or_default())).collect())
+}
+
+/// Of what runs pods and of what leads to them: which object it is, which pods it means, and which it makes.
+async fn selecting(stack: &Stack) -> Result<BTreeMap<String, Value>> {
+    let found = stack.list(SELECTING).await?;
+    let entry = |object: Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+        let kept = json!({
+            "uid": object["metadata"]["uid"],
+            "selector": object["spec"]["selector"],
+            "template": object["spec"]["template"],
+            "ports": object["spec"]["ports"],
+        });
+        (format!("{kind}/{name}"), kept)
+    };
+    Ok(found.into_iter().map(entry).collect())
+}
+
+/// The volumes and the credentials of the scene: which object each is, and what it holds.
+async fn retained(scene: &Scene) -> Result<BTreeMap<String, Value>> {
+    let found = scene.list(&scene.namespace, "persistentvolumeclaims,secrets", "").await?;
+    let entry = |object: Value| {
+        let (kind, name) = (object["kind"].as_str()?, object["metadata"]["name"].as_str()?);
+        let kept = kind == "PersistentVolumeClaim" || name.ends_with("-credentials");
+        let held = json!([object["metadata"]["uid"], object["data"], object["spec"]["volumeName"]]);
+        kept.then(|| (format!("{kind}/{name}"), held))
+    };
+    Ok(found.into_iter().filter_map(entry).collect())
+}
+
+/// This operator by its chart, while the stack is used.
+async fn upgrade(scene: &Scene, app: &App) -> Result<()> {
+    let mark = scene.mark().await?;
+    let work = async {
+        install(scene).await?;
+        scene.wait_settled_leader().await.map(drop)
+    };
+    let ((), asked) = app.asked_while(work).await.context("the upgrade")?;
+    asked.without_failure().context("the upgrade")?;
+    let writes = scene.operator_writes_since(mark, &scene.namespace).await?.done().to_children();
+    progress::note(&format!(
+        "the upgrade: {} requests, none failed; {} children written: {:?}",
+        asked.count(),
+        writes.0.len(),
+        writes.lines()
+    ));
+    let deleted: Vec<_> = writes.0.iter().filter(|call| call.verb.starts_with("delete")).collect();
+    ensure!(deleted.is_empty(), "the new operator deleted {deleted:?}");
+    Ok(())
+}
+
+/// The backup of the release before is known and stays, also when this one has made one more.
+async fn the_backup_is_kept(scene: &Scene, stack: &Stack, backup: &BackupRecord) -> Result<()> {
+    let known = stack.wait_ready(READY_WITHIN).await?.last_backup();
+    ensure!(known.as_ref() == Some(backup), "the last backup was {backup:?}, and is {known:?}");
+    let bucket = Bucket::of(scene, stack).await?;
+    let (_, manifest) = backup.location.trim_start_matches("s3://").split_once('/').context("a location has a key")?;
+    let before = bucket.get(manifest).await?;
+    let next = scene.run_backup(stack, "after-the-upgrade").await?;
+    ensure!(next.id != backup.id, "the backup after the upgrade is that of before: {next:?}");
+    ensure!(bucket.get(manifest).await? == before, "the manifest of the backup of before was changed");
+    Ok(())
+}
+
+/// One look at each stack is enough: an operator that begins anew finds nothing to do.
+async fn nothing_is_written_any_more(scene: &Scene) -> Result<()> {
+    scene.wait_settled_leader().await?;
+    let mark = scene.mark().await?;
+    scene.kill_and_replace_operators().await?;
+    scene.wait_settled_leader().await?;
+    let writes = scene.operator_writes_since(mark, &scene.namespace).await?;
+    ensure!(writes.0.is_empty(), "beside stacks that were taken over, a restart wrote: {:#?}", writes.lines());
+    Ok(())
+}
+
+/// A change of each stack is carried out, and the data outlive it.
+async fn looked_after(before: &[Before], app: &App, receipt: &Receipt) -> Result<()> {
+    for Before { stack, .. } in before {
+        let pods = stack.pod_uids(Some("api")).await?;
+        stack.patch_spec(json!({"api": {"podAnnotations": {"team": "shop"}}})).await?;
+        stack.wait_replaced("api", &pods, READY_WITHIN).await?;
+    }
+    app.check(receipt).await
+}
