@@ -2,7 +2,7 @@
 //! connection Secret, the prober and the dump alike.
 //!
 //! It keeps the text that the user wrote, since clients differ in what they decode. It changes the scheme `postgres://`, which
-//! SQLAlchemy refuses, and percent-encodes characters that no URL may hold (RFC 3986), since some clients refuse these.
+//! `SQLAlchemy` refuses, and percent-encodes characters that no URL may hold (RFC 3986), since some clients refuse these.
 
 use std::{borrow::Cow, fmt};
 
@@ -286,6 +286,7 @@ impl PostgresUrl {
     }
 
     /// The same database with other parameters: each one replaces those of its name, at the end, since the last one counts.
+    #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> Self {
         let mut url = self.clone();
         for (name, value) in parameters {
@@ -297,6 +298,7 @@ impl PostgresUrl {
     }
 
     /// The same database without some parameters.
+    #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {
         let mut url = self.clone();
         url.parameters.retain(|parameter| !names.contains(&&*parameter.name));

@@ -281,12 +281,11 @@ pub(super) fn bucket(spec: &ExternalBucket, field: &str, observed: &Observed) ->
         let message = format!("{field}.forcePathStyle must not be false since {field}.endpoint has a path: remove it");
         return Err(Waiting::new(reason::INVALID_SPEC, message));
     }
-    let session_token = match &reference.session_token_key {
-        Some(key) => Some(SessionToken { value: secret.unquoted(key)?, named: true }),
-        None => {
-            let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
-            found.map(|value| SessionToken { value, named: false })
-        }
+    let session_token = if let Some(key) = &reference.session_token_key {
+        Some(SessionToken { value: secret.unquoted(key)?, named: true })
+    } else {
+        let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
+        found.map(|value| SessionToken { value, named: false })
     };
     Ok(BucketAccess {
         endpoint: spec.endpoint.trim_end_matches('/').to_owned(),

@@ -92,7 +92,7 @@ fn understood(url: &PostgresUrl) -> Option<Written<'_>> {
 }
 
 /// Whether every client reads the text of 0.1.0 as it reads the user's. User, password and parameters are decoded by all. Some,
-/// such as SQLAlchemy up to 2.0, look up the name of the database as it is written; and 0.1.0 took a plus sign for a space,
+/// such as `SQLAlchemy` up to 2.0, look up the name of the database as it is written; and 0.1.0 took a plus sign for a space,
 /// which it is in forms and not in these URLs.
 fn means_the_same(url: &PostgresUrl) -> bool {
     let Some(of) = url.written() else { return false };

@@ -132,7 +132,7 @@ async fn pass(mut client: TcpStream, port: u16, seen: Arc<Mutex<Vec<Request>>>, 
 }
 
 fn header_length(headers: &str) -> u64 {
-    let lengths =
+    let mut lengths =
         headers.lines().filter_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-    lengths.last().expect("a length")
+    lengths.next().expect("a length")
 }
