@@ -9,19 +9,19 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fmt::Write, fs};
+use std::{collections::BTreeSet, fmt::Write, fs, sync::Arc};
 
 use jiff::Timestamp;
 use rorun_operator::{
     api::v1alpha1::RorunStack,
     cli,
     desired::{self, Desired, desired},
-    objects::{DesiredObject, LiveSet},
+    objects::{DesiredObject, LiveObject, LiveSet, kind_of},
     stack::{Stack, validate},
     status::{self, Report},
 };
 use serde_json::{Value, json};
-use support::{all_ready, example, examples, nothing_there, valid};
+use support::{all_ready, all_there, example, examples, nothing_there, valid, valid_with};
 
 /// Shown whole; of the others just what differs from `minimal.yaml`.
 const WHOLE: [&str; 4] = ["minimal", "development", "staging", "production"];
@@ -171,6 +171,66 @@ fn documents(objects: &[DesiredObject]) -> Vec<Value> {
 fn name(object: &Value) -> String {
     let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     format!("{}/{}", text("/kind").to_lowercase(), text("/metadata/name"))
+}
+
+/// What a run found is said beside a condition that stays true.
+#[test]
+fn what_is_told_of_good_backups() {
+    let healthy = |cr: &RorunStack, found: &Value| {
+        let stack = valid(cr);
+        let mut live = all_ready(&stack);
+        let mut record = json!({"id": "20260101T000000Z-bbbbb", "at": "2026-01-01T00:00:00Z", "sizeBytes": 7,
+            "sha256": "0", "location": "s3://b/k", "removed": 0});
+        record.as_object_mut().unwrap().extend(found.as_object().unwrap().clone());
+        let labels = json!({"app.kubernetes.io/instance": "rorun", "app.kubernetes.io/component": "backup"});
+        let state = json!({"terminated": {"exitCode": 0, "message": json!({"complete": record}).to_string()}});
+        let pod = json!({"metadata": {"name": "x", "labels": labels},
+            "status": {"phase": "Succeeded", "containerStatuses": [{"name": "dump", "state": state}]}});
+        live.put(Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), pod).unwrap()));
+        let status = told(cr, &stack, &live)["status"].clone();
+        let conditions = status["conditions"].as_array().unwrap().clone();
+        let of = |kind: &str| conditions.iter().find(|one| one["type"] == kind).unwrap().clone();
+        assert_eq!(of("Ready")["status"], "True", "{status}");
+        let of = of("BackupHealthy");
+        assert_eq!(of["status"], "True", "{status}");
+        (of["reason"].as_str().unwrap().to_owned(), of["message"].as_str().unwrap_or_default().to_owned(), status)
+    };
+    let staging = example(&examples().join("staging.yaml"));
+    let (reason, message, _) = healthy(&staging, &json!({}));
+    assert_eq!((&*reason, &*message), ("Ready", ""));
+    let (reason, message, status) = healthy(&staging, &json!({"sharedWith": "another-uid/rorun"}));
+    let own = status["backup"]["owner"].as_str().unwrap();
+    assert!(reason == "PrefixShared" && message.contains(own) && message.contains("another-uid/rorun"), "{message}");
+    let (reason, message, status) = healthy(&staging, &json!({"notRemoved": "1 old backup: legal hold"}));
+    assert!(reason == "PruningFailed" && message.contains("legal hold"), "{message}");
+    assert_eq!(status["backup"]["notRemoved"], "1 old backup: legal hold");
+    let (reason, message, _) = healthy(&staging, &json!({"withoutOwner": 30}));
+    assert!(reason == "Ready" && message.contains("30 backups") && message.contains("adopt-backups=none"), "{message}");
+
+    let mut production = example(&examples().join("production.yaml"));
+    assert_eq!((healthy(&production, &json!({})).1, valid(&production).warnings.len()), (String::new(), 0));
+    production.spec.backup.as_mut().unwrap().destination = None;
+    let (reason, message, _) = healthy(&production, &json!({}));
+    assert!(reason == "Ready" && message.contains("backup.destination.external"), "{message}");
+    assert_eq!(valid(&production).warnings, [message]);
+}
+
+/// Where the namespace may not be read.
+#[test]
+fn without_an_owner_nothing_is_removed_and_it_is_told() {
+    let cr = example(&examples().join("staging.yaml"));
+    let mut observed = all_there(&cr);
+    observed.backup_owner = None;
+    let stack = valid_with(&cr, &observed);
+    let status = told(&cr, &stack, &all_ready(&stack))["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let healthy = conditions.iter().find(|one| one["type"] == "BackupHealthy").unwrap();
+    assert!(
+        healthy["status"] == "True" && healthy["message"].as_str().unwrap().contains("get on namespaces"),
+        "{healthy}"
+    );
+    let job = desired::everything(&stack).into_iter().find(|object| object.kind.kind == "CronJob").unwrap();
+    assert!(!job.body.to_string().contains("--owner"), "{}", job.body);
 }
 
 /// What is held back, and the status.
