@@ -215,7 +215,8 @@ fn conditions(
     }
     let live = live(&stack);
     let readiness = desired(&stack, &live).readiness.into_iter().collect();
-    let report = Report { cr, stack: &stack, live: &live, readiness, backup: None, begun: BTreeMap::new(), old: None };
+    let (notes, begun) = (BTreeMap::new(), BTreeMap::new());
+    let report = Report { cr, stack: &stack, live: &live, readiness, notes, backup: None, begun, old: None };
     let status = status::status(&report, jiff::Timestamp::UNIX_EPOCH);
     let told = status.conditions.into_iter().map(|told| (told.type_, (told.status, told.reason, told.message)));
     told.collect()

@@ -92,7 +92,11 @@ fn bucket(endpoint: String) -> Question {
         session_token: None,
         ca: None,
     };
-    Question { service: Service::Bucket { target, prefix: None, create: false, versioning: true }, origin: None, interval: None }
+    Question {
+        service: Service::Bucket { target, prefix: None, create: false, versioning: true },
+        origin: None,
+        interval: None,
+    }
 }
 
 fn question(kind: &str, address: SocketAddr) -> Question {
