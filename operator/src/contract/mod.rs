@@ -4,8 +4,10 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod postgres_url;
+mod tls_mode;
 
-pub use postgres_url::{PostgresUrl, TlsMode, UrlError, Written};
+pub use postgres_url::{PostgresUrl, Written};
+pub use tls_mode::{TlsMode, UrlError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
