@@ -160,7 +160,7 @@ fn report<'a>(
     live: &'a LiveSet,
     (judged, applied): (Desired<()>, &Applied),
 ) -> Report<'a> {
-    let Desired { held: mut waiting, readiness, notes, .. } = judged;
+    let Desired { held: mut waiting, readiness, mut notes, .. } = judged;
     let mut begun = BTreeMap::new();
     for (label, rolling) in &applied.rolling {
         if let Some(component) = Component::from_label(label) {
@@ -169,7 +169,10 @@ fn report<'a>(
         }
     }
     for refused in &applied.refused {
-        if let Some(component) = Component::from_label(&refused.component) {
+        let Some(component) = Component::from_label(&refused.component) else { continue };
+        if serves_unchanged(refused, live) {
+            notes.entry(component).or_insert_with(|| refused.waiting.message.clone());
+        } else {
             waiting.insert(component, refused.waiting.clone());
         }
     }
@@ -188,6 +191,12 @@ fn report<'a>(
         begun,
         old: context.last_status(cr),
     }
+}
+
+/// A volume whose change the API server refuses, e.g. growth beyond a quota, goes on serving as it is.
+fn serves_unchanged(refused: &Refused, live: &LiveSet) -> bool {
+    let there = live.get(&refused.key).filter(|there| !there.deleting);
+    refused.waiting.reason == reason::APPLY_REFUSED && there.is_some_and(|there| there.claim.is_some())
 }
 
 /// A stack that is being deleted: its children are collected by their owner references, its data only if the spec says so.

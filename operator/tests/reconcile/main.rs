@@ -13,6 +13,7 @@ mod restarts;
 mod room;
 mod sources;
 mod telling;
+mod volumes;
 
 use room::Room;
 use tokio::runtime::Handle;
@@ -47,6 +48,7 @@ async fn the_released_binary() {
         telling::a_class_that_does_not_exist_is_told_until_it_does,
         telling::an_autoscaler_begins_at_its_fewest_pods,
         telling::a_field_beside_the_template_turns_no_condition,
+        volumes::what_a_volume_cannot_do_is_told_and_not_sent,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,

@@ -44,6 +44,7 @@ pub(super) const PARTS: &[Part] = &[
             "--test=memmove",
             "--test=model",
             "--test=properties",
+            "--test=status",
             "--test=upgrade",
         ]),
     },
