@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::RorunStack,
-    apply::{Applied, Owner, WRITE_LIMIT, WriteError, apply, differences},
+    apply::{Applied, Owner, Refused, WRITE_LIMIT, WriteError, apply, differences},
     desired::{self, Desired},
     names::{Component, Waiting, reason},
     objects::{self, DesiredObject, Digest, LiveSet, Readiness},
