@@ -142,12 +142,12 @@ async fn a_bucket_behind_a_private_authority_is_trusted_only_with_it() {
     // As the operator asks, which does not trust the server.
     let network = Network::guarded(Vec::new(), true);
     let asked = BucketClient::through(&network, &target).expect("client");
-    assert_eq!(variant(asked.check().await), "Ok");
+    assert_eq!(variant(asked.check(None).await), "Ok");
     asked.enable_versioning().await.expect("versioning");
     let untrusted = BucketTarget { ca: None, ..target.clone() };
-    assert_eq!(variant(BucketClient::through(&network, &untrusted).expect("client").check().await), "TlsFailed");
+    assert_eq!(variant(BucketClient::through(&network, &untrusted).expect("client").check(None).await), "TlsFailed");
     let refused = BucketClient::through(&Network::guarded(Vec::new(), false), &target).expect("client");
-    assert_eq!(variant(refused.check().await), "Refused");
+    assert_eq!(variant(refused.check(None).await), "Refused");
     target.ca = Some("no certificate".to_owned());
     assert_eq!(variant(BucketClient::new(&target, Timeouts::CHECK)), "TlsFailed");
 }
