@@ -131,7 +131,7 @@ mod tests {
 
     const DIRECT: &str = "DIRECT_URL in secret/db: failed to log in";
 
-    /// The answers for DATABASE_URL, DIRECT_URL and READ_URL that a status gives back.
+    /// The answers for `DATABASE_URL`, `DIRECT_URL` and `READ_URL` that a status gives back.
     fn answers(backup: bool, conditions: &[(&str, &str, &str, &str)]) -> [Option<Answer>; 3] {
         let condition = |(kind, status, reason, message): &(&str, &str, &str, &str)| {
             json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": 3,

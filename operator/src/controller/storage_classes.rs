@@ -1,4 +1,4 @@
-//! Whether StorageClasses can expand volumes: asked only for a volume that is to grow, and remembered for a while.
+//! Whether a `StorageClass` can expand volumes: it is asked only for a volume that is to grow, and remembered for a while.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use kube::{Api, Client};
 /// For how long an answer is believed: a class changes rarely, and a user who changes one waits no longer than this.
 const FRESH: Duration = Duration::from_mins(10);
 
-/// The StorageClasses that were asked for.
+/// The classes that were asked for.
 #[derive(Default)]
 pub(super) struct StorageClasses {
     known: Mutex<HashMap<String, (Instant, Option<bool>)>>,

@@ -176,19 +176,24 @@ impl LiveObject {
             live.data = Some(members(&object));
         }
         if let Some(fields) = &applied {
-            object["metadata"] = [
-                ("annotations", texts(metadata.annotations)),
-                ("labels", texts(metadata.labels)),
-                ("ownerReferences", json!(metadata.owner_references)),
-            ]
-            .into_iter()
-            .collect();
-            live.owned = digest::owned(&object, fields);
-            if kind.runs_pods() {
-                live.rolls = digest::owned(&pods_of(&mut object), fields);
-            }
+            live.digest(object, metadata, fields);
         }
         Some(live)
+    }
+
+    /// Digests what this operator owns of the object.
+    fn digest(&mut self, mut object: Value, metadata: ObjectMeta, fields: &Value) {
+        object["metadata"] = [
+            ("annotations", texts(metadata.annotations)),
+            ("labels", texts(metadata.labels)),
+            ("ownerReferences", json!(metadata.owner_references)),
+        ]
+        .into_iter()
+        .collect();
+        self.owned = digest::owned(&object, fields);
+        if self.kind.runs_pods() {
+            self.rolls = digest::owned(&pods_of(&mut object), fields);
+        }
     }
 
     /// As [`Self::new`], from JSON, and with the members of a Secret or `ConfigMap` whatever its labels say.

@@ -29,7 +29,7 @@ pub enum Database {
         /// The image.
         image: String,
         /// The volume.
-        volume: Volume,
+        volume: Box<Volume>,
         /// CPU and memory.
         resources: ResourceRequirements,
         /// User, password and database. `None`: see [`super::Stack::unresolved`].
@@ -47,7 +47,7 @@ pub enum Redis {
         /// The image.
         image: String,
         /// The volume.
-        volume: Volume,
+        volume: Box<Volume>,
         /// CPU and memory.
         resources: ResourceRequirements,
         /// The password. `None`: see [`super::Stack::unresolved`].
@@ -67,7 +67,7 @@ pub enum Bucket {
         /// The image.
         image: String,
         /// The volume.
-        volume: Volume,
+        volume: Box<Volume>,
         /// CPU and memory.
         resources: ResourceRequirements,
         /// The keys. `None`: see [`super::Stack::unresolved`].

@@ -144,7 +144,7 @@ fn database(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: 
     let embedded = block.embedded.unwrap_or_default();
     Database::Embedded {
         image: postgres_image(&embedded, registry(spec)),
-        volume: volume::resolve(embedded.storage.as_ref(), Component::Database, observed),
+        volume: Box::new(volume::resolve(embedded.storage.as_ref(), Component::Database, observed)),
         resources: defaults::resources(embedded.resources.as_ref(), "100m", "256Mi"),
         credentials: keep(credentials::resolve(name, Component::Database, observed), Component::Database, unresolved),
     }
@@ -164,7 +164,7 @@ fn redis(spec: &RorunStackSpec, name: &str, observed: &Observed, unresolved: &mu
     let EmbeddedRedis { image, storage, resources } = block.embedded.unwrap_or_default();
     Redis::Embedded {
         image: defaults::image(registry(spec), image.as_deref().unwrap_or("valkey/valkey:8.1")),
-        volume: volume::resolve(storage.as_ref(), Component::Redis, observed),
+        volume: Box::new(volume::resolve(storage.as_ref(), Component::Redis, observed)),
         resources: defaults::resources(resources.as_ref(), "50m", "64Mi"),
         credentials: keep(credentials::resolve(name, Component::Redis, observed), Component::Redis, unresolved),
     }
@@ -201,7 +201,7 @@ fn bucket(
     Bucket::Embedded {
         server,
         image: defaults::image(registry(spec), image.as_deref().unwrap_or(bucket_image(server))),
-        volume: volume::resolve(storage.as_ref(), Component::Bucket, observed),
+        volume: Box::new(volume::resolve(storage.as_ref(), Component::Bucket, observed)),
         resources: defaults::resources(resources.as_ref(), "50m", "256Mi"),
         credentials,
         access,

@@ -35,9 +35,7 @@ fn documented() -> [BTreeSet<String>; 2] {
 async fn the_policy_of_the_documentation_lists_just_what_a_run_asks_for() {
     let scenario = Scenario::new("rights").await;
     for id in ["20200101T000000Z-aaaaa", "20200102T000000Z-aaaaa", "20200103T000000Z-aaaaa"] {
-        for file in [DUMP_FILE, MANIFEST_FILE] {
-            scenario.bucket.put(&format!("{}{id}/{file}", scenario.prefix), vec![1]).await.expect("put");
-        }
+        scenario.put_backup(id, Some(&scenario.owner())).await;
     }
     let leftover = format!("{}20200104T000000Z-aaaaa/{DUMP_FILE}", scenario.prefix);
     scenario.bucket.start_upload(&leftover).await.expect("upload");

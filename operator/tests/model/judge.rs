@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::{
     api::{Change, Place, Store},
     support::AGENT_IMAGE,
-    world::{NAME, NAMESPACE, place, stack_place, stored},
+    world::{self, NAME, NAMESPACE, place, stack_place, stored},
 };
 
 /// Judges what was done, but for what users did: `by_hand` are the versions that they made.
@@ -186,7 +186,10 @@ pub fn live(store: &Store) -> LiveSet {
 }
 
 fn observed(store: &Store, cr: &RorunStack) -> Observed {
-    let mut observed = Observed { agent_image: AGENT_IMAGE.to_owned(), ..Observed::default() };
+    let namespace = &store.objects[&world::namespace_place()];
+    let owner = format!("{}/{NAME}", text(namespace, "/metadata/uid"));
+    let backup_owner = stack::backed_up(&cr.spec).then_some(owner);
+    let mut observed = Observed { agent_image: AGENT_IMAGE.to_owned(), backup_owner, ..Observed::default() };
     for component in stack::embedded(cr) {
         let at = |resource: &str, name: ObjectName| {
             let place = Place { resource: resource.to_owned(), namespace: NAMESPACE.to_owned(), name: name.into() };

@@ -214,7 +214,8 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
     let children: Vec<_> = store
         .objects
         .keys()
-        .filter(|place| **place != world::stack_place() && !place.resource.ends_with("events"))
+        .filter(|place| ![world::stack_place(), world::namespace_place()].contains(place))
+        .filter(|place| !place.resource.ends_with("events"))
         .cloned()
         .collect();
     let Some(place) = children.get(number % children.len().max(1)).cloned() else { return Vec::new() };

@@ -90,6 +90,11 @@ pub fn stack_place() -> Place {
     Place { resource: "rorun.app/rorunstacks".to_owned(), namespace: NAMESPACE.to_owned(), name: NAME.to_owned() }
 }
 
+/// The place of the namespace, whose uid tells backups apart.
+pub fn namespace_place() -> Place {
+    Place { resource: "/namespaces".to_owned(), namespace: String::new(), name: NAMESPACE.to_owned() }
+}
+
 /// The place of a child.
 pub fn place(object: &DesiredObject) -> Place {
     let resource = format!("{}/{}", object.kind.group, object.kind.plural);
@@ -104,6 +109,8 @@ pub fn stored(store: &Store) -> RorunStack {
 /// A store with a stack of a generation, and its children in some states.
 pub fn begin(number: usize, generation: i64, starts: &[Start]) -> Store {
     let mut store = Store::default();
+    let namespace = json!({"metadata": {"name": NAMESPACE}});
+    store.apply(&target(&namespace_place(), "user").applying(), &namespace, true).expect("a namespace");
     let made = json!({"metadata": {"name": NAME, "generation": generation}, "spec": spec(number)});
     let made = store.apply(&target(&stack_place(), "user").applying(), &made, true).expect("a stack").1;
     store.objects.get_mut(&stack_place()).expect("the stack")["metadata"]["generation"] = json!(generation);
