@@ -154,7 +154,8 @@ fn leave_out_unknown(value: &mut Value, schema: &Value) {
                 let known = &schema["properties"][name];
                 let before = member.as_object().is_some_and(|block| !block.is_empty());
                 leave_out_unknown(member, known);
-                !known.is_null() && !(before && member.as_object().is_some_and(serde_json::Map::is_empty))
+                let emptied = before && member.as_object().is_some_and(serde_json::Map::is_empty);
+                !known.is_null() && !emptied
             });
         }
         Value::Array(items) => items.iter_mut().for_each(|item| leave_out_unknown(item, &schema["items"])),

@@ -92,10 +92,10 @@ pub async fn the_operator_takes_what_a_cron_job_takes(server: &Server) {
         let taken = Schedule::parse(schedule, zone);
         match (&answer, &taken) {
             (Ok(_), Err(problem)) => {
-                wrong.push(format!("{schedule:?} {zone:?}: only the operator refuses it: {problem}"))
+                wrong.push(format!("{schedule:?} {zone:?}: only the operator refuses it: {problem}"));
             }
             (Err(message), Ok(_)) => {
-                wrong.push(format!("{schedule:?} {zone:?}: only the API server refuses it: {message}"))
+                wrong.push(format!("{schedule:?} {zone:?}: only the API server refuses it: {message}"));
             }
             _ => {}
         }
