@@ -22,7 +22,7 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
-    stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities},
+    stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables},
 };
 
 /// The uid of `postgres` in the official image: `pg_dump` wants no particular one, its own image surely has this.
@@ -221,16 +221,8 @@ fn says_complete(job: Option<&LiveObject>, live: &LiveSet) -> bool {
 
 /// Just what the agent reads.
 fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) -> DesiredObject {
-    let mut data = vec![
-        (contract::ENV_DATABASE_URL, connection.direct_url.clone()),
-        (contract::ENV_S3_ENDPOINT, destination.endpoint.clone()),
-        (contract::ENV_S3_REGION, destination.region.clone()),
-        (contract::ENV_S3_BUCKET, destination.name.clone()),
-        (contract::ENV_S3_FORCE_PATH_STYLE, destination.force_path_style.to_string()),
-        (contract::ENV_ACCESS_KEY_ID, destination.access_key_id.clone()),
-        (contract::ENV_SECRET_ACCESS_KEY, destination.secret_access_key.clone()),
-    ];
-    data.extend(destination.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
+    let mut data = bucket_variables(destination);
+    data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),

@@ -115,8 +115,8 @@ fn ssl_mode(url: &PostgresUrl) -> String {
     written.unwrap_or_else(mode).to_owned()
 }
 
-/// The bucket, in the variables that clients of S3 read.
-fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
+/// The bucket and the keys to it, in the variables that clients of S3 read.
+pub fn bucket_variables(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
     let mut data = BTreeMap::from([
         (contract::ENV_S3_ENDPOINT, bucket.endpoint.clone()),
         (contract::ENV_S3_REGION, bucket.region.clone()),
@@ -125,9 +125,13 @@ fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
         (contract::ENV_ACCESS_KEY_ID, bucket.access_key_id.clone()),
         (contract::ENV_SECRET_ACCESS_KEY, bucket.secret_access_key.clone()),
     ]);
-    if let Some(token) = &bucket.session_token {
-        data.insert(contract::ENV_SESSION_TOKEN, token.value.clone());
-    }
+    data.extend(bucket.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
+    data
+}
+
+/// As [`bucket_variables`], and what else the application's client is told.
+fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
+    let mut data = bucket_variables(bucket);
     if let Some(checksums) = bucket.checksums {
         let when = match checksums {
             Checksums::WhenRequired => "WHEN_REQUIRED",

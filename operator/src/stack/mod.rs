@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use assumed::{Assumption, assumed, embedded, storage};
 pub use backup::backup_folders;
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
-pub use connection::{Connection, authorities};
+pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
