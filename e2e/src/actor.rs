@@ -1,11 +1,13 @@
 //! Stands in for what runs pods, beside an API server that has nothing: says of each workload of the operator that it is
-//! rolled out and serves. No pod runs, and nothing else is acted upon.
+//! rolled out and serves, and, where that is asked for, scales it to the fewest pods of its autoscaler. No pod runs, and nothing
+//! else is acted upon.
 
 use std::fmt;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -34,6 +36,15 @@ impl Actor {
     pub fn start(client: Client, delay: Duration) -> Actor {
         Actor { task: tokio::spawn(act(client, delay)) }
     }
+
+    /// As [`Actor::start`], and autoscalers scale to their fewest pods.
+    pub fn start_with_autoscalers(client: Client, delay: Duration) -> Actor {
+        Actor {
+            task: tokio::spawn(async move {
+                tokio::join!(act(client.clone(), delay), autoscale(client));
+            }),
+        }
+    }
 }
 
 impl Drop for Actor {
@@ -52,6 +63,30 @@ async fn act(client: Client, delay: Duration) {
         }
         while acting.try_join_next().is_some() {}
     }
+}
+
+/// Scales each Deployment that has fewer pods than its autoscaler wants, when either of the two changes.
+async fn autoscale(client: Client) {
+    let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<HorizontalPodAutoscaler>(&())];
+    let mut seen = stream::select_all(watched.map(|resource| seen(client.clone(), resource).boxed()));
+    while let Some((_, object)) = seen.next().await {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        // What fails now is seen again: the other of the two comes, or changes.
+        let _ = scale(&client, namespace, object.metadata.name.as_deref().unwrap_or_default()).await;
+    }
+}
+
+async fn scale(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let fewest = autoscalers.get(name).await?.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+    let replicas = deployments.get(name).await?.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    // At 0 an autoscaler is switched off.
+    if replicas > 0 && replicas < fewest {
+        let patch = Patch::Merge(json!({"spec": {"replicas": fewest}}));
+        deployments.patch_scale(name, &PatchParams::default(), &patch).await?;
+    }
+    Ok(())
 }
 
 /// Every object of the resource, and each again when it changes.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::IngressClass;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -71,6 +72,7 @@ impl Arena {
         };
         let client = connect(&bed.kubeconfig).await?;
         define(&client).await?;
+        have_ingress_class(&client).await?;
         let bed = tokio::task::spawn_blocking(move || more(bed)).await.context("the bed panicked")??;
         Ok(Arena { bed, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
     }
@@ -156,6 +158,14 @@ pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
 
 fn stacks_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack"), "rorunstacks")
+}
+
+/// The class that specs name; no controller serves it.
+async fn have_ingress_class(client: &Client) -> Result<()> {
+    let class = json!({"metadata": {"name": "traefik"}, "spec": {"controller": "example.com/nobody"}});
+    let class: IngressClass = serde_json::from_value(class)?;
+    Api::all(client.clone()).create(&PostParams::default(), &class).await.context("failed to make an IngressClass")?;
+    Ok(())
 }
 
 /// Makes the definition of stacks, and waits until it is served.

@@ -76,12 +76,13 @@ pub(super) async fn prepare(arena: &Arena, namespace: &str) -> Result<()> {
     Ok(())
 }
 
+/// Nothing scales here, so one pod is the fewest of the API; the admin panel has the two that a disruption budget is made for.
 pub(super) fn spec() -> Value {
     json!({
         "environment": "Development",
-        "api": {"image": "rorun-api:1", "autoscaling": {}, "envFrom": [{"secretRef": {"name": SETTINGS}}]},
+        "api": {"image": "rorun-api:1", "autoscaling": {"minReplicas": 1}, "envFrom": [{"secretRef": {"name": SETTINGS}}]},
         "ocr": {"image": "rorun-ai-service:1"},
-        "admin": {"image": "rorun-admin:1"},
+        "admin": {"image": "rorun-admin:1", "replicas": 2},
         "ingress": {"host": "api.example.com", "adminHost": "admin.example.com"},
         "backup": {},
     })

@@ -66,7 +66,7 @@ impl World {
             tallies: Mutex::default(),
             operator: Mutex::default(),
             proxy: FaultProxy::start(arena.client.clone(), || {}).await?,
-            _actor: Actor::start(arena.client.clone(), Duration::ZERO),
+            _actor: Actor::start_with_autoscalers(arena.client.clone(), Duration::ZERO),
             arena,
         };
         let operator = world.arena.operator_with(LOG, &world.proxy, &[])?;
