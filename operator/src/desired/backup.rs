@@ -1,6 +1,7 @@
 //! The CronJob that dumps the database into the bucket, inside the database's own image: the agent is copied in by an init
 //! container.
 
+use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::{
@@ -179,8 +180,9 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         contract::DumpOutcome::Failed { .. } => None,
     });
     let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
-    let last =
-        BackupRecord { id: record.id, at: Time(record.at), size_bytes: record.size_bytes, location: record.location };
+    // In whole seconds, as the API server keeps it: with more, the status would be another one after each restart.
+    let at = Time(Timestamp::from_second(record.at.as_second()).unwrap_or(record.at));
+    let last = BackupRecord { id: record.id, at, size_bytes: record.size_bytes, location: record.location };
     let done = record.adoption.as_ref().filter(|adoption| adoption.done).map(|adoption| adoption.value.clone());
     Some(BackupStatus {
         last_successful: Some(last),
@@ -355,6 +357,16 @@ mod tests {
         let live: LiveSet = [pod("a", &failed), pod("b", &stuck)].into_iter().collect();
         let message = cannot_start(&live).expect("it is told").message;
         assert!(message.contains("pod/b") && message.contains("postgres:0"), "{message}");
+    }
+
+    #[test]
+    fn the_moment_of_a_backup_is_the_same_when_it_is_read_back() {
+        let message = RECORD.replace("02:20:00Z", "02:20:00.362188398Z");
+        let ended = json!({"containerStatuses": [{"name": "dump", "state": {"terminated": {"exitCode": 0, "message": message}}}]});
+        let live: LiveSet = [pod("a", &ended)].into_iter().collect();
+        let told = last_backup(&live).expect("a backup");
+        let read: BackupStatus = serde_json::from_value(serde_json::to_value(&told).unwrap()).unwrap();
+        assert_eq!(read, told);
     }
 
     const RECORD: &str = r#"{"complete":{"id":"20261124T021500Z-x7k2p","at":"2026-11-24T02:20:00Z","sizeBytes":7,"sha256":"0","location":"s3://b/k","removed":0}}"#;
