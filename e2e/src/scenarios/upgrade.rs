@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::kit::{App, BackupRecord, Bucket, Previous, Receipt, Scene, Stack, World, install, load_operator};
+use super::kit::{App, BackupRecord, Bucket, Previous, Receipt, Scene, Seen, Stack, World, install, load_operator};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -77,9 +77,14 @@ async fn install_previous(scene: &Scene) -> Result<()> {
     let tag = previous.image.rsplit(':').next().unwrap_or_default();
     scene.upgrade_operator(&previous.chart, &["--set-string", &format!("image.tag={tag}")]).await?;
     scene.wait_leader().await?;
-    let running = images(scene).await?;
-    ensure!(running.iter().all(|image| *image == previous.image), "not the release before runs, but {running:?}");
-    Ok(())
+    // A pod of the release after may still be shutting down.
+    scene
+        .wait("only the release before to run", READY_WITHIN, async || {
+            let running = images(scene).await?;
+            let alone = running.iter().all(|image| *image == previous.image);
+            Ok(Seen::when(alone, format!("the operators run {running:?}")))
+        })
+        .await
 }
 
 /// The images that the pods of the operator run.
