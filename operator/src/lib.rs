@@ -11,6 +11,8 @@ pub mod objects;
 
 pub mod stack;
 
+pub mod plan;
+
 pub mod apply;
 pub mod desired;
 pub mod status;

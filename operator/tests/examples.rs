@@ -81,7 +81,10 @@ fn each_example_is_rendered_whole() {
         let rendered = cli::render::render(cr.clone()).expect("it is rendered");
         let names: BTreeSet<_> = rendered.iter().map(name).collect();
         let stack = valid(&cr);
-        let expected: BTreeSet<_> = desired::everything(&stack).iter().map(|object| object.key().to_string()).collect();
+        let expected: BTreeSet<_> = desired::everything(&stack, &rorun_operator::plan::Plan::default())
+            .iter()
+            .map(|object| object.key().to_string())
+            .collect();
         assert_eq!(names, expected, "{}", path.display());
     }
 }
@@ -146,7 +149,7 @@ fn given(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 /// What is wanted once everything is there and serves.
 fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     let stack = valid(cr);
-    let Desired { objects, held, .. } = desired(&stack, &all_ready(&stack));
+    let Desired { objects, held, .. } = desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
     assert!(held.is_empty(), "{held:?}");
     objects
 }
@@ -229,13 +232,16 @@ fn without_an_owner_nothing_is_removed_and_it_is_told() {
         healthy["status"] == "True" && healthy["message"].as_str().unwrap().contains("get on namespaces"),
         "{healthy}"
     );
-    let job = desired::everything(&stack).into_iter().find(|object| object.kind.kind == "CronJob").unwrap();
+    let job = desired::everything(&stack, &rorun_operator::plan::Plan::default())
+        .into_iter()
+        .find(|object| object.kind.kind == "CronJob")
+        .unwrap();
     assert!(!job.body.to_string().contains("--owner"), "{}", job.body);
 }
 
 /// What is held back, and the status.
 fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
-    let Desired { held, readiness, notes, .. } = desired(stack, live);
+    let Desired { held, readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
     let report = Report {
         cr,
         old: None,

@@ -80,7 +80,7 @@ fn this_version_is_recorded_when_it_is_asked_for() {
 fn an_operator_of_another_image_keeps_the_agent_of_running_pods() {
     let cr = example(&support::examples().join("production.yaml"));
     let deployments = |observed: &Observed| -> BTreeMap<String, Value> {
-        let all = everything(&support::valid_with(&cr, observed)).into_iter();
+        let all = everything(&support::valid_with(&cr, observed), &rorun_operator::plan::Plan::default()).into_iter();
         all.filter(|object| object.kind.kind == "Deployment").map(|object| (object.name, object.body)).collect()
     };
     let image = |deployment: &Value| {
@@ -112,7 +112,7 @@ fn only_pods_with_something_wrong_are_corrected() {
     for (file, corrected) in [("staging.yaml", false), ("external-services.yaml", true), ("minimal.yaml", false)] {
         let stack = support::valid(&example(&support::examples().join(file)));
         assert_eq!(!stack.corrections().is_empty(), corrected, "{file}");
-        let marked = everything(&stack)
+        let marked = everything(&stack, &rorun_operator::plan::Plan::default())
             .iter()
             .any(|object| !object.body["metadata"]["annotations"]["rorun.app/corrected"].is_null());
         assert_eq!(marked, corrected, "{file}");

@@ -61,7 +61,7 @@ impl Wanted {
         let DesiredObject { kind, name, policy, mut body } = object;
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("namespace".to_owned(), Value::String(owner.namespace.clone()));
-            if policy == ApplyPolicy::Own {
+            if policy.is_owned() {
                 let reference = json!({
                     "apiVersion": owner.api_version,
                     "kind": owner.kind,

@@ -28,6 +28,9 @@ pub(super) async fn apply_one<'a>(
 async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live: &LiveSet) -> Outcome {
     let outline = &wanted.outline;
     let there = live.get(&outline.key);
+    if let Some(there) = there.filter(|there| outline.policy == ApplyPolicy::RunOnce && there.owner.is_some()) {
+        return leave(owner, &outline.key, there);
+    }
     match writer.settled.verdict(&owner.namespace, &outline.key, there, outline.hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
         Verdict::Stale { rollout } => return Outcome::Unseen { rollout },
@@ -54,6 +57,14 @@ pub(super) fn leaves_alone(writer: &Writer, owner: &Owner, outline: &Outline, li
         Verdict::Stale { .. } => false,
         Verdict::Unknown => is_ours(owner, outline.policy, there) && outline.is_there(there),
     }
+}
+
+/// An object that is created once is as it should be if it is there and ours.
+fn leave(owner: &Owner, key: &ObjectKey, there: &LiveObject) -> Outcome {
+    if !is_ours(owner, ApplyPolicy::RunOnce, there) {
+        return Outcome::Refused(not_ours(owner, key, there));
+    }
+    if there.deleting { Outcome::Refused(objects::goes(there)) } else { Outcome::Unchanged }
 }
 
 enum Stop {
@@ -148,7 +159,8 @@ async fn change(
         let replicas = if current == 0 { wanted.floor } else { current };
         writer.hand_over_replicas(there, replicas).await?;
     }
-    let exactly = *policy == ApplyPolicy::CreateOnce;
+    // Lists of an immutable object cannot be reset either, so a refusal is final.
+    let exactly = matches!(policy, ApplyPolicy::CreateOnce | ApplyPolicy::RunOnce);
     match writer.change(wanted.kind, body.clone(), there, exactly).await {
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
         written => return Ok(Some(written?)),
@@ -162,8 +174,8 @@ async fn change(
 /// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.
 fn is_ours(owner: &Owner, policy: ApplyPolicy, there: &LiveObject) -> bool {
     match &there.owner {
-        Some(controller) => policy == ApplyPolicy::Own && controller.uid == owner.uid,
-        None if policy == ApplyPolicy::Own => there.labelled_ours && *there.instance == *owner.name,
+        Some(controller) => policy.is_owned() && controller.uid == owner.uid,
+        None if policy.is_owned() => there.labelled_ours && *there.instance == *owner.name,
         None => there.is_data_of(&owner.name, &owner.uid),
     }
 }

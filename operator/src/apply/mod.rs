@@ -92,7 +92,10 @@ pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -
     let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
     let relabelled = |there: &LiveObject| there.retained && there.named_by == NamedBy::Instance;
     let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !relabelled(there);
-    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there))).collect()
+    let left = |wanted: &Outline, there: &LiveObject| wanted.policy == ApplyPolicy::RunOnce && there.owner.is_some();
+    let missing =
+        |wanted: &Outline| live.get(&wanted.key).is_none_or(|there| !left(wanted, there) && differs(wanted, there));
+    outlines.filter(missing).collect()
 }
 
 /// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.

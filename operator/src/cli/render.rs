@@ -114,7 +114,7 @@ pub fn render(mut cr: RorunStack) -> Result<Vec<serde_json::Value>, RenderError>
     if let Some((component, waiting)) = stack.unresolved.first_key_value() {
         return Err(RenderError::Unresolved(format!("{component}: {}", waiting.message)));
     }
-    let objects = desired::everything(&stack).into_iter().map(|object| {
+    let objects = desired::everything(&stack, &crate::plan::Plan::default()).into_iter().map(|object| {
         let mut body = object.body;
         body["metadata"]["namespace"] = serde_json::Value::String(namespace.clone());
         body

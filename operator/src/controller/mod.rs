@@ -25,6 +25,7 @@ mod references;
 mod refused;
 mod run;
 mod seen;
+mod steps;
 mod storage_classes;
 mod told;
 mod triggers;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Context, StackKey, credentials, ownership};
+use super::{Context, StackKey, credentials, ownership, steps};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
@@ -70,6 +70,7 @@ pub(super) async fn observe(
             Some((of, there.corrected.as_deref()?.to_owned()))
         })
         .collect();
+    steps::observe(cr, live, &mut observed);
     ownership::observe(context, cr, key, &mut observed).await?;
     let inputs = stack::config_inputs(cr, &observed);
     let configuration = context.references.configuration(key, &inputs).await;

@@ -11,6 +11,7 @@ use crate::{
     desired::{self, Desired},
     names::Component,
     objects::{Digest, LiveSet},
+    plan::Plan,
     stack::{Observed, Stack},
 };
 
@@ -34,13 +35,13 @@ impl Context {
         &self,
         owner: &Owner,
         of: Digest,
-        stack: &Stack,
+        (stack, plan): (&Stack, &Plan),
         live: &LiveSet,
     ) -> Option<(Desired<()>, Applied)> {
         let key = StackKey { namespace: owner.namespace.clone(), name: owner.name.clone() };
         let known = self.memory().outlines.get(&key).filter(|known| known.of == of).cloned()?;
         let mut unknown = false;
-        let wanted = desired::decide(stack, live, |component| {
+        let wanted = desired::decide((stack, plan), live, |component| {
             let outlines = known.components.get(&component.name());
             unknown |= outlines.is_none();
             outlines.into_iter().flatten().collect::<Vec<&Outline>>()

@@ -18,6 +18,7 @@ use crate::{
     desired::{self, Desired},
     names::{Component, Waiting, reason},
     objects::{self, DesiredObject, Digest, LiveSet, Readiness},
+    plan::{Plan, plan},
     stack::{Stack, validate},
     status::{self, Report},
 };
@@ -81,7 +82,8 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     classes::check(context, cr, &mut stack, &live).await;
     let of = outlines::made_of(seen, &observed);
     let corrected = context.take_turn((cr, &key), &mut stack, of, &live);
-    let (judged, applied) = bring_about(context, &owner, of, &stack, &live).await;
+    let plan = plan(&stack, &observed);
+    let (judged, applied) = bring_about(context, &owner, of, (&stack, &plan), &live).await;
     if corrected {
         context.told_correction(cr, &stack, &applied).await;
     }
@@ -115,18 +117,18 @@ async fn bring_about(
     context: &Context,
     owner: &Owner,
     of: Digest,
-    stack: &Stack,
+    (stack, plan): (&Stack, &Plan),
     live: &LiveSet,
 ) -> (Desired<()>, Applied) {
     if stack.suspend {
-        let Desired { objects, mut held, kept, readiness, notes } = desired::desired(stack, live);
+        let Desired { objects, mut held, kept, readiness, notes } = desired::desired(stack, plan, live);
         held.extend(kept_back(owner, objects, live));
         return (Desired { objects: Vec::new(), held, kept, readiness, notes }, Applied::default());
     }
-    if let Some(kept) = context.keep(owner, of, stack, live).await {
+    if let Some(kept) = context.keep(owner, of, (stack, plan), live).await {
         return kept;
     }
-    let desired = desired::desired(stack, live);
+    let desired = desired::desired(stack, plan, live);
     let left_alone = desired.left_alone();
     let Desired { objects, held, kept, readiness, notes } = desired;
     let mut applied = apply(&context.writer, owner, objects, live, &left_alone).await;
@@ -169,7 +171,8 @@ fn report<'a>(
         }
     }
     for refused in &applied.refused {
-        let Some(component) = Component::from_label(&refused.component) else { continue };
+        // Without its records a stack would do things twice, which concerns what it is for.
+        let component = Component::from_label(&refused.component).unwrap_or(Component::Api);
         if serves_unchanged(refused, live) {
             notes.entry(component).or_insert_with(|| refused.waiting.message.clone());
         } else {

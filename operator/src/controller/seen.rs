@@ -36,8 +36,8 @@ impl Seen {
     pub fn what_counts(&self) -> Option<u64> {
         let stack = &self.stack;
         let metadata = &stack.metadata;
-        let annotated = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
-        let wishes = (annotated(annotation::CONFIRM_DELETE), annotated(annotation::ADOPT_BACKUPS));
+        let all = metadata.annotations.iter().flatten();
+        let wishes: Vec<_> = all.filter(|(key, _)| key.starts_with(annotation::PREFIX)).collect();
         let mut hashed = Hashed(DefaultHasher::new());
         (metadata.generation, &metadata.finalizers, wishes, metadata.deletion_timestamp.is_some(), self.spec)
             .hash(&mut hashed.0);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::{
-        batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec},
+        batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec},
         core::v1::{ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -22,7 +22,8 @@ use crate::{
     api::v1alpha1::{BackupRecord, BackupStatus},
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
-    objects::{DesiredObject, LiveObject, LiveSet, Readiness},
+    objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, Readiness},
+    plan::{Plan, Step},
     stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables},
 };
 
@@ -44,7 +45,7 @@ impl Component for Backup {
         &[Name::Connection]
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
@@ -53,6 +54,7 @@ impl Component for Backup {
             secret(stack, connection, destination),
             cron_job(stack, backup, trusted),
         ];
+        objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
         objects.extend(trusted.config_map(stack));
         objects
     }
@@ -168,8 +170,8 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     if dumped(job) || last.is_some_and(|last| last >= job.created) {
         return Readiness::Ready;
     }
-    let said = failure_of(job, live).unwrap_or_else(|| waiting.message.clone());
-    Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
+    let said = failure_of(job, live).map(|said| format!("job/{}: {said}", job.name));
+    Readiness::waiting(reason::BACKUP_FAILED, said.unwrap_or_else(|| waiting.message.clone()))
 }
 
 /// The newest good backup that a pod still tells of, with what else that run found.
@@ -235,6 +237,7 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
 
 fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredObject {
     let labels = metadata::labels(stack, Name::Backup);
+    let spec = job_spec(stack, backup, trusted);
     DesiredObject::own(&CronJob {
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
         spec: Some(CronJobSpec {
@@ -248,16 +251,27 @@ fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredOb
             failed_jobs_history_limit: Some(3),
             job_template: JobTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(JobSpec {
-                    active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
-                    backoff_limit: Some(2),
-                    template: template(stack, backup, trusted),
-                    ..JobSpec::default()
-                }),
+                spec: Some(spec),
             },
         }),
         ..CronJob::default()
     })
+}
+
+/// A dump that somebody asked for. One that exists is left as it is, whatever a dump of today looks like.
+fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
+    let metadata = metadata::owned(stack, Name::Backup, step.name.clone());
+    let job = Job { metadata, spec: Some(spec), ..Job::default() };
+    DesiredObject::new(&job, ApplyPolicy::RunOnce)
+}
+
+fn job_spec(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> JobSpec {
+    JobSpec {
+        active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
+        backoff_limit: Some(2),
+        template: template(stack, backup, trusted),
+        ..JobSpec::default()
+    }
 }
 
 fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTemplateSpec {

@@ -14,6 +14,7 @@ use crate::{
     api::v1alpha1::BucketServer,
     names::{Component as Name, ROLE_CREDENTIALS, reason},
     objects::{DesiredObject, LiveSet, Readiness},
+    plan::Plan,
     stack::{Bucket as Resolved, Stack, bucket_port},
 };
 
@@ -29,7 +30,7 @@ impl Component for Bucket {
         Name::Bucket
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Resolved::Embedded { server, image, volume, resources, credentials: Some(credentials), .. } = &stack.bucket
         else {
             return Vec::new();

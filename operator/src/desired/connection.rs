@@ -12,6 +12,7 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA},
     objects::DesiredObject,
+    plan::Plan,
     stack::Stack,
 };
 
@@ -26,7 +27,7 @@ impl Component for Connection {
         &[Name::Database, Name::Redis, Name::Bucket]
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Some(connection) = &stack.connection else { return Vec::new() };
         let data =
             connection.data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.clone().into_bytes())));

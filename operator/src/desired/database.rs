@@ -10,6 +10,7 @@ use super::{
 use crate::{
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
+    plan::Plan,
     stack::{Database as Resolved, POSTGRES_PORT, Stack},
 };
 
@@ -25,7 +26,7 @@ impl Component for Database {
         Name::Database
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Resolved::Embedded { image, volume, resources, credentials: Some(credentials) } = &stack.database else {
             return Vec::new();
         };

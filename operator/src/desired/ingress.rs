@@ -9,6 +9,7 @@ use super::{Component, metadata};
 use crate::{
     names::Component as Name,
     objects::{DesiredObject, LiveSet},
+    plan::Plan,
     stack::Stack,
 };
 
@@ -22,7 +23,7 @@ impl Component for Ingress {
         Name::Ingress
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Some(ingress) = &stack.ingress else { return Vec::new() };
         let mut metadata = metadata::owned(stack, Name::Ingress, stack.child(Name::Ingress));
         metadata.annotations = Some(ingress.annotations.clone());

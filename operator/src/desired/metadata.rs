@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::{
-    names::{Component, FIELD_MANAGER, PART_OF, annotation, label},
+    names::{Component, FIELD_MANAGER, PART_OF, RECORD, annotation, label},
     stack::Stack,
 };
 
@@ -36,6 +36,17 @@ pub(super) fn labels(stack: &Stack, component: Component) -> Strings {
     labels.insert(label::PART_OF.to_owned(), PART_OF.to_owned());
     labels.insert(label::MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
     labels
+}
+
+/// The labels of a record of the stack itself.
+pub(super) fn record_labels(stack: &Stack) -> Strings {
+    Strings::from([
+        (label::NAME.to_owned(), ["rorun-", RECORD].concat()),
+        (label::INSTANCE.to_owned(), stack.name.clone()),
+        (label::COMPONENT.to_owned(), RECORD.to_owned()),
+        (label::PART_OF.to_owned(), PART_OF.to_owned()),
+        (label::MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned()),
+    ])
 }
 
 /// The labels that selectors use, for ever.

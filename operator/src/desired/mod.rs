@@ -12,6 +12,7 @@ mod database;
 mod ingress;
 mod metadata;
 mod pod;
+mod records;
 mod redis;
 mod schedule;
 mod service;
@@ -26,6 +27,7 @@ pub use backup::last_backup;
 use crate::{
     names::{Component as Name, Waiting, reason},
     objects::{self, DesiredObject, LiveObject, LiveSet, Placed, Readiness},
+    plan::Plan,
     stack::{Probe, Stack},
 };
 
@@ -45,7 +47,7 @@ pub trait Component: Sync {
     }
 
     /// The objects that it wants. Empty when the spec leaves it out.
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject>;
 
     /// What the user should know though it serves.
     fn note(&self, stack: &Stack, _: &LiveSet) -> Option<String> {
@@ -99,13 +101,15 @@ impl<T> Desired<T> {
 
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
 /// what it needs is ready; one that was made is kept as wanted even while something that it needs is down.
-pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
-    decide(stack, live, |component| component.objects(stack))
+pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
+    let mut desired = decide((stack, plan), live, |component| component.objects(stack, plan));
+    desired.objects.extend(records::objects(stack, plan));
+    desired
 }
 
 /// As [`desired`], of objects that are made, or remembered.
 pub fn decide<T: Placed>(
-    stack: &Stack,
+    (stack, plan): (&Stack, &Plan),
     live: &LiveSet,
     mut objects: impl FnMut(&dyn Component) -> Vec<T>,
 ) -> Desired<T> {
@@ -128,7 +132,7 @@ pub fn decide<T: Placed>(
             None => component.readiness(stack, places, live),
         };
         if stack.kept.contains(&name) {
-            let there = component.objects(stack);
+            let there = component.objects(stack, plan);
             result.readiness.insert(name, readiness(&mut there.iter().map(Placed::place)));
             result.kept.insert(name);
             continue;
@@ -143,8 +147,9 @@ pub fn decide<T: Placed>(
 }
 
 /// What is wanted once nothing waits for anything.
-pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
-    COMPONENTS.iter().flat_map(|component| component.objects(stack)).collect()
+pub fn everything(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+    let components = COMPONENTS.iter().flat_map(|component| component.objects(stack, plan));
+    components.chain(records::objects(stack, plan)).collect()
 }
 
 fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired<T>) -> Option<Waiting> {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
+    plan::Plan,
     stack::{REDIS_PORT, Redis as Resolved, Stack},
 };
 
@@ -34,7 +35,7 @@ impl Component for Redis {
         Name::Redis
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Resolved::Embedded { image, volume, resources, credentials: Some(credentials) } = &stack.redis else {
             return Vec::new();
         };

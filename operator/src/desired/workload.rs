@@ -20,6 +20,7 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, annotation},
     objects::{DesiredObject, LiveSet, Readiness},
+    plan::Plan,
     stack::{Replicas, Stack, Workload as Resolved},
 };
 
@@ -56,7 +57,7 @@ impl Component for Workload {
         self.waits_for
     }
 
-    fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
         let Some(workload) = stack.workload(self.name) else { return Vec::new() };
         let mut objects = vec![
             service::account(stack, self.name, &workload.service_account_annotations),

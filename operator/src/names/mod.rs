@@ -44,6 +44,8 @@ pub mod label {
 
 /// Annotation keys.
 pub mod annotation {
+    /// What every annotation of this operator begins with.
+    pub const PREFIX: &str = "rorun.app/";
     /// A hash of what was applied last, to notice a field that is no longer wanted.
     pub const APPLIED_HASH: &str = "rorun.app/applied-hash";
     /// On a pod template: a hash of the Secrets and `ConfigMaps` that the pods use.
@@ -70,6 +72,11 @@ pub mod annotation {
     pub const CORRECTED: &str = "rorun.app/corrected";
     /// On a stack: the owner whose backups become its own, or `none` for those without an owner.
     pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";
+    /// On a stack: back up now. A command: each new value asks once more.
+    pub const BACKUP: &str = "rorun.app/backup";
+    /// The annotations that are commands: one is obeyed when its value differs from the last handled one, and the record of
+    /// handled commands outlasts both the step that it asked for and this process.
+    pub const COMMANDS: [&str; 1] = [BACKUP];
 }
 
 /// The name of a child: `<stack>-<component>[-<role>]`.
@@ -91,6 +98,16 @@ impl ObjectName {
         Self(format!("{stack}-{component}-{role}"))
     }
 
+    /// A step of a component, e.g. `shop-backup-0d1f7a2c9e`: the digits tell what the step means.
+    pub fn step(stack: &str, component: Component, meaning: &str) -> Self {
+        Self(format!("{stack}-{component}-{meaning}"))
+    }
+
+    /// A record of a stack: a ControllerRevision, e.g. `shop-commands-3`.
+    pub fn record(stack: &str, of: &str, revision: i64) -> Self {
+        Self(format!("{stack}-{of}-{revision}"))
+    }
+
     /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -109,6 +126,10 @@ impl From<ObjectName> for String {
     }
 }
 
+/// What the component label of records says: they are the stack's own, and no component holds them back.
+pub const RECORD: &str = "record";
+/// What a record of handled commands is of, in its name.
+pub const COMMANDS: &str = "commands";
 /// The role of a Secret with generated credentials.
 pub const ROLE_CREDENTIALS: &str = "credentials";
 /// The role of the `ConfigMap` with certificate authorities.

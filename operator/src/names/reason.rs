@@ -93,6 +93,8 @@ pub const ROLLOUT_FINISHED: Reason = "RolloutFinished";
 pub const SUSPENDED: Reason = "Suspended";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// A Job failed. The component that asked for it says what that means.
+pub const JOB_FAILED: Reason = "JobFailed";
 /// The last backup is good, and there are backups of another owner in the same place.
 pub const PREFIX_SHARED: Reason = "PrefixShared";
 /// The last backup is good, and old ones could not be removed.

@@ -3,9 +3,9 @@
 use k8s_openapi::{
     Metadata,
     api::{
-        apps::v1::{Deployment, StatefulSet},
+        apps::v1::{ControllerRevision, Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
-        batch::v1::CronJob,
+        batch::v1::{CronJob, Job},
         core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
         networking::v1::Ingress,
         policy::v1::PodDisruptionBudget,
@@ -17,9 +17,10 @@ use serde::Serialize;
 /// What the operator does with a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It makes, changes and deletes them.
+    /// The operator creates, changes and deletes objects of the kind that a stack owns. It only observes those that another
+    /// object owns, such as a Job of a CronJob.
     Child,
-    /// It only looks at them.
+    /// The operator only observes objects of the kind.
     Observed,
 }
 
@@ -78,24 +79,25 @@ const BATCH: (&str, &str) = ("batch", "v1");
 /// Every kind that the operator makes or looks at. Rank 0: what pods name and do not wait for. Rank 1: credentials, before
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
-pub static KINDS: [ObjectKind; 13] = [
+pub static KINDS: [ObjectKind; 14] = [
     plain("ServiceAccount", "serviceaccounts", 0),
     plain("ConfigMap", "configmaps", 0),
+    ObjectKind { has_status: false, ..kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child) },
     plain("Secret", "secrets", 1),
     kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 1, Role::Child),
     kind(CORE, "Service", "services", 1, Role::Child),
     kind(APPS, "StatefulSet", "statefulsets", 2, Role::Child),
     kind(APPS, "Deployment", "deployments", 2, Role::Child),
     kind(BATCH, "CronJob", "cronjobs", 2, Role::Child),
+    kind(BATCH, "Job", "jobs", 2, Role::Child),
     kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 2, Role::Child),
     kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 2, Role::Child),
     kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 2, Role::Child),
     kind(CORE, "Pod", "pods", 3, Role::Observed),
-    kind(BATCH, "Job", "jobs", 3, Role::Observed),
 ];
 
 /// How many of [`KINDS`] are children.
-pub const CHILD_KINDS: usize = 11;
+pub const CHILD_KINDS: usize = 13;
 
 /// A type whose kind is a child in [`KINDS`].
 pub trait Child: Serialize + Metadata<Ty = ObjectMeta> {
@@ -119,15 +121,17 @@ macro_rules! children {
 children! {
     0 => ServiceAccount,
     1 => ConfigMap,
-    2 => Secret,
-    3 => PersistentVolumeClaim,
-    4 => Service,
-    5 => StatefulSet,
-    6 => Deployment,
-    7 => CronJob,
-    8 => HorizontalPodAutoscaler,
-    9 => PodDisruptionBudget,
-    10 => Ingress,
+    2 => ControllerRevision,
+    3 => Secret,
+    4 => PersistentVolumeClaim,
+    5 => Service,
+    6 => StatefulSet,
+    7 => Deployment,
+    8 => CronJob,
+    9 => Job,
+    10 => HorizontalPodAutoscaler,
+    11 => PodDisruptionBudget,
+    12 => Ingress,
 }
 
 /// The entry of a kind.

@@ -55,6 +55,24 @@ impl Claim {
     }
 }
 
+/// The content of a ControllerRevision: a record that outlasts the process, immutable by the rules of its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `revision`: of two records about the same, the greater is the newer.
+    pub revision: i64,
+    /// `data`.
+    pub data: Value,
+}
+
+impl Record {
+    fn read(kind: &ObjectKind, object: &Value) -> Option<Self> {
+        (kind.kind == "ControllerRevision").then(|| Self {
+            revision: at(object, "/revision").and_then(Value::as_i64).unwrap_or(0),
+            data: object.get("data").cloned().unwrap_or_default(),
+        })
+    }
+}
+
 /// An object as it is. A thousand stacks have twenty thousand of these, so each holds only what a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveObject {
@@ -115,6 +133,8 @@ pub struct LiveObject {
     pub claim: Option<Box<Claim>>,
     /// What a Secret with generated credentials says of its values.
     pub minted: Option<Minted>,
+    /// The content of a ControllerRevision that this operator made.
+    pub record: Option<Arc<Record>>,
     /// The members of a Secret that holds data of a stack, as they are stored.
     data: Option<BTreeMap<String, String>>,
 }
@@ -169,6 +189,8 @@ impl LiveObject {
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
             fires,
+            // A StatefulSet's own revisions carry the labels of its pods, and are no records of ours.
+            record: applied.as_ref().and_then(|_| Record::read(kind, &object)).map(Arc::new),
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.

@@ -16,7 +16,7 @@ use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{Claim, LiveObject, NamedBy, Owner};
+pub use live::{Claim, LiveObject, NamedBy, Owner, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;
 pub use readiness::{Fires, Pods, Readiness, goes, pods_refused, rollout_begins};
@@ -35,6 +35,17 @@ pub enum ApplyPolicy {
     Retain,
     /// Data whose content is made once: later only labels and annotations are kept, and the content as it was observed.
     CreateOnce,
+    /// Owned by the stack and immutable: a step (Job) or a record (ControllerRevision). The apply step creates the object, never
+    /// patches it, and prunes it once no desired object has its name. Its name says what it means, so another meaning is
+    /// another object.
+    RunOnce,
+}
+
+impl ApplyPolicy {
+    /// Whether the stack is the controller of the object.
+    pub fn is_owned(self) -> bool {
+        matches!(self, Self::Own | Self::RunOnce)
+    }
 }
 
 /// An object as it should be: namespace, owner and hash are added by the apply step.

@@ -299,7 +299,7 @@ fn job(object: &Value) -> Readiness {
     let name = name(object);
     if let Some(failed) = condition(object, "Failed").filter(|c| text(c, "/status") == Some("True")) {
         let message = text(failed, "/message").unwrap_or("it failed");
-        return Readiness::waiting(reason::BACKUP_FAILED, format!("job/{name}: {message}"));
+        return Readiness::waiting(reason::JOB_FAILED, format!("job/{name}: {message}"));
     }
     if condition(object, "Complete").is_some_and(|c| text(c, "/status") == Some("True")) {
         return Readiness::Ready;

@@ -49,6 +49,9 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
         corrected: BTreeMap::new(),
         backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
         adopt_backups: None,
+        commands: BTreeMap::new(),
+        handled: None,
+        jobs: Vec::new(),
     }
 }
 

@@ -34,7 +34,9 @@ pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
-pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
+pub use observed::{
+    Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedVolume, Probe, SecretData, SecretTraits,
+};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use references::{References, references};

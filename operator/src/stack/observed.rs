@@ -31,6 +31,54 @@ pub struct Observed {
     pub backup_owner: Option<String>,
     /// The wish to adopt backups that was not handled yet, as it stands in the annotation.
     pub adopt_backups: Option<String>,
+    /// The command annotations of the stack, see [`crate::names::annotation::COMMANDS`].
+    pub commands: BTreeMap<String, String>,
+    /// The newest record of commands that were obeyed. `None`: none ever was.
+    pub handled: Option<Handled>,
+    /// The Jobs that the stack itself owns: its steps. Those of its CronJob are not in here.
+    pub jobs: Vec<ObservedJob>,
+}
+
+/// The commands that were obeyed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Handled {
+    /// The number of the record; of two, the greater is the newer.
+    pub revision: i64,
+    /// The last command of each annotation.
+    pub commands: BTreeMap<String, Command>,
+}
+
+/// A command that was obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// The value of the annotation.
+    pub value: String,
+    /// How many commands of the annotation were obeyed, this one included: a value that comes back is another command.
+    pub count: i64,
+}
+
+/// A Job that the stack owns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObservedJob {
+    /// `metadata.name`.
+    pub name: String,
+    /// The component that asked for it.
+    pub component: Component,
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    pub created: i64,
+    /// How far it is.
+    pub phase: JobPhase,
+}
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum JobPhase {
+    /// Its pod runs, or is about to.
+    Running,
+    /// It succeeded.
+    Complete,
+    /// It failed, in the words of its condition.
+    Failed(String),
 }
 
 /// A volume that exists, and what can be changed of it.

@@ -118,7 +118,7 @@ pub fn end(store: &Store) -> Result<(), String> {
         return Ok(());
     }
     let live = live(store);
-    let wanted = desired::desired(&stack, &live);
+    let wanted = desired::desired(&stack, &rorun_operator::plan::Plan::default(), &live);
     // Where credentials cannot be stored, nothing that comes after them is made.
     let refused = |object: &&DesiredObject| {
         store.objects.get(&place(object)).is_some_and(|there| !can_be_ours(object, there, &uid))

@@ -29,7 +29,7 @@ proptest! {
         if let Some(Some(data)) = changed.config_maps.get_mut("features") {
             data.insert("unrelated".to_owned(), b"new".to_vec());
         }
-        prop_assert_eq!(everything(&validate(&cr, &observed)), everything(&validate(&cr, &changed)));
+        prop_assert_eq!(everything(&validate(&cr, &observed), &rorun_operator::plan::Plan::default()), everything(&validate(&cr, &changed), &rorun_operator::plan::Plan::default()));
     }
 
     /// What is read one after the other gives the hash of all together, or the same complaint.
@@ -56,7 +56,7 @@ proptest! {
         let one_by_one = Observed { configuration: hashed.collect(), ..without_content };
         let stack = validate(&cr, &one_by_one);
         prop_assert_eq!(&whole.unresolved, &stack.unresolved);
-        prop_assert_eq!(everything(&whole), everything(&stack));
+        prop_assert_eq!(everything(&whole, &rorun_operator::plan::Plan::default()), everything(&stack, &rorun_operator::plan::Plan::default()));
     }
 
     #[test]
@@ -105,6 +105,6 @@ fn rolled(cr: &RorunStack, before: &Observed, after: &Observed) -> BTreeMap<Stri
 }
 
 fn templates(cr: &RorunStack, observed: &Observed) -> BTreeMap<String, Value> {
-    let all = everything(&validate(cr, observed));
+    let all = everything(&validate(cr, observed), &rorun_operator::plan::Plan::default());
     all.iter().filter_map(|object| Some((object.component().to_owned(), template(object)?.clone()))).collect()
 }

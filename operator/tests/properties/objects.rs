@@ -22,7 +22,7 @@ proptest! {
     #[test]
     fn nothing_that_can_be_observed_ends_the_process((cr, observed) in chaos()) {
         let stack = validate(&cr, &observed);
-        let wanted = desired(&stack, &LiveSet::default());
+        let wanted = desired(&stack, &rorun_operator::plan::Plan::default(), &LiveSet::default());
         // What is wanted and what is held back do not overlap, and what is unresolved is held back.
         for object in &wanted.objects {
             prop_assert!(!wanted.held.keys().any(|held| held.as_str() == object.component()), "{}", object.key());
@@ -47,16 +47,16 @@ proptest! {
         let observed = all_there(&cr);
         let stack = validate(&cr, &observed);
         prop_assert!(stack.unresolved.is_empty(), "{:?}", stack.unresolved);
-        prop_assert_eq!(everything(&stack), everything(&validate(&cr, &observed)));
+        prop_assert_eq!(everything(&stack, &rorun_operator::plan::Plan::default()), everything(&validate(&cr, &observed), &rorun_operator::plan::Plan::default()));
     }
 
     #[test]
     fn what_was_made_is_kept_as_wanted(cr in stacks()) {
         let stack = valid(&cr);
         let live = all_ready(&stack);
-        let again = desired(&stack, &live);
+        let again = desired(&stack, &rorun_operator::plan::Plan::default(), &live);
         prop_assert!(again.held.is_empty(), "{:?}", again.held);
-        prop_assert_eq!(again.objects, everything(&stack));
+        prop_assert_eq!(again.objects, everything(&stack, &rorun_operator::plan::Plan::default()));
         for (component, readiness) in &again.readiness {
             let not_asked = stack.not_asked(*component);
             let told = matches!(readiness, Readiness::Waiting(waiting) if Some(waiting) == not_asked);

@@ -25,8 +25,8 @@ proptest! {
     fn a_change_wants_what_a_new_stack_wants(before in stacks(), after in stacks()) {
         let after = same_stack(&before, after);
         let (first, second) = (valid(&before), valid(&after));
-        let wanted = desired(&second, &all_ready(&first));
-        let fresh: Vec<_> = everything(&second)
+        let wanted = desired(&second, &rorun_operator::plan::Plan::default(), &all_ready(&first));
+        let fresh: Vec<_> = everything(&second, &rorun_operator::plan::Plan::default())
             .into_iter()
             .filter(|object| !wanted.held.keys().any(|held| held.as_str() == object.component()))
             .collect();
@@ -51,7 +51,7 @@ fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
 }
 
 fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {
-    let Desired { readiness, notes, .. } = desired(stack, live);
+    let Desired { readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
     let readiness = readiness.into_iter().collect();
     let report = Report { cr, stack, live, readiness, notes, backup: last_backup(live), begun: BTreeMap::new(), old };
     status::status(&report, Timestamp::UNIX_EPOCH)

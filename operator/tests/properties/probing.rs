@@ -60,9 +60,9 @@ fn what_is_not_asked_is_used_and_told_and_holds_nothing() {
     let keys = json!({"credentialsSecretRef": {"name": "keys", "accessKeyIdKey": "token"}});
     let cr = stack("shop").set("bucket", bucket(&keys)).build();
     let stack = valid_with(&cr, &unlabelled(&cr));
-    let wanted = desired(&stack, &all_ready(&stack));
+    let wanted = desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
     assert!(wanted.held.is_empty(), "{:?}", wanted.held);
-    let first = desired(&stack, &LiveSet::default());
+    let first = desired(&stack, &rorun_operator::plan::Plan::default(), &LiveSet::default());
     assert_ne!(first.held.get(&Component::Api).map(|held| held.message.contains("bucket")), Some(true));
     let Some(Readiness::Waiting(waiting)) = wanted.readiness.get(&Component::Bucket) else { panic!("it is told") };
     assert_eq!(waiting.reason, reason::NOT_PROBED);

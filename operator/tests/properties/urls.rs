@@ -214,7 +214,7 @@ fn conditions(
         stack.probes.insert(*target, Probe::Failed(Waiting::new(reason::AUTHENTICATION_FAILED, message)));
     }
     let live = live(&stack);
-    let readiness = desired(&stack, &live).readiness.into_iter().collect();
+    let readiness = desired(&stack, &rorun_operator::plan::Plan::default(), &live).readiness.into_iter().collect();
     let (notes, begun) = (BTreeMap::new(), BTreeMap::new());
     let report = Report { cr, stack: &stack, live: &live, readiness, notes, backup: None, begun, old: None };
     let status = status::status(&report, jiff::Timestamp::UNIX_EPOCH);
@@ -293,7 +293,7 @@ fn a_session_token_reaches_the_application_and_the_dump() {
 }
 
 fn secret_of_backup(stack: &Stack) -> Value {
-    let objects = rorun_operator::desired::everything(stack);
+    let objects = rorun_operator::desired::everything(stack, &rorun_operator::plan::Plan::default());
     let secret = objects.iter().find(|object| object.kind.kind == "Secret" && object.name == "shop-backup");
     secret.unwrap().body["data"].clone()
 }

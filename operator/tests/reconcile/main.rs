@@ -3,6 +3,7 @@
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
 mod backups;
+mod commands;
 mod corrections;
 mod counts;
 mod credentials;
@@ -78,6 +79,7 @@ async fn one_operator_after_the_other() {
     cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
     cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
     cases!(&room, gitops::data_of_0_1_0_are_taken_over);
+    cases!(&room, commands::a_command_is_obeyed_once);
     cases!(&room, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&room, corrections::one_stack_is_corrected_at_a_time);
 }

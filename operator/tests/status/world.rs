@@ -51,7 +51,7 @@ impl World {
 
     /// Every object but workloads, as they are once they are written.
     pub fn make_the_rest(&mut self) {
-        for object in desired::everything(&self.stack) {
+        for object in desired::everything(&self.stack, &rorun_operator::plan::Plan::default()) {
             if !object.kind.runs_pods() {
                 self.store((object.kind.group, object.kind.kind), object.body);
             }
@@ -106,7 +106,8 @@ impl World {
     /// As [`Self::pass`], which writes these workloads.
     pub fn pass_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
         let live = self.live.clone().at(now);
-        let Desired { mut held, readiness, notes, .. } = desired(&self.stack, &live);
+        let Desired { mut held, readiness, notes, .. } =
+            desired(&self.stack, &rorun_operator::plan::Plan::default(), &live);
         let key = |component: &Component| rorun_operator::objects::ObjectKey {
             kind: if self.stack.workload(*component).is_some() { "Deployment" } else { "StatefulSet" },
             name: self.stack.child(*component),
@@ -132,7 +133,10 @@ impl World {
 
     /// What is said of a component without a status.
     pub fn readiness(&self, component: Component, now: i64) -> Readiness {
-        desired(&self.stack, &self.live.clone().at(now)).readiness.remove(&component).unwrap()
+        desired(&self.stack, &rorun_operator::plan::Plan::default(), &self.live.clone().at(now))
+            .readiness
+            .remove(&component)
+            .unwrap()
     }
 }
 

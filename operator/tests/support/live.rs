@@ -13,7 +13,7 @@ use super::fixture::NAMESPACE;
 
 /// Each object as the API server would give it back once its pods serve, and a backup that ended well.
 pub fn all_ready(stack: &Stack) -> LiveSet {
-    let objects = desired::everything(stack);
+    let objects = desired::everything(stack, &rorun_operator::plan::Plan::default());
     let floors: BTreeMap<_, _> = objects
         .iter()
         .filter_map(|object| Some((object.name.clone(), object.body.pointer("/spec/minReplicas")?.clone())))

@@ -47,7 +47,7 @@ pub fn valid_with(cr: &RorunStack, observed: &Observed) -> Stack {
 
 /// The objects of a stack for which everything is there and answers.
 pub fn objects(cr: &RorunStack) -> Vec<DesiredObject> {
-    desired::everything(&valid(cr))
+    desired::everything(&valid(cr), &rorun_operator::plan::Plan::default())
 }
 
 /// The pod template of an object that has one.
