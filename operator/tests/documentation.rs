@@ -109,3 +109,10 @@ fn root() -> &'static Path {
 fn page(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
+
+#[test]
+fn the_diagram_of_a_release_is_that_of_its_table() {
+    let diagram = rorun_operator::plan::release::diagram();
+    let page = fs::read_to_string(root().join("docs/releases.md")).unwrap();
+    assert!(page.contains(&format!("```mermaid\n{diagram}```")), "docs/releases.md does not show:\n{diagram}");
+}

@@ -49,7 +49,7 @@ const FLOORS: &[Floor] = &[
         forbidden: &[OUTSIDE, CLOCK, FAILURE],
     },
     Floor { module: "apply", may_import: &["names", "objects"], forbidden: &[COMPONENTS] },
-    Floor { module: "status", may_import: &["names", "api", "objects", "stack"], forbidden: PURE },
+    Floor { module: "status", may_import: &["names", "api", "objects", "stack", "plan"], forbidden: PURE },
     Floor { module: "services", may_import: &["contract"], forbidden: &[KUBERNETES] },
     Floor { module: "telemetry", may_import: &[], forbidden: &[] },
     Floor { module: "probe", may_import: &["names", "contract", "services", "telemetry"], forbidden: &[KUBERNETES] },

@@ -9,7 +9,7 @@ use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
     objects::{Claim, LiveSet},
-    stack::{self, Observed, ObservedVolume},
+    stack::{self, Content, Observed, ObservedVolume},
 };
 
 /// Why the cluster could not be read.
@@ -52,9 +52,16 @@ pub(super) async fn observe(
     key: &StackKey,
     live: &LiveSet,
 ) -> Result<Observed, ObserveError> {
-    let named = stack::references(&cr.spec);
+    let mut observed = Observed::default();
+    steps::observe(cr, live, now().as_second(), &mut observed);
+    let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
+    let served = served.and_then(|served| served.content.in_spec(&cr.spec));
+    let mut named = stack::references(&cr.spec);
+    if let Some(served) = &served {
+        named.add(stack::references(served));
+    }
     context.references.set(key, &named);
-    let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
+    observed = Observed { agent_image: context.agent_image.clone(), ..observed };
     for (name, keys) in &named.keys {
         let found = context.references.secret(&key.namespace, name, keys).await;
         let found = found.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;
@@ -70,11 +77,16 @@ pub(super) async fn observe(
             Some((of, there.corrected.as_deref()?.to_owned()))
         })
         .collect();
-    steps::observe(cr, live, &mut observed);
     ownership::observe(context, cr, key, &mut observed).await?;
-    let inputs = stack::config_inputs(cr, &observed);
+    let mut inputs = stack::config_inputs(cr, &observed);
+    let of_spec = inputs.len();
+    if let Some(served) = served {
+        inputs.extend(stack::config_inputs(&RorunStack { spec: served, ..cr.clone() }, &observed));
+    }
     let configuration = context.references.configuration(key, &inputs).await;
-    observed.configuration = configuration.map_err(|(name, error)| ObserveError::Reference(name, error))?;
+    let mut configuration = configuration.map_err(|(name, error)| ObserveError::Reference(name, error))?;
+    observed.releases.configuration = configuration.split_off(of_spec).into_iter().collect();
+    observed.configuration = configuration.into_iter().collect();
     Ok(observed)
 }
 
@@ -97,8 +109,9 @@ async fn existing_volumes(
             }
             _ => None,
         };
-        let Claim { size, class, class_applied } = claim.clone();
-        volumes.insert(component, ObservedVolume { size, class, class_applied, expandable });
+        let (Claim { size, class, class_applied }, uid) =
+            (claim.clone(), live.map_or_else(String::new, |live| live.uid.to_string()));
+        volumes.insert(component, ObservedVolume { uid, size, class, class_applied, expandable });
     }
     Ok(volumes)
 }

@@ -12,8 +12,8 @@ use crate::{
     stack::{CONFIGURATION_MAX, ConfigInput, ConfigReference, SecretData, configuration_too_large},
 };
 
-/// The hash of what a workload is configured with, or what is missing of it.
-type Configuration = BTreeMap<Component, Result<String, Waiting>>;
+/// The hash of what each workload is configured with, or what is missing of it, in the order of the inputs.
+type Configuration = Vec<(Component, Result<String, Waiting>)>;
 
 /// What was hashed, and what came of it.
 #[derive(Debug)]

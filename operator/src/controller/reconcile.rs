@@ -18,7 +18,7 @@ use crate::{
     desired::{self, Desired},
     names::{Component, Waiting, reason},
     objects::{self, DesiredObject, Digest, LiveSet, Readiness},
-    plan::{Plan, plan},
+    plan::{Plan, picked, plan},
     stack::{Stack, validate},
     status::{self, Report},
 };
@@ -78,11 +78,12 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Err(error) => return not_observed(context, cr, error).await,
     };
     let live = refused::told(context, cr, &key, live).await;
-    let mut stack = questions::probed(context, cr, validate(cr, &observed), &live);
+    let stack = questions::probed(context, cr, validate(cr, &observed), &live);
+    let plan = plan(&stack, &observed);
+    let mut stack = picked(stack, &plan);
     classes::check(context, cr, &mut stack, &live).await;
     let of = outlines::made_of(seen, &observed);
     let corrected = context.take_turn((cr, &key), &mut stack, of, &live);
-    let plan = plan(&stack, &observed);
     let (judged, applied) = bring_about(context, &owner, of, (&stack, &plan), &live).await;
     if corrected {
         context.told_correction(cr, &stack, &applied).await;
@@ -90,7 +91,10 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     if applied.namespace_goes {
         context.memory().going.insert(owner.uid.clone(), Instant::now());
     }
-    let report = report(context, (cr, &stack), &live, (judged, &applied));
+    if let Some(moment) = plan.release.turns_at {
+        live.has_passed(moment);
+    }
+    let report = report(context, (cr, &stack, &plan), &live, (judged, &applied));
     if applied.again && report.old.is_some() {
         // The pass ended early: what it did not come to is not judged.
         return Ok(policy::next(context, &key, &Ending::Again));
@@ -158,7 +162,7 @@ async fn not_observed(context: &Context, cr: &RorunStack, error: ObserveError) -
 /// What the status is made of: what is held, what was refused, and what is there.
 fn report<'a>(
     context: &Context,
-    (cr, stack): (&'a RorunStack, &'a Stack),
+    (cr, stack, plan): (&'a RorunStack, &'a Stack, &'a Plan),
     live: &'a LiveSet,
     (judged, applied): (Desired<()>, &Applied),
 ) -> Report<'a> {
@@ -187,6 +191,7 @@ fn report<'a>(
     Report {
         cr,
         stack,
+        release: &plan.release,
         live,
         readiness: status::with_refusals(readiness, &waiting),
         notes,

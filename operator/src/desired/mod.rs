@@ -11,6 +11,7 @@ mod credentials;
 mod database;
 mod ingress;
 mod metadata;
+mod migration;
 mod pod;
 mod records;
 mod redis;
@@ -27,7 +28,7 @@ pub use backup::last_backup;
 use crate::{
     names::{Component as Name, Waiting, reason},
     objects::{self, DesiredObject, LiveObject, LiveSet, Placed, Readiness},
-    plan::Plan,
+    plan::{Plan, release::State},
     stack::{Probe, Stack},
 };
 
@@ -49,6 +50,11 @@ pub trait Component: Sync {
     /// The objects that it wants. Empty when the spec leaves it out.
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject>;
 
+    /// What it waits for by the plan, whatever its objects are.
+    fn planned(&self, _: &Plan, _: &LiveSet) -> Option<Waiting> {
+        None
+    }
+
     /// What the user should know though it serves.
     fn note(&self, stack: &Stack, _: &LiveSet) -> Option<String> {
         let notes = stack.notes(self.name());
@@ -65,11 +71,12 @@ pub trait Component: Sync {
 pub type Places<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 9] = [
+pub static COMPONENTS: [&dyn Component; 10] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
     &connection::Connection,
+    &migration::Migration,
     &workload::OCR,
     &workload::API,
     &workload::ADMIN,
@@ -122,13 +129,14 @@ pub fn decide<T: Placed>(
     };
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
-        if let Some(waiting) = held(*component, stack, live, &result) {
+        if let Some(waiting) = held(*component, (stack, plan), live, &result) {
             result.readiness.insert(name, Readiness::Waiting(waiting.clone()));
             result.held.insert(name, waiting);
             continue;
         }
-        let readiness = |places: &mut Places<'_>| match stack.unresolved.get(&name) {
-            Some(waiting) => Readiness::Waiting(waiting.clone()),
+        let waiting = stack.unresolved.get(&name).cloned().or_else(|| component.planned(plan, live));
+        let readiness = |places: &mut Places<'_>| match waiting.clone() {
+            Some(waiting) => Readiness::Waiting(waiting),
             None => component.readiness(stack, places, live),
         };
         if stack.kept.contains(&name) {
@@ -152,7 +160,12 @@ pub fn everything(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
     components.chain(records::objects(stack, plan)).collect()
 }
 
-fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired<T>) -> Option<Waiting> {
+fn held<T>(
+    component: &dyn Component,
+    (stack, plan): (&Stack, &Plan),
+    live: &LiveSet,
+    sofar: &Desired<T>,
+) -> Option<Waiting> {
     let name = component.name();
     // An Ingress without its certificate is made all the same: cert-manager issues it only then.
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
@@ -161,7 +174,9 @@ fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Des
     if let Some(need) = component.requires().iter().find(|need| sofar.held.contains_key(need)) {
         return Some(waits(name, *need));
     }
-    if component.waits_for().is_empty() || exists(name, live) {
+    // A migration that is over, or that may not run yet, needs no database.
+    let idle = name == Name::Migration && plan.release.state != State::Migrating;
+    if component.waits_for().is_empty() || exists(name, live) || idle {
         return None;
     }
     let need = component.waits_for().iter().find(|need| sofar.readiness.get(need).is_some_and(is_waited_for))?;

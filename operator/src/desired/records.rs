@@ -11,15 +11,31 @@ use serde_json::json;
 
 use super::metadata;
 use crate::{
-    names::{COMMANDS, ObjectName},
+    names::{COMMANDS, ObjectName, annotation},
     objects::{ApplyPolicy, DesiredObject},
     plan::Plan,
-    stack::{Command, Handled, Stack},
+    stack::{Command, Handled, Revision, Stack},
 };
 
 /// The records that the plan wants kept; others are pruned.
 pub(super) fn objects(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
-    plan.handled.iter().map(|handled| commands(stack, handled)).collect()
+    let commands = plan.handled.iter().map(|handled| commands(stack, handled));
+    commands.chain(plan.release.revisions.iter().map(|revision| release(stack, revision))).collect()
+}
+
+/// What this operator reads back as [`Revision`]. The content never changes; what became of the revision does.
+fn release(stack: &Stack, Revision { name, number, content, progress }: &Revision) -> DesiredObject {
+    let progress = serde_json::to_string(progress).unwrap_or_default();
+    DesiredObject::own(&ControllerRevision {
+        data: Some(RawExtension(content.data())),
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(metadata::record_labels(stack)),
+            annotations: Some([(annotation::PROGRESS.to_owned(), progress)].into()),
+            ..ObjectMeta::default()
+        },
+        revision: *number,
+    })
 }
 
 /// What this operator reads back as [`Handled`].

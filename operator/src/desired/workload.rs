@@ -18,14 +18,17 @@ use super::{
 };
 use crate::{
     contract,
-    names::{Component as Name, ROLE_CA, annotation},
+    names::{Component as Name, ROLE_CA, Waiting, annotation},
     objects::{DesiredObject, LiveSet, Readiness},
-    plan::Plan,
+    plan::{
+        Plan,
+        release::{Pick, State},
+    },
     stack::{Replicas, Stack, Workload as Resolved},
 };
 
 /// The user of the application's pods. A number, since the kubelet cannot tell whether a name is root.
-const USER: i64 = 10001;
+pub(super) const USER: i64 = 10001;
 const PORT_NAME: &str = "http";
 
 /// A stateless service.
@@ -57,12 +60,16 @@ impl Component for Workload {
         self.waits_for
     }
 
-    fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let Some(workload) = stack.workload(self.name) else { return Vec::new() };
         let mut objects = vec![
             service::account(stack, self.name, &workload.service_account_annotations),
             service::service(stack, self.name, workload.port, PORT_NAME),
-            deployment(stack, workload),
+            deployment(
+                stack,
+                workload,
+                plan.release.picked().and_then(|revision| revision.content.workload(self.name)),
+            ),
         ];
         objects.extend(autoscaler::autoscaler(stack, workload));
         objects.extend(autoscaler::disruption_budget(stack, workload));
@@ -75,18 +82,32 @@ impl Component for Workload {
             .map_or(Readiness::Ready, |workload| serving::readiness(stack, workload, objects, live))
     }
 
+    fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+        let release = &plan.release;
+        if release.state == State::RolledBack {
+            return release.waiting.clone().filter(|_| self.name == Name::Api);
+        }
+        // Without a revision that served there are no pods to be left as they are.
+        let missing =
+            release.pick == Pick::Keep && live.of_component("Deployment", self.name.as_str()).next().is_none();
+        missing.then(|| super::waits(self.name, Name::Migration))
+    }
+
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
         serving::note(stack, stack.workload(self.name)?, live)
     }
 }
 
-fn deployment(stack: &Stack, workload: &Resolved) -> DesiredObject {
+/// `revision`: which one of the workload the pods are of.
+fn deployment(stack: &Stack, workload: &Resolved, revision: Option<String>) -> DesiredObject {
     let component = workload.component;
     let mut template = template(stack, workload);
     let mut metadata = metadata::owned(stack, component, stack.child(component));
-    if let Some(corrected) = trust::corrected(stack, workload, &mut template) {
-        metadata.annotations = Some([(annotation::CORRECTED.to_owned(), corrected.to_string())].into());
-    }
+    let corrected = trust::corrected(stack, workload, &mut template).map(|corrected| corrected.to_string());
+    let notes = [(annotation::CORRECTED, corrected), (annotation::REVISION, revision)];
+    let notes: metadata::Strings =
+        notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    metadata.annotations = (!notes.is_empty()).then_some(notes);
     DesiredObject::own(&Deployment {
         metadata,
         spec: Some(DeploymentSpec {
@@ -144,13 +165,14 @@ fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
 }
 
 /// What a pod is made of.
-struct Parts {
-    container: Container,
-    init_containers: Vec<Container>,
-    volumes: Vec<Volume>,
+pub(super) struct Parts {
+    pub(super) container: Container,
+    pub(super) init_containers: Vec<Container>,
+    pub(super) volumes: Vec<Volume>,
 }
 
-fn parts(stack: &Stack, workload: &Resolved) -> Parts {
+/// What a pod of a workload is made of.
+pub(super) fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     let mut container = pod::container(stack, workload.component.as_str(), &workload.image);
     let mut volumes = vec![pod::scratch("tmp")];
     let mut mounts = vec![pod::mount("tmp", "/tmp")];

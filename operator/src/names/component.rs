@@ -23,15 +23,18 @@ pub enum Component {
     Ingress,
     /// The dumps of the database.
     Backup,
+    /// The migration of a release.
+    Migration,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
         Self::Connection,
+        Self::Migration,
         Self::Ocr,
         Self::Api,
         Self::Admin,
@@ -51,6 +54,7 @@ impl Component {
             Self::Admin => "admin",
             Self::Ingress => "ingress",
             Self::Backup => "backup",
+            Self::Migration => "migration",
         }
     }
 
@@ -71,6 +75,7 @@ impl Component {
             Self::Admin => "AdminReady",
             Self::Ingress => "IngressReady",
             Self::Backup => "BackupHealthy",
+            Self::Migration => "MigrationsComplete",
         }
     }
 

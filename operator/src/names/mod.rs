@@ -74,6 +74,16 @@ pub mod annotation {
     pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";
     /// On a stack: back up now. A command: each new value asks once more.
     pub const BACKUP: &str = "rorun.app/backup";
+    /// On a stack: try a migration that failed, or a release that was rolled back, once more. Each new value tries again.
+    pub const RETRY: &str = "rorun.app/retry";
+    /// On a stack: the hash of the release that may go on.
+    pub const APPROVE: &str = "rorun.app/approve";
+    /// On a stack: the user name of whoever set [`APPROVE`].
+    pub const APPROVED_BY: &str = "rorun.app/approved-by";
+    /// On a ControllerRevision: what became of the revision.
+    pub const PROGRESS: &str = "rorun.app/progress";
+    /// On a Deployment: which revision of the workload its pods are of. Not on its pods, which it does not change.
+    pub const REVISION: &str = "rorun.app/revision";
     /// The annotations that are commands: one is obeyed when its value differs from the last handled one, and the record of
     /// handled commands outlasts both the step that it asked for and this process.
     pub const COMMANDS: [&str; 1] = [BACKUP];
@@ -104,8 +114,8 @@ impl ObjectName {
     }
 
     /// A record of a stack: a ControllerRevision, e.g. `shop-commands-3`.
-    pub fn record(stack: &str, of: &str, revision: i64) -> Self {
-        Self(format!("{stack}-{of}-{revision}"))
+    pub fn record(stack: &str, of: &str, which: impl fmt::Display) -> Self {
+        Self(format!("{stack}-{of}-{which}"))
     }
 
     /// The name as a string.
@@ -130,6 +140,8 @@ impl From<ObjectName> for String {
 pub const RECORD: &str = "record";
 /// What a record of handled commands is of, in its name.
 pub const COMMANDS: &str = "commands";
+/// What a record of a revision is of, in its name.
+pub const RELEASE: &str = "release";
 /// The role of a Secret with generated credentials.
 pub const ROLE_CREDENTIALS: &str = "credentials";
 /// The role of the `ConfigMap` with certificate authorities.

@@ -93,6 +93,14 @@ pub const ROLLOUT_FINISHED: Reason = "RolloutFinished";
 pub const SUSPENDED: Reason = "Suspended";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// A release waits until somebody approves it.
+pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
+/// A release waits for its migration.
+pub const MIGRATING: Reason = "Migrating";
+/// A migration failed, and what served before serves.
+pub const MIGRATION_FAILED: Reason = "MigrationFailed";
+/// A release did not become ready, and the last good one serves.
+pub const ROLLED_BACK: Reason = "RolledBack";
 /// A Job failed. The component that asked for it says what that means.
 pub const JOB_FAILED: Reason = "JobFailed";
 /// The last backup is good, and there are backups of another owner in the same place.

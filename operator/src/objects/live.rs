@@ -62,11 +62,14 @@ pub struct Record {
     pub revision: i64,
     /// `data`.
     pub data: Value,
+    /// What became of it: the annotation `rorun.app/progress`.
+    pub progress: Option<String>,
 }
 
 impl Record {
-    fn read(kind: &ObjectKind, object: &Value) -> Option<Self> {
+    fn read(kind: &ObjectKind, object: &Value, progress: Option<&str>) -> Option<Self> {
         (kind.kind == "ControllerRevision").then(|| Self {
+            progress: progress.map(str::to_owned),
             revision: at(object, "/revision").and_then(Value::as_i64).unwrap_or(0),
             data: object.get("data").cloned().unwrap_or_default(),
         })
@@ -107,6 +110,8 @@ pub struct LiveObject {
     pub stack_uid: Option<Box<str>>,
     /// What a Deployment says of its correction.
     pub corrected: Option<Box<str>>,
+    /// The revision that the pods of a Deployment are of.
+    pub revision: Option<Box<str>>,
     /// The hash of what was applied last.
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
@@ -177,6 +182,7 @@ impl LiveObject {
             named_by: if labelled(&metadata, label::STACK).is_some() { NamedBy::Data } else { NamedBy::Instance },
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             corrected: annotated(annotation::CORRECTED).map(Into::into),
+            revision: annotated(annotation::REVISION).map(Into::into),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
             rolls: None,
@@ -190,7 +196,10 @@ impl LiveObject {
             since,
             fires,
             // A StatefulSet's own revisions carry the labels of its pods, and are no records of ours.
-            record: applied.as_ref().and_then(|_| Record::read(kind, &object)).map(Arc::new),
+            record: applied
+                .as_ref()
+                .and_then(|_| Record::read(kind, &object, annotated(annotation::PROGRESS)))
+                .map(Arc::new),
             data: None,
         };
         // Also without its label: what opens a volume must be known as long as it is there.

@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn asked(observed: &mut Observed, value: &str) -> usize {
-        observed.commands.insert(annotation::BACKUP.to_owned(), value.to_owned());
+        observed.annotations.insert(annotation::BACKUP.to_owned(), value.to_owned());
         let mut made = 0;
         loop {
             let plan = planned(observed);
@@ -102,7 +102,7 @@ mod tests {
         asked(&mut observed, "1");
         observed.jobs.clear();
         assert_eq!(asked(&mut observed, "1"), 0);
-        observed.commands.clear();
+        observed.annotations.clear();
         assert_eq!(planned(&observed).handled, observed.handled, "without the annotation the record stays");
     }
 

@@ -6,7 +6,7 @@ use crate::stack::{Command, Handled, Observed};
 
 /// What a command that was not handled yet means, as the end of its step's name.
 pub(super) fn pending(observed: &Observed, annotation: &str) -> Option<String> {
-    let value = observed.commands.get(annotation)?;
+    let value = observed.annotations.get(annotation)?;
     let last = observed.handled.as_ref().and_then(|handled| handled.commands.get(annotation));
     if last.is_some_and(|last| last.value == *value) {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn handled<'a>(observed: &Observed, now: impl IntoIterator<Item = &'a
     let mut handled = observed.handled.clone().unwrap_or_default();
     let before = handled.revision;
     for annotation in now {
-        let Some(value) = observed.commands.get(annotation) else { continue };
+        let Some(value) = observed.annotations.get(annotation) else { continue };
         let count = handled.commands.get(annotation).map_or(0, |last| last.count) + 1;
         handled.commands.insert(annotation.to_owned(), Command { value: value.clone(), count });
         handled.revision = before + 1;

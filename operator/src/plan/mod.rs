@@ -6,9 +6,12 @@
 
 mod backup;
 mod commands;
+mod picked;
+pub mod release;
 mod step;
 
-pub use backup::HISTORY;
+pub use picked::picked;
+pub use release::Release;
 pub use step::{Step, meaning};
 
 use crate::{
@@ -23,6 +26,8 @@ pub struct Plan {
     pub backups: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
     pub handled: Option<Handled>,
+    /// The release on its way, or the one that serves.
+    pub release: Release,
 }
 
 /// Plans the steps of a stack.
@@ -30,5 +35,5 @@ pub fn plan(stack: &Stack, observed: &Observed) -> Plan {
     let asked = backup::asked(stack, observed);
     let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
     let handled = commands::handled(observed, obeyed);
-    Plan { backups: backup::steps(asked, observed), handled }
+    Plan { backups: backup::steps(asked, observed), handled, release: release::release(stack, observed) }
 }

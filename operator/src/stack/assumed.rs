@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, references};
+use super::{CredentialState, Observed, ObservedReleases, SecretData, SecretTraits, credential_keys, references};
 use crate::{
     api::v1alpha1::{ExternalBucket, RorunStack, SecretKeyReference, Storage, WorkloadSpec},
     names::Component,
@@ -49,9 +49,11 @@ pub fn assumed(cr: &RorunStack, assumption: Assumption<'_>) -> Observed {
         corrected: BTreeMap::new(),
         backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
         adopt_backups: None,
-        commands: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         handled: None,
         jobs: Vec::new(),
+        releases: ObservedReleases::default(),
+        now: 0,
     }
 }
 

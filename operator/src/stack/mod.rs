@@ -17,6 +17,7 @@ mod probes;
 mod probing;
 mod redis_url;
 mod references;
+mod release;
 mod released;
 mod schedule;
 mod services;
@@ -35,14 +36,16 @@ pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
 pub use observed::{
-    Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedVolume, Probe, SecretData, SecretTraits,
+    Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedVolume,
+    ObservedWorkload, Probe, SecretData, SecretTraits,
 };
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use references::{References, references};
+pub use release::{Content, Migration, Progress, ReleaseSettings, Revision, RolledBack, WORKLOADS};
 pub use schedule::Schedule;
 pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
-pub use validate::validate;
+pub use validate::{validate, validate_served};
 pub use volume::grows;
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
@@ -75,6 +78,14 @@ pub struct Stack {
     pub ocr: Option<Workload>,
     /// The admin panel.
     pub admin: Option<Workload>,
+    /// What the spec says of a release.
+    pub content: Content,
+    /// How a release reaches the users.
+    pub release: ReleaseSettings,
+    /// The stack with the workloads of the revision that served last. `None`: they are those of the spec, or none ever served.
+    pub serving: Option<Box<Stack>>,
+    /// The API of the release on its way, while that of another one serves. `None`: it is `api`.
+    pub migrating: Option<Box<Workload>>,
     /// PostgreSQL.
     pub database: Database,
     /// Redis.
@@ -135,6 +146,11 @@ impl Stack {
         }
     }
 
+    /// The API of the release that the spec asks for.
+    pub fn target_api(&self) -> &Workload {
+        self.migrating.as_deref().unwrap_or(&self.api)
+    }
+
     /// The workload of a component.
     pub fn workload(&self, component: Component) -> Option<&Workload> {
         match component {
@@ -152,6 +168,7 @@ impl Stack {
             Component::Admin => self.admin.is_some(),
             Component::Ingress => self.ingress.is_some(),
             Component::Backup => self.backup.is_some(),
+            Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             _ => true,
         }
     }

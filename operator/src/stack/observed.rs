@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Revision;
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -31,12 +32,51 @@ pub struct Observed {
     pub backup_owner: Option<String>,
     /// The wish to adopt backups that was not handled yet, as it stands in the annotation.
     pub adopt_backups: Option<String>,
-    /// The command annotations of the stack, see [`crate::names::annotation::COMMANDS`].
-    pub commands: BTreeMap<String, String>,
+    /// The annotations of the stack that this operator reads: those under `rorun.app/`.
+    pub annotations: BTreeMap<String, String>,
     /// The newest record of commands that were obeyed. `None`: none ever was.
     pub handled: Option<Handled>,
     /// The Jobs that the stack itself owns: its steps. Those of its CronJob are not in here.
     pub jobs: Vec<ObservedJob>,
+    /// The releases of the stack, and what runs of them.
+    pub releases: ObservedReleases,
+    /// The time, in seconds since 1970.
+    pub now: i64,
+}
+
+/// The releases of a stack, and what runs of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObservedReleases {
+    /// The revisions that the cluster keeps.
+    pub revisions: Vec<Revision>,
+    /// The Deployments of the workloads.
+    pub workloads: BTreeMap<Component, ObservedWorkload>,
+    /// What keeps any release from becoming ready: a service is down, or the cluster has no room for its pods.
+    pub excuse: Option<Waiting>,
+    /// An operator that kept no revisions has rolled out the images of the spec.
+    pub adoptable: bool,
+    /// The hashes of what the workloads of the revision that served last are configured with, as `configuration` has them for
+    /// the spec.
+    pub configuration: BTreeMap<Component, Result<String, Waiting>>,
+}
+
+impl ObservedReleases {
+    /// The revision that began to serve last.
+    pub fn served(&self) -> Option<&Revision> {
+        let served = self.revisions.iter().filter(|revision| revision.progress.served_at.is_some());
+        served.max_by_key(|revision| (revision.progress.served_at, revision.number))
+    }
+}
+
+/// The Deployment of a workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObservedWorkload {
+    /// The revision that its template is of.
+    pub revision: Option<String>,
+    /// Every pod is of its template.
+    pub rolled_out: bool,
+    /// What keeps its pods from serving.
+    pub trouble: Option<Waiting>,
 }
 
 /// The commands that were obeyed.
@@ -84,6 +124,8 @@ pub enum JobPhase {
 /// A volume that exists, and what can be changed of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ObservedVolume {
+    /// The uid of its PersistentVolumeClaim.
+    pub uid: String,
     /// How much its PersistentVolumeClaim asks for.
     pub size: String,
     /// Its StorageClass.

@@ -49,6 +49,15 @@ pub fn references(spec: &RorunStackSpec) -> References {
 }
 
 impl References {
+    /// Adds the names that another spec mentions.
+    pub fn add(&mut self, other: Self) {
+        self.secrets.extend(other.secrets);
+        self.config_maps.extend(other.config_maps);
+        for (name, keys) in other.keys {
+            self.keys.entry(name).or_default().extend(keys);
+        }
+    }
+
     fn secret<const N: usize>(&mut self, name: &str, keys: [&str; N]) {
         self.secrets.insert(name.to_owned());
         self.keys.entry(name.to_owned()).or_default().extend(keys.map(str::to_owned));

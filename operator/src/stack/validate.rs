@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bucket, Connection, Corrected, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, backup,
-    connection::Parts, credentials, defaults, external, external::BucketAccess, probing::probing, service_host,
-    services, volume, workload,
+    Bucket, Connection, Content, Corrected, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, ReleaseSettings,
+    Stack, backup, connection::Parts, credentials, defaults, external, external::BucketAccess, probing::probing,
+    release, service_host, services, volume, workload,
 };
 use crate::{
     api::v1alpha1::{
@@ -16,14 +16,33 @@ use crate::{
 
 pub(super) type Unresolved = BTreeMap<Component, Waiting>;
 
-/// Resolves defaults, Secrets and credentials. It cannot fail: what is missing is in [`Stack::unresolved`].
+/// Resolves defaults, Secrets and credentials, of the spec and of the revision that served last. It cannot fail: what is missing
+/// is in [`Stack::unresolved`].
 pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
+    let mut stack = resolve_stack(cr, observed, registry(&cr.spec));
+    stack.serving = validate_served(cr, observed).map(Box::new);
+    stack
+}
+
+/// The stack with the workloads of the revision that served last. `None`: they are those of the spec, or none ever served.
+pub fn validate_served(cr: &RorunStack, observed: &Observed) -> Option<Stack> {
+    let served = observed.releases.served()?;
+    if served.content == Content::of(&cr.spec) {
+        return None;
+    }
+    let mut cr = cr.clone();
+    cr.spec = served.content.in_spec(&cr.spec)?;
+    let observed = Observed { configuration: observed.releases.configuration.clone(), ..observed.clone() };
+    Some(resolve_stack(&cr, &observed, None))
+}
+
+/// `images`: the registry that goes before the images of workloads.
+fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> Stack {
     let spec = &cr.spec;
     let name = cr.metadata.name.clone().unwrap_or_default();
     let namespace = cr.metadata.namespace.clone().unwrap_or_default();
-    let registry = spec.image.as_ref().and_then(|image| image.registry.as_deref());
     let mut unresolved = Unresolved::new();
-    let resolve = |of: &_, component| workload::resolve(of, component, spec.environment, registry);
+    let resolve = |of: &_, component| workload::resolve(of, component, spec.environment, images);
     let mut stack = Stack {
         uid: cr.metadata.uid.clone().unwrap_or_default(),
         environment: spec.environment,
@@ -34,6 +53,10 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         database: database(spec, &name, observed, &mut unresolved),
         redis: redis(spec, &name, observed, &mut unresolved),
         bucket: bucket(spec, (&name, &namespace), observed, &mut unresolved),
+        content: Content::of(spec),
+        release: ReleaseSettings::default(),
+        serving: None,
+        migrating: None,
         connection: None,
         ingress: ingress(spec, observed, &mut unresolved),
         backup: None,
@@ -55,6 +78,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         name,
         namespace,
     };
+    stack.release = release::settings(spec, &stack, observed);
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
     let connection = stack.connection.take();

@@ -93,8 +93,13 @@ mod tests {
         #[case] (applied, applied_class): (&str, Option<&str>),
         #[case] words: &str,
     ) {
-        let there =
-            ObservedVolume { size: "10Gi".to_owned(), class: Some("slow".to_owned()), class_applied, expandable };
+        let there = ObservedVolume {
+            uid: String::new(),
+            size: "10Gi".to_owned(),
+            class: Some("slow".to_owned()),
+            class_applied,
+            expandable,
+        };
         let observed = Observed { volumes: [(Component::Database, there)].into(), ..Observed::default() };
         let volume = resolve(Some(&storage(size, class)), Component::Database, &observed);
         assert_eq!((volume.size.as_str(), volume.class.as_deref()), (applied, applied_class));

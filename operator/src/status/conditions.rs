@@ -76,7 +76,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
     if NEEDS_THE_USER.contains(&cause.reason) || is_stuck(report) {
         facts.push(fact("Stalled", "True"));
-    } else if !report.stack.suspend && is_carried_out(report) {
+    } else if !report.stack.suspend && cause.reason != reason::AWAITING_APPROVAL && is_carried_out(report) {
         facts.push(fact("Reconciling", "True"));
     }
     facts
@@ -95,7 +95,8 @@ fn is_carried_out(report: &Report<'_>) -> bool {
     let Some(old) = &report.old else { return true };
     let goes_on = |condition: &Condition| matches!(condition.type_.as_str(), "Reconciling" | "Stalled");
     let rolls_out = |component| available::rolls_out(report, component);
-    old.observed_generation != report.cr.metadata.generation
+    report.release.state.has_begun()
+        || old.observed_generation != report.cr.metadata.generation
         || old.conditions.iter().any(goes_on)
         || report.readiness.iter().any(|(component, _)| rolls_out(*component))
 }

@@ -5,6 +5,7 @@
 mod available;
 mod backup;
 mod conditions;
+mod release;
 mod root_cause;
 mod summary;
 
@@ -18,6 +19,7 @@ use crate::{
     api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
+    plan::Release,
     stack::Stack,
 };
 
@@ -29,6 +31,8 @@ pub struct Report<'a> {
     pub old: Option<RorunStackStatus>,
     /// What it means.
     pub stack: &'a Stack,
+    /// The release on its way, or the one that serves.
+    pub release: &'a Release,
     /// What is there.
     pub live: &'a LiveSet,
     /// Whether each component that the spec asks for serves, in the order in which one needs the other.
@@ -56,6 +60,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         components: summary::components(report, told.as_ref()),
         endpoints: summary::endpoints(report.stack),
         backup,
+        release: release::told(report.release),
     }
 }
 
@@ -79,7 +84,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 19] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 21] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -99,6 +104,8 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 19] = [
     reason::ADDRESS_REFUSED,
     reason::TOO_LARGE,
     reason::BACKUPS_UNKNOWN,
+    reason::MIGRATION_FAILED,
+    reason::ROLLED_BACK,
 ];
 
 /// Readiness by component, with what could not be written before all else.

@@ -2,7 +2,7 @@
 
 use kube::{
     ResourceExt,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -47,7 +47,9 @@ pub async fn a_command_is_obeyed_once(room: &Room) {
     assert_eq!(job.owner_references()[0].kind, "RorunStack");
 
     // Without its Job, and by another process.
-    room.delete("Job", NAMESPACE, &first[0]).await;
+    // By default a Job's pods are orphaned, which a controller has to carry out that does not run here.
+    let background = DeleteParams::background();
+    room.objects("Job", NAMESPACE).delete(&first[0], &background).await.expect("it is deleted");
     room.settled(NAMESPACE).await;
     operator.kill();
     let mark = room.mark();

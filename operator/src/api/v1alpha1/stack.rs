@@ -1,11 +1,12 @@
 //! `RorunStack`: one environment of Rorun.
 
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupSpec, BucketSpec, DatabaseSpec, ImageSource, IngressSpec, RedisSpec, RorunStackStatus, WorkloadSpec,
+    BackupSpec, BucketSpec, DatabaseSpec, ImageSource, IngressSpec, RedisSpec, ReleaseSpec, RorunStackStatus,
+    WorkloadSpec,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -81,6 +82,9 @@ pub struct RorunStackSpec {
     /// an embedded bucket that has backups in it stays. Left out: `Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// How a new version reaches the users. Defaults to at once, after its migration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseSpec>,
     /// Where images come from. Left out: images are pulled under the names given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageSource>,
@@ -88,9 +92,11 @@ pub struct RorunStackSpec {
     pub api: WorkloadSpec,
     /// The OCR and AI service (`rorun-ai-service`). Left out: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "without_migrations")]
     pub ocr: Option<WorkloadSpec>,
     /// The admin panel (`rorun-admin`). Left out: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "without_migrations")]
     pub admin: Option<WorkloadSpec>,
     /// PostgreSQL. May be left out only in Development, and then it is embedded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +113,15 @@ pub struct RorunStackSpec {
     /// Dumps of the database. Left out: none in Development, daily in Staging. Must be set in Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
+}
+
+/// The schema of a workload that has no migrations: they are the API's, and its schema alone offers them.
+fn without_migrations(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = <Option<WorkloadSpec>>::json_schema(generator);
+    if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
+        properties.remove("migrations");
+    }
+    schema
 }
 
 /// What a stack is for.

@@ -29,6 +29,9 @@ pub struct RorunStackStatus {
     /// The backups of the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// The release that serves, and the one on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<super::ReleaseStatus>,
 }
 
 /// One component as it is.

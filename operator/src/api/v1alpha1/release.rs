@@ -1,0 +1,99 @@
+//! How a new version reaches the users.
+
+use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a new version reaches the users. A release is a set of images: another image of a workload makes another release, and
+/// nothing of it serves before its migration has succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSpec {
+    /// Whether somebody has to approve a release whose images never served. `Automatic`: nobody has to. `Required`: the release
+    /// waits until the annotation `rorun.app/approve` is its hash, which `status.release` and the condition `Ready` tell.
+    /// Defaults to `Automatic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// Whether somebody has to approve a release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Nobody has to.
+    #[default]
+    Automatic,
+    /// A release waits for the annotation `rorun.app/approve`.
+    Required,
+}
+
+/// How the schema of the database is brought forward: a Job of the new image that runs before anything of the release serves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationsSpec {
+    /// The command, run in the API's new image with the API's environment; `DATABASE_URL` is the direct URL, past any pooler.
+    /// Exit code 0 means that every migration is applied. E.g. `[npx, --no-install, prisma, migrate, deploy]`.
+    #[schemars(length(min = 1, max = 64))]
+    pub command: Vec<String>,
+    /// How long the migration may take, in seconds, before it is ended and counts as failed. Defaults to 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub timeout_seconds: Option<i32>,
+    /// Environment variables of the migration alone. They win over those of the API. Defaults to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<EnvVar>,
+}
+
+/// The release that serves, and the one on its way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// `Serving`, `AwaitingApproval`, `Migrating`, `MigrationFailed`, `RollingOut` or `RolledBack`.
+    pub state: String,
+    /// The release that serves. Absent before the first one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<ReleaseRecord>,
+    /// The release that the spec asks for, while it is not the one that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ReleaseRecord>,
+    /// The last release that served before the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ReleaseRecord>,
+    /// The releases that served, the newest first, at most ten. To go back to one, put its images into the spec: that needs no
+    /// approval and runs no migration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<ReleaseRecord>,
+}
+
+/// A release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRecord {
+    /// The hash of its images, which `rorun.app/approve` takes.
+    pub hash: String,
+    /// The ControllerRevision that holds what the user wrote.
+    pub revision: String,
+    /// The image of the API.
+    pub api: String,
+    /// The image of the OCR service. Absent if the release has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocr: Option<String>,
+    /// The image of the admin panel. Absent if the release has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+    /// When its rollout began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it began to serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_at: Option<Time>,
+    /// When it was rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_at: Option<Time>,
+    /// The user name in the annotation `rorun.app/approved-by` when it was approved; empty if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// Why it was rolled back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}

@@ -1,0 +1,142 @@
+//! The migration of a release: a Job of the API's new image, which ends before anything of the release serves.
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        batch::v1::{Job, JobSpec},
+        core::v1::{Container, EnvVar, PodTemplateSpec, Secret},
+    },
+};
+
+use super::{
+    Component, metadata,
+    pod::{self, Pod},
+    service,
+    workload::{self, USER},
+};
+use crate::{
+    contract,
+    names::{Component as Name, Waiting},
+    objects::{ApplyPolicy, DesiredObject, LiveSet},
+    plan::{Plan, Step, release::State},
+    stack::{Migration as Resolved, Stack, Workload},
+};
+
+/// What keeps an autoscaler of nodes from taking the pod's node away: a migration that is ended half-way may have to be mended
+/// by hand (sources: the FAQ of cluster-autoscaler, the documentation of Karpenter on disruption).
+const STAYS: [(&str, &str); 2] =
+    [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
+
+pub(super) struct Migration;
+
+impl Component for Migration {
+    fn name(&self) -> Name {
+        Name::Migration
+    }
+
+    fn requires(&self) -> &'static [Name] {
+        &[Name::Connection]
+    }
+
+    fn waits_for(&self) -> &'static [Name] {
+        &[Name::Database]
+    }
+
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+        let (Some(migration), Some(step)) = (&stack.release.migration, &plan.release.migration) else {
+            return Vec::new();
+        };
+        let Some(connection) = &stack.connection else { return Vec::new() };
+        let url = [contract::ENV_DATABASE_URL, "DIRECT_URL"]
+            .map(|key| (key.to_owned(), ByteString(connection.direct_url.clone().into_bytes())));
+        let secret = Secret {
+            data: Some(url.into()),
+            metadata: metadata::owned(stack, Name::Migration, stack.child(Name::Migration)),
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        };
+        vec![
+            service::account(stack, Name::Migration, &metadata::Strings::new()),
+            DesiredObject::own(&secret),
+            job(stack, migration, step),
+        ]
+    }
+
+    fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+        let waiting = plan.release.waiting.clone().filter(|_| plan.release.state != State::RolledBack)?;
+        // A pod that cannot start tells more than that its Job runs.
+        let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| plan.release.state == State::Migrating);
+        Some(trouble.unwrap_or(waiting))
+    }
+}
+
+fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
+    let job = Job {
+        metadata: metadata::owned(stack, Name::Migration, step.name.clone()),
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(i64::from(migration.timeout_seconds)),
+            // Whether a migration that failed may run again is for somebody to say.
+            backoff_limit: Some(0),
+            pod_replacement_policy: Some("Failed".to_owned()),
+            template: template(stack, migration),
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    };
+    DesiredObject::new(&job, ApplyPolicy::RunOnce)
+}
+
+fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
+    let api = stack.target_api();
+    let workload::Parts { container, init_containers, volumes } = workload::parts(stack, api);
+    let mut template = Pod {
+        component: Name::Migration,
+        containers: vec![migrate(stack, migration, api, container)],
+        init_containers,
+        volumes,
+        user: USER,
+        config_hash: None,
+        image: &api.image,
+    }
+    .template(stack);
+    if let Some(metadata) = &mut template.metadata {
+        metadata.annotations = Some(STAYS.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    }
+    if let Some(spec) = &mut template.spec {
+        spec.restart_policy = Some("Never".to_owned());
+    }
+    template
+}
+
+/// The API's container with another command: nobody asks it whether it serves.
+fn migrate(stack: &Stack, migration: &Resolved, api: &Workload, container: Container) -> Container {
+    Container {
+        name: "migrate".to_owned(),
+        command: Some(migration.command.clone()),
+        args: None,
+        env: Some(env(stack, migration, container.env.unwrap_or_default())),
+        resources: Some(api.resources.clone()),
+        ports: None,
+        lifecycle: None,
+        startup_probe: None,
+        readiness_probe: None,
+        liveness_probe: None,
+        // The last lines of its log are what the status tells of a failure.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..container
+    }
+}
+
+/// The API's variables, a home that can be written, the migration's own; and past all of these the direct URL.
+fn env(stack: &Stack, migration: &Resolved, api: Vec<EnvVar>) -> Vec<EnvVar> {
+    let secret = stack.child(Name::Migration);
+    let urls = [contract::ENV_DATABASE_URL, "DIRECT_URL"].map(|key| pod::secret_variable(key, &secret, key));
+    let home = [pod::variable("HOME", "/tmp"), pod::variable("npm_config_cache", "/tmp/.npm")];
+    let layers = [home.to_vec(), api, migration.env.clone(), urls.to_vec()];
+    let mut env: Vec<EnvVar> = Vec::new();
+    for variable in layers.into_iter().flatten() {
+        env.retain(|earlier| earlier.name != variable.name);
+        env.push(variable);
+    }
+    env
+}

@@ -1,0 +1,21 @@
+//! The stack as it is to be now: with the workloads of the revision that the plan picks.
+
+use super::{Plan, release::Pick};
+use crate::stack::{Stack, WORKLOADS};
+
+/// Picks the workloads. A revision that served and that this version of the operator cannot read is left as it runs.
+pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
+    let serving = stack.serving.take();
+    match (plan.release.pick, serving) {
+        (Pick::Target, _) => stack,
+        (Pick::LastGood, Some(serving)) => {
+            let Stack { api, probing, probes, last_backup, warnings, release, content, .. } = stack;
+            let migrating = Some(Box::new(api));
+            Stack { migrating, probing, probes, last_backup, warnings, release, content, ..*serving }
+        }
+        (Pick::LastGood | Pick::Keep, _) => {
+            stack.kept.extend(WORKLOADS);
+            stack
+        }
+    }
+}

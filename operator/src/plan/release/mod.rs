@@ -1,0 +1,70 @@
+//! A release on its way: which revision the Deployments get, and which step comes next.
+//!
+//! What enters: the content of the spec, the revisions that the cluster keeps, and what was observed of Jobs and workloads. What
+//! leaves: a [`Release`]. The steps are the rows of one [`TABLE`].
+
+mod facts;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use facts::Facts;
+pub use table::{Pick, Row, State, TABLE, diagram};
+
+use super::Step;
+use crate::{
+    names::Waiting,
+    stack::{Observed, Revision, Stack},
+};
+
+/// How many releases are kept: the newest revision that served of each.
+pub const HISTORY: usize = 10;
+
+/// A release on its way, or one that serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// How far it is.
+    pub state: State,
+    /// Which revision the Deployments get.
+    pub pick: Pick,
+    /// The revision that the spec asks for.
+    pub target: Revision,
+    /// The last one that served.
+    pub last_good: Option<Revision>,
+    /// The migration that runs, that is to run, or that is kept for reading.
+    pub migration: Option<Step>,
+    /// The revisions that are kept, with what became of each.
+    pub revisions: Vec<Revision>,
+    /// What it waits for. `None`: it serves, or only its rollout is waited for.
+    pub waiting: Option<Waiting>,
+    /// When the state may be another one though nothing happens, in seconds since 1970.
+    pub turns_at: Option<i64>,
+}
+
+impl Release {
+    /// The revision that the Deployments get. `None`: they are left as they are.
+    pub fn picked(&self) -> Option<&Revision> {
+        match self.pick {
+            Pick::Target => Some(&self.target),
+            Pick::LastGood => self.last_good.as_ref(),
+            Pick::Keep => None,
+        }
+    }
+}
+
+/// Plans the release of a stack.
+pub(super) fn release(stack: &Stack, observed: &Observed) -> Release {
+    let facts = Facts::of(stack, observed);
+    let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
+    let facts = facts.after(row.state, observed);
+    Release {
+        state: row.state,
+        pick: facts.pick(row.pick),
+        waiting: facts.waiting(row.state),
+        migration: facts.migration_step(row.state),
+        turns_at: facts.turns_at(row.state),
+        revisions: facts.kept(),
+        last_good: facts.last_good,
+        target: facts.target,
+    }
+}

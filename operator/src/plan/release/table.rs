@@ -1,0 +1,135 @@
+//! The steps of a release as a table: the first row that holds is the state.
+
+use std::fmt::Write as _;
+
+use super::facts::Facts;
+
+/// How far a release is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// The spec is what serves.
+    #[default]
+    Serving,
+    /// The rollout was given up, and the last good release serves.
+    RolledBack,
+    /// Somebody has to approve it.
+    AwaitingApproval,
+    /// Its migration failed.
+    MigrationFailed,
+    /// Its migration runs.
+    Migrating,
+    /// The Deployments are changed, and not all pods are of it yet.
+    RollingOut,
+}
+
+impl State {
+    /// As status and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "Serving",
+            Self::RolledBack => "RolledBack",
+            Self::AwaitingApproval => "AwaitingApproval",
+            Self::MigrationFailed => "MigrationFailed",
+            Self::Migrating => "Migrating",
+            Self::RollingOut => "RollingOut",
+        }
+    }
+
+    /// Whether the release has begun, so that it holds other operations: its migration runs, or its Deployments change. One that
+    /// waits for approval, failed or was rolled back holds nobody.
+    pub fn has_begun(self) -> bool {
+        matches!(self, Self::Migrating | Self::RollingOut)
+    }
+}
+
+/// Which revision the Deployments get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pick {
+    /// That of the spec.
+    #[default]
+    Target,
+    /// The last one that served.
+    LastGood,
+    /// None: they are left as they are, or are not made yet.
+    Keep,
+}
+
+/// A row: the state, when it holds, which revision the Deployments get, and what comes next.
+pub struct Row {
+    /// The state.
+    pub state: State,
+    /// When it holds, in words.
+    pub when: &'static str,
+    /// Whether it holds, if no row before does.
+    pub(super) holds: fn(&Facts) -> bool,
+    /// Which revision the Deployments get. Where no revision ever served, `LastGood` leaves them as they are.
+    pub pick: Pick,
+    /// The states that may follow while the spec stays as it is, and what leads to each.
+    pub next: &'static [(State, &'static str)],
+}
+
+/// The steps of a release.
+pub static TABLE: [Row; 6] = [
+    Row {
+        state: State::Serving,
+        when: "every pod is of the revision that the spec asks for",
+        holds: Facts::serves,
+        pick: Pick::Target,
+        next: &[],
+    },
+    Row {
+        state: State::RolledBack,
+        when: "the pods did not become ready within progressDeadlineSeconds",
+        holds: Facts::is_rolled_back,
+        pick: Pick::LastGood,
+        next: &[(State::RollingOut, "rorun.app/retry has a new value")],
+    },
+    Row {
+        state: State::AwaitingApproval,
+        when: "release.approval is Required, and the images never served",
+        holds: Facts::lacks_approval,
+        pick: Pick::LastGood,
+        next: &[(State::Migrating, "rorun.app/approve is the hash of the release")],
+    },
+    Row {
+        state: State::MigrationFailed,
+        when: "the Job of the migration failed",
+        holds: Facts::migration_failed,
+        pick: Pick::LastGood,
+        next: &[(State::Migrating, "rorun.app/retry has a new value")],
+    },
+    Row {
+        state: State::Migrating,
+        when: "api.migrations is set, and the images never served",
+        holds: Facts::migrates,
+        pick: Pick::LastGood,
+        next: &[(State::RollingOut, "the Job is complete"), (State::MigrationFailed, "the Job failed")],
+    },
+    Row {
+        state: State::RollingOut,
+        when: "nothing is left to be done before",
+        holds: |_| true,
+        pick: Pick::Target,
+        next: &[
+            (State::Serving, "every pod is of the revision"),
+            (State::RolledBack, "progressDeadlineSeconds have passed, and the release is at fault"),
+        ],
+    },
+];
+
+/// The table as a Mermaid diagram, which the documentation shows.
+pub fn diagram() -> String {
+    let mut text = String::from("stateDiagram-v2\n");
+    for row in &TABLE {
+        let _ = writeln!(text, "    {}: {} ({})", row.state.as_str(), row.state.as_str(), row.when);
+    }
+    for state in [State::AwaitingApproval, State::Migrating, State::RollingOut] {
+        let _ = writeln!(text, "    Serving --> {}: the spec changes", state.as_str());
+    }
+    for row in &TABLE {
+        for (next, why) in row.next {
+            let _ = writeln!(text, "    {} --> {}: {why}", row.state.as_str(), next.as_str());
+        }
+    }
+    text
+}

@@ -1,0 +1,317 @@
+//! Releases played against a cluster that does what the plan says.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    names::{Component, annotation, reason},
+    plan::plan,
+    stack::{JobPhase, ObservedJob, ObservedWorkload, validate},
+};
+
+/// A stack and what the cluster holds of it.
+struct Cluster {
+    spec: Value,
+    observed: Observed,
+    /// Pods of these images never become ready.
+    broken: Vec<&'static str>,
+    /// What a migration of an image ends with.
+    failing: Vec<&'static str>,
+    /// Every image that a Deployment ever had, in order.
+    served: Vec<String>,
+    migrated: Vec<String>,
+}
+
+const DEADLINE: i64 = 600;
+
+impl Cluster {
+    fn new() -> Self {
+        let spec = json!({
+            "environment": "Development",
+            "api": {"image": "api:1", "migrations": {"command": ["migrate"]}, "progressDeadlineSeconds": DEADLINE},
+            "ocr": {"image": "ocr:1"},
+        });
+        let (broken, failing, served, migrated) = Default::default();
+        Self { spec, observed: Observed { now: 1000, ..Observed::default() }, broken, failing, served, migrated }
+    }
+
+    fn plan(&self) -> (Release, Stack) {
+        let cr = json!({
+            "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": self.spec,
+        });
+        let stack = validate(&serde_json::from_value(cr).unwrap(), &self.observed);
+        (plan(&stack, &self.observed).release, stack)
+    }
+
+    /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
+    fn step(&mut self) -> bool {
+        let (release, _) = self.plan();
+        let before = (self.observed.releases.clone(), self.observed.jobs.clone());
+        self.observed.releases.revisions.clone_from(&release.revisions);
+        self.observed.jobs.retain(|job| release.migration.as_ref().is_some_and(|step| step.name == job.name));
+        if let Some(step) = release.migration.as_ref().filter(|step| !step.exists) {
+            let name = step.name.clone();
+            self.observed.jobs.push(ObservedJob {
+                name,
+                component: Component::Migration,
+                created: 0,
+                phase: JobPhase::Running,
+            });
+            self.migrated.push(release.target.content.image(Component::Api).unwrap().to_owned());
+        } else {
+            let image = release.target.content.image(Component::Api).unwrap();
+            let fails = self.failing.contains(&image);
+            for job in self.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
+                job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
+            }
+        }
+        if let Some(picked) = release.picked() {
+            for (component, image) in picked.content.images() {
+                let there = self.observed.releases.workloads.entry(component).or_default();
+                let revision = picked.content.workload(component);
+                if there.revision != revision {
+                    self.served.push(image.to_owned());
+                    *there = ObservedWorkload { revision, ..ObservedWorkload::default() };
+                } else if !self.broken.contains(&image) {
+                    there.rolled_out = true;
+                }
+            }
+        }
+        before != (self.observed.releases.clone(), self.observed.jobs.clone())
+    }
+
+    fn settle(&mut self) -> Release {
+        while self.step() {}
+        self.plan().0
+    }
+
+    fn edit(&mut self, path: &str, value: Value) {
+        *self.spec.pointer_mut(path).unwrap() = value;
+    }
+
+    fn annotate(&mut self, key: &str, value: &str) {
+        self.observed.annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    fn api(&self) -> &str {
+        let revision = &self.observed.releases.workloads[&Component::Api].revision;
+        let named = |of: &&Revision| of.content.workload(Component::Api) == *revision;
+        self.observed.releases.revisions.iter().find(named).unwrap().content.image(Component::Api).unwrap()
+    }
+}
+
+fn serving() -> Cluster {
+    let mut cluster = Cluster::new();
+    assert_eq!(cluster.settle().state, State::Serving);
+    cluster.served.clear();
+    cluster.migrated.clear();
+    cluster.observed.now += 3600;
+    cluster
+}
+
+#[test]
+fn a_new_stack_migrates_before_anything_serves() {
+    let mut cluster = Cluster::new();
+    let (release, _) = cluster.plan();
+    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Keep));
+    cluster.step();
+    assert!(cluster.served.is_empty());
+    assert_eq!(cluster.settle().state, State::Serving);
+    assert_eq!((cluster.api(), &*cluster.migrated), ("api:1", &["api:1".to_owned()][..]));
+}
+
+#[test]
+fn nothing_of_a_release_serves_before_its_migration_has_succeeded() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    cluster.failing = vec!["api:2"];
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::MigrationFailed, "api:1"));
+    assert!(cluster.served.is_empty(), "{:?}", cluster.served);
+    let waiting = release.waiting.unwrap();
+    assert!(waiting.message.contains("P3018") && waiting.message.contains("rorun.app/retry"), "{waiting:?}");
+    // An edit of something else changes neither.
+    cluster.edit("/ocr/image", json!("ocr:3"));
+    assert_eq!((cluster.settle().state, cluster.migrated.len()), (State::MigrationFailed, 1), "the same migration");
+    cluster.failing.clear();
+    cluster.annotate(annotation::RETRY, "1");
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    assert_eq!(cluster.migrated.len(), 2);
+}
+
+#[test]
+fn an_edit_without_an_image_rolls_at_once_and_migrates_nothing() {
+    let mut cluster = serving();
+    cluster.edit("/api", json!({"image": "api:1", "migrations": {"command": ["migrate", "all"]}, "port": 4000}));
+    let (release, _) = cluster.plan();
+    assert_eq!((release.state, release.pick), (State::RollingOut, Pick::Target));
+    assert_eq!(cluster.settle().state, State::Serving);
+    assert!(cluster.migrated.is_empty());
+}
+
+#[test]
+fn a_release_that_never_becomes_ready_is_rolled_back_and_tried_again_when_asked() {
+    let mut cluster = serving();
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.observed.now + DEADLINE)));
+    cluster.observed.now += DEADLINE - 1;
+    assert_eq!(cluster.settle().state, State::RollingOut);
+    cluster.observed.now += 1;
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::RolledBack, "api:1"));
+    assert_eq!(release.waiting.unwrap().reason, reason::ROLLED_BACK);
+    assert_eq!(cluster.migrated.len(), 1, "a roll-back migrates nothing");
+    cluster.observed.now += 10 * DEADLINE;
+    assert!(!cluster.step(), "it stays so");
+    cluster.broken.clear();
+    cluster.annotate(annotation::RETRY, "again");
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    assert_eq!(cluster.migrated.len(), 1, "it is migrated already");
+}
+
+#[test]
+fn a_mended_variable_is_a_new_attempt_after_a_roll_back() {
+    let mut cluster = serving();
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    cluster.observed.now += DEADLINE;
+    assert_eq!(cluster.settle().state, State::RolledBack);
+    cluster.broken.clear();
+    cluster.edit("/api", json!({"image": "api:2", "migrations": {"command": ["migrate"]}, "port": 4000}));
+    assert_eq!((cluster.settle().state, cluster.api(), cluster.migrated.len()), (State::Serving, "api:2", 1));
+}
+
+#[test]
+fn the_clock_stands_while_the_release_is_not_at_fault() {
+    let mut cluster = serving();
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    cluster.observed.releases.excuse = Some(Waiting::new(reason::UNSCHEDULABLE, "no room"));
+    cluster.settle();
+    cluster.observed.now += 5 * DEADLINE;
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (State::RollingOut, None));
+    cluster.observed.releases.excuse = None;
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.observed.now + DEADLINE)));
+    cluster.observed.now += DEADLINE;
+    assert_eq!(cluster.settle().state, State::RolledBack);
+}
+
+#[test]
+fn an_approval_releases_exactly_one_release() {
+    let mut cluster = serving();
+    cluster.spec["release"] = json!({"approval": "Required"});
+    assert_eq!(cluster.settle().state, State::Serving, "what serves needs none");
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::AwaitingApproval, "api:1"));
+    assert!(cluster.migrated.is_empty() && release.migration.is_none());
+    assert!(!release.state.has_begun(), "it holds nobody");
+    let waiting = release.waiting.unwrap().message;
+    let hash = release.target.content.release();
+    assert!(waiting.contains(&hash) && waiting.contains("api:2"), "{waiting}");
+    // Of another release, and then of this one after the spec went on.
+    cluster.annotate(annotation::APPROVE, "0123456789");
+    assert_eq!(cluster.settle().state, State::AwaitingApproval);
+    cluster.edit("/api/image", json!("api:3"));
+    cluster.annotate(annotation::APPROVE, &hash);
+    assert_eq!(cluster.settle().state, State::AwaitingApproval, "an approval of the withdrawn one starts nothing");
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.annotate(annotation::APPROVED_BY, "ada");
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::Serving, "api:2"));
+    assert_eq!(release.target.progress.approved_by.as_deref(), Some("ada"));
+}
+
+#[test]
+fn going_back_needs_neither_approval_nor_migration() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    cluster.observed.now += 60;
+    cluster.spec["release"] = json!({"approval": "Required"});
+    cluster.migrated.clear();
+    cluster.edit("/api/image", json!("api:1"));
+    let (release, _) = cluster.plan();
+    assert_eq!(release.state, State::RollingOut);
+    assert_eq!(release.turns_at, Some(cluster.observed.now + DEADLINE), "this rollout has its own clock");
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::Serving, "api:1"));
+    assert!(cluster.migrated.is_empty());
+    assert_eq!(release.last_good.map(|good| good.name), Some(release.target.name));
+}
+
+#[test]
+fn what_an_operator_without_releases_runs_is_recorded_and_left_as_it_is() {
+    let mut cluster = Cluster::new();
+    for component in [Component::Api, Component::Ocr] {
+        let there = ObservedWorkload { rolled_out: true, ..ObservedWorkload::default() };
+        cluster.observed.releases.workloads.insert(component, there);
+    }
+    cluster.observed.releases.adoptable = true;
+    cluster.spec["release"] = json!({"approval": "Required"});
+    let (release, _) = cluster.plan();
+    assert_eq!((release.state, release.pick, release.revisions.len()), (State::Serving, Pick::Target, 1));
+    assert!(release.migration.is_none());
+    cluster.observed.releases.revisions = release.revisions;
+    cluster.observed.releases.adoptable = false;
+    assert_eq!(cluster.settle().state, State::Serving);
+    assert!(cluster.migrated.is_empty(), "it was migrated by whoever released it");
+    // The next one is a release like any other.
+    cluster.edit("/api/image", json!("api:2"));
+    assert_eq!(cluster.settle().state, State::AwaitingApproval);
+}
+
+#[test]
+fn an_upgrade_of_the_operator_and_a_default_make_no_release() {
+    let mut cluster = serving();
+    let (before, _) = cluster.plan();
+    cluster.observed.agent_image = "rorun-operator:next".to_owned();
+    cluster.spec["api"]["replicas"] = json!(3);
+    assert_eq!(cluster.plan().0, before);
+    assert!(!cluster.step());
+}
+
+#[test]
+fn ten_releases_are_kept() {
+    let mut cluster = serving();
+    for number in 2..20 {
+        cluster.observed.now += 60;
+        cluster.edit("/api/image", json!(format!("api:{number}")));
+        assert_eq!(cluster.settle().state, State::Serving);
+    }
+    assert_eq!(cluster.observed.releases.revisions.len(), HISTORY);
+}
+
+/// Two releases within a second, and each order of stopping half-way.
+#[test]
+fn a_spec_that_goes_on_at_any_step_ends_well() {
+    for steps in 0..8 {
+        for next in ["api:1", "api:3"] {
+            let mut cluster = serving();
+            cluster.edit("/api/image", json!("api:2"));
+            for _ in 0..steps {
+                cluster.step();
+            }
+            cluster.edit("/api/image", json!(next));
+            let release = cluster.settle();
+            assert_eq!((release.state, cluster.api()), (State::Serving, next), "after {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn the_rows_name_every_state_and_lead_only_to_states_that_have_one() {
+    for row in &TABLE {
+        for (next, _) in row.next {
+            assert!(TABLE.iter().any(|other| other.state == *next), "{next:?}");
+        }
+    }
+}
