@@ -110,7 +110,9 @@ impl There<'_> {
         self.bucket(cr.spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref()));
         let destination = cr.spec.backup.as_ref().and_then(|backup| backup.destination.as_ref());
         self.bucket(destination.and_then(|destination| destination.external.as_ref()));
-        if let Some(tls) = cr.spec.ingress.as_ref().and_then(|ingress| ingress.tls.as_ref()) {
+        let extra =
+            cr.spec.ingress.iter().flat_map(|ingress| &ingress.extra_hosts).filter_map(|host| host.tls.as_ref());
+        for tls in cr.spec.ingress.iter().filter_map(|ingress| ingress.tls.as_ref()).chain(extra) {
             self.secret(&tls.secret_name, None, "tls.key", value);
         }
     }

@@ -4,6 +4,7 @@
 //! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
+mod api_url;
 mod assumed;
 mod backup;
 mod configuration;
@@ -11,7 +12,9 @@ mod connection;
 mod corrections;
 mod credentials;
 mod defaults;
+mod disruption;
 mod external;
+mod ingress;
 mod observed;
 mod probes;
 mod probing;
@@ -33,13 +36,15 @@ pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inp
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
+pub use disruption::Disruption;
 pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
+pub use ingress::{Host, Ingress, Route};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use references::{References, references};
 pub use schedule::Schedule;
-pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
+pub use services::{Backup, Bucket, Database, Redis, Volume, backed_up, bucket_port};
 pub use validate::validate;
 pub use volume::grows;
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};

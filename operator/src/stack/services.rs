@@ -1,4 +1,4 @@
-//! The data services, the ingress and the backup of a valid stack.
+//! The data services and the backup of a valid stack.
 
 use std::collections::BTreeMap;
 
@@ -107,27 +107,6 @@ pub fn bucket_port(server: BucketServer) -> i32 {
     match server {
         BucketServer::SeaweedFS => 8333,
         BucketServer::MinIO | BucketServer::RustFS => 9000,
-    }
-}
-
-/// How requests reach the stack.
-#[derive(Clone, Debug)]
-pub struct Ingress {
-    /// The class. `None`: the cluster's default.
-    pub class: Option<String>,
-    /// Host and component, in this order: API, admin panel, OCR service.
-    pub hosts: Vec<(String, crate::names::Component)>,
-    /// The Secret with the certificate.
-    pub tls_secret: Option<String>,
-    /// Annotations.
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl Ingress {
-    /// The URL of a component, if it has a host.
-    pub fn url(&self, component: crate::names::Component) -> Option<String> {
-        let scheme = if self.tls_secret.is_some() { "https" } else { "http" };
-        self.hosts.iter().find(|(_, of)| *of == component).map(|(host, _)| format!("{scheme}://{host}"))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bucket, Connection, Corrected, Database, Endpoint, Ingress, Observed, ProbeTarget, Redis, Stack, backup,
-    connection::Parts, credentials, defaults, external, external::BucketAccess, probing::probing, service_host,
-    services, volume, workload,
+    Bucket, Connection, Corrected, Database, Endpoint, Observed, ProbeTarget, Redis, Stack, api_url, backup,
+    connection::Parts, credentials, defaults, external, external::BucketAccess, ingress, probing::probing,
+    service_host, services, volume, workload,
 };
 use crate::{
     api::v1alpha1::{
         BucketServer, EmbeddedBucket, EmbeddedDatabase, EmbeddedRedis, Environment, RorunStack, RorunStackSpec,
     },
-    names::{Component, Waiting, reason},
+    names::{Component, Waiting},
 };
 
 pub(super) type Unresolved = BTreeMap<Component, Waiting>;
@@ -35,7 +35,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         redis: redis(spec, &name, observed, &mut unresolved),
         bucket: bucket(spec, (&name, &namespace), observed, &mut unresolved),
         connection: None,
-        ingress: ingress(spec, observed, &mut unresolved),
+        ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
         pull_secrets: spec
             .image
@@ -55,6 +55,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         name,
         namespace,
     };
+    api_url::resolve(spec, &mut stack, &mut unresolved);
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
     let connection = stack.connection.take();
@@ -215,25 +216,6 @@ fn bucket_image(server: BucketServer) -> &'static str {
         BucketServer::MinIO => "minio/minio:RELEASE.2025-09-07T16-13-09Z",
         BucketServer::RustFS => "rustfs/rustfs:1.0.0",
     }
-}
-
-fn ingress(spec: &RorunStackSpec, observed: &Observed, unresolved: &mut Unresolved) -> Option<Ingress> {
-    let ingress = spec.ingress.as_ref()?;
-    let tls_secret = ingress.tls.as_ref().map(|tls| tls.secret_name.clone());
-    if let Some(secret) = &tls_secret
-        && !matches!(observed.secrets.get(secret), Some(Some(_)))
-    {
-        // The Ingress is made all the same: cert-manager writes the Secret only after it sees the Ingress.
-        let message = format!(
-            "secret/{secret}, named by ingress.tls.secretName, does not exist: create it (kubectl create secret tls), or \
-             let cert-manager write it; until then the controller serves its own certificate"
-        );
-        unresolved.insert(Component::Ingress, Waiting::new(reason::CERTIFICATE_MISSING, message));
-    }
-    let mut hosts = vec![(ingress.host.clone(), Component::Api)];
-    hosts.extend(ingress.admin_host.iter().map(|host| (host.clone(), Component::Admin)));
-    hosts.extend(ingress.ocr_host.iter().map(|host| (host.clone(), Component::Ocr)));
-    Some(Ingress { class: ingress.class_name.clone(), hosts, tls_secret, annotations: ingress.annotations.clone() })
 }
 
 fn warnings(spec: &RorunStackSpec) -> Vec<String> {
