@@ -150,6 +150,9 @@ pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
 
 fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired<T>) -> Option<Waiting> {
     let name = component.name();
+    if let Some(refused) = stack.refused(name) {
+        return Some(refused.clone());
+    }
     // An Ingress without its certificate is made all the same: cert-manager issues it only then.
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
         return Some(waiting.clone());

@@ -75,7 +75,9 @@ impl Component for Workload {
     }
 
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
-        serving::note(stack, stack.workload(self.name)?, live)
+        let notes = [serving::note(stack, stack.workload(self.name)?, live), stack.disruption_note(self.name)];
+        let notes: Vec<_> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 
@@ -154,6 +156,7 @@ fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     let mut volumes = vec![pod::scratch("tmp")];
     let mut mounts = vec![pod::mount("tmp", "/tmp")];
     let mut env = vec![pod::variable("PORT", workload.port.to_string())];
+    env.extend(workload.api_url.as_ref().map(|url| pod::variable("API_URL", url.clone())));
     let (mut env_from, mut init_containers) = (Vec::new(), Vec::new());
     if workload.connected {
         let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };

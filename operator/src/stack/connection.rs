@@ -81,8 +81,9 @@ impl Connection {
             let host = service_host(parts.name, parts.namespace, Component::Ocr);
             set("OCR_URL", format!("http://{host}:{}", ocr.port));
         }
-        if let Some(url) = parts.ingress.and_then(|ingress| ingress.url(Component::Admin)) {
-            set("CORS_ORIGINS", url);
+        let origins = parts.ingress.map(|ingress| ingress.origins(Component::Admin)).unwrap_or_default();
+        if !origins.is_empty() {
+            set("CORS_ORIGINS", origins.join(","));
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
         let released = Released::new(database, redis, &data);

@@ -4,6 +4,7 @@
 //! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
+mod api_url;
 mod backup;
 pub mod bucket;
 mod configuration;
@@ -12,6 +13,7 @@ mod corrections;
 mod credentials;
 pub mod database;
 mod defaults;
+mod disruption;
 mod endpoint;
 mod ingress;
 mod mode;
@@ -39,8 +41,9 @@ pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
 pub use database::{Database, DatabaseAccess, NamedUrl};
+pub use disruption::Disruption;
 pub use endpoint::Endpoint;
-pub use ingress::Ingress;
+pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
 pub use placeholders::Placeholders;

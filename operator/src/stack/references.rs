@@ -26,8 +26,11 @@ pub fn references(spec: &RorunStackSpec) -> References {
     found.workload(Component::Api, Some(&spec.api));
     found.workload(Component::Ocr, spec.ocr.as_ref());
     found.workload(Component::Admin, spec.admin.as_ref());
-    if let Some(tls) = spec.ingress.as_ref().and_then(|ingress| ingress.tls.as_ref()) {
-        found.secret(&tls.secret_name, []);
+    if let Some(ingress) = &spec.ingress {
+        let extra = ingress.extra_hosts.iter().filter_map(|host| host.tls.as_ref());
+        for tls in ingress.tls.iter().chain(extra) {
+            found.secret(&tls.secret_name, []);
+        }
     }
     found
 }

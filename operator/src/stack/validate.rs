@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ConfigInput, Connection, Corrected, Observed, Stack, backup, bucket,
+    ConfigInput, Connection, Corrected, Observed, Stack, api_url, backup, bucket,
     connection::Parts,
     database, defaults, ingress,
     mode::{Context, Unresolved},
@@ -55,6 +55,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         name,
         namespace,
     };
+    api_url::resolve(spec, &mut stack, &mut unresolved);
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
     let connection = stack.connection.take();

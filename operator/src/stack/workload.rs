@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigInput, Connection, Observed, SecretData, defaults};
+use super::{ConfigInput, Connection, Disruption, Observed, SecretData, defaults};
 use crate::{
-    api::v1alpha1::{Autoscaling, Environment, Scheduling, WorkloadSpec},
+    api::v1alpha1::{Autoscaling, Environment, ScalingBehavior, Scheduling, WorkloadSpec},
     names::{Component, Waiting, reason},
 };
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
@@ -24,6 +24,12 @@ pub struct Workload {
     pub port: i32,
     /// How many pods.
     pub replicas: Replicas,
+    /// How fast its autoscaler scales. `None`: as Kubernetes does.
+    pub scaling_behavior: Option<ScalingBehavior>,
+    /// How many pods evictions leave. `None`: it has no PodDisruptionBudget.
+    pub disruption: Option<Disruption>,
+    /// The public URL of the API, if its pods are to have it.
+    pub api_url: Option<String>,
     /// Environment variables of the user.
     pub env: Vec<EnvVar>,
     /// Secrets and `ConfigMaps` of the user.
@@ -95,6 +101,7 @@ pub(super) fn resolve(
     let health = spec.health.clone().unwrap_or_default();
     let startup_seconds = health.startup_seconds.unwrap_or(60);
     let path = if component == Component::Admin { "/" } else { "/health" };
+    let replicas = replicas(spec, component, environment);
     Workload {
         component,
         image: defaults::image(registry, &spec.image),
@@ -105,7 +112,10 @@ pub(super) fn resolve(
             Component::Admin => 8080,
             _ => 3000,
         }),
-        replicas: replicas(spec, component, environment),
+        replicas,
+        scaling_behavior: spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.behavior.clone()),
+        disruption: Disruption::resolve(spec.disruption.as_ref(), replicas),
+        api_url: None,
         env: spec.env.clone(),
         env_from: spec.env_from.clone(),
         connected: component != Component::Admin,

@@ -10,6 +10,7 @@
 )]
 
 mod definition;
+mod edge;
 mod examples;
 #[path = "../properties/generate.rs"]
 mod generate;
@@ -55,6 +56,9 @@ async fn a_real_api_server() {
         schedules::the_operator_takes_what_a_cron_job_takes,
         updates::what_must_not_change_does_not,
         updates::what_may_change_does,
+        edge::a_budget_changes_its_field,
+        edge::hosts_and_paths_come_and_go,
+        edge::a_behavior_that_is_taken_back_is_that_of_kubernetes,
     );
     refusals::every_rule_was_broken_once(&server);
 }

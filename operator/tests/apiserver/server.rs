@@ -11,7 +11,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rorun_e2e::engine::Bed;
-use rorun_operator::{cli, objects::ObjectKind};
+use rorun_operator::{
+    cli,
+    objects::{DesiredObject, ObjectKind},
+};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,6 +95,19 @@ impl Server {
         store: Store,
     ) -> Result<Value, String> {
         self.send("POST", &path((&kind.api_version(), kind.plural), namespace, None, store), object).await
+    }
+
+    /// Applies an object, as the operator does.
+    pub async fn apply_object(&self, namespace: &str, object: &DesiredObject) -> Result<Value, String> {
+        let kind = object.kind;
+        let path = path((&kind.api_version(), kind.plural), namespace, Some(&object.name), Store::Yes);
+        let request = http::Request::builder()
+            .method("PATCH")
+            .uri(format!("{path}&force=true&fieldManager=rorun-operator"))
+            .header("Content-Type", "application/apply-patch+yaml")
+            .body(object.body.to_string().into_bytes())
+            .unwrap();
+        self.client.request::<Value>(request).await.map_err(|error| error.to_string())
     }
 
     /// Reads a path.

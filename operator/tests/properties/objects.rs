@@ -217,7 +217,8 @@ proptest! {
             let auto = matches!(workload.replicas, Replicas::Auto { .. });
             prop_assert_eq!(there("HorizontalPodAutoscaler", &deployment.name), auto);
             prop_assert_eq!(deployment.body["spec"].get("replicas").is_none(), auto, "{}", deployment.key());
-            prop_assert_eq!(there("PodDisruptionBudget", &deployment.name), workload.replicas.floor() >= 2);
+            prop_assert_eq!(there("PodDisruptionBudget", &deployment.name), workload.disruption.is_some());
+            prop_assert!(workload.disruption.is_some() || workload.replicas.floor() < 2);
             if let Replicas::Auto { memory, .. } = workload.replicas {
                 let wanted = ["cpu"].into_iter().chain(memory.map(|_| "memory"));
                 for (container, resource) in containers(template(deployment).unwrap()).flat_map(|c| wanted.clone().map(move |r| (c, r))) {

@@ -9,6 +9,7 @@
 mod support;
 
 mod creation;
+mod edge;
 mod notes;
 mod states;
 mod world;

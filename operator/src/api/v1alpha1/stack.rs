@@ -67,6 +67,12 @@ use super::{
         .message("ingress.adminHost needs an admin panel: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or leave adminHost out"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.ocrHost) || has(self.ocr)")
         .message("ingress.ocrHost needs an OCR service: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or leave ocrHost out"),
+    validation = Rule::new("!has(self.ingress) || has(self.admin) || (!(has(self.ingress.paths) && self.ingress.paths.exists(p, p.component == 'admin')) && !(has(self.ingress.extraHosts) && self.ingress.extraHosts.exists(h, has(h.paths) && h.paths.exists(p, p.component == 'admin'))))")
+        .message("a path of ingress leads to admin, which the stack does not have: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or let the path lead to api"),
+    validation = Rule::new("!has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths) && self.ingress.paths.exists(p, p.component == 'ocr')) && !(has(self.ingress.extraHosts) && self.ingress.extraHosts.exists(h, has(h.paths) && h.paths.exists(p, p.component == 'ocr'))))")
+        .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
+    validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
+        .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
 )]
 pub struct RorunStackSpec {
     /// Picks defaults and rules. `Development`: everything may be left out but `api`. `Staging`: data services must be named.

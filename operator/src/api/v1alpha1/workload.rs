@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, text};
+use super::{DisruptionSpec, Resources, ScalingBehavior, text};
 
 /// A stateless service of the application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -54,6 +54,15 @@ pub struct WorkloadSpec {
     /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
+    /// How many pods evictions leave, e.g. when a node is drained. Defaults to `maxUnavailable: 1` where the fewest pods are 2
+    /// or more, and to no PodDisruptionBudget where they are less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption: Option<DisruptionSpec>,
+    /// Sets the environment variable `API_URL` to the public URL of the API. `Ingress`: the URL under which `spec.ingress` leads
+    /// to the API, e.g. `https://api.example.com`. Defaults to no variable.
+    #[serde(default, rename = "apiURLFrom", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiUrlSource")] // so that the field is explained, and not its type
+    pub api_url_from: Option<ApiUrlSource>,
     /// How the kubelet finds out whether a pod serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -98,6 +107,16 @@ pub struct Autoscaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_memory_utilization: Option<i32>,
+    /// How fast pods are added and removed. Defaults to the behavior of Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<ScalingBehavior>,
+}
+
+/// Where the public URL of the API is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiUrlSource {
+    /// The hosts and paths of `spec.ingress`.
+    Ingress,
 }
 
 /// How the kubelet finds out whether a pod serves.
