@@ -8,6 +8,10 @@ use clap::builder::BoolishValueParser;
 use crate::contract;
 use crate::services::bucket::BucketTarget;
 
+/// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
+/// forgot, and the backup says so.
+const LOCK_TIMEOUT_SECONDS: u32 = 3600;
+
 /// What to dump, where to, and what to keep. Secrets come from variables only.
 #[derive(Clone, clap::Args)]
 pub struct DumpArgs {
@@ -41,6 +45,12 @@ pub struct DumpArgs {
     /// What is removed from a bucket with versioning does not stay as an old version.
     #[arg(long)]
     pub delete_versions: bool,
+    /// The exact name of a schema that is not dumped; once for each.
+    #[arg(long, value_parser = schema)]
+    pub exclude_schema: Vec<String>,
+    /// How long in seconds to wait for the lock that excludes migrations.
+    #[arg(long, default_value_t = LOCK_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u32).range(1..), hide = true)]
+    pub lock_timeout_seconds: u32,
     /// Where to write the result.
     #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
     pub termination_path: PathBuf,
@@ -50,6 +60,34 @@ pub struct DumpArgs {
     /// The bucket.
     #[command(flatten)]
     pub bucket: BucketArgs,
+}
+
+/// The lock that excludes dumps, for as long as a migration runs.
+#[derive(Clone, clap::Args)]
+pub struct HoldLockArgs {
+    /// How long in seconds to wait for the lock.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout_seconds: u32,
+    /// The certificate authorities (PEM) of the database, and no others.
+    #[arg(long)]
+    pub database_ca_file: Option<PathBuf>,
+    /// Where to write whether the lock is held.
+    #[arg(long, default_value = contract::LOCK_FILE, hide = true)]
+    pub lock_file: PathBuf,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The URL of the database.
+    #[arg(long, env = contract::ENV_DATABASE_URL, hide_env_values = true, hide = true)]
+    pub database_url: String,
+}
+
+/// The question whether the lock is held.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LockHeldArgs {
+    /// What `agent hold-lock` writes.
+    #[arg(long, default_value = contract::LOCK_FILE, hide = true)]
+    pub lock_file: PathBuf,
 }
 
 /// Whom the clients of an application are to trust.
@@ -114,6 +152,12 @@ impl fmt::Debug for DumpArgs {
     }
 }
 
+impl fmt::Debug for HoldLockArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("HoldLockArgs").field("timeout_seconds", &self.timeout_seconds).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for BucketArgs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BucketArgs").field("bucket", &self.s3_bucket).finish_non_exhaustive()
@@ -136,6 +180,14 @@ fn owner(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("it must be like 6f1f3a5c-0000-4000-8000-000000000001/stack".to_owned())
+}
+
+/// The name of a schema: PostgreSQL takes any character in it but NUL.
+fn schema(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("it must be the name of a schema".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn adopted(text: &str) -> Result<String, String> {

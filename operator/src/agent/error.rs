@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::services::ServiceError;
+use crate::services::postgres::LockError;
 
 /// Why nothing counts of a run.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +12,20 @@ pub enum DumpError {
     /// The database or the bucket cannot be used.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The lock that excludes migrations cannot be had, or was lost.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The certificate authorities cannot be read.
     #[error("failed to read the certificate authorities {}: {source}", path.display())]
     Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Whether the lock is held cannot be told to the probe.
+    #[error("failed to write {}: {source}", path.display())]
+    LockFile {
         /// The file.
         path: PathBuf,
         /// Why.

@@ -78,11 +78,12 @@ pub(super) async fn version() -> Result<String, DumpError> {
 }
 
 impl PgDump {
-    /// Starts to dump.
-    pub(super) fn start(environment: Vec<(&'static str, String)>) -> Result<Self, DumpError> {
+    /// Starts to dump all but some schemas.
+    pub(super) fn start(environment: Vec<(&'static str, String)>, excluded: &[String]) -> Result<Self, DumpError> {
         let mut command = command();
         // A migration that never ends must not make the dump wait for ever.
         command.args(["--format=custom", "--no-password", "--lock-wait-timeout=5min"]).envs(environment);
+        command.args(excluded.iter().map(|schema| format!("--exclude-schema={}", exactly(schema))));
         let mut child = command.spawn().map_err(failed_to_run)?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed_to_run(io::Error::other("its output is not ours")));
@@ -113,6 +114,12 @@ fn command() -> Command {
     command
 }
 
+/// A name as a pattern that matches it and nothing else: within double quotes psql's patterns know no special character but the
+/// quote itself, which is written twice (PostgreSQL documentation, psql, "Patterns").
+fn exactly(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn failed_to_run(source: io::Error) -> DumpError {
     if source.kind() == io::ErrorKind::NotFound { DumpError::NoPgDump } else { DumpError::Run { source } }
 }
@@ -138,6 +145,12 @@ mod tests {
         let kept = tail(text.as_bytes()).await;
         assert!(kept.ends_with("pg_dump: error: the reason"), "{kept}");
         assert!(kept.len() <= TAIL && !kept.contains('\n'), "{kept}");
+    }
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        let names = ["vault", "a*b", "Vault?", "a\"b", "a.b"].map(exactly);
+        assert_eq!(names, ["\"vault\"", "\"a*b\"", "\"Vault?\"", "\"a\"\"b\"", "\"a.b\""]);
     }
 
     #[test]
