@@ -47,7 +47,7 @@ pub(super) async fn embedded_bucket_has_backups(cr: &RorunStack, live: &LiveSet)
 
 fn evidence(cr: &RorunStack) -> Evidence {
     let spec = &cr.spec;
-    if spec.bucket.as_ref().is_some_and(|bucket| bucket.external.is_some()) {
+    if !stack::embedded(cr).any(|component| component == Component::Bucket) {
         return Evidence::Never;
     }
     let elsewhere = spec

@@ -11,6 +11,7 @@ mod credentials;
 mod database;
 mod ingress;
 mod metadata;
+mod mode;
 mod pod;
 mod redis;
 mod schedule;

@@ -72,6 +72,7 @@ mod tests {
             resources: ResourceRequirements::default(),
             destination: None,
             own_destination: false,
+            probing: None,
             prefix: String::new(),
             owner: None,
             adopt: None,

@@ -6,13 +6,10 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Observed, SecretData, Stack, Workload, validate,
+    Observed, SecretData, Workload,
     workload::{ConfigReference, config_references, hex},
 };
-use crate::{
-    api::v1alpha1::RorunStack,
-    names::{Component, Waiting, reason},
-};
+use crate::names::{Component, Waiting, reason};
 
 /// How much the Secrets and `ConfigMaps` that `env` and `envFrom` name may hold in all for one stack: more than three times what
 /// Linux hands to a process.
@@ -89,21 +86,6 @@ impl ConfigHasher {
     pub fn finish(self) -> String {
         hex(&self.0.finalize()[..16])
     }
-}
-
-/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
-pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
-    let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
-    if workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty()) {
-        return Vec::new();
-    }
-    inputs(&validate(cr, observed))
-}
-
-fn inputs(stack: &Stack) -> Vec<ConfigInput> {
-    let workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
-    let inputs = workloads.map(|workload| workload.config_input(stack.connection.as_ref()));
-    inputs.filter(|input| !input.references.is_empty()).collect()
 }
 
 /// What a workload waits for whose sources hold too much.

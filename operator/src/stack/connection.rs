@@ -1,15 +1,12 @@
 //! What the application is told about its services: the Secret `<stack>-connection`.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{
-    Bucket, Database, Ingress, POSTGRES_PORT, REDIS_PORT, Redis, Workload,
-    external::{BucketAccess, DatabaseAccess, NamedUrl, RedisAccess},
-    released::Released,
-    service_host, url_style,
+    Bucket, BucketAccess, Database, Ingress, NamedUrl, Redis, Workload, mode::service_host, released::Released,
 };
 use crate::{
-    api::v1alpha1::{Checksums, Environment, UrlStyle},
+    api::v1alpha1::{Checksums, Environment},
     contract::{self, PostgresUrl, TlsMode},
     names::Component,
 };
@@ -49,8 +46,8 @@ pub(super) struct Parts<'a> {
 impl Connection {
     /// Puts the members together. `None`: a service is not resolved.
     pub(super) fn new(parts: &Parts<'_>) -> Option<Self> {
-        let database = database(parts)?;
-        let redis = redis(parts)?;
+        let database = parts.database.mode().access()?;
+        let redis = parts.redis.mode().access()?;
         let bucket = parts.bucket.access()?;
         let mut data = BTreeMap::new();
         let mut set = |key, value| data.insert(key, value);
@@ -59,7 +56,7 @@ impl Connection {
         let apart = redis.ca.is_some() || bucket.ca.is_some();
         let file = if apart { contract::DATABASE_CA_PATH } else { contract::CA_PATH };
         let ca_file = database.ca.as_ref().map(|_| file);
-        let render = |url: &NamedUrl| url_style::render(&url.url, database.style, ca_file);
+        let render = |url: &NamedUrl| database.render(url, ca_file);
         set("DATABASE_URL", render(&database.url));
         set("DIRECT_URL", render(&database.direct));
         set("DATABASE_READ_URL", render(&database.read));
@@ -88,7 +85,7 @@ impl Connection {
             set("CORS_ORIGINS", url);
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
-        let released = Released::new(&database, &redis, &data);
+        let released = Released::new(database, redis, &data);
         let token_unhashed = bucket.session_token.as_ref().is_some_and(|token| !token.named);
         let database_ca = authorities([database.ca.as_deref()]);
         Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
@@ -153,37 +150,4 @@ pub fn authorities<const N: usize>(parts: [Option<&str>; N]) -> Option<String> {
         }
     }
     (!distinct.is_empty()).then(|| distinct.join("\n") + "\n")
-}
-
-fn database<'a>(parts: &Parts<'a>) -> Option<Cow<'a, DatabaseAccess>> {
-    match parts.database {
-        Database::External(access) => access.as_deref().map(Cow::Borrowed),
-        Database::Embedded { credentials, .. } => {
-            let credentials = credentials.as_ref()?;
-            let host = service_host(parts.name, parts.namespace, Component::Database);
-            let login = (credentials.text("username"), credentials.text("password"));
-            let database = credentials.text("database");
-            let url = PostgresUrl::new(&host, POSTGRES_PORT, login, database, TlsMode::Disable);
-            let url = NamedUrl { url, origin: String::new() };
-            let (direct, read) = (url.clone(), url.clone());
-            Some(Cow::Owned(DatabaseAccess { url, direct, read, style: UrlStyle::Libpq, ca: None }))
-        }
-    }
-}
-
-fn redis<'a>(parts: &Parts<'a>) -> Option<Cow<'a, RedisAccess>> {
-    match parts.redis {
-        Redis::External(access) => access.as_deref().map(Cow::Borrowed),
-        Redis::Embedded { credentials, .. } => {
-            let password = credentials.as_ref()?.text("password").to_owned();
-            let host = service_host(parts.name, parts.namespace, Component::Redis);
-            Some(Cow::Owned(RedisAccess {
-                url: format!("redis://default:{password}@{host}:{REDIS_PORT}/0"),
-                host,
-                port: 6379,
-                password,
-                ca: None,
-            }))
-        }
-    }
 }

@@ -4,44 +4,54 @@
 //! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
 //! they are. Forbidden here: the client, the clock, the environment, random numbers.
 
-mod assumed;
 mod backup;
+pub mod bucket;
 mod configuration;
 mod connection;
 mod corrections;
 mod credentials;
+pub mod database;
 mod defaults;
-mod external;
+mod endpoint;
+mod ingress;
+mod mode;
 mod observed;
+mod placeholders;
 mod probes;
 mod probing;
-mod redis_url;
+pub mod redis;
 mod references;
 mod released;
 mod schedule;
+mod secret;
+mod server;
 mod services;
-mod url_style;
 mod validate;
 mod volume;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use assumed::{Assumption, assumed, embedded, storage};
-pub use backup::backup_folders;
-pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
+pub use backup::{Backup, backed_up, backup_folders};
+pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
+pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
-pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
+pub use database::{Database, DatabaseAccess, NamedUrl};
+pub use endpoint::Endpoint;
+pub use ingress::Ingress;
+pub use mode::{Mode, ModeAccess, Server};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
+pub use placeholders::Placeholders;
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
+pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use schedule::Schedule;
-pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
-pub use validate::validate;
-pub use volume::grows;
+pub use services::{embedded, storage};
+pub use validate::{config_inputs, validate};
+pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
@@ -120,17 +130,12 @@ impl Stack {
 
     /// The address of a component's Service within the cluster.
     pub fn service_host(&self, component: Component) -> String {
-        service_host(&self.name, &self.namespace, component)
+        mode::service_host(&self.name, &self.namespace, component)
     }
 
     /// What the spec asks of a component that cannot be done, while the component serves without it: one sentence each.
     pub fn notes(&self, component: Component) -> &[String] {
-        match (component, &self.database, &self.redis, &self.bucket) {
-            (Component::Database, Database::Embedded { volume, .. }, ..)
-            | (Component::Redis, _, Redis::Embedded { volume, .. }, _)
-            | (Component::Bucket, _, _, Bucket::Embedded { volume, .. }) => &volume.notes,
-            _ => &[],
-        }
+        self.server(component).map_or(&[], |server| &server.volume.notes)
     }
 
     /// The workload of a component.
@@ -153,8 +158,4 @@ impl Stack {
             _ => true,
         }
     }
-}
-
-fn service_host(stack: &str, namespace: &str, component: Component) -> String {
-    format!("{}.{namespace}.svc", ObjectName::of(stack, component))
 }

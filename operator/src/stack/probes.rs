@@ -1,6 +1,6 @@
 //! What is asked of a stack's services, and what the answers mean.
 
-use super::{Database, Probe, Stack};
+use super::{Probe, Stack};
 use crate::names::{Component, Waiting, reason};
 
 /// One of the URLs that lead to a service.
@@ -84,11 +84,12 @@ impl Stack {
 
     /// How a message about one of the database's further URLs begins.
     pub fn opening(&self, target: ProbeTarget) -> Option<String> {
-        let Database::External(Some(access)) = &self.database else { return None };
-        match target.url {
-            ServiceUrl::Main => None,
-            ServiceUrl::Direct => Some(format!("{}: ", access.direct.origin)),
-            ServiceUrl::Read => Some(format!("{}: ", access.read.origin)),
-        }
+        let access = self.database.mode().access()?;
+        let origin = match target.url {
+            ServiceUrl::Main => return None,
+            ServiceUrl::Direct => &access.direct.origin,
+            ServiceUrl::Read => &access.read.origin,
+        };
+        (!origin.is_empty()).then(|| format!("{origin}: "))
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::external::{DatabaseAccess, RedisAccess};
+use super::{DatabaseAccess, RedisAccess};
 use crate::{
     api::v1alpha1::UrlStyle,
     contract::{PostgresUrl, Written},

@@ -1,8 +1,19 @@
 //! The volume of an embedded service: what the spec asks for, as far as the volume that exists allows it. The API server refuses
 //! a smaller size, another class, and growth that the class cannot do; the service runs on without them.
 
-use super::{Observed, ObservedVolume, Volume};
+use super::{Observed, ObservedVolume};
 use crate::{api::v1alpha1::Storage, names::Component, quantity::nanos};
+
+/// A volume to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// How large.
+    pub size: String,
+    /// Of which class. `None`: the cluster's default.
+    pub class: Option<String>,
+    /// What the spec asks for and the volume that exists does not allow: one sentence each.
+    pub notes: Vec<String>,
+}
 
 /// The size of a volume that the spec does not give.
 fn default_size(component: Component) -> &'static str {

@@ -5,7 +5,7 @@ use super::{Report, RootCause, conditions::Fact, root_cause::advice};
 use crate::{
     names::{Component, reason},
     objects::{Pods, Readiness},
-    stack::{Bucket, Database, Redis, Replicas, Stack},
+    stack::{Replicas, Stack},
 };
 
 /// The condition `Available`.
@@ -49,13 +49,8 @@ fn is_held(readiness: &Readiness) -> bool {
 
 /// The fewest pods of a component at any time. `None`: it has none of its own.
 fn floor(stack: &Stack, component: Component) -> Option<i32> {
-    let embedded = match component {
-        Component::Database => matches!(stack.database, Database::Embedded { .. }),
-        Component::Redis => matches!(stack.redis, Redis::Embedded { .. }),
-        Component::Bucket => matches!(stack.bucket, Bucket::Embedded { .. }),
-        _ => return stack.workload(component).map(|workload| workload.replicas.floor()),
-    };
-    embedded.then_some(1)
+    let workload = stack.workload(component).map(|workload| workload.replicas.floor());
+    workload.or_else(|| stack.server(component).map(|_| 1))
 }
 
 /// Whether the spec asks for no pods of a workload.

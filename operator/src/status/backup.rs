@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::Report;
 use crate::{
     api::v1alpha1::{BackupStatus, RorunStackStatus},
-    names::{annotation, reason, reason::Reason},
-    stack::{Backup, Bucket, Stack},
+    names::{Component, annotation, reason, reason::Reason},
+    stack::{Backup, Stack},
 };
 
 /// The newest good backup is remembered after its pod is gone, with what else its run found; whose backups they are is kept, so
@@ -34,7 +34,7 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
 fn is_embedded(stack: &Stack, status: &BackupStatus) -> bool {
     let last = status.last_successful.as_ref().map(|record| record.location.as_str());
     status.in_embedded_bucket == Some(true)
-        || matches!(stack.bucket, Bucket::Embedded { .. })
+        || stack.server(Component::Bucket).is_some()
             && last.is_some_and(|location| location.starts_with(&format!("s3://{}-bucket/", stack.name)))
 }
 

@@ -1,16 +1,17 @@
-//! PostgreSQL. Embedded: one pod with a volume. External: nothing to make.
+//! PostgreSQL in the cluster: one pod with a volume.
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, Probe, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, Probe};
 
-use super::{
-    Component, Places, credentials, metadata,
-    pod::{self, Pod},
-    pods_readiness, probed, service,
-};
 use crate::{
+    desired::{
+        Places, credentials, metadata,
+        mode::Mode,
+        pod::{self, Pod},
+        pods_readiness, service,
+    },
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::{Database as Resolved, POSTGRES_PORT, Stack},
+    stack::{POSTGRES_PORT, Server, Stack, database::Embedded},
 };
 
 /// The uid and gid of `postgres` in the official Debian-based image.
@@ -18,38 +19,28 @@ const USER: i64 = 999;
 const MOUNT: &str = "/var/lib/postgresql/data";
 const PORT_NAME: &str = "postgresql";
 
-pub(super) struct Database;
-
-impl Component for Database {
-    fn name(&self) -> Name {
-        Name::Database
-    }
-
+impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
-        let Resolved::Embedded { image, volume, resources, credentials: Some(credentials) } = &stack.database else {
-            return Vec::new();
-        };
+        let server = &self.server;
+        let Some(credentials) = &server.credentials else { return Vec::new() };
         vec![
             service::account(stack, Name::Database, &metadata::Strings::new()),
             credentials::secret(stack, Name::Database, credentials),
-            service::volume(stack, Name::Database, volume),
+            service::volume(stack, Name::Database, &server.volume),
             service::service(stack, Name::Database, POSTGRES_PORT, PORT_NAME),
-            service::stateful_set(stack, pod(stack, image, resources)),
+            service::stateful_set(stack, pod(stack, server)),
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
-        match stack.database {
-            Resolved::Embedded { .. } => pods_readiness(Name::Database, objects, live),
-            Resolved::External(_) => probed(stack, Name::Database),
-        }
+    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+        pods_readiness(Name::Database, objects, live)
     }
 }
 
-fn pod<'a>(stack: &Stack, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {
+fn pod<'a>(stack: &Stack, server: &'a Server) -> Pod<'a> {
     Pod {
         component: Name::Database,
-        containers: vec![container(stack, image, resources)],
+        containers: vec![container(stack, server)],
         init_containers: Vec::new(),
         volumes: vec![
             pod::claim("data", stack.child(Name::Database)),
@@ -59,12 +50,12 @@ fn pod<'a>(stack: &Stack, image: &'a str, resources: &ResourceRequirements) -> P
         ],
         user: USER,
         config_hash: None,
-        image,
+        image: &server.image,
     }
 }
 
-fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Container {
-    let mut container = pod::container(stack, "postgres", image);
+fn container(stack: &Stack, server: &Server) -> Container {
+    let mut container = pod::container(stack, "postgres", &server.image);
     container.env = Some(environment(&stack.child_role(Name::Database, ROLE_CREDENTIALS)));
     container.ports = Some(vec![ContainerPort {
         name: Some(PORT_NAME.to_owned()),
@@ -72,7 +63,7 @@ fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Co
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }]);
-    container.resources = Some(resources.clone());
+    container.resources = Some(server.resources.clone());
     container.volume_mounts = Some(vec![
         pod::mount("data", MOUNT),
         pod::mount("run", "/var/run/postgresql"),

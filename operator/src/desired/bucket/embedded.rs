@@ -1,20 +1,21 @@
-//! The S3 bucket. Embedded: one pod with a volume; the controller makes the bucket in it. External: nothing to make.
+//! An S3 server in the cluster: one pod with a volume. The controller creates the bucket in it.
 
 use k8s_openapi::{
-    api::core::v1::{Container, ContainerPort, EnvVar, Probe, ResourceRequirements, TCPSocketAction},
+    api::core::v1::{Container, ContainerPort, EnvVar, Probe, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{
-    Component, Places, credentials, metadata,
-    pod::{self, Pod},
-    pods_readiness, probed, service,
-};
 use crate::{
     api::v1alpha1::BucketServer,
+    desired::{
+        Places, credentials, metadata,
+        mode::Mode,
+        pod::{self, Pod},
+        pods_readiness, probed, service,
+    },
     names::{Component as Name, ROLE_CREDENTIALS, reason},
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::{Bucket as Resolved, Stack, bucket_port},
+    stack::{Stack, bucket::Embedded, bucket_port},
 };
 
 /// The uid of `rustfs` in its image; the other servers run as any.
@@ -22,61 +23,49 @@ const USER: i64 = 10001;
 const PORT_NAME: &str = "s3";
 const DATA: &str = "/data";
 
-pub(super) struct Bucket;
+/// How long the server may take to answer when its port is open, in seconds.
+const ANSWERS_WITHIN: i64 = 30;
 
-impl Component for Bucket {
-    fn name(&self) -> Name {
-        Name::Bucket
-    }
-
+impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
-        let Resolved::Embedded { server, image, volume, resources, credentials: Some(credentials), .. } = &stack.bucket
-        else {
-            return Vec::new();
-        };
+        let Some(credentials) = &self.server.credentials else { return Vec::new() };
         vec![
             service::account(stack, Name::Bucket, &metadata::Strings::new()),
             credentials::secret(stack, Name::Bucket, credentials),
-            service::volume(stack, Name::Bucket, volume),
-            service::service(stack, Name::Bucket, bucket_port(*server), PORT_NAME),
-            service::stateful_set(stack, pod(stack, *server, image, resources)),
+            service::volume(stack, Name::Bucket, &self.server.volume),
+            service::service(stack, Name::Bucket, bucket_port(self.software), PORT_NAME),
+            service::stateful_set(stack, pod(stack, self)),
         ]
     }
 
     fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
-        if matches!(stack.bucket, Resolved::Embedded { .. }) {
-            let pods = pods_readiness(Name::Bucket, objects, live);
-            // As an embedded database, it is judged by its pod where nobody asks it.
-            if !pods.is_ready() || stack.not_asked(Name::Bucket).is_some() {
-                return pods;
-            }
+        let pods = pods_readiness(Name::Bucket, objects, live);
+        // Where the operator does not probe the server, its pod decides, as that of an embedded database does.
+        if !pods.is_ready() || stack.not_asked(Name::Bucket).is_some() {
+            return pods;
         }
         let probe = probed(stack, Name::Bucket);
-        if !probe.is_ready() && has_just_started(stack, live) {
+        if !probe.is_ready() && has_just_started(live) {
             return Readiness::waiting(reason::PROGRESSING, "bucket is being asked whether it answers");
         }
         probe
     }
 }
 
-/// How long an embedded server may take to answer when its port is open, in seconds.
-const ANSWERS_WITHIN: i64 = 30;
-
-fn has_just_started(stack: &Stack, live: &LiveSet) -> bool {
+fn has_just_started(live: &LiveSet) -> bool {
     let mut pods = live.of_component("Pod", Name::Bucket.as_str()).filter(|pod| pod.readiness.is_ready());
-    let since = pods.find_map(|pod| pod.since).filter(|_| matches!(stack.bucket, Resolved::Embedded { .. }));
-    since.is_some_and(|since| !live.has_passed(since + ANSWERS_WITHIN))
+    pods.find_map(|pod| pod.since).is_some_and(|since| !live.has_passed(since + ANSWERS_WITHIN))
 }
 
-fn pod<'a>(stack: &Stack, server: BucketServer, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {
+fn pod<'a>(stack: &Stack, mode: &'a Embedded) -> Pod<'a> {
     Pod {
         component: Name::Bucket,
-        containers: vec![container(stack, server, image, resources)],
+        containers: vec![container(stack, mode)],
         init_containers: Vec::new(),
         volumes: vec![pod::claim("data", stack.child(Name::Bucket)), pod::scratch("tmp")],
         user: USER,
         config_hash: None,
-        image,
+        image: &mode.server.image,
     }
 }
 
@@ -88,8 +77,8 @@ struct Launch {
     env: &'static [(&'static str, &'static str)],
 }
 
-fn launch(server: BucketServer) -> Launch {
-    match server {
+fn launch(software: BucketServer) -> Launch {
+    match software {
         // Without these the master, volume and filer servers listen on every address without a login; with another address
         // than 127.0.0.1 the server stores it and does not find its files when the pod's address changes. Its default of 30 GB
         // for a file of objects would leave no room for even one on a small volume: every write would fail.
@@ -126,24 +115,24 @@ fn launch(server: BucketServer) -> Launch {
     }
 }
 
-fn container(stack: &Stack, server: BucketServer, image: &str, resources: &ResourceRequirements) -> Container {
-    let launch = launch(server);
+fn container(stack: &Stack, mode: &Embedded) -> Container {
+    let launch = launch(mode.software);
     let secret = stack.child_role(Name::Bucket, ROLE_CREDENTIALS);
     let mut env: Vec<EnvVar> = launch.env.iter().map(|(name, value)| pod::variable(name, *value)).collect();
     env.push(pod::secret_variable(launch.key_names.0, &secret, "accessKeyId"));
     env.push(pod::secret_variable(launch.key_names.1, &secret, "secretAccessKey"));
     let texts = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect());
-    let mut container = pod::container(stack, "s3", image);
+    let mut container = pod::container(stack, "s3", &mode.server.image);
     container.command = texts(launch.command);
     container.args = texts(launch.args);
     container.env = Some(env);
     container.ports = Some(vec![ContainerPort {
         name: Some(PORT_NAME.to_owned()),
-        container_port: bucket_port(server),
+        container_port: bucket_port(mode.software),
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }]);
-    container.resources = Some(resources.clone());
+    container.resources = Some(mode.server.resources.clone());
     container.volume_mounts = Some(vec![pod::mount("data", DATA), pod::mount("tmp", "/tmp")]);
     // An open port is all that every S3 server has in common; whether it answers is asked by the controller.
     let ask = |period, failures| Probe {

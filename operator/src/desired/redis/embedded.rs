@@ -1,16 +1,17 @@
-//! Redis or Valkey. Embedded: one pod with a volume. External: nothing to make.
+//! Redis or Valkey in the cluster: one pod with a volume.
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe};
 
-use super::{
-    Component, Places, credentials, metadata,
-    pod::{self, Pod},
-    pods_readiness, probed, service,
-};
 use crate::{
+    desired::{
+        Places, credentials, metadata,
+        mode::Mode,
+        pod::{self, Pod},
+        pods_readiness, service,
+    },
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::{REDIS_PORT, Redis as Resolved, Stack},
+    stack::{REDIS_PORT, Server, Stack, redis::Embedded},
 };
 
 /// The uid of `valkey` and of `redis` in the official images.
@@ -27,48 +28,38 @@ exec "$server" /run/auth/auth.conf --dir /data --appendonly yes --appendfsync ev
 /// The client reads the password from `REDISCLI_AUTH`.
 const ASK: &str = r#"client=$(command -v valkey-cli || command -v redis-cli) && [ "$("$client" ping)" = PONG ]"#;
 
-pub(super) struct Redis;
-
-impl Component for Redis {
-    fn name(&self) -> Name {
-        Name::Redis
-    }
-
+impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
-        let Resolved::Embedded { image, volume, resources, credentials: Some(credentials) } = &stack.redis else {
-            return Vec::new();
-        };
+        let server = &self.server;
+        let Some(credentials) = &server.credentials else { return Vec::new() };
         vec![
             service::account(stack, Name::Redis, &metadata::Strings::new()),
             credentials::secret(stack, Name::Redis, credentials),
-            service::volume(stack, Name::Redis, volume),
+            service::volume(stack, Name::Redis, &server.volume),
             service::service(stack, Name::Redis, REDIS_PORT, PORT_NAME),
-            service::stateful_set(stack, pod(stack, image, resources)),
+            service::stateful_set(stack, pod(stack, server)),
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
-        match stack.redis {
-            Resolved::Embedded { .. } => pods_readiness(Name::Redis, objects, live),
-            Resolved::External(_) => probed(stack, Name::Redis),
-        }
+    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+        pods_readiness(Name::Redis, objects, live)
     }
 }
 
-fn pod<'a>(stack: &Stack, image: &'a str, resources: &ResourceRequirements) -> Pod<'a> {
+fn pod<'a>(stack: &Stack, server: &'a Server) -> Pod<'a> {
     Pod {
         component: Name::Redis,
-        containers: vec![container(stack, image, resources)],
+        containers: vec![container(stack, server)],
         init_containers: Vec::new(),
         volumes: vec![pod::claim("data", stack.child(Name::Redis)), pod::memory("auth")],
         user: USER,
         config_hash: None,
-        image,
+        image: &server.image,
     }
 }
 
-fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Container {
-    let mut container = pod::container(stack, "redis", image);
+fn container(stack: &Stack, server: &Server) -> Container {
+    let mut container = pod::container(stack, "redis", &server.image);
     let shell = |script: &str| Some(["sh", "-c", script].map(str::to_owned).into());
     container.command = shell(START);
     container.env =
@@ -79,7 +70,7 @@ fn container(stack: &Stack, image: &str, resources: &ResourceRequirements) -> Co
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }]);
-    container.resources = Some(resources.clone());
+    container.resources = Some(server.resources.clone());
     container.volume_mounts = Some(vec![pod::mount("data", "/data"), pod::mount("auth", "/run/auth")]);
     let ask = |period, failures| Probe {
         exec: Some(ExecAction { command: shell(ASK) }),
