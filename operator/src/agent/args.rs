@@ -290,6 +290,58 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_the_lock_parse() {
+        let arguments = [
+            contract::AGENT,
+            contract::HOLD_LOCK,
+            contract::ARG_TIMEOUT_SECONDS,
+            "600",
+            contract::ARG_DATABASE_CA_FILE,
+            contract::DATABASE_CA_PATH,
+            "--database-url=postgres://u:secret@h/d",
+        ];
+        let Agent { command: AgentCommand::HoldLock(args) } = Agent::try_parse_from(arguments).expect("hold-lock")
+        else {
+            panic!("no lock");
+        };
+        assert_eq!((args.timeout_seconds, args.lock_file.as_path()), (600, contract::LOCK_FILE.as_ref()));
+        assert_eq!(args.database_ca_file.as_deref(), Some(contract::DATABASE_CA_PATH.as_ref()));
+        assert!(args.lock_file.starts_with(contract::LOCK_DIRECTORY) && !format!("{args:?}").contains("secret"));
+        let Agent { command: AgentCommand::LockHeld(args) } =
+            Agent::try_parse_from([contract::AGENT, contract::LOCK_HELD]).expect("lock-held")
+        else {
+            panic!("no question");
+        };
+        assert_eq!(args.lock_file, PathBuf::from(contract::LOCK_FILE));
+        let without_limit = [contract::AGENT, contract::HOLD_LOCK, "--database-url=postgres://u@h/d"];
+        assert!(Agent::try_parse_from(without_limit).is_err(), "a wait without an end");
+    }
+
+    /// As 0.1.0 and its operator start the dump: it takes the lock without being asked to.
+    #[test]
+    fn a_dump_waits_for_the_lock_without_an_argument() {
+        let Agent { command: AgentCommand::Dump(args) } = dump("backups/shop/shop/").expect("dump") else {
+            panic!("not a dump");
+        };
+        assert_eq!((args.lock_timeout_seconds, args.exclude_schema), (3600, Vec::new()));
+    }
+
+    #[rstest]
+    #[case("--exclude-schema=vault", Some("vault"))]
+    #[case("--exclude-schema=-x, y*", Some("-x, y*"))]
+    #[case("--exclude-schema=", None)]
+    #[case("--exclude-schema=a\nb", None)]
+    fn a_schema_is_an_exact_name(#[case] argument: &str, #[case] expected: Option<&str>) {
+        let before = [contract::AGENT, contract::DUMP, "--prefix=b/", "--retention-days=1", "--minimum-kept=1"];
+        let parsed = Agent::try_parse_from(before.into_iter().chain(SERVICES).chain([argument]));
+        let found = parsed.ok().and_then(|agent| match agent.command {
+            AgentCommand::Dump(args) => args.exclude_schema.first().cloned(),
+            _ => None,
+        });
+        assert_eq!(found.as_deref(), expected);
+    }
+
+    #[test]
     fn the_variables_of_the_contract_are_read() {
         let command = <Agent as clap::CommandFactory>::command();
         let dump = command.find_subcommand(contract::DUMP).expect("dump");

@@ -72,12 +72,15 @@ async fn write(
     stop: &CancellationToken,
 ) -> Result<Written, DumpError> {
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let child = PgDump::start(database.environment.clone(), &args.exclude_schema)?;
+    let mut child = PgDump::start(database.environment.clone(), &args.exclude_schema)?;
     let end = stop.child_token();
-    let upload = Box::pin(stream::upload(bucket, (key, &says), child, &end));
+    let upload = Box::pin(stream::upload(bucket, (key, &says), &mut child, &end));
     let written = lock.during(upload, &end).await;
     lock.release().await;
-    written
+    match written {
+        Err(DumpError::Lock(lost)) => Err(child.last_words(exclusion::LAST_WORDS).await.unwrap_or(lost.into())),
+        written => written,
+    }
 }
 
 /// Writes the manifest, and takes the dump back if that fails.

@@ -6,6 +6,15 @@ use std::path::PathBuf;
 use crate::services::ServiceError;
 use crate::services::postgres::LockError;
 
+/// What to do about an error of `pg_dump`, to follow it.
+fn advice(said: &str) -> &'static str {
+    if said.contains("permission denied for ") {
+        "; grant the user of DIRECT_URL the right to read it, or leave its schema out with backup.excludeSchemas"
+    } else {
+        ""
+    }
+}
+
 /// Why nothing counts of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
@@ -47,7 +56,7 @@ pub enum DumpError {
         source: io::Error,
     },
     /// `pg_dump` says that it failed.
-    #[error("failed to dump the database: {status}: {said}")]
+    #[error("failed to dump the database: {status}: {said}{}", advice(said))]
     PgDump {
         /// How it ended.
         status: String,

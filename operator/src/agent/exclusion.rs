@@ -16,7 +16,7 @@ use crate::services::postgres::{AdvisoryLock, LockError, LockRequest, PostgresTa
 const APPLICATION: &str = "rorun-operator dump";
 /// How long `pg_dump` may go on after the lock was lost. A server that stops ends both, and what `pg_dump` says of that names the
 /// table that it was at.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The lock, or why there is none.
 #[derive(Debug)]
@@ -81,11 +81,8 @@ impl Lock {
             lost = lock.lost() => lost,
         };
         tracing::warn!(error = %lost, "the lock is lost");
-        if let Ok(result) = tokio::time::timeout(LAST_WORDS, &mut work).await {
-            return result;
-        }
         end.cancel();
-        // It may have come to its end meanwhile: then the dump is whole.
+        // The work may have come to its end meanwhile: then the dump is whole.
         match work.await {
             Err(DumpError::Stopped) => Err(lost.into()),
             result => result,

@@ -13,7 +13,7 @@ use crate::services::postgres::{LockError, PostgresTarget};
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
 /// A good run may have three messages, beside the rest of its record.
-const LONGEST_NOTE: usize = 400;
+const LONGEST_NOTE: usize = 300;
 
 /// Writes the result where the kubelet looks for it, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdout, Command};
@@ -92,9 +93,9 @@ impl PgDump {
     }
 
     /// Waits for the end. The output alone does not tell a whole dump from half of one.
-    pub(super) async fn finish(mut self) -> Result<(), DumpError> {
+    pub(super) async fn finish(&mut self) -> Result<(), DumpError> {
         let status = self.child.wait().await.map_err(|source| DumpError::Run { source })?;
-        let said = self.said.await.unwrap_or_default();
+        let said = (&mut self.said).await.unwrap_or_default();
         if status.success() {
             if !said.is_empty() {
                 tracing::warn!(said, "pg_dump warns");
@@ -102,6 +103,16 @@ impl PgDump {
             return Ok(());
         }
         Err(DumpError::PgDump { status: status.to_string(), said })
+    }
+
+    /// Throws away what else it writes, and gives its error if it ends with one within a time.
+    pub(super) async fn last_words(&mut self, within: Duration) -> Option<DumpError> {
+        let ended = async {
+            // It would wait for ever for somebody to read.
+            tokio::io::copy(&mut self.output, &mut tokio::io::sink()).await.ok()?;
+            self.finish().await.err()
+        };
+        tokio::time::timeout(within, ended).await.ok().flatten()
     }
 }
 

@@ -48,7 +48,7 @@ pub const ARG_ADOPT: &str = "--adopt";
 pub const ADOPT_NONE: &str = "none";
 /// `--delete-versions`: what is removed from a bucket with versioning does not stay as an old version.
 pub const ARG_DELETE_VERSIONS: &str = "--delete-versions";
-/// `--exclude-schema`: the exact name of a schema that is not dumped; once for each.
+/// `--exclude-schema=<name>`: the exact name of a schema that is not dumped; once for each.
 pub const ARG_EXCLUDE_SCHEMA: &str = "--exclude-schema";
 /// `agent authorities --private-file`: the authorities (PEM) of all services.
 pub const ARG_PRIVATE_FILE: &str = "--private-file";

@@ -42,7 +42,7 @@ pub use database::{Database, DatabaseAccess, NamedUrl};
 pub use endpoint::Endpoint;
 pub use ingress::Ingress;
 pub use mode::{Mode, ModeAccess, Server};
-pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
+pub use observed::{CredentialState, Observed, ObservedVolume, Probe, RunningServer, SecretData, SecretTraits};
 pub use placeholders::Placeholders;
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;

@@ -20,4 +20,5 @@ mod locks;
 mod owners;
 mod prunes;
 mod rights;
+mod schemas;
 mod services;

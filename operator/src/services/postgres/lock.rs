@@ -36,9 +36,8 @@ pub enum LockError {
     Service(#[from] ServiceError),
     /// The URL leads to a pooler in which no session lasts.
     #[error(
-        "failed to hold a lock on {subject}: DIRECT_URL leads to a pooler that changes the server connection between \
-         transactions, which ends every lock: let it name the server itself, or a pooler with pool_mode=session \
-         (database.external.secretRef.directUrlKey)"
+        "failed to hold a lock on {subject}: DIRECT_URL leads to a pooler that shares connections between transactions: let it \
+         name the server, or a pooler with pool_mode=session"
     )]
     Pooled {
         /// The service and its address.
