@@ -3,9 +3,13 @@
 //! The operator writes the pod of a backup with these names, the agent inside it reads them; both are this one binary, but
 //! not always of the same release, so a name here changes only together with a fallback.
 
+mod lock;
 mod postgres_url;
 mod tls_mode;
 
+pub use lock::{
+    ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, OPERATOR_PATH,
+};
 pub use postgres_url::{PostgresUrl, Written};
 pub use tls_mode::{TlsMode, UrlError};
 
@@ -44,6 +48,8 @@ pub const ARG_ADOPT: &str = "--adopt";
 pub const ADOPT_NONE: &str = "none";
 /// `--delete-versions`: what is removed from a bucket with versioning does not stay as an old version.
 pub const ARG_DELETE_VERSIONS: &str = "--delete-versions";
+/// `--exclude-schema=<name>`: the exact name of a schema that is not dumped; once for each.
+pub const ARG_EXCLUDE_SCHEMA: &str = "--exclude-schema";
 /// `agent authorities --private-file`: the authorities (PEM) of all services.
 pub const ARG_PRIVATE_FILE: &str = "--private-file";
 /// `agent authorities --database-file`: the authorities (PEM) of the database.
@@ -143,6 +149,9 @@ pub struct DumpRecord {
     /// What became of the wish to adopt backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// Why the dump ran without the lock that excludes migrations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_locked: Option<String>,
 }
 
 /// What became of the wish to adopt backups.

@@ -8,8 +8,8 @@ use super::{Context, StackKey, credentials, ownership};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
-    objects::{Claim, LiveSet},
-    stack::{self, Observed, ObservedVolume},
+    objects::{Claim, LiveSet, ServerTemplate},
+    stack::{self, Observed, ObservedVolume, RunningServer},
 };
 
 /// Why the cluster could not be read.
@@ -87,8 +87,8 @@ async fn existing_volumes(
     let mut volumes = BTreeMap::new();
     for component in stack::embedded(cr) {
         let name = ObjectName::of(&key.name, component);
-        let live = live.named("PersistentVolumeClaim", name.as_str());
-        let Some(claim) = live.and_then(|live| live.claim.as_deref()) else { continue };
+        let there = live.named("PersistentVolumeClaim", name.as_str());
+        let Some(claim) = there.and_then(|there| there.claim.as_deref()) else { continue };
         let expandable = match &claim.class {
             Some(class) if stack::grows(stack::storage(cr, component), component, &claim.size) => {
                 let asked = context.storage_classes.expandable(&context.client, class).await;
@@ -96,8 +96,16 @@ async fn existing_volumes(
             }
             _ => None,
         };
-        let Claim { size, class, class_applied } = claim.clone();
-        volumes.insert(component, ObservedVolume { size, class, class_applied, expandable });
+        let Claim { size, class, class_applied, data_files } = claim.clone();
+        let server = running_server(live, name.as_str()).filter(|_| data_files.is_none());
+        let volume = ObservedVolume { size, class, class_applied, expandable, data_files, server };
+        volumes.insert(component, volume);
     }
     Ok(volumes)
+}
+
+fn running_server(live: &LiveSet, name: &str) -> Option<RunningServer> {
+    let there = live.named("StatefulSet", name)?;
+    let ServerTemplate { image, user, mount } = there.server.as_deref()?.clone();
+    Some(RunningServer { image, user, mount, ready: there.readiness.is_ready() })
 }

@@ -23,11 +23,12 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{DesiredObject, LiveObject, LiveSet, Readiness},
-    stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables},
+    stack::{
+        Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
+        database,
+    },
 };
 
-/// The uid of `postgres` in the official image: `pg_dump` wants no particular one, its own image surely has this.
-const USER: i64 = 999;
 /// A backup that could not start within this time is skipped rather than run late.
 const STARTING_DEADLINE_SECONDS: i64 = 3600;
 /// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
@@ -191,6 +192,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         not_removed: record.not_removed,
         adopted: done,
         adoption: record.adoption.map(|adoption| adoption.message),
+        not_locked: record.not_locked,
         ..BackupStatus::default()
     })
 }
@@ -293,7 +295,8 @@ fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes:
         containers: vec![dump],
         init_containers: vec![install],
         volumes,
-        user: USER,
+        // `pg_dump` wants no particular user, and its own image surely has this one.
+        user: database::user(&backup.image),
         config_hash: None,
         image: &backup.image,
     }
@@ -323,7 +326,9 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     if backup.embedded {
         args.push(contract::ARG_DELETE_VERSIONS);
     }
-    dump.args = Some(args.into_iter().map(str::to_owned).collect());
+    // As one argument each: a name may start with a hyphen.
+    let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
+    dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).collect());
     let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
     dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);

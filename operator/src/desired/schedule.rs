@@ -79,6 +79,7 @@ mod tests {
             adopt_problem: None,
             embedded: false,
             note: None,
+            exclude_schemas: Vec::new(),
             pod_labels: BTreeMap::new(),
             pod_annotations: BTreeMap::new(),
         }

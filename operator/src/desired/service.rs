@@ -75,8 +75,10 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
 /// The volume of an embedded service. It stays when the stack is deleted.
 pub(super) fn volume(stack: &Stack, component: Component, volume: &Volume) -> DesiredObject {
     let size = Quantity(volume.size.clone());
+    let mut metadata = metadata::retained(stack, component, stack.child(component));
+    metadata.annotations.get_or_insert_default().extend(volume.annotations.clone());
     let claim = PersistentVolumeClaim {
-        metadata: metadata::retained(stack, component, stack.child(component)),
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {

@@ -64,6 +64,9 @@ pub mod annotation {
         ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
         ("helm.sh/resource-policy", "keep"),
     ];
+    /// On the volume of an embedded database: which major version of PostgreSQL wrote its files, which user owns them, and where
+    /// they are.
+    pub const DATA_FILES: &str = "rorun.app/data-files";
     /// On a stack: its own name, to confirm that data of Production may be deleted.
     pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
     /// On a Deployment: what of its pods an earlier release had wrong and is corrected. Not on its pods, which it does not change.

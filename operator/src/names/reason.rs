@@ -109,5 +109,9 @@ pub const CONFIRMATION_REQUIRED: Reason = "ConfirmationRequired";
 pub const NOT_PROBED: Reason = "NotProbed";
 /// The address of a service is one that the operator connects to for nobody.
 pub const ADDRESS_REFUSED: Reason = "AddressRefused";
+/// The files of the embedded database are of another major version than the spec asks for, or nothing says of which.
+pub const VERSION_MISMATCH: Reason = "VersionMismatch";
+/// The last backup is good, and it ran without the lock that excludes migrations: the URL leads to a pooler.
+pub const POOLED_CONNECTION: Reason = "PooledConnection";
 /// What the spec names holds more than is kept in memory for one stack.
 pub const TOO_LARGE: Reason = "TooLarge";

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, Fires, Minted, ObjectKind, Placed, Pods, Readiness, Received, at, digest, pods_of, readiness};
+use super::{
+    Digest, Fires, Minted, ObjectKind, Placed, Pods, Readiness, Received, ServerTemplate, at, digest, pods_of,
+    readiness,
+};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -40,16 +43,19 @@ pub struct Claim {
     pub class: Option<String>,
     /// Whether this operator applied the class, so that leaving it out would take it away.
     pub class_applied: bool,
+    /// What it says of the files of the database on it.
+    pub data_files: Option<String>,
 }
 
 impl Claim {
-    fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>) -> Option<Box<Self>> {
+    fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>, data_files: Option<&str>) -> Option<Box<Self>> {
         let text = |path| at(object, path).and_then(Value::as_str).map(str::to_owned);
         (kind.kind == "PersistentVolumeClaim").then(|| {
             Box::new(Self {
                 size: text("/spec/resources/requests/storage").unwrap_or_default(),
                 class: text("/spec/storageClassName"),
                 class_applied: applied.is_some_and(|fields| at(fields, "/f:spec/f:storageClassName").is_some()),
+                data_files: data_files.map(str::to_owned),
             })
         })
     }
@@ -113,6 +119,8 @@ pub struct LiveObject {
     pub fires: Option<Box<Fires>>,
     /// What a PersistentVolumeClaim asks for.
     pub claim: Option<Box<Claim>>,
+    /// What the StatefulSet of the embedded database runs.
+    pub server: Option<Box<ServerTemplate>>,
     /// What a Secret with generated credentials says of its values.
     pub minted: Option<Minted>,
     /// The members of a Secret that holds data of a stack, as they are stored.
@@ -165,7 +173,8 @@ impl LiveObject {
             readiness,
             pods,
             note,
-            claim: Claim::read(kind, &object, applied.as_ref()),
+            claim: Claim::read(kind, &object, applied.as_ref(), annotated(annotation::DATA_FILES)),
+            server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
             fires,

@@ -11,6 +11,7 @@ mod minted;
 mod quantity;
 mod readiness;
 mod received;
+mod server_template;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use live_set::LiveSet;
 pub use minted::Minted;
 pub use readiness::{Fires, Pods, Readiness, goes, pods_refused, rollout_begins};
 pub use received::{Received, ReceivedMetadata};
+pub use server_template::ServerTemplate;
 
 use serde_json::Value;
 

@@ -58,6 +58,8 @@ pub struct Backup {
     pub embedded: bool,
     /// What the user should know of where the dumps go.
     pub note: Option<&'static str>,
+    /// The exact names of schemas that are not dumped.
+    pub exclude_schemas: Vec<String>,
     /// Labels of the user for the pods.
     pub pod_labels: BTreeMap<String, String>,
     /// Annotations of the user for the pods.
@@ -114,6 +116,7 @@ pub(super) fn resolve(
         note: warning(spec).filter(|_| spec.environment == Environment::Production),
         schedule,
         time_zone,
+        exclude_schemas: block.exclude_schemas,
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,
     })

@@ -45,7 +45,7 @@ pub use disruption::Disruption;
 pub use endpoint::Endpoint;
 pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
-pub use observed::{CredentialState, Observed, ObservedVolume, Probe, SecretData, SecretTraits};
+pub use observed::{CredentialState, Observed, ObservedVolume, Probe, RunningServer, SecretData, SecretTraits};
 pub use placeholders::Placeholders;
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;

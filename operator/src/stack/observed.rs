@@ -44,6 +44,23 @@ pub struct ObservedVolume {
     pub class_applied: bool,
     /// Whether the class can expand volumes. `None`: that was not asked, or may not be.
     pub expandable: Option<bool>,
+    /// What its annotation says of the files of the database on it.
+    pub data_files: Option<String>,
+    /// The server that runs on it, of a volume whose annotation says nothing.
+    pub server: Option<RunningServer>,
+}
+
+/// What the StatefulSet of the embedded database runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunningServer {
+    /// The image.
+    pub image: String,
+    /// The user of its processes.
+    pub user: Option<i64>,
+    /// Where the volume is mounted.
+    pub mount: String,
+    /// Whether it serves.
+    pub ready: bool,
 }
 
 /// What is known of a Secret beside its values.

@@ -1,6 +1,8 @@
 //! The volume of an embedded service: what the spec asks for, as far as the volume that exists allows it. The API server refuses
 //! a smaller size, another class, and growth that the class cannot do; the service runs on without them.
 
+use std::collections::BTreeMap;
+
 use super::{Observed, ObservedVolume};
 use crate::{api::v1alpha1::Storage, names::Component, quantity::nanos};
 
@@ -11,6 +13,8 @@ pub struct Volume {
     pub size: String,
     /// Of which class. `None`: the cluster's default.
     pub class: Option<String>,
+    /// What its PersistentVolumeClaim says of the data on it, as annotations.
+    pub annotations: BTreeMap<String, String>,
     /// What the spec asks for and the volume that exists does not allow: one sentence each.
     pub notes: Vec<String>,
 }
@@ -54,6 +58,7 @@ fn asked(spec: Option<&Storage>, component: Component) -> Volume {
     Volume {
         size: size.map_or_else(|| default_size(component).to_owned(), |size| size.0.0.clone()),
         class: spec.and_then(|storage| storage.storage_class_name.clone()),
+        annotations: BTreeMap::new(),
         notes: Vec::new(),
     }
 }
@@ -104,8 +109,13 @@ mod tests {
         #[case] (applied, applied_class): (&str, Option<&str>),
         #[case] words: &str,
     ) {
-        let there =
-            ObservedVolume { size: "10Gi".to_owned(), class: Some("slow".to_owned()), class_applied, expandable };
+        let there = ObservedVolume {
+            size: "10Gi".to_owned(),
+            class: Some("slow".to_owned()),
+            class_applied,
+            expandable,
+            ..ObservedVolume::default()
+        };
         let observed = Observed { volumes: [(Component::Database, there)].into(), ..Observed::default() };
         let volume = resolve(Some(&storage(size, class)), Component::Database, &observed);
         assert_eq!((volume.size.as_str(), volume.class.as_deref()), (applied, applied_class));

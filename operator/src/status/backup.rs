@@ -46,12 +46,18 @@ pub(super) fn told(report: &Report<'_>, status: Option<&BackupStatus>) -> Option
         reason::PREFIX_SHARED
     } else if status.not_removed.is_some() {
         reason::PRUNING_FAILED
+    } else if status.not_locked.is_some() {
+        reason::POOLED_CONNECTION
     } else {
         reason::READY
     };
     let sentences = [
         shared(report, backup, &status),
         status.not_removed.clone(),
+        status
+            .not_locked
+            .as_ref()
+            .map(|why| format!("the last backup ran without the lock that excludes migrations: {why}")),
         without_owner(backup, &status),
         not_known(report.stack, backup),
         backup.adopt_problem.clone(),

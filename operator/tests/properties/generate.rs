@@ -7,7 +7,7 @@ use proptest::{
     collection::{btree_map, vec},
     option,
     prelude::*,
-    sample::select,
+    sample::{select, subsequence},
 };
 use rorun_operator::{
     api::v1alpha1::RorunStack,
@@ -263,11 +263,12 @@ fn backup() -> impl Strategy<Value = Value> {
     ];
     let labels = btree_map(select(LABELS.to_vec()), Just("theirs"), 0..3);
     let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
-    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels).prop_map(
-        |(destination, retention, schedule, labels)| {
+    let schemas = subsequence(vec!["vault", "a*b", "-x", "with space", "\"quoted\"", "Ünï,1"], 0..4);
+    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels, schemas).prop_map(
+        |(destination, retention, schedule, labels, schemas)| {
             let backup = json!({
                 "schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17",
-                "podLabels": labels, "podAnnotations": {"note": "theirs"},
+                "podLabels": labels, "podAnnotations": {"note": "theirs"}, "excludeSchemas": schemas,
             });
             with(with(backup, "destination", destination), "retention", retention)
         },

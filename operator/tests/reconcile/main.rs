@@ -7,6 +7,7 @@ mod corrections;
 mod counts;
 mod credentials;
 mod data;
+mod database_files;
 mod drift;
 mod gitops;
 mod restarts;
@@ -53,6 +54,9 @@ async fn the_released_binary() {
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
+        database_files::another_version_is_refused_and_the_server_goes_on,
+        database_files::an_annotation_that_is_taken_away_moves_no_files,
+        database_files::files_of_0_1_0_stay_where_they_are,
         data::a_bucket_that_had_backups_stays_whatever_was_added_later,
         data::nothing_is_deleted_while_nobody_knows_whether_there_are_backups,
         backups::the_owner_of_backups_is_asked_for_once,

@@ -70,6 +70,23 @@ fn no_pods_on_purpose_are_noted() {
     insta::assert_snapshot!(told, @"everything that the spec asks for serves; deployment/shop-api has no pods: spec.api.replicas is 0");
 }
 
+/// A pooler that keeps no lock makes no backup worse.
+#[test]
+fn a_dump_without_the_lock_is_good_and_says_so() {
+    let mut world = World::ready(stack("shop").set("backup", json!({})));
+    let record = json!({"id": "20260101T000000Z-aaaaa", "at": at(1020), "sizeBytes": 10, "sha256": "", "removed": 0,
+        "location": "s3://b/x", "notLocked": "failed to hold a lock on PostgreSQL at h:1: DIRECT_URL leads to a pooler"});
+    let outcome = json!({"complete": record}).to_string();
+    let statuses =
+        json!([{"name": "dump", "state": {"terminated": {"exitCode": 0, "message": outcome}}, "restartCount": 0}]);
+    world.put(("", "Pod"), Component::Backup, json!({"status": {"containerStatuses": statuses}}));
+    let status = world.pass(1030);
+    assert_eq!(line(&status, "BackupHealthy"), "True PooledConnection");
+    assert_eq!(line(&status, "Ready"), "True Ready");
+    let told = &condition(&status, "BackupHealthy").unwrap().message;
+    insta::assert_snapshot!(told, @"the last backup ran without the lock that excludes migrations: failed to hold a lock on PostgreSQL at h:1: DIRECT_URL leads to a pooler");
+}
+
 /// The newest Job, and what the agent said in its pod while a container beside it keeps the pod running.
 #[test]
 fn a_dump_that_is_complete_counts_though_its_pod_runs() {

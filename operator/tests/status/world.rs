@@ -121,7 +121,7 @@ impl World {
             live: &live,
             readiness: status::with_refusals(readiness.into_iter().collect(), &held),
             notes,
-            backup: None,
+            backup: rorun_operator::desired::last_backup(&live),
             begun: begun.iter().map(|component| (*component, 1)).collect::<BTreeMap<_, _>>(),
         };
         let status = status::status(&report, Timestamp::from_second(now).unwrap());

@@ -35,6 +35,11 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
+    /// The exact names of schemas that are not dumped, such as those of a provider that the user of the URL may not read. A name is
+    /// no pattern. Defaults to none: every schema is dumped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = r"^[^\x00-\x1F\x7F]+$")), extend("x-kubernetes-list-type" = "set"))]
+    pub exclude_schemas: Vec<String>,
     /// CPU and memory of the backup pod. Left out: requests of `100m` and `128Mi`, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,

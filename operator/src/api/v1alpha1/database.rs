@@ -26,7 +26,8 @@ pub struct DatabaseSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmbeddedDatabase {
-    /// The major version of PostgreSQL, `13` to `18`. Left out: `17`. Cannot change.
+    /// The major version of PostgreSQL, `13` to `18`. Defaults to `17`. Cannot change. On a volume with the files of another
+    /// version, which an earlier stack of the name left, the reason `VersionMismatch` says so and nothing is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^1[3-8]$"))]
     pub version: Option<String>,

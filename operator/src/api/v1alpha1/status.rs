@@ -102,6 +102,9 @@ pub struct BackupStatus {
     /// What became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<String>,
+    /// Why the newest dump ran without the lock that excludes migrations. Absent if it held the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_locked: Option<String>,
 }
 
 /// One good backup.

@@ -11,24 +11,24 @@ use crate::{
     },
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::{POSTGRES_PORT, Server, Stack, database::Embedded},
+    stack::{
+        POSTGRES_PORT, Server, Stack,
+        database::{DataFiles, Embedded},
+    },
 };
 
-/// The uid and gid of `postgres` in the official Debian-based image.
-const USER: i64 = 999;
-const MOUNT: &str = "/var/lib/postgresql/data";
 const PORT_NAME: &str = "postgresql";
 
 impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
         let server = &self.server;
-        let Some(credentials) = &server.credentials else { return Vec::new() };
+        let (Some(credentials), Some(files)) = (&server.credentials, &self.files) else { return Vec::new() };
         vec![
             service::account(stack, Name::Database, &metadata::Strings::new()),
             credentials::secret(stack, Name::Database, credentials),
             service::volume(stack, Name::Database, &server.volume),
             service::service(stack, Name::Database, POSTGRES_PORT, PORT_NAME),
-            service::stateful_set(stack, pod(stack, server)),
+            service::stateful_set(stack, pod(stack, server, files)),
         ]
     }
 
@@ -37,10 +37,10 @@ impl Mode for Embedded {
     }
 }
 
-fn pod<'a>(stack: &Stack, server: &'a Server) -> Pod<'a> {
+fn pod<'a>(stack: &Stack, server: &'a Server, files: &DataFiles) -> Pod<'a> {
     Pod {
         component: Name::Database,
-        containers: vec![container(stack, server)],
+        containers: vec![container(stack, server, files)],
         init_containers: Vec::new(),
         volumes: vec![
             pod::claim("data", stack.child(Name::Database)),
@@ -48,15 +48,15 @@ fn pod<'a>(stack: &Stack, server: &'a Server) -> Pod<'a> {
             pod::scratch("tmp"),
             pod::memory("shm"),
         ],
-        user: USER,
+        user: files.user,
         config_hash: None,
         image: &server.image,
     }
 }
 
-fn container(stack: &Stack, server: &Server) -> Container {
+fn container(stack: &Stack, server: &Server, files: &DataFiles) -> Container {
     let mut container = pod::container(stack, "postgres", &server.image);
-    container.env = Some(environment(&stack.child_role(Name::Database, ROLE_CREDENTIALS)));
+    container.env = Some(environment(&stack.child_role(Name::Database, ROLE_CREDENTIALS), files));
     container.ports = Some(vec![ContainerPort {
         name: Some(PORT_NAME.to_owned()),
         container_port: POSTGRES_PORT,
@@ -65,7 +65,7 @@ fn container(stack: &Stack, server: &Server) -> Container {
     }]);
     container.resources = Some(server.resources.clone());
     container.volume_mounts = Some(vec![
-        pod::mount("data", MOUNT),
+        pod::mount("data", files.mount()),
         pod::mount("run", "/var/run/postgresql"),
         pod::mount("tmp", "/tmp"),
         pod::mount("shm", "/dev/shm"),
@@ -89,12 +89,11 @@ fn container(stack: &Stack, server: &Server) -> Container {
     container
 }
 
-fn environment(secret: &str) -> Vec<EnvVar> {
+fn environment(secret: &str, files: &DataFiles) -> Vec<EnvVar> {
     vec![
         pod::secret_variable("POSTGRES_USER", secret, "username"),
         pod::secret_variable("POSTGRES_PASSWORD", secret, "password"),
         pod::secret_variable("POSTGRES_DB", secret, "database"),
-        // A folder within the volume: its root may hold lost+found, and initdb wants an empty one.
-        pod::variable("PGDATA", format!("{MOUNT}/pgdata")),
+        pod::variable("PGDATA", files.directory()),
     ]
 }

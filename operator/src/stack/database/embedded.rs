@@ -1,13 +1,13 @@
 //! PostgreSQL in the cluster.
 
-use super::{Database, DatabaseAccess, NamedUrl};
+use super::{DataFiles, Database, DatabaseAccess, NamedUrl, data};
 use crate::{
     api::v1alpha1::{EmbeddedDatabase, Storage, UrlStyle},
     contract::{PostgresUrl, TlsMode},
-    names::Component,
+    names::{Component, annotation},
     stack::{
-        Endpoint, POSTGRES_PORT, ProbeTarget, Probing,
-        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Server, Unresolved, single_pod},
+        Endpoint, POSTGRES_PORT, ProbeTarget, Probing, defaults,
+        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Server, Unresolved, ok_or_unresolved, single_pod},
         server::ServerSpec,
     },
 };
@@ -17,6 +17,8 @@ use crate::{
 pub struct Embedded {
     /// The pod and its volume. The credentials are user, password and database.
     pub server: Server,
+    /// The files on its volume. `None`: see [`crate::stack::Stack::unresolved`].
+    pub files: Option<DataFiles>,
     access: Option<DatabaseAccess>,
 }
 
@@ -69,9 +71,16 @@ impl Resolve for EmbeddedDatabase {
             resources: self.resources.as_ref(),
             requests: ("100m", "256Mi"),
         };
-        let server = server.resolve(context, unresolved);
+        // Where several things are wrong, lost credentials are told, since nothing goes on without them.
+        let registry = defaults::registry(context.spec);
+        let resolved = data::resolve(self, &defaults::image(registry, &image), context);
+        let resolved = ok_or_unresolved(resolved, Component::Database, unresolved);
+        let mut server = server.resolve(context, unresolved);
+        let annotation = resolved.as_ref().and_then(|resolved| resolved.annotation.clone());
+        server.volume.annotations.extend(annotation.map(|text| (annotation::DATA_FILES.to_owned(), text)));
         let access = access(&server, &context.service_host(Component::Database));
-        Database::Embedded(Box::new(Embedded { server, access }))
+        let files = resolved.map(|resolved| resolved.files);
+        Database::Embedded(Box::new(Embedded { server, files, access }))
     }
 }
 

@@ -1,9 +1,12 @@
 //! PostgreSQL, in one of its modes.
 
+mod data;
 mod embedded;
 mod external;
 mod url_style;
 
+pub(crate) use data::user;
+pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
 pub use external::External;
 
