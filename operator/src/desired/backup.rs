@@ -323,7 +323,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
         }
         args.extend(backup.adopt.iter().flat_map(|of| [contract::ARG_ADOPT, of]));
     }
-    if backup.embedded {
+    if backup.in_embedded_bucket {
         args.push(contract::ARG_DELETE_VERSIONS);
     }
     // As one argument each: a name may start with a hyphen.

@@ -77,7 +77,7 @@ mod tests {
             owner: None,
             adopt: None,
             adopt_problem: None,
-            embedded: false,
+            in_embedded_bucket: false,
             note: None,
             exclude_schemas: Vec::new(),
             pod_labels: BTreeMap::new(),

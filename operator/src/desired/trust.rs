@@ -54,7 +54,7 @@ pub(super) fn trust(stack: &Stack, workload: &Workload, connection: &Connection)
     init.resources = Some(workload.resources.clone());
     init.volume_mounts = Some(vec![
         read_only(pod::mount(GIVEN, contract::GIVEN_DIRECTORY)),
-        pod::mount(ROLE_CA, contract::CA_DIRECTORY),
+        pod::mount(ROLE_CA.as_str(), contract::CA_DIRECTORY),
     ]);
     let mut variables = vec![
         pod::variable("NODE_EXTRA_CA_CERTS", contract::CA_PATH),
@@ -69,9 +69,9 @@ pub(super) fn trust(stack: &Stack, workload: &Workload, connection: &Connection)
         init,
         volumes: [
             Volume { name: GIVEN.to_owned(), config_map: Some(given), ..Volume::default() },
-            pod::scratch(ROLE_CA),
+            pod::scratch(ROLE_CA.as_str()),
         ],
-        mount: read_only(pod::mount(ROLE_CA, contract::CA_DIRECTORY)),
+        mount: read_only(pod::mount(ROLE_CA.as_str(), contract::CA_DIRECTORY)),
         variables,
     }
 }

@@ -55,7 +55,7 @@ pub struct Backup {
     /// What is wrong with the wish to adopt backups.
     pub adopt_problem: Option<String>,
     /// Whether the dumps are on the volume of the embedded bucket.
-    pub embedded: bool,
+    pub in_embedded_bucket: bool,
     /// What the user should know of where the dumps go.
     pub note: Option<&'static str>,
     /// The exact names of schemas that are not dumped.
@@ -108,7 +108,7 @@ pub(super) fn resolve(
         destination: destination.map(Box::new),
         own_destination: external.is_some(),
         probing: external.map(|external| bucket::probing(external, DESTINATION, spec.environment, observed)),
-        embedded: external.is_none() && stack.server(Component::Bucket).is_some(),
+        in_embedded_bucket: external.is_none() && stack.server(Component::Bucket).is_some(),
         prefix: format!("{}{}/{}/", base(&block), stack.namespace, stack.name),
         owner: observed.backup_owner.clone(),
         adopt,
@@ -124,6 +124,11 @@ pub(super) fn resolve(
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
     block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+/// Whether backups have a bucket of their own.
+pub fn has_own_destination(spec: &RorunStackSpec) -> bool {
+    destination(spec).is_some()
 }
 
 /// The bucket of the backups' own.

@@ -34,7 +34,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use backup::{Backup, backed_up, backup_folders};
+pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
 pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
@@ -59,7 +59,7 @@ pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
-    names::{Component, ObjectName, Waiting},
+    names::{Component, ObjectName, Role, Waiting},
 };
 
 /// The port of the embedded PostgreSQL.
@@ -127,7 +127,7 @@ impl Stack {
     }
 
     /// The name of a component's child with a role of its own.
-    pub fn child_role(&self, component: Component, role: &str) -> String {
+    pub fn child_role(&self, component: Component, role: Role) -> String {
         ObjectName::with_role(&self.name, component, role).into()
     }
 

@@ -40,6 +40,19 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule !has(self.ingress) || has(self.admin) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
     ("spec: rule !has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
     ("spec: rule has(self.ingress) || !(has(self.api.apiURLFrom)", "0.1.0 had no apiURLFrom"),
+    (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of the same two modes"),
+    (
+        "has(self.database.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
+    (
+        "has(self.redis.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
+    (
+        "has(self.bucket.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
 ];
 
 /// Stacks at the edge of what version 0.1.0 admitted, whatever is made of them later.
