@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     Outcome, Owner,
-    compare::{Outline, Wanted},
+    compare::Wanted,
     error,
     settled::{Answer, Verdict},
     writer::{WriteError, Writer},
@@ -26,9 +26,8 @@ pub(super) async fn apply_one<'a>(
 }
 
 async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live: &LiveSet) -> Outcome {
-    let outline = &wanted.outline;
-    let there = live.get(&outline.key);
-    match writer.settled.verdict(&owner.namespace, &outline.key, there, outline.hash) {
+    let there = live.get(&wanted.key);
+    match writer.settled.verdict(&owner.namespace, &wanted.key, there, wanted.hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
         Verdict::Stale { rollout } => return Outcome::Unseen { rollout },
         Verdict::Same | Verdict::Unknown => {}
@@ -41,18 +40,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live
         Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, there),
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
-        Err(Stop::Failed(failure)) => error::outcome(&outline.key, &failure),
-    }
-}
-
-/// Whether an apply would leave the object as it is, by what is remembered of it. Where that is in doubt it says no, and
-/// [`apply_one`] decides.
-pub(super) fn leaves_alone(writer: &Writer, owner: &Owner, outline: &Outline, live: &LiveSet) -> bool {
-    let Some(there) = live.get(&outline.key).filter(|there| !there.deleting) else { return false };
-    match writer.settled.verdict(&owner.namespace, &outline.key, Some(there), outline.hash) {
-        Verdict::Same => true,
-        Verdict::Stale { .. } => false,
-        Verdict::Unknown => is_ours(owner, outline.policy, there) && outline.is_there(there),
+        Err(Stop::Failed(failure)) => error::outcome(&wanted.key, &failure),
     }
 }
 
@@ -77,22 +65,22 @@ fn remember(
 ) -> Outcome {
     let (generation, rolls) = there.map_or((0, None), |there| (there.generation, there.rolls));
     let changed = metadata.generation.unwrap_or(0) > generation;
-    let rollout = wanted.kind.runs_pods() && changed && rolls != wanted.outline.rolls;
+    let rollout = wanted.kind.runs_pods() && changed && rolls != wanted.rolls;
     let answer = Answer {
         uid: metadata.uid.as_deref().unwrap_or_default(),
         version: metadata.resource_version.as_deref().unwrap_or_default(),
-        hash: wanted.outline.hash,
-        owned: wanted.outline.owned,
+        hash: wanted.hash,
+        owned: wanted.owned,
         rollout,
     };
-    writer.settled.remember(&owner.namespace, wanted.outline.key.clone(), &answer);
+    writer.settled.remember(&owner.namespace, wanted.key.clone(), &answer);
     Outcome::Written { rollout }
 }
 
 /// Makes an object that the caches do not show. If one of the name exists after all, it may be ours without its labels, or
 /// newer than the caches, or somebody else's.
 async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
-    let Outline { key, policy, .. } = &wanted.outline;
+    let Wanted { key, policy, .. } = wanted;
     match writer.create(wanted.kind, wanted.body.clone()).await {
         Ok(metadata) => return remember(writer, owner, wanted, &metadata, None),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
@@ -122,7 +110,7 @@ async fn restore_labels(writer: &Writer, wanted: &Wanted, found: &LiveObject) ->
     let body = found.data().map_or_else(|| wanted.body.clone(), as_found);
     match writer.change(wanted.kind, body, found, true).await {
         Ok(_) => Outcome::Again,
-        Err(failure) => error::outcome(&wanted.outline.key, &failure),
+        Err(failure) => error::outcome(&wanted.key, &failure),
     }
 }
 
@@ -132,14 +120,14 @@ async fn change(
     wanted: &Wanted,
     there: &LiveObject,
 ) -> Result<Option<ObjectMeta>, Stop> {
-    let Outline { key, policy, .. } = &wanted.outline;
+    let Wanted { key, policy, .. } = wanted;
     if !is_ours(owner, *policy, there) {
         return Err(Stop::Refused(not_ours(owner, key, there)));
     }
     if there.deleting {
         return Err(Stop::Refused(objects::goes(there)));
     }
-    if wanted.outline.is_there(there) {
+    if wanted.matches(there) {
         return Ok(None);
     }
     let body = &wanted.body;

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
-pub use compare::Outline;
+pub use compare::Difference;
 use compare::Wanted;
 use prune::Kept;
 pub use prune::{delete_retained, prune};
@@ -62,8 +62,6 @@ pub struct Applied {
     pub again: bool,
     /// Whether nothing can be made any more, since the namespace is being deleted.
     pub namespace_goes: bool,
-    /// What was wanted. [`keep`] compares with it as long as it is wanted.
-    pub outlines: Vec<Outline>,
 }
 
 /// A workload that was written, as the cache does not show yet.
@@ -88,28 +86,12 @@ pub struct Refused {
 
 /// The objects that are missing, or not as they should be: what an apply would write. Data that an upgrade would only relabel
 /// are as they should be.
-pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
-    let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
+pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Difference> {
+    let desired = desired.into_iter().map(|object| Wanted::new(owner, object));
     let relabelled = |there: &LiveObject| there.retained && there.named_by == NamedBy::Instance;
-    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !relabelled(there);
-    outlines.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there))).collect()
-}
-
-/// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.
-pub async fn keep(
-    writer: &Writer,
-    owner: &Owner,
-    wanted: &[&Outline],
-    live: &LiveSet,
-    held: &BTreeSet<String>,
-) -> Option<Applied> {
-    if !wanted.iter().all(|outline| engine::leaves_alone(writer, owner, outline, live)) {
-        return None;
-    }
-    let mut applied = Applied::default();
-    let wanted = wanted.iter().map(Placed::place).collect();
-    prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
-    Some(applied)
+    let differs = |wanted: &Wanted, there: &LiveObject| !wanted.matches(there) && !relabelled(there);
+    let differing = desired.filter(|wanted| live.get(&wanted.key).is_none_or(|there| differs(wanted, there)));
+    differing.map(Wanted::difference).collect()
 }
 
 /// Applies what differs, rank by rank, then prunes what is no longer wanted. `held` are components that are left as they are.
@@ -122,9 +104,7 @@ pub async fn apply(
 ) -> Applied {
     let mut desired: Vec<Wanted> = desired.into_iter().map(|object| Wanted::new(owner, object)).collect();
     set_floors(&mut desired);
-    let mut applied = apply_ranks(writer, owner, &desired, live, held).await;
-    applied.outlines = desired.into_iter().map(|wanted| wanted.outline).collect();
-    applied
+    apply_ranks(writer, owner, &desired, live, held).await
 }
 
 /// Tells each workload that an autoscaler is to scale the fewest pods that it is to have.
@@ -136,7 +116,7 @@ fn set_floors(desired: &mut [Wanted]) {
     };
     let floors: Vec<_> = desired.iter().filter_map(floor).collect();
     for (kind, name, min) in floors {
-        let of = |wanted: &&mut Wanted| wanted.kind.kind == kind && wanted.outline.key.name == name;
+        let of = |wanted: &&mut Wanted| wanted.kind.kind == kind && wanted.key.name == name;
         if let Some(workload) = desired.iter_mut().find(of) {
             workload.floor = min;
         }
@@ -155,7 +135,7 @@ async fn apply_ranks(
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
         let mut pending = Vec::new();
-        let left = |wanted: &Wanted| wanted.kind.runs_pods() && going.contains(wanted.outline.component);
+        let left = |wanted: &Wanted| wanted.kind.runs_pods() && going.contains(wanted.component);
         for wanted in desired.iter().filter(|wanted| rank(wanted) == current && !left(wanted)) {
             pending.push(engine::apply_one(writer, owner, wanted, live));
         }
@@ -172,7 +152,7 @@ async fn apply_ranks(
             return applied;
         }
     }
-    let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
+    let wanted = desired.iter().map(|wanted| wanted.key.place()).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
 }
@@ -185,7 +165,7 @@ fn going_data(live: &LiveSet) -> BTreeSet<&'static str> {
 
 /// The rank of a kind, and within it generated credentials first.
 fn rank(wanted: &Wanted) -> (u8, bool) {
-    (wanted.kind.rank, wanted.outline.policy != ApplyPolicy::CreateOnce)
+    (wanted.kind.rank, wanted.policy != ApplyPolicy::CreateOnce)
 }
 
 const CREDENTIALS: (u8, bool) = (1, false);
@@ -237,14 +217,13 @@ impl Applied {
 
 impl Applied {
     fn refuse(&mut self, object: &Wanted, waiting: Waiting) {
-        let Outline { key, component, .. } = object.outline.clone();
-        self.refused.push(Refused { key, component: component.to_owned(), waiting });
+        let (key, component) = (object.key.clone(), object.component.to_owned());
+        self.refused.push(Refused { key, component, waiting });
     }
 }
 
 fn rolling(object: &Wanted) -> (String, Rolling) {
     let replicas = objects::at(&object.body, "/spec/replicas").and_then(serde_json::Value::as_i64);
     let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
-    let Outline { key, component, .. } = object.outline.clone();
-    (component.to_owned(), Rolling { key, replicas })
+    (object.component.to_owned(), Rolling { key: object.key.clone(), replicas })
 }

@@ -9,13 +9,13 @@ use std::{
 
 use kube::{Resource, ResourceExt, runtime::events::EventType};
 
-use super::{Context, StackKey, events};
+use super::{Context, Seen, StackKey, events};
 use crate::{
     api::v1alpha1::RorunStack,
     apply::Applied,
     names::{Component, reason},
     objects::{Digest, LiveObject, LiveSet, Readiness},
-    stack::{Corrected, Stack},
+    stack::{Corrected, Observed, Stack},
 };
 
 /// The turn ends by then, also if somebody has paused the Deployment, which then neither gets ready nor passes its deadline.
@@ -102,13 +102,18 @@ pub(super) fn rolls(there: &LiveObject) -> bool {
     matches!(&there.readiness, Readiness::Waiting(waiting) if waiting.reason != reason::ROLLOUT_STUCK)
 }
 
+/// The digest of all that the objects of a stack are made of: its spec and what was observed for it.
+pub(super) fn inputs(seen: &Seen, observed: &Observed) -> Digest {
+    Digest::of_parts(&(&seen.stack.metadata.uid, seen.spec, observed))
+}
+
 impl Context {
     /// Leaves the stack as it is if it has something to correct and it is another's turn. Returns whether it is corrected now.
     pub(super) fn take_turn(
         &self,
         (cr, key): (&RorunStack, &StackKey),
         stack: &mut Stack,
-        of: Digest,
+        inputs: impl FnOnce() -> Digest,
         live: &LiveSet,
     ) -> bool {
         let is_wrong = !stack.suspend && wrong(stack, live).next().is_some();
@@ -123,7 +128,7 @@ impl Context {
         let told_of = self.last_status(cr).and_then(|status| status.observed_generation);
         let changed = told_of != cr.metadata.generation;
         let rolling = self.cache.any(key, |there| there.corrected.is_some() && rolls(there));
-        let may = self.memory().corrections.may(key, of, (changed, rolling), Instant::now());
+        let may = self.memory().corrections.may(key, inputs(), (changed, rolling), Instant::now());
         if !may {
             stack.kept = stack.correctable().chain([Component::Connection]).collect::<BTreeSet<_>>();
         }
@@ -158,7 +163,10 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::stack::CredentialState;
 
     fn key(name: &str) -> StackKey {
         StackKey { namespace: "n".to_owned(), name: name.to_owned() }
@@ -215,5 +223,48 @@ mod tests {
         let mut turns = Turns::default();
         assert!(turns.may(&key("a"), of("a"), SAME, Instant::now()));
         assert!(turns.tell(&key("a")) && !turns.tell(&key("a")));
+    }
+
+    fn stack_of(spec: &serde_json::Value) -> Seen {
+        let cr =
+            json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"uid": "1"}, "spec": spec});
+        serde_json::from_value(cr).unwrap()
+    }
+
+    /// What differs in any of this may want other objects, also if the generation is the same, as after a restore of etcd.
+    #[test]
+    fn another_input_is_another_digest() {
+        let cr = stack_of(&json!({"environment": "Development", "api": {"image": "a"}}));
+        let secret = |value: &str| {
+            let data = BTreeMap::from([("KEY".to_owned(), value.as_bytes().to_vec())]);
+            Observed { secrets: BTreeMap::from([("s".to_owned(), Some(data))]), ..Observed::default() }
+        };
+        let credentials =
+            |state| Observed { credentials: BTreeMap::from([(Component::Database, state)]), ..Observed::default() };
+        let other_uid = {
+            let mut other = cr.clone();
+            other.meta_mut().uid = Some("2".to_owned());
+            other
+        };
+        let none = Observed::default();
+        let all = [
+            inputs(&cr, &none),
+            inputs(&other_uid, &none),
+            inputs(&stack_of(&json!({"environment": "Development", "api": {"image": "b"}})), &none),
+            inputs(&cr, &secret("one")),
+            inputs(&cr, &secret("two")),
+            inputs(&cr, &Observed { secrets: BTreeMap::from([("s".to_owned(), None)]), ..Observed::default() }),
+            inputs(&cr, &Observed { config_maps: BTreeMap::from([("s".to_owned(), None)]), ..Observed::default() }),
+            inputs(&cr, &credentials(CredentialState::Lost)),
+            inputs(&cr, &credentials(CredentialState::Changed)),
+            inputs(&cr, &credentials(CredentialState::Unconfirmed)),
+            inputs(&cr, &credentials(CredentialState::VolumeTaken)),
+            inputs(&cr, &Observed { agent_image: "i".to_owned(), ..Observed::default() }),
+            inputs(&cr, &Observed { backup_owner: Some("u/s".to_owned()), ..Observed::default() }),
+            inputs(&cr, &Observed { adopt_backups: Some("u/s".to_owned()), ..Observed::default() }),
+            inputs(&cr, &Observed { corrected: [(Component::Api, "A".to_owned())].into(), ..Observed::default() }),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        assert_eq!(inputs(&cr, &secret("one")), inputs(&cr.clone(), &secret("one")));
     }
 }

@@ -13,7 +13,6 @@ pub mod leader;
 #[cfg(test)]
 mod limits;
 mod observe;
-mod outlines;
 mod ownership;
 mod passes;
 mod patience;
@@ -92,8 +91,6 @@ struct Memory {
     statuses: HashMap<String, Told>,
     /// When the API server last refused to make something since the namespace is being deleted, by uid of the stack.
     going: HashMap<String, Instant>,
-    /// What was wanted of a stack the last time, by key.
-    outlines: HashMap<StackKey, Arc<outlines::Outlines>>,
     /// The workloads of a stack that miss pods, by key.
     missing: HashMap<StackKey, refused::Workloads>,
     /// The classes of Ingresses that were asked for, by name.
@@ -147,7 +144,6 @@ impl Context {
         self.metrics.forget_stack(&key.namespace, &key.name);
         let mut memory = self.memory();
         memory.attempts.remove(key);
-        memory.outlines.remove(key);
         memory.missing.remove(key);
         if let Some(uid) = uid {
             memory.minted.retain(|(of, _), _| of != uid);

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, time::Instant};
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
-    Context, Seen, StackKey, classes, finalize,
+    Context, Seen, StackKey, classes, corrections, finalize,
     observe::{self, ObserveError},
-    outlines,
     policy::{self, Ending},
     questions, refused,
     told::{Written, stopped, write_status},
@@ -17,7 +16,7 @@ use crate::{
     apply::{Applied, Owner, Refused, WRITE_LIMIT, WriteError, apply, differences},
     desired::{self, Desired},
     names::{Component, Waiting, reason},
-    objects::{self, DesiredObject, Digest, LiveSet, Readiness},
+    objects::{self, DesiredObject, LiveSet, Readiness},
     stack::{Stack, validate},
     status::{self, Report},
 };
@@ -79,9 +78,9 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     let live = refused::told(context, cr, &key, live).await;
     let mut stack = questions::probed(context, cr, validate(cr, &observed), &live);
     classes::check(context, cr, &mut stack, &live).await;
-    let of = outlines::made_of(seen, &observed);
-    let corrected = context.take_turn((cr, &key), &mut stack, of, &live);
-    let (judged, applied) = bring_about(context, &owner, of, &stack, &live).await;
+    let inputs = || corrections::inputs(seen, &observed);
+    let corrected = context.take_turn((cr, &key), &mut stack, inputs, &live);
+    let (judged, applied) = bring_about(context, &owner, &stack, &live).await;
     if corrected {
         context.told_correction(cr, &stack, &applied).await;
     }
@@ -109,30 +108,16 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
     }
 }
 
-/// Decides what is wanted, and applies it. What is wanted is made anew only if something it is made of, or what there is of it,
-/// is another than the last time.
-async fn bring_about(
-    context: &Context,
-    owner: &Owner,
-    of: Digest,
-    stack: &Stack,
-    live: &LiveSet,
-) -> (Desired<()>, Applied) {
+/// Decides what is desired, and applies it; of a suspended stack only what an apply would write is found out.
+async fn bring_about(context: &Context, owner: &Owner, stack: &Stack, live: &LiveSet) -> (Desired, Applied) {
+    let mut desired = desired::desired(stack, live);
+    let objects = std::mem::take(&mut desired.objects);
     if stack.suspend {
-        let Desired { objects, mut held, kept, readiness, notes } = desired::desired(stack, live);
-        held.extend(kept_back(owner, objects, live));
-        return (Desired { objects: Vec::new(), held, kept, readiness, notes }, Applied::default());
+        desired.held.extend(kept_back(owner, objects, live));
+        return (desired, Applied::default());
     }
-    if let Some(kept) = context.keep(owner, of, stack, live).await {
-        return kept;
-    }
-    let desired = desired::desired(stack, live);
-    let left_alone = desired.left_alone();
-    let Desired { objects, held, kept, readiness, notes } = desired;
-    let mut applied = apply(&context.writer, owner, objects, live, &left_alone).await;
-    let made = readiness.keys().copied().filter(|component| !held.contains_key(component) && !kept.contains(component));
-    context.remember_outlines(owner, of, made, std::mem::take(&mut applied.outlines));
-    (Desired { objects: Vec::new(), held, kept, readiness, notes }, applied)
+    let applied = apply(&context.writer, owner, objects, live, &desired.left_alone()).await;
+    (desired, applied)
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
@@ -158,7 +143,7 @@ fn report<'a>(
     context: &Context,
     (cr, stack): (&'a RorunStack, &'a Stack),
     live: &'a LiveSet,
-    (judged, applied): (Desired<()>, &Applied),
+    (judged, applied): (Desired, &Applied),
 ) -> Report<'a> {
     let Desired { held: mut waiting, readiness, mut notes, .. } = judged;
     let mut begun = BTreeMap::new();
