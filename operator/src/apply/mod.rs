@@ -8,7 +8,7 @@ mod engine;
 mod error;
 mod prune;
 mod settled;
-mod turns;
+mod throttle;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use compare::Wanted;
 use prune::Kept;
 pub use prune::{delete_retained, prune};
 pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
-pub use turns::{Turn, Turns};
+pub use throttle::{WritePermit, WriteThrottle};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Settled, Turn, Turns};
+use super::{Settled, WritePermit, WriteThrottle};
 use crate::{
     names::{FIELD_MANAGER, HANDOVER_MANAGER},
     objects::{self, LiveObject, ObjectKind},
@@ -54,44 +54,44 @@ pub const WRITE_LIMIT: Duration = Duration::from_secs(4);
 pub struct Writer {
     client: Client,
     may_write: Arc<dyn Fn() -> bool + Send + Sync>,
-    turns: Turns,
-    /// What was written last.
+    throttle: WriteThrottle,
+    /// The last write of each object.
     pub settled: Arc<Settled>,
     count: Arc<dyn Fn(&'static str, Write) + Send + Sync>,
 }
 
 impl Writer {
-    /// A writer. `may_write` is asked before each request; `count` hears of each that succeeded, with kind and verb; `turns`
-    /// are waited for while the API server has too much to do.
+    /// A writer. It calls `may_write` before each request, and `count` with kind and verb after each that succeeded; while the API
+    /// server has too much to do, `throttle` says when it may write.
     pub fn new(
         client: Client,
-        turns: Turns,
+        throttle: WriteThrottle,
         may_write: impl Fn() -> bool + Send + Sync + 'static,
         count: impl Fn(&'static str, Write) + Send + Sync + 'static,
     ) -> Self {
-        Self { client, turns, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
+        Self { client, throttle, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
     }
 
     fn api(&self, kind: &ObjectKind, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &api_resource(kind))
     }
 
-    /// Waits for the right to write, which is held until the answer is there. `None`: this process no longer leads, or ends
-    /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit, as
+    /// Waits for the permit to write, which the caller drops when the answer is there. `None`: this process no longer leads, or
+    /// ends before it gets one. Code that writes without this type asks here, and takes no longer than the limit, as
     /// [`Self::limited`] does.
-    pub async fn permitted(&self) -> Option<Turn> {
-        // Leadership may end while the turn is waited for, so it is looked at afterwards.
-        self.turns.wait().await.filter(|_| (self.may_write)())
+    pub async fn permitted(&self) -> Option<WritePermit> {
+        // Leadership may end during the wait, so it is checked afterwards.
+        self.throttle.permit().await.filter(|_| (self.may_write)())
     }
 
     /// Sends a write that is made elsewhere, within the limit. It is not begun when this process may not write. Boxed, so that
-    /// the passes of all stacks do not carry the room of a request about.
+    /// the future of a reconcile is not as large as that of a request.
     pub fn limited<'a, T: Send>(
         &'a self,
         write: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, WriteError>> {
         async move {
-            let _turn = self.permitted().await.ok_or(WriteError::NotPermitted)?;
+            let _permit = self.permitted().await.ok_or(WriteError::NotPermitted)?;
             let answer = timeout(WRITE_LIMIT, write).await;
             Ok(answer.map_err(|_| WriteError::TimedOut)??)
         }

@@ -10,8 +10,9 @@ use tracing::info;
 
 use super::{CliError, client};
 use crate::{
-    controller::{
-        self, Clients, Patience, Settings,
+    controller::{self, Settings},
+    runtime::{
+        Clients, RetryAfterLayer,
         leader::{self, LeaderConfig},
     },
     services::Network,
@@ -86,7 +87,6 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     logs::init(&args.log_level, args.log_format)?;
     let shutdown = stop_on_signal()?;
     let metrics = Arc::new(Metrics::new()?);
-    metrics.max_concurrent_reconciles(args.concurrency);
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
     let server = Server::bind(args.http_address, "--http-address").await?;
@@ -127,10 +127,10 @@ async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Cli
     lease.write_timeout = Some(LEASE_TIMEOUT);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
-    let patience = Patience::new(shutdown.clone());
-    let work = client::builder(&config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
+    let retry_after = RetryAfterLayer::new(shutdown.clone());
+    let work = client::builder(&config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
     let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
-    Ok((Clients { work, lease, patience }, host))
+    Ok((Clients { work, lease, retry_after }, host))
 }
 
 fn stop_on_signal() -> Result<CancellationToken, CliError> {

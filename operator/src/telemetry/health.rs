@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_reconcile_without_end_is_a_failure() {
         let (metrics, health) = health();
-        let reconcile = metrics.reconcile_started();
+        let reconcile = metrics.controller("rorunstack").reconcile_started();
         assert!(health.failures(in_seconds(119)).is_empty());
         assert_eq!(health.failures(in_seconds(130)), ["a reconcile has been running for 130 s"]);
         drop(reconcile);

@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn healthz_fails_while_a_reconcile_is_stuck() {
         let server = running(CONNECTION_LIFETIME).await;
-        let reconcile = server.metrics.reconcile_started();
+        let reconcile = server.metrics.controller("rorunstack").reconcile_started();
         tokio::time::sleep(Duration::from_millis(60)).await;
         let answer = ask(server.address, "GET", "/healthz").await;
         assert!(answer.contains("503") && answer.contains("a reconcile has been running"), "{answer}");

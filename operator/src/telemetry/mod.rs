@@ -14,6 +14,6 @@ mod stacks;
 
 pub use health::{Health, HealthLimits, Role};
 pub use metrics::{Metrics, MetricsError, WriteVerb};
-pub use reconciles::{Outcome, ReconcileGuard};
+pub use reconciles::{ControllerMetrics, Outcome, ReconcileGuard};
 pub use requests::{CountedRequests, RequestMetricsLayer};
 pub use stacks::{ConditionStatus, StackSample};
