@@ -1,4 +1,4 @@
-//! Whether an object is already as it should be.
+//! Whether an object is already as it is desired.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub struct Difference {
     pub hash: Digest,
 }
 
-/// A desired object as it is sent, with what tells whether the object in the cluster is already like it.
+/// A desired object as it is sent, with the digests that it is compared by.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) key: ObjectKey,
@@ -51,7 +51,7 @@ impl Wanted {
         Difference { key: self.key, component: self.component, hash: self.hash }
     }
 
-    /// Adds what every object has: namespace, owner and the hash of the rest.
+    /// Adds the members that every object has: namespace, owner and the hash of the rest.
     pub(super) fn new(owner: &Owner, object: DesiredObject) -> Self {
         let DesiredObject { kind, name, policy, mut body } = object;
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -71,7 +71,7 @@ impl Wanted {
         Self::sealed(kind, name, policy, body)
     }
 
-    /// The same with other content, and with what that says of itself.
+    /// The same object with other data, and with the annotation that describes them.
     pub(super) fn with_data(&self, data: Value, minted: Option<Minted>) -> Self {
         let mut body = self.body.clone();
         body["data"] = data;

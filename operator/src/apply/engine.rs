@@ -1,4 +1,4 @@
-//! What happens to one object.
+//! The apply of one object.
 
 use kube::api::ObjectMeta;
 use serde_json::json;
@@ -77,8 +77,8 @@ fn remember(
     Outcome::Written { rollout }
 }
 
-/// Makes an object that the caches do not show. If one of the name exists after all, it may be ours without its labels, or
-/// newer than the caches, or somebody else's.
+/// Creates an object that the caches do not show. If the API server has one of this name after all, it may be this owner's
+/// without its labels, or newer than the caches, or foreign.
 async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     let Wanted { key, policy, .. } = wanted;
     match writer.create(wanted.kind, wanted.body.clone()).await {
@@ -86,7 +86,7 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
         Err(failure) => return error::outcome(key, &failure),
     }
-    // Made content is read again before it is judged: two sets of credentials must never be mixed.
+    // Generated data are read again before they are compared: two sets of credentials must never be mixed.
     let found = match writer.get(wanted.kind, &owner.namespace, &key.name).await {
         Ok(Some(found)) => found,
         Ok(None) => return Outcome::Again,
@@ -103,8 +103,8 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     }
 }
 
-/// A Secret with credentials lost its labels: they are put back, with the content as it is, and with what it says itself of
-/// its content. What is wanted may be of other content, which was made up before this one was found.
+/// A Secret with credentials lost its labels: the operator applies them again, with the data as they are, and with the annotation
+/// that the Secret itself has. The desired object may hold other data, which were generated before this Secret was found.
 async fn restore_labels(writer: &Writer, wanted: &Wanted, found: &LiveObject) -> Outcome {
     let as_found = |data| wanted.with_data(json!(data), found.minted).body;
     let body = found.data().map_or_else(|| wanted.body.clone(), as_found);
@@ -132,7 +132,7 @@ async fn change(
     }
     let body = &wanted.body;
     if let Some(current) = there.applied_replicas.filter(|_| objects::at(body, "/spec/replicas").is_none()) {
-        // An autoscaler leaves a workload without pods alone for ever.
+        // An autoscaler never scales a workload that has no pods.
         let replicas = if current == 0 { wanted.floor } else { current };
         writer.hand_over_replicas(there, replicas).await?;
     }
@@ -141,13 +141,14 @@ async fn change(
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
         written => return Ok(Some(written?)),
     }
-    // An entry of a keyed list whose key was changed by hand stays beside ours, and the two may not go together, e.g. two
-    // ports of one name. The lists are set back as a whole, and then owned again.
+    // An item of a keyed list whose key a user changed stays beside the desired one, and the API server may refuse both
+    // together, e.g. two ports of one name. The lists are replaced as a whole, and then owned again.
     writer.reset(wanted.kind, body, there).await?;
     Ok(Some(writer.change(wanted.kind, body.clone(), there, false).await?))
 }
 
-/// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.
+/// An object belongs to the owner if the owner controls it, or if it has no controller and its labels or annotations name the
+/// owner; never otherwise.
 fn is_ours(owner: &Owner, policy: ApplyPolicy, there: &LiveObject) -> bool {
     match &there.owner {
         Some(controller) => policy == ApplyPolicy::Own && controller.uid == owner.uid,

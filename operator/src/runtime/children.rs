@@ -75,7 +75,7 @@ impl ChildWatches {
     fn put(&self, kind: &'static ObjectKind, object: Received) {
         let Some(live) = LiveObject::new(kind, object) else { return };
         debug!(kind = kind.kind, namespace = &*live.namespace, name = &*live.name, version = live.version, "seen");
-        self.settled.seen(&live);
+        self.settled.observe(&live);
         let (namespace, key) = (live.namespace.clone(), live.key());
         let owners = self.cache.put(live);
         if owners.len() > 1 {

@@ -43,7 +43,7 @@ impl Scope {
 
     /// Whether it is unknown which volumes and credentials there are. A restore of etcd may have taken them away, and each kind
     /// is listed again at another moment: a volume that is created beside credentials of the other past has none when they are
-    /// listed, and nobody can tell that it is empty.
+    /// listed, and no later list can show that it is empty.
     pub fn data_watches_stale(&self) -> bool {
         self.data_watches.iter().any(|watch| self.health.is_broken(watch))
     }

@@ -21,7 +21,7 @@ use super::{Health, Metrics, connections::BoundedListener};
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The most connections at once; probes and scrapes need a handful.
 const CONNECTIONS: usize = 256;
-/// How long the answers that are under way may take once the server is told to stop.
+/// How long the answers that are under way may take once the server is stopped.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.

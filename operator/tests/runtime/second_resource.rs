@@ -62,11 +62,14 @@ impl Reconciled for Ticket {
     }
 }
 
+/// A ticket that is gone, with its uid.
+type Forgotten = (ResourceKey, Option<String>);
+
 /// What the reconciler did.
 #[derive(Clone, Default)]
 struct Record {
     reconciles: Arc<Mutex<HashMap<String, u32>>>,
-    forgotten: Arc<Mutex<Vec<(ResourceKey, Option<String>)>>>,
+    forgotten: Arc<Mutex<Vec<Forgotten>>>,
 }
 
 impl Record {

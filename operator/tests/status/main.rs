@@ -8,7 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod creation;
 mod notes;
 mod states;
-mod world;

@@ -1,6 +1,6 @@
-//! Stacks whose pods hold a wrong value of an earlier release are corrected one at a time: after an upgrade of the operator not
-//! every application of a cluster is restarted at once. A stack that waits is left as it is, and one that its user changes
-//! meanwhile does not wait: then the restart is the user's.
+//! Corrects the stacks whose pods hold a wrong value of an earlier release, one at a time: an upgrade of the operator must not
+//! restart every application of a cluster at once. A stack that waits is left as it is. A stack that its user changes meanwhile does
+//! not wait: the user's change restarts its pods anyway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,77 +19,80 @@ use crate::{
     stack::{Corrected, Observed, Stack},
 };
 
-/// The turn ends by then, also if somebody has paused the Deployment, which then neither gets ready nor passes its deadline.
+/// The longest time of one correction, also if a user has paused the Deployment, which then neither becomes ready nor exceeds its
+/// deadline.
 const LONGEST: Duration = Duration::from_hours(1);
-/// A process that takes over does not know whose turn it was: for as long as a rollout may take by default, one that is under
-/// way counts.
+/// A process that takes over does not know which stack is being corrected: for as long as a rollout may take by default, every
+/// rollout of a corrected Deployment counts.
 const SETTLING: Duration = Duration::from_mins(10);
 
-/// Whose turn it is, and who waits.
+/// The stack that is corrected now, and those that wait.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Corrections {
     began: Instant,
-    holder: Option<Holder>,
-    /// Each with what its objects are made of, as it was when it began to wait.
+    current: Option<Current>,
+    /// Each with the digest of its inputs at the moment when it began to wait.
     waiting: BTreeMap<ResourceKey, Digest>,
 }
 
 #[derive(Debug)]
-struct Holder {
+struct Current {
     key: ResourceKey,
     since: Instant,
-    told: bool,
+    /// Whether its Event was published.
+    published: bool,
 }
 
-impl Default for Turns {
+impl Default for Corrections {
     fn default() -> Self {
-        Self { began: Instant::now(), holder: None, waiting: BTreeMap::new() }
+        Self { began: Instant::now(), current: None, waiting: BTreeMap::new() }
     }
 }
 
-impl Turns {
-    /// Whether the stack may be corrected now. `rolling`: another stack's correction is under way, by what the caches show.
-    fn may(&mut self, key: &ResourceKey, of: Digest, (changed, rolling): (bool, bool), now: Instant) -> bool {
-        if self.holder.as_ref().is_some_and(|holder| now.duration_since(holder.since) > LONGEST) {
-            self.holder = None;
+impl Corrections {
+    /// Whether the stack may be corrected now. `changed`: its user changed it. `rolling`: the caches show the rollout of another
+    /// stack's correction.
+    fn may(&mut self, key: &ResourceKey, inputs: Digest, (changed, rolling): (bool, bool), now: Instant) -> bool {
+        if self.current.as_ref().is_some_and(|current| now.duration_since(current.since) > LONGEST) {
+            self.current = None;
         }
-        if self.holder.as_ref().is_some_and(|holder| holder.key == *key) {
+        if self.current.as_ref().is_some_and(|current| current.key == *key) {
             return true;
         }
-        if changed || self.waiting.get(key).is_some_and(|before| *before != of) {
+        if changed || self.waiting.get(key).is_some_and(|before| *before != inputs) {
             self.waiting.remove(key);
             return true;
         }
         let taken_over = rolling && now.duration_since(self.began) < SETTLING;
-        if self.holder.is_some() || taken_over {
-            self.waiting.entry(key.clone()).or_insert(of);
+        if self.current.is_some() || taken_over {
+            self.waiting.entry(key.clone()).or_insert(inputs);
             return false;
         }
         self.waiting.remove(key);
-        self.holder = Some(Holder { key: key.clone(), since: now, told: false });
+        self.current = Some(Current { key: key.clone(), since: now, published: false });
         true
     }
 
-    /// The stack needs the turn no longer. Returns who is next, if it is anybody's turn now.
+    /// The stack needs no correction any more. Returns the stack that may be corrected next.
     fn done(&mut self, key: &ResourceKey) -> Option<ResourceKey> {
         self.waiting.remove(key);
-        if self.holder.as_ref().is_some_and(|holder| holder.key == *key) {
-            self.holder = None;
+        if self.current.as_ref().is_some_and(|current| current.key == *key) {
+            self.current = None;
         }
-        if self.holder.is_some() { None } else { self.waiting.keys().next().cloned() }
+        if self.current.is_some() { None } else { self.waiting.keys().next().cloned() }
     }
 
-    /// Whether it is the first time that the stack, whose turn it is, is told of.
-    fn tell(&mut self, key: &ResourceKey) -> bool {
-        match &mut self.holder {
-            Some(holder) if holder.key == *key => !std::mem::replace(&mut holder.told, true),
+    /// Whether the Event of the correction is to be published: once for each stack.
+    fn publish_once(&mut self, key: &ResourceKey) -> bool {
+        match &mut self.current {
+            Some(current) if current.key == *key => !std::mem::replace(&mut current.published, true),
             // Changed by its user.
             _ => true,
         }
     }
 }
 
-/// What of the stack is there and holds a wrong value.
+/// The Deployments of the stack that hold a wrong value.
 fn wrong<'a>(stack: &'a Stack, live: &'a LiveSet) -> impl Iterator<Item = &'a LiveObject> {
     let corrections = stack.corrections();
     stack.correctable().filter_map(|component| live.named("Deployment", &stack.child(component))).filter(move |there| {
@@ -103,14 +106,14 @@ pub(super) fn rolls(there: &LiveObject) -> bool {
     matches!(&there.readiness, Readiness::Waiting(waiting) if waiting.reason != reason::ROLLOUT_STUCK)
 }
 
-/// The digest of all that the objects of a stack are made of: its spec and what was observed for it.
+/// The digest of all inputs of the objects of a stack: its spec, and what was observed for it.
 pub(super) fn inputs(watched: &WatchedStack, observed: &Observed) -> Digest {
     Digest::of_parts(&(&watched.resource.metadata.uid, watched.spec, observed))
 }
 
 impl Context {
-    /// Leaves the stack as it is if it has something to correct and it is another's turn. Returns whether it is corrected now.
-    pub(super) fn take_turn(
+    /// Whether the stack is corrected now. If it has to wait for the correction of another stack, it is left as it is.
+    pub(super) fn may_correct(
         &self,
         (cr, key): (&RorunStack, &ResourceKey),
         stack: &mut Stack,
@@ -119,15 +122,15 @@ impl Context {
     ) -> bool {
         let is_wrong = !stack.suspend && wrong(stack, live).next().is_some();
         if !is_wrong {
-            // As the caches show, it has all that it should: the turn ends when its pods have come.
+            // The caches show no wrong value any more: the correction ends when the new pods are ready.
             let corrected = stack.correctable().filter_map(|of| live.named("Deployment", &stack.child(of)));
             if stack.suspend || !corrected.into_iter().any(rolls) {
                 self.end_correction(key);
             }
             return false;
         }
-        let told_of = self.runtime.statuses.last(cr).and_then(|status| status.observed_generation);
-        let changed = told_of != cr.metadata.generation;
+        let observed = self.runtime.statuses.last(cr).and_then(|status| status.observed_generation);
+        let changed = observed != cr.metadata.generation;
         let rolling = self
             .runtime
             .cache
@@ -139,7 +142,7 @@ impl Context {
         may
     }
 
-    /// The stack is corrected, or gone, or cannot be: the next one may be.
+    /// The stack is corrected, or gone, or cannot be corrected: the next one may be.
     pub(super) fn end_correction(&self, key: &ResourceKey) {
         let next = self.memory().corrections.done(key);
         if let Some(next) = next {
@@ -147,14 +150,14 @@ impl Context {
         }
     }
 
-    /// Tells once that the pods of a stack are replaced, and why. What was refused does not keep the others waiting.
+    /// Publishes once that the pods of a stack are replaced, and why. The other stacks do not wait for one whose writes were refused.
     pub(super) async fn correction_applied(&self, cr: &RorunStack, stack: &Stack, applied: &Applied) {
         let key = ResourceKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
         if !applied.refused.is_empty() {
             self.end_correction(&key);
             return;
         }
-        if applied.writes == 0 || applied.again || !self.memory().corrections.tell(&key) {
+        if applied.writes == 0 || applied.again || !self.memory().corrections.publish_once(&key) {
             return;
         }
         let names: Vec<_> = stack.correctable().map(|of| format!("deployment/{}", stack.child(of))).collect();
@@ -183,50 +186,50 @@ mod tests {
     const SAME: (bool, bool) = (false, false);
 
     #[test]
-    fn one_stack_at_a_time_and_the_next_one_is_told() {
-        let (mut turns, now) = (Turns::default(), Instant::now());
-        assert!(turns.may(&key("a"), of("a"), SAME, now));
-        assert!(turns.may(&key("a"), of("a"), SAME, now), "it is still its turn");
-        assert!(!turns.may(&key("c"), of("c"), SAME, now) && !turns.may(&key("b"), of("b"), SAME, now));
-        assert_eq!(turns.done(&key("x")), None, "another that needs nothing ends nobody's turn");
-        assert_eq!(turns.done(&key("a")), Some(key("b")));
-        assert!(turns.may(&key("b"), of("b"), SAME, now) && !turns.may(&key("c"), of("c"), SAME, now));
+    fn one_stack_at_a_time_and_the_next_one_is_enqueued() {
+        let (mut corrections, now) = (Corrections::default(), Instant::now());
+        assert!(corrections.may(&key("a"), of("a"), SAME, now));
+        assert!(corrections.may(&key("a"), of("a"), SAME, now), "its correction goes on");
+        assert!(!corrections.may(&key("c"), of("c"), SAME, now) && !corrections.may(&key("b"), of("b"), SAME, now));
+        assert_eq!(corrections.done(&key("x")), None, "another stack without a correction ends none");
+        assert_eq!(corrections.done(&key("a")), Some(key("b")));
+        assert!(corrections.may(&key("b"), of("b"), SAME, now) && !corrections.may(&key("c"), of("c"), SAME, now));
         // Deleted while it waits.
-        assert_eq!(turns.done(&key("c")), None);
-        assert_eq!(turns.done(&key("b")), None);
+        assert_eq!(corrections.done(&key("c")), None);
+        assert_eq!(corrections.done(&key("b")), None);
     }
 
     #[test]
-    fn who_is_changed_by_its_user_does_not_wait() {
-        let (mut turns, now) = (Turns::default(), Instant::now());
-        assert!(turns.may(&key("a"), of("a"), SAME, now));
-        assert!(turns.may(&key("b"), of("b"), (true, false), now), "a new spec");
-        assert!(!turns.may(&key("c"), of("c"), SAME, now));
-        assert!(!turns.may(&key("c"), of("c"), SAME, now), "nothing has changed");
-        assert!(turns.may(&key("c"), of("another password"), SAME, now));
-        assert!(!turns.may(&key("d"), of("d"), SAME, now), "it is still the turn of the first");
+    fn a_stack_that_its_user_changes_does_not_wait() {
+        let (mut corrections, now) = (Corrections::default(), Instant::now());
+        assert!(corrections.may(&key("a"), of("a"), SAME, now));
+        assert!(corrections.may(&key("b"), of("b"), (true, false), now), "a new spec");
+        assert!(!corrections.may(&key("c"), of("c"), SAME, now));
+        assert!(!corrections.may(&key("c"), of("c"), SAME, now), "nothing has changed");
+        assert!(corrections.may(&key("c"), of("another password"), SAME, now));
+        assert!(!corrections.may(&key("d"), of("d"), SAME, now), "the correction of the first goes on");
     }
 
     #[test]
     fn a_rollout_of_an_earlier_process_counts_for_a_while() {
-        let (mut turns, now) = (Turns::default(), Instant::now());
-        assert!(!turns.may(&key("a"), of("a"), (false, true), now));
-        assert!(turns.may(&key("a"), of("a"), (false, true), now + SETTLING + Duration::from_secs(1)));
+        let (mut corrections, now) = (Corrections::default(), Instant::now());
+        assert!(!corrections.may(&key("a"), of("a"), (false, true), now));
+        assert!(corrections.may(&key("a"), of("a"), (false, true), now + SETTLING + Duration::from_secs(1)));
     }
 
     #[test]
-    fn a_turn_that_never_ends_ends_all_the_same() {
-        let (mut turns, now) = (Turns::default(), Instant::now());
-        assert!(turns.may(&key("a"), of("a"), SAME, now));
-        assert!(!turns.may(&key("b"), of("b"), SAME, now + LONGEST));
-        assert!(turns.may(&key("b"), of("b"), SAME, now + LONGEST + Duration::from_secs(1)));
+    fn a_correction_that_never_becomes_ready_ends_all_the_same() {
+        let (mut corrections, now) = (Corrections::default(), Instant::now());
+        assert!(corrections.may(&key("a"), of("a"), SAME, now));
+        assert!(!corrections.may(&key("b"), of("b"), SAME, now + LONGEST));
+        assert!(corrections.may(&key("b"), of("b"), SAME, now + LONGEST + Duration::from_secs(1)));
     }
 
     #[test]
-    fn a_turn_is_told_once() {
-        let mut turns = Turns::default();
-        assert!(turns.may(&key("a"), of("a"), SAME, Instant::now()));
-        assert!(turns.tell(&key("a")) && !turns.tell(&key("a")));
+    fn a_correction_has_one_event() {
+        let mut corrections = Corrections::default();
+        assert!(corrections.may(&key("a"), of("a"), SAME, Instant::now()));
+        assert!(corrections.publish_once(&key("a")) && !corrections.publish_once(&key("a")));
     }
 
     fn stack_of(spec: &serde_json::Value) -> WatchedStack {
@@ -235,7 +238,7 @@ mod tests {
         serde_json::from_value(cr).unwrap()
     }
 
-    /// What differs in any of this may want other objects, also if the generation is the same, as after a restore of etcd.
+    /// A difference in any of these may lead to other objects, also with the same generation, as after a restore of etcd.
     #[test]
     fn another_input_is_another_digest() {
         let cr = stack_of(&json!({"environment": "Development", "api": {"image": "a"}}));

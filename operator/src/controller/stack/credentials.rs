@@ -1,5 +1,5 @@
-//! The generated credentials of embedded services: what is stored, whether it is what was made, and what is made up; the only
-//! place with random numbers for them.
+//! The generated credentials of embedded services: whether the stored ones are those that were generated, and generating them; the
+//! only place with random numbers for them.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ use crate::{
     stack::{self, CredentialState, SecretData, credential_bytes, credential_keys, told_as},
 };
 
-/// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which
-/// is asked of the API server: the caches show only what is labelled.
+/// The generated credentials of the embedded services. The operator generates them only when neither they nor a volume exist, for
+/// which it asks the API server: the caches show only labelled objects.
 pub(super) async fn observe(
     context: &Context,
     cr: &RorunStack,
@@ -28,7 +28,7 @@ pub(super) async fn observe(
     live: &LiveSet,
 ) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
     let uid = cr.metadata.uid.clone().unwrap_or_default();
-    let mut witness = Witness { context, key, live, uid: &uid, told: Told::Unread };
+    let mut witness = Witness { context, key, live, uid: &uid, connection: Connection::Unread };
     let mut states = BTreeMap::new();
     let mut missing = Vec::new();
     for component in stack::embedded(cr) {
@@ -63,28 +63,28 @@ pub(super) async fn observe(
     Ok(states)
 }
 
-/// What tells whether stored credentials are those that were made.
+/// The evidence for whether stored credentials are those that were generated.
 struct Witness<'a> {
     context: &'a Context,
     key: &'a ResourceKey,
     live: &'a LiveSet,
     uid: &'a str,
-    told: Told,
+    connection: Connection,
 }
 
-/// What the connection Secret tells the application.
-enum Told {
-    /// Nobody has looked yet.
+/// The connection Secret, from which the application has its credentials.
+enum Connection {
+    /// It was not read yet.
     Unread,
     /// It does not exist.
-    Nothing,
-    /// These members.
-    This(SecretData),
+    Absent,
+    /// It has these members.
+    Members(SecretData),
 }
 
 impl Witness<'_> {
-    /// The state of credentials that are stored. What is not of this stack is refused by the apply step, and what lacks a key
-    /// when the stack is resolved.
+    /// The state of credentials that are stored. The apply step refuses a Secret of another stack, and the validation one that
+    /// lacks a key.
     async fn judge(&mut self, component: Component, secret: &LiveObject) -> Result<CredentialState, ObserveError> {
         let data = secret.data().map(decode).unwrap_or_default();
         let Some(bytes) = credential_bytes(component, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
@@ -100,27 +100,27 @@ impl Witness<'_> {
         })
     }
 
-    /// Whether the application was told the same, of credentials that do not say themselves what they were, as those of
-    /// version 0.1.0. Where there is neither the connection nor a pod that was made with it, there is nothing that other
-    /// credentials could cut off: the stack is made again, or its making was interrupted.
+    /// Whether the application has the same credentials. This counts for Secrets without a digest of their own, as version 0.1.0
+    /// made them. Where neither the connection Secret nor a pod that uses it exists, other credentials could cut off no pod: the
+    /// stack is created again, or its creation was interrupted.
     async fn confirms(&mut self, component: Component, data: &SecretData) -> Result<bool, ObserveError> {
-        if matches!(self.told, Told::Unread) {
-            self.told = self.connection().await?;
+        if matches!(self.connection, Connection::Unread) {
+            self.connection = self.read_connection().await?;
         }
-        let Told::This(told) = &self.told else {
+        let Connection::Members(members) = &self.connection else {
             let users = [Component::Api, Component::Ocr];
             return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
         };
-        Ok(told_as(component).iter().all(|(key, told_key)| told.get(*told_key) == data.get(*key)))
+        Ok(told_as(component).iter().all(|(key, member)| members.get(*member) == data.get(*key)))
     }
 
-    /// The members of the connection Secret, which the caches do not keep.
-    async fn connection(&self) -> Result<Told, ObserveError> {
+    /// Reads the connection Secret, whose members are not in the caches.
+    async fn read_connection(&self) -> Result<Connection, ObserveError> {
         let name = ObjectName::of(&self.key.name, Component::Connection);
         let api = Api::<Secret>::namespaced(self.context.runtime.client.clone(), &self.key.namespace);
         let found = api.get_opt(name.as_str()).await.map_err(ObserveError::Volumes)?;
         let members = |secret: Secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
-        Ok(found.map_or(Told::Nothing, |secret| Told::This(members(secret).collect())))
+        Ok(found.map_or(Connection::Absent, |secret| Connection::Members(members(secret).collect())))
     }
 }
 
@@ -133,7 +133,7 @@ async fn volumes(context: &Context, namespace: &str) -> Result<Vec<Claim>, Obser
     Ok(list.items)
 }
 
-/// What to say of a volume whose credentials are nowhere. One that no stack of this name has made holds somebody else's data.
+/// The state of a volume whose credentials do not exist. A volume that no stack of this name has made holds foreign data.
 fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
     let labels = volume.labels();
     let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
@@ -148,7 +148,7 @@ fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
     CredentialState::Lost
 }
 
-/// The volume is there. A Secret that only lost its labels is as good as any; the apply step puts the labels back.
+/// The Secret beside an existing volume. One that only lost its labels is valid; the apply step restores the labels.
 async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<Option<LiveObject>, ObserveError> {
     let api = Api::<Secret>::namespaced(context.runtime.client.clone(), namespace);
     let found = api.get_opt(name).await.map_err(ObserveError::Volumes)?;

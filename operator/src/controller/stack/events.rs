@@ -81,25 +81,25 @@ mod tests {
             .expect("a status")
     }
 
-    fn told(event: Option<Event>) -> Option<(String, String)> {
+    fn text(event: Option<Event>) -> Option<(String, String)> {
         event.map(|event| (event.reason, event.note.unwrap_or_default()))
     }
 
     #[test]
-    fn a_rollout_is_told_when_it_begins_and_ends_and_a_creation_is_none() {
+    fn a_rollout_has_events_when_it_begins_and_ends_and_a_creation_has_none() {
         let ready = status(&[("Available", "True"), ("Ready", "True")], "api:1");
         let rolling = status(&[("Available", "True"), ("Ready", "False"), ("Reconciling", "True")], "api:2");
         let done = status(&[("Available", "True"), ("Ready", "True")], "api:2");
-        let begun = told(rollout_event(Some(&ready), &rolling)).expect("it is told");
+        let begun = text(rollout_event(Some(&ready), &rolling)).expect("an event");
         assert_eq!(begun, ("RolloutStarted".into(), "rolls out generation 4: api from api:1 to api:2".into()));
-        let ended = told(rollout_event(Some(&rolling), &done)).expect("it is told");
+        let ended = text(rollout_event(Some(&rolling), &done)).expect("an event");
         assert_eq!(ended, ("RolloutFinished".into(), "generation 4 is rolled out, and serves".into()));
-        assert_eq!(told(rollout_event(Some(&done), &done)), None);
+        assert_eq!(text(rollout_event(Some(&done), &done)), None);
         let making = status(&[("Available", "False"), ("Ready", "Unknown"), ("Reconciling", "True")], "api:1");
-        assert_eq!(told(rollout_event(None, &making)), None);
-        assert_eq!(told(rollout_event(Some(&making), &ready)), None);
+        assert_eq!(text(rollout_event(None, &making)), None);
+        assert_eq!(text(rollout_event(Some(&making), &ready)), None);
         // A pod that moves.
         let moved = status(&[("Available", "False"), ("Ready", "False")], "api:2");
-        assert_eq!(told(rollout_event(Some(&done), &moved)), None);
+        assert_eq!(text(rollout_event(Some(&done), &moved)), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Whether there are backups in the embedded bucket of a stack whose data are to be deleted. They are kept, and so they are
-//! where nobody can tell.
+//! Whether the embedded bucket of a stack holds backups. When the data of the stack are deleted, the operator retains a bucket that
+//! holds backups, and also one of which it cannot find out.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use crate::{
     stack::{self, BucketAccess, CredentialState, Observed, backed_up, backup_folders},
 };
 
-/// What the resource says by itself.
+/// The evidence in the resource itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evidence {
-    /// Dumps are there, or go there.
+    /// The bucket holds dumps, or the spec sends dumps to it.
     There,
-    /// None ever was.
+    /// No dump was ever sent to it.
     Never,
-    /// They go elsewhere, and may have gone there before.
+    /// Dumps go to another bucket now, and may have gone to this one before.
     Doubtful,
 }
 
-/// Whether the volume of the embedded bucket is to be kept. The error says why nobody can tell.
+/// Whether the volume of the embedded bucket is to be retained. The error says why the operator cannot find out.
 pub(super) async fn embedded_bucket_has_backups(cr: &RorunStack, live: &LiveSet) -> Result<bool, Waiting> {
     match evidence(cr) {
         Evidence::There => return Ok(true),
@@ -36,7 +36,7 @@ pub(super) async fn embedded_bucket_has_backups(cr: &RorunStack, live: &LiveSet)
     if live.named("PersistentVolumeClaim", volume.as_str()).is_none() {
         return Ok(false);
     }
-    look(cr, live).await.map_err(|why| {
+    holds_backups(cr, live).await.map_err(|why| {
         let message = format!(
             "deletionPolicy is Delete, and whether persistentvolumeclaim/{volume} holds backups could not be found out: {why}; \
              it is looked at again; to keep all data, set deletionPolicy to Retain"
@@ -55,21 +55,21 @@ fn evidence(cr: &RorunStack) -> Evidence {
         .as_ref()
         .and_then(|backup| backup.destination.as_ref())
         .is_some_and(|destination| destination.external.is_some());
-    let told = cr.status.as_ref().and_then(|status| status.backup.as_ref());
-    let here = |told: &BackupStatus| {
+    let status = cr.status.as_ref().and_then(|status| status.backup.as_ref());
+    let here = |status: &BackupStatus| {
         let bucket = format!("s3://{}-bucket/", cr.name_any());
-        told.in_embedded_bucket == Some(true)
-            || told.last_successful.as_ref().is_some_and(|last| last.location.starts_with(&bucket))
+        status.in_embedded_bucket == Some(true)
+            || status.last_successful.as_ref().is_some_and(|last| last.location.starts_with(&bucket))
     };
-    if told.is_some_and(here) || (backed_up(spec) && !elsewhere) {
+    if status.is_some_and(here) || (backed_up(spec) && !elsewhere) {
         return Evidence::There;
     }
-    let ever = elsewhere || told.is_some_and(|told| told.last_successful.is_some());
+    let ever = elsewhere || status.is_some_and(|status| status.last_successful.is_some());
     if ever { Evidence::Doubtful } else { Evidence::Never }
 }
 
-/// Asks the bucket itself.
-async fn look(cr: &RorunStack, live: &LiveSet) -> Result<bool, String> {
+/// Lists the bucket itself.
+async fn holds_backups(cr: &RorunStack, live: &LiveSet) -> Result<bool, String> {
     let access = access(cr, live).ok_or("the Secret with its keys is not there")?;
     let client = BucketClient::new(&probes::target(access), Timeouts::CHECK).map_err(|error| error.to_string())?;
     for folder in backup_folders(&cr.spec) {
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    fn told(backup: &Value, environment: &str, status: &Value) -> Evidence {
+    fn evidence_of(backup: &Value, environment: &str, status: &Value) -> Evidence {
         let mut spec = json!({"environment": environment, "api": {"image": "a"}});
         if !backup.is_null() {
             spec["backup"] = backup.clone();
@@ -123,7 +123,7 @@ mod tests {
         #[case] status: Value,
         #[case] expected: Evidence,
     ) {
-        assert_eq!(told(&backup, environment, &status), expected);
+        assert_eq!(evidence_of(&backup, environment, &status), expected);
     }
 
     fn elsewhere() -> Value {

@@ -114,7 +114,7 @@ struct Memory {
     /// The owner of the backups of a stack, by uid of the stack.
     owners: HashMap<String, ownership::Found>,
     /// The stack whose pods are corrected, and those that wait.
-    corrections: corrections::Turns,
+    corrections: corrections::Corrections,
 }
 
 impl Reconciler for Context {

@@ -1,5 +1,5 @@
-//! Whose the backups of a stack are: the uid of its namespace, which is another in every cluster, and the name of the stack. It
-//! is asked for once in the life of a stack, and kept in its status.
+//! The owner of the backups of a stack: the uid of its namespace, which is another in every cluster, and the name of the stack. The
+//! operator reads the uid once in the life of a stack, and stores the owner in its status.
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,19 @@ use crate::{
     stack::{self, Observed},
 };
 
-/// How soon it is asked again whether the namespace may be read.
+/// How soon the operator tries again to read a namespace that it may not read.
 const FORBIDDEN_FOR: Duration = Duration::from_mins(10);
 
-/// What was found out about a stack.
+/// The owner of the backups of one stack, as far as it is known.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    /// Its owner.
+    /// The owner.
     Owner(String),
     /// The namespace may not be read.
     Forbidden(Instant),
 }
 
-/// Adds what the backups of a stack need: whose they are, and whose they are to be.
+/// Observes the owner of the backups of a stack, and the owner whose backups it is to adopt.
 pub(super) async fn observe(
     context: &Context,
     cr: &RorunStack,
@@ -71,7 +71,7 @@ async fn owner(context: &Context, cr: &RorunStack, key: &ResourceKey) -> Result<
     })
 }
 
-/// What the status says, if it says so of this very stack: a copy of a stack in another cluster may have its status.
+/// The owner in the status, if the status is of this very stack: a copy of a stack in another cluster may have its status.
 fn known(context: &Context, cr: &RorunStack, key: &ResourceKey) -> Option<String> {
     let backup = context.runtime.statuses.last(cr)?.backup?;
     let owner = backup.owner.filter(|_| backup.stack_uid.is_some() && backup.stack_uid == cr.metadata.uid)?;

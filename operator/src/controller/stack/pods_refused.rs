@@ -1,5 +1,5 @@
-//! Why the API server refuses the pods of a StatefulSet or Job. Neither has a condition for it, as a Deployment has, so their
-//! Events are read: only while pods are missing, and ever more seldom.
+//! Why the API server refuses the pods of a StatefulSet or Job. Neither has a condition for it, as a Deployment has, so the operator
+//! reads their Events: only while pods are missing, and less and less often.
 
 use std::{
     collections::HashMap,
@@ -37,27 +37,27 @@ pub(super) type Workloads = HashMap<Box<str>, Missing>;
 
 /// A workload that misses pods.
 pub(super) struct Missing {
-    /// When that was seen first, or its Events were read last.
+    /// When the pods were missing first, or the Events were read last.
     since: Instant,
-    /// How often they were read.
+    /// How often the Events were read.
     times: usize,
-    /// That the API server refuses them.
+    /// The refusal of the API server.
     refused: Option<Waiting>,
 }
 
 impl Missing {
-    /// How long until its Events are to be read.
+    /// How long until its Events are read.
     fn left(&self) -> Duration {
         AFTER[self.times.min(AFTER.len() - 1)].saturating_sub(self.since.elapsed())
     }
 }
 
-/// Adds why pods are refused to the workloads that miss some.
+/// Adds the refusal to the readiness of the workloads that miss pods.
 pub(super) async fn observe(context: &Context, cr: &RorunStack, key: &ResourceKey, mut live: LiveSet) -> LiveSet {
     let missing: Vec<LiveObject> = live.iter().filter(|there| misses_pods(there, &live)).cloned().collect();
     let due = note(context, cr, key, &missing);
     for workload in missing.iter().filter(|workload| due.contains(&workload.uid)) {
-        let refused = ask(context, workload).await.map(|said| pods_refused(&workload.key(), &said));
+        let refused = read(context, workload).await.map(|message| pods_refused(&workload.key(), &message));
         let mut memory = context.memory();
         let Some(noted) = memory.missing.get_mut(key).and_then(|of| of.get_mut(&workload.uid)) else { continue };
         *noted = Missing { since: Instant::now(), times: noted.times + 1, refused };
@@ -72,14 +72,14 @@ pub(super) async fn observe(context: &Context, cr: &RorunStack, key: &ResourceKe
         }
     }
     if let Some(left) = noted.values().map(Missing::left).min() {
-        // Looked at again when it has passed.
+        // The next reconcile is due when this time has passed.
         let left = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
         live.has_passed(now.saturating_add(left).saturating_add(1));
     }
     live
 }
 
-/// Whether its controller has looked at it, and pods that it should have are not there.
+/// Whether the controller of a workload has observed it, and pods are missing all the same.
 fn misses_pods(there: &LiveObject, live: &LiveSet) -> bool {
     let under_way = matches!(&there.readiness, Readiness::Waiting(waiting) if waiting.reason == reason::PROGRESSING);
     let is_of = |pod: &LiveObject| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *there.uid);
@@ -93,7 +93,7 @@ fn misses_pods(there: &LiveObject, live: &LiveSet) -> bool {
 
 /// Notes which workloads miss pods, and returns those whose Events are to be read.
 fn note(context: &Context, cr: &RorunStack, key: &ResourceKey, missing: &[LiveObject]) -> Vec<Box<str>> {
-    let told = context.runtime.statuses.last(cr).map(|status| status.conditions).unwrap_or_default();
+    let conditions = context.runtime.statuses.last(cr).map(|status| status.conditions).unwrap_or_default();
     let mut memory = context.memory();
     if missing.is_empty() {
         memory.missing.remove(key);
@@ -102,25 +102,25 @@ fn note(context: &Context, cr: &RorunStack, key: &ResourceKey, missing: &[LiveOb
     let noted = memory.missing.entry(key.clone()).or_default();
     noted.retain(|uid, _| missing.iter().any(|workload| workload.uid == *uid));
     for workload in missing {
-        // What the status says of it counts until its Events are read, so that a restart turns no condition.
-        let new = || Missing { since: Instant::now(), times: 0, refused: known(&told, workload) };
+        // The status counts until the Events are read, so that a restart changes no condition.
+        let new = || Missing { since: Instant::now(), times: 0, refused: known(&conditions, workload) };
         noted.entry(workload.uid.clone()).or_insert_with(new);
     }
     noted.iter().filter(|(_, missing)| missing.left().is_zero()).map(|(uid, _)| uid.clone()).collect()
 }
 
-/// What conditions say of a workload's refused pods.
-fn known(told: &[Condition], workload: &LiveObject) -> Option<Waiting> {
+/// The refusal of a workload's pods in the conditions.
+fn known(conditions: &[Condition], workload: &LiveObject) -> Option<Waiting> {
     let begins = pods_refused(&workload.key(), "").message;
-    let messages = told.iter().map(|condition| condition.message.as_str());
+    let messages = conditions.iter().map(|condition| condition.message.as_str());
     let of_component = messages.filter_map(|message| Some(&message[message.find(&begins)?..]));
     // `Ready` adds what to do.
     let shortest = of_component.min_by_key(|message| message.len())?;
     Some(Waiting::new(reason::PODS_REFUSED, shortest))
 }
 
-/// Reads the Events of a workload. Without the right to nothing is said.
-async fn ask(context: &Context, workload: &LiveObject) -> Option<String> {
+/// The message of the newest Event of a workload. `None`: there is none, or the operator may not read Events.
+async fn read(context: &Context, workload: &LiveObject) -> Option<String> {
     let api = Api::<Event>::namespaced(context.runtime.client.clone(), &workload.namespace);
     let of = format!("involvedObject.uid={},reason=FailedCreate", workload.uid);
     let params = ListParams::default().fields(&of);
@@ -133,11 +133,11 @@ async fn ask(context: &Context, workload: &LiveObject) -> Option<String> {
         Err(_) => return None,
     };
     let oldest = super::observe::now().as_second() - RECENT;
-    let told = events.into_iter().filter_map(|event| Some((at(&event)?, event.message?)));
-    told.filter(|(at, _)| *at >= oldest).max_by_key(|(at, _)| *at).map(|(_, message)| message)
+    let messages = events.into_iter().filter_map(|event| Some((at(&event)?, event.message?)));
+    messages.filter(|(at, _)| *at >= oldest).max_by_key(|(at, _)| *at).map(|(_, message)| message)
 }
 
-/// When it was last told.
+/// When the Event was last counted.
 fn at(event: &Event) -> Option<i64> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
     let of_time = series.or(event.event_time.as_ref()).map(|time| time.0.as_second());

@@ -1,5 +1,4 @@
-//! What is asked of a stack's services, and what was found out: between the words of a stack and those of `probe`, which knows
-//! none.
+//! The probes of a stack's services: between the types of `stack` and those of `probe`, which knows no stack.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,23 +22,23 @@ impl Tenant for ResourceKey {
     }
 }
 
-/// Adds what is known of the stack's services. They are not waited for: their last answers are taken.
+/// Adds the last answers of the stack's services. A reconcile never waits for a service.
 pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live: &LiveSet) -> Stack {
     let key = ResourceKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
     let questions = questions(&stack, live);
     if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
         context.prober.doubt(&key);
     }
-    let told_before = context.runtime.statuses.last(cr).and_then(|status| status.backup?.last_successful);
-    let told_by_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
-    let newest = told_before.into_iter().chain(told_by_pods).map(|record| record.at.0.as_second());
+    let in_status = context.runtime.statuses.last(cr).and_then(|status| status.backup?.last_successful);
+    let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
+    let newest = in_status.into_iter().chain(in_pods).map(|record| record.at.0.as_second());
     stack.last_backup = newest.max();
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
-    stack.probes = answers.into_iter().map(|(target, answer)| (target, told(answer))).collect();
+    stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
     stack
 }
 
-fn told(answer: Answer) -> Probe {
+fn probe(answer: Answer) -> Probe {
     match answer {
         Answer::Pending => Probe::Pending,
         Answer::Answers { note } => Probe::Answers { note },
@@ -47,7 +46,7 @@ fn told(answer: Answer) -> Probe {
     }
 }
 
-/// What the status says about a service, if it speaks of this very spec.
+/// The answer of a service in the status, if the status is of this very spec.
 fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answer> {
     const ANSWERS: [reason::Reason; 7] = [
         reason::UNREACHABLE,
@@ -60,31 +59,31 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
     ];
     let condition = |component: Component| {
         let conditions = &cr.status.as_ref()?.conditions;
-        let told = conditions.iter().find(|condition| condition.type_ == component.condition())?;
-        (told.observed_generation == cr.metadata.generation).then_some(told)
+        let found = conditions.iter().find(|condition| condition.type_ == component.condition())?;
+        (found.observed_generation == cr.metadata.generation).then_some(found)
     };
-    let failed = |told: &Condition| {
-        let reason = ANSWERS.into_iter().find(|reason| *reason == told.reason)?;
-        Some(Answer::Failed(Waiting::new(reason, told.message.clone())))
+    let failed = |condition: &Condition| {
+        let reason = ANSWERS.into_iter().find(|reason| *reason == condition.reason)?;
+        Some(Answer::Failed(Waiting::new(reason, condition.message.clone())))
     };
     if target == ProbeTarget::DIRECT
-        && let (Some(told), Some(opening)) = (condition(Component::Backup), stack.opening(target))
-        && told.message.starts_with(&opening)
+        && let (Some(backup), Some(opening)) = (condition(Component::Backup), stack.opening(target))
+        && backup.message.starts_with(&opening)
     {
-        return failed(told);
+        return failed(backup);
     }
-    let told = condition(target.component)?;
-    if told.status == "True" {
-        return Some(match stack.noted(target, Some(told.message.as_str()).filter(|message| !message.is_empty())) {
+    let own = condition(target.component)?;
+    if own.status == "True" {
+        return Some(match stack.noted(target, Some(own.message.as_str()).filter(|message| !message.is_empty())) {
             Probe::Failed(waiting) => Answer::Failed(waiting),
             Probe::Answers { note } => Answer::Answers { note },
             Probe::Pending => Answer::Pending,
         });
     }
-    if target.url == ServiceUrl::Main { failed(told) } else { None }
+    if target.url == ServiceUrl::Main { failed(own) } else { None }
 }
 
-/// What can be asked now: not an embedded bucket before its pod is ready.
+/// The services that can be asked now: not an embedded bucket before its pod is ready.
 fn questions(stack: &Stack, live: &LiveSet) -> BTreeMap<ProbeTarget, Question> {
     let mut endpoints = stack.endpoints();
     endpoints.retain(|target, endpoint| {
@@ -109,7 +108,7 @@ fn question(endpoint: Endpoint, interval: Option<Duration>) -> Question {
     Question { service, origin, interval }
 }
 
-/// A bucket, and who uses it.
+/// A bucket, and the keys to it.
 pub(super) fn target(access: BucketAccess) -> BucketTarget {
     BucketTarget {
         endpoint: access.endpoint,

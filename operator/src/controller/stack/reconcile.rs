@@ -79,7 +79,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
 
     // Plan: whether the stack may go on now, or has to wait for another operation.
     let inputs = || corrections::inputs(watched, &observed);
-    let corrected = context.take_turn((cr, &key), &mut stack, inputs, &live);
+    let corrected = context.may_correct((cr, &key), &mut stack, inputs, &live);
 
     // Desired, and apply.
     let desired = desired::desired(&stack, &live);
@@ -87,12 +87,12 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;
     }
-    if applied.namespace_goes {
+    if applied.namespace_terminating {
         context.note_namespace_terminating(&owner.uid);
     }
 
     // Status, also of what failed.
-    tell(context, (cr, &key, &stack), &live, (desired, &applied)).await
+    finish(context, (cr, &key, &stack), &live, (desired, &applied)).await
 }
 
 /// Applies what is desired. Of a suspended stack nothing is written: what an apply would write is a reason to wait.
@@ -112,7 +112,7 @@ async fn bring_about(
 }
 
 /// Writes the status, and says when the next reconcile is due.
-async fn tell(
+async fn finish(
     context: &Context,
     (cr, key, stack): (&RorunStack, &ResourceKey, &Stack),
     live: &LiveSet,

@@ -1,4 +1,4 @@
-//! The end of a reconcile: what the status is made of, and writing it, with Events and metrics.
+//! The end of a reconcile: the report for the status, and the write of it, with Events and metrics.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
     telemetry::StackSample,
 };
 
-/// What the status is made of: the components that wait, what the API server refused, and what exists.
+/// The report for the status: the components that wait, the objects that the API server refused, and those that exist.
 pub(super) fn report<'a>(
     context: &Context,
     (cr, stack): (&'a RorunStack, &'a Stack),
@@ -110,7 +110,7 @@ pub(super) async fn stopped(context: &Context, cr: &RorunStack, waiting: &Waitin
     write_status(context, cr, (old, status), &[]).await
 }
 
-/// The cluster could not be read. A failure that passes by itself changes no status; a right that somebody has to grant does.
+/// The cluster could not be read. A failure that ends by itself changes no status; a right that an administrator has to grant does.
 pub(super) async fn not_observed(
     context: &Context,
     cr: &RorunStack,

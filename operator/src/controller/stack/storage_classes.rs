@@ -1,4 +1,5 @@
-//! Whether a `StorageClass` can expand volumes: it is asked only for a volume that is to grow, and remembered for a while.
+//! Whether a `StorageClass` can expand volumes: the operator reads it only for a volume that is to grow, and remembers the answer
+//! for a while.
 
 use std::{
     collections::HashMap,
@@ -9,10 +10,10 @@ use std::{
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{Api, Client};
 
-/// For how long an answer is believed: a class changes rarely, and a user who changes one waits no longer than this.
+/// How long an answer counts: a class changes rarely, and a user who changes one waits no longer than this.
 const FRESH: Duration = Duration::from_mins(10);
 
-/// The classes that were asked for.
+/// The classes that were read.
 #[derive(Default)]
 pub(super) struct StorageClasses {
     known: Mutex<HashMap<String, (Instant, Option<bool>)>>,

@@ -88,7 +88,7 @@ impl LeaderConfig {
 /// How many random characters an identity has: about 131 bits.
 const RANDOM: usize = 22;
 
-/// An identity for a process that was given none. The name of the host is for people. What is random keeps two processes of one
+/// An identity for a process without a name. The name of the host is for people. The random characters keep two processes of one
 /// host, or of hosts with one name, from taking each other's lease for their own.
 pub fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -102,7 +102,7 @@ pub enum LeaderError {
     /// The configuration cannot work.
     #[error("failed to set up leader election: {0}")]
     Config(&'static str),
-    /// The process was told to stop before it held the lease.
+    /// The process was stopped before it held the lease.
     #[error("stopped before the lease was taken")]
     Shutdown,
 }
@@ -128,13 +128,13 @@ impl Elector {
 
     /// Waits until this process holds the lease. A failure of the API server is logged and tried again, without end.
     pub async fn acquire(&self, shutdown: &CancellationToken) -> Result<Leadership, LeaderError> {
-        let mut seen = Observation::default();
+        let mut observation = Observation::default();
         let mut last_holder = None;
         loop {
             let attempt = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Err(LeaderError::Shutdown),
-                attempt = self.attempt(&mut seen) => attempt,
+                attempt = self.attempt(&mut observation) => attempt,
             };
             match attempt {
                 Ok(Attempt::Acquired { lease, sent }) => {
@@ -152,25 +152,25 @@ impl Elector {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Err(LeaderError::Shutdown),
-                () = sleep(self.pause(&seen)) => {}
+                () = sleep(self.pause(&observation)) => {}
             }
         }
     }
 
     /// The jitter shortens the pause: a lease that was released is asked for within one retry period, with time left in it to
     /// take it and to begin. One that is not renewed is taken when it ends.
-    fn pause(&self, seen: &Observation) -> Duration {
+    fn pause(&self, observation: &Observation) -> Duration {
         let pause = self.config.retry_period.mul_f64(rand::rng().random_range(0.4..0.9));
-        seen.left(Instant::now()).map_or(pause, |left| pause.min(left))
+        observation.left(Instant::now()).map_or(pause, |left| pause.min(left))
     }
 
-    async fn attempt(&self, seen: &mut Observation) -> Result<Attempt, StoreError> {
+    async fn attempt(&self, observation: &mut Observation) -> Result<Attempt, StoreError> {
         let limit = self.config.request_limit();
         let found = timely(limit, self.store.get()).await?;
-        seen.update(found, Instant::now());
+        observation.update(found, Instant::now());
         // Taken before the request: the others count from the moment when they see its effect, which is later.
         let sent = Instant::now();
-        let lease = match seen.verdict(&self.config.identity, sent) {
+        let lease = match observation.verdict(&self.config.identity, sent) {
             Verdict::Held { by } => return Ok(Attempt::Held { by: by.to_owned() }),
             Verdict::Absent => timely(limit, self.store.create(record::first(&self.config))).await?,
             Verdict::Free(lease) => timely(limit, self.store.replace(record::taken(lease, &self.config))).await?,

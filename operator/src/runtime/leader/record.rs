@@ -62,11 +62,11 @@ impl Observation {
         }
     }
 
-    /// How long it is held yet, if it is not renewed.
+    /// How long the lease is still held, if it is not renewed.
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
         let lease = self.lease.as_ref().filter(|lease| holder(lease).is_some())?;
         let left = duration(lease).checked_sub(now.saturating_duration_since(self.since?))?;
-        // Nothing is left of one that has ended: whoever could not take it waits as before.
+        // Nothing is left of a lease that has ended: a candidate that could not take it waits as before.
         (!left.is_zero()).then_some(left)
     }
 }
@@ -156,11 +156,11 @@ mod tests {
     #[case::almost(14, true)]
     #[case::expired(15, false)]
     #[case::long_gone(3600, false)]
-    fn a_lease_expires_when_it_was_not_seen_to_change(#[case] seconds: u64, #[case] held: bool) {
+    fn a_lease_expires_when_no_change_was_observed(#[case] seconds: u64, #[case] held: bool) {
         let start = Instant::now();
-        let mut seen = Observation::default();
-        seen.update(Some(first(&config("a"))), start);
-        let verdict = seen.verdict("b", after(start, seconds));
+        let mut observation = Observation::default();
+        observation.update(Some(first(&config("a"))), start);
+        let verdict = observation.verdict("b", after(start, seconds));
         assert_eq!(matches!(verdict, Verdict::Held { by: "a" }), held, "{verdict:?}");
         assert_eq!(matches!(verdict, Verdict::Free(_)), !held, "{verdict:?}");
     }
@@ -170,25 +170,25 @@ mod tests {
     #[case::far_ahead("2100-01-01T00:00:00Z")]
     fn the_clock_of_the_holder_does_not_matter(#[case] renew_time: &str) {
         let start = Instant::now();
-        let mut seen = Observation::default();
-        seen.update(Some(at(&first(&config("a")), renew_time)), start);
-        assert_eq!(seen.verdict("b", after(start, 14)), Verdict::Held { by: "a" });
-        assert!(matches!(seen.verdict("b", after(start, 15)), Verdict::Free(_)));
+        let mut observation = Observation::default();
+        observation.update(Some(at(&first(&config("a")), renew_time)), start);
+        assert_eq!(observation.verdict("b", after(start, 14)), Verdict::Held { by: "a" });
+        assert!(matches!(observation.verdict("b", after(start, 15)), Verdict::Free(_)));
     }
 
     #[test]
     fn a_renewal_starts_the_wait_anew_and_a_label_does_not() {
         let start = Instant::now();
         let lease = first(&config("a"));
-        let mut seen = Observation::default();
-        seen.update(Some(at(&lease, "2026-01-01T00:00:00Z")), start);
-        seen.update(Some(at(&lease, "2026-01-01T00:00:02Z")), after(start, 10));
-        assert_eq!(seen.verdict("b", after(start, 24)), Verdict::Held { by: "a" });
+        let mut observation = Observation::default();
+        observation.update(Some(at(&lease, "2026-01-01T00:00:00Z")), start);
+        observation.update(Some(at(&lease, "2026-01-01T00:00:02Z")), after(start, 10));
+        assert_eq!(observation.verdict("b", after(start, 24)), Verdict::Held { by: "a" });
         let mut labelled = at(&lease, "2026-01-01T00:00:02Z");
         labelled.metadata.resource_version = Some("9".to_owned());
-        seen.update(Some(labelled), after(start, 24));
+        observation.update(Some(labelled), after(start, 24));
         assert!(
-            matches!(seen.verdict("b", after(start, 25)), Verdict::Free(lease) if lease.metadata.resource_version.is_some())
+            matches!(observation.verdict("b", after(start, 25)), Verdict::Free(lease) if lease.metadata.resource_version.is_some())
         );
     }
 
@@ -196,14 +196,14 @@ mod tests {
     fn what_is_left_of_a_lease_is_counted_from_the_last_renewal_that_was_seen() {
         let start = Instant::now();
         let lease = first(&config("a"));
-        let mut seen = Observation::default();
-        assert_eq!(seen.left(start), None);
-        seen.update(Some(lease.clone()), start);
-        assert_eq!(seen.left(after(start, 14)), Some(Duration::from_secs(1)));
-        // It has ended: to ask at once again and again would help nobody.
-        assert_eq!((seen.left(after(start, 15)), seen.left(after(start, 16))), (None, None));
-        seen.update(Some(released(&lease)), start);
-        assert_eq!(seen.left(start), None);
+        let mut observation = Observation::default();
+        assert_eq!(observation.left(start), None);
+        observation.update(Some(lease.clone()), start);
+        assert_eq!(observation.left(after(start, 14)), Some(Duration::from_secs(1)));
+        // It has ended: the candidate does not ask again without a pause.
+        assert_eq!((observation.left(after(start, 15)), observation.left(after(start, 16))), (None, None));
+        observation.update(Some(released(&lease)), start);
+        assert_eq!(observation.left(start), None);
     }
 
     #[test]
@@ -211,9 +211,9 @@ mod tests {
         let start = Instant::now();
         let lease = first(&config("a"));
         for free in [released(&lease), Lease { spec: None, ..lease }] {
-            let mut seen = Observation::default();
-            seen.update(Some(free), start);
-            assert!(matches!(seen.verdict("b", start), Verdict::Free(_)));
+            let mut observation = Observation::default();
+            observation.update(Some(free), start);
+            assert!(matches!(observation.verdict("b", start), Verdict::Free(_)));
         }
         assert_eq!(Observation::default().verdict("b", start), Verdict::Absent);
     }
@@ -221,27 +221,27 @@ mod tests {
     #[test]
     fn a_lease_that_vanishes_is_made_again_when_its_holder_has_had_its_time() {
         let start = Instant::now();
-        let mut seen = Observation::default();
-        seen.update(Some(first(&config("a"))), start);
-        seen.update(None, after(start, 2));
-        seen.update(None, after(start, 4));
-        assert_eq!(seen.verdict("b", after(start, 16)), Verdict::Held { by: "a" });
-        assert_eq!(seen.verdict("a", after(start, 4)), Verdict::Absent);
-        assert_eq!(seen.verdict("b", after(start, 17)), Verdict::Absent);
-        seen.update(Some(first(&config("c"))), after(start, 18));
-        assert_eq!(seen.verdict("b", after(start, 18)), Verdict::Held { by: "c" });
-        let mut seen = Observation::default();
-        seen.update(Some(released(&first(&config("a")))), start);
-        seen.update(None, start);
-        assert_eq!(seen.verdict("b", start), Verdict::Absent);
+        let mut observation = Observation::default();
+        observation.update(Some(first(&config("a"))), start);
+        observation.update(None, after(start, 2));
+        observation.update(None, after(start, 4));
+        assert_eq!(observation.verdict("b", after(start, 16)), Verdict::Held { by: "a" });
+        assert_eq!(observation.verdict("a", after(start, 4)), Verdict::Absent);
+        assert_eq!(observation.verdict("b", after(start, 17)), Verdict::Absent);
+        observation.update(Some(first(&config("c"))), after(start, 18));
+        assert_eq!(observation.verdict("b", after(start, 18)), Verdict::Held { by: "c" });
+        let mut observation = Observation::default();
+        observation.update(Some(released(&first(&config("a")))), start);
+        observation.update(None, start);
+        assert_eq!(observation.verdict("b", start), Verdict::Absent);
     }
 
     #[test]
     fn the_own_lease_is_taken_back() {
         let start = Instant::now();
-        let mut seen = Observation::default();
-        seen.update(Some(first(&config("a"))), start);
-        assert!(matches!(seen.verdict("a", start), Verdict::Ours(_)));
+        let mut observation = Observation::default();
+        observation.update(Some(first(&config("a"))), start);
+        assert!(matches!(observation.verdict("a", start), Verdict::Ours(_)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where the Lease is kept: the API server, or memory in tests.
+//! The store of the Lease: the API server, or memory in tests.
 
 use std::{fmt, time::Duration};
 

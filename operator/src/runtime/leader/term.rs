@@ -1,7 +1,7 @@
 //! The time during which this process leads: renewed until it is released or lost.
 //!
 //! The deadline is kept as an [`Instant`], which goes on while the process is stopped (`SIGSTOP`, a paused container). So a process
-//! that wakes up sees at its next look at the [`Fence`] that its time is over, before the task that renews has run.
+//! that wakes up finds at its next check of the [`Fence`] that its time is over, before the task that renews has run.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,7 +41,7 @@ impl Leadership {
         self.term.lost.clone()
     }
 
-    /// What is to be asked before each write.
+    /// The fence to check before each write.
     pub fn fence(&self) -> Fence {
         Fence(Some(Arc::clone(&self.term)))
     }
@@ -51,7 +51,7 @@ impl Leadership {
         self.term.is_valid()
     }
 
-    /// Gives the lease up, so that another replica takes it at its next look. All writes must have ended before.
+    /// Gives the lease up, so that another replica takes it at its next attempt. All writes must have ended before.
     pub async fn release(mut self) {
         self.term.released.cancel();
         if let Err(error) = (&mut self.task).await {
@@ -110,7 +110,7 @@ impl Term {
         valid && !self.lost.is_cancelled() && !self.released.is_cancelled()
     }
 
-    /// A renewal that comes after the deadline does not bring the term back: somebody may have been told that it is over.
+    /// A renewal that comes after the deadline does not bring the term back: a caller of the fence may already know that it is over.
     fn extend(&self, lease: Lease, deadline: Instant) -> bool {
         let mut held = self.held();
         let in_time = Instant::now() < held.deadline && !self.lost.is_cancelled();
@@ -142,7 +142,7 @@ async fn hold(elector: Elector, term: Arc<Term>) {
             Ok(()) => tracing::info!(lease, "released"),
             Err(error) => tracing::warn!(lease, %error, "failed to release the lease"),
         },
-        end = keep(&elector, &term) => {
+        end = renew_until_lost(&elector, &term) => {
             tracing::error!(lease, %end, "lost the lease");
             term.lost.cancel();
         }
@@ -150,7 +150,7 @@ async fn hold(elector: Elector, term: Arc<Term>) {
 }
 
 /// Renews until that fails for good.
-async fn keep(elector: &Elector, term: &Term) -> End {
+async fn renew_until_lost(elector: &Elector, term: &Term) -> End {
     loop {
         let deadline = term.held().deadline.into();
         // The deadline first: after a stop both timers are due, and a lease that is over must not be written.
@@ -176,7 +176,7 @@ enum RenewError {
     Store(StoreError),
 }
 
-/// One write, with the version of the last one. After a conflict one more look tells whether the lease is still ours: a label was
+/// One write, with the version of the last one. After a conflict one more read shows whether the lease is still ours: a label was
 /// changed, or an earlier renewal had its effect although its answer was lost.
 async fn renew(elector: &Elector, term: &Term) -> Result<bool, RenewError> {
     let lease = term.held().lease.clone();
@@ -201,7 +201,7 @@ async fn replace(elector: &Elector, term: &Term, lease: &Lease) -> Result<bool, 
     Ok(term.extend(renewed, deadline))
 }
 
-/// A renewal may have been under way: then the version is old, and one more look gives the new one.
+/// A renewal may have been under way: then the version is old, and one more read gives the new one.
 async fn release(elector: &Elector, term: &Term) -> Result<(), StoreError> {
     let lease = term.held().lease.clone();
     timely(elector.config.request_limit(), async {

@@ -1,4 +1,4 @@
-//! The bed, the operator as a child process, and the ways to look at both.
+//! The API server, the operator as a child process, and what the tests read of both.
 
 use std::{
     collections::BTreeMap,
@@ -26,14 +26,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long nothing must happen before it counts as settled: longer than the longest debounce and the first retries.
 const QUIET: Duration = Duration::from_millis(1500);
-/// How often is looked.
+/// How often a condition is checked.
 const TICK: Duration = Duration::from_millis(25);
 
-/// The bed with the CRD, and a client.
-pub struct Room {
+/// An API server with the CRD, and a client.
+pub struct TestEnv {
     pub client: Client,
     bed: Bed,
     folder: tempfile::TempDir,
@@ -62,13 +62,13 @@ impl Operator {
         drop(self);
     }
 
-    /// Whether it has logged these words.
+    /// Whether the log of the operator contains these words.
     pub fn said(&self, words: &str) -> bool {
         std::fs::read_to_string(&self.log).unwrap_or_default().contains(words)
     }
 
-    /// How many passes have ended, by its metrics.
-    pub async fn passes(&self) -> u64 {
+    /// How many reconciles have ended, by its metrics.
+    pub async fn reconciles(&self) -> u64 {
         let text = get(self.port, "/metrics").await.unwrap_or_default();
         let counts = text.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total"));
         counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
@@ -82,7 +82,7 @@ impl Operator {
     }
 }
 
-/// What an endpoint answers, with its head; nothing while nobody listens.
+/// The answer of an endpoint, with its head; nothing while no server listens.
 async fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.ok()?;
@@ -91,16 +91,16 @@ async fn get(port: u16, path: &str) -> Option<String> {
     Some(answer)
 }
 
-impl Room {
+impl TestEnv {
     pub async fn open() -> Self {
         let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
         let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
-        let room = Self { client, bed, folder: tempfile::tempdir().expect("a folder") };
+        let env = Self { client, bed, folder: tempfile::tempdir().expect("a folder") };
         let crd = rorun_operator::cli::crd::yaml().expect("the CRD");
         let api: Api<DynamicObject> = Api::all_with(
-            room.client.clone(),
+            env.client.clone(),
             &kube::api::ApiResource::erase::<
                 k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
             >(&()),
@@ -108,9 +108,8 @@ impl Room {
         let crd: Value = serde_saphyr::from_str(&crd).expect("YAML");
         let name = crd["metadata"]["name"].as_str().expect("a name").to_owned();
         api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.expect("the CRD");
-        room.until("the CRD is served", async || room.stacks("default").list(&ListParams::default()).await.is_ok())
-            .await;
-        room
+        env.until("the CRD is served", async || env.stacks("default").list(&ListParams::default()).await.is_ok()).await;
+        env
     }
 
     /// Starts the operator and waits until it leads.
@@ -124,7 +123,7 @@ impl Room {
         self.process(&[&alone, arguments].concat()).await
     }
 
-    /// Starts one of several, as somebody would by hand: nothing tells it its name.
+    /// Starts one of several replicas without a name, as a user would by hand.
     pub async fn candidate(&self) -> Operator {
         self.process(&["--leader-elect", "true"]).await
     }
@@ -279,7 +278,7 @@ impl Room {
     pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let started = Instant::now();
         while !condition().await {
-            assert!(started.elapsed() < PATIENCE, "waited {} s in vain until {what}", PATIENCE.as_secs());
+            assert!(started.elapsed() < TIME_LIMIT, "waited {} s in vain until {what}", TIME_LIMIT.as_secs());
             tokio::time::sleep(TICK).await;
         }
     }

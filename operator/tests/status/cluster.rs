@@ -1,4 +1,4 @@
-//! A stack with what there is of it at a moment, and the statuses that it gets one after the other.
+//! A stack with its objects at a moment, and the statuses that it gets one after the other.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,29 +16,29 @@ use serde_json::{Value, json};
 
 use super::support::{Fixture, all_ready, valid};
 
-pub struct World {
+pub struct Cluster {
     pub cr: RorunStack,
     pub stack: Stack,
     pub live: LiveSet,
     pub old: Option<RorunStackStatus>,
-    /// In how many seconds the last verdict turns by time alone.
+    /// In how many seconds the last verdict changes by time alone.
     pub turns_in: Option<u64>,
 }
 
-impl World {
-    /// Nothing is there, and every service answers.
+impl Cluster {
+    /// No object exists, and every service answers.
     pub fn empty(spec: Fixture) -> Self {
         let cr = spec.build();
         let stack = valid(&cr);
         Self { cr, stack, live: LiveSet::default(), old: None, turns_in: None }
     }
 
-    /// All is there and serves, and the status says so.
+    /// All objects exist and serve, and the status says so.
     pub fn ready(spec: Fixture) -> Self {
-        let mut world = Self::empty(spec);
-        world.live = all_ready(&world.stack);
-        world.pass(0);
-        world
+        let mut cluster = Self::empty(spec);
+        cluster.live = all_ready(&cluster.stack);
+        cluster.reconcile(0);
+        cluster
     }
 
     /// Another spec, as an edit leaves it.
@@ -66,7 +66,7 @@ impl World {
         self.live.put(Arc::new(stored));
     }
 
-    /// Puts an object of a component there.
+    /// Adds an object of a component.
     pub fn put(&mut self, kind: (&str, &str), component: Component, body: Value) {
         let name = self.stack.child(component);
         let name = if matches!(kind.1, "Pod" | "Job") { format!("{name}-0") } else { name };
@@ -98,13 +98,13 @@ impl World {
         self.put(("apps", "StatefulSet"), component, json!({"spec": {"replicas": 1}, "status": status}));
     }
 
-    /// A pass at a moment, and the status that it writes.
-    pub fn pass(&mut self, now: i64) -> RorunStackStatus {
-        self.pass_that_writes(now, &[])
+    /// A reconcile at a moment, and the status that it writes.
+    pub fn reconcile(&mut self, now: i64) -> RorunStackStatus {
+        self.reconcile_that_writes(now, &[])
     }
 
-    /// As [`Self::pass`], which writes these workloads.
-    pub fn pass_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
+    /// As [`Self::reconcile`], which writes these workloads.
+    pub fn reconcile_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
         let live = self.live.clone().at(now);
         let Desired { mut held, readiness, notes, .. } = desired(&self.stack, &live);
         let key = |component: &Component| rorun_operator::objects::ObjectKey {
