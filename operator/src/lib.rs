@@ -12,6 +12,8 @@ pub mod objects;
 pub mod stack;
 
 pub mod apply;
+pub mod runtime;
+
 pub mod desired;
 pub mod status;
 

@@ -26,7 +26,7 @@ const DRIFTS: usize = 200;
 /// takes it the same time however often that is, so it is often.
 const RESYNC: (&str, Duration) = ("--resync-period=1s", Duration::from_secs(20));
 /// Microseconds that a pass with nothing to do may take.
-const BAR: f64 = 200.0;
+const BAR: f64 = 500.0;
 /// How often is looked whether it has begun.
 const POLL: Duration = Duration::from_millis(200);
 /// How long a repair may take before it is given up.
@@ -89,7 +89,7 @@ async fn resync(field: &mut Field) -> Result<()> {
     let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("resync"), &arguments)?;
     operator.ready().await?;
     let stacks = float(field.stacks.len());
-    // It makes what is wanted of each once after its start, and never rests.
+    // Every stack is reconciled once after the start, and the resyncs never end.
     let begun = async {
         while operator.metrics().await?.reconciles() < 3.0 * stacks {
             tokio::time::sleep(POLL).await;

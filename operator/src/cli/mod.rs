@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 use crate::{
     agent::{self, AgentCommand},
-    controller::RunError,
+    runtime::RunError,
     telemetry::{
         MetricsError,
         http::HttpError,

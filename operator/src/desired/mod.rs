@@ -78,9 +78,9 @@ pub static COMPONENTS: [&dyn Component; 9] = [
 
 /// What is wanted, and what is left as it is for now.
 #[derive(Debug)]
-pub struct Desired<T = DesiredObject> {
+pub struct Desired {
     /// The objects to apply.
-    pub objects: Vec<T>,
+    pub objects: Vec<DesiredObject>,
     /// Components whose objects are neither applied nor pruned, and why.
     pub held: BTreeMap<Name, Waiting>,
     /// Components whose objects are neither applied nor pruned for now, and that serve all the same.
@@ -91,7 +91,7 @@ pub struct Desired<T = DesiredObject> {
     pub notes: BTreeMap<Name, String>,
 }
 
-impl<T> Desired<T> {
+impl Desired {
     /// The labels of the components that are left as they are.
     pub fn left_alone(&self) -> BTreeSet<String> {
         self.held.keys().chain(&self.kept).map(ToString::to_string).collect()
@@ -101,15 +101,6 @@ impl<T> Desired<T> {
 /// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
 /// what it needs is ready; one that was made is kept as wanted even while something that it needs is down.
 pub fn desired(stack: &Stack, live: &LiveSet) -> Desired {
-    decide(stack, live, |component| component.objects(stack))
-}
-
-/// As [`desired`], of objects that are made, or remembered.
-pub fn decide<T: Placed>(
-    stack: &Stack,
-    live: &LiveSet,
-    mut objects: impl FnMut(&dyn Component) -> Vec<T>,
-) -> Desired<T> {
     let mut result = Desired {
         objects: Vec::new(),
         held: BTreeMap::new(),
@@ -128,14 +119,13 @@ pub fn decide<T: Placed>(
             Some(waiting) => Readiness::Waiting(waiting.clone()),
             None => component.readiness(stack, places, live),
         };
+        let objects = component.objects(stack);
+        let readiness = readiness(&mut objects.iter().map(Placed::place));
         if stack.kept.contains(&name) {
-            let there = component.objects(stack);
-            result.readiness.insert(name, readiness(&mut there.iter().map(Placed::place)));
+            result.readiness.insert(name, readiness);
             result.kept.insert(name);
             continue;
         }
-        let objects = objects(*component);
-        let readiness = readiness(&mut objects.iter().map(Placed::place));
         result.notes.extend(component.note(stack, live).filter(|_| readiness.is_ready()).map(|note| (name, note)));
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);
@@ -148,7 +138,7 @@ pub fn everything(stack: &Stack) -> Vec<DesiredObject> {
     COMPONENTS.iter().flat_map(|component| component.objects(stack)).collect()
 }
 
-fn held<T>(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired<T>) -> Option<Waiting> {
+fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desired) -> Option<Waiting> {
     let name = component.name();
     if let Some(refused) = stack.refused(name) {
         return Some(refused.clone());

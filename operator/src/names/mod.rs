@@ -46,6 +46,8 @@ pub mod label {
 
 /// Annotation keys.
 pub mod annotation {
+    /// The prefix of this operator's own annotations. On a stack each of them may be a command.
+    pub const PREFIX: &str = "rorun.app/";
     /// A hash of what was applied last, to notice a field that is no longer wanted.
     pub const APPLIED_HASH: &str = "rorun.app/applied-hash";
     /// On a pod template: a hash of the Secrets and `ConfigMaps` that the pods use.

@@ -1,4 +1,4 @@
-//! What is told of the backups: remembered after their pods are gone, and said beside a condition that is true.
+//! The status of the backups: remembered after their pods are gone, and the notes beside a condition that is true.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,8 +9,8 @@ use crate::{
     stack::{Backup, Stack},
 };
 
-/// The newest good backup is remembered after its pod is gone, with what else its run found; whose backups they are is kept, so
-/// that it is not asked again.
+/// The status remembers the newest good backup after its pod is gone, with the other results of its run, and the owner of the
+/// backups, so that the operator reads it only once.
 pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<BackupStatus> {
     let known = old.backup.clone().unwrap_or_default();
     let at = |status: &BackupStatus| status.last_successful.as_ref().map(|record| record.at.clone());
@@ -38,8 +38,8 @@ fn is_embedded(stack: &Stack, status: &BackupStatus) -> bool {
             && last.is_some_and(|location| location.starts_with(&format!("s3://{}-bucket/", stack.name)))
 }
 
-/// What there is to say of backups that are as they should be: the reason and the sentences.
-pub(super) fn told(report: &Report<'_>, status: Option<&BackupStatus>) -> Option<(Reason, String)> {
+/// The reason and the notes of backups that are healthy.
+pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Option<(Reason, String)> {
     let backup = report.stack.backup.as_ref()?;
     let status = status.cloned().unwrap_or_default();
     let why = if status.shared_with.is_some() {

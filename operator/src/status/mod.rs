@@ -1,4 +1,4 @@
-//! From what was seen and done to what the user reads. Pure: the clock is passed in.
+//! From what was observed and applied to the status that the user reads. Pure: the clock is passed in.
 //!
 //! Runs for failures too: whatever a reconcile ends with has a condition with a reason, and the root cause in `Ready`.
 
@@ -21,7 +21,7 @@ use crate::{
     stack::Stack,
 };
 
-/// What a status is made of.
+/// The report that a status is made of.
 pub struct Report<'a> {
     /// The resource.
     pub cr: &'a RorunStack,
@@ -35,7 +35,7 @@ pub struct Report<'a> {
     pub readiness: Vec<(Component, Readiness)>,
     /// What there is to know of a component though it serves.
     pub notes: BTreeMap<Component, String>,
-    /// The newest good backup that its pod still tells of, with what else that run found.
+    /// The newest good backup whose pod still exists, with the other results of its run.
     pub backup: Option<BackupStatus>,
     /// How many pods were asked for of each workload that was written just now.
     pub begun: BTreeMap<Component, i32>,
@@ -47,19 +47,19 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let cause = root_cause(&report.readiness);
     let old = report.old.clone().unwrap_or_default();
     let backup = backup::remembered(&old, report);
-    let told = backup::told(report, backup.as_ref());
-    let facts = conditions::facts(report, cause.as_ref(), told.as_ref());
+    let notes = backup::notes(report, backup.as_ref());
+    let facts = conditions::facts(report, cause.as_ref(), notes.as_ref());
     RorunStackStatus {
         observed_generation: generation,
         conditions: conditions::merge(&old.conditions, facts, generation, now),
         environment: Some(report.stack.environment),
-        components: summary::components(report, told.as_ref()),
+        components: summary::components(report, notes.as_ref()),
         endpoints: summary::endpoints(report.stack),
         backup,
     }
 }
 
-/// The status of a stack that is kept from going on, or from being deleted, before anything can be judged.
+/// The status of a stack that cannot be reconciled, or cannot be deleted, before its components can be judged.
 pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting, now: Timestamp) -> RorunStackStatus {
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
@@ -78,7 +78,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// Reasons that end only when somebody changes something.
+/// Reasons that end only when a user changes something.
 pub(crate) const NEEDS_THE_USER: [reason::Reason; 20] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,

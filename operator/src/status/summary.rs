@@ -22,7 +22,7 @@ pub(super) fn components(report: &Report<'_>, backup: Option<&(Reason, String)>)
 fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> ComponentStatus {
     let name = report.stack.child(component);
     let there = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
-    // What the watch will show of one that was made just now.
+    // The pods that the watch will show of a workload that was created just now.
     let counts = |pods: Pods| (pods.wanted, pods.ready);
     let pods = there.map(counts).or_else(|| report.begun.get(&component).map(|wanted| (*wanted, 0)));
     ComponentStatus {

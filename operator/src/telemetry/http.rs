@@ -21,7 +21,7 @@ use super::{Health, Metrics, connections::BoundedListener};
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The most connections at once; probes and scrapes need a handful.
 const CONNECTIONS: usize = 256;
-/// How long the answers that are under way may take once the server is told to stop.
+/// How long the answers that are under way may take once the server is stopped.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn healthz_fails_while_a_reconcile_is_stuck() {
         let server = running(CONNECTION_LIFETIME).await;
-        let reconcile = server.metrics.reconcile_started();
+        let reconcile = server.metrics.controller("rorunstack").reconcile_started();
         tokio::time::sleep(Duration::from_millis(60)).await;
         let answer = ask(server.address, "GET", "/healthz").await;
         assert!(answer.contains("503") && answer.contains("a reconcile has been running"), "{answer}");

@@ -11,7 +11,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line, for a log collector.
@@ -90,7 +90,8 @@ where
 const TELL_TOO_MUCH: [&str; 5] =
     ["aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime", "aws_smithy_runtime_api"];
 
-/// A span of its own for each reconcile, beside ours, that says the same and costs a twentieth of a pass that finds nothing to do.
+/// kube opens a span of its own for each reconcile, beside the operator's, with the same content, which costs a twentieth of a
+/// reconcile that finds nothing to do.
 const TELLS_THE_SAME: &str = "kube_runtime::controller=warn,";
 
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
@@ -102,15 +103,15 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
         return Err(LogError::UnknownLevel { directive: directive.to_owned(), part: part.to_owned() });
     }
     let all = directive.split(',').filter_map(|part| part.trim().parse::<LevelFilter>().ok()).max();
-    let held: String = match all {
-        // Of two targets the longer one counts: whoever asks for more of kube is to have it.
+    let directives: String = match all {
+        // Of two targets the longer one counts, so that a user can ask for more of kube.
         Some(LevelFilter::INFO) if !directive.contains("kube") => TELLS_THE_SAME.to_owned(),
         Some(level) if level > LevelFilter::INFO => TELL_TOO_MUCH.map(|target| format!("{target}=info,")).concat(),
         _ => String::new(),
     };
     EnvFilter::builder()
         // Of two directives of one target the last one counts.
-        .parse(held + directive)
+        .parse(directives + directive)
         .map_err(|source| LogError::Directive { directive: directive.to_owned(), source })
 }
 

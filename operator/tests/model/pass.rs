@@ -13,7 +13,7 @@ use futures::{FutureExt, future, future::BoxFuture};
 use http::{Request, Response};
 use kube::Client;
 use rorun_operator::{
-    apply::{Answer, Owner, Settled, Turns, Verdict, Writer, apply},
+    apply::{Answer, Owner, Settled, Verdict, WriteThrottle, Writer, apply},
     objects::{Digest, LiveObject, LiveSet},
 };
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ async fn run(step: &Step) -> Stepped {
         fault: step.fault,
         flaw: step.flaw,
     };
-    let writer = Writer::new(Client::new(gate.clone(), "default"), Turns::default(), || true, |_, _| {});
+    let writer = Writer::new(Client::new(gate.clone(), "default"), WriteThrottle::default(), || true, |_, _| {});
     remember(&writer.settled, step);
     let owner = Owner {
         api_version: "rorun.app/v1alpha1".to_owned(),

@@ -9,7 +9,8 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 use rorun_operator::{
-    controller::{self, Clients, Patience, Settings},
+    controller::{self, Settings},
+    runtime::{Clients, RetryAfterLayer, RunError},
     services::Network,
     telemetry::{Health, HealthLimits, Metrics},
 };
@@ -236,11 +237,11 @@ fn by_user(store: &mut Store, step: Step) -> Vec<u64> {
 }
 
 /// Starts an operator; one that ran is gone when its handle is replaced.
-fn start(way: &Way) -> AbortOnDropHandle<Result<(), controller::RunError>> {
+fn start(way: &Way) -> AbortOnDropHandle<Result<(), RunError>> {
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let limits = HealthLimits { longest_reconcile: Duration::MAX, longest_silence: Duration::MAX };
     let health = Arc::new(Health::new(metrics.clone(), limits));
-    let clients = Clients { work: way.client(), lease: way.client(), patience: Patience::default() };
+    let clients = Clients { work: way.client(), lease: way.client(), retry_after: RetryAfterLayer::default() };
     let settings = Settings {
         namespaces: Vec::new(),
         lease: None,

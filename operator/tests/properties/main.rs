@@ -7,6 +7,7 @@
 
 mod agent;
 mod configuration;
+mod deterministic;
 mod generate;
 mod modes;
 mod objects;

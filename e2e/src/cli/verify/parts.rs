@@ -59,7 +59,7 @@ pub(super) const PARTS: &[Part] = &[
         work: Work::Tests(&[
             "--test=apiserver",
             "--test=conformance",
-            "--test=leader",
+            "--test=runtime",
             "--test=reconcile",
             "--test=bed",
         ]),
