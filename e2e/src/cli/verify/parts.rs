@@ -41,7 +41,6 @@ pub(super) const PARTS: &[Part] = &[
             "--test=examples",
             "--test=generated",
             "--test=layering",
-            "--test=memmove",
             "--test=model",
             "--test=properties",
             "--test=status",
