@@ -55,13 +55,7 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "apiserver",
         proves: "the definition and the operator against a real API server; calls are counted",
-        work: Work::Tests(&[
-            "--test=apiserver",
-            "--test=conformance",
-            "--test=leader",
-            "--test=reconcile",
-            "--test=bed",
-        ]),
+        work: Work::Tests(&["--test=apiserver", "--test=leader", "--test=reconcile", "--test=bed"]),
     },
     Part {
         name: "chart",
