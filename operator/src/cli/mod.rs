@@ -75,10 +75,10 @@ pub enum CliError {
     /// The cluster could not be found.
     #[error("failed to find a cluster: {0}; run in a pod, or set KUBECONFIG")]
     Config(#[source] kube::config::InferConfigError),
-    /// The way to the cluster leads through a proxy.
+    /// The way to the cluster leads through a proxy of an unknown kind.
     #[error(
-        "failed to set up a client of the API server: the kubeconfig or HTTPS_PROXY names the proxy {0}, which is not \
-             supported; take proxy-url out of the kubeconfig, or name the API server in NO_PROXY"
+        "failed to set up a client of the API server: the kubeconfig or HTTPS_PROXY names the proxy {0} by a URL that does not \
+         begin with http://, https:// or socks5://; correct it, or name the API server in NO_PROXY"
     )]
     Proxy(String),
     /// A client could not be built.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args};
-use kube::Config;
+use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -117,7 +117,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 /// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
 /// With them comes the host of the API server.
 async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Clients, String), CliError> {
-    let mut config = Config::infer().await.map_err(CliError::Config)?;
+    let mut config = client::config().await?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
@@ -128,8 +128,8 @@ async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Cli
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let patience = Patience::new(shutdown.clone());
-    let work = client::builder(&config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
-    let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
+    let work = ClientBuilder::try_from(config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
+    let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
     Ok((Clients { work, lease, patience }, host))
 }
 
