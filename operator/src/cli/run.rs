@@ -46,8 +46,9 @@ pub struct RunArgs {
     /// The image of the operator itself, for the agent in backup pods
     #[arg(long, env = "AGENT_IMAGE", default_value = super::AGENT_IMAGE, value_name = "IMAGE")]
     agent_image: String,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is every address of IPv6 and IPv4, and of IPv4 alone where the
+    /// kernel has no IPv6
+    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
     http_address: SocketAddr,
     /// A level (error, warn, info, debug, trace), or directives such as info,kube=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
@@ -89,7 +90,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     metrics.max_concurrent_reconciles(args.concurrency);
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
-    let server = Server::bind(args.http_address, "--http-address").await?;
+    let server = Server::bind(args.http_address, "--http-address")?;
     let (clients, api_server) = clients(&metrics, &shutdown).await?;
     let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
     let settings = Settings {
@@ -107,9 +108,8 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let serving = tokio::spawn(server.serve(health.clone(), metrics.clone(), last.clone()));
     let ended = controller::run(clients, settings, (metrics, health), shutdown).await;
     last.cancel();
-    if let Ok(served) = serving.await {
-        served?;
-    }
+    // It has no result; a panic ends the process.
+    let _ = serving.await;
     info!("stopped");
     Ok(ended?)
 }
@@ -154,7 +154,16 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[test]
+    fn probes_are_answered_on_both_families_unless_an_address_is_given() {
+        let cli = crate::cli::Cli::try_parse_from(["rorun-operator", "run"]).unwrap();
+        let crate::cli::Command::Run(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.http_address, "[::]:8080".parse().unwrap());
+    }
 
     #[test]
     fn a_period_is_a_duration_with_its_unit() {
