@@ -2,6 +2,7 @@
 
 mod client;
 pub mod crd;
+mod lease;
 pub mod rbac;
 pub mod render;
 mod run;
@@ -81,6 +82,9 @@ pub enum CliError {
          begin with http://, https:// or socks5://; correct it, or name the API server in NO_PROXY"
     )]
     Proxy(String),
+    /// The durations of leader election do not go together.
+    #[error("failed to set up leader election: {0}")]
+    Lease(String),
     /// A client could not be built.
     #[error("failed to set up a client of the API server: {0}")]
     Client(#[from] kube::Error),

@@ -8,20 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{CliError, client};
+use super::{CliError, client, lease::LeaseTimings};
 use crate::{
-    controller::{
-        self, Clients, Patience, Settings,
-        leader::{self, LeaderConfig},
-    },
+    controller::{self, Clients, Patience, Settings, leader},
     services::Network,
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
 /// Who asks, as audit logs show it.
 const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
-/// How long a request for the lease may take: well below the renew deadline.
-const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The name of the API server within every cluster.
 const API_SERVER: &str = "kubernetes.default.svc";
@@ -62,6 +57,8 @@ pub struct RunArgs {
     /// The name of the Lease
     #[arg(long, default_value = "rorun-operator", value_name = "NAME")]
     lease_name: String,
+    #[command(flatten)]
+    lease_timings: LeaseTimings,
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
@@ -90,12 +87,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     metrics.max_concurrent_reconciles(args.concurrency);
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
-    let server = Server::bind(args.http_address, "--http-address")?;
-    let (clients, api_server) = clients(&metrics, &shutdown).await?;
     let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
+    let lease = args.leader_elect.then(|| args.lease_timings.config(args.namespace, args.lease_name, identity.clone()));
+    let lease = lease.transpose()?;
+    let server = Server::bind(args.http_address, "--http-address")?;
+    let (clients, api_server) = clients(&metrics, args.lease_timings.request_timeout(), &shutdown).await?;
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
-        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, identity.clone())),
+        lease,
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
@@ -116,15 +115,19 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 
 /// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
 /// With them comes the host of the API server.
-async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Clients, String), CliError> {
+async fn clients(
+    metrics: &Metrics,
+    lease_timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(Clients, String), CliError> {
     let mut config = client::config().await?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
     let mut lease = config.clone();
-    lease.connect_timeout = Some(LEASE_TIMEOUT);
-    lease.read_timeout = Some(LEASE_TIMEOUT);
-    lease.write_timeout = Some(LEASE_TIMEOUT);
+    lease.connect_timeout = Some(lease_timeout);
+    lease.read_timeout = Some(lease_timeout);
+    lease.write_timeout = Some(lease_timeout);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let patience = Patience::new(shutdown.clone());
