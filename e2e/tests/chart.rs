@@ -84,6 +84,31 @@ fn without_a_period_the_operator_takes_its_own() -> Result<()> {
     Ok(())
 }
 
+/// The same: values that are not there must take no security context and no argument away.
+#[test]
+fn without_the_values_of_a_later_chart_it_renders_as_with_their_defaults() -> Result<()> {
+    let helm = Helm::new()?;
+    let later = ["leaderElection", "extraArgs", "extraEnv", "extraVolumes", "extraVolumeMounts", "podSecurityContext"];
+    let later = later.iter().chain(&["securityContext", "commonLabels", "deploymentAnnotations"]);
+    let without: Vec<_> = later.map(|value| format!("--set={value}=null")).collect();
+    let without: Vec<_> = without.iter().map(String::as_str).collect();
+    assert_eq!(objects(&helm.template(&without)?)?, objects(&helm.template(&[])?)?);
+    Ok(())
+}
+
+#[test]
+fn the_security_contexts_are_merged_key_by_key() -> Result<()> {
+    let values = "podSecurityContext.runAsUser=1000710000,podSecurityContext.seccompProfile=null";
+    let rendered = Helm::new()?.template(&[&format!("--set={values}"), "--set=securityContext.runAsGroup=0"])?;
+    let deployment = objects(&rendered)?.into_iter().find(|object| object["kind"] == "Deployment");
+    let spec = &deployment.context("no Deployment")?["spec"]["template"]["spec"];
+    assert_eq!(spec["securityContext"], json!({"runAsNonRoot": true, "runAsUser": 1_000_710_000}));
+    let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true, "runAsGroup": 0});
+    assert_eq!(spec["containers"][0]["securityContext"], container);
+    Ok(())
+}
+
 #[test]
 fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
     let helm = Helm::new()?;
@@ -95,6 +120,16 @@ fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
         ("--set=watchNamespaces={Shop}", "at '/watchNamespaces/0': 'Shop' does not match pattern"),
         ("--set=resyncPeriod=25h", "at '/resyncPeriod': '25h' does not match pattern"),
         ("--set=resyncPeriod=0h", "at '/resyncPeriod': '0h' does not match pattern"),
+        ("--set=leaderElection.leaseDuration=1m", "at '/leaderElection/leaseDuration': '1m' does not match pattern"),
+        (
+            "--set=leaderElection.leaseDuration=3601s",
+            "at '/leaderElection/leaseDuration': '3601s' does not match pattern",
+        ),
+        ("--set=leaderElection.leaseDuration=14s", "leaseDuration is 14s: it must be longer than"),
+        ("--set=leaderElection.renewDeadline=11s", "leaseDuration is 15s: it must be longer than"),
+        ("--set=leaderElection.retryPeriod=9s", "must be longer than 1.2 times leaderElection.retryPeriod (9s)"),
+        ("--set=extraEnv[0].name=AGENT_IMAGE", "at '/extraEnv/0/name': 'not' failed"),
+        ("--set=extraArgs={run}", "at '/extraArgs/0': 'run' does not match pattern"),
         ("--set=logLevel=loud", "at '/logLevel': 'loud' does not match pattern"),
         ("--set=logFormat=yaml", "at '/logFormat': value must be one of 'json', 'text'"),
         ("--set=image.digest=sha256:0", "at '/image/digest': 'sha256:0' does not match pattern"),
@@ -143,7 +178,9 @@ fn with_namespaces_nothing_but_the_definition_is_of_the_cluster() -> Result<()> 
 
 /// The keys of a tree of values, as `--set` names them. An empty map or list is a value.
 fn keys(value: &Value, path: &str, found: &mut Vec<String>) {
-    match value.as_object().filter(|members| !members.is_empty() && path != "resources") {
+    // Of these Kubernetes knows the fields.
+    let whole = ["resources", "podSecurityContext", "securityContext"].contains(&path);
+    match value.as_object().filter(|members| !members.is_empty() && !whole) {
         Some(members) => {
             for (name, member) in members {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

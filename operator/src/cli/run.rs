@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args};
-use kube::Config;
+use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{CliError, client};
+use super::{CliError, client, lease::LeaseTimings};
 use crate::{
     controller::{self, Settings},
     runtime::{
@@ -21,8 +21,6 @@ use crate::{
 
 /// The user agent of all requests, as audit logs show it.
 const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
-/// How long a request for the lease may take: well below the renew deadline.
-const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The name of the API server within every cluster.
 const API_SERVER: &str = "kubernetes.default.svc";
@@ -47,8 +45,9 @@ pub struct RunArgs {
     /// The image of the operator itself, for the agent in backup pods
     #[arg(long, env = "AGENT_IMAGE", default_value = super::AGENT_IMAGE, value_name = "IMAGE")]
     agent_image: String,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is every address of IPv6 and IPv4, and of IPv4 alone where the
+    /// kernel has no IPv6
+    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
     http_address: SocketAddr,
     /// A level (error, warn, info, debug, trace), or directives such as info,kube=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
@@ -62,6 +61,8 @@ pub struct RunArgs {
     /// The name of the Lease
     #[arg(long, default_value = "rorun-operator", value_name = "NAME")]
     lease_name: String,
+    #[command(flatten)]
+    lease_timings: LeaseTimings,
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
@@ -89,12 +90,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let metrics = Arc::new(Metrics::new()?);
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
-    let server = Server::bind(args.http_address, "--http-address").await?;
-    let (clients, api_server) = clients(&metrics, &shutdown).await?;
     let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
+    let lease = args.leader_elect.then(|| args.lease_timings.config(args.namespace, args.lease_name, identity.clone()));
+    let lease = lease.transpose()?;
+    let server = Server::bind(args.http_address, "--http-address")?;
+    let (clients, api_server) = clients(&metrics, args.lease_timings.request_timeout(), &shutdown).await?;
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
-        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, identity.clone())),
+        lease,
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
@@ -107,29 +110,32 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let serving = tokio::spawn(server.serve(health.clone(), metrics.clone(), last.clone()));
     let ended = controller::run(clients, settings, (metrics, health), shutdown).await;
     last.cancel();
-    if let Ok(served) = serving.await {
-        served?;
-    }
+    // It has no result; a panic ends the process.
+    let _ = serving.await;
     info!("stopped");
     Ok(ended?)
 }
 
 /// The clients, and the host of the API server. The control loop retries, not the client, whose retries would block a reconcile for
 /// minutes. Requests for the lease must be quick.
-async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Clients, String), CliError> {
-    let mut config = Config::infer().await.map_err(CliError::Config)?;
+async fn clients(
+    metrics: &Metrics,
+    lease_timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(Clients, String), CliError> {
+    let mut config = client::config().await?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
     let mut lease = config.clone();
-    lease.connect_timeout = Some(LEASE_TIMEOUT);
-    lease.read_timeout = Some(LEASE_TIMEOUT);
-    lease.write_timeout = Some(LEASE_TIMEOUT);
+    lease.connect_timeout = Some(lease_timeout);
+    lease.read_timeout = Some(lease_timeout);
+    lease.write_timeout = Some(lease_timeout);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let retry_after = RetryAfterLayer::new(shutdown.clone());
-    let work = client::builder(&config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
-    let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
+    let work = ClientBuilder::try_from(config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
+    let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
     Ok((Clients { work, lease, retry_after }, host))
 }
 
@@ -154,7 +160,16 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[test]
+    fn probes_are_answered_on_both_families_unless_an_address_is_given() {
+        let cli = crate::cli::Cli::try_parse_from(["rorun-operator", "run"]).unwrap();
+        let crate::cli::Command::Run(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.http_address, "[::]:8080".parse().unwrap());
+    }
 
     #[test]
     fn a_period_is_a_duration_with_its_unit() {

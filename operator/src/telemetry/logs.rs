@@ -94,6 +94,10 @@ const TELL_TOO_MUCH: [&str; 5] =
 /// reconcile that finds nothing to do.
 const TELLS_THE_SAME: &str = "kube_runtime::controller=warn,";
 
+/// What kube's client logs as an error for each answer above 499 and each connection that fails. Whoever sent the request logs it
+/// with the object, and with what happens next.
+const LOGGED_BY_CALLERS: &str = "kube_client::client::builder=off,";
+
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     // `EnvFilter` reads a misspelled level, such as `inof`, as the name of a target, and then all else is silent.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -105,7 +109,10 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     let all = directive.split(',').filter_map(|part| part.trim().parse::<LevelFilter>().ok()).max();
     let directives: String = match all {
         // Of two targets the longer one counts, so that a user can ask for more of kube.
-        Some(LevelFilter::INFO) if !directive.contains("kube") => TELLS_THE_SAME.to_owned(),
+        Some(level) if level <= LevelFilter::INFO && !directive.contains("kube") => {
+            let spans = if level == LevelFilter::INFO { TELLS_THE_SAME } else { "" };
+            [spans, LOGGED_BY_CALLERS].concat()
+        }
         Some(level) if level > LevelFilter::INFO => TELL_TOO_MUCH.map(|target| format!("{target}=info,")).concat(),
         _ => String::new(),
     };
@@ -195,6 +202,18 @@ mod tests {
             serde_json::from_str::<Value>(&line).unwrap()["spans"].as_array().unwrap().len()
         };
         assert_eq!(["info", "debug", "info,kube_runtime=info"].map(spans), [1, 2, 2]);
+    }
+
+    #[rstest]
+    #[case::info("info", 0)]
+    #[case::errors("error", 0)]
+    #[case::debug("debug", 1)]
+    #[case::asked_for("info,kube_client=error", 1)]
+    fn a_failed_request_is_logged_by_its_sender_alone(#[case] directive: &str, #[case] lines: usize) {
+        let written = written(directive, LogFormat::Json, || {
+            tracing::error!(target: "kube_client::client::builder", "failed with status 503 Service Unavailable");
+        });
+        assert_eq!(written.lines().count(), lines, "{written}");
     }
 
     #[rstest]

@@ -3,9 +3,9 @@
 //! What enters: events, numbers and states, pushed by the code that knows them. What leaves: JSON lines on stderr and three HTTP
 //! endpoints. Forbidden here: anything of ours, globals (each [`Metrics`] owns its registry) and labels without a bound.
 
-mod connections;
 mod health;
 pub mod http;
+mod listener;
 pub mod logs;
 mod metrics;
 mod reconciles;

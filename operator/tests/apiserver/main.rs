@@ -9,11 +9,15 @@
     reason = "the helpers of a test are tests too, which clippy does not know"
 )]
 
+#[path = "../model/answers.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod answers;
 mod definition;
 mod edge;
 mod examples;
 #[path = "../properties/generate.rs"]
 mod generate;
+mod model;
 mod random;
 mod readable;
 mod refusals;
@@ -48,6 +52,7 @@ async fn a_real_api_server() {
         examples::each_is_accepted,
         examples::the_objects_of_each_are_accepted,
         examples::the_pods_of_each_are_admitted_as_restricted,
+        model::the_answers_of_the_model_are_those_of_the_server,
         random::they_and_their_objects_are_accepted,
         readable::what_is_accepted_can_be_read,
         refusals::bad_specs_are_refused_and_good_neighbours_accepted,

@@ -52,6 +52,11 @@ impl Server {
         server
     }
 
+    /// A client of it, for requests that kubectl would not send.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Replaces the definition.
     pub async fn redefine(&self, definition: &Value) {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rorunstacks.rorun.app";

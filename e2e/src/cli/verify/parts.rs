@@ -41,7 +41,6 @@ pub(super) const PARTS: &[Part] = &[
             "--test=examples",
             "--test=generated",
             "--test=layering",
-            "--test=memmove",
             "--test=model",
             "--test=properties",
             "--test=status",
@@ -56,13 +55,7 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "apiserver",
         proves: "the definition and the operator against a real API server; calls are counted",
-        work: Work::Tests(&[
-            "--test=apiserver",
-            "--test=conformance",
-            "--test=runtime",
-            "--test=reconcile",
-            "--test=bed",
-        ]),
+        work: Work::Tests(&["--test=apiserver", "--test=runtime", "--test=reconcile", "--test=bed"]),
     },
     Part {
         name: "chart",
