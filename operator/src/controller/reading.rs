@@ -117,6 +117,7 @@ fn used(stack: &StackKey, inputs: &[ConfigInput]) -> BTreeMap<Key, Used> {
             Some(key) => keys.iter_mut().for_each(|keys| {
                 keys.insert(key.clone());
             }),
+            None if reference.is_presence() => {}
             None => *keys = None,
         }
     }

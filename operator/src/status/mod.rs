@@ -79,7 +79,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 19] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 20] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -99,6 +99,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 19] = [
     reason::ADDRESS_REFUSED,
     reason::TOO_LARGE,
     reason::BACKUPS_UNKNOWN,
+    reason::POD_TEMPLATE_REFUSED,
 ];
 
 /// Readiness by component, with what could not be written before all else.

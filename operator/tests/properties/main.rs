@@ -10,6 +10,7 @@ mod configuration;
 mod generate;
 mod objects;
 mod paths;
+mod pod_templates;
 mod pods;
 mod probing;
 #[path = "../support/mod.rs"]

@@ -9,6 +9,7 @@ mod credentials;
 mod data;
 mod drift;
 mod gitops;
+mod pod_templates;
 mod restarts;
 mod room;
 mod sources;
@@ -48,6 +49,7 @@ async fn the_released_binary() {
         telling::a_class_that_does_not_exist_is_told_until_it_does,
         telling::an_autoscaler_begins_at_its_fewest_pods,
         telling::a_field_beside_the_template_turns_no_condition,
+        pod_templates::a_patch_writes_nothing_until_it_can_be,
         volumes::what_a_volume_cannot_do_is_told_and_not_sent,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,

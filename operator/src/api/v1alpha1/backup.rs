@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalBucket, Resources, text};
+use super::{ExternalBucket, PodTemplate, Resources, Scheduling, text};
 
 /// When the database is dumped, where to, and for how long dumps are kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -45,6 +45,19 @@ pub struct BackupSpec {
     /// Annotations that are added to the backup pods. Left out: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// Where backup pods may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: dump, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. A container beside the dump belongs into
+    /// `initContainers` with `restartPolicy: Always`. Refused is what other fields of this spec set, what the Pod Security
+    /// Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its containers and volumes. The
+    /// condition of the component then names the field, and the pods stay as they are. Secrets and ConfigMaps that its
+    /// volumes name must exist; a change of their content reaches the files in the pods and replaces no pod. Defaults to no
+    /// patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// For how long dumps are kept. A dump is removed when it is older than `days` and `minimumKept` newer good ones exist.

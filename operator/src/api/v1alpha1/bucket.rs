@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, ServiceTls, Storage, text};
+use super::{PodTemplate, Resources, Scheduling, ServiceTls, Storage, text};
 
 /// The S3 bucket of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -44,6 +44,18 @@ pub struct EmbeddedBucket {
     /// CPU and memory of the server. Left out: requests of `50m` and `256Mi`, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Where the pod may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: s3, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// An S3 server that the operator knows how to run.
