@@ -18,6 +18,7 @@ mod faults;
 mod helm;
 mod kills;
 mod namespaced;
+mod pod_template;
 mod rollout;
 mod scaling;
 mod status;
@@ -117,6 +118,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "a status turns with what the user has to know: refused pods, no pods, a spec that serves; and with nothing else",
         exclusive: false,
         run: |scene| Box::pin(status::run(scene)),
+    },
+    Scenario {
+        name: "pod-template",
+        proves: "pods run as the user, with the volumes and the sidecar that a podTemplate asks for; a refused one changes nothing",
+        exclusive: false,
+        run: |scene| Box::pin(pod_template::run(scene)),
     },
     Scenario {
         name: "kills",

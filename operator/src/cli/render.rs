@@ -111,7 +111,7 @@ pub fn render(mut cr: RorunStack) -> Result<Vec<serde_json::Value>, RenderError>
     cr.metadata.namespace.get_or_insert_with(|| "default".to_owned());
     let namespace = cr.metadata.namespace.clone().unwrap_or_default();
     let stack = stack::validate(&cr, &PLACEHOLDERS.observed(&cr));
-    if let Some((component, waiting)) = stack.unresolved.first_key_value() {
+    if let Some((component, waiting)) = stack.unresolved.iter().chain(&stack.pods_refused).next() {
         return Err(RenderError::Unresolved(format!("{component}: {}", waiting.message)));
     }
     let objects = desired::everything(&stack).into_iter().map(|object| {

@@ -14,7 +14,7 @@ use k8s_openapi::{
 use super::{
     Component, Places, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
+    pod_template, pods_readiness, probed,
     schedule::{self, Runs},
     service, trouble,
 };
@@ -282,7 +282,7 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    template
+    pod_template::shaped(stack, Name::Backup, template)
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {

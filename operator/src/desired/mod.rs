@@ -13,6 +13,7 @@ mod ingress;
 mod metadata;
 mod mode;
 mod pod;
+mod pod_template;
 mod redis;
 mod schedule;
 mod service;
@@ -147,8 +148,13 @@ fn held(component: &dyn Component, stack: &Stack, live: &LiveSet, sofar: &Desire
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
         return Some(waiting.clone());
     }
-    if let Some(need) = component.requires().iter().find(|need| sofar.held.contains_key(need)) {
+    let missing =
+        |need: &&Name| sofar.held.get(need).is_some_and(|waiting| stack.pods_refused.get(need) != Some(waiting));
+    if let Some(need) = component.requires().iter().find(missing) {
         return Some(waits(name, *need));
+    }
+    if let Some(waiting) = stack.pods_refused.get(&name) {
+        return Some(waiting.clone());
     }
     if component.waits_for().is_empty() || exists(name, live) {
         return None;

@@ -14,6 +14,7 @@ use k8s_openapi::{
 use super::{
     metadata::{self, Strings},
     pod::Pod,
+    pod_template,
 };
 use crate::{
     names::Component,
@@ -65,7 +66,7 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
             revision_history_limit: Some(5),
             selector: metadata::selector(stack, component),
             service_name: Some(stack.child(component)),
-            template: pod.template(stack),
+            template: pod_template::shaped(stack, component, pod.template(stack)),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()

@@ -14,7 +14,7 @@ use k8s_openapi::{
 use super::{
     Component, Places, autoscaler, metadata,
     pod::{self, Pod},
-    service, serving, trust,
+    pod_template, service, serving, trust,
 };
 use crate::{
     contract,
@@ -141,7 +141,7 @@ fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
         spec.topology_spread_constraints =
             scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
     }
-    template
+    pod_template::shaped(stack, workload.component, template)
 }
 
 /// What a pod is made of.

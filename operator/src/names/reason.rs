@@ -35,6 +35,8 @@ pub const KEY_MISSING: Reason = "KeyMissing";
 pub const INVALID_VALUE: Reason = "InvalidValue";
 /// The spec asks for something that cannot be.
 pub const INVALID_SPEC: Reason = "InvalidSpec";
+/// A `podTemplate` sets a field that pods of a stack cannot have.
+pub const POD_TEMPLATE_REFUSED: Reason = "PodTemplateRefused";
 /// The generated credentials are gone while the volume exists.
 pub const CREDENTIALS_LOST: Reason = "CredentialsLost";
 /// The generated credentials are not those that were made.

@@ -39,6 +39,16 @@ impl ConfigInput {
         &self.references
     }
 
+    /// What the pods of a component mount, which must exist and is not hashed.
+    pub(super) fn of_mounts(component: Component, references: Vec<ConfigReference>) -> Self {
+        Self { component, told: Vec::new(), references }
+    }
+
+    /// Adds what the pods mount.
+    pub(super) fn add_mounts(&mut self, references: Vec<ConfigReference>) {
+        self.references.extend(references);
+    }
+
     /// Tells inputs apart.
     pub fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -91,7 +101,7 @@ impl ConfigHasher {
 /// What a workload waits for whose sources hold too much.
 pub fn configuration_too_large() -> Waiting {
     let message = format!(
-        "the Secrets and ConfigMaps that env and envFrom of this stack name hold more than {} MiB in all, which no process can \
+        "the Secrets and ConfigMaps that env, envFrom and items of volumes of this stack name hold more than {} MiB in all, which no process can \
          be given: name fewer of them, or in env.valueFrom just the keys that are needed; large files belong into a volume",
         CONFIGURATION_MAX / 1024 / 1024
     );

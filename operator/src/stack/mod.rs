@@ -19,6 +19,7 @@ mod ingress;
 mod mode;
 mod observed;
 mod placeholders;
+mod pod_template;
 mod probes;
 mod probing;
 pub mod redis;
@@ -47,6 +48,7 @@ pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, RunningServer, SecretData, SecretTraits};
 pub use placeholders::Placeholders;
+pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use redis::{Redis, RedisAccess};
@@ -112,6 +114,11 @@ pub struct Stack {
     pub last_backup: Option<i64>,
     /// What cannot be resolved now, and why.
     pub unresolved: BTreeMap<Component, Waiting>,
+    /// What the spec says of the pods of a component.
+    pub pods: BTreeMap<Component, PodShape>,
+    /// Components whose pods cannot be as the spec asks for, and why. The operator leaves these pods as they are, and no other
+    /// component waits for it.
+    pub pods_refused: BTreeMap<Component, Waiting>,
     /// What the Deployments say of their corrections.
     pub corrected: BTreeMap<Component, Corrected>,
     /// What is left as it is, though it may not be as wanted: its correction waits for its turn.

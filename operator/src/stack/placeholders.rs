@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, references, services};
+use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, pod_template, references, services};
 use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
 
 /// What stands for values that are not known.
@@ -28,6 +28,7 @@ impl Placeholders<'_> {
         for workload in [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()].into_iter().flatten() {
             values.configuration(workload);
         }
+        values.mounted(cr);
         let named = references(&cr.spec);
         let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
             names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()
@@ -73,6 +74,18 @@ impl<'a> Values<'a> {
     pub(super) fn authority(&mut self, reference: Option<&SecretKeyReference>) {
         if let Some(of) = reference {
             self.secret(&of.name, of.key.as_deref().unwrap_or("ca.crt"), self.placeholders.authority);
+        }
+    }
+
+    /// What volumes of `podTemplate` name.
+    fn mounted(&mut self, cr: &RorunStack) {
+        for of in pod_template::references(&cr.spec).into_values().flatten() {
+            let key = of.key.as_deref().unwrap_or("file");
+            if of.secret {
+                self.secret(&of.name, key, self.value());
+            } else {
+                self.config_map(&of.name, key);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{services, workload::config_references};
+use super::{ConfigReference, pod_template, services, workload::config_references};
 use crate::{
     api::v1alpha1::{RorunStackSpec, SecretKeyReference, WorkloadSpec},
     names::Component,
@@ -26,6 +26,7 @@ pub fn references(spec: &RorunStackSpec) -> References {
     found.workload(Component::Api, Some(&spec.api));
     found.workload(Component::Ocr, spec.ocr.as_ref());
     found.workload(Component::Admin, spec.admin.as_ref());
+    found.contents(pod_template::references(spec).into_values().flatten());
     if let Some(ingress) = &spec.ingress {
         let extra = ingress.extra_hosts.iter().filter_map(|host| host.tls.as_ref());
         for tls in ingress.tls.iter().chain(extra) {
@@ -51,7 +52,12 @@ impl References {
 
     fn workload(&mut self, component: Component, workload: Option<&WorkloadSpec>) {
         let Some(workload) = workload else { return };
-        for reference in config_references(component, &workload.env, &workload.env_from) {
+        self.contents(config_references(component, &workload.env, &workload.env_from));
+    }
+
+    /// Adds objects that are read as a whole, or only have to exist.
+    fn contents(&mut self, references: impl Iterator<Item = ConfigReference>) {
+        for reference in references {
             let list = if reference.secret { &mut self.secrets } else { &mut self.config_maps };
             list.insert(reference.name);
         }

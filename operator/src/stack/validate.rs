@@ -7,6 +7,7 @@ use super::{
     connection::Parts,
     database, defaults, ingress,
     mode::{Context, Unresolved},
+    pod_template,
     probing::probing,
     redis, services, workload,
 };
@@ -21,6 +22,8 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     let name = cr.metadata.name.clone().unwrap_or_default();
     let namespace = cr.metadata.namespace.clone().unwrap_or_default();
     let mut unresolved = Unresolved::new();
+    let mut shapes = pod_template::resolve(spec);
+    shapes.check_mounts(observed);
     let registry = defaults::registry(spec);
     let resolve = |of: &_, component| workload::resolve(of, component, spec.environment, registry);
     let context = Context { spec, name: &name, namespace: &namespace, observed };
@@ -48,6 +51,8 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         probing: BTreeMap::new(),
         probes: BTreeMap::new(),
         last_backup: None,
+        pods: shapes.shapes,
+        pods_refused: shapes.refused,
         corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),
         kept: BTreeSet::new(),
         warnings: warnings(spec),
@@ -70,16 +75,24 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     stack
 }
 
-/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
+/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed; and of every component
+/// what its pods mount, which is not hashed, and must exist.
 pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
     let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
-    if workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty()) {
+    let none = workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty());
+    if none && !pod_template::may_mount(&cr.spec) {
         return Vec::new();
     }
     let stack = validate(cr, observed);
+    let mut mounted = pod_template::mounts(&stack.pods);
     let workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
-    let inputs = workloads.map(|workload| workload.config_input(stack.connection.as_ref()));
-    inputs.filter(|input| !input.references().is_empty()).collect()
+    let mut inputs: Vec<_> = workloads.map(|workload| workload.config_input(stack.connection.as_ref())).collect();
+    for input in &mut inputs {
+        input.add_mounts(mounted.remove(&input.component).unwrap_or_default());
+    }
+    inputs.extend(mounted.into_iter().map(|(component, references)| ConfigInput::of_mounts(component, references)));
+    inputs.retain(|input| !input.references().is_empty());
+    inputs
 }
 
 fn parts(stack: &Stack) -> Parts<'_> {

@@ -107,11 +107,7 @@ pub(super) fn resolve(
         image: defaults::image(registry, &spec.image),
         command: spec.command.clone(),
         args: spec.args.clone(),
-        port: spec.port.unwrap_or(match component {
-            Component::Ocr => 8000,
-            Component::Admin => 8080,
-            _ => 3000,
-        }),
+        port: port(spec, component),
         replicas,
         scaling_behavior: spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.behavior.clone()),
         disruption: Disruption::resolve(spec.disruption.as_ref(), replicas),
@@ -133,6 +129,15 @@ pub(super) fn resolve(
         pod_annotations: spec.pod_annotations.clone(),
         config_hash: String::new(),
     }
+}
+
+/// The port that a workload listens on.
+pub(super) fn port(spec: &WorkloadSpec, component: Component) -> i32 {
+    spec.port.unwrap_or(match component {
+        Component::Ocr => 8000,
+        Component::Admin => 8080,
+        _ => 3000,
+    })
 }
 
 fn replicas(spec: &WorkloadSpec, component: Component, environment: Environment) -> Replicas {
@@ -205,10 +210,36 @@ pub struct ConfigReference {
     /// The one key that is used. `None`: all.
     pub key: Option<String>,
     optional: bool,
+    /// Whether it is mounted: it must be there, and the pods see what changes in it without being replaced.
+    mounted: bool,
     field: String,
 }
 
 impl ConfigReference {
+    /// What a volume mounts: these keys, or whatever there is.
+    pub(super) fn mounted<'a>(
+        secret: bool,
+        name: &str,
+        keys: impl Iterator<Item = &'a str>,
+        field: &str,
+    ) -> Vec<ConfigReference> {
+        let of = |key: Option<&str>| ConfigReference {
+            secret,
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+            optional: false,
+            mounted: true,
+            field: field.to_owned(),
+        };
+        let named: Vec<_> = keys.map(|key| of(Some(key))).collect();
+        if named.is_empty() { vec![of(None)] } else { named }
+    }
+
+    /// Whether no value of it is needed, only that it is there.
+    pub fn is_presence(&self) -> bool {
+        self.mounted && self.key.is_none()
+    }
+
     /// The kind, in lower case.
     fn kind(&self) -> &'static str {
         if self.secret { "secret" } else { "configmap" }
@@ -220,7 +251,7 @@ impl ConfigReference {
         format!("{}/{name}/{}/{optional}/{field}", self.kind(), key.as_deref().unwrap_or_default())
     }
 
-    /// The values that the pods see; none if it is optional and not there.
+    /// The values that the pods are replaced for; none if it is mounted, or optional and not there.
     pub(super) fn values<'a>(&self, source: Option<&'a SecretData>) -> Result<Vec<(&'a String, &'a Vec<u8>)>, Waiting> {
         let kind = self.kind();
         let Some(data) = source else {
@@ -231,8 +262,9 @@ impl ConfigReference {
                 )
             });
         };
-        let Some(key) = &self.key else { return Ok(data.iter().collect()) };
+        let Some(key) = &self.key else { return Ok(data.iter().filter(|_| !self.mounted).collect()) };
         match data.get_key_value(key) {
+            Some(_) if self.mounted => Ok(Vec::new()),
             Some(value) => Ok(vec![value]),
             None => self.missing(reason::KEY_MISSING, || {
                 format!("{kind}/{}, named by {}, lacks the key {key}: add it", self.name, self.field)
@@ -256,6 +288,7 @@ pub(super) fn config_references(
         name: name.to_owned(),
         key: key.map(str::to_owned),
         optional: optional.unwrap_or(false),
+        mounted: false,
         field: format!("{component}.{list}"),
     };
     let from_env = env.iter().filter_map(|variable| variable.value_from.as_ref()).flat_map(move |source| {

@@ -79,7 +79,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 20] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 21] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -100,6 +100,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 20] = [
     reason::TOO_LARGE,
     reason::BACKUPS_UNKNOWN,
     reason::VERSION_MISMATCH,
+    reason::POD_TEMPLATE_REFUSED,
 ];
 
 /// Readiness by component, with what could not be written before all else.

@@ -18,6 +18,7 @@ mod examples;
 #[path = "../properties/generate.rs"]
 mod generate;
 mod model;
+mod pod_templates;
 mod random;
 mod readable;
 mod refusals;
@@ -53,6 +54,8 @@ async fn a_real_api_server() {
         examples::the_objects_of_each_are_accepted,
         examples::the_pods_of_each_are_admitted_as_restricted,
         model::the_answers_of_the_model_are_those_of_the_server,
+        pod_templates::what_is_merged_is_accepted,
+        pod_templates::what_is_refused_is_stored,
         random::they_and_their_objects_are_accepted,
         readable::what_is_accepted_can_be_read,
         refusals::bad_specs_are_refused_and_good_neighbours_accepted,

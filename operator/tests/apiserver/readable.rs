@@ -70,6 +70,8 @@ fn odd() -> Vec<(&'static str, Value)> {
         ("api.autoscaling.behavior", json!({"scaleUp": {}, "scaleDown": {"policies": null}})),
         ("ingress", json!({"host": "a.b", "paths": null, "extraHosts": null})),
         ("ingress", json!({"host": "a.b", "extraHosts": [{"host": "c.d", "paths": null, "tls": null}]})),
+        ("api.podTemplate", json!({"spec": {"containers": {"a": [null, 1e300, 18_446_744_073_709_551_615_u64, -1]}}})),
+        ("api.podTemplate", json!({"": {"$patch": []}, "metadata": null})),
     ];
     // An explicit null, as templates leave them.
     let optional = [
@@ -103,6 +105,9 @@ fn odd() -> Vec<(&'static str, Value)> {
         "api.serviceAccount",
         "api.serviceAccount.annotations",
         "api.podLabels",
+        "api.podTemplate",
+        "backup.podTemplate",
+        "backup.scheduling",
         "backup.schedule",
         "backup.retention",
         "backup.destination",

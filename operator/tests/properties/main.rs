@@ -12,6 +12,7 @@ mod generate;
 mod modes;
 mod objects;
 mod paths;
+mod pod_templates;
 mod pods;
 mod probing;
 #[path = "../support/mod.rs"]

@@ -12,6 +12,7 @@ mod database_files;
 mod drift;
 mod env;
 mod gitops;
+mod pod_templates;
 mod restarts;
 mod sources;
 mod volumes;
@@ -49,6 +50,7 @@ async fn the_released_binary() {
         conditions::a_class_that_does_not_exist_is_told_until_it_does,
         conditions::an_autoscaler_begins_at_its_fewest_pods,
         conditions::a_field_beside_the_template_turns_no_condition,
+        pod_templates::a_patch_writes_nothing_until_it_can_be,
         volumes::what_a_volume_cannot_do_is_told_and_not_sent,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalBucket, Resources, text};
+use super::{ExternalBucket, PodTemplate, Resources, Scheduling, text};
 
 /// The dumps of the database: their schedule, their destination and their retention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -51,6 +51,19 @@ pub struct BackupSpec {
     /// Annotations that the operator adds to the backup pods. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// Where backup pods may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: dump, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. A container beside the dump belongs into
+    /// `initContainers` with `restartPolicy: Always`. Refused is what other fields of this spec set, what the Pod Security
+    /// Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its containers and volumes. The
+    /// condition of the component then names the field, and the pods stay as they are. Secrets and ConfigMaps that its
+    /// volumes name must exist; a change of their content reaches the files in the pods and replaces no pod. Defaults to no
+    /// patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// How long the operator keeps dumps. A backup run removes a dump that is older than `days` if `minimumKept` newer good ones

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, Resources, ServiceTls, Storage, modes, text};
+use super::{Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
 
 /// The modes of `redis`.
 pub const REDIS_MODES: Modes = &["embedded", "external"];
@@ -37,6 +37,18 @@ pub struct EmbeddedRedis {
     /// CPU and memory of the server. Defaults to requests of `50m` and `64Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Where the pod may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: redis, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// An existing Redis server that the operator does not manage.

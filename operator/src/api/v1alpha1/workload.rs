@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DisruptionSpec, Resources, ScalingBehavior, text};
+use super::{DisruptionSpec, PodTemplate, Resources, ScalingBehavior, text};
 
 /// A stateless service of the application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -85,6 +85,15 @@ pub struct WorkloadSpec {
     /// none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: api, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// A HorizontalPodAutoscaler.

@@ -144,6 +144,7 @@ fn used(stack: &ResourceKey, inputs: &[ConfigInput]) -> BTreeMap<ObjectReference
             Some(key) => keys.iter_mut().for_each(|keys| {
                 keys.insert(key.clone());
             }),
+            None if reference.is_presence() => {}
             None => *keys = None,
         }
     }

@@ -35,7 +35,8 @@ impl Bucket {
     }
 }
 
-static EMBEDDED: EmbeddedBucket = EmbeddedBucket { server: None, image: None, storage: None, resources: None };
+static EMBEDDED: EmbeddedBucket =
+    EmbeddedBucket { server: None, image: None, storage: None, resources: None, scheduling: None, pod_template: None };
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {

@@ -35,7 +35,14 @@ impl Database {
     }
 }
 
-static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase { version: None, image: None, storage: None, resources: None };
+static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
+    version: None,
+    image: None,
+    storage: None,
+    resources: None,
+    scheduling: None,
+    pod_template: None,
+};
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {

@@ -29,7 +29,8 @@ impl Redis {
     }
 }
 
-static EMBEDDED: EmbeddedRedis = EmbeddedRedis { image: None, storage: None, resources: None };
+static EMBEDDED: EmbeddedRedis =
+    EmbeddedRedis { image: None, storage: None, resources: None, scheduling: None, pod_template: None };
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Redis> {
