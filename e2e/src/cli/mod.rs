@@ -1,14 +1,12 @@
 //! The commands of `e2e`, one module for each.
 
 mod bed;
-mod bench;
 mod campaign;
 mod cluster;
 mod demo;
 mod images;
 mod numbers;
 mod scenarios;
-mod seeds;
 mod verify;
 
 use std::ffi::OsString;
@@ -16,6 +14,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use self::campaign::{Forwarded, become_program};
 use crate::engine::{Cache, cleanup};
 
 /// A real Kubernetes on this machine, and what is proved on it.
@@ -33,13 +32,16 @@ enum Command {
     /// Run everything that proves something about the project, or parts of it
     Verify(verify::Options),
     /// Measure how fast, how large and how many, against what the machine can do at all
-    Bench(bench::Options),
+    #[command(disable_help_flag = true)]
+    Bench(Forwarded),
     /// Measure what the documents state about a cluster, and print it
     Numbers,
     /// Let one thing at a time go wrong between the operator and its API server
-    Campaign(campaign::Options),
+    #[command(disable_help_flag = true)]
+    Campaign(Forwarded),
     /// Prove the campaign with bugs that are put into a copy of the operator
-    Seeds(seeds::Options),
+    #[command(disable_help_flag = true)]
+    Seeds(Forwarded),
     /// Bring a cluster up, with everything that is needed for it; quick when that is there
     Up(cluster::Named),
     /// Take a cluster down, and prove that nothing is left
@@ -71,10 +73,10 @@ pub fn run() -> Result<()> {
     match arguments.command {
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Verify(options) => verify::run(&cache, &options),
-        Command::Bench(options) => bench::run(&cache, options),
+        Command::Bench(options) => become_program("bench", &options),
         Command::Numbers => numbers::run(&cache),
-        Command::Campaign(options) => campaign::run(&cache, &options),
-        Command::Seeds(options) => seeds::run(&cache, &options),
+        Command::Campaign(options) => become_program("run", &options),
+        Command::Seeds(options) => become_program("seeds", &options),
         Command::Up(named) => cluster::up(&cache, &named),
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),

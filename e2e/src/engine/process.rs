@@ -127,6 +127,13 @@ impl Run {
         Ok(status.with_context(|| format!("failed to wait for {name}"))?.success())
     }
 
+    /// Replaces this process by the program; returns only when the program cannot be started.
+    pub fn replace_process(mut self) -> Result<()> {
+        let name = self.describe();
+        self.command.stdin(Stdio::inherit());
+        Err(self.command.exec()).with_context(|| format!("failed to start {name}"))
+    }
+
     fn finish(mut self) -> Result<Output> {
         let name = self.describe();
         let (mut child, _interrupted) = self.spawn(&name)?;

@@ -115,7 +115,7 @@ pub(in crate::engine) fn parse(log: &str) -> serde_json::Result<Vec<AuditCall>> 
 }
 
 /// The call of one line; none if it was not answered.
-pub(crate) fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
+pub fn parse_line(line: &str) -> serde_json::Result<Option<AuditCall>> {
     let event: Event = serde_json::from_str(line)?;
     let ObjectRef { resource, subresource, name, namespace } = event.object_ref;
     let call = AuditCall {

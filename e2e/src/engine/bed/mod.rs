@@ -22,8 +22,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-pub use audit::AuditCall;
-pub(crate) use audit::parse_line;
+pub use audit::{AuditCall, parse_line};
 pub use log::Mark;
 pub use restore::Backup;
 pub use sweep::{abandoned, sweep};

@@ -210,12 +210,12 @@ pub fn was_built(profile: Profile) -> Result<bool> {
     Ok(built(profile)?.join(BINARY).exists())
 }
 
-/// This very program, optimised, for what is measured with it.
-pub fn optimised_e2e() -> Result<PathBuf> {
+/// Builds an optimised program of a package, for measurements that the program makes.
+pub fn optimised(package: &str, program: &str) -> Result<PathBuf> {
     Step::of("building the benchmarks", "optimised: they are what the operator is compared with", || {
-        cargo(["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-e2e"]).folder(&project()).output()
+        cargo(["build", "--quiet", "--release", "--target", TARGET, "-p", package]).folder(&project()).output()
     })?;
-    Ok(built(Profile::Release)?.join("e2e"))
+    Ok(built(Profile::Release)?.join(program))
 }
 
 fn built(profile: Profile) -> Result<PathBuf> {

@@ -1,0 +1,136 @@
+//! Where all chains are played: one API server, one operator of all namespaces, and what is known of runs without a change.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use rorun_e2e::actor::Actor;
+use rorun_e2e::engine::Cache;
+use serde_json::Value;
+
+use super::bases::{Base, surroundings};
+use super::judge::Masks;
+use super::lane::Lane;
+use super::rooms::Rooms;
+use super::schema::{Change, Schema};
+use super::stand_in::Bucket;
+use crate::arena::{Arena, Operator};
+use crate::proxy::FaultProxy;
+use crate::stage::lock;
+
+/// The name of the log of the operator.
+const LOG: &str = "mutation";
+
+/// What came of the changes of a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    /// Refused at admission.
+    pub(super) refused: usize,
+    /// Taken.
+    pub(super) stored: usize,
+    /// Of those, the ones after which a component is not as it should be.
+    pub(super) bad: usize,
+    /// Of those, the ones that show in a child.
+    pub(super) in_child: usize,
+    /// The same as what was there.
+    pub(super) without: usize,
+}
+
+/// All that chains share.
+pub(super) struct World {
+    pub(super) rooms: Rooms,
+    pub(super) bucket: Bucket,
+    pub(super) schema: Schema,
+    pub(super) surroundings: Vec<Value>,
+    masks: BTreeMap<Base, Masks>,
+    tallies: Mutex<BTreeMap<String, Count>>,
+    operator: Mutex<(Option<Operator>, usize)>,
+    proxy: FaultProxy,
+    _actor: Actor,
+    // The last to end.
+    pub(super) arena: Arena,
+}
+
+impl World {
+    /// Starts everything, and learns from runs without a change.
+    pub(super) async fn open(cache: &Cache, clean_runs: usize) -> Result<World> {
+        let arena = Arena::open(cache).await?;
+        let mut world = World {
+            rooms: Rooms::watch(&arena.client),
+            bucket: Bucket::start().await?,
+            schema: Schema::read()?,
+            surroundings: surroundings()?,
+            masks: Base::ALL.into_iter().map(|base| (base, Masks::default())).collect(),
+            tallies: Mutex::default(),
+            operator: Mutex::default(),
+            proxy: FaultProxy::start(arena.client.clone(), || {}).await?,
+            _actor: Actor::start_with_autoscalers(arena.client.clone(), Duration::ZERO),
+            arena,
+        };
+        let operator = world.arena.operator_with(LOG, &world.proxy, &[])?;
+        lock(&world.operator).0 = Some(operator);
+        let masks: Vec<_> = {
+            let learning = futures::stream::iter(Base::ALL).map(|base| world.learn(base, clean_runs));
+            learning.buffer_unordered(Base::ALL.len()).try_collect().await?
+        };
+        world.masks.extend(masks);
+        Ok(world)
+    }
+
+    async fn learn(&self, base: Base, runs: usize) -> Result<(Base, Masks)> {
+        let begun = futures::future::try_join_all((0..runs).map(|_| Lane::begin(self, base))).await?;
+        let mut seen = Vec::new();
+        for lane in begun {
+            seen.push(lane.seen().clone());
+            let (problems, _) = lane.end();
+            if !problems.is_empty() {
+                bail!("{base:?} without a change: {}", problems.join("; "));
+            }
+        }
+        Ok((base, Masks::learn(&seen)))
+    }
+
+    /// What is not compared of a base.
+    pub(super) fn masks(&self, base: Base) -> &Masks {
+        &self.masks[&base]
+    }
+
+    /// Counts what came of a change.
+    pub(super) fn tally(&self, change: &Change, count: impl FnOnce(&mut Count)) {
+        count(lock(&self.tallies).entry(change.place.clone()).or_default());
+    }
+
+    /// What came of the changes of each place.
+    pub(super) fn tallies(&self) -> BTreeMap<String, Count> {
+        lock(&self.tallies).clone()
+    }
+
+    /// How often the operator has ended by itself. One that has is followed by another.
+    pub(super) fn ended(&self) -> usize {
+        let mut operator = lock(&self.operator);
+        if operator.0.as_mut().is_some_and(|operator| operator.child.try_wait().is_ok_and(|status| status.is_some())) {
+            operator.1 += 1;
+            operator.0 = self.arena.operator_with(LOG, &self.proxy, &[]).ok();
+        }
+        operator.1
+    }
+
+    /// What the operator logged last about a namespace.
+    pub(super) fn last_words(&self, namespace: &str) -> Vec<String> {
+        let log = self.log().unwrap_or_default();
+        let about: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
+        about
+            .iter()
+            .rev()
+            .take(3)
+            .map(|line| format!("logged: {}", line.chars().take(600).collect::<String>()))
+            .collect()
+    }
+
+    /// What the operator has logged.
+    pub(super) fn log(&self) -> Result<String> {
+        std::fs::read_to_string(self.arena.log(LOG)).context("failed to read the log of the operator")
+    }
+}

@@ -1,0 +1,117 @@
+//! An operator that does not see what there is: watches that lag, lose, repeat, end or stall, and caches of the past.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use rorun_e2e::engine::progress::Step;
+
+use crate::plan::{Call, Fault, Plan};
+use crate::play::{Case, Learnt, Theatre, every, found};
+use crate::suite::{Extent, Ground, Suite};
+use crate::workload::Workload;
+
+const NAME: &str = "watches";
+
+/// Stale caches, time travel, missed events, and watches that break.
+pub(crate) const SUITE: Suite = Suite {
+    name: NAME,
+    proves: "whatever a watch tells late, twice or never, the end is the same, and nothing is made or deleted twice",
+    quick: true,
+    play: |ground| Box::pin(play_suite(ground)),
+};
+
+/// Until the operator has come to rest.
+const LONG: usize = 1000;
+/// In the middle of what it does.
+const SHORT: usize = 3;
+/// How many of the plans are asked of every change.
+const QUICK: usize = 32;
+
+/// What is done to the watches of what a write is about. Each such notification comes before another write of the stack: if
+/// no other object's, the status's.
+const AT_WRITES: [Fault; 6] = [
+    Fault::Hold(LONG),
+    Fault::Hold(SHORT),
+    Fault::Miss(LONG),
+    Fault::Miss(SHORT),
+    Fault::KillIntoPast,
+    Fault::KillIntoPastOfOne,
+];
+/// What is done to the first watch of a resource, or from then on.
+const FROM_THE_FIRST: [Fault; 3] = [Fault::Refuse(410), Fault::Refuse(500), Fault::Cut(1)];
+/// What is done to the watches of a resource from its first write on.
+const FROM_A_WRITE: [Fault; 3] = [Fault::Repeat, Fault::Cut(1), Fault::Cut(3)];
+
+/// Data that vanish are gone: they are not made again, and that is no matter of watches.
+const DATA: [&str; 3] = ["persistentvolumeclaims", "secrets", "rorunstacks"];
+
+/// What has writes: the creation of all children, their change, and their end.
+const WORKLOADS: [Workload; 3] = [Workload::Whole, Workload::Update, Workload::Delete];
+
+async fn play_suite(ground: &Ground<'_>) -> Result<()> {
+    let theatre = Theatre::open(ground).await?;
+    if let Extent::Only(plan) = &ground.extent {
+        let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
+        return theatre.again(ground, case).await;
+    }
+    let quick = ground.extent == Extent::Quick;
+    for workload in WORKLOADS {
+        let learnt = theatre.learn(workload).await?;
+        let mut cases = plans(workload, &learnt);
+        if quick {
+            cases = every(cases, QUICK / WORKLOADS.len());
+        } else if workload == Workload::Whole {
+            // Each takes as long as the operator bears silence.
+            cases.extend(at_firsts(workload, &learnt, &[Fault::Stall]));
+        }
+        let found = found(NAME)?.into_iter().filter(|case: &Case| case.workload == workload && !cases.contains(case));
+        let found: Vec<Case> = found.collect();
+        cases.extend(found);
+        let step = Step::start(&format!("{workload:?}: {} plans", cases.len()), "watches that lag, lose or break");
+        theatre.play_all(ground, &learnt, cases).await?;
+        step.done();
+    }
+    Ok(())
+}
+
+fn plans(workload: Workload, learnt: &Learnt) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let last = learnt.writes.len().saturating_sub(1);
+    for index in 0..learnt.writes.len() {
+        // The last write comes before no other: nothing can be done in ignorance of it, but to go back.
+        let faults =
+            AT_WRITES.into_iter().filter(|fault| index < last || !matches!(fault, Fault::Hold(_) | Fault::Miss(_)));
+        cases.extend(faults.filter_map(|fault| learnt.at(index, fault)).map(|plan| Case::one(workload, plan)));
+        if let (Some(then), Some(end)) = (learnt.at(index, Fault::Remember), learnt.at(last, Fault::KillIntoPast)) {
+            // Counted from the other plan on.
+            let since = learnt.writes[..=index].iter().filter(|(call, _)| *call == end.at).count();
+            let end = Plan { occurrence: end.occurrence.saturating_sub(since), ..end };
+            cases.extend((end.occurrence > 0).then(|| Case::several(workload, vec![then, end])));
+        }
+    }
+    if workload.before("").is_none() {
+        for resource in firsts(learnt).map(|index| learnt.writes[index].0.resource.clone()) {
+            let at = Call { verb: "watch".to_owned(), resource, ..Call::default() };
+            let one = |fault| Case::one(workload, Plan { at: at.clone(), occurrence: 1, fault });
+            cases.extend(FROM_THE_FIRST.map(one));
+        }
+    }
+    cases.extend(at_firsts(workload, learnt, &FROM_A_WRITE));
+    if workload == Workload::Whole {
+        let made = firsts(learnt).filter(|index| !DATA.contains(&learnt.writes[*index].0.resource.as_str()));
+        let vanish = made.filter_map(|index| learnt.at(index, Fault::Vanish));
+        cases.extend(vanish.map(|plan| Case::one(workload, plan)));
+    }
+    cases
+}
+
+fn at_firsts(workload: Workload, learnt: &Learnt, faults: &[Fault]) -> Vec<Case> {
+    let at = |index| faults.iter().filter_map(move |fault| learnt.at(index, *fault));
+    firsts(learnt).flat_map(at).map(|plan| Case::one(workload, plan)).collect()
+}
+
+/// The first write of each resource.
+fn firsts(learnt: &Learnt) -> impl Iterator<Item = usize> {
+    let mut seen = BTreeSet::new();
+    (0..learnt.writes.len()).filter(move |index| seen.insert(&learnt.writes[*index].0.resource))
+}
