@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::stage::lock;
+use super::sync::lock;
 
 /// It ends when it is dropped.
 #[derive(Debug)]

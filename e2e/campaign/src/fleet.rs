@@ -9,42 +9,42 @@ use kube::core::{ApiResource, GroupVersionKind};
 use rorun_e2e::engine::AuditCall;
 use serde_json::{Value, json};
 
-use super::arena::Arena;
+use super::environment::TestEnvironment;
 use super::snapshot::{KINDS, Leaves, take};
 
 /// Longer than the first retries of the operator.
 const QUIET: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(100);
 /// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
-const LOOKS: usize = 7;
+const POLLS: usize = 7;
 /// For how long a user tries again what an API server does not do.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The stacks of a namespace.
 #[derive(Debug)]
 pub(super) struct Fleet<'a> {
-    pub(super) arena: &'a Arena,
+    pub(super) environment: &'a TestEnvironment,
     pub(super) namespace: String,
 }
 
 impl<'a> Fleet<'a> {
     /// None yet.
-    pub(super) async fn open(arena: &'a Arena) -> Result<Fleet<'a>> {
-        Ok(Fleet { arena, namespace: arena.namespace().await? })
+    pub(super) async fn open(environment: &'a TestEnvironment) -> Result<Fleet<'a>> {
+        Ok(Fleet { environment, namespace: environment.namespace().await? })
     }
 
     /// Makes or changes a stack.
     pub(super) async fn apply(&self, name: &str, spec: &Value) -> Result<()> {
         let stack =
             json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": name}, "spec": spec});
-        let (stacks, params) = (self.arena.stacks(&self.namespace), PatchParams::apply("user").force());
-        patiently(async || stacks.patch(name, &params, &Patch::Apply(&stack)).await.map(drop)).await
+        let (stacks, params) = (self.environment.stacks(&self.namespace), PatchParams::apply("user").force());
+        with_retries(async || stacks.patch(name, &params, &Patch::Apply(&stack)).await.map(drop)).await
     }
 
     /// Deletes a stack.
     pub(super) async fn delete(&self, name: &str) -> Result<()> {
-        let stacks = self.arena.stacks(&self.namespace);
-        patiently(async || match stacks.delete(name, &DeleteParams::background()).await {
+        let stacks = self.environment.stacks(&self.namespace);
+        with_retries(async || match stacks.delete(name, &DeleteParams::background()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             done => done.map(drop),
         })
@@ -56,22 +56,22 @@ impl<'a> Fleet<'a> {
         let (group, version, kind, plural) =
             KINDS.into_iter().find(|(_, _, known, _)| *known == kind).with_context(|| format!("no kind {kind}"))?;
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        Ok(Api::namespaced_with(self.arena.client.clone(), &self.namespace, &resource))
+        Ok(Api::namespaced_with(self.environment.client.clone(), &self.namespace, &resource))
     }
 
     /// Waits until every status speaks of its spec and no object changes any more; a problem if that does not come.
     pub(super) async fn settle(&self, within: Duration) -> Option<String> {
         let deadline = Instant::now() + within;
-        let (mut seen, mut since, mut looks) = (BTreeMap::new(), Instant::now(), 0);
+        let (mut observed, mut since, mut polls) = (BTreeMap::new(), Instant::now(), 0);
         loop {
             let now = self.versions().await.unwrap_or_default();
-            looks += 1;
-            if now != seen {
-                (seen, since, looks) = (now, Instant::now(), 0);
+            polls += 1;
+            if now != observed {
+                (observed, since, polls) = (now, Instant::now(), 0);
             }
             let current = self.are_current().await.unwrap_or(false);
-            let quiet = since.elapsed() > QUIET && looks >= LOOKS;
-            if current && !seen.is_empty() && quiet {
+            let quiet = since.elapsed() > QUIET && polls >= POLLS;
+            if current && !observed.is_empty() && quiet {
                 return None;
             }
             if Instant::now() > deadline {
@@ -100,9 +100,9 @@ impl<'a> Fleet<'a> {
 
     /// All there is, leaf by leaf. A server that has just begun may still refuse to list.
     pub(super) async fn leaves(&self) -> Result<Leaves> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            match take(&self.arena.client, &self.namespace).await {
+            match take(&self.environment.client, &self.namespace).await {
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(TICK).await,
                 leaves => return leaves,
             }
@@ -133,12 +133,12 @@ impl<'a> Fleet<'a> {
     }
 
     async fn are_current(&self) -> Result<bool> {
-        let stacks = self.arena.stacks(&self.namespace).list(&ListParams::default()).await?;
+        let stacks = self.environment.stacks(&self.namespace).list(&ListParams::default()).await?;
         Ok(stacks.iter().all(|stack| {
             let status = &stack.data["status"];
             let current = status["observedGeneration"].as_i64() == stack.metadata.generation;
-            let told = !status.to_string().contains("is being asked whether it answers");
-            stack.metadata.deletion_timestamp.is_none() && current && told
+            let reported = !status.to_string().contains("is being asked whether it answers");
+            stack.metadata.deletion_timestamp.is_none() && current && reported
         }))
     }
 
@@ -155,8 +155,8 @@ impl<'a> Fleet<'a> {
 }
 
 /// Does it again until it is done: the API server may be away.
-pub(super) async fn patiently(mut act: impl AsyncFnMut() -> kube::Result<()>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub(super) async fn with_retries(mut act: impl AsyncFnMut() -> kube::Result<()>) -> Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match act().await {
             Ok(()) => return Ok(()),

@@ -58,14 +58,14 @@ async fn accept(listener: TcpListener, port: u16, mut opened: watch::Receiver<bo
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-            tokio::join!(pass(from_client, to_server, opened.clone()), pass(from_server, to_client, opened));
+            tokio::join!(forward(from_client, to_server, opened.clone()), forward(from_server, to_client, opened));
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Passes on until one side ends; ends the other then.
-async fn pass(
+async fn forward(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut opened: watch::Receiver<bool>,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use rorun_e2e::engine::bed::{AuditCall, parse_line};
+use rorun_e2e::engine::test_server::{AuditCall, parse_line};
 use serde_json::Value;
 
 /// The end of the names of Secrets with generated values.

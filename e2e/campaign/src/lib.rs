@@ -1,12 +1,12 @@
 //! The fault campaign: the operator as its image has it, a real API server, and between them a proxy that lets one thing go
 //! wrong at a time. Each run is compared with runs in which nothing goes wrong. The benchmarks use the same API server.
 
-mod arena;
 mod bench;
 mod bucket;
 mod canary;
 pub mod cli;
 mod endpoint;
+mod environment;
 mod fleet;
 mod gate;
 mod history;
@@ -16,10 +16,10 @@ mod play;
 mod proxy;
 mod relay;
 mod seeds;
-mod site;
 mod snapshot;
-mod stage;
 mod streams;
 mod suite;
 mod suites;
+mod sync;
+mod test_context;
 mod workload;

@@ -8,7 +8,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 
 use super::plan::Call;
-use super::stage::lock;
+use super::sync::lock;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

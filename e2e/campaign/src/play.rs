@@ -3,26 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use rorun_e2e::actor::Actor;
-use rorun_e2e::engine::record::ProcessRecord;
+use rorun_e2e::fake_controllers::FakeControllers;
 use rorun_e2e::scenarios::kit::project;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::arena::{Arena, STACK};
 use super::bucket::Bucket;
 use super::canary;
+use super::environment::{STACK, TestEnvironment};
 use super::history::{Allowed, History};
 use super::plan::{Call, Fault, Plan, always, numbered};
-use super::proxy::FaultProxy;
 use super::snapshot::{Leaves, Reference, take};
-use super::stage::{Stage, lock};
-use super::suite::{Ground, Verdict};
+use super::suite::{SuiteRun, Verdict};
+use super::test_context::TestContext;
 use super::workload::{Workload, prepare};
 
 /// Cases side by side: each is an operator of its own, on few processors.
@@ -99,11 +96,11 @@ impl fmt::Display for Case {
 
 /// The plans that a suite found something with, which are played ever since.
 pub(super) fn found(suite: &str) -> Result<Vec<Case>> {
-    kept(suite)
+    found_plans(suite)
 }
 
 /// As [`found`], of suites whose plans are of another kind.
-pub(super) fn kept<C: DeserializeOwned>(suite: &str) -> Result<Vec<C>> {
+pub(super) fn found_plans<C: DeserializeOwned>(suite: &str) -> Result<Vec<C>> {
     let folder = project().join("e2e/campaign/plans").join(suite);
     let mut cases = Vec::new();
     if !folder.is_dir() {
@@ -149,10 +146,10 @@ impl Learnt {
 
 /// Where workloads are played: an API server, and what has to be there beside it.
 #[derive(Debug)]
-pub(super) struct Theatre {
-    arena: Arena,
+pub(super) struct CaseRunner {
+    environment: TestEnvironment,
     bucket: Bucket,
-    _actor: Actor,
+    _controllers: FakeControllers,
 }
 
 struct Ran {
@@ -164,12 +161,12 @@ struct Ran {
     problems: Vec<String>,
 }
 
-impl Theatre {
+impl CaseRunner {
     /// Starts all of it.
-    pub(super) async fn open(ground: &Ground<'_>) -> Result<Theatre> {
-        let arena = Arena::open(ground.cache).await?;
-        let actor = Actor::start(arena.client.clone(), Duration::ZERO);
-        Ok(Theatre { arena, bucket: Bucket::start().await?, _actor: actor })
+    pub(super) async fn open(run: &SuiteRun<'_>) -> Result<CaseRunner> {
+        let environment = TestEnvironment::open(run.cache).await?;
+        let controllers = FakeControllers::start(environment.client.clone(), Duration::ZERO);
+        Ok(CaseRunner { environment, bucket: Bucket::start().await?, _controllers: controllers })
     }
 
     /// Learns how a workload goes when nothing goes wrong.
@@ -193,16 +190,16 @@ impl Theatre {
     }
 
     /// Plays one case, as a failure left it.
-    pub(super) async fn again(&self, ground: &Ground<'_>, case: Case) -> Result<()> {
+    pub(super) async fn again(&self, run: &SuiteRun<'_>, case: Case) -> Result<()> {
         let learnt = self.learn(case.workload).await?;
-        self.play_all(ground, &learnt, vec![case]).await
+        self.play_all(run, &learnt, vec![case]).await
     }
 
     /// Plays cases, some at once.
-    pub(super) async fn play_all(&self, ground: &Ground<'_>, learnt: &Learnt, cases: Vec<Case>) -> Result<()> {
+    pub(super) async fn play_all(&self, run: &SuiteRun<'_>, learnt: &Learnt, cases: Vec<Case>) -> Result<()> {
         let mut playing = futures::stream::iter(cases).map(|case| self.judge(learnt, case)).buffer_unordered(AT_ONCE);
         while let Some(verdict) = playing.next().await {
-            ground.tell(&verdict?)?;
+            run.report(&verdict?)?;
         }
         Ok(())
     }
@@ -239,44 +236,34 @@ impl Theatre {
     }
 
     async fn play(&self, workload: Workload, plans: Vec<Plan>) -> Result<Ran> {
-        let Theatre { arena, bucket, .. } = self;
-        let namespace = arena.namespace().await?;
-        let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-        prepare(arena, &namespace).await?;
-        let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
-        let kill = {
-            let victim = Arc::clone(&victim);
-            move || {
-                if let Some(record) = lock(&victim).take() {
-                    record.kill();
-                }
-            }
-        };
-        let proxy = FaultProxy::start(arena.client.clone(), kill).await?;
-        let mut stage = Stage::new(arena, &namespace, &proxy, victim);
+        let CaseRunner { environment, bucket, .. } = self;
+        let mark = tokio::task::block_in_place(|| environment.server.mark())?;
+        let (mut test, mut problems) = (TestContext::open(environment).await?, Vec::new());
+        let namespace = test.namespace.clone();
+        prepare(environment, &namespace).await?;
         if let Some(before) = workload.before(&bucket.endpoint) {
-            arena.apply(&namespace, &before).await?;
-            stage.settle(false).await?;
+            environment.apply(&namespace, &before).await?;
+            problems.extend(test.settle(false).await?);
         }
-        let begun = proxy.writes().len();
-        proxy.arm(plans);
-        workload.act(arena, &namespace, &bucket.endpoint).await?;
-        stage.settle(workload.is_end()).await?;
-        let mut problems = stage.problems;
-        problems.extend(proxy.problems());
-        problems.extend(outside(&namespace, &proxy.writes()));
+        let begun = test.proxy.writes().len();
+        test.proxy.arm(plans);
+        workload.act(environment, &namespace, &bucket.endpoint).await?;
+        problems.extend(test.settle(workload.is_end()).await?);
+        problems.extend(test.proxy.problems());
+        problems.extend(outside(&namespace, &test.proxy.writes()));
         problems.extend(bucket.changes().into_iter().map(|change| format!("O4 {change} of a bucket of the user")));
-        let log = tokio::task::block_in_place(|| arena.bed.events_since(mark))?;
+        let log = tokio::task::block_in_place(|| environment.server.events_since(mark))?;
         let history = History::of(&namespace, &log)?;
-        let stack = arena.stacks(&namespace).get_opt(STACK).await?;
+        let stack = environment.stacks(&namespace).get_opt(STACK).await?;
         let generation = stack.and_then(|stack| stack.metadata.generation);
         problems.extend(history.problems(Allowed { data_go: workload.is_end(), generation }));
-        problems.extend(canary::problems(&arena.client, &namespace, &arena.log(&namespace), &history).await?);
+        problems
+            .extend(canary::problems(&environment.client, &namespace, &environment.log(&namespace), &history).await?);
         Ok(Ran {
-            leaves: take(&arena.client, &namespace).await?,
-            writes: proxy.writes().split_off(begun),
+            leaves: take(&environment.client, &namespace).await?,
+            writes: test.proxy.writes().split_off(begun),
             made: history.made(),
-            undisturbed: !proxy.has_fired() && proxy.fired() == 0,
+            undisturbed: !test.proxy.has_fired() && test.proxy.fired() == 0,
             problems,
         })
     }

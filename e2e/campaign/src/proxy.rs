@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use super::past::Past;
 use super::plan::{Call, Fault, Plan};
 use super::relay::{self, Body, Error, refusal, send};
-use super::stage::lock;
 use super::streams::{Rule, Streams};
+use super::sync::lock;
 
 /// Long enough for an answer of a few bytes to be read on loopback.
 const ANSWER_READ: Duration = Duration::from_millis(5);
@@ -173,12 +173,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let service = service_fn(move |request| pass(Arc::clone(&shared), request));
+    let service = service_fn(move |request| handle(Arc::clone(&shared), request));
     // It ends with an error when the operator is killed, or the plan cuts it: that is what it is for.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn pass(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Error> {
+async fn handle(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let uri = request.uri();
     let call = Call::of(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
     let fault = shared.meet(&call);
@@ -261,8 +261,8 @@ async fn finish(
         }
         _ if call.verb == "watch" && answer.status().is_success() => {
             let (head, body) = answer.into_parts();
-            let told = shared.streams.pass(&call.resource, body.into_data_stream().fuse().boxed());
-            Ok(Response::from_parts(head, StreamBody::new(told).boxed_unsync()))
+            let reported = shared.streams.forward(&call.resource, body.into_data_stream().fuse().boxed());
+            Ok(Response::from_parts(head, StreamBody::new(reported).boxed_unsync()))
         }
         _ => Ok(answer),
     }

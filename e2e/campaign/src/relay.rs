@@ -33,7 +33,7 @@ pub(crate) fn write_kubeconfig(proxy: SocketAddr, path: &Path) -> Result<()> {
 }
 
 /// Passes a request on to where the client leads.
-pub(crate) async fn pass_on(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+pub(crate) async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     send(request, |request| async move { client.send(request).await }).await
 }
 

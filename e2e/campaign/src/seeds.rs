@@ -155,12 +155,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let source = folder.path().join("source");
         copy_sources(&project().join("operator"), &source.join("operator")).expect("a copy");
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for seed in &seeds {
             seed.put_into(&source).expect("it fits");
             seed.take_out_of(&source).expect("it was put in");
             assert!(seed.what.len() > 20 && !seed.what.starts_with("---"), "{}: {}", seed.name, seed.what);
-            assert!(told.insert(seed.what.clone()), "{}", seed.what);
+            assert!(reported.insert(seed.what.clone()), "{}", seed.what);
             let text = fs::read_to_string(&seed.patch).expect("a patch");
             assert!(text.contains("\nSuites: "), "{} names no suite", seed.name);
         }

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt};
 use hyper::body::{Bytes, Frame};
 use tokio::sync::watch;
 
-use super::stage::lock;
+use super::sync::lock;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What comes of the API server.
@@ -108,7 +108,7 @@ impl Streams {
     }
 
     /// What is made of a watch.
-    pub(super) fn pass(
+    pub(super) fn forward(
         &self,
         resource: &str,
         source: Source,
@@ -132,7 +132,7 @@ impl Streams {
             contents: self.contents.subscribe(),
             partial: Vec::new(),
             lines: VecDeque::new(),
-            told: 0,
+            reported: 0,
             ended: false,
             open: Arc::clone(&self.open),
         };
@@ -152,7 +152,7 @@ struct Watched {
     partial: Vec<u8>,
     /// Events that were not told yet.
     lines: VecDeque<Bytes>,
-    told: usize,
+    reported: usize,
     ended: bool,
     open: Arc<Mutex<Open>>,
 }
@@ -189,7 +189,7 @@ impl Watched {
                 }
                 Some(Rule::Cut(after)) => {
                     if let Some(line) = self.tell() {
-                        if self.told >= after {
+                        if self.reported >= after {
                             self.end();
                         }
                         return Some(Ok(line));
@@ -221,7 +221,7 @@ impl Watched {
 
     fn tell(&mut self) -> Option<Bytes> {
         let line = self.lines.pop_front()?;
-        self.told += 1;
+        self.reported += 1;
         Some(line)
     }
 
@@ -255,23 +255,23 @@ mod tests {
 
     use super::*;
 
-    type Told = BoxStream<'static, Result<Frame<Bytes>, Error>>;
+    type Forwarded = BoxStream<'static, Result<Frame<Bytes>, Error>>;
 
-    fn watched(streams: &Streams) -> (mpsc::UnboundedSender<Result<Bytes, Error>>, Told) {
+    fn watched(streams: &Streams) -> (mpsc::UnboundedSender<Result<Bytes, Error>>, Forwarded) {
         let (sender, source) = mpsc::unbounded();
-        (sender, streams.pass("secrets", source.boxed()).boxed())
+        (sender, streams.forward("secrets", source.boxed()).boxed())
     }
 
     fn send(sender: &mpsc::UnboundedSender<Result<Bytes, Error>>, text: &'static str) {
         sender.unbounded_send(Ok(Bytes::from_static(text.as_bytes()))).expect("it is open");
     }
 
-    async fn told(stream: &mut Told) -> String {
+    async fn reported(stream: &mut Forwarded) -> String {
         let frame = stream.next().await.expect("a line").expect("no error");
         String::from_utf8_lossy(frame.data_ref().expect("data")).into_owned()
     }
 
-    async fn is_silent(stream: &mut Told) -> bool {
+    async fn is_silent(stream: &mut Forwarded) -> bool {
         tokio::time::timeout(Duration::from_millis(20), stream.next()).await.is_err()
     }
 
@@ -280,16 +280,16 @@ mod tests {
         let streams = Streams::new();
         let (sender, mut stream) = watched(&streams);
         send(&sender, "a\nb");
-        assert_eq!(told(&mut stream).await, "a\n");
+        assert_eq!(reported(&mut stream).await, "a\n");
         streams.disturb(Some("services"), Rule::Hold);
         send(&sender, "b\n");
-        assert_eq!(told(&mut stream).await, "bb\n");
+        assert_eq!(reported(&mut stream).await, "bb\n");
         streams.disturb(Some("secrets"), Rule::Hold);
         send(&sender, "c\nd\n");
         assert!(is_silent(&mut stream).await && streams.are_disturbed());
         streams.release(Some("secrets"), Rule::Hold);
         streams.release(Some("services"), Rule::Hold);
-        assert_eq!((told(&mut stream).await, told(&mut stream).await), ("c\n".to_owned(), "d\n".to_owned()));
+        assert_eq!((reported(&mut stream).await, reported(&mut stream).await), ("c\n".to_owned(), "d\n".to_owned()));
         assert!(!streams.are_disturbed());
     }
 
@@ -301,13 +301,13 @@ mod tests {
         send(&sender, "a\n");
         assert!(is_silent(&mut stream).await);
         streams.release(Some("secrets"), Rule::Miss);
-        assert!(told(&mut stream).await.contains("410"));
+        assert!(reported(&mut stream).await.contains("410"));
         assert!(stream.next().await.is_none());
         drop(stream);
         assert!(streams.are_disturbed(), "it is to be opened again");
         let (sender, mut next) = watched(&streams);
         send(&sender, "b\n");
-        assert_eq!(told(&mut next).await, "b\n");
+        assert_eq!(reported(&mut next).await, "b\n");
         assert!(!streams.are_disturbed());
     }
 
@@ -317,11 +317,11 @@ mod tests {
         let (sender, mut stream) = watched(&streams);
         streams.disturb(Some("secrets"), Rule::Repeat);
         send(&sender, "a\n");
-        assert_eq!(told(&mut stream).await, "a\na\n");
+        assert_eq!(reported(&mut stream).await, "a\na\n");
         streams.release(Some("secrets"), Rule::Repeat);
         streams.disturb(None, Rule::Cut(1));
         send(&sender, "b\nc\n");
-        assert_eq!(told(&mut stream).await, "b\n");
+        assert_eq!(reported(&mut stream).await, "b\n");
         assert!(stream.next().await.is_none());
         drop(stream);
         streams.release(None, Rule::Cut(1));

@@ -20,7 +20,7 @@ pub struct Suite {
     /// Whether a part of it is asked of every change of the sources.
     pub quick: bool,
     /// Plays what the ground asks for, and tells it of every plan as it ends.
-    pub play: for<'a> fn(&'a Ground<'a>) -> LocalBoxFuture<'a, Result<()>>,
+    pub play: for<'a> fn(&'a SuiteRun<'a>) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 /// All of them, in the order in which they are played.
@@ -63,7 +63,7 @@ pub struct Verdict {
 
 /// What a suite is given, and where it tells its verdicts.
 #[derive(Debug)]
-pub struct Ground<'a> {
+pub struct SuiteRun<'a> {
     /// Where the servers come from.
     pub cache: &'a Cache,
     /// How much to play.
@@ -75,21 +75,21 @@ pub struct Ground<'a> {
     counts: Mutex<(usize, usize)>,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> SuiteRun<'a> {
     /// The ground of a suite.
-    pub fn new(cache: &'a Cache, suite: &'static Suite, extent: Extent, failed: PathBuf) -> Ground<'a> {
-        Ground { cache, extent, failed, suite: suite.name, first: false, counts: Mutex::default() }
+    pub fn new(cache: &'a Cache, suite: &'static Suite, extent: Extent, failed: PathBuf) -> SuiteRun<'a> {
+        SuiteRun { cache, extent, failed, suite: suite.name, first: false, counts: Mutex::default() }
     }
 
     /// Ends the suite with an error once a plan has failed.
     #[must_use]
-    pub fn stopping_at_first(mut self, first: bool) -> Ground<'a> {
+    pub fn stopping_at_first(mut self, first: bool) -> SuiteRun<'a> {
         self.first = first;
         self
     }
 
     /// Takes a verdict: one that is bad is printed, and its plan is written to a file.
-    pub fn tell(&self, verdict: &Verdict) -> Result<()> {
+    pub fn report(&self, verdict: &Verdict) -> Result<()> {
         let bad = !verdict.problems.is_empty();
         {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,8 +6,8 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::arena::{Arena, STACK};
 use super::canary::TOKEN;
+use super::environment::{STACK, TestEnvironment};
 
 /// The Secrets that the user makes before.
 const BUCKET_KEYS: &str = "bucket-keys";
@@ -51,27 +51,27 @@ impl Workload {
     }
 
     /// Does it.
-    pub(super) async fn act(self, arena: &Arena, namespace: &str, endpoint: &str) -> Result<()> {
+    pub(super) async fn act(self, environment: &TestEnvironment, namespace: &str, endpoint: &str) -> Result<()> {
         let spec = match self {
             Workload::Create => spec(),
             Workload::Whole => whole(endpoint),
             Workload::Update => changed(endpoint),
             Workload::Delete => {
-                arena.stacks(namespace).delete(STACK, &DeleteParams::background()).await?;
+                environment.stacks(namespace).delete(STACK, &DeleteParams::background()).await?;
                 return Ok(());
             }
         };
-        arena.apply(namespace, &spec).await
+        environment.apply(namespace, &spec).await
     }
 }
 
 /// Makes the Secrets that specs name.
-pub(super) async fn prepare(arena: &Arena, namespace: &str) -> Result<()> {
+pub(super) async fn prepare(environment: &TestEnvironment, namespace: &str) -> Result<()> {
     let token = |number: u8| format!("{TOKEN}-{number}");
     let keys = json!({"AWS_ACCESS_KEY_ID": token(1), "AWS_SECRET_ACCESS_KEY": token(2)});
     for (name, data) in [(BUCKET_KEYS, keys), (SETTINGS, json!({"SIGNING_KEY": token(3)}))] {
         let secret: Secret = serde_json::from_value(json!({"metadata": {"name": name}, "stringData": data}))?;
-        Api::namespaced(arena.client.clone(), namespace).create(&PostParams::default(), &secret).await?;
+        Api::namespaced(environment.client.clone(), namespace).create(&PostParams::default(), &secret).await?;
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use crate::engine::process::Run;
 use crate::scenarios::kit::{cargo, project};
 
 /// Arguments of a command of the other program.
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 pub(super) struct Forwarded {
     /// Arguments of the command; `--help` names them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    pub(super) arguments: Vec<OsString>,
 }
 
 /// Becomes the other program, which reads the arguments and receives the signals from here on.

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::scenarios::{joined, set_up};
 use crate::engine::{Cache, Cluster, cluster, progress, tools};
-use crate::scenarios::kit::{Profile, Stack, Timeline, World, build_binaries, project};
+use crate::scenarios::kit::{Profile, Stack, TestCluster, Timeline, build_binaries, project};
 
 const CLUSTER: &str = "rorun-demo";
 const NAMESPACE: &str = "default";
@@ -48,11 +48,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
 }
 
 async fn stack(cluster: &Cluster) -> Result<Timeline> {
-    let world = Arc::new(World::connect(cluster).await?);
+    let test_cluster = Arc::new(TestCluster::connect(cluster).await?);
     let started = Instant::now();
     let file = format!("--filename={}", project().join(EXAMPLE).display());
-    world.kubectl(&["apply", "--namespace", NAMESPACE, &file]).await?;
-    let stack = Stack::new(world, NAMESPACE, STACK);
+    test_cluster.kubectl(&["apply", "--namespace", NAMESPACE, &file]).await?;
+    let stack = Stack::new(test_cluster, NAMESPACE, STACK);
     stack.ready_timeline(started, READY_WITHIN).await
 }
 

@@ -1,12 +1,12 @@
 //! The commands of `e2e`, one module for each.
 
-mod bed;
 mod campaign;
 mod cluster;
 mod demo;
 mod images;
 mod numbers;
 mod scenarios;
+mod test_server;
 mod verify;
 
 use std::ffi::OsString;
@@ -51,7 +51,8 @@ enum Command {
     /// Build the images of the operator and of the applications that use it, and put them into the cluster
     BuildImages(cluster::Named),
     /// Run an API server with nothing around it until Ctrl-C
-    Bed(bed::Bed),
+    #[command(alias = "bed")]
+    TestServer(test_server::Options),
     /// Prove things on a cluster with the operator in it
     Scenarios(scenarios::Options),
 }
@@ -81,7 +82,7 @@ pub fn run() -> Result<()> {
         Command::Down(named) => cluster::down(&cache, &named),
         Command::Status => cluster::status(&cache),
         Command::BuildImages(named) => images::build(&cache, &named),
-        Command::Bed(bed) => bed::run(&cache, &bed),
+        Command::TestServer(options) => test_server::run(&cache, &options),
         Command::Scenarios(options) => scenarios::run(&cache, &options),
     }
 }
@@ -91,12 +92,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn arguments_of_the_campaign_reach_its_program_as_they_are() {
+        let words = ["e2e", "campaign", "--quick", "poison", "--plan", "file.json", "--help"];
+        let parsed = Arguments::try_parse_from(words).expect("the campaign reads its own options");
+        let Command::Campaign(forwarded) = parsed.command else { unreachable!("{parsed:?}") };
+        assert_eq!(forwarded, Forwarded { arguments: words[2..].iter().map(OsString::from).collect() });
+    }
+
+    #[test]
     fn the_commands_of_the_readme_are_understood() {
         let parse =
             |words: &[&str]| Arguments::try_parse_from(without_separator(words.iter().map(OsString::from).collect()));
         for words in [&["e2e", "demo", "--", "--down"][..], &["e2e", "verify", "--", "unit"], &["e2e", "verify"]] {
             assert!(parse(words).is_ok(), "{words:?}");
         }
+        // The name that the test server had before.
+        assert!(parse(&["e2e", "bed"]).is_ok());
         assert!(parse(&["e2e", "demo", "--", "--up"]).is_err());
     }
 }

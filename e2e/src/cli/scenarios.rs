@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::engine::{Cache, Cluster, Lease, progress};
-use crate::scenarios::kit::{Profile, World, build_binaries, install, load_images};
+use crate::scenarios::kit::{Profile, TestCluster, build_binaries, install, load_images};
 use crate::scenarios::{Outcome, Scenario, matching, run_all, summary};
 
 /// Options of `e2e scenarios`.
@@ -63,7 +63,7 @@ pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
     load_images(cluster)?;
     let runtime = tokio::runtime::Runtime::new()?;
     progress::Step::of("installing the operator", "by its chart", || {
-        runtime.block_on(async { install(&World::connect(cluster).await?).await })
+        runtime.block_on(async { install(&TestCluster::connect(cluster).await?).await })
     })
 }
 
@@ -71,8 +71,8 @@ pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
 pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool) -> Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let world = Arc::new(World::connect(cluster).await?);
-        Ok(run_all(&world, chosen, keep).await)
+        let test_cluster = Arc::new(TestCluster::connect(cluster).await?);
+        Ok(run_all(&test_cluster, chosen, keep).await)
     })
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::cleanup::{self, Registration};
 use super::record::ProcessRecord;
 
-const GROUP_PATIENCE: Duration = Duration::from_secs(10);
+const GROUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A program to run.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Run {
         let interrupted = cleanup::on_interrupt(move || {
             if let Ok(record) = record {
                 // It is to be gone, whether it took the hint or not, and there is nobody left to tell.
-                let _ = record.stop_group(GROUP_PATIENCE);
+                let _ = record.stop_group(GROUP_TIMEOUT);
             }
         });
         Ok((child, interrupted))

@@ -48,7 +48,7 @@ pub const LANES: &[Lane] = &[Lane {
         name: "upgrade",
         proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
         exclusive: true,
-        run: |scene| Box::pin(upgrade::run(scene)),
+        run: |test| Box::pin(upgrade::run(test)),
     },
     needs: &[Need {
         name: "the operator of the release before",

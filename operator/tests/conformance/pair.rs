@@ -7,7 +7,7 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::Bed;
+use rorun_e2e::engine::TestServer;
 use serde_json::{Value, json};
 
 use crate::api::{ApiServer, Store};
@@ -37,13 +37,13 @@ pub type Answer = (u16, Value);
 pub struct Pair {
     real: Client,
     model: Client,
-    _bed: Bed,
+    _bed: TestServer,
 }
 
 impl Pair {
     /// Starts both.
     pub async fn open() -> Self {
-        let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
+        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
         let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let real = Client::try_from(config).expect("a client");

@@ -15,7 +15,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     runtime::wait::await_condition,
 };
-use rorun_e2e::engine::Bed;
+use rorun_e2e::engine::TestServer;
 use rorun_operator::{
     controller::leader::{Elector, LeaderConfig, Leadership},
     telemetry::Metrics,
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One bed for all: every scenario has a lease of its own.
 #[tokio::test]
 async fn leases_at_a_real_api_server() {
-    let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
+    let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let client = client(&bed.kubeconfig, &metrics).await;
     tokio::join!(

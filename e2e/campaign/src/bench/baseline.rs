@@ -11,8 +11,8 @@ use kube::api::{Api, DynamicObject};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::watcher;
 use kube::{Client, Resource as _, ResourceExt};
-use rorun_e2e::engine::bed::Mark;
 use rorun_e2e::engine::process::Run;
+use rorun_e2e::engine::test_server::Mark;
 use rorun_e2e::engine::tools;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -146,7 +146,7 @@ async fn kubectl(field: &mut Field) -> Result<()> {
     for (id, what) in [("B1", "kubectl apply --server-side of the rendered stack"), ("B2", "the same again, unchanged")]
     {
         let (mark, started) = (field.mark().await?, Instant::now());
-        let kubeconfig = format!("--kubeconfig={}", field.bed.kubeconfig.display());
+        let kubeconfig = format!("--kubeconfig={}", field.server.kubeconfig.display());
         let run = Run::new(&program, ["apply", "--server-side", "--filename=-", &kubeconfig]).input(list.clone());
         spawn_blocking(move || run.output()).await?.context("kubectl failed")?;
         let took = started.elapsed();

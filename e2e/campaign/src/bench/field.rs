@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use kube::Client;
 use kube::api::DeleteParams;
 use kube::config::Kubeconfig;
-use rorun_e2e::actor::Actor;
-use rorun_e2e::engine::bed::{AuditCall, Bed, Mark};
+use rorun_e2e::engine::test_server::{AuditCall, Mark, TestServer};
 use rorun_e2e::engine::{Cache, progress};
+use rorun_e2e::fake_controllers::FakeControllers;
 use tokio::task::spawn_blocking;
 
 use super::floor::{self, Floor};
@@ -22,16 +22,16 @@ use super::stats::float;
 use super::template::{StackName, Template};
 use super::watch::Statuses;
 use super::{Options, table::Row};
-use crate::arena::{connect, define};
+use crate::environment::{connect, define};
 
 /// Stacks whose objects are written for the floor, at most.
 const FLOOR_STACKS: usize = 100;
 /// How long all stacks together may take, whatever is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_mins(15);
+pub(super) const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The place, and what is there now.
 pub(super) struct Field {
-    pub(super) bed: Arc<Bed>,
+    pub(super) server: Arc<TestServer>,
     pub(super) client: Client,
     pub(super) services: Services,
     pub(super) template: Template,
@@ -48,7 +48,7 @@ pub(super) struct Field {
     /// Where the programs are that others are compared with.
     pub(super) cache: Cache,
     operator: Option<Operator>,
-    actor: Option<Actor>,
+    controllers: Option<FakeControllers>,
 }
 
 impl Field {
@@ -56,11 +56,15 @@ impl Field {
     pub(super) async fn open(cache: &Cache, options: Options) -> Result<Field> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let step = progress::Step::start("an API server, services and the floors", "everything is a ratio to these");
-        let bed = {
+        let server = {
             let cache = cache.clone();
-            Arc::new(spawn_blocking(move || Bed::start_lean(&cache)).await.context("the bed panicked")??)
+            Arc::new(
+                spawn_blocking(move || TestServer::start_lean(&cache))
+                    .await
+                    .context("the start of the API server panicked")??,
+            )
         };
-        let client = connect(&bed.kubeconfig).await?;
+        let client = connect(&server.kubeconfig).await?;
         define(&client).await?;
         let services = Services::start().await?;
         let template = Template::render(&services)?;
@@ -68,7 +72,7 @@ impl Field {
         step.done();
         Ok(Field {
             statuses: Statuses::watch(client.clone()),
-            bed,
+            server,
             client,
             services,
             template,
@@ -80,7 +84,7 @@ impl Field {
             failed: Vec::new(),
             cache: cache.clone(),
             operator: None,
-            actor: None,
+            controllers: None,
         })
     }
 
@@ -94,7 +98,7 @@ impl Field {
         let operator = if let Some(operator) = self.operator.take() {
             operator
         } else {
-            let operator = Operator::start(&self.bed.kubeconfig, &self.log("operator"))?;
+            let operator = Operator::start(&self.server.kubeconfig, &self.log("operator"))?;
             operator.ready().await?;
             operator.rests().await?;
             operator
@@ -113,33 +117,33 @@ impl Field {
     /// From now on, workloads become ready, or do not any more.
     pub(super) fn act(&mut self, on: bool) {
         if !on {
-            self.actor = None;
-        } else if self.actor.is_none() {
-            self.actor = Some(Actor::start(self.client.clone(), Duration::ZERO));
+            self.controllers = None;
+        } else if self.controllers.is_none() {
+            self.controllers = Some(FakeControllers::start(self.client.clone(), Duration::ZERO));
         }
     }
 
     /// Where an operator of that name logs.
     pub(super) fn log(&self, name: &str) -> PathBuf {
-        self.bed.folder().join(format!("{name}.log"))
+        self.server.folder().join(format!("{name}.log"))
     }
 
     /// A kubeconfig of an administrator by another name, as the audit log then shows it.
     pub(super) fn kubeconfig_of(&self, user: &str) -> Result<PathBuf> {
-        let mut kubeconfig = Kubeconfig::read_from(&self.bed.kubeconfig)?;
+        let mut kubeconfig = Kubeconfig::read_from(&self.server.kubeconfig)?;
         for auth in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
             auth.impersonate = Some(user.to_owned());
             auth.impersonate_groups = Some(vec!["system:masters".to_owned()]);
         }
-        let path = self.bed.folder().join(format!("{user}.kubeconfig"));
+        let path = self.server.folder().join(format!("{user}.kubeconfig"));
         std::fs::write(&path, serde_json::to_vec(&kubeconfig)?)?;
         Ok(path)
     }
 
     /// A place in the audit log.
     pub(super) async fn mark(&self) -> Result<Mark> {
-        let bed = Arc::clone(&self.bed);
-        spawn_blocking(move || bed.mark()).await?
+        let server = Arc::clone(&self.server);
+        spawn_blocking(move || server.mark()).await?
     }
 
     /// The calls of operators since then, without watches and leases.
@@ -152,8 +156,8 @@ impl Field {
 
     /// All calls since then.
     pub(super) async fn all_calls(&self, since: Mark) -> Result<Vec<AuditCall>> {
-        let bed = Arc::clone(&self.bed);
-        spawn_blocking(move || bed.calls_since(since)).await?
+        let server = Arc::clone(&self.server);
+        spawn_blocking(move || server.calls_since(since)).await?
     }
 
     /// Makes stacks, all at once; waits until all that they need was made. Gives the time that this took.
@@ -162,7 +166,7 @@ impl Field {
         self.operator().await?;
         let started = std::time::Instant::now();
         load::each(names, |of| create_stack(&self.client, &self.template, of)).await?;
-        self.statuses.until("made", (names, PATIENCE), |seen| seen.made.is_some()).await?;
+        self.statuses.until("made", (names, TIMEOUT), |seen| seen.made.is_some()).await?;
         Ok(started.elapsed())
     }
 
@@ -184,7 +188,7 @@ impl Field {
     /// Lets the workloads of stacks become ready, and waits until nothing is left to do.
     pub(super) async fn settle(&mut self, names: &[StackName]) -> Result<()> {
         self.act(true);
-        self.statuses.until("ready", (names, PATIENCE), |seen| seen.now.1).await?;
+        self.statuses.until("ready", (names, TIMEOUT), |seen| seen.now.1).await?;
         if let Some(operator) = &self.operator {
             operator.rests().await?;
         }

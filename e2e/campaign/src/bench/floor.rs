@@ -46,7 +46,7 @@ impl Floor {
     }
 
     /// Objects per second, as text.
-    pub(super) fn told(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn reported(&self) -> Vec<(&'static str, String)> {
         vec![
             ("W, objects created per second, 32 at once", format!("{:.0}", self.creates)),
             ("the same by server-side apply", format!("{:.0}", self.applies)),

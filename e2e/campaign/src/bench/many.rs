@@ -6,10 +6,10 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::field::{Field, PATIENCE, create_stack, delete_stack};
+use super::field::{Field, TIMEOUT, create_stack, delete_stack};
 use super::floor;
 use super::load;
-use super::one::told;
+use super::one::reported;
 use super::same;
 use super::stats::{bucket_percentile, float, mean, percentile};
 use super::table::{Bar, Row};
@@ -40,7 +40,7 @@ pub(super) async fn burst(field: &mut Field) -> Result<()> {
     let row = Row::new("B4", "the same against a bare client that applies", rate, "stacks/s");
     field.note(row.ratio(of_floor(field.floor.applies), "applied / objects"));
     let each = float(calls.len()) / float(field.stacks.len());
-    field.note(Row::new("B4", "calls for each, until all are ready", each, "calls").note(told(&calls)));
+    field.note(Row::new("B4", "calls for each, until all are ready", each, "calls").note(reported(&calls)));
     half_load(field, rate / 2.0).await
 }
 
@@ -59,7 +59,7 @@ async fn half_load(field: &mut Field, rate: f64) -> Result<()> {
         }
     })
     .await?;
-    field.statuses.until("made", (&names, PATIENCE), |seen| seen.made.is_some()).await?;
+    field.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
     let after = field.operator().await?.metrics().await?;
     let queued = bucket_percentile(&after.buckets_since(&before, QUEUE_SECONDS), 0.99).unwrap_or_default();
     let what = format!("{} more at half that rate: p99 in the queue", names.len());
@@ -77,8 +77,8 @@ fn waited(field: &Field, changes: &[(StackName, i64, Instant)]) -> Vec<Duration>
     let waited = changes.iter().filter_map(|(of, generation, at)| {
         let seen = field.statuses.of(of);
         // A status that speaks of a later generation speaks of this one too.
-        let told = seen.observed.iter().filter(|(observed, _)| *observed >= generation).map(|(_, at)| *at).min()?;
-        Some(told.saturating_duration_since(*at))
+        let reported = seen.observed.iter().filter(|(observed, _)| *observed >= generation).map(|(_, at)| *at).min()?;
+        Some(reported.saturating_duration_since(*at))
     });
     waited.collect()
 }

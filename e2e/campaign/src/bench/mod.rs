@@ -94,7 +94,7 @@ async fn beside(cache: &Cache, options: Options, report: &mut Report) -> Result<
         return Ok(());
     }
     let mut field = Field::open(cache, options).await?;
-    report.machine.extend(field.floor.told());
+    report.machine.extend(field.floor.reported());
     report.machine.push(("children of a stack", field.template.children().to_string()));
     let result = Box::pin(play(&mut field)).await;
     report.rows.append(&mut field.rows);

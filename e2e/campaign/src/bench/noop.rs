@@ -10,9 +10,9 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::json;
 
-use super::field::{Field, PATIENCE};
+use super::field::{Field, TIMEOUT};
 use super::load;
-use super::one::told;
+use super::one::reported;
 use super::operator::Operator;
 use super::receive;
 use super::stats::{float, percentile};
@@ -56,8 +56,8 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
     };
     let (of_stacks, of_deployments) = ((stack_resource(), stacks.len()), (deployment_resource(), deployments.len()));
     let labelled = receive::seconds_per_event(field, of_stacks, label("nobody")).await?;
-    let told = receive::seconds_per_event(field, of_deployments, statuses("as ever")).await?;
-    for (what, seconds) in [("label", labelled), ("status", told)] {
+    let reported = receive::seconds_per_event(field, of_deployments, statuses("as ever")).await?;
+    for (what, seconds) in [("label", labelled), ("status", reported)] {
         field.note(Row::new(
             "B2",
             format!("a bare client: processor time to receive such a {what}"),
@@ -76,7 +76,7 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
         load::each(&stacks, |of| async { load::change(&client, of, &unconfirmed).await.map(drop) }),
     )
     .await?;
-    let what = ("a status of each of their Deployments", deployments.len(), told);
+    let what = ("a status of each of their Deployments", deployments.len(), reported);
     nothing_of(field, what, None, statuses("as before")).await?;
     resync(field).await
 }
@@ -86,7 +86,7 @@ async fn resync(field: &mut Field) -> Result<()> {
     field.stop_operator().await?;
     let (period, measured) = RESYNC;
     let arguments = ["--leader-elect=false", period];
-    let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("resync"), &arguments)?;
+    let operator = Operator::start_with(&field.server.kubeconfig, &field.log("resync"), &arguments)?;
     operator.ready().await?;
     let stacks = float(field.stacks.len());
     // It makes what is wanted of each once after its start, and never rests.
@@ -96,7 +96,7 @@ async fn resync(field: &mut Field) -> Result<()> {
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(PATIENCE, begun).await.context("not every stack was looked at without a cause")??;
+    tokio::time::timeout(TIMEOUT, begun).await.context("not every stack was looked at without a cause")??;
     let (before, mark) = (operator.used().await?, field.mark().await?);
     tokio::time::sleep(measured).await;
     let processor = operator.processor()?;
@@ -106,7 +106,7 @@ async fn resync(field: &mut Field) -> Result<()> {
     anyhow::ensure!(reconciles >= stacks, "only {reconciles} reconciles without a cause");
     let what = format!("a resync of each of {} stacks", field.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
+    field.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
     let each = processor.saturating_sub(before.processor).as_secs_f64() / reconciles;
     let row = Row::new("B2", format!("{what}: processor time of a reconcile"), each * 1e6, "µs");
     let row = row.bar(Bar::AtMost(BAR)).ratio(each * field.floor.creates, "1/W");
@@ -134,7 +134,7 @@ async fn nothing_of(
     let calls = field.calls(mark).await?;
     let what = format!("{what} of {} stacks", field.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if calls.is_empty() { row } else { row.note(told(&calls)) });
+    field.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
     let used = processor.saturating_sub(before.processor).as_secs_f64();
     let reconciles = metrics.reconciles() - before.metrics.reconciles();
     let expected = if without_pass.is_some() { float(events) } else { 0.0 };
@@ -223,7 +223,7 @@ pub(super) async fn idle(field: &mut Field) -> Result<()> {
     field.fill().await?;
     field.stop_operator().await?;
     let lease = ["--leader-elect=true", "--pod-name=idle"];
-    let operator = Operator::start_with(&field.bed.kubeconfig, &field.log("idle"), &lease)?;
+    let operator = Operator::start_with(&field.server.kubeconfig, &field.log("idle"), &lease)?;
     operator.ready().await?;
     operator.rests().await?;
     let (mark, before) = (field.mark().await?, operator.processor()?);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rorun_e2e::engine::bed::AuditCall;
+use rorun_e2e::engine::test_server::AuditCall;
 use serde_json::json;
 
-use super::field::{Field, PATIENCE, create_stack};
+use super::field::{Field, TIMEOUT, create_stack};
 use super::floor;
 use super::load;
 use super::stats::{float, median};
@@ -27,7 +27,7 @@ pub(super) async fn create(field: &mut Field) -> Result<()> {
     for (of, other) in names[1..].iter().zip(&others) {
         let mark = field.mark().await?;
         create_stack(&field.client, &field.template, of).await?;
-        field.statuses.until("made", (std::slice::from_ref(of), PATIENCE), |seen| seen.made.is_some()).await?;
+        field.statuses.until("made", (std::slice::from_ref(of), TIMEOUT), |seen| seen.made.is_some()).await?;
         field.operator().await?.rests().await?;
         let all = field.all_calls(mark).await?;
         let started = all.iter().find(|call| call.resource == "rorunstacks" && call.verb == "create");
@@ -40,7 +40,7 @@ pub(super) async fn create(field: &mut Field) -> Result<()> {
     }
     let most = calls.iter().max_by_key(|calls| calls.len()).map(Vec::as_slice).unwrap_or_default();
     let row = Row::new("B1", "create one stack: calls", float(most.len()), "calls").bar(Bar::AtMost(children + 3.0));
-    field.note(row.ratio(float(most.len()) / children, "children").note(told(most)));
+    field.note(row.ratio(float(most.len()) / children, "children").note(reported(most)));
     let (took, bare) = (median(&took).unwrap_or_default(), median(&bare).unwrap_or_default());
     let ratio = took.div_duration_f64(bare);
     field.note(Row::new("B1", "until its last child is made", took.as_secs_f64() * 1e3, "ms"));
@@ -59,18 +59,18 @@ pub(super) async fn change(field: &mut Field) -> Result<()> {
     field.act(false);
     let mark = field.mark().await?;
     let (generation, _) = load::change(&field.client, &names[0], &json!({ "spec": change })).await?;
-    field.statuses.until("observed", (&names, PATIENCE), |seen| seen.observed.contains_key(&generation)).await?;
+    field.statuses.until("observed", (&names, TIMEOUT), |seen| seen.observed.contains_key(&generation)).await?;
     field.operator().await?.rests().await?;
     let calls = field.calls(mark).await?;
     let row = Row::new("B3", format!("change a field of {dependent} children"), float(calls.len()), "calls");
     field.note(
-        row.bar(Bar::AtMost(dependent + 1.0)).ratio(float(calls.len()) / dependent, "children").note(told(&calls)),
+        row.bar(Bar::AtMost(dependent + 1.0)).ratio(float(calls.len()) / dependent, "children").note(reported(&calls)),
     );
     field.remove(&names).await
 }
 
 /// What calls there were, in short.
-pub(super) fn told(calls: &[AuditCall]) -> String {
+pub(super) fn reported(calls: &[AuditCall]) -> String {
     let count = |of: &dyn Fn(&AuditCall) -> bool| calls.iter().filter(|call| of(call)).count();
     let status = count(&|call| call.subresource == "status");
     let events = count(&|call| call.resource == "events");

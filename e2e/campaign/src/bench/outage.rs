@@ -9,15 +9,15 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::wait::await_condition;
-use rorun_e2e::engine::bed::{AuditCall, Mark};
 use rorun_e2e::engine::process::Run;
+use rorun_e2e::engine::test_server::{AuditCall, Mark};
 use rorun_e2e::scenarios::kit::operator_binary;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::field::Field;
 use super::load;
-use super::one::told;
+use super::one::reported;
 use super::operator::Operator;
 use super::stats::float;
 use super::table::{Bar, Row};
@@ -122,9 +122,9 @@ pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
     field.fill().await?;
     let before = field.operator().await?.metrics().await?;
     let mark = field.mark().await?;
-    let bed = Arc::clone(&field.bed);
+    let server = Arc::clone(&field.server);
     let started = Instant::now();
-    spawn_blocking(move || bed.restart_apiserver()).await??;
+    spawn_blocking(move || server.restart_apiserver()).await??;
     let down = started.elapsed();
     let operator = field.operator().await?;
     tokio::time::sleep(AFTERWARDS).await;
@@ -150,7 +150,7 @@ pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
     )));
     let writes: Vec<AuditCall> = calls.into_iter().filter(AuditCall::is_write).collect();
     let row = Row::new("B11", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if writes.is_empty() { row } else { row.note(told(&writes)) });
+    field.note(if writes.is_empty() { row } else { row.note(reported(&writes)) });
     Ok(())
 }
 

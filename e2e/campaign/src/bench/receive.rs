@@ -10,10 +10,10 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use tokio::sync::oneshot;
 
-use super::field::{Field, PATIENCE};
+use super::field::{Field, TIMEOUT};
 use super::procfs;
 use super::stats::float;
-use crate::arena::connect;
+use crate::environment::connect;
 
 /// Does what leads to so many events of a resource, and gives the seconds that it takes to receive one. No operator may run.
 pub(super) async fn seconds_per_event(
@@ -22,10 +22,10 @@ pub(super) async fn seconds_per_event(
     churn: impl Future<Output = Result<Duration>>,
 ) -> Result<f64> {
     let (listed, listening) = oneshot::channel();
-    let kubeconfig = field.bed.kubeconfig.clone();
+    let kubeconfig = field.server.kubeconfig.clone();
     let receiving = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(tokio::time::timeout(PATIENCE, receive(kubeconfig, resource, listed, count)))?
+        runtime.block_on(tokio::time::timeout(TIMEOUT, receive(kubeconfig, resource, listed, count)))?
     });
     if listening.await.is_ok() {
         churn.await?;

@@ -81,7 +81,7 @@ async fn beside(field: &mut Field, (group, more): (char, usize), stacks: usize) 
 async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     field.stop_operator().await?;
     let mark = field.mark().await?;
-    let operator = Operator::start(&field.bed.kubeconfig, &field.log("cold"))?;
+    let operator = Operator::start(&field.server.kubeconfig, &field.log("cold"))?;
     let ready = operator.ready().await?;
     let compared = operator.rests().await?;
     let reconciles = operator.metrics().await?.reconciles();

@@ -15,12 +15,12 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::field::{Field, PATIENCE, create_stack};
+use super::field::{Field, TIMEOUT, create_stack};
 use super::operator::Operator;
 use super::stats::{float, mean};
 use super::table::{Bar, Row};
 use super::{floor, load};
-use crate::relay::{Body, Error, pass_on, refusal, write_kubeconfig};
+use crate::relay::{Body, Error, forward, refusal, write_kubeconfig};
 
 const PER_SECOND: usize = 10;
 const STACKS: usize = 200;
@@ -85,21 +85,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| pass(Arc::clone(&shared), request));
+        let service = service_fn(move |request| handle(Arc::clone(&shared), request));
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         connections.spawn(connection);
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let counted = || shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
     // A watch takes a place once, and lasts.
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     if !is_watch && !counted().meet(Instant::now()) {
         return refusal(429, Some(1));
     }
-    let answer = pass_on(shared.client.clone(), request).await?;
+    let answer = forward(shared.client.clone(), request).await?;
     if !is_watch && answer.status().as_u16() < 400 {
         counted().useful += 1;
     }
@@ -112,7 +112,7 @@ pub(super) async fn throttled(field: &mut Field) -> Result<()> {
     load::prepare(&field.client, &field.services, &names).await?;
     field.stop_operator().await?;
     let proxy = ThrottlingProxy::start(field.client.clone()).await?;
-    let kubeconfig = field.bed.folder().join("throttled.kubeconfig");
+    let kubeconfig = field.server.folder().join("throttled.kubeconfig");
     proxy.write_kubeconfig(&kubeconfig)?;
     let operator = Operator::start(&kubeconfig, &field.log("throttled"))?;
     operator.ready().await?;
@@ -120,7 +120,7 @@ pub(super) async fn throttled(field: &mut Field) -> Result<()> {
     let (useful_before, before) = proxy.counted();
     let started = Instant::now();
     load::each(&names, |of| create_stack(&field.client, &field.template, of)).await?;
-    field.statuses.until("made", (&names, PATIENCE), |seen| seen.made.is_some()).await?;
+    field.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
     let (useful, all) = proxy.counted();
     operator.kill().await?;
     let took: Vec<Duration> = names

@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 
 use super::template::StackName;
 
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What was seen of a stack.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     /// When a generation was first told of by the status.
     pub(super) observed: HashMap<i64, Instant>,
     /// When everything that it needs had been made for the first time.
@@ -38,7 +38,7 @@ pub(super) struct Statuses {
 
 #[derive(Debug, Default)]
 struct Shared {
-    stacks: Mutex<HashMap<StackName, Seen>>,
+    stacks: Mutex<HashMap<StackName, Observed>>,
     changed: Notify,
 }
 
@@ -78,7 +78,7 @@ impl Statuses {
         &self,
         what: &str,
         (stacks, limit): (&[StackName], Duration),
-        is: impl Fn(&Seen) -> bool,
+        is: impl Fn(&Observed) -> bool,
     ) -> Result<()> {
         let mut left: Vec<&StackName> = stacks.iter().collect();
         let wait = async {
@@ -93,7 +93,7 @@ impl Statuses {
                 }
                 changed.await;
                 // To look at all of them at each of their events would take time from who is measured.
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         let ended = tokio::time::timeout(limit, wait).await;
@@ -101,7 +101,7 @@ impl Statuses {
     }
 
     /// What was seen of a stack until now.
-    pub(super) fn of(&self, stack: &StackName) -> Seen {
+    pub(super) fn of(&self, stack: &StackName) -> Observed {
         self.shared.stacks().get(stack).cloned().unwrap_or_default()
     }
 }
@@ -128,7 +128,7 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    fn stacks(&self) -> MutexGuard<'_, HashMap<StackName, Seen>> {
+    fn stacks(&self) -> MutexGuard<'_, HashMap<StackName, Observed>> {
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,7 +143,7 @@ fn is_true(condition: Option<&Value>) -> bool {
 
 /// Whether nothing is held back any more: the services answer, and so what needs them was made before this was written.
 fn is_made(status: &Value) -> bool {
-    let waits = |kind| condition(status, kind).is_none_or(|told| told["reason"] == "DependencyNotReady");
+    let waits = |kind| condition(status, kind).is_none_or(|reported| reported["reason"] == "DependencyNotReady");
     ["DatabaseReady", "RedisReady", "BucketReady"].iter().all(|kind| is_true(condition(status, kind)))
         && !["ApiReady", "OcrReady"].into_iter().any(waits)
 }

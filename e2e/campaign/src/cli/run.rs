@@ -12,7 +12,7 @@ use rorun_e2e::suite_result::SuiteResult;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::suite::{Extent, Ground, SUITES, Suite};
+use crate::suite::{Extent, SUITES, Suite, SuiteRun};
 
 const FAILED: &str = "target/campaign";
 
@@ -91,9 +91,9 @@ fn play(
     let mut played = Vec::new();
     for suite in suites {
         let started = Instant::now();
-        let ground = Ground::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
-        runtime.block_on((suite.play)(&ground)).with_context(|| format!("the suite {}", suite.name))?;
-        let ((plans, failed), took) = (ground.counts(), started.elapsed());
+        let run = SuiteRun::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
+        runtime.block_on((suite.play)(&run)).with_context(|| format!("the suite {}", suite.name))?;
+        let ((plans, failed), took) = (run.counts(), started.elapsed());
         let result = SuiteResult { suite: suite.name.to_owned(), plans, failed, took };
         println!("{result}");
         played.push(result);

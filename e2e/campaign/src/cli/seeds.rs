@@ -144,8 +144,8 @@ fn campaign(binary: &Path, failed: &Path, arguments: &[&str]) -> Result<Option<S
         return Ok(None);
     }
     // The plan, and the first thing that was wrong with it; or, where a run without a fault is wrong, how the suite ended.
-    let told = said.iter().position(|line| line.starts_with("FAILED "));
-    let words = match told {
+    let reported = said.iter().position(|line| line.starts_with("FAILED "));
+    let words = match reported {
         Some(at) => said[at..].iter().take(2).map(|line| short(line.trim_start_matches("FAILED "))).collect(),
         None => said.iter().rfind(|line| !line.is_empty()).map(|line| short(line)).into_iter().collect::<Vec<_>>(),
     };

@@ -18,18 +18,18 @@ use rorun_e2e::engine::progress::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, Operator};
+use crate::environment::{Operator, TestEnvironment};
 use crate::fleet::{Fleet, on_this_thread};
 use crate::gate::Gate;
 use crate::snapshot::Reference;
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
 
 /// Leaders that end, sleep or are cut off.
 pub(crate) const SUITE: Suite = Suite {
     name: "leaders",
     proves: "of several operators one writes at a time, and another follows in time, whatever happens to the leader",
     quick: true,
-    play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
+    play: |run| Box::pin(async move { on_this_thread(play_suite(run)) }),
 };
 
 const LEASE: &str = "rorun-operator";
@@ -80,7 +80,7 @@ impl Plan {
 
 /// An operator among others.
 struct Candidate<'a> {
-    arena: &'a Arena,
+    environment: &'a TestEnvironment,
     name: String,
     namespace: String,
     gate: Gate,
@@ -89,20 +89,26 @@ struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     async fn start(fleet: &Fleet<'a>, letter: char) -> Result<Candidate<'a>> {
-        let arena = fleet.arena;
-        let port =
-            arena.bed.url().rsplit(':').next().and_then(|port| port.parse().ok()).context("a URL without a port")?;
+        let environment = fleet.environment;
+        let port = environment
+            .server
+            .url()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .context("a URL without a port")?;
         let name = format!("{}-{letter}", fleet.namespace);
         let (namespace, gate) = (fleet.namespace.clone(), Gate::start(port).await?);
-        let mut candidate = Candidate { arena, name, namespace, gate, operator: None };
+        let mut candidate = Candidate { environment, name, namespace, gate, operator: None };
         candidate.run()?;
         Ok(candidate)
     }
 
     /// Starts it, as the kubelet would after its end. The audit log knows it by the name in which it asks.
     fn run(&mut self) -> Result<()> {
-        let folder = self.arena.bed.folder();
-        let mut kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&self.arena.bed.kubeconfig)?)?;
+        let folder = self.environment.server.folder();
+        let mut kubeconfig: Value =
+            serde_json::from_str(&std::fs::read_to_string(&self.environment.server.kubeconfig)?)?;
         kubeconfig["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", self.gate.address()));
         kubeconfig["users"][0]["user"]["as"] = json!(self.name);
         kubeconfig["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
@@ -118,7 +124,7 @@ impl<'a> Candidate<'a> {
             "--lease-name",
             LEASE,
         ];
-        self.operator = Some(self.arena.launch(&self.name, &path, &arguments)?);
+        self.operator = Some(self.environment.launch(&self.name, &path, &arguments)?);
         Ok(())
     }
 
@@ -127,10 +133,10 @@ impl<'a> Candidate<'a> {
     }
 
     /// Starts it again when it has ended. It may end when it has lost the Lease, and says so; a problem if it did otherwise.
-    fn keep_running(&mut self) -> Result<Option<String>> {
+    fn restart_if_ended(&mut self) -> Result<Option<String>> {
         let Some(operator) = &mut self.operator else { return Ok(None) };
         let Some(status) = operator.child.try_wait()? else { return Ok(None) };
-        let log = std::fs::read_to_string(self.arena.log(&self.name)).unwrap_or_default();
+        let log = std::fs::read_to_string(self.environment.log(&self.name)).unwrap_or_default();
         let last = log.lines().last().unwrap_or_default().to_owned();
         self.run()?;
         Ok((!last.contains("leadership is lost")).then(|| format!("O8 the operator ended by itself, {status}: {last}")))
@@ -150,23 +156,23 @@ impl fmt::Display for Plan {
     }
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let arena = Arena::open(ground.cache).await?;
-    let plans: Vec<(Plan, usize)> = match &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open(run.cache).await?;
+    let plans: Vec<(Plan, usize)> = match &run.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Quick => {
             [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(-20)].map(|plan| (plan, 2)).into()
         }
         Extent::Whole => Plan::ALL.into_iter().flat_map(|plan| [(plan, 2), (plan, 3)]).collect(),
     };
-    let reference = learn(&arena).await?;
+    let reference = learn(&environment).await?;
     // Most of the time is spent with waiting for a lease to end.
     for some in plans.chunks(5) {
         let step = Step::start(&format!("leaders: {} plans", some.len()), "side by side, each with its own Lease");
-        let played = some.iter().map(|&(plan, operators)| play(&arena, plan, operators, &reference));
+        let played = some.iter().map(|&(plan, operators)| play(&environment, plan, operators, &reference));
         for (plan, problems) in some.iter().zip(futures::future::try_join_all(played).await?) {
             let text = format!("{}, {} operators", plan.0, plan.1);
-            ground.tell(&Verdict { plan: text, problems, replay: serde_json::to_value(plan)? })?;
+            run.report(&Verdict { plan: text, problems, replay: serde_json::to_value(plan)? })?;
         }
         step.done();
     }
@@ -182,10 +188,10 @@ fn spec(number: usize) -> Value {
 }
 
 /// What a stack comes to with one operator and one spec.
-async fn learn(arena: &Arena) -> Result<Reference> {
+async fn learn(environment: &TestEnvironment) -> Result<Reference> {
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let fleet = Fleet::open(arena).await?;
+        let fleet = Fleet::open(environment).await?;
         let _operator = Candidate::start(&fleet, 'a').await?;
         fleet.apply(STACK, &spec(0)).await?;
         if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
@@ -196,9 +202,14 @@ async fn learn(arena: &Arena) -> Result<Reference> {
     Ok(Reference::learn(&runs))
 }
 
-async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference) -> Result<Vec<String>> {
-    let fleet = Fleet::open(arena).await?;
-    let mark = arena.bed.mark()?;
+async fn play(
+    environment: &TestEnvironment,
+    plan: Plan,
+    operators: usize,
+    reference: &Reference,
+) -> Result<Vec<String>> {
+    let fleet = Fleet::open(environment).await?;
+    let mark = environment.server.mark()?;
     let first = Candidate::start(&fleet, 'a').await?;
     fleet.apply(STACK, &spec(0)).await?;
     if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
@@ -209,7 +220,7 @@ async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference
         candidates.push(Candidate::start(&fleet, letter).await?);
     }
     for candidate in &candidates[1..] {
-        until_standing_by(arena, candidate).await?;
+        until_standing_by(environment, candidate).await?;
     }
     let mut run = Run { fleet: &fleet, candidates, changes: 0, problems: Vec::new() };
     run.busy(Duration::from_secs(1)).await?;
@@ -217,7 +228,7 @@ async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference
     run.until_followed(begun).await?;
     run.busy(RETRY_PERIOD * 2).await?;
     run.end(plan, reference).await?;
-    let calls = arena.bed.calls_since(mark)?;
+    let calls = environment.server.calls_since(mark)?;
     let written = writes(&calls, &fleet.namespace);
     run.problems.extend(overlaps(&written));
     // Else nothing was proved.
@@ -228,9 +239,10 @@ async fn play(arena: &Arena, plan: Plan, operators: usize, reference: &Reference
     Ok(run.problems)
 }
 
-async fn until_standing_by(arena: &Arena, candidate: &Candidate<'_>) -> Result<()> {
+async fn until_standing_by(environment: &TestEnvironment, candidate: &Candidate<'_>) -> Result<()> {
     let deadline = Instant::now() + CONVERGED_WITHIN;
-    while !tokio::fs::read_to_string(arena.log(&candidate.name)).await.unwrap_or_default().contains("standing by") {
+    while !tokio::fs::read_to_string(environment.log(&candidate.name)).await.unwrap_or_default().contains("standing by")
+    {
         if Instant::now() > deadline {
             bail!("{} does not stand by", candidate.name);
         }
@@ -261,14 +273,14 @@ impl Run<'_> {
         self.changes += 1;
         self.fleet.apply(STACK, &spec(self.changes)).await?;
         for candidate in &mut self.candidates {
-            self.problems.extend(candidate.keep_running()?);
+            self.problems.extend(candidate.restart_if_ended()?);
         }
         tokio::time::sleep(CHANGE_EVERY).await;
         Ok(())
     }
 
     fn leases(&self) -> Api<Lease> {
-        Api::namespaced(self.fleet.arena.client.clone(), &self.fleet.namespace)
+        Api::namespaced(self.fleet.environment.client.clone(), &self.fleet.namespace)
     }
 
     /// Does what the plan says; gives since when another has to follow.
@@ -331,8 +343,8 @@ impl Run<'_> {
         let (server, before) = (self.fleet.api("StatefulSet")?, self.changes);
         loop {
             self.change().await?;
-            let seen = server.get(&format!("{STACK}-database")).await?;
-            let image = seen.data.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
+            let observed = server.get(&format!("{STACK}-database")).await?;
+            let image = observed.data.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
             let change = image.and_then(|image| image.strip_prefix("postgres:")?.parse().ok());
             if change.is_some_and(|change: usize| change > before) {
                 return Ok(());

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use rorun_e2e::engine::progress::Step;
 
 use crate::plan::{Call, Fault, Plan};
-use crate::play::{Case, Learnt, Theatre, every};
-use crate::suite::{Extent, Ground, Suite};
+use crate::play::{Case, CaseRunner, Learnt, every};
+use crate::suite::{Extent, Suite, SuiteRun};
 use crate::workload::Workload;
 
 /// Two crashes, and crash loops.
@@ -13,7 +13,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "pairs",
     proves: "two crashes in a row, or one after every few writes, lead to the same end, with nothing made twice",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 const CRASHES: [Fault; 3] = [Fault::KillBefore, Fault::KillAfterCommit, Fault::KillAfterAnswer];
@@ -27,24 +27,24 @@ const LIVES: [usize; 4] = [1, 2, 3, 7];
 /// How often, at most: a loop ends before if nothing is left to be written.
 const DEATHS: usize = 20;
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let theatre = Theatre::open(ground).await?;
-    if let Extent::Only(plan) = &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let runner = CaseRunner::open(run).await?;
+    if let Extent::Only(plan) = &run.extent {
         let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return theatre.again(ground, case).await;
+        return runner.again(run, case).await;
     }
     let mut learnt = Vec::new();
     for workload in Workload::ALL {
-        learnt.push((workload, theatre.learn(workload).await?));
+        learnt.push((workload, runner.learn(workload).await?));
     }
     let pairs: Vec<Case> = learnt.iter().flat_map(|(workload, learnt)| pairs(*workload, learnt)).collect();
-    let quick = ground.extent == Extent::Quick;
+    let quick = run.extent == Extent::Quick;
     let mut cases = every(pairs, if quick { QUICK } else { PAIRS });
     cases.extend(Workload::ALL.into_iter().flat_map(loops).filter(|case| !quick || case.workload == Workload::Whole));
     for (workload, learnt) in &learnt {
         let cases: Vec<Case> = cases.iter().filter(|case| case.workload == *workload).cloned().collect();
         let step = Step::start(&format!("{workload:?}: {} plans", cases.len()), "pairs of crashes, and crash loops");
-        theatre.play_all(ground, learnt, cases).await?;
+        runner.play_all(run, learnt, cases).await?;
         step.done();
     }
     Ok(())

@@ -10,15 +10,15 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use rorun_e2e::actor::Actor;
-use rorun_e2e::engine::bed::{AuditCall, Mark};
 use rorun_e2e::engine::progress::Step;
+use rorun_e2e::engine::test_server::{AuditCall, Mark};
+use rorun_e2e::fake_controllers::FakeControllers;
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, STACK};
 use crate::bucket::Bucket;
-use crate::site::{Site, within};
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::environment::{STACK, TestEnvironment};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::test_context::{TestContext, within};
 use crate::workload;
 
 /// Stacks that fail beside stacks that do not.
@@ -26,7 +26,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "poison",
     proves: "stacks that always fail cost those beside them no call, say why, and are tried again ever more seldom",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 const SETTLED_WITHIN: Duration = Duration::from_mins(4);
@@ -56,16 +56,17 @@ struct Taken {
     ready_after: Duration,
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let (healthy, poisoned) = if ground.extent == Extent::Quick { (36, 5) } else { (95, 5) };
-    let arena = Arena::open(ground.cache).await?;
-    let (_actor, bucket) = (Actor::start(arena.client.clone(), Duration::ZERO), Bucket::start().await?);
-    refuse_images(&arena.client).await?;
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let (healthy, poisoned) = if run.extent == Extent::Quick { (36, 5) } else { (95, 5) };
+    let environment = TestEnvironment::open(run.cache).await?;
+    let (_controllers, bucket) =
+        (FakeControllers::start(environment.client.clone(), Duration::ZERO), Bucket::start().await?);
+    refuse_images(&environment.client).await?;
     let step = Step::start(&format!("poison: {healthy} stacks"), "first by themselves");
-    let (clean, _) = run(&arena, &bucket, healthy, 0).await?;
+    let (clean, _) = make_stacks(&environment, &bucket, healthy, 0).await?;
     step.done();
     let step = Step::start(&format!("poison: {poisoned} among {healthy}"), "each fails in a way of its own");
-    let (beside, mut ill) = run(&arena, &bucket, healthy, poisoned).await?;
+    let (beside, mut ill) = make_stacks(&environment, &bucket, healthy, poisoned).await?;
     step.done();
     let (before, after) = (slowest(&clean), slowest(&beside));
     println!(
@@ -74,27 +75,23 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     );
     for (index, taken) in beside.iter().enumerate() {
         let problems = compare(&clean, taken);
-        ground.tell(&Verdict {
-            plan: format!("healthy stack {index}"),
-            problems,
-            replay: json!({"healthy": index}),
-        })?;
+        run.report(&Verdict { plan: format!("healthy stack {index}"), problems, replay: json!({"healthy": index}) })?;
     }
     for (index, namespace) in ill.namespaces.iter().enumerate() {
-        let mut problems = told(&arena, namespace, POISONS[index].1).await?;
-        problems.extend(ill.count(&arena, namespace, EARLY)?);
-        ground.tell(&Verdict { plan: POISONS[index].0.to_owned(), problems, replay: json!({"poison": index}) })?;
+        let mut problems = reported(&environment, namespace, POISONS[index].1).await?;
+        problems.extend(ill.count(&environment, namespace, EARLY)?);
+        run.report(&Verdict { plan: POISONS[index].0.to_owned(), problems, replay: json!({"poison": index}) })?;
     }
-    if ground.extent != Extent::Quick {
+    if run.extent != Extent::Quick {
         let step = Step::start("poison: waiting for the longest pauses", "and counting a minute of them");
         tokio::time::sleep(GROWN_AFTER).await;
-        (ill.mark, ill.since) = mark(&arena)?;
+        (ill.mark, ill.since) = mark(&environment)?;
         tokio::time::sleep(CAP).await;
         step.done();
         for (index, namespace) in ill.namespaces.iter().enumerate() {
-            let problems = ill.count(&arena, namespace, (CAP, 2))?;
+            let problems = ill.count(&environment, namespace, (CAP, 2))?;
             let plan = format!("{}, tried ever more seldom", POISONS[index].0);
-            ground.tell(&Verdict { plan, problems, replay: json!({"poison": index}) })?;
+            run.report(&Verdict { plan, problems, replay: json!({"poison": index}) })?;
         }
     }
     Ok(())
@@ -106,13 +103,18 @@ struct Ill<'a> {
     mark: Mark,
     /// When that was.
     since: Timestamp,
-    _site: Site<'a>,
+    _site: TestContext<'a>,
 }
 
 impl Ill<'_> {
     /// No object may be asked for more often within so long since the mark, however long others took meanwhile.
-    fn count(&self, arena: &Arena, namespace: &str, (within, most): (Duration, usize)) -> Result<Vec<String>> {
-        let calls = tokio::task::block_in_place(|| arena.bed.calls_since(self.mark))?;
+    fn count(
+        &self,
+        environment: &TestEnvironment,
+        namespace: &str,
+        (within, most): (Duration, usize),
+    ) -> Result<Vec<String>> {
+        let calls = tokio::task::block_in_place(|| environment.server.calls_since(self.mark))?;
         let until = self.since + within;
         let counts = count(calls.iter().filter(|call| call.at <= until && is_ours(call, namespace)));
         let often = counts.into_iter().filter(|(_, count)| *count > most);
@@ -122,8 +124,8 @@ impl Ill<'_> {
 
 /// A place in the audit log, and when that is.
 #[expect(clippy::disallowed_methods, reason = "the times of the audit log are compared with it")]
-fn mark(arena: &Arena) -> Result<(Mark, Timestamp)> {
-    Ok((tokio::task::block_in_place(|| arena.bed.mark())?, Timestamp::now()))
+fn mark(environment: &TestEnvironment) -> Result<(Mark, Timestamp)> {
+    Ok((tokio::task::block_in_place(|| environment.server.mark())?, Timestamp::now()))
 }
 
 fn is_ours(call: &AuditCall, namespace: &str) -> bool {
@@ -144,32 +146,37 @@ fn count<'a>(calls: impl Iterator<Item = &'a AuditCall>) -> BTreeMap<String, usi
 }
 
 /// Makes all stacks at once, under an operator of their own, and waits until the healthy ones are ready.
-async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: usize) -> Result<(Vec<Taken>, Ill<'a>)> {
-    let mut site = Site::open_for(arena, String::new(), arena.client.clone(), None).await?;
+async fn make_stacks<'a>(
+    environment: &'a TestEnvironment,
+    bucket: &Bucket,
+    healthy: usize,
+    poisoned: usize,
+) -> Result<(Vec<Taken>, Ill<'a>)> {
+    let mut test = TestContext::open_for(environment, String::new(), environment.client.clone(), None).await?;
     let (mut well, mut ill) = (Vec::new(), Vec::new());
     for index in 0..healthy + poisoned {
-        let namespace = arena.namespace().await?;
-        workload::prepare(arena, &namespace).await?;
+        let namespace = environment.namespace().await?;
+        workload::prepare(environment, &namespace).await?;
         if index < poisoned {
-            poison(&arena.client, &namespace, index).await?;
+            poison(&environment.client, &namespace, index).await?;
             ill.push(namespace);
         } else {
             well.push(namespace);
         }
     }
-    site.start()?;
-    let (begun, since) = mark(arena)?;
+    test.start()?;
+    let (begun, since) = mark(environment)?;
     let started = Instant::now();
     for (index, namespace) in ill.iter().enumerate() {
-        arena.apply(namespace, &ill_spec(&bucket.endpoint, index)).await?;
+        environment.apply(namespace, &ill_spec(&bucket.endpoint, index)).await?;
     }
     for namespace in &well {
-        arena.apply(namespace, &workload::whole(&bucket.endpoint)).await?;
+        environment.apply(namespace, &workload::whole(&bucket.endpoint)).await?;
     }
     let mut ready = BTreeMap::<&String, Duration>::new();
     let all = async || {
         for namespace in &well {
-            if !ready.contains_key(namespace) && is_ready(arena, namespace).await? {
+            if !ready.contains_key(namespace) && is_ready(environment, namespace).await? {
                 ready.insert(namespace, started.elapsed());
             }
         }
@@ -177,7 +184,7 @@ async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: us
     };
     within(SETTLED_WITHIN, all).await?.context("the healthy stacks are not ready in time")?;
     tokio::time::sleep(EARLY.0.saturating_sub(started.elapsed())).await;
-    let calls = tokio::task::block_in_place(|| arena.bed.calls_since(begun))?;
+    let calls = tokio::task::block_in_place(|| environment.server.calls_since(begun))?;
     let taken = well.iter().map(|namespace| {
         let ours: Vec<&AuditCall> = calls.iter().filter(|call| is_ours(call, namespace)).collect();
         Taken {
@@ -188,9 +195,9 @@ async fn run<'a>(arena: &'a Arena, bucket: &Bucket, healthy: usize, poisoned: us
     });
     let taken = taken.collect();
     if poisoned == 0 {
-        site.kill().await?;
+        test.kill().await?;
     }
-    Ok((taken, Ill { namespaces: ill, mark: begun, since, _site: site }))
+    Ok((taken, Ill { namespaces: ill, mark: begun, since, _site: test }))
 }
 
 fn slowest(all: &[Taken]) -> Duration {
@@ -216,23 +223,23 @@ fn compare(clean: &[Taken], taken: &Taken) -> Vec<String> {
     problems
 }
 
-async fn conditions(arena: &Arena, namespace: &str) -> Result<Vec<Value>> {
-    let stack = arena.stacks(namespace).get(STACK).await?;
+async fn conditions(environment: &TestEnvironment, namespace: &str) -> Result<Vec<Value>> {
+    let stack = environment.stacks(namespace).get(STACK).await?;
     let conditions = stack.data.pointer("/status/conditions").and_then(Value::as_array).cloned();
     Ok(conditions.unwrap_or_default())
 }
 
-async fn is_ready(arena: &Arena, namespace: &str) -> Result<bool> {
-    Ok(conditions(arena, namespace).await?.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+async fn is_ready(environment: &TestEnvironment, namespace: &str) -> Result<bool> {
+    Ok(conditions(environment, namespace).await?.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }
 
-async fn told(arena: &Arena, namespace: &str, reason: &str) -> Result<Vec<String>> {
-    let conditions = conditions(arena, namespace).await?;
+async fn reported(environment: &TestEnvironment, namespace: &str, reason: &str) -> Result<Vec<String>> {
+    let conditions = conditions(environment, namespace).await?;
     if conditions.iter().any(|one| one["reason"] == reason) {
         return Ok(Vec::new());
     }
-    let told: Vec<String> = conditions.iter().map(|one| format!("{} {}", one["type"], one["reason"])).collect();
-    Ok(vec![format!("O4 no condition has the reason {reason}: {}", told.join(", "))])
+    let reported: Vec<String> = conditions.iter().map(|one| format!("{} {}", one["type"], one["reason"])).collect();
+    Ok(vec![format!("O4 no condition has the reason {reason}: {}", reported.join(", "))])
 }
 
 /// The spec that goes with [`POISONS`].

@@ -9,12 +9,12 @@ use rorun_e2e::engine::progress::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, Operator};
 use crate::endpoint;
+use crate::environment::{Operator, TestEnvironment};
 use crate::fleet::{Fleet, on_this_thread};
 use crate::proxy::FaultProxy;
 use crate::snapshot::{Leaves, Reference};
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
 
 mod restore;
 
@@ -25,7 +25,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "server",
     proves: "an API server that is killed, frozen or restored leads to what the stacks ask for, without a restart",
     quick: true,
-    play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
+    play: |run| Box::pin(async move { on_this_thread(play_suite(run)) }),
 };
 
 /// After the fault is over.
@@ -72,14 +72,14 @@ struct Play<'a> {
 
 impl<'a> Play<'a> {
     /// No stacks yet.
-    async fn open(arena: &'a Arena) -> Result<Play<'a>> {
-        Play::begin(Fleet::open(arena).await?).await
+    async fn open(environment: &'a TestEnvironment) -> Result<Play<'a>> {
+        Play::begin(Fleet::open(environment).await?).await
     }
 
     /// An operator for stacks that are there.
     async fn begin(fleet: Fleet<'a>) -> Result<Play<'a>> {
-        let proxy = FaultProxy::start(fleet.arena.client.clone(), || ()).await?;
-        let operator = fleet.arena.operator(&fleet.namespace, &proxy)?;
+        let proxy = FaultProxy::start(fleet.environment.client.clone(), || ()).await?;
+        let operator = fleet.environment.operator(&fleet.namespace, &proxy)?;
         Ok(Play { fleet, operator, _proxy: proxy })
     }
 
@@ -100,7 +100,7 @@ impl<'a> Play<'a> {
 
     /// Waits until the operator answers with the status; a problem if it does not.
     async fn answers(&self, path: &str, status: u16) -> Option<String> {
-        let (log, deadline) = (self.fleet.arena.log(&self.fleet.namespace), Instant::now() + SAID_WITHIN);
+        let (log, deadline) = (self.fleet.environment.log(&self.fleet.namespace), Instant::now() + SAID_WITHIN);
         loop {
             let answer = endpoint::ask(&log, path).await;
             if answer.as_ref().is_ok_and(|(code, _)| *code == status) {
@@ -117,9 +117,9 @@ impl<'a> Play<'a> {
     }
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let arena = Arena::open(ground.cache).await?;
-    let plans = match &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open(run.cache).await?;
+    let plans = match &run.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Quick => plans(Plan::Restart { stacks: 4, times: 1 }, 5),
         Extent::Whole => plans(Plan::Restart { stacks: 50, times: 10 }, 10),
@@ -128,12 +128,12 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     for plan in others {
         let step = Step::start(&plan.to_string(), "one operator, which is not started again");
         let problems = match plan {
-            Plan::Restart { stacks, times } => restart(&arena, stacks, times).await?,
-            Plan::Freeze { seconds } => freeze(&arena, Duration::from_secs(seconds)).await?,
-            _ => outage(&arena).await?,
+            Plan::Restart { stacks, times } => restart(&environment, stacks, times).await?,
+            Plan::Freeze { seconds } => freeze(&environment, Duration::from_secs(seconds)).await?,
+            _ => outage(&environment).await?,
         };
         step.done();
-        tell(ground, &plan, problems)?;
+        tell(run, &plan, problems)?;
     }
     let undone: Vec<Undone> = restores
         .into_iter()
@@ -141,8 +141,8 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         .collect();
     if !undone.is_empty() {
         let step = Step::start(&format!("etcd is restored: {} plans", undone.len()), "an operator for each");
-        for (undone, problems) in restore::play(&arena, undone).await? {
-            tell(ground, &Plan::Restore(undone), problems)?;
+        for (undone, problems) in restore::play(&environment, undone).await? {
+            tell(run, &Plan::Restore(undone), problems)?;
         }
         step.done();
     }
@@ -154,8 +154,8 @@ fn plans(restart: Plan, seconds: u64) -> Vec<Plan> {
     [restart, Plan::Freeze { seconds }, Plan::Outage].into_iter().chain(restores).collect()
 }
 
-fn tell(ground: &Ground<'_>, plan: &Plan, problems: Vec<String>) -> Result<()> {
-    ground.tell(&Verdict { plan: plan.to_string(), problems, replay: serde_json::to_value(plan)? })
+fn tell(run: &SuiteRun<'_>, plan: &Plan, problems: Vec<String>) -> Result<()> {
+    run.report(&Verdict { plan: plan.to_string(), problems, replay: serde_json::to_value(plan)? })
 }
 
 fn spec(image: &str) -> Value {
@@ -179,17 +179,17 @@ async fn make(fleet: &Fleet<'_>, stacks: usize, mut between: impl AsyncFnMut(usi
     Ok(())
 }
 
-async fn restart(arena: &Arena, stacks: usize, times: usize) -> Result<Vec<String>> {
-    let reference = learn(arena, async |fleet| make(fleet, stacks, async |_| Ok(())).await).await?;
-    let mut play = Play::open(arena).await?;
-    let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
+async fn restart(environment: &TestEnvironment, stacks: usize, times: usize) -> Result<Vec<String>> {
+    let reference = learn(environment, async |fleet| make(fleet, stacks, async |_| Ok(())).await).await?;
+    let mut play = Play::open(environment).await?;
+    let mark = tokio::task::block_in_place(|| environment.server.mark())?;
     let (mut problems, every) = (Vec::new(), stacks.div_ceil(times + 1).max(1));
     let mut passwords = Leaves::new();
     let fleet = &play.fleet;
     make(fleet, stacks, async |index| {
         if index > 0 && index % every == 0 && index / every <= times {
             passwords.extend(fleet.passwords().await?);
-            tokio::task::block_in_place(|| arena.bed.restart_apiserver())?;
+            tokio::task::block_in_place(|| environment.server.restart_apiserver())?;
         }
         Ok(())
     })
@@ -198,7 +198,7 @@ async fn restart(arena: &Arena, stacks: usize, times: usize) -> Result<Vec<Strin
     problems.extend(made_up_again(&passwords, &play.fleet.passwords().await?));
     // A call that was answered when the server was killed may be missing in its log, so an object may have been made and is not
     // counted; one that was made twice is.
-    let calls = tokio::task::block_in_place(|| arena.bed.calls_since(mark))?;
+    let calls = tokio::task::block_in_place(|| environment.server.calls_since(mark))?;
     let twice = play.fleet.made(&calls).into_iter().filter(|(_, times)| *times > 1);
     problems.extend(twice.map(|(what, times)| format!("O2 {what} {times} times")));
     problems.extend(play.ended()?);
@@ -206,19 +206,19 @@ async fn restart(arena: &Arena, stacks: usize, times: usize) -> Result<Vec<Strin
     Ok(problems)
 }
 
-async fn freeze(arena: &Arena, frozen: Duration) -> Result<Vec<String>> {
-    let reference = learn(arena, async |fleet| {
+async fn freeze(environment: &TestEnvironment, frozen: Duration) -> Result<Vec<String>> {
+    let reference = learn(environment, async |fleet| {
         before(fleet).await?;
         change(fleet).await
     })
     .await?;
-    let mut play = Play::open(arena).await?;
+    let mut play = Play::open(environment).await?;
     before(&play.fleet).await?;
     let passwords = play.fleet.passwords().await?;
-    arena.bed.freeze_etcd()?;
+    environment.server.freeze_etcd()?;
     let thawed = async {
         tokio::time::sleep(frozen).await;
-        arena.bed.thaw_etcd()
+        environment.server.thaw_etcd()
     };
     tokio::try_join!(change(&play.fleet), thawed)?;
     let mut problems: Vec<String> = play.fleet.settle(CONVERGED_WITHIN).await.into_iter().collect();
@@ -246,19 +246,19 @@ async fn change(fleet: &Fleet<'_>) -> Result<()> {
 }
 
 /// The API server is killed. The operator lives on, and says that what it knows may be old until it has looked again.
-async fn outage(arena: &Arena) -> Result<Vec<String>> {
-    let mut play = Play::open(arena).await?;
+async fn outage(environment: &TestEnvironment) -> Result<Vec<String>> {
+    let mut play = Play::open(environment).await?;
     make(&play.fleet, 2, async |_| Ok(())).await?;
     let mut problems: Vec<String> = play.fleet.settle(CONVERGED_WITHIN).await.into_iter().collect();
     problems.extend(play.answers("/readyz", 200).await);
-    let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-    tokio::task::block_in_place(|| arena.bed.kill_apiserver())?;
+    let mark = tokio::task::block_in_place(|| environment.server.mark())?;
+    tokio::task::block_in_place(|| environment.server.kill_apiserver())?;
     problems.extend(play.answers("/readyz", 503).await);
     problems.extend(play.answers("/healthz", 200).await);
-    tokio::task::block_in_place(|| arena.bed.start_apiserver())?;
+    tokio::task::block_in_place(|| environment.server.start_apiserver())?;
     problems.extend(play.answers("/readyz", 200).await);
     problems.extend(play.fleet.settle(CONVERGED_WITHIN).await);
-    let calls = tokio::task::block_in_place(|| arena.bed.calls_since(mark))?;
+    let calls = tokio::task::block_in_place(|| environment.server.calls_since(mark))?;
     let written = calls.iter().filter(|call| call.is_write() && call.user_agent.starts_with("rorun-"));
     problems
         .extend(written.map(|call| format!("O3 {} {}/{} though nothing changed", call.verb, call.resource, call.name)));
@@ -267,10 +267,10 @@ async fn outage(arena: &Arena) -> Result<Vec<String>> {
 }
 
 /// What it comes to when nothing goes wrong.
-async fn learn(arena: &Arena, act: impl AsyncFn(&Fleet<'_>) -> Result<()>) -> Result<Reference> {
+async fn learn(environment: &TestEnvironment, act: impl AsyncFn(&Fleet<'_>) -> Result<()>) -> Result<Reference> {
     let mut runs = Vec::new();
     for _ in 0..CLEAN_RUNS {
-        let play = Play::open(arena).await?;
+        let play = Play::open(environment).await?;
         act(&play.fleet).await?;
         if let Some(problem) = play.fleet.settle(CONVERGED_WITHIN).await {
             bail!("without a fault: {problem}");

@@ -15,13 +15,13 @@ use rorun_e2e::engine::record::ProcessRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, Operator};
-use crate::fleet::{Fleet, on_this_thread, patiently};
+use crate::environment::{Operator, TestEnvironment};
+use crate::fleet::{Fleet, on_this_thread, with_retries};
 use crate::plan::{Call, Fault, Plan};
 use crate::proxy::FaultProxy;
 use crate::snapshot::{Leaves, Reference};
-use crate::stage::lock;
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::sync::lock;
 
 mod sample;
 
@@ -32,7 +32,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "soak",
     proves: "stacks that change all the while, under faults by chance, end as new ones of the same spec, with no file left open",
     quick: true,
-    play: |ground| Box::pin(async move { on_this_thread(play_suite(ground)) }),
+    play: |run| Box::pin(async move { on_this_thread(play_suite(run)) }),
 };
 
 const CHANGE_EVERY: Duration = Duration::from_secs(1);
@@ -70,21 +70,21 @@ struct Soak {
     seed: u64,
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
     let setting = |name: &str| std::env::var_os(name).and_then(|value| value.to_str()?.parse::<u64>().ok());
     let minutes = setting("RORUN_SOAK_MINUTES");
     let seed = setting("RORUN_SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    let soak = match &ground.extent {
+    let soak = match &run.extent {
         Extent::Only(plan) => serde_json::from_value(plan.clone()).context("this is no plan of this suite")?,
         Extent::Quick => Soak { stacks: 10, seconds: minutes.map_or(25, |minutes| minutes * 60), seed },
         Extent::Whole => Soak { stacks: 200, seconds: minutes.unwrap_or(30) * 60, seed },
     };
-    let arena = Arena::open(ground.cache).await?;
+    let environment = TestEnvironment::open(run.cache).await?;
     let what = format!("{} stacks change for {} s, seed {}", soak.stacks, soak.seconds, soak.seed);
     let step = Step::start(&what, "with faults by chance");
-    let problems = play(&arena, soak).await?;
+    let problems = play(&environment, soak).await?;
     step.done();
-    ground.tell(&Verdict { plan: what, problems, replay: serde_json::to_value(soak)? })
+    run.report(&Verdict { plan: what, problems, replay: serde_json::to_value(soak)? })
 }
 
 fn name(index: usize) -> String {
@@ -115,8 +115,8 @@ struct Churn<'a> {
 }
 
 impl<'a> Churn<'a> {
-    async fn start(arena: &'a Arena, specs: Vec<u64>) -> Result<Churn<'a>> {
-        let fleet = Fleet::open(arena).await?;
+    async fn start(environment: &'a TestEnvironment, specs: Vec<u64>) -> Result<Churn<'a>> {
+        let fleet = Fleet::open(environment).await?;
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
             let victim = Arc::clone(&victim);
@@ -126,8 +126,8 @@ impl<'a> Churn<'a> {
                 }
             }
         };
-        let proxy = FaultProxy::start(arena.client.clone(), kill).await?;
-        let operator = arena.operator(&fleet.namespace, &proxy)?;
+        let proxy = FaultProxy::start(environment.client.clone(), kill).await?;
+        let operator = environment.operator(&fleet.namespace, &proxy)?;
         *lock(&victim) = Some(operator.record.clone());
         let churn = Churn { fleet, proxy, victim, operator, specs, problems: Vec::new() };
         for (index, number) in churn.specs.iter().enumerate() {
@@ -145,7 +145,7 @@ impl<'a> Churn<'a> {
         if chance.below(4) == 0 {
             let services = self.fleet.api("Service")?;
             let gone = format!("{}-database", name(index));
-            return patiently(async || match services.delete(&gone, &DeleteParams::background()).await {
+            return with_retries(async || match services.delete(&gone, &DeleteParams::background()).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
                 done => done.map(drop),
             })
@@ -172,19 +172,19 @@ impl<'a> Churn<'a> {
         self.proxy.arm([first].into_iter().chain(lies.then_some(then)));
     }
 
-    fn keep_running(&mut self) -> Result<()> {
+    fn restart_if_ended(&mut self) -> Result<()> {
         let Some(status) = self.operator.child.try_wait()? else { return Ok(()) };
         if status.signal() != Some(9) {
             self.problems.push(format!("O8 the operator ended by itself, {status}"));
         }
-        self.operator = self.fleet.arena.operator(&self.fleet.namespace, &self.proxy)?;
+        self.operator = self.fleet.environment.operator(&self.fleet.namespace, &self.proxy)?;
         *lock(&self.victim) = Some(self.operator.record.clone());
         Ok(())
     }
 }
 
-async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
-    let mut churn = Churn::start(arena, vec![0; soak.stacks]).await?;
+async fn play(environment: &TestEnvironment, soak: Soak) -> Result<Vec<String>> {
+    let mut churn = Churn::start(environment, vec![0; soak.stacks]).await?;
     let (passwords, first) = (churn.fleet.passwords().await?, Sample::of(churn.operator.record.pid())?);
     let (mut chance, mut samples) = (Chance::new(soak.seed), Vec::new());
     let (begun, length, mut changes) = (Instant::now(), Duration::from_secs(soak.seconds), 0_usize);
@@ -197,19 +197,19 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
             churn.harm(&mut chance, with_kills);
         }
         if changes % RESTART_EVERY == RESTART_EVERY / 2 {
-            arena.bed.restart_apiserver()?;
+            environment.server.restart_apiserver()?;
         }
-        churn.keep_running()?;
+        churn.restart_if_ended()?;
         // One that was killed in this moment has nothing to be measured.
         samples.extend(Sample::of(churn.operator.record.pid()).ok().filter(|_| !with_kills));
         tokio::time::sleep(CHANGE_EVERY.saturating_sub(round.elapsed())).await;
     }
     churn.proxy.arm([]);
-    churn.keep_running()?;
+    churn.restart_if_ended()?;
     let faults = churn.proxy.fired();
     churn.problems.extend(churn.fleet.settle(CONVERGED_WITHIN).await);
     let last = Sample::of(churn.operator.record.pid())?;
-    note(&format!("{changes} changes, {faults} faults; {}", sample::told(&first, &samples, &last)));
+    note(&format!("{changes} changes, {faults} faults; {}", sample::reported(&first, &samples, &last)));
     if last.files > first.files + FILES_MORE {
         churn.problems.push(format!("O8 {} files are open, and {} were before", last.files, first.files));
     }
@@ -219,16 +219,16 @@ async fn play(arena: &Arena, soak: Soak) -> Result<Vec<String>> {
     churn.problems.extend(churn.proxy.problems());
     let Churn { specs, mut problems, operator, .. } = churn;
     drop(operator);
-    problems.extend(differences(arena, &specs, &leaves).await?);
+    problems.extend(differences(environment, &specs, &leaves).await?);
     Ok(problems)
 }
 
 /// Where the stacks are not as new ones of the same specs. What the operator once made and the spec then left out may leave a
 /// trace in numbers that only count.
-async fn differences(arena: &Arena, specs: &[u64], leaves: &Leaves) -> Result<Vec<String>> {
+async fn differences(environment: &TestEnvironment, specs: &[u64], leaves: &Leaves) -> Result<Vec<String>> {
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let fresh = Churn::start(arena, specs.to_vec()).await?;
+        let fresh = Churn::start(environment, specs.to_vec()).await?;
         runs.push(fresh.fleet.leaves().await?);
     }
     let counts = ["eneration: ", "Time: ", "Timestamp: "];

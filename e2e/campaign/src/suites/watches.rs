@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use rorun_e2e::engine::progress::Step;
 
 use crate::plan::{Call, Fault, Plan};
-use crate::play::{Case, Learnt, Theatre, every, found};
-use crate::suite::{Extent, Ground, Suite};
+use crate::play::{Case, CaseRunner, Learnt, every, found};
+use crate::suite::{Extent, Suite, SuiteRun};
 use crate::workload::Workload;
 
 const NAME: &str = "watches";
@@ -17,7 +17,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: NAME,
     proves: "whatever a watch tells late, twice or never, the end is the same, and nothing is made or deleted twice",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 /// Until the operator has come to rest.
@@ -48,15 +48,15 @@ const DATA: [&str; 3] = ["persistentvolumeclaims", "secrets", "rorunstacks"];
 /// What has writes: the creation of all children, their change, and their end.
 const WORKLOADS: [Workload; 3] = [Workload::Whole, Workload::Update, Workload::Delete];
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let theatre = Theatre::open(ground).await?;
-    if let Extent::Only(plan) = &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let runner = CaseRunner::open(run).await?;
+    if let Extent::Only(plan) = &run.extent {
         let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return theatre.again(ground, case).await;
+        return runner.again(run, case).await;
     }
-    let quick = ground.extent == Extent::Quick;
+    let quick = run.extent == Extent::Quick;
     for workload in WORKLOADS {
-        let learnt = theatre.learn(workload).await?;
+        let learnt = runner.learn(workload).await?;
         let mut cases = plans(workload, &learnt);
         if quick {
             cases = every(cases, QUICK / WORKLOADS.len());
@@ -68,7 +68,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         let found: Vec<Case> = found.collect();
         cases.extend(found);
         let step = Step::start(&format!("{workload:?}: {} plans", cases.len()), "watches that lag, lose or break");
-        theatre.play_all(ground, &learnt, cases).await?;
+        runner.play_all(run, &learnt, cases).await?;
         step.done();
     }
     Ok(())
@@ -112,6 +112,6 @@ fn at_firsts(workload: Workload, learnt: &Learnt, faults: &[Fault]) -> Vec<Case>
 
 /// The first write of each resource.
 fn firsts(learnt: &Learnt) -> impl Iterator<Item = usize> {
-    let mut seen = BTreeSet::new();
-    (0..learnt.writes.len()).filter(move |index| seen.insert(&learnt.writes[*index].0.resource))
+    let mut observed = BTreeSet::new();
+    (0..learnt.writes.len()).filter(move |index| observed.insert(&learnt.writes[*index].0.resource))
 }

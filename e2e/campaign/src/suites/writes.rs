@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use rorun_e2e::engine::progress::Step;
 
 use crate::plan::Fault;
-use crate::play::{Case, Learnt, Theatre, found};
-use crate::suite::{Extent, Ground, Suite};
+use crate::play::{Case, CaseRunner, Learnt, found};
+use crate::suite::{Extent, Suite, SuiteRun};
 use crate::workload::Workload;
 
 const NAME: &str = "writes";
@@ -15,7 +15,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: NAME,
     proves: "a crash or a refusal at any write of a stack's life leads to the same end, with nothing made twice",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 /// Every fault that a write can meet.
@@ -38,15 +38,15 @@ const FAULTS: &[Fault] = &[
 /// What is asked of every change.
 const QUICK: &[Fault] = &[Fault::KillAfterCommit];
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let theatre = Theatre::open(ground).await?;
-    if let Extent::Only(plan) = &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let runner = CaseRunner::open(run).await?;
+    if let Extent::Only(plan) = &run.extent {
         let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return theatre.again(ground, case).await;
+        return runner.again(run, case).await;
     }
-    let faults = if ground.extent == Extent::Quick { QUICK } else { FAULTS };
+    let faults = if run.extent == Extent::Quick { QUICK } else { FAULTS };
     for workload in Workload::ALL {
-        let learnt = theatre.learn(workload).await?;
+        let learnt = runner.learn(workload).await?;
         let (compared, masked) = learnt.reference.size();
         let mut cases = plans(&learnt, workload, faults);
         let found = found(NAME)?.into_iter().filter(|case| case.workload == workload && !cases.contains(case));
@@ -54,7 +54,7 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
         cases.extend(found);
         let what = format!("{workload:?}: {} plans, {} writes", cases.len(), learnt.writes.len());
         let step = Step::start(&what, &format!("{compared} values compared, {masked} differ by themselves"));
-        theatre.play_all(ground, &learnt, cases).await?;
+        runner.play_all(run, &learnt, cases).await?;
         step.done();
     }
     Ok(())

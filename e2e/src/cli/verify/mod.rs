@@ -16,7 +16,7 @@ use self::shared::{Shared, serves};
 use super::scenarios::play;
 use crate::engine::process::Run;
 use crate::engine::progress::Step;
-use crate::engine::{Cache, bed};
+use crate::engine::{Cache, test_server};
 use crate::scenarios::kit::{cargo, project};
 use crate::scenarios::{Decision, LANES, Lane, SCENARIOS, Scenario, Wish, decide};
 use crate::suite_result::SuiteResult;
@@ -183,7 +183,7 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
         report::read(line, rows);
     });
     // A test program that was ended by force leaves its servers to the next one, and there may be none.
-    bed::sweep(cache)?;
+    test_server::sweep(cache)?;
     if !well? {
         bail!("cargo test failed");
     }
@@ -203,7 +203,7 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
         suites.extend(line.parse::<SuiteResult>());
     });
     // A campaign that was ended by force leaves its servers.
-    bed::sweep(cache)?;
+    test_server::sweep(cache)?;
     for SuiteResult { suite, plans, failed, took } in &suites {
         let (passed, failed, took) = (plans.saturating_sub(*failed), *failed, minutes(*took));
         let runner = format!("e2e campaign{how} {suite}");
@@ -294,7 +294,7 @@ mod tests {
         let cache = Cache::at(folder.path()).expect("a cache");
         for (wish, fails) in [(Wish::IfItFits(Duration::MAX), false), (Wish::Named, true)] {
             let (mut shared, mut report) = (Shared::new(&cache), Report::default());
-            on_lane(&impossible(), wish, (&mut shared, false), &mut report).expect("told");
+            on_lane(&impossible(), wish, (&mut shared, false), &mut report).expect("reported");
             assert_eq!(report.result().is_err(), fails, "{report}");
             assert!(report.to_string().contains("there are no sources of it"), "{report}");
             assert!(!shared.is_open());

@@ -61,7 +61,7 @@ pub(super) const PARTS: &[Part] = &[
             "--test=conformance",
             "--test=leader",
             "--test=reconcile",
-            "--test=bed",
+            "--test=test_server",
         ]),
     },
     Part {

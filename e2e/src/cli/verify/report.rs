@@ -144,12 +144,12 @@ mod tests {
         let mut rows = Vec::new();
         let said = "   Compiling something v1.0.0\n     Running unittests src/lib.rs (target/debug/deps/lib-0)\n\nrunning 2 tests\n\
                     test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
-                    Running tests/bed.rs (target/debug/deps/bed-1)\n";
+                    Running tests/test_server.rs (target/debug/deps/test_server-1)\n";
         said.lines().for_each(|line| read(line, &mut rows));
-        let [lib, bed] = &rows[..] else { unreachable!("two runners: {rows:?}") };
+        let [lib, server] = &rows[..] else { unreachable!("two runners: {rows:?}") };
         assert_eq!((lib.runner.as_str(), lib.passed, lib.failed), ("src/lib.rs", 12, 1));
         assert!(lib.summary.starts_with("FAILED. 12 passed"));
-        assert_eq!(bed, &Row { runner: "tests/bed.rs".to_owned(), ..Row::default() });
+        assert_eq!(server, &Row { runner: "tests/test_server.rs".to_owned(), ..Row::default() });
     }
 
     #[test]

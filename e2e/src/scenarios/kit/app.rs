@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Authority, Ingress, Scene, Seen, Stack};
+use super::{Authority, Ingress, Observed, Stack, TestContext};
 
 /// How long an Ingress controller may take to learn of a new route.
 const ROUTED_WITHIN: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub struct Receipt {
     pub ocr: Option<String>,
 }
 
-impl Scene {
+impl TestContext {
     /// The API of a stack of this scene that has an Ingress; waits until the Ingress leads to it.
     pub async fn app(&self, stack: &Stack) -> Result<App> {
         self.app_by(self.ingress.clone(), stack).await
@@ -45,7 +45,7 @@ impl Scene {
     /// behind it are ready, so one service may not find the other at once.
     pub async fn first_receipt(&self, app: &App, text: &str) -> Result<Receipt> {
         let what = format!("{} to take its first receipt", app.host);
-        self.wait(&what, ROUTED_WITHIN, async || Ok(Seen::There(app.send(text).await?))).await
+        self.wait(&what, ROUTED_WITHIN, async || Ok(Observed::Met(app.send(text).await?))).await
     }
 
     /// Waits until the Ingress leads to a host. Its controller learns of each host by itself: that one answers does not
@@ -53,7 +53,7 @@ impl Scene {
     pub async fn wait_routed(&self, ingress: &Ingress, host: &str, path: &str) -> Result<()> {
         self.wait(&format!("the Ingress to lead to {host}{path}"), ROUTED_WITHIN, async || {
             let answer = ingress.get(host, path).await?;
-            Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
+            Ok(Observed::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
         })
         .await
     }

@@ -71,9 +71,9 @@ where
     A: AsRef<OsStr>,
 {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let told = std::env::vars_os().map(|(name, _)| name);
-    let told = told.filter(|name| OF_THIS_PROGRAM.iter().any(|of| name.to_string_lossy().starts_with(of)));
-    Run::new(program, arguments).without(told)
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    let inherited = inherited.filter(|name| OF_THIS_PROGRAM.iter().any(|of| name.to_string_lossy().starts_with(of)));
+    Run::new(program, arguments).without(inherited)
 }
 
 /// Builds the operator and the applications for the images, quick when nothing changed. From now on they are what

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A receipt goes through four services; a proxy that never answers must not hold a scenario.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The Ingress controller, from outside.
 #[derive(Clone, Debug)]
@@ -80,8 +80,8 @@ impl Ingress {
                 Some(authority) => exchange(connect_tls(self.https, host, authority).await?, request).await,
             }
         };
-        let answered = timeout(PATIENCE, exchanged).await;
-        answered.with_context(|| format!("{host}{path} did not answer in {} s", PATIENCE.as_secs()))?
+        let answered = timeout(TIMEOUT, exchanged).await;
+        answered.with_context(|| format!("{host}{path} did not answer in {} s", TIMEOUT.as_secs()))?
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Seen, Stack};
+use super::{Observed, Stack};
 
 /// What a stack waited for, in order.
 #[derive(Clone, Debug, Default)]
@@ -25,10 +25,10 @@ impl Stack {
             let ready = status.condition("Ready").unwrap_or_default();
             if status.is_current() && ready.status == "True" {
                 timeline.total = started.elapsed();
-                return Ok(Seen::There(()));
+                return Ok(Observed::Met(()));
             }
             timeline.see(started.elapsed(), &ready.message);
-            Ok(Seen::NotYet(status.line("Ready")))
+            Ok(Observed::NotYet(status.line("Ready")))
         })
         .await?;
         Ok(timeline)

@@ -15,19 +15,19 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
-use rorun_e2e::engine::bed::Bed;
 use rorun_e2e::engine::progress::Step;
+use rorun_e2e::engine::test_server::TestServer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use self::aftermath::{namespace_goes, stack_goes};
-use crate::arena::{Arena, STACK};
+use crate::environment::{STACK, TestEnvironment};
 use crate::plan::{Call, Fault, Plan, always, numbered};
-use crate::site::{Meanwhile, Site, all_well, children, objects, within};
 use crate::snapshot::{Leaves, Reference, take};
-use crate::stage::lock;
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::sync::lock;
+use crate::test_context::{Meanwhile, TestContext, all_well, children, objects, within};
 use crate::{play, workload};
 
 /// A stack that is deleted, and made again.
@@ -35,7 +35,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "deletion",
     proves: "a stack that is deleted at any moment, in any way, leaves just what its spec keeps, and can be made again at once",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 const AT_ONCE: usize = 4;
@@ -104,26 +104,27 @@ struct Learnt {
     gone: Reference,
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let arena = Arena::open_with(ground.cache, Bed::with_controller_manager).await?;
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open_with(run.cache, TestServer::with_controller_manager).await?;
     let step = Step::start("deletion: learning", "how a stack is made beside a controller-manager");
-    let (kept, writes) = learn(&arena, false).await?;
-    let (gone, writes_gone) = learn(&arena, true).await?;
+    let (kept, writes) = learn(&environment, false).await?;
+    let (gone, writes_gone) = learn(&environment, true).await?;
     let learnt = Learnt { writes: [writes, writes_gone], kept, gone };
     step.done();
-    let cases = match &ground.extent {
+    let cases = match &run.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Whole => plans(&learnt.writes),
         Extent::Quick => {
             let mut cases: Vec<Case> = plans(&learnt.writes).into_iter().step_by(SAMPLE).collect();
-            cases.extend(play::kept("deletion")?);
+            cases.extend(play::found_plans("deletion")?);
             cases
         }
     };
     let step = Step::start(&format!("deletion: {} plans, {} writes", cases.len(), learnt.writes[0].len()), "");
-    let mut playing = futures::stream::iter(cases).map(|case| judge(&arena, &learnt, case)).buffer_unordered(AT_ONCE);
+    let mut playing =
+        futures::stream::iter(cases).map(|case| judge(&environment, &learnt, case)).buffer_unordered(AT_ONCE);
     while let Some(verdict) = playing.next().await {
-        ground.tell(&verdict?)?;
+        run.report(&verdict?)?;
     }
     step.done();
     Ok(())
@@ -153,29 +154,29 @@ fn spec(data_go: bool) -> Value {
 }
 
 /// What the user makes before all else: what a spec names.
-async fn site(arena: &Arena, meanwhile: impl FnOnce(&str) -> Meanwhile) -> Result<Site<'_>> {
-    let namespace = arena.namespace().await?;
-    workload::prepare(arena, &namespace).await?;
+async fn test(environment: &TestEnvironment, meanwhile: impl FnOnce(&str) -> Meanwhile) -> Result<TestContext<'_>> {
+    let namespace = environment.namespace().await?;
+    workload::prepare(environment, &namespace).await?;
     let meanwhile = meanwhile(&namespace);
-    Site::open_for(arena, namespace, arena.client.clone(), Some(meanwhile)).await
+    TestContext::open_for(environment, namespace, environment.client.clone(), Some(meanwhile)).await
 }
 
 /// What a creation comes to, and the writes that come in each: how many statuses are told depends on time.
-async fn learn(arena: &Arena, data_go: bool) -> Result<(Reference, Vec<(Call, usize)>)> {
+async fn learn(environment: &TestEnvironment, data_go: bool) -> Result<(Reference, Vec<(Call, usize)>)> {
     let (mut runs, mut writes) = (Vec::new(), Vec::new());
     for _ in 0..CLEAN_RUNS {
-        let mut site = site(arena, |_| Box::new(|| {})).await?;
-        arena.apply(&site.namespace, &spec(data_go)).await?;
-        all_well("without a deletion", &site.settle(false).await?)?;
-        runs.push(leaves(&site).await?);
-        writes.push(numbered(site.proxy.writes()));
+        let mut test = test(environment, |_| Box::new(|| {})).await?;
+        environment.apply(&test.namespace, &spec(data_go)).await?;
+        all_well("without a deletion", &test.settle(false).await?)?;
+        runs.push(leaves(&test).await?);
+        writes.push(numbered(test.proxy.writes()));
     }
     Ok((Reference::learn(&runs), always(writes)))
 }
 
 /// What the operator sets: what controllers tell of pods that never come is not compared.
-async fn leaves(site: &Site<'_>) -> Result<Leaves> {
-    let mut leaves = take(&site.arena.client, &site.namespace).await?;
+async fn leaves(test: &TestContext<'_>) -> Result<Leaves> {
+    let mut leaves = take(&test.environment.client, &test.namespace).await?;
     leaves.retain(|path, _| {
         !path.contains("/status/")
             && !path.contains("/metadata/annotations/deployment.kubernetes.io")
@@ -187,50 +188,50 @@ async fn leaves(site: &Site<'_>) -> Result<Leaves> {
     Ok(leaves)
 }
 
-async fn judge(arena: &Arena, learnt: &Learnt, case: Case) -> Result<Verdict> {
-    let problems = match play_case(arena, learnt, &case).await {
+async fn judge(environment: &TestEnvironment, learnt: &Learnt, case: Case) -> Result<Verdict> {
+    let problems = match play_case(environment, learnt, &case).await {
         Ok(problems) => problems,
         Err(error) => vec![format!("O3 {error:#}")],
     };
     Ok(Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })
 }
 
-async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<String>> {
+async fn play_case(environment: &TestEnvironment, learnt: &Learnt, case: &Case) -> Result<Vec<String>> {
     let former = Arc::new(Mutex::new(Former::default()));
-    let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-    let (arena_client, of, outcome) = (arena.client.clone(), case.clone(), Arc::new(Mutex::new(None::<Result<()>>)));
+    let mark = tokio::task::block_in_place(|| environment.server.mark())?;
+    let (client, of, outcome) = (environment.client.clone(), case.clone(), Arc::new(Mutex::new(None::<Result<()>>)));
     let meanwhile = {
         let (former, outcome) = (Arc::clone(&former), Arc::clone(&outcome));
         move |namespace: &str| -> Meanwhile {
             let (namespace, handle) = (namespace.to_owned(), Handle::current());
             Box::new(move || {
-                let done = handle.block_on(delete(&arena_client, &namespace, &of, &former));
+                let done = handle.block_on(delete(&client, &namespace, &of, &former));
                 *lock(&outcome) = Some(done);
             })
         }
     };
-    let mut site = site(arena, meanwhile).await?;
+    let mut test = test(environment, meanwhile).await?;
     let mut problems = Vec::new();
     if let Some((at, occurrence)) = case.before.clone() {
-        site.proxy.arm([Plan { at, occurrence, fault: Fault::Meanwhile }]);
+        test.proxy.arm([Plan { at, occurrence, fault: Fault::Meanwhile }]);
     }
-    arena.apply(&site.namespace, &spec(case.data_go)).await?;
+    environment.apply(&test.namespace, &spec(case.data_go)).await?;
     if case.before.is_none() {
-        problems.extend(site.settle(false).await?);
-        delete(&arena.client, &site.namespace, case, &former).await?;
+        problems.extend(test.settle(false).await?);
+        delete(&environment.client, &test.namespace, case, &former).await?;
     } else {
-        site.start()?;
+        test.start()?;
         let met = within(DONE_WITHIN, async || Ok(lock(&outcome).is_some())).await?;
         met.context("the write that the plan names never came")?;
         lock(&outcome).take().unwrap_or(Ok(()))?;
     }
     let former = std::mem::take(&mut *lock(&former));
     if case.how == How::Namespace {
-        problems.extend(namespace_goes(&site, mark).await?);
+        problems.extend(namespace_goes(&test, mark).await?);
     } else {
-        problems.extend(stack_goes(&mut site, learnt, case, &former).await?);
+        problems.extend(stack_goes(&mut test, learnt, case, &former).await?);
     }
-    problems.extend(site.ended()?);
+    problems.extend(test.ended()?);
     Ok(problems)
 }
 
@@ -238,16 +239,16 @@ async fn play_case(arena: &Arena, learnt: &Learnt, case: &Case) -> Result<Vec<St
 async fn delete(client: &Client, namespace: &str, case: &Case, former: &Mutex<Former>) -> Result<()> {
     let stacks = objects(client, namespace, STACK_KIND)?;
     let uid = stacks.get(STACK).await?.uid().unwrap_or_default();
-    let mut seen = Former { uid: uid.clone(), ..Former::default() };
+    let mut observed = Former { uid: uid.clone(), ..Former::default() };
     for (kind, object) in children(client, namespace).await? {
         let (key, of) = (format!("{kind}/{}", object.name_any()), object.uid().unwrap_or_default());
         if is_data(&object) {
-            seen.data.insert(key, (of, object.data["data"].clone()));
+            observed.data.insert(key, (of, object.data["data"].clone()));
         } else if owned_by(&object, &uid) {
-            seen.owned.insert(key, of);
+            observed.owned.insert(key, of);
         }
     }
-    *lock(former) = seen;
+    *lock(former) = observed;
     let propagation = match case.how {
         How::Namespace => {
             Api::<Namespace>::all(client.clone()).delete(namespace, &DeleteParams::default()).await?;

@@ -113,13 +113,13 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
 
 /// A volume was made with them: nothing else opens it.
 fn credentials(case: &dyn Fn(&str, Act, Bar) -> Case) -> Vec<Case> {
-    let told = |reason: &str| Bar::Reported(reason.to_owned());
+    let reported = |reason: &str| Bar::Reported(reason.to_owned());
     // Nobody can tell whether the values are others or the digest.
     let other = json!([{"op": "replace", "path": DIGEST, "value": "0123456789abcdef01234567"}]);
     let none = json!([{"op": "remove", "path": DIGEST}]);
     vec![
-        case("it is deleted", Act::Delete, told("CredentialsLost")),
-        case("its digest is changed", Act::Patch(vec![other]), told("CredentialsChanged")),
+        case("it is deleted", Act::Delete, reported("CredentialsLost")),
+        case("its digest is changed", Act::Patch(vec![other]), reported("CredentialsChanged")),
         case("its digest is removed", Act::Patch(vec![none]), Bar::Repaired),
     ]
 }

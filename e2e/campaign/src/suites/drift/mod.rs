@@ -10,17 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
-use rorun_e2e::actor::Actor;
-use rorun_e2e::engine::bed::{AuditCall, Mark};
 use rorun_e2e::engine::progress::Step;
+use rorun_e2e::engine::test_server::{AuditCall, Mark};
+use rorun_e2e::fake_controllers::FakeControllers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::changes::{Act, Case};
-use crate::arena::Arena;
 use crate::bucket::Bucket;
-use crate::site::{Site, all_well, plural, until, within};
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::environment::TestEnvironment;
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::test_context::{TestContext, all_well, plural, until, within};
 use crate::{play, workload};
 
 /// What is changed by hand.
@@ -28,7 +28,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "drift",
     proves: "each field of each child that is changed by hand comes back with one write; what is forged hides nothing",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 /// Of so many plans the quick form plays one.
@@ -57,42 +57,43 @@ enum Bar {
     Reported(String),
 }
 
-struct Scene<'a> {
-    site: Site<'a>,
+struct DriftTest<'a> {
+    test: TestContext<'a>,
     sent: BTreeMap<String, Value>,
     conditions: Value,
     slowest: Duration,
     untouchable: usize,
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let arena = Arena::open(ground.cache).await?;
-    let (_actor, bucket) = (Actor::start(arena.client.clone(), Duration::ZERO), Bucket::start().await?);
-    let mut scene = Scene::open(&arena, &bucket).await?;
-    if let Extent::Only(plan) = &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open(run.cache).await?;
+    let (_controllers, bucket) =
+        (FakeControllers::start(environment.client.clone(), Duration::ZERO), Bucket::start().await?);
+    let mut drift = DriftTest::open(&environment, &bucket).await?;
+    if let Extent::Only(plan) = &run.extent {
         let case: Case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return scene.tell(ground, &case).await;
+        return drift.tell(run, &case).await;
     }
     let mut cases = Vec::new();
-    for (kind, child) in scene.site.children().await? {
-        let Some(sent) = scene.sent.get(&format!("{kind}/{}", child.name_any())) else { continue };
+    for (kind, child) in drift.test.children().await? {
+        let Some(sent) = drift.sent.get(&format!("{kind}/{}", child.name_any())) else { continue };
         cases.extend(changes::of(kind, sent, &child)?);
     }
     cases.retain(|case| !matches!(&case.act, Act::Take(Value::Null)));
-    if ground.extent == Extent::Quick {
+    if run.extent == Extent::Quick {
         cases = cases.into_iter().step_by(SAMPLE).collect();
-        cases.extend(play::kept("drift")?);
+        cases.extend(play::found_plans("drift")?);
     }
     let step = Step::start(&format!("drift: {} plans", cases.len()), "one after the other on a settled stack");
     for case in &cases {
-        scene.tell(ground, case).await?;
+        drift.tell(run, case).await?;
     }
     step.done();
     println!(
         "drift: {} of {} were refused by the API server; the slowest repair took {:?}",
-        scene.untouchable,
+        drift.untouchable,
         cases.len(),
-        scene.slowest
+        drift.slowest
     );
     Ok(())
 }
@@ -104,20 +105,20 @@ fn spec(endpoint: &str) -> Value {
     spec
 }
 
-impl<'a> Scene<'a> {
-    async fn open(arena: &'a Arena, bucket: &Bucket) -> Result<Scene<'a>> {
-        let mut site = Site::open(arena).await?;
-        workload::prepare(arena, &site.namespace).await?;
-        let mark = tokio::task::block_in_place(|| arena.bed.mark())?;
-        arena.apply(&site.namespace, &spec(&bucket.endpoint)).await?;
-        all_well("without a change", &site.settle(false).await?)?;
-        let log = tokio::task::block_in_place(|| arena.bed.events_since(mark))?;
-        let conditions = site.conditions().await?;
-        let sent = sent(&site.namespace, &log)?;
-        Ok(Scene { site, sent, conditions, slowest: Duration::ZERO, untouchable: 0 })
+impl<'a> DriftTest<'a> {
+    async fn open(environment: &'a TestEnvironment, bucket: &Bucket) -> Result<DriftTest<'a>> {
+        let mut test = TestContext::open(environment).await?;
+        workload::prepare(environment, &test.namespace).await?;
+        let mark = tokio::task::block_in_place(|| environment.server.mark())?;
+        environment.apply(&test.namespace, &spec(&bucket.endpoint)).await?;
+        all_well("without a change", &test.settle(false).await?)?;
+        let log = tokio::task::block_in_place(|| environment.server.events_since(mark))?;
+        let conditions = test.conditions().await?;
+        let sent = sent(&test.namespace, &log)?;
+        Ok(DriftTest { test, sent, conditions, slowest: Duration::ZERO, untouchable: 0 })
     }
 
-    async fn tell(&mut self, ground: &Ground<'_>, case: &Case) -> Result<()> {
+    async fn tell(&mut self, run: &SuiteRun<'_>, case: &Case) -> Result<()> {
         let problems = match self.play(case).await {
             Ok(Some(problems)) => problems,
             Ok(None) => {
@@ -127,20 +128,20 @@ impl<'a> Scene<'a> {
             Err(error) => vec![format!("O3 {error:#}")],
         };
         let plan = format!("{}: {}", case.object, case.what);
-        ground.tell(&Verdict { plan, problems, replay: serde_json::to_value(case)? })
+        run.report(&Verdict { plan, problems, replay: serde_json::to_value(case)? })
     }
 
     /// Gives what was wrong; nothing if the API server does not let it be done.
     async fn play(&mut self, case: &Case) -> Result<Option<Vec<String>>> {
         let (kind, name) = case.parts()?;
-        let api = self.site.objects(kind)?;
+        let api = self.test.objects(kind)?;
         let before = api.get(name).await?;
         if let Some(patch) = &case.after {
             let patch = Patch::Json::<()>(serde_json::from_value(patch.clone())?);
             api.patch(name, &PatchParams::default(), &patch).await?;
             until("it is put right", async || is_as(&api, &before).await).await?;
         }
-        let mark = tokio::task::block_in_place(|| self.site.arena.bed.mark())?;
+        let mark = tokio::task::block_in_place(|| self.test.environment.server.mark())?;
         if !self.act(case, &api, &before).await? {
             return Ok(None);
         }
@@ -160,12 +161,12 @@ impl<'a> Scene<'a> {
                 }
             }
             Bar::Harmless | Bar::Either => {}
-            Bar::Reported(reason) => problems.extend(self.is_told(case, reason, &api, &before).await?),
+            Bar::Reported(reason) => problems.extend(self.is_reported(case, reason, &api, &before).await?),
         }
         tokio::time::sleep(NOTHING_MORE).await;
         problems.extend(self.count(case, kind, name, mark)?);
         problems.extend(self.put_right(&api, &before).await?);
-        problems.extend(self.site.ended()?);
+        problems.extend(self.test.ended()?);
         Ok(Some(problems))
     }
 
@@ -205,18 +206,18 @@ impl<'a> Scene<'a> {
                 Ok(api.delete(name, &DeleteParams::background()).await.map(|_| true)?)
             }
             Act::Replace(foreign) => {
-                self.site.kill().await?;
+                self.test.kill().await?;
                 api.delete(name, &DeleteParams::background()).await?;
                 let body: DynamicObject = serde_json::from_value(foreign.clone())?;
                 api.create(&PostParams::default(), &body).await?;
-                self.site.start()?;
+                self.test.start()?;
                 Ok(true)
             }
         }
     }
 
     /// Waits for the reason, and looks whether the object was left alone; then puts it right as a user would.
-    async fn is_told(
+    async fn is_reported(
         &self,
         case: &Case,
         reason: &str,
@@ -227,12 +228,12 @@ impl<'a> Scene<'a> {
         let there = api.get_opt(name).await?;
         let mut problems = Vec::new();
         let object = format!("{}/{name}", kind.to_lowercase());
-        let told = within(RECOVERED_WITHIN, async || {
-            let conditions = self.site.conditions().await?;
+        let reported = within(RECOVERED_WITHIN, async || {
+            let conditions = self.test.conditions().await?;
             let all = conditions.as_array().into_iter().flatten();
             Ok(all.into_iter().any(|one| one[2] == reason && one[3].as_str().unwrap_or_default().contains(&object)))
         });
-        if told.await?.is_none() {
+        if reported.await?.is_none() {
             problems.push(format!("O4 no condition has the reason {reason} and names {object}"));
         }
         let now = api.get_opt(name).await?;
@@ -268,7 +269,7 @@ impl<'a> Scene<'a> {
 
     /// The writes of children that were carried out, against those that are asked for.
     fn count(&self, case: &Case, kind: &str, name: &str, mark: Mark) -> Result<Vec<String>> {
-        let calls = tokio::task::block_in_place(|| self.site.arena.bed.calls_since(mark))?;
+        let calls = tokio::task::block_in_place(|| self.test.environment.server.calls_since(mark))?;
         let done = calls.iter().filter(|call| {
             call.user_agent.starts_with("rorun-operator") && call.is_write() && call.code < 300 && is_of_child(call)
         });
@@ -310,9 +311,9 @@ impl<'a> Scene<'a> {
             .await?;
             until("the child is as before", async || is_as(api, before).await).await?;
         }
-        let same = within(RECOVERED_WITHIN, async || Ok(self.site.conditions().await? == self.conditions)).await?;
+        let same = within(RECOVERED_WITHIN, async || Ok(self.test.conditions().await? == self.conditions)).await?;
         if same.is_none() {
-            problems.push(format!("O1 the status is {}, not {}", self.site.conditions().await?, self.conditions));
+            problems.push(format!("O1 the status is {}, not {}", self.test.conditions().await?, self.conditions));
         }
         Ok(problems)
     }
@@ -394,7 +395,7 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        assert!(!play::kept::<Case>("drift").expect("plans").is_empty());
+        assert!(!play::found_plans::<Case>("drift").expect("plans").is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("environment", "admission refuses every other value"),
     ("database/embedded/version", "admission refuses every other value"),
     ("bucket/embedded/server", "admission refuses every other value"),
-    ("bucket/versioning", "the bucket itself is told"),
+    ("bucket/versioning", "the operator writes it to the bucket"),
     ("suspend", "it keeps everything as it is"),
     ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
     ("storage/storageClassName", "the class of a volume that is there stays what it is"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::elsewhere::is_kept;
-use super::rooms::Seen;
+use super::watched::Observed;
 use crate::snapshot::Leaves;
 
 /// Paths within objects whose values differ between runs in which nothing went wrong: `Kind//path`.
@@ -23,7 +23,7 @@ const COUNTED: [&str; 5] = [
 
 impl Masks {
     /// Learns from runs of one base.
-    pub(super) fn learn(runs: &[Seen]) -> Masks {
+    pub(super) fn learn(runs: &[Observed]) -> Masks {
         let mut masks = BTreeSet::new();
         let Some((first, others)) = runs.split_first() else { return Masks(masks) };
         for other in others {
@@ -53,7 +53,7 @@ impl Masks {
     }
 
     /// Where two states differ that should not.
-    pub(super) fn differences(&self, found: &Seen, wanted: &Seen, oracle: &str) -> Vec<String> {
+    pub(super) fn differences(&self, found: &Observed, wanted: &Observed, oracle: &str) -> Vec<String> {
         let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), short);
         let paths = different(&found.leaves, &wanted.leaves).into_iter().filter(|path| !self.hides(path));
         // What is asked for is the same by construction.
@@ -91,13 +91,13 @@ pub(super) struct Shown {
 }
 
 /// Where a change shows, beyond what changes with anything.
-pub(super) fn shown(before: &Seen, after: &Seen) -> Shown {
+pub(super) fn shown(before: &Observed, after: &Observed) -> Shown {
     const NOISE: [&str; 3] = ["/metadata/generation", "/metadata/resourceVersion", "applied-hash"];
     let mut shown = Shown::default();
     for path in different(&before.leaves, &after.leaves) {
         if let Some(rest) = path.strip_prefix("RorunStack/shop/") {
-            let told = ["/reason", "/message", "/status", "/type"].iter().any(|end| rest.ends_with(end));
-            shown.in_condition |= rest.starts_with("status/conditions/") && told;
+            let reported = ["/reason", "/message", "/status", "/type"].iter().any(|end| rest.ends_with(end));
+            shown.in_condition |= rest.starts_with("status/conditions/") && reported;
             shown.in_child |= rest.starts_with("metadata/finalizers");
         } else {
             shown.in_child |= !NOISE.iter().any(|end| path.ends_with(end));
@@ -107,11 +107,11 @@ pub(super) fn shown(before: &Seen, after: &Seen) -> Shown {
 }
 
 /// Values that were generated, and those of the user, that stand where they must not: anywhere but in a Secret.
-pub(super) fn leaks(seen: &Seen, secrets: &[String]) -> Vec<String> {
-    let open = seen.leaves.iter().filter(|(path, _)| !path.starts_with("Secret/"));
-    let told =
+pub(super) fn leaks(observed: &Observed, secrets: &[String]) -> Vec<String> {
+    let open = observed.leaves.iter().filter(|(path, _)| !path.starts_with("Secret/"));
+    let reported =
         open.filter(|(_, value)| value.as_str().is_some_and(|text| secrets.iter().any(|secret| text.contains(secret))));
-    told.map(|(path, _)| format!("O8 {path} tells a secret")).collect()
+    reported.map(|(path, _)| format!("O8 {path} tells a secret")).collect()
 }
 
 #[cfg(test)]
@@ -120,34 +120,35 @@ mod tests {
 
     use super::*;
 
-    fn seen(leaves: &[(&str, Value)]) -> Seen {
+    fn observed(leaves: &[(&str, Value)]) -> Observed {
         let leaves = leaves.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
-        Seen { leaves, ..Seen::default() }
+        Observed { leaves, ..Observed::default() }
     }
 
     #[test]
     fn what_differs_by_itself_is_not_compared_whatever_the_object() {
-        let run = |uid: &str| seen(&[("Secret/a/metadata/uid", json!(uid)), ("Secret/a/data/x", json!("x"))]);
+        let run = |uid: &str| observed(&[("Secret/a/metadata/uid", json!(uid)), ("Secret/a/data/x", json!("x"))]);
         let masks = Masks::learn(&[run("1"), run("2"), run("3")]);
-        let found = seen(&[("Secret/a/data/x", json!("x")), ("Ingress/b/metadata/uid", json!("4"))]);
+        let found = observed(&[("Secret/a/data/x", json!("x")), ("Ingress/b/metadata/uid", json!("4"))]);
         assert!(masks.differences(&found, &run("1"), "O5").is_empty());
-        let found = seen(&[("Secret/a/data/x", json!("y"))]);
+        let found = observed(&[("Secret/a/data/x", json!("y"))]);
         assert_eq!(masks.differences(&found, &run("1"), "O5"), [r#"O5 Secret/a/data/x: "y", not "x""#]);
     }
 
     #[test]
     fn a_change_shows_in_a_child_or_in_a_condition_and_nowhere_else() {
         let before =
-            seen(&[("Secret/a/data/x", json!(1)), ("RorunStack/shop/status/conditions/0/message", json!("a"))]);
+            observed(&[("Secret/a/data/x", json!(1)), ("RorunStack/shop/status/conditions/0/message", json!("a"))]);
         assert_eq!(shown(&before, &before), Shown::default());
-        let counted = seen(&[
+        let counted = observed(&[
             ("Secret/a/data/x", json!(1)),
             ("Secret/a/metadata/resourceVersion", json!("2")),
             ("RorunStack/shop/spec/x", json!(1)),
             ("RorunStack/shop/status/conditions/0/message", json!("a")),
         ]);
         assert_eq!(shown(&before, &counted), Shown::default());
-        let told = seen(&[("Secret/a/data/x", json!(1)), ("RorunStack/shop/status/conditions/0/message", json!("b"))]);
-        assert_eq!(shown(&before, &told), Shown { in_child: false, in_condition: true });
+        let reported =
+            observed(&[("Secret/a/data/x", json!(1)), ("RorunStack/shop/status/conditions/0/message", json!("b"))]);
+        assert_eq!(shown(&before, &reported), Shown { in_child: false, in_condition: true });
     }
 }

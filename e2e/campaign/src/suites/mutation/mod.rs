@@ -3,14 +3,14 @@
 //! nothing behind when it is taken back (O6), and must show (O7).
 
 mod bases;
+mod chain_run;
 mod elsewhere;
 mod judge;
-mod lane;
-mod rooms;
 mod schema;
+mod shared;
 mod stand_in;
 mod values;
-mod world;
+mod watched;
 
 use std::collections::BTreeSet;
 
@@ -21,21 +21,21 @@ use rorun_e2e::scenarios::kit::project;
 use serde_json::{Value, json};
 
 use self::bases::Base;
-use self::lane::{Chain, Lane};
+use self::chain_run::{Chain, ChainRun};
 use self::schema::{Change, Form, Schema, form};
-use self::world::World;
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use self::shared::Shared;
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
 
 /// Every leaf of the definition, with values that it takes and that it does not.
 pub(crate) const SUITE: Suite = Suite {
     name: "mutation",
     proves: "any value of any field ends as if it had been there from the start, shows, and can be taken back",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
 /// Chains side by side: most of their time they wait.
-const LANES: usize = 16;
+const AT_ONCE: usize = 16;
 /// Stacks of each base to learn from.
 const CLEAN_RUNS: usize = 3;
 /// What the chains of the whole form are drawn by.
@@ -48,18 +48,18 @@ const TOLD: usize = 12;
 /// Chains that found something once, and are asked of every change since.
 const FOUND: &str = "e2e/campaign/plans/mutation";
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
     let schema = Schema::read()?;
-    let mut chains = match &ground.extent {
+    let mut chains = match &run.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Quick => quick(&schema),
         Extent::Whole => whole(&schema),
     };
-    if !matches!(ground.extent, Extent::Only(_)) {
+    if !matches!(run.extent, Extent::Only(_)) {
         chains.extend(found()?);
     }
-    let world = World::open(ground.cache, CLEAN_RUNS).await?;
-    let masked: usize = Base::ALL.iter().map(|base| world.masks(*base).count()).sum();
+    let shared = Shared::open(run.cache, CLEAN_RUNS).await?;
+    let masked: usize = Base::ALL.iter().map(|base| shared.masks(*base).count()).sum();
     let step = Step::start(
         &format!(
             "{} chains of {} changes",
@@ -70,26 +70,26 @@ async fn play_suite(ground: &Ground<'_>) -> Result<()> {
     );
     let mut secrets = BTreeSet::new();
     {
-        let mut playing = futures::stream::iter(chains).map(|chain| play(&world, chain)).buffer_unordered(LANES);
+        let mut playing = futures::stream::iter(chains).map(|chain| play(&shared, chain)).buffer_unordered(AT_ONCE);
         while let Some(played) = playing.next().await {
             let (verdict, known) = played?;
             secrets.extend(known);
-            ground.tell(&verdict)?;
+            run.report(&verdict)?;
         }
     }
     step.done();
-    ground.tell(&logged(&world, &secrets)?)?;
-    if ground.extent == Extent::Whole {
-        ground.tell(&covered(&world))?;
+    run.report(&logged(&shared, &secrets)?)?;
+    if run.extent == Extent::Whole {
+        run.report(&covered(&shared))?;
     }
-    print_counts(&world);
+    print_counts(&shared);
     Ok(())
 }
 
-async fn play(world: &World, chain: Chain) -> Result<(Verdict, Vec<String>)> {
-    let mut lane = Lane::begin(world, chain.base).await?;
-    lane.play(&chain).await?;
-    let (mut problems, secrets) = lane.end();
+async fn play(shared: &Shared, chain: Chain) -> Result<(Verdict, Vec<String>)> {
+    let mut chain_run = ChainRun::begin(shared, chain.base).await?;
+    chain_run.play(&chain).await?;
+    let (mut problems, secrets) = chain_run.end();
     problems.truncate(TOLD);
     let changes: Vec<String> = chain.changes.iter().map(ToString::to_string).collect();
     let plan = format!("{:?}: {}", chain.base, changes.join("; "));
@@ -167,8 +167,8 @@ fn found() -> Result<Vec<Chain>> {
 }
 
 /// The log tells no secret.
-fn logged(world: &World, secrets: &BTreeSet<String>) -> Result<Verdict> {
-    let log = world.log()?;
+fn logged(shared: &Shared, secrets: &BTreeSet<String>) -> Result<Verdict> {
+    let log = shared.log()?;
     let telling = log.lines().filter(|line| secrets.iter().any(|secret| line.contains(secret.as_str())));
     let problems: Vec<String> = telling.take(3).map(|line| format!("O8 the log tells a secret: {line}")).collect();
     Ok(Verdict { plan: "what was logged".to_owned(), problems, replay: Value::Null })
@@ -176,31 +176,31 @@ fn logged(world: &World, secrets: &BTreeSet<String>) -> Result<Verdict> {
 
 /// Every leaf was changed, and each shows in a child with at least one of its values; of one that all workloads have, one of
 /// them is enough, since it may have come after another that it does not go together with.
-fn covered(world: &World) -> Verdict {
-    let tallies = world.tallies();
+fn covered(shared: &Shared) -> Verdict {
+    let tallies = shared.tallies();
     let alike = |place: &str| match place.split_once('/') {
         Some(("api" | "ocr" | "admin", rest)) => format!("workload/{rest}"),
         _ => place.to_owned(),
     };
-    let seen: BTreeSet<String> =
+    let observed: BTreeSet<String> =
         tallies.iter().filter(|(_, count)| count.in_child > 0).map(|(place, _)| alike(place)).collect();
     let mut problems = Vec::new();
-    for (place, _) in world.schema.places().into_iter().filter(|(_, part)| form(part) == Form::Leaf) {
+    for (place, _) in shared.schema.places().into_iter().filter(|(_, part)| form(part) == Form::Leaf) {
         let Some(count) = tallies.get(&place) else {
             problems.push(format!("{place} was never changed"));
             continue;
         };
-        if !seen.contains(&alike(&place)) && !elsewhere::is_elsewhere(&place) {
+        if !observed.contains(&alike(&place)) && !elsewhere::is_elsewhere(&place) {
             problems.push(format!("O7 {place}: no value shows in a child: {count:?}"));
         }
     }
     Verdict { plan: "every leaf".to_owned(), problems, replay: Value::Null }
 }
 
-fn print_counts(world: &World) {
-    let tallies = world.tallies();
-    let sum = |count: fn(&world::Count) -> usize| tallies.values().map(count).sum::<usize>();
-    let leaves = world.schema.places().into_iter().filter(|(_, part)| form(part) == Form::Leaf);
+fn print_counts(shared: &Shared) {
+    let tallies = shared.tallies();
+    let sum = |count: fn(&shared::Count) -> usize| tallies.values().map(count).sum::<usize>();
+    let leaves = shared.schema.places().into_iter().filter(|(_, part)| form(part) == Form::Leaf);
     let (of, changed) =
         leaves.fold((0, 0), |(of, changed), (place, _)| (of + 1, changed + usize::from(tallies.contains_key(&place))));
     println!(

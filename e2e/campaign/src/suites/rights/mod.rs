@@ -13,28 +13,28 @@ use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use rorun_e2e::actor::Actor;
 use rorun_e2e::engine::AuditCall;
 use rorun_e2e::engine::progress::Step;
+use rorun_e2e::fake_controllers::FakeControllers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::roles::{ROLE, grant, granted, rbac, rules_without, unused, user};
-use crate::arena::{Arena, STACK, define};
 use crate::bucket::Bucket;
-use crate::site::{Site, all_well, plural, until, within};
-use crate::suite::{Extent, Ground, Suite, Verdict};
+use crate::environment::{STACK, TestEnvironment, define};
+use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::test_context::{TestContext, all_well, plural, until, within};
 use crate::{play, workload};
 
 /// Rights that are taken away, and given back.
 pub(crate) const SUITE: Suite = Suite {
     name: "rights",
-    proves: "a right that is missing is told with the object, and given back it is used without a restart; none is granted in vain",
+    proves: "a right that is missing is reported with the object, and given back it is used without a restart; none is granted in vain",
     quick: true,
-    play: |ground| Box::pin(play_suite(ground)),
+    play: |run| Box::pin(play_suite(run)),
 };
 
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 /// A watch that is refused is tried again up to 30 s later.
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 const UNHARMED_FOR: Duration = Duration::from_secs(2);
@@ -64,37 +64,43 @@ impl fmt::Display for Case {
     }
 }
 
-struct Scene<'a> {
-    arena: &'a Arena,
+struct RightsTest<'a> {
+    environment: &'a TestEnvironment,
     bucket: &'a Bucket,
     /// The operator, to the API server.
     user: Client,
     role: Value,
 }
 
-async fn play_suite(ground: &Ground<'_>) -> Result<()> {
-    let arena = Arena::open(ground.cache).await?;
-    let (_actor, bucket) = (Actor::start(arena.client.clone(), Duration::ZERO), Bucket::start().await?);
-    let scene = Scene { arena: &arena, bucket: &bucket, user: user(&arena).await?, role: grant(&arena.client).await? };
-    let cases = match &ground.extent {
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open(run.cache).await?;
+    let (_controllers, bucket) =
+        (FakeControllers::start(environment.client.clone(), Duration::ZERO), Bucket::start().await?);
+    let rights = RightsTest {
+        environment: &environment,
+        bucket: &bucket,
+        user: user(&environment).await?,
+        role: grant(&environment.client).await?,
+    };
+    let cases = match &run.extent {
         Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
         Extent::Whole => plans(),
         Extent::Quick => {
             let mut cases = vec![Case::Life, Case::Read { kind: "Deployment".to_owned() }];
             cases.extend(plans().into_iter().filter(|case| matches!(case, Case::Write { .. })).step_by(7));
             cases.push(Case::Definition);
-            cases.extend(play::kept("rights")?);
+            cases.extend(play::found_plans("rights")?);
             cases
         }
     };
     let step = Step::start(&format!("rights: {} plans", cases.len()), "one after the other: the role is the cluster's");
     for case in cases {
-        let problems = match scene.play(&case).await {
+        let problems = match rights.play(&case).await {
             Ok(problems) => problems,
             Err(error) => vec![format!("O3 {error:#}")],
         };
-        scene.allow(None).await?;
-        ground.tell(&Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })?;
+        rights.allow(None).await?;
+        run.report(&Verdict { plan: case.to_string(), problems, replay: serde_json::to_value(&case)? })?;
     }
     step.done();
     Ok(())
@@ -153,14 +159,14 @@ fn without(kind: &str) -> Option<fn(&mut Value)> {
     }
 }
 
-impl Scene<'_> {
+impl RightsTest<'_> {
     /// Takes verbs on a kind away, or gives all back, and waits until that is so.
     async fn allow(&self, without: Option<(&str, &[&str])>) -> Result<()> {
         let rules = match without {
             Some((kind, verbs)) => rules_without(&self.role, plural(kind), verbs),
             None => self.role.clone(),
         };
-        let api: Api<DynamicObject> = Api::all_with(self.arena.client.clone(), &rbac("ClusterRole"));
+        let api: Api<DynamicObject> = Api::all_with(self.environment.client.clone(), &rbac("ClusterRole"));
         api.patch(ROLE, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await?;
         let mut asked = Vec::new();
         for (_, _, kind, _) in crate::snapshot::KINDS {
@@ -182,17 +188,17 @@ impl Scene<'_> {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    async fn site(&self) -> Result<Site<'_>> {
-        let namespace = self.arena.namespace().await?;
-        workload::prepare(self.arena, &namespace).await?;
-        Site::open_for(self.arena, namespace, self.user.clone(), None).await
+    async fn test(&self) -> Result<TestContext<'_>> {
+        let namespace = self.environment.namespace().await?;
+        workload::prepare(self.environment, &namespace).await?;
+        TestContext::open_for(self.environment, namespace, self.user.clone(), None).await
     }
 
-    async fn settled(&self) -> Result<Site<'_>> {
-        let mut site = self.site().await?;
-        self.arena.apply(&site.namespace, &spec(&self.bucket.endpoint)).await?;
-        all_well("with all rights", &site.settle(false).await?)?;
-        Ok(site)
+    async fn settled(&self) -> Result<TestContext<'_>> {
+        let mut test = self.test().await?;
+        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
+        all_well("with all rights", &test.settle(false).await?)?;
+        Ok(test)
     }
 
     async fn play(&self, case: &Case) -> Result<Vec<String>> {
@@ -206,13 +212,13 @@ impl Scene<'_> {
 
     /// Everything that a stack goes through, and which rights that took.
     async fn life(&self) -> Result<Vec<String>> {
-        let mark = tokio::task::block_in_place(|| self.arena.bed.mark())?;
-        let mut site = self.settled().await?;
+        let mark = tokio::task::block_in_place(|| self.environment.server.mark())?;
+        let mut test = self.settled().await?;
         for (kind, name) in CHANGED {
             let stomped = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
-            site.objects(kind)?.patch(name, &PatchParams::default(), &stomped).await?;
+            test.objects(kind)?.patch(name, &PatchParams::default(), &stomped).await?;
         }
-        let mut problems = site.settle(false).await?;
+        let mut problems = test.settle(false).await?;
         let mut less = spec(&self.bucket.endpoint);
         for kind in ["Deployment", "CronJob", "HorizontalPodAutoscaler", "Ingress"] {
             if let Some(change) = without(kind) {
@@ -220,15 +226,15 @@ impl Scene<'_> {
             }
         }
         less["deletionPolicy"] = json!("Delete");
-        self.arena.apply(&site.namespace, &less).await?;
-        problems.extend(site.settle(false).await?);
-        self.arena.stacks(&site.namespace).delete(STACK, &DeleteParams::background()).await?;
-        problems.extend(site.settle(true).await?);
-        site.kill().await?;
+        self.environment.apply(&test.namespace, &less).await?;
+        problems.extend(test.settle(false).await?);
+        self.environment.stacks(&test.namespace).delete(STACK, &DeleteParams::background()).await?;
+        problems.extend(test.settle(true).await?);
+        test.kill().await?;
         let mut calls = Vec::new();
         // A watch is logged when the API server has seen that it ended.
         let all_used = async || {
-            calls = tokio::task::block_in_place(|| self.arena.bed.calls_since(mark))?;
+            calls = tokio::task::block_in_place(|| self.environment.server.calls_since(mark))?;
             calls.retain(|call| call.user_agent.starts_with("rorun-operator"));
             Ok(unused(&self.role, &used(&calls)).is_empty())
         };
@@ -242,8 +248,8 @@ impl Scene<'_> {
 
     async fn write(&self, kind: &str, verb: &str) -> Result<Vec<String>> {
         let (_, name) = CHANGED.iter().find(|(of, _)| *of == kind).context("no child of the kind is known")?;
-        let mut site = self.settled().await?;
-        let api = site.objects(kind)?;
+        let mut test = self.settled().await?;
+        let api = test.objects(kind)?;
         let before = api.get(name).await?;
         self.allow(Some((kind, &[verb]))).await?;
         match verb {
@@ -255,20 +261,20 @@ impl Scene<'_> {
             _ => {
                 let mut less = spec(&self.bucket.endpoint);
                 without(kind).context("the kind is never left out")?(&mut less);
-                self.arena.apply(&site.namespace, &less).await?;
+                self.environment.apply(&test.namespace, &less).await?;
             }
         }
         let mut problems = Vec::new();
         let object = format!("{}/{name}", kind.to_lowercase());
-        let told = within(TOLD_WITHIN, async || {
-            let conditions = site.conditions().await?;
+        let reported = within(REPORTED_WITHIN, async || {
+            let conditions = test.conditions().await?;
             let all = conditions.as_array().into_iter().flatten();
             Ok(all
                 .into_iter()
                 .any(|one| one[2] == "Forbidden" && one[3].as_str().unwrap_or_default().contains(&object)))
         });
-        if told.await?.is_none() {
-            problems.push(format!("O4 no condition says Forbidden of {object}: {}", site.conditions().await?));
+        if reported.await?.is_none() {
+            problems.push(format!("O4 no condition says Forbidden of {object}: {}", test.conditions().await?));
         }
         self.allow(None).await?;
         let done = async || {
@@ -281,24 +287,25 @@ impl Scene<'_> {
         if within(BACK_WITHIN, done).await?.is_none() {
             problems.push("O3 it does not go on when the right is back".to_owned());
         }
-        let forgotten = async || Ok(!site.conditions().await?.to_string().contains("Forbidden"));
-        if within(TOLD_WITHIN, forgotten).await?.is_none() {
-            problems.push(format!("O4 a right that is back is still told as missing: {}", site.conditions().await?));
+        let forgotten = async || Ok(!test.conditions().await?.to_string().contains("Forbidden"));
+        if within(REPORTED_WITHIN, forgotten).await?.is_none() {
+            problems
+                .push(format!("O4 a right that is back is still reported as missing: {}", test.conditions().await?));
         }
-        problems.extend(site.settle(false).await?);
-        problems.extend(site.ended()?);
+        problems.extend(test.settle(false).await?);
+        problems.extend(test.ended()?);
         Ok(problems)
     }
 
     /// What cannot be read is not known: nothing is written before it is.
     async fn read(&self, kind: &str) -> Result<Vec<String>> {
         self.allow(Some((kind, &["list", "watch"]))).await?;
-        let mut site = self.site().await?;
-        self.arena.apply(&site.namespace, &spec(&self.bucket.endpoint)).await?;
-        let mark = tokio::task::block_in_place(|| self.arena.bed.mark())?;
-        site.start()?;
+        let mut test = self.test().await?;
+        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
+        let mark = tokio::task::block_in_place(|| self.environment.server.mark())?;
+        test.start()?;
         let asked = async || {
-            let calls = tokio::task::block_in_place(|| self.arena.bed.calls_since(mark))?;
+            let calls = tokio::task::block_in_place(|| self.environment.server.calls_since(mark))?;
             let refused = calls.iter().filter(|call| call.code == 403 && call.resource == plural(kind));
             Ok(refused.filter(|call| call.user_agent.starts_with("rorun-operator")).count() >= 2)
         };
@@ -306,56 +313,56 @@ impl Scene<'_> {
         if within(BACK_WITHIN, asked).await?.is_none() {
             problems.push("O3 it does not ask again".to_owned());
         }
-        let written = site.proxy.writes();
+        let written = test.proxy.writes();
         problems.extend(written.iter().map(|call| format!("O4 {call}, though not all is known")));
         self.allow(None).await?;
-        let made = async || Ok(site.proxy.writes().iter().any(|call| call.subresource == "status"));
+        let made = async || Ok(test.proxy.writes().iter().any(|call| call.subresource == "status"));
         if within(BACK_WITHIN, made).await?.is_none() {
             problems.push("O3 it does not begin when the right is back".to_owned());
         }
-        problems.extend(site.settle(false).await?);
+        problems.extend(test.settle(false).await?);
         Ok(problems)
     }
 
     async fn definition(&self) -> Result<Vec<String>> {
-        let mut site = self.settled().await?;
-        let uid = self.arena.stacks(&site.namespace).get(STACK).await?.uid().unwrap_or_default();
-        let before = versions(&site).await?;
-        let begun = site.proxy.writes().len();
-        let definitions = Api::<CustomResourceDefinition>::all(self.arena.client.clone());
+        let mut test = self.settled().await?;
+        let uid = self.environment.stacks(&test.namespace).get(STACK).await?.uid().unwrap_or_default();
+        let before = versions(&test).await?;
+        let begun = test.proxy.writes().len();
+        let definitions = Api::<CustomResourceDefinition>::all(self.environment.client.clone());
         definitions.delete("rorunstacks.rorun.app", &DeleteParams::default()).await?;
         until("the definition is gone", async || Ok(definitions.get_opt("rorunstacks.rorun.app").await?.is_none()))
             .await?;
         tokio::time::sleep(UNHARMED_FOR).await;
         let mut problems = Vec::new();
-        if versions(&site).await? != before {
+        if versions(&test).await? != before {
             problems.push("O4 children were written when the definition went".to_owned());
         }
-        problems.extend(site.writes_since(begun).iter().map(|call| format!("O4 {call} without a definition")));
-        define(&self.arena.client).await?;
-        self.arena.apply(&site.namespace, &spec(&self.bucket.endpoint)).await?;
+        problems.extend(test.writes_since(begun).iter().map(|call| format!("O4 {call} without a definition")));
+        define(&self.environment.client).await?;
+        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
         // No garbage collector runs here: what the stack owned is collected by hand.
-        for (kind, child) in site.children().await? {
+        for (kind, child) in test.children().await? {
             if child.owner_references().iter().any(|owner| owner.uid == uid) {
-                site.objects(kind)?.delete(&child.name_any(), &DeleteParams::background()).await?;
+                test.objects(kind)?.delete(&child.name_any(), &DeleteParams::background()).await?;
             }
         }
-        let made_again = async || Ok(versions(&site).await?.len() == before.len());
+        let made_again = async || Ok(versions(&test).await?.len() == before.len());
         if within(BACK_WITHIN, made_again).await?.is_none() {
-            problems.push(format!("O3 {} children, not {}", versions(&site).await?.len(), before.len()));
+            problems.push(format!("O3 {} children, not {}", versions(&test).await?.len(), before.len()));
         }
-        problems.extend(site.ended()?);
-        problems.extend(site.settle(false).await?);
+        problems.extend(test.ended()?);
+        problems.extend(test.settle(false).await?);
         Ok(problems)
     }
 }
 
-async fn versions(site: &Site<'_>) -> Result<BTreeSet<String>> {
-    let children = site.children().await?.into_iter();
+async fn versions(test: &TestContext<'_>) -> Result<BTreeSet<String>> {
+    let children = test.children().await?.into_iter();
     // What the actor tells of a workload is none of ours.
-    let told = children
+    let reported = children
         .map(|(kind, child)| format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation));
-    Ok(told.collect())
+    Ok(reported.collect())
 }
 
 /// Verbs with what they were used on.

@@ -12,7 +12,7 @@ use kube::{Client, Config, ResourceExt};
 use rorun_e2e::scenarios::kit::operator_binary;
 use serde_json::{Value, json};
 
-use crate::arena::Arena;
+use crate::environment::TestEnvironment;
 
 const USER: &str = "system:serviceaccount:rorun-system:rorun-operator";
 /// Its name.
@@ -34,8 +34,8 @@ const UNUSED: &[(&str, &str, &str)] = &[
 ];
 
 /// The operator's client: the administrator, in its place.
-pub(super) async fn user(arena: &Arena) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&arena.bed.kubeconfig)?;
+pub(super) async fn user(environment: &TestEnvironment) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(&environment.server.kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
     let name = http::HeaderName::from_static("impersonate-user");

@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{CONVERGED_WITHIN, Play, SAID_WITHIN, TICK, made_up_again, spec};
-use crate::arena::Arena;
-use crate::fleet::{Fleet, patiently};
+use crate::environment::TestEnvironment;
+use crate::fleet::{Fleet, with_retries};
 use crate::snapshot::Leaves;
 
 const STACK: &str = "shop";
@@ -89,19 +89,20 @@ impl Drop for Redis {
 }
 
 /// Plays them side by side, with one backup and one restore.
-pub(super) async fn play(arena: &Arena, undone: Vec<Undone>) -> Result<Vec<(Undone, Vec<String>)>> {
-    let mut all = futures::future::try_join_all(undone.into_iter().map(|undone| Undoing::begin(arena, undone))).await?;
-    let backup = tokio::task::block_in_place(|| arena.bed.back_up_etcd())?;
+pub(super) async fn play(environment: &TestEnvironment, undone: Vec<Undone>) -> Result<Vec<(Undone, Vec<String>)>> {
+    let mut all =
+        futures::future::try_join_all(undone.into_iter().map(|undone| Undoing::begin(environment, undone))).await?;
+    let backup = tokio::task::block_in_place(|| environment.server.back_up_etcd())?;
     futures::future::try_join_all(all.iter_mut().map(Undoing::act)).await?;
-    tokio::task::block_in_place(|| arena.bed.restore_etcd(&backup))?;
+    tokio::task::block_in_place(|| environment.server.restore_etcd(&backup))?;
     futures::future::try_join_all(all.iter_mut().map(Undoing::judge)).await?;
     Ok(all.into_iter().map(|one| (one.undone, one.problems)).collect())
 }
 
 impl<'a> Undoing<'a> {
     /// As it is when the backup is taken.
-    async fn begin(arena: &'a Arena, undone: Undone) -> Result<Undoing<'a>> {
-        let fleet = Fleet::open(arena).await?;
+    async fn begin(environment: &'a TestEnvironment, undone: Undone) -> Result<Undoing<'a>> {
+        let fleet = Fleet::open(environment).await?;
         let [port] = ports::free()?;
         redis_secret(&fleet, "one", port).await?;
         if undone != Undone::All {
@@ -211,7 +212,7 @@ async fn redis_secret(fleet: &Fleet<'_>, password: &str, port: u16) -> Result<()
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": REDIS},
         "stringData": {"REDIS_URL": format!("redis://:{password}@127.0.0.1:{port}/0")},
     });
-    let secrets = Api::<Secret>::namespaced(fleet.arena.client.clone(), &fleet.namespace);
+    let secrets = Api::<Secret>::namespaced(fleet.environment.client.clone(), &fleet.namespace);
     secrets.patch(REDIS, &PatchParams::apply("user").force(), &Patch::Apply(secret)).await?;
     Ok(())
 }
@@ -227,7 +228,7 @@ async fn spoil(fleet: &Fleet<'_>) -> Result<()> {
 /// Whether what is done now is seen: a spec that changes, and an object that is taken away.
 async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
     let services = fleet.api("Service")?;
-    patiently(async || match services.delete(&format!("{STACK}-database"), &DeleteParams::background()).await {
+    with_retries(async || match services.delete(&format!("{STACK}-database"), &DeleteParams::background()).await {
         // It was never made again: that is told below.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         done => done.map(drop),
@@ -238,8 +239,9 @@ async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
     let image = format!("StatefulSet/{STACK}-database/spec/template/spec/containers/0/image");
     let service = format!("Service/{STACK}-database/metadata/name");
     let missing = |leaves: &Leaves| {
-        let old = (leaves.get(&image) != Some(&json!("postgres:new"))).then(|| "O3 a new spec is not seen".to_owned());
-        let gone = (!leaves.contains_key(&service)).then(|| "O3 an object that is gone is not seen".to_owned());
+        let old =
+            (leaves.get(&image) != Some(&json!("postgres:new"))).then(|| "O3 a new spec is not observed".to_owned());
+        let gone = (!leaves.contains_key(&service)).then(|| "O3 an object that is gone is not observed".to_owned());
         old.into_iter().chain(gone).collect()
     };
     fleet.until_same(SAID_WITHIN, missing).await

@@ -29,7 +29,7 @@ fn field(status: &str, name: &str) -> Result<usize> {
 }
 
 /// How it went, in a line: from the first sample to the last, and the slope of those between.
-pub(super) fn told(first: &Sample, between: &[Sample], last: &Sample) -> String {
+pub(super) fn reported(first: &Sample, between: &[Sample], last: &Sample) -> String {
     format!(
         "resident {} to {} KiB, {:+} KiB a sample; threads {} to {}; files {} to {}, {:+} a sample",
         first.resident,

@@ -17,10 +17,10 @@ const OWNER: &str = "owner.json";
 
 /// A new folder for a bed of this process.
 pub(super) fn own_folder(cache: &Cache) -> Result<TempDir> {
-    let beds = cache.folder("run/beds")?;
+    let beds = cache.folder("run/test-servers")?;
     // The lock keeps a sweep from finding the folder before it says whose it is.
-    let _lock = cache.lock("beds")?;
-    let folder = tempfile::Builder::new().prefix("bed-").tempdir_in(beds)?;
+    let _lock = cache.lock("test-servers")?;
+    let folder = tempfile::Builder::new().prefix("test-server-").tempdir_in(beds)?;
     ProcessRecord::of_self()?.save(&folder.path().join(OWNER))?;
     Ok(folder)
 }
@@ -37,9 +37,9 @@ pub(super) fn on_interrupt(folder: &Path) -> Registration {
 
 /// The folders of beds whose owner is gone.
 pub fn abandoned(cache: &Cache) -> Result<Vec<PathBuf>> {
-    let _lock = cache.lock("beds")?;
+    let _lock = cache.lock("test-servers")?;
     let mut folders = Vec::new();
-    for entry in fs::read_dir(cache.folder("run/beds")?)? {
+    for entry in fs::read_dir(cache.folder("run/test-servers")?)? {
         let folder = entry?.path();
         // A record that cannot be read is that of a run killed while it wrote it.
         let owner = ProcessRecord::load(&folder.join(OWNER)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The bed: etcd and a real API server, up in seconds, with nobody else writing. For tests of the API, for the fault
 //! campaign and for benchmarks, which want many fresh servers and every call counted.
 //!
-//! There is no controller-manager unless [`Bed::with_controller_manager`] starts one: no garbage collection, no
+//! There is no controller-manager unless [`TestServer::with_controller_manager`] starts one: no garbage collection, no
 //! rollouts, no default service accounts, so nothing happens that the test did not do. Pods, which need a service
 //! account, can be created once the test has created that account. Pod Security admission is on, as it is by default.
 
@@ -38,11 +38,11 @@ const SERVICE_IPS: &str = "10.96.0.0/16";
 const FIRST_SERVICE_IP: &str = "10.96.0.1";
 const SERVED_AS: &[&str] =
     &["localhost", "127.0.0.1", FIRST_SERVICE_IP, "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-const OURSELVES: &str = "rorun-e2e-bed";
+const OURSELVES: &str = "rorun-e2e-test-server";
 
 /// An API server and its etcd. Both are killed, and all they wrote is removed, when this is dropped.
 #[derive(Debug)]
-pub struct Bed {
+pub struct TestServer {
     /// For a cluster administrator.
     pub kubeconfig: PathBuf,
     /// Where the API server writes each call it has answered.
@@ -66,29 +66,29 @@ pub struct Bed {
     folder: TempDir,
 }
 
-impl Bed {
+impl TestServer {
     /// Starts a bed, building the two programs first if they are not in the cache. Beds can run side by side.
-    pub fn start() -> Result<Bed> {
-        Bed::start_with(&Cache::from_env()?)
+    pub fn start() -> Result<TestServer> {
+        TestServer::start_with(&Cache::from_env()?)
     }
 
     /// Starts a bed with the programs of that cache.
-    pub fn start_with(cache: &Cache) -> Result<Bed> {
-        Bed::start_logging(cache, audit::POLICY)
+    pub fn start_with(cache: &Cache) -> Result<TestServer> {
+        TestServer::start_logging(cache, audit::POLICY)
     }
 
     /// Starts a bed whose audit log has calls without what was written, so that logging takes next to no time: for
     /// measurements.
-    pub fn start_lean(cache: &Cache) -> Result<Bed> {
-        Bed::start_logging(cache, audit::LEAN_POLICY)
+    pub fn start_lean(cache: &Cache) -> Result<TestServer> {
+        TestServer::start_logging(cache, audit::LEAN_POLICY)
     }
 
-    fn start_logging(cache: &Cache, policy: &str) -> Result<Bed> {
+    fn start_logging(cache: &Cache, policy: &str) -> Result<TestServer> {
         sweep(cache)?;
         // A port that was free may be taken when the server comes to open it, though rarely.
-        let first = Bed::try_start(cache, policy);
+        let first = TestServer::try_start(cache, policy);
         if first.as_ref().is_err_and(|error| format!("{error:#}").contains("address already in use")) {
-            return Bed::try_start(cache, policy);
+            return TestServer::try_start(cache, policy);
         }
         first
     }
@@ -99,7 +99,7 @@ impl Bed {
         self.start_apiserver()
     }
 
-    /// Kills the API server. Until [`Bed::start_apiserver`] nobody listens at its address.
+    /// Kills the API server. Until [`TestServer::start_apiserver`] nobody listens at its address.
     pub fn kill_apiserver(&self) -> Result<()> {
         lock(&self.apiserver).kill()?;
         // The line that it was writing when it was killed never gets its end.
@@ -118,14 +118,14 @@ impl Bed {
         lock(&self.etcd).process()?.pause()
     }
 
-    /// Lets etcd go on after [`Bed::freeze_etcd`].
+    /// Lets etcd go on after [`TestServer::freeze_etcd`].
     pub fn thaw_etcd(&self) -> Result<()> {
         lock(&self.etcd).process()?.go_on()
     }
 
     /// Adds a kube-controller-manager: garbage collection, rollouts, Jobs, default service accounts. It learns about a
     /// new custom resource within 30 s, so owner references from one take that long to be acted upon.
-    pub fn with_controller_manager(mut self) -> Result<Bed> {
+    pub fn with_controller_manager(mut self) -> Result<TestServer> {
         let program = tools::KUBE_CONTROLLER_MANAGER.path(&self.cache)?;
         let authority = self.folder.path().join("pki");
         let [port] = ports::free()?;
@@ -151,7 +151,7 @@ impl Bed {
         Ok(self)
     }
 
-    /// Starts a program that ends with the bed; gives its pid. Its output is in [`Bed::folder`], as `<name>.log`.
+    /// Starts a program that ends with the bed; gives its pid. Its output is in [`TestServer::folder`], as `<name>.log`.
     pub fn run_beside(
         &mut self,
         name: &'static str,
@@ -189,7 +189,7 @@ impl Bed {
         Ok(self.endpoint.status(path, OURSELVES)? == Some(200))
     }
 
-    fn try_start(cache: &Cache, policy: &str) -> Result<Bed> {
+    fn try_start(cache: &Cache, policy: &str) -> Result<TestServer> {
         let (etcd, program) = (tools::ETCD.path(cache)?, tools::KUBE_APISERVER.path(cache)?);
         let folder = sweep::own_folder(cache)?;
         let [client_port, peer_port, port] = ports::free()?;
@@ -206,7 +206,7 @@ impl Bed {
         fs::write(folder.path().join("audit-policy.yaml"), policy)?;
         let arguments = apiserver_arguments(folder.path(), &authority, &etcd_url, port);
         let apiserver = Server::start("kube-apiserver", &program, arguments.clone(), folder.path())?;
-        let bed = Bed {
+        let server = TestServer {
             kubeconfig,
             audit_log: folder.path().join("audit.log"),
             url,
@@ -225,8 +225,8 @@ impl Bed {
             cache: cache.clone(),
             folder,
         };
-        bed.wait_until_ready()?;
-        Ok(bed)
+        server.wait_until_ready()?;
+        Ok(server)
     }
 
     fn wait_until_ready(&self) -> Result<()> {

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::bases::{Base, CANARY, in_the_way};
 use super::elsewhere::{alike, is_elsewhere};
 use super::judge::{leaks, shown};
-use super::rooms::Seen;
 use super::schema::Change;
-use super::world::World;
-use crate::arena::STACK;
+use super::shared::Shared;
+use super::watched::Observed;
+use crate::environment::STACK;
 
 const TENDED: Duration = Duration::from_millis(200);
 
@@ -34,64 +34,64 @@ enum Answer {
 }
 
 /// A chain that goes on.
-pub(super) struct Lane<'a> {
-    world: &'a World,
+pub(super) struct ChainRun<'a> {
+    shared: &'a Shared,
     base: Base,
     namespace: String,
     spec: Value,
     generation: i64,
-    seen: Seen,
+    observed: Observed,
     secrets: Vec<String>,
     /// What was wrong.
     pub(super) problems: Vec<String>,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> ChainRun<'a> {
     /// A new stack of the base, at rest.
-    pub(super) async fn begin(world: &'a World, base: Base) -> Result<Lane<'a>> {
-        Lane::with(world, base, base.spec(&world.bucket.endpoint)).await
+    pub(super) async fn begin(shared: &'a Shared, base: Base) -> Result<ChainRun<'a>> {
+        ChainRun::with(shared, base, base.spec(&shared.bucket.endpoint)).await
     }
 
-    async fn with(world: &'a World, base: Base, spec: Value) -> Result<Lane<'a>> {
-        let namespace = world.arena.namespace().await?;
-        let mut objects = world.surroundings.clone();
+    async fn with(shared: &'a Shared, base: Base, spec: Value) -> Result<ChainRun<'a>> {
+        let namespace = shared.environment.namespace().await?;
+        let mut objects = shared.surroundings.clone();
         objects.extend((base == Base::Staging).then(in_the_way));
         for object in &objects {
-            make(world, &namespace, object).await?;
+            make(shared, &namespace, object).await?;
         }
-        let mut lane = Lane {
-            world,
+        let mut chain_run = ChainRun {
+            shared,
             base,
             namespace,
             spec: Value::Null,
             generation: 0,
-            seen: Seen::default(),
+            observed: Observed::default(),
             secrets: vec![CANARY.to_owned()],
             problems: Vec::new(),
         };
-        match lane.apply(&spec).await? {
-            Answer::Stored(generation, _) => lane.generation = generation,
+        match chain_run.apply(&spec).await? {
+            Answer::Stored(generation, _) => chain_run.generation = generation,
             Answer::Refused(why) => anyhow::bail!("{base:?} is refused: {why}"),
         }
-        lane.seen = lane.rest().await;
-        lane.spec = spec;
-        let passwords = lane.seen.leaves.iter().filter(|(path, _)| {
+        chain_run.observed = chain_run.rest().await;
+        chain_run.spec = spec;
+        let passwords = chain_run.observed.leaves.iter().filter(|(path, _)| {
             path.contains("-credentials/data/") && !path.ends_with("/username") && !path.ends_with("/database")
         });
         let decoded = passwords.filter_map(|(_, value)| serde_json::from_value::<ByteString>(value.clone()).ok());
-        lane.secrets.extend(decoded.filter_map(|bytes| String::from_utf8(bytes.0).ok()));
-        Ok(lane)
+        chain_run.secrets.extend(decoded.filter_map(|bytes| String::from_utf8(bytes.0).ok()));
+        Ok(chain_run)
     }
 
     /// What is there at rest.
-    pub(super) fn seen(&self) -> &Seen {
-        &self.seen
+    pub(super) fn observed(&self) -> &Observed {
+        &self.observed
     }
 
     /// Makes the changes, one after the other; what is bad is taken back. In the end the same stack is made afresh, and this
     /// one is set back to what it was at first.
     pub(super) async fn play(&mut self, chain: &Chain) -> Result<()> {
-        let (first, masks) = (self.seen.clone(), self.world.masks(chain.base));
+        let (first, masks) = (self.observed.clone(), self.shared.masks(chain.base));
         let start = self.spec.clone();
         for change in &chain.changes {
             let before = self.problems.len();
@@ -105,52 +105,52 @@ impl<'a> Lane<'a> {
             }
         }
         if self.spec != start {
-            let fresh = Lane::with(self.world, chain.base, self.spec.clone()).await?;
-            self.problems.extend(masks.differences(&self.seen, &fresh.seen, "O5"));
+            let fresh = ChainRun::with(self.shared, chain.base, self.spec.clone()).await?;
+            self.problems.extend(masks.differences(&self.observed, &fresh.observed, "O5"));
             self.problems.extend(fresh.problems.iter().map(|problem| format!("afresh: {problem}")));
-            self.world.rooms.forget(&fresh.namespace);
+            self.shared.namespaces.forget(&fresh.namespace);
             self.go_to(&start).await?;
-            self.problems.extend(masks.differences(&self.seen, &first, "O6 all taken back:"));
+            self.problems.extend(masks.differences(&self.observed, &first, "O6 all taken back:"));
         }
         Ok(())
     }
 
-    async fn step(&mut self, change: &Change, first: &Seen) -> Result<()> {
+    async fn step(&mut self, change: &Change, first: &Observed) -> Result<()> {
         let mut spec = self.spec.clone();
-        self.world.schema.put(&mut spec, change);
+        self.shared.schema.put(&mut spec, change);
         if spec == self.spec {
-            self.world.tally(change, |count| count.without += 1);
+            self.shared.tally(change, |count| count.without += 1);
             return Ok(());
         }
         let (generation, stored) = match self.apply(&spec).await? {
             Answer::Refused(why) => {
-                self.world.tally(change, |count| count.refused += 1);
+                self.shared.tally(change, |count| count.refused += 1);
                 return self.refused(change, &spec, &why).await;
             }
             Answer::Stored(generation, stored) => (generation, stored),
         };
         if generation == self.generation {
             // The API server takes the two for the same, as with an empty map and none.
-            self.world.tally(change, |count| count.without += 1);
+            self.shared.tally(change, |count| count.without += 1);
             self.spec = stored;
             return Ok(());
         }
-        let (before, known) = (self.seen.clone(), self.spec.clone());
+        let (before, known) = (self.observed.clone(), self.spec.clone());
         self.generation = generation;
-        self.seen = self.rest().await;
-        let shows = shown(&before, &self.seen);
-        self.world.tally(change, |count| {
+        self.observed = self.rest().await;
+        let shows = shown(&before, &self.observed);
+        self.shared.tally(change, |count| {
             count.stored += 1;
             count.in_child += usize::from(shows.in_child);
         });
         if !shows.in_child && !shows.in_condition && !alike(&spec, &self.spec) && !is_elsewhere(&change.place) {
             self.problems.push("O7 nothing shows".to_owned());
         }
-        if self.seen.trouble.iter().any(|(kind, reason)| first.trouble.get(kind) != Some(reason)) {
-            self.world.tally(change, |count| count.bad += 1);
+        if self.observed.trouble.iter().any(|(kind, reason)| first.trouble.get(kind) != Some(reason)) {
+            self.shared.tally(change, |count| count.bad += 1);
             self.go_to(&known).await?;
-            let masks = self.world.masks(self.base);
-            self.problems.extend(masks.differences(&self.seen, &before, "O6"));
+            let masks = self.shared.masks(self.base);
+            self.problems.extend(masks.differences(&self.observed, &before, "O6"));
         } else {
             self.spec = stored;
         }
@@ -179,37 +179,37 @@ impl<'a> Lane<'a> {
             Answer::Stored(generation, _) => self.generation = generation,
             Answer::Refused(why) => self.problems.push(format!("the way back is refused: {why}")),
         }
-        self.seen = self.rest().await;
+        self.observed = self.rest().await;
         self.spec = spec.clone();
         Ok(())
     }
 
-    async fn rest(&mut self) -> Seen {
-        let ended = self.world.ended();
-        let rest = self.world.rooms.rest(&self.namespace, self.generation);
+    async fn rest(&mut self) -> Observed {
+        let ended = self.shared.ended();
+        let rest = self.shared.namespaces.rest(&self.namespace, self.generation);
         tokio::pin!(rest);
-        let seen = loop {
+        let observed = loop {
             tokio::select! {
-                seen = &mut rest => break seen,
+                observed = &mut rest => break observed,
                 // An operator that has ended is followed by another.
-                () = tokio::time::sleep(TENDED) => drop(self.world.ended()),
+                () = tokio::time::sleep(TENDED) => drop(self.shared.ended()),
             }
         };
-        self.problems.extend(seen.problems.iter().cloned());
-        if seen.problems.iter().any(|problem| problem.starts_with("O3")) {
-            self.problems.extend(self.world.last_words(&self.namespace));
+        self.problems.extend(observed.problems.iter().cloned());
+        if observed.problems.iter().any(|problem| problem.starts_with("O3")) {
+            self.problems.extend(self.shared.last_words(&self.namespace));
         }
-        self.problems.extend(leaks(&seen, &self.secrets));
-        if self.world.ended() != ended {
+        self.problems.extend(leaks(&observed, &self.secrets));
+        if self.shared.ended() != ended {
             self.problems.push("O8 the operator ended by itself".to_owned());
         }
-        seen
+        observed
     }
 
     async fn apply(&self, spec: &Value) -> Result<Answer> {
         let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
         let params = PatchParams::apply("user").force();
-        match self.world.arena.stacks(&self.namespace).patch(STACK, &params, &Patch::Apply(&stack)).await {
+        match self.shared.environment.stacks(&self.namespace).patch(STACK, &params, &Patch::Apply(&stack)).await {
             Ok(stored) => {
                 Ok(Answer::Stored(stored.metadata.generation.unwrap_or_default(), stored.data["spec"].clone()))
             }
@@ -222,16 +222,16 @@ impl<'a> Lane<'a> {
 
     /// Forgets what is there.
     pub(super) fn end(self) -> (Vec<String>, Vec<String>) {
-        self.world.rooms.forget(&self.namespace);
+        self.shared.namespaces.forget(&self.namespace);
         (self.problems, self.secrets)
     }
 }
 
-async fn make(world: &World, namespace: &str, object: &Value) -> Result<()> {
+async fn make(shared: &Shared, namespace: &str, object: &Value) -> Result<()> {
     let types: TypeMeta = serde_json::from_value(object.clone())?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
     let name = object["metadata"]["name"].as_str().context("an object has a name")?;
-    let api = Api::<DynamicObject>::namespaced_with(world.arena.client.clone(), namespace, &resource);
+    let api = Api::<DynamicObject>::namespaced_with(shared.environment.client.clone(), namespace, &resource);
     api.patch(name, &PatchParams::apply("somebody"), &Patch::Apply(object)).await?;
     Ok(())
 }

@@ -18,32 +18,32 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
 use rorun_e2e::engine::cleanup::{Registration, on_interrupt};
 use rorun_e2e::engine::record::ProcessRecord;
-use rorun_e2e::engine::{Bed, Cache};
+use rorun_e2e::engine::{Cache, TestServer};
 use rorun_e2e::scenarios::kit::{operator_binary, project};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::proxy::FaultProxy;
-use super::site::within;
-use super::stage::lock;
+use super::sync::lock;
+use super::test_context::within;
 
 /// The name of every stack of the campaign; each is alone in its namespace.
 pub(super) const STACK: &str = "shop";
 const SERVED_WITHIN: Duration = Duration::from_mins(1);
 
 /// An API server with the definition of stacks.
-pub struct Arena {
+pub struct TestEnvironment {
     /// The server.
-    pub bed: Bed,
+    pub server: TestServer,
     /// A client of it, for an administrator.
     pub client: Client,
     operator: Mutex<PathBuf>,
     cases: AtomicUsize,
 }
 
-impl fmt::Debug for Arena {
+impl fmt::Debug for TestEnvironment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Arena").field("bed", &self.bed).finish_non_exhaustive()
+        formatter.debug_struct("TestEnvironment").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -54,27 +54,30 @@ pub(super) struct Operator {
     _interrupted: Registration,
 }
 
-impl Arena {
+impl TestEnvironment {
     /// Starts the server. The operator must have been built.
-    pub async fn open(cache: &Cache) -> Result<Arena> {
-        Arena::open_with(cache, Ok).await
+    pub async fn open(cache: &Cache) -> Result<TestEnvironment> {
+        TestEnvironment::open_with(cache, Ok).await
     }
 
-    /// As [`Arena::open`]; `more` starts what else is to be there, once stacks are defined.
+    /// As [`TestEnvironment::open`]; `more` starts what else is to be there, once stacks are defined.
     pub(super) async fn open_with(
         cache: &Cache,
-        more: impl FnOnce(Bed) -> Result<Bed> + Send + 'static,
-    ) -> Result<Arena> {
+        more: impl FnOnce(TestServer) -> Result<TestServer> + Send + 'static,
+    ) -> Result<TestEnvironment> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let bed = {
+        let server = {
             let cache = cache.clone();
-            tokio::task::spawn_blocking(move || Bed::start_with(&cache)).await.context("the bed panicked")??
+            tokio::task::spawn_blocking(move || TestServer::start_with(&cache))
+                .await
+                .context("the start of the API server panicked")??
         };
-        let client = connect(&bed.kubeconfig).await?;
+        let client = connect(&server.kubeconfig).await?;
         define(&client).await?;
         have_ingress_class(&client).await?;
-        let bed = tokio::task::spawn_blocking(move || more(bed)).await.context("the bed panicked")??;
-        Ok(Arena { bed, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
+        let server =
+            tokio::task::spawn_blocking(move || more(server)).await.context("the start of more servers panicked")??;
+        Ok(TestEnvironment { server, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
     }
 
     /// A new namespace. All names have the same length, so that what is cut at a length is cut at the same place.
@@ -111,9 +114,9 @@ impl Arena {
         self.operator_with(namespace, proxy, &["--watch-namespace", namespace])
     }
 
-    /// As [`Arena::operator`], with a log of this name, and these arguments.
+    /// As [`TestEnvironment::operator`], with a log of this name, and these arguments.
     pub(super) fn operator_with(&self, name: &str, proxy: &FaultProxy, arguments: &[&str]) -> Result<Operator> {
-        let kubeconfig = self.bed.folder().join(format!("{name}.kubeconfig"));
+        let kubeconfig = self.server.folder().join(format!("{name}.kubeconfig"));
         proxy.write_kubeconfig(&kubeconfig)?;
         let arguments: Vec<_> = ["--leader-elect=false"].into_iter().chain(arguments.iter().copied()).collect();
         self.launch(name, &kubeconfig, &arguments)
@@ -144,7 +147,7 @@ impl Arena {
 
     /// What the operators of a namespace have logged.
     pub(super) fn log(&self, namespace: &str) -> PathBuf {
-        self.bed.folder().join(format!("{namespace}.log"))
+        self.server.folder().join(format!("{namespace}.log"))
     }
 }
 

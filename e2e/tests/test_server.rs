@@ -10,11 +10,11 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
-use rorun_e2e::actor::Actor;
-use rorun_e2e::engine::Bed;
+use rorun_e2e::engine::TestServer;
+use rorun_e2e::fake_controllers::FakeControllers;
 
-async fn client(bed: &Bed) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
+async fn client(server: &TestServer) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(&server.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
@@ -25,29 +25,29 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
 
 #[tokio::test]
 async fn every_call_is_counted_and_nothing_is_left() -> Result<()> {
-    let bed = Bed::start()?;
-    let client = client(&bed).await?;
+    let server = TestServer::start()?;
+    let client = client(&server).await?;
     let namespaces = Api::<Namespace>::all(client.clone());
 
-    let mark = bed.mark()?;
+    let mark = server.mark()?;
     namespaces.create(&PostParams::default(), &named("shop")?).await?;
     namespaces.get("shop").await?;
     namespaces.get_opt("nothing").await?;
-    let calls = bed.calls_since(mark)?;
-    let seen: Vec<_> = calls.iter().map(|call| (call.verb.as_str(), call.name.as_str(), call.code)).collect();
-    assert_eq!(seen, [("create", "shop", 201), ("get", "shop", 200), ("get", "nothing", 404)]);
+    let calls = server.calls_since(mark)?;
+    let observed: Vec<_> = calls.iter().map(|call| (call.verb.as_str(), call.name.as_str(), call.code)).collect();
+    assert_eq!(observed, [("create", "shop", 201), ("get", "shop", 200), ("get", "nothing", 404)]);
     assert!(calls.iter().all(|call| call.resource == "namespaces"));
 
-    let mark = bed.mark()?;
-    assert_eq!(bed.calls_since(mark)?, []);
+    let mark = server.mark()?;
+    assert_eq!(server.calls_since(mark)?, []);
     for _ in 0..100 {
         namespaces.list(&ListParams::default()).await?;
     }
-    assert_eq!(bed.calls_since(mark)?.len(), 100);
+    assert_eq!(server.calls_since(mark)?.len(), 100);
 
-    let (folder, pids) = (bed.folder().to_owned(), bed.pids());
+    let (folder, pids) = (server.folder().to_owned(), server.pids());
     assert_eq!(pids.len(), 2);
-    drop(bed);
+    drop(server);
     assert!(!folder.exists());
     assert!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
     Ok(())
@@ -55,7 +55,7 @@ async fn every_call_is_counted_and_nothing_is_left() -> Result<()> {
 
 #[tokio::test]
 async fn beds_run_side_by_side_and_do_not_see_each_other() -> Result<()> {
-    let start = || tokio::task::spawn_blocking(Bed::start);
+    let start = || tokio::task::spawn_blocking(TestServer::start);
     let (one, two) = tokio::try_join!(start(), start())?;
     let (one, two) = (one?, two?);
     assert_ne!(one.url(), two.url());
@@ -66,8 +66,8 @@ async fn beds_run_side_by_side_and_do_not_see_each_other() -> Result<()> {
 
 #[tokio::test]
 async fn pod_security_is_on_and_a_controller_manager_can_be_added() -> Result<()> {
-    let bed = Bed::start()?.with_controller_manager()?;
-    let client = client(&bed).await?;
+    let server = TestServer::start()?.with_controller_manager()?;
+    let client = client(&server).await?;
     Api::<ServiceAccount>::namespaced(client.clone(), "default").get("default").await?;
     let restricted = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "shop", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
@@ -88,29 +88,29 @@ async fn pod_security_is_on_and_a_controller_manager_can_be_added() -> Result<()
 
 #[tokio::test]
 async fn an_api_server_that_was_killed_comes_back_with_what_it_had() -> Result<()> {
-    let bed = Bed::start()?;
-    let namespaces = Api::<Namespace>::all(client(&bed).await?);
+    let server = TestServer::start()?;
+    let namespaces = Api::<Namespace>::all(client(&server).await?);
     namespaces.create(&PostParams::default(), &named("shop")?).await?;
-    let (mark, pids) = (bed.mark()?, bed.pids());
-    bed.restart_apiserver()?;
+    let (mark, pids) = (server.mark()?, server.pids());
+    server.restart_apiserver()?;
     namespaces.get("shop").await?;
     // The log goes on where it was.
-    assert!(bed.calls_since(mark)?.iter().any(|call| call.verb == "get" && call.name == "shop"));
-    assert_eq!(bed.pids().iter().filter(|pid| pids.contains(pid)).count(), 1);
+    assert!(server.calls_since(mark)?.iter().any(|call| call.verb == "get" && call.name == "shop"));
+    assert_eq!(server.pids().iter().filter(|pid| pids.contains(pid)).count(), 1);
 
-    bed.freeze_etcd()?;
+    server.freeze_etcd()?;
     let stuck = tokio::time::timeout(Duration::from_secs(1), namespaces.get("shop")).await;
     stuck.expect_err("there was an answer without etcd");
-    bed.thaw_etcd()?;
+    server.thaw_etcd()?;
     namespaces.get("shop").await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
-    let bed = Bed::start()?;
-    let client = client(&bed).await?;
-    let _actor = Actor::start(client.clone(), Duration::ZERO);
+    let server = TestServer::start()?;
+    let client = client(&server).await?;
+    let _controllers = FakeControllers::start(client.clone(), Duration::ZERO);
     let sets = Api::<StatefulSet>::namespaced(client.clone(), "default");
     sets.create(&PostParams::default(), &workload("postgres")?).await?;
     let deployments = Api::<Deployment>::namespaced(client, "default");

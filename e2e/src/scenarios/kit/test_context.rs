@@ -10,31 +10,31 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::documents::{Documents, example};
-use super::{Certificate, Seen, Stack, World, until};
+use super::{Certificate, Observed, Stack, TestCluster, until};
 
 /// Where a scenario plays. Everything that it makes is in its namespaces, which go when it ends.
 #[derive(Debug)]
-pub struct Scene {
-    world: Arc<World>,
+pub struct TestContext {
+    test_cluster: Arc<TestCluster>,
     /// The namespace of the stack. Pods that are not restricted are refused in it.
     pub namespace: String,
     namespaces: Mutex<Vec<String>>,
 }
 
-impl Deref for Scene {
-    type Target = World;
+impl Deref for TestContext {
+    type Target = TestCluster;
 
-    fn deref(&self) -> &World {
-        &self.world
+    fn deref(&self) -> &TestCluster {
+        &self.test_cluster
     }
 }
 
-impl Scene {
+impl TestContext {
     /// Makes the namespace of a scenario. Its name is new for each run, so an earlier one may still be going.
-    pub async fn open(world: Arc<World>, scenario: &str) -> Result<Scene> {
-        let mut scene = Scene { world, namespace: String::new(), namespaces: Mutex::default() };
-        scene.namespace = scene.namespace_called(scenario).await?;
-        Ok(scene)
+    pub async fn open(test_cluster: Arc<TestCluster>, scenario: &str) -> Result<TestContext> {
+        let mut test = TestContext { test_cluster, namespace: String::new(), namespaces: Mutex::default() };
+        test.namespace = test.namespace_called(scenario).await?;
+        Ok(test)
     }
 
     /// One more namespace.
@@ -93,7 +93,7 @@ impl Scene {
 
     /// The stack of that name, whether it exists or not.
     pub fn stack(&self, name: &str) -> Stack {
-        Stack::new(Arc::clone(&self.world), &self.namespace, name)
+        Stack::new(Arc::clone(&self.test_cluster), &self.namespace, name)
     }
 
     /// Makes or replaces a Secret in the scene's namespace.
@@ -117,8 +117,13 @@ impl Scene {
     }
 
     /// Waits for something in the scene's namespace.
-    pub async fn wait<T>(&self, what: &str, limit: Duration, look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
-        until(&self.world, &self.namespace, what, limit, look).await
+    pub async fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        observe: impl AsyncFnMut() -> Result<Observed<T>>,
+    ) -> Result<T> {
+        until(&self.test_cluster, &self.namespace, what, limit, observe).await
     }
 
     /// The namespaces of the scene.

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
-use rorun_e2e::actor::Actor;
 use rorun_e2e::engine::Cache;
+use rorun_e2e::fake_controllers::FakeControllers;
 use serde_json::Value;
 
 use super::bases::{Base, surroundings};
+use super::chain_run::ChainRun;
 use super::judge::Masks;
-use super::lane::Lane;
-use super::rooms::Rooms;
 use super::schema::{Change, Schema};
 use super::stand_in::Bucket;
-use crate::arena::{Arena, Operator};
+use super::watched::WatchedNamespaces;
+use crate::environment::{Operator, TestEnvironment};
 use crate::proxy::FaultProxy;
-use crate::stage::lock;
+use crate::sync::lock;
 
 /// The name of the log of the operator.
 const LOG: &str = "mutation";
@@ -39,8 +39,8 @@ pub(super) struct Count {
 }
 
 /// All that chains share.
-pub(super) struct World {
-    pub(super) rooms: Rooms,
+pub(super) struct Shared {
+    pub(super) namespaces: WatchedNamespaces,
     pub(super) bucket: Bucket,
     pub(super) schema: Schema,
     pub(super) surroundings: Vec<Value>,
@@ -48,48 +48,48 @@ pub(super) struct World {
     tallies: Mutex<BTreeMap<String, Count>>,
     operator: Mutex<(Option<Operator>, usize)>,
     proxy: FaultProxy,
-    _actor: Actor,
+    _controllers: FakeControllers,
     // The last to end.
-    pub(super) arena: Arena,
+    pub(super) environment: TestEnvironment,
 }
 
-impl World {
+impl Shared {
     /// Starts everything, and learns from runs without a change.
-    pub(super) async fn open(cache: &Cache, clean_runs: usize) -> Result<World> {
-        let arena = Arena::open(cache).await?;
-        let mut world = World {
-            rooms: Rooms::watch(&arena.client),
+    pub(super) async fn open(cache: &Cache, clean_runs: usize) -> Result<Shared> {
+        let environment = TestEnvironment::open(cache).await?;
+        let mut shared = Shared {
+            namespaces: WatchedNamespaces::watch(&environment.client),
             bucket: Bucket::start().await?,
             schema: Schema::read()?,
             surroundings: surroundings()?,
             masks: Base::ALL.into_iter().map(|base| (base, Masks::default())).collect(),
             tallies: Mutex::default(),
             operator: Mutex::default(),
-            proxy: FaultProxy::start(arena.client.clone(), || {}).await?,
-            _actor: Actor::start_with_autoscalers(arena.client.clone(), Duration::ZERO),
-            arena,
+            proxy: FaultProxy::start(environment.client.clone(), || {}).await?,
+            _controllers: FakeControllers::start_with_autoscalers(environment.client.clone(), Duration::ZERO),
+            environment,
         };
-        let operator = world.arena.operator_with(LOG, &world.proxy, &[])?;
-        lock(&world.operator).0 = Some(operator);
+        let operator = shared.environment.operator_with(LOG, &shared.proxy, &[])?;
+        lock(&shared.operator).0 = Some(operator);
         let masks: Vec<_> = {
-            let learning = futures::stream::iter(Base::ALL).map(|base| world.learn(base, clean_runs));
+            let learning = futures::stream::iter(Base::ALL).map(|base| shared.learn(base, clean_runs));
             learning.buffer_unordered(Base::ALL.len()).try_collect().await?
         };
-        world.masks.extend(masks);
-        Ok(world)
+        shared.masks.extend(masks);
+        Ok(shared)
     }
 
     async fn learn(&self, base: Base, runs: usize) -> Result<(Base, Masks)> {
-        let begun = futures::future::try_join_all((0..runs).map(|_| Lane::begin(self, base))).await?;
-        let mut seen = Vec::new();
-        for lane in begun {
-            seen.push(lane.seen().clone());
-            let (problems, _) = lane.end();
+        let begun = futures::future::try_join_all((0..runs).map(|_| ChainRun::begin(self, base))).await?;
+        let mut observed = Vec::new();
+        for chain_run in begun {
+            observed.push(chain_run.observed().clone());
+            let (problems, _) = chain_run.end();
             if !problems.is_empty() {
                 bail!("{base:?} without a change: {}", problems.join("; "));
             }
         }
-        Ok((base, Masks::learn(&seen)))
+        Ok((base, Masks::learn(&observed)))
     }
 
     /// What is not compared of a base.
@@ -112,7 +112,7 @@ impl World {
         let mut operator = lock(&self.operator);
         if operator.0.as_mut().is_some_and(|operator| operator.child.try_wait().is_ok_and(|status| status.is_some())) {
             operator.1 += 1;
-            operator.0 = self.arena.operator_with(LOG, &self.proxy, &[]).ok();
+            operator.0 = self.environment.operator_with(LOG, &self.proxy, &[]).ok();
         }
         operator.1
     }
@@ -131,6 +131,6 @@ impl World {
 
     /// What the operator has logged.
     pub(super) fn log(&self) -> Result<String> {
-        std::fs::read_to_string(self.arena.log(LOG)).context("failed to read the log of the operator")
+        std::fs::read_to_string(self.environment.log(LOG)).context("failed to read the log of the operator")
     }
 }

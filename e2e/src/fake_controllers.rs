@@ -21,25 +21,25 @@ const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Sets the status of every Deployment and StatefulSet of the operator, until it is dropped.
-pub struct Actor {
+pub struct FakeControllers {
     task: JoinHandle<()>,
 }
 
-impl fmt::Debug for Actor {
+impl fmt::Debug for FakeControllers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Actor").finish_non_exhaustive()
+        formatter.debug_struct("FakeControllers").finish_non_exhaustive()
     }
 }
 
-impl Actor {
+impl FakeControllers {
     /// From now on, in all namespaces: so long after a workload is made or changed, all its pods are new and ready.
-    pub fn start(client: Client, delay: Duration) -> Actor {
-        Actor { task: tokio::spawn(act(client, delay)) }
+    pub fn start(client: Client, delay: Duration) -> FakeControllers {
+        FakeControllers { task: tokio::spawn(act(client, delay)) }
     }
 
-    /// As [`Actor::start`], and autoscalers scale to their fewest pods.
-    pub fn start_with_autoscalers(client: Client, delay: Duration) -> Actor {
-        Actor {
+    /// As [`FakeControllers::start`], and autoscalers scale to their fewest pods.
+    pub fn start_with_autoscalers(client: Client, delay: Duration) -> FakeControllers {
+        FakeControllers {
             task: tokio::spawn(async move {
                 tokio::join!(act(client.clone(), delay), autoscale(client));
             }),
@@ -47,7 +47,7 @@ impl Actor {
     }
 }
 
-impl Drop for Actor {
+impl Drop for FakeControllers {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -55,9 +55,9 @@ impl Drop for Actor {
 
 async fn act(client: Client, delay: Duration) {
     let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&())];
-    let mut seen = stream::select_all(watched.map(|resource| seen(client.clone(), resource).boxed()));
+    let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
     let mut acting = JoinSet::new();
-    while let Some((resource, object)) = seen.next().await {
+    while let Some((resource, object)) = observed.next().await {
         if let Some(status) = missing(&resource.kind, &object) {
             acting.spawn(set(client.clone(), (resource, object), status, delay));
         }
@@ -68,8 +68,8 @@ async fn act(client: Client, delay: Duration) {
 /// Scales each Deployment that has fewer pods than its autoscaler wants, when either of the two changes.
 async fn autoscale(client: Client) {
     let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<HorizontalPodAutoscaler>(&())];
-    let mut seen = stream::select_all(watched.map(|resource| seen(client.clone(), resource).boxed()));
-    while let Some((_, object)) = seen.next().await {
+    let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
+    while let Some((_, object)) = observed.next().await {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         // What fails now is seen again: the other of the two comes, or changes.
         let _ = scale(&client, namespace, object.metadata.name.as_deref().unwrap_or_default()).await;
@@ -90,7 +90,7 @@ async fn scale(client: &Client, namespace: &str, name: &str) -> Result<(), kube:
 }
 
 /// Every object of the resource, and each again when it changes.
-fn seen(client: Client, resource: ApiResource) -> impl Stream<Item = (ApiResource, DynamicObject)> {
+fn observed(client: Client, resource: ApiResource) -> impl Stream<Item = (ApiResource, DynamicObject)> {
     let config = watcher::Config::default().labels(OURS);
     let changes = watcher(Api::all_with(client, &resource), config).default_backoff().applied_objects();
     // What cannot be watched now is watched again.

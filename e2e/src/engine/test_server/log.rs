@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{AuditCall, Bed, OURSELVES, audit};
+use super::{AuditCall, OURSELVES, TestServer, audit};
 use crate::engine::wait;
 
 /// How much of the log is read at once to find the end of a line: a line is some KB.
-const LOOK_BACK: u64 = 64 * 1024;
+const READ_BACK: u64 = 64 * 1024;
 
 /// A place in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u64);
 
-impl Bed {
-    /// A place in the audit log after every call that was answered so far, for [`Bed::calls_since`].
+impl TestServer {
+    /// A place in the audit log after every call that was answered so far, for [`TestServer::calls_since`].
     pub fn mark(&self) -> Result<Mark> {
         self.flush()?;
         self.end_of_last_line()
@@ -33,7 +33,7 @@ impl Bed {
         Ok(calls.into_iter().filter(|call| call.user_agent != OURSELVES).collect())
     }
 
-    /// The audit log since the mark as it is written, an event a line, for what [`Bed::calls_since`] leaves out: bodies.
+    /// The audit log since the mark as it is written, an event a line, for what [`TestServer::calls_since`] leaves out: bodies.
     pub fn events_since(&self, mark: Mark) -> Result<String> {
         self.flush()?;
         self.log_since(mark)
@@ -63,7 +63,7 @@ impl Bed {
         let mut end = file.metadata()?.len();
         let mut bytes = Vec::new();
         while end > 0 {
-            let from = end.saturating_sub(LOOK_BACK);
+            let from = end.saturating_sub(READ_BACK);
             file.seek(SeekFrom::Start(from))?;
             bytes.resize(usize::try_from(end - from)?, 0);
             file.read_exact(&mut bytes)?;

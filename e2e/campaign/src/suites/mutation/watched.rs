@@ -12,9 +12,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::arena::STACK;
+use crate::environment::STACK;
 use crate::snapshot::{KINDS, Leaves, spread};
-use crate::stage::lock;
+use crate::sync::lock;
 
 /// Longer than a pass takes to begin, and a watch to tell.
 const QUIET: Duration = Duration::from_millis(350);
@@ -23,16 +23,16 @@ const STUCK: Duration = Duration::from_secs(20);
 const RESTS_WITHIN: Duration = Duration::from_secs(40);
 const TICK: Duration = Duration::from_millis(20);
 /// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
-const LOOKS: usize = 10;
+const POLLS: usize = 10;
 
 /// All namespaces.
-pub(super) struct Rooms {
-    rooms: Arc<Mutex<HashMap<String, Room>>>,
+pub(super) struct WatchedNamespaces {
+    namespaces: Arc<Mutex<HashMap<String, WatchedNamespace>>>,
     _watching: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Room {
+struct WatchedNamespace {
     objects: BTreeMap<String, Value>,
     touched: Option<Instant>,
     /// Which child was changed, other than in its status, at which version.
@@ -43,63 +43,63 @@ struct Room {
 
 /// A namespace at rest.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) leaves: Leaves,
     /// Component conditions that are not as they should be: type, reason.
     pub(super) trouble: BTreeMap<String, String>,
     pub(super) problems: Vec<String>,
 }
 
-impl Rooms {
+impl WatchedNamespaces {
     /// Begins to watch.
-    pub(super) fn watch(client: &Client) -> Rooms {
-        let rooms = Arc::new(Mutex::new(HashMap::new()));
+    pub(super) fn watch(client: &Client) -> WatchedNamespaces {
+        let namespaces = Arc::new(Mutex::new(HashMap::new()));
         let mut watching = JoinSet::new();
         for (group, version, kind, plural) in KINDS {
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            let rooms = Arc::clone(&rooms);
+            let namespaces = Arc::clone(&namespaces);
             watching.spawn(async move {
                 let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            note(&rooms, kind, object, true);
+                            note(&namespaces, kind, object, true);
                         }
-                        Ok(watcher::Event::Delete(object)) => note(&rooms, kind, object, false),
+                        Ok(watcher::Event::Delete(object)) => note(&namespaces, kind, object, false),
                         _ => {}
                     }
                 }
             });
         }
-        Rooms { rooms, _watching: watching }
+        WatchedNamespaces { namespaces, _watching: watching }
     }
 
     /// Waits until the status speaks of this generation and nothing changes any more, and shows what is there.
-    pub(super) async fn rest(&self, namespace: &str, generation: i64) -> Seen {
+    pub(super) async fn rest(&self, namespace: &str, generation: i64) -> Observed {
         let deadline = Instant::now() + RESTS_WITHIN;
-        let (mut before, mut looks) = (None, 0);
+        let (mut before, mut polls) = (None, 0);
         loop {
-            let touched = lock(&self.rooms).get(namespace).and_then(|room| room.touched);
-            looks = if touched == before { looks + 1 } else { 0 };
+            let touched = lock(&self.namespaces).get(namespace).and_then(|watched| watched.touched);
+            polls = if touched == before { polls + 1 } else { 0 };
             before = touched;
             let late = Instant::now() > deadline;
-            let seen = if late || looks >= LOOKS { self.at_rest(namespace, generation, late) } else { None };
-            if let Some(mut seen) = seen {
+            let observed = if late || polls >= POLLS { self.at_rest(namespace, generation, late) } else { None };
+            if let Some(mut observed) = observed {
                 if late {
-                    seen.problems.push(format!("O3 no rest within {} s", RESTS_WITHIN.as_secs()));
+                    observed.problems.push(format!("O3 no rest within {} s", RESTS_WITHIN.as_secs()));
                 }
-                return seen;
+                return observed;
             }
             tokio::time::sleep(TICK).await;
         }
     }
 
-    fn at_rest(&self, namespace: &str, generation: i64, late: bool) -> Option<Seen> {
-        let rooms = lock(&self.rooms);
-        let room = rooms.get(namespace)?;
-        let stack = room.objects.get(&format!("RorunStack/{STACK}"))?;
-        let quiet = room.touched.map(|touched| touched.elapsed()).unwrap_or_default();
+    fn at_rest(&self, namespace: &str, generation: i64, late: bool) -> Option<Observed> {
+        let namespaces = lock(&self.namespaces);
+        let watched = namespaces.get(namespace)?;
+        let stack = watched.objects.get(&format!("RorunStack/{STACK}"))?;
+        let quiet = watched.touched.map(|touched| touched.elapsed()).unwrap_or_default();
         let current =
             stack["metadata"]["generation"] == generation && stack["status"]["observedGeneration"] == generation;
         // What the API server did not answer in time is tried again.
@@ -109,24 +109,24 @@ impl Rooms {
             return None;
         }
         let mut leaves = Leaves::new();
-        for (key, object) in &room.objects {
+        for (key, object) in &watched.objects {
             spread(key, object.clone(), &mut leaves);
         }
-        leaves.retain(|path, _| !is_scaled(path, &room.objects));
-        let mut problems = room.too_early(generation);
+        leaves.retain(|path, _| !is_scaled(path, &watched.objects));
+        let mut problems = watched.too_early(generation);
         if under_way && !late {
             problems.push(format!("O3 under way, and for {} s nothing changes", STUCK.as_secs()));
         }
-        Some(Seen { leaves, trouble: trouble(stack), problems })
+        Some(Observed { leaves, trouble: trouble(stack), problems })
     }
 
     /// Forgets a namespace.
     pub(super) fn forget(&self, namespace: &str) {
-        lock(&self.rooms).remove(namespace);
+        lock(&self.namespaces).remove(namespace);
     }
 }
 
-impl Room {
+impl WatchedNamespace {
     /// Children that were changed after the status had said that all is as this generation wants it.
     fn too_early(&self, generation: i64) -> Vec<String> {
         let Some((of, at)) = self.ready.filter(|(of, _)| *of == generation) else { return Vec::new() };
@@ -135,34 +135,34 @@ impl Room {
     }
 }
 
-fn note(rooms: &Mutex<HashMap<String, Room>>, kind: &str, mut object: DynamicObject, there: bool) {
+fn note(namespaces: &Mutex<HashMap<String, WatchedNamespace>>, kind: &str, mut object: DynamicObject, there: bool) {
     object.metadata.managed_fields = None;
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let key = format!("{kind}/{}", object.metadata.name.clone().unwrap_or_default());
     let version = object.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0);
     let Ok(text) = serde_json::to_string(&object) else { return };
     let Ok(mut value) = serde_json::from_str::<Value>(&text.replace(&namespace, "NAMESPACE")) else { return };
-    let mut rooms = lock(rooms);
-    let room = rooms.entry(namespace).or_default();
-    room.touched = Some(Instant::now());
+    let mut namespaces = lock(namespaces);
+    let watched = namespaces.entry(namespace).or_default();
+    watched.touched = Some(Instant::now());
     if kind == "RorunStack" {
-        room.judge_status(&value, version);
+        watched.judge_status(&value, version);
     } else {
         // What the cluster says of workloads is not compared: nobody runs them.
         value["status"].take();
-        let before = room.objects.get(&key);
+        let before = watched.objects.get(&key);
         if !there || before.is_none_or(|before| essence(before) != essence(&value)) {
-            room.changes.push((version, key.clone()));
+            watched.changes.push((version, key.clone()));
         }
     }
     if there {
-        room.objects.insert(key, value);
+        watched.objects.insert(key, value);
     } else {
-        room.objects.remove(&key);
+        watched.objects.remove(&key);
     }
 }
 
-impl Room {
+impl WatchedNamespace {
     fn judge_status(&mut self, stack: &Value, version: u64) {
         let Some(generation) = stack["metadata"]["generation"].as_i64() else { return };
         let ready = conditions(stack).any(|condition| condition["type"] == "Ready" && condition["status"] == "True");

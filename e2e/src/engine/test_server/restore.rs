@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::server::Server;
-use super::{Bed, lock};
+use super::{TestServer, lock};
 
 /// What etcd held at one moment.
 #[derive(Debug)]
 pub struct Backup(TempDir);
 
-impl Bed {
+impl TestServer {
     /// Copies what etcd holds. It stands still meanwhile, so that the copy is that of one moment.
     pub fn back_up_etcd(&self) -> Result<Backup> {
         let copy = tempfile::Builder::new().prefix("backup-").tempdir_in(self.folder.path())?;

@@ -1,5 +1,6 @@
 //! A namespace with an operator of its own, on which a suite goes on from plan to plan.
 
+use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,43 +11,55 @@ use kube::core::{ApiResource, GroupVersionKind};
 use rorun_e2e::engine::record::ProcessRecord;
 use serde_json::{Value, json};
 
-use super::arena::{Arena, Operator, STACK};
+use super::environment::{Operator, STACK, TestEnvironment};
 use super::plan::Call;
 use super::proxy::FaultProxy;
 use super::snapshot::KINDS;
-use super::stage::{Stage, lock};
+use super::sync::lock;
 
+/// After the last fault, or without one after the start.
+const CONVERGED_WITHIN: Duration = Duration::from_secs(10);
+/// With all faults: several times the limit of a watch that sends nothing, and of a crash loop.
+const DISTURBED_AT_MOST: Duration = Duration::from_mins(5);
+/// Longer than the first retries of the operator.
+const QUIET: Duration = Duration::from_millis(1200);
+/// A condition says this of a service that has not answered yet.
+const BEING_ASKED: &str = "is being asked whether it answers";
+const SETTLE_TICK: Duration = Duration::from_millis(20);
+/// How often the quiet has to be polled: a machine that stands still writes nothing either.
+const POLLS: usize = 30;
 const TICK: Duration = Duration::from_millis(15);
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What else a proxy does when a plan says so.
 pub(super) type Meanwhile = Box<dyn Fn() + Send + Sync>;
 
 /// A namespace, the operator that watches it, and the proxy between that and the API server.
-pub(super) struct Site<'a> {
-    pub(super) arena: &'a Arena,
+pub(super) struct TestContext<'a> {
+    pub(super) environment: &'a TestEnvironment,
     /// Empty: the operator watches all namespaces.
     pub(super) namespace: String,
     pub(super) proxy: FaultProxy,
     victim: Arc<Mutex<Option<ProcessRecord>>>,
     operator: Option<Operator>,
+    problems: Vec<String>,
 }
 
-impl<'a> Site<'a> {
-    /// A new namespace. The operator is started by [`Site::settle`].
-    pub(super) async fn open(arena: &'a Arena) -> Result<Site<'a>> {
-        let namespace = arena.namespace().await?;
-        Site::open_for(arena, namespace, arena.client.clone(), None).await
+impl<'a> TestContext<'a> {
+    /// A new namespace. The operator is started by [`TestContext::settle`].
+    pub(super) async fn open(environment: &'a TestEnvironment) -> Result<TestContext<'a>> {
+        let namespace = environment.namespace().await?;
+        TestContext::open_for(environment, namespace, environment.client.clone(), None).await
     }
 
     /// A namespace that is there already, or all. What the operator asks for is asked by way of this client; in place of
     /// a kill something else may happen.
     pub(super) async fn open_for(
-        arena: &'a Arena,
+        environment: &'a TestEnvironment,
         namespace: String,
         client: Client,
         meanwhile: Option<Meanwhile>,
-    ) -> Result<Site<'a>> {
+    ) -> Result<TestContext<'a>> {
         let victim = Arc::new(Mutex::new(None::<ProcessRecord>));
         let kill = {
             let victim = Arc::clone(&victim);
@@ -61,22 +74,71 @@ impl<'a> Site<'a> {
             }
         };
         let proxy = FaultProxy::start(client, kill).await?;
-        Ok(Site { arena, namespace, proxy, victim, operator: None })
+        Ok(TestContext { environment, namespace, proxy, victim, operator: None, problems: Vec::new() })
     }
 
-    /// Starts the operator if none runs, and waits until it has come to rest. Gives what was wrong.
+    /// Keeps an operator running, until the stack's status speaks of its spec, or the stack is gone, and the operator writes
+    /// nothing for a while. The time limit begins again with each fault, and when the last one is over. Returns the problems.
     pub(super) async fn settle(&mut self, gone: bool) -> Result<Vec<String>> {
-        let mut stage = Stage::new(self.arena, &self.namespace, &self.proxy, Arc::clone(&self.victim));
-        stage.operator = self.operator.take();
-        let settled = stage.settle(gone).await;
-        let (operator, problems) = (stage.operator.take(), std::mem::take(&mut stage.problems));
-        self.operator = operator;
-        settled.map(|()| problems)
+        let begun = Instant::now();
+        let (mut since, mut fired) = (begun, self.proxy.fired());
+        let (mut before, mut polls) = (None, 0);
+        loop {
+            let disturbed = self.proxy.is_disturbing();
+            if disturbed || fired != self.proxy.fired() {
+                (since, fired) = (Instant::now(), self.proxy.fired());
+            }
+            // The operator acts on a delayed event when the event has come.
+            let from = since.max(self.proxy.last_write());
+            polls = if before == Some(from) { polls + 1 } else { 0 };
+            before = Some(from);
+            let quiet = from.elapsed();
+            if self.restart_if_ended().await? && quiet > QUIET && polls >= POLLS && self.is_current(gone).await? {
+                break;
+            }
+            if since.elapsed() > CONVERGED_WITHIN || begun.elapsed() > DISTURBED_AT_MOST {
+                let why = if disturbed { "the fault does not end" } else { "no rest" };
+                self.problems.push(format!("O3 {why} within {} s", CONVERGED_WITHIN.as_secs()));
+                break;
+            }
+            tokio::time::sleep(SETTLE_TICK).await;
+        }
+        Ok(std::mem::take(&mut self.problems))
+    }
+
+    /// Starts an operator if none runs, also after one was killed; any other end of an operator is a problem. Returns whether
+    /// one was running.
+    async fn restart_if_ended(&mut self) -> Result<bool> {
+        if let Some(operator) = &mut self.operator {
+            let Some(status) = operator.child.try_wait()? else { return Ok(true) };
+            if status.signal() != Some(9) {
+                let log = tokio::fs::read_to_string(self.environment.log(&self.namespace)).await.unwrap_or_default();
+                let last = log.lines().last().unwrap_or_default();
+                self.problems.push(format!("O8 the operator ended by itself, {status}: {last}"));
+            }
+        }
+        self.start()?;
+        self.proxy.touch();
+        Ok(false)
+    }
+
+    async fn is_current(&self, gone: bool) -> Result<bool> {
+        let stack =
+            self.environment.stacks(&self.namespace).get_opt(STACK).await.context("failed to read the stack")?;
+        Ok(match stack {
+            None => gone,
+            Some(stack) => {
+                let status = &stack.data["status"];
+                let current = status["observedGeneration"].as_i64() == stack.metadata.generation;
+                // The status has yet to say what the service answers.
+                !gone && current && !status.to_string().contains(BEING_ASKED)
+            }
+        })
     }
 
     /// Starts the operator, and waits for nothing.
     pub(super) fn start(&mut self) -> Result<()> {
-        let operator = self.arena.operator(&self.namespace, &self.proxy)?;
+        let operator = self.environment.operator(&self.namespace, &self.proxy)?;
         *lock(&self.victim) = Some(operator.record.clone());
         self.operator = Some(operator);
         Ok(())
@@ -99,7 +161,7 @@ impl<'a> Site<'a> {
 
     /// The objects of a kind.
     pub(super) fn objects(&self, kind: &str) -> Result<Api<DynamicObject>> {
-        objects(&self.arena.client, &self.namespace, kind)
+        objects(&self.environment.client, &self.namespace, kind)
     }
 
     /// The writes of children that came since there were so many writes.
@@ -111,16 +173,16 @@ impl<'a> Site<'a> {
 
     /// Every child: kind, and object.
     pub(super) async fn children(&self) -> Result<Vec<(&'static str, DynamicObject)>> {
-        children(&self.arena.client, &self.namespace).await
+        children(&self.environment.client, &self.namespace).await
     }
 
     /// The conditions of the stack, without the times.
     pub(super) async fn conditions(&self) -> Result<Value> {
-        let stack = self.arena.stacks(&self.namespace).get_opt(STACK).await?;
+        let stack = self.environment.stacks(&self.namespace).get_opt(STACK).await?;
         let conditions = stack.and_then(|stack| stack.data.pointer("/status/conditions").cloned()).unwrap_or_default();
-        let told = conditions.as_array().into_iter().flatten();
-        let told = told.map(|one| json!([one["type"], one["status"], one["reason"], one["message"]]));
-        Ok(told.collect())
+        let reported = conditions.as_array().into_iter().flatten();
+        let reported = reported.map(|one| json!([one["type"], one["status"], one["reason"], one["message"]]));
+        Ok(reported.collect())
     }
 }
 
@@ -150,7 +212,7 @@ pub(super) fn plural(kind: &str) -> &'static str {
 
 /// Waits until something is so; gives how long that took.
 pub(super) async fn until(what: &str, is_so: impl AsyncFnMut() -> Result<bool>) -> Result<Duration> {
-    within(PATIENCE, is_so).await?.with_context(|| format!("waited {} s in vain until {what}", PATIENCE.as_secs()))
+    within(TIMEOUT, is_so).await?.with_context(|| format!("waited {} s in vain until {what}", TIMEOUT.as_secs()))
 }
 
 /// Waits so long until something is so; gives how long that took, or nothing.

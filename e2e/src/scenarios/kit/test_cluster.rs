@@ -17,7 +17,7 @@ use crate::engine::process::Run;
 use crate::engine::{Cluster, tools};
 
 /// A cluster with the operator in it.
-pub struct World {
+pub struct TestCluster {
     /// The cluster.
     pub cluster: Cluster,
     /// A client of its API server, for an administrator.
@@ -28,15 +28,15 @@ pub struct World {
     helm: PathBuf,
 }
 
-impl fmt::Debug for World {
+impl fmt::Debug for TestCluster {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("World").field("cluster", &self.cluster.name).finish_non_exhaustive()
+        formatter.debug_struct("TestCluster").field("cluster", &self.cluster.name).finish_non_exhaustive()
     }
 }
 
-impl World {
+impl TestCluster {
     /// Connects to a cluster that runs.
-    pub async fn connect(cluster: &Cluster) -> Result<World> {
+    pub async fn connect(cluster: &Cluster) -> Result<TestCluster> {
         // Two libraries of the process use rustls; which cryptography it uses is to be said once.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig)?;
@@ -45,7 +45,7 @@ impl World {
             let cache = cluster.cache().clone();
             blocking(move || Ok((tools::KUBECTL.path(&cache)?, tools::HELM.path(&cache)?))).await?
         };
-        Ok(World {
+        Ok(TestCluster {
             cluster: cluster.clone(),
             client: Client::try_from(config)?,
             ingress: Ingress::new(cluster.http_port, cluster.https_port),
