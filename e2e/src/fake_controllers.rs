@@ -1,6 +1,6 @@
-//! Stands in for what runs pods, beside an API server that has nothing: says of each workload of the operator that it is
-//! rolled out and serves, and, where that is asked for, scales it to the fewest pods of its autoscaler. No pod runs, and nothing
-//! else is acted upon.
+//! Fake controllers for an API server without a controller-manager: they write into the status of each workload of the operator
+//! that it is rolled out and serves, and, on request, scale it to the fewest pods of its autoscaler. No pod runs, and they touch
+//! no other object.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The objects that it acts upon.
+/// The label selector of the operator's objects.
 const OURS: &str = "app.kubernetes.io/managed-by=rorun-operator";
 /// How often a status that the API server does not take is sent, and the pause between.
 const TRIES: usize = 100;
@@ -71,7 +71,7 @@ async fn autoscale(client: Client) {
     let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
     while let Some((_, object)) = observed.next().await {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        // What fails now is seen again: the other of the two comes, or changes.
+        // A failure is tried again with the next event of either object.
         let _ = scale(&client, namespace, object.metadata.name.as_deref().unwrap_or_default()).await;
     }
 }
@@ -93,7 +93,7 @@ async fn scale(client: &Client, namespace: &str, name: &str) -> Result<(), kube:
 fn observed(client: Client, resource: ApiResource) -> impl Stream<Item = (ApiResource, DynamicObject)> {
     let config = watcher::Config::default().labels(OURS);
     let changes = watcher(Api::all_with(client, &resource), config).default_backoff().applied_objects();
-    // What cannot be watched now is watched again.
+    // The watcher reconnects after an error.
     changes.filter_map(move |object| futures::future::ready(object.ok().map(|object| (resource.clone(), object))))
 }
 
@@ -105,7 +105,7 @@ async fn set(client: Client, (resource, object): (ApiResource, DynamicObject), s
         &resource,
     );
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    // The uid: another one of the name is not the one that was seen.
+    // With the uid, since an object of the same name may have replaced this one.
     let patch = Patch::Merge(json!({"metadata": {"uid": object.metadata.uid}, "status": status}));
     for _ in 0..TRIES {
         match api.patch_status(name, &PatchParams::default(), &patch).await {

@@ -1,4 +1,4 @@
-//! A bed, from start to the last trace of it.
+//! A test server, from its start to the removal of its last trace.
 
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn every_call_is_counted_and_nothing_is_left() -> Result<()> {
 }
 
 #[tokio::test]
-async fn beds_run_side_by_side_and_do_not_see_each_other() -> Result<()> {
+async fn test_servers_run_side_by_side_and_do_not_see_each_other() -> Result<()> {
     let start = || tokio::task::spawn_blocking(TestServer::start);
     let (one, two) = tokio::try_join!(start(), start())?;
     let (one, two) = (one?, two?);
@@ -107,7 +107,7 @@ async fn an_api_server_that_was_killed_comes_back_with_what_it_had() -> Result<(
 }
 
 #[tokio::test]
-async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
+async fn fake_controllers_make_workloads_ready_where_no_pods_run() -> Result<()> {
     let server = TestServer::start()?;
     let client = client(&server).await?;
     let _controllers = FakeControllers::start(client.clone(), Duration::ZERO);
@@ -121,11 +121,11 @@ async fn an_actor_makes_workloads_ready_where_no_pods_run() -> Result<()> {
         status.is_some_and(|status| status.observed_generation == Some(1) && status.available_replicas == Some(2))
     };
     within("the Deployment is rolled out", Box::pin(await_condition(deployments.clone(), "api", rolled_out))).await?;
-    let serves = |set: Option<&StatefulSet>| {
+    let is_served = |set: Option<&StatefulSet>| {
         let status = set.and_then(|set| set.status.as_ref());
         status.is_some_and(|status| status.ready_replicas == Some(2) && status.update_revision.is_some())
     };
-    within("the StatefulSet serves", Box::pin(await_condition(sets, "postgres", serves))).await?;
+    within("the StatefulSet serves", Box::pin(await_condition(sets, "postgres", is_served))).await?;
 
     let change = Patch::Merge(serde_json::json!({"spec": {"replicas": 3}}));
     deployments.patch("api", &PatchParams::default(), &change).await?;

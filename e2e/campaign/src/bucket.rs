@@ -1,5 +1,5 @@
 //! A bucket that answers: the services of a stack that no pod runs for have to be there all the same, or nothing that waits
-//! for them is ever made. It holds nothing, and tells whether somebody tried to change it.
+//! for them is ever made. It holds nothing, and records attempts to change it.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ impl Bucket {
         Ok(Bucket { endpoint, changes, _serving: serving })
     }
 
-    /// What somebody tried to change in it.
+    /// The attempts to change it.
     pub(super) fn changes(&self) -> Vec<String> {
         lock(&self.changes).clone()
     }

@@ -1,4 +1,4 @@
-//! Nothing secret leaves the Secrets (O8): what they hold is looked for in everything that somebody without a right to them
+//! Nothing secret leaves the Secrets (O8): the campaign searches for their values in everything that a user without a right to them
 //! may read: logs, Events, statuses, metrics, and all other objects with the arguments of their pods.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,4 @@
-//! Where the campaign plays: an API server without pods, and operators beside it, each with a namespace and a proxy of its
-//! own.
+//! The environment of the suites: an API server without pods, and operators beside it.
 
 use std::fmt;
 use std::fs::File;
@@ -95,13 +94,7 @@ impl TestEnvironment {
 
     /// Applies the stack, as a user would.
     pub(super) async fn apply(&self, namespace: &str, spec: &Value) -> Result<()> {
-        let stack = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
-        let params = PatchParams::apply("user").force();
-        self.stacks(namespace)
-            .patch(STACK, &params, &Patch::Apply(&stack))
-            .await
-            .context("failed to apply the stack")?;
-        Ok(())
+        apply(&self.client, namespace, spec).await
     }
 
     /// Operators that are started from now on are this program.
@@ -157,6 +150,16 @@ pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
     Ok(Client::try_from(config)?)
+}
+
+/// Applies the stack, as a user would.
+pub(super) async fn apply(client: &Client, namespace: &str, spec: &Value) -> Result<()> {
+    let stack =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
+    let params = PatchParams::apply("user").force();
+    let stacks = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &stacks_resource());
+    stacks.patch(STACK, &params, &Patch::Apply(&stack)).await.context("failed to apply the stack")?;
+    Ok(())
 }
 
 fn stacks_resource() -> ApiResource {

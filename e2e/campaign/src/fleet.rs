@@ -1,23 +1,23 @@
-//! Several stacks of one namespace, and a user who is patient with an API server that is away.
+//! Several stacks of one namespace, and a user who tries again while the API server is away.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
 use rorun_e2e::engine::AuditCall;
 use serde_json::{Value, json};
 
 use super::environment::TestEnvironment;
 use super::snapshot::{KINDS, Leaves, take};
+use super::test_context::objects;
 
 /// Longer than the first retries of the operator.
 const QUIET: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(100);
-/// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
+/// How often the quiet has to be polled: on a machine that stands still nothing changes either.
 const POLLS: usize = 7;
-/// For how long a user tries again what an API server does not do.
+/// For how long a user tries a request again.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The stacks of a namespace.
@@ -53,10 +53,7 @@ impl<'a> Fleet<'a> {
 
     /// Objects of a kind.
     pub(super) fn api(&self, kind: &str) -> Result<Api<DynamicObject>> {
-        let (group, version, kind, plural) =
-            KINDS.into_iter().find(|(_, _, known, _)| *known == kind).with_context(|| format!("no kind {kind}"))?;
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        Ok(Api::namespaced_with(self.environment.client.clone(), &self.namespace, &resource))
+        objects(&self.environment.client, &self.namespace, kind)
     }
 
     /// Waits until every status speaks of its spec and no object changes any more; a problem if that does not come.

@@ -65,7 +65,7 @@ impl Past {
         Ok(())
     }
 
-    /// Whether somebody is led there, or was.
+    /// Whether an operator is led there, or was.
     pub(super) fn is_shown(&self) -> bool {
         lock(&self.0).journey.is_some()
     }

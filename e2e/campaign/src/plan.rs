@@ -129,40 +129,40 @@ impl Call {
     }
 }
 
-/// What happens to a request, and to whoever sent it.
+/// The fault of a request, and of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Fault {
-    /// What the suite says happens first; then the request goes on.
+    /// The action of the suite happens first; then the request goes on.
     Meanwhile,
-    /// The operator is killed, and the API server never sees the request.
+    /// The operator is killed, and the API server never receives the request.
     KillBefore,
-    /// The operator is killed after the API server did what was asked for, and never sees the answer.
+    /// The operator is killed after the API server carried the request out, and never receives the answer.
     KillAfterCommit,
     /// The operator is killed when it has the answer.
     KillAfterAnswer,
-    /// The API server never sees the request; it is answered with this status, 429 and 503 with `Retry-After: 1`.
+    /// The API server never receives the request; the proxy answers it with this status, 429 and 503 with `Retry-After: 1`.
     Refuse(u16),
-    /// The API server never sees the request; it is answered with this status and these seconds in `Retry-After`.
+    /// The API server never receives the request; the proxy answers it with this status and these seconds in `Retry-After`.
     RefuseFor(u16, u64),
-    /// The API server does what was asked for; it is answered with this status all the same.
+    /// The API server carries the request out; the proxy answers with this status all the same.
     RefuseAfterCommit(u16),
-    /// The API server does what was asked for, and the connection ends in the middle of the answer.
+    /// The API server carries the request out, and the connection ends in the middle of the answer.
     ResetAfterCommit,
-    /// The request is held for these milliseconds, and then passed on, whether or not somebody still waits for its answer.
+    /// The proxy delays the request for these milliseconds, and then forwards it, even if its sender no longer waits.
     DelayRequest(u64),
-    /// The API server does what was asked for, and the answer is held for these milliseconds.
+    /// The API server carries the request out, and the proxy delays the answer for these milliseconds.
     DelayAnswer(u64),
-    /// From now on watches of the resource tell nothing, until so many more writes came, or none comes any more; then they
-    /// tell all of it, in order.
+    /// From now on watches of the resource deliver nothing, until so many more writes came, or none comes any more; then they
+    /// deliver everything, in order.
     Hold(usize),
-    /// From now on watches of the resource lose what they have to tell, until so many more writes came, or none comes any
+    /// From now on watches of the resource lose their events, until so many more writes came, or none comes any
     /// more; then they end with 410, so that only the newest state is listed.
     Miss(usize),
-    /// The API server does what was asked for, and somebody deletes the object before the answer. Watches of the resource
+    /// The API server carries the request out, and another client deletes the object before the answer. Watches of the resource
     /// lose both, and end with 410 when nothing is written any more: no cache ever shows that the object was there.
     Vanish,
-    /// From now on watches of the resource tell everything twice.
+    /// From now on watches of the resource deliver everything twice.
     Repeat,
     /// From now on watches of the resource end after so many events.
     Cut(usize),
@@ -170,8 +170,8 @@ pub enum Fault {
     Stall,
     /// The revision just before this request is remembered, for going back to it.
     Remember,
-    /// The operator is killed after the API server did what was asked for. The first lists of the next one, of every
-    /// resource, are from the remembered revision, or from just before this request; its watches tell nothing until it has
+    /// The operator is killed after the API server carried the request out. The first lists of the next one, of every
+    /// resource, are from the remembered revision, or from just before this request; its watches deliver nothing until it has
     /// come to rest.
     KillIntoPast,
     /// The same, for the resource of the request alone.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
+use rorun_e2e::engine::Cache;
 use rorun_e2e::fake_controllers::FakeControllers;
 use rorun_e2e::scenarios::kit::project;
 use serde::de::DeserializeOwned;
@@ -24,20 +26,20 @@ use super::workload::{Workload, prepare};
 
 /// Cases side by side: each is an operator of its own, on few processors.
 const AT_ONCE: usize = 4;
-/// What the condition Ready says when it is true.
+/// The message of the condition Ready when it is true.
 const ALL_SERVES: &str = "everything that the spec asks for serves";
 /// Runs without a fault to learn from.
 const CLEAN_RUNS: usize = 3;
 /// How often a plan is played whose request does not come.
 const TRIES: usize = 3;
 
-/// What the user does, and what goes wrong meanwhile.
+/// A workload, and the faults meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Case {
-    /// What the user does.
+    /// The acts of the user.
     pub(super) workload: Workload,
-    /// What goes wrong.
+    /// The faults.
     #[serde(flatten)]
     pub(super) plans: Plans,
     /// How often all of it goes wrong, one after the other.
@@ -126,7 +128,7 @@ pub(super) fn every(cases: Vec<Case>, wanted: usize) -> Vec<Case> {
     cases.into_iter().step_by(step).collect()
 }
 
-/// What an undisturbed run of a workload looks like, and the writes in it.
+/// The end of an undisturbed run of a workload, and its writes.
 #[derive(Debug)]
 pub(super) struct Learnt {
     /// Its end.
@@ -144,9 +146,10 @@ impl Learnt {
     }
 }
 
-/// Where workloads are played: an API server, and what has to be there beside it.
+/// Plays workloads beside an API server, and remembers how each goes when nothing goes wrong.
 #[derive(Debug)]
-pub(super) struct CaseRunner {
+pub struct CaseRunner {
+    learnt: tokio::sync::Mutex<BTreeMap<Workload, Arc<Learnt>>>,
     environment: TestEnvironment,
     bucket: Bucket,
     _controllers: FakeControllers,
@@ -162,15 +165,30 @@ struct Ran {
 }
 
 impl CaseRunner {
-    /// Starts all of it.
-    pub(super) async fn open(run: &SuiteRun<'_>) -> Result<CaseRunner> {
-        let environment = TestEnvironment::open(run.cache).await?;
+    /// Starts the API server, the fake controllers and the bucket.
+    pub(super) async fn open(cache: &Cache) -> Result<CaseRunner> {
+        let environment = TestEnvironment::open(cache).await?;
         let controllers = FakeControllers::start(environment.client.clone(), Duration::ZERO);
-        Ok(CaseRunner { environment, bucket: Bucket::start().await?, _controllers: controllers })
+        Ok(CaseRunner {
+            learnt: tokio::sync::Mutex::default(),
+            environment,
+            bucket: Bucket::start().await?,
+            _controllers: controllers,
+        })
     }
 
-    /// Learns how a workload goes when nothing goes wrong.
-    pub(super) async fn learn(&self, workload: Workload) -> Result<Learnt> {
+    /// How a workload goes when nothing goes wrong. Its undisturbed runs are made, and judged, once for all suites.
+    pub(super) async fn learn(&self, workload: Workload) -> Result<Arc<Learnt>> {
+        let mut all = self.learnt.lock().await;
+        if let Some(learnt) = all.get(&workload) {
+            return Ok(Arc::clone(learnt));
+        }
+        let learnt = Arc::new(self.undisturbed(workload).await?);
+        all.insert(workload, Arc::clone(&learnt));
+        Ok(learnt)
+    }
+
+    async fn undisturbed(&self, workload: Workload) -> Result<Learnt> {
         let mut runs = Vec::new();
         for _ in 0..CLEAN_RUNS {
             let ran = self.play(workload, Vec::new()).await?;

@@ -1,5 +1,5 @@
-//! A proxy on loopback between an operator and its API server, which does what plans say to one request after the other. The operator
-//! needs nothing for it but an address.
+//! A proxy on loopback between an operator and its API server, which carries out the faults of plans, one after the other.
+//! The operator needs nothing for it but an address.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,7 +50,7 @@ impl fmt::Debug for FaultProxy {
 
 struct Shared {
     client: Client,
-    /// What is to happen.
+    /// The plans to come.
     pending: Mutex<Pending>,
     kill: Box<dyn Fn() + Send + Sync>,
     writes: Mutex<Vec<Call>>,
@@ -59,9 +59,9 @@ struct Shared {
     past: Past,
     /// Requests that the API server has not answered yet.
     under_way: AtomicUsize,
-    /// What was refused with `Retry-After`, and until when it is not to come again.
+    /// The requests that were refused with `Retry-After`, and until when they must not come again.
     refused: Mutex<Vec<(Call, Instant)>>,
-    /// What somebody deleted unseen, and until when it is waited for.
+    /// The objects that another client deleted unnoticed, and until when the proxy waits for them.
     vanished: Mutex<Option<(Call, Instant)>>,
     problems: Mutex<Vec<String>>,
 }
@@ -72,7 +72,7 @@ struct Pending {
     /// How many of its like came for the first of them.
     met: usize,
     fired: usize,
-    /// The operator was killed, and no other runs yet: what still comes of it is no place of a plan.
+    /// The operator was killed, and no other runs yet: its last requests are no places of a plan.
     dead: bool,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl FaultProxy {
-    /// Listens, and passes on what comes by way of the client. `kill` ends the operator at once.
+    /// Listens, and forwards requests by the client. `kill` ends the operator at once.
     pub async fn start(client: Client, kill: impl Fn() + Send + Sync + 'static) -> Result<FaultProxy> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to open a port for the proxy")?;
         let address = listener.local_addr()?;
@@ -122,7 +122,7 @@ impl FaultProxy {
         (pending.plans, pending.met) = (plans.into_iter().collect(), 0);
     }
 
-    /// The writes that came, in their order, without those that only tell: Events.
+    /// The writes that came, in their order, without Events.
     pub fn writes(&self) -> Vec<Call> {
         lock(&self.shared.writes).clone()
     }
@@ -148,8 +148,8 @@ impl FaultProxy {
         lock(&self.shared.pending).fired
     }
 
-    /// Whether a fault goes on: watches are held, a request is on its way, what vanished is not made again yet, or the
-    /// operator was told to wait.
+    /// Whether a fault goes on: watches are delayed, a request is on its way, a deleted object is not made again yet, or the
+    /// operator has to wait for `Retry-After`.
     pub fn is_disturbing(&self) -> bool {
         let now = Instant::now();
         self.shared.streams.are_disturbed()
@@ -158,7 +158,7 @@ impl FaultProxy {
             || lock(&self.shared.vanished).as_ref().is_some_and(|(_, until)| *until > now)
     }
 
-    /// What the operator did against the rules of the API server.
+    /// The requests by which the operator broke the rules of the API server.
     pub fn problems(&self) -> Vec<String> {
         lock(&self.shared.problems).clone()
     }
@@ -174,7 +174,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(move |request| handle(Arc::clone(&shared), request));
-    // It ends with an error when the operator is killed, or the plan cuts it: that is what it is for.
+    // The connection ends with an error when the operator is killed, or the plan cuts it.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -220,7 +220,7 @@ fn streams_a_list(request: &Request<Incoming>) -> bool {
     request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "sendInitialEvents=true")
 }
 
-/// What happens to the answer.
+/// The fault of the answer.
 async fn finish(
     shared: &Arc<Shared>,
     call: &Call,
@@ -268,7 +268,7 @@ async fn finish(
     }
 }
 
-/// Begins what is done to watches.
+/// Begins a fault of watches.
 fn disturb(shared: &Arc<Shared>, call: &Call, fault: Fault) {
     let resource = Some(call.resource.as_str());
     match fault {

@@ -1,5 +1,5 @@
-//! What every proxy between an operator and its API server does: it passes requests on, refuses some in the words of the API
-//! server, and says where it is.
+//! The common part of the proxies between an operator and its API server: they forward requests, refuse some in the words of
+//! the API server, and write a kubeconfig.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use kube::Client;
 use serde_json::json;
 
-/// What a proxy answers with.
+/// The body of an answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
 /// Why it could not.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -32,7 +32,7 @@ pub(crate) fn write_kubeconfig(proxy: SocketAddr, path: &Path) -> Result<()> {
     std::fs::write(path, kubeconfig.to_string()).with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// Passes a request on to where the client leads.
+/// Forwards a request to the API server of the client.
 pub(crate) async fn forward(client: Client, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     send(request, |request| async move { client.send(request).await }).await
 }

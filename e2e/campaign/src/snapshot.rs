@@ -90,6 +90,15 @@ impl Reference {
             .collect()
     }
 
+    /// As [`Reference::differences`], without how often and when objects were changed: a stack that was changed often has
+    /// other generations and times than a new one.
+    pub(super) fn differences_in_content(&self, leaves: &Leaves) -> Vec<String> {
+        let counts = ["eneration: ", "Time: ", "Timestamp: "];
+        let mut differences = self.differences(leaves);
+        differences.retain(|difference| !counts.iter().any(|count| difference.contains(count)));
+        differences
+    }
+
     /// How many leaves are compared, and how many are not.
     pub fn size(&self) -> (usize, usize) {
         (self.leaves.len(), self.masked.len())
@@ -117,5 +126,16 @@ mod tests {
         assert!(reference.differences(&run("d", "i:1")).is_empty());
         assert_eq!(reference.differences(&run("d", "i:2")), [r#"x/spec/images/0: "i:2", not "i:1""#]);
         assert_eq!(reference.differences(&leaves(json!({"uid": "d", "spec": {}}))).len(), 2);
+    }
+
+    #[test]
+    fn how_often_and_when_something_changed_is_no_difference_in_content() {
+        let run = |generation: u64, image: &str| {
+            leaves(json!({"generation": generation, "lastTransitionTime": generation, "image": image}))
+        };
+        let reference = Reference::learn(&[run(1, "i:1"), run(1, "i:1")]);
+        assert_eq!(reference.differences(&run(2, "i:1")).len(), 2);
+        assert!(reference.differences_in_content(&run(2, "i:1")).is_empty());
+        assert_eq!(reference.differences_in_content(&run(2, "i:2")).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What the watches that pass the proxy tell: all of it, later, twice, never.
+//! The watches that go through the proxy: they deliver all events, late, twice, or never.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,28 +12,28 @@ use tokio::sync::watch;
 use super::sync::lock;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-/// What comes of the API server.
+/// The body of a watch of the API server.
 pub(super) type Source = BoxStream<'static, Result<Bytes, Error>>;
 
-/// What the API server says when it no longer has what a watch asks for.
+/// The answer of the API server when it no longer has the resourceVersion of a watch.
 const GONE: &str = concat!(
     r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
     r#""message":"too old, by the plan","reason":"Expired","code":410}}"#,
     "\n"
 );
 
-/// What is done to the watches of a resource.
+/// A fault of the watches of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// They wait.
     Hold,
-    /// What they have to tell is lost.
+    /// They lose their events.
     Miss,
-    /// They tell everything twice.
+    /// They deliver everything twice.
     Repeat,
     /// They end after so many events.
     Cut(usize),
-    /// Those that were opened before this one never tell anything any more.
+    /// Those that were opened before this one never deliver anything any more.
     Stall(u64),
     /// Those that were opened before this one end with 410.
     Expire(u64),
@@ -77,13 +77,13 @@ impl Streams {
         self.contents.send_modify(|contents| contents.rules.push((resource.map(str::to_owned), rule)));
     }
 
-    /// Stalls what is open.
+    /// Stalls the open watches.
     pub(super) fn stall(&self, resource: &str) {
         let next = self.contents.borrow().next;
         self.disturb(Some(resource), Rule::Stall(next));
     }
 
-    /// No longer. What was missed is followed by 410.
+    /// Ends a fault. Watches that lost events end with 410.
     pub(super) fn release(&self, resource: Option<&str>, rule: Rule) {
         self.contents.send_modify(|contents| {
             contents.rules.retain(|(of, there)| of.as_deref() != resource || *there != rule);
@@ -107,7 +107,7 @@ impl Streams {
         rules || !open.awaited.is_empty()
     }
 
-    /// What is made of a watch.
+    /// The watch as the operator receives it.
     pub(super) fn forward(
         &self,
         resource: &str,
@@ -150,7 +150,7 @@ struct Watched {
     contents: watch::Receiver<Contents>,
     /// The beginning of a line.
     partial: Vec<u8>,
-    /// Events that were not told yet.
+    /// Events that were not delivered yet.
     lines: VecDeque<Bytes>,
     reported: usize,
     ended: bool,
@@ -205,7 +205,7 @@ impl Watched {
                 data = self.source.next() => match data {
                     Some(Ok(data)) => self.take(&data),
                     Some(Err(error)) => return Some(Err(error)),
-                    // What is held is told all the same.
+                    // Delayed events are delivered all the same.
                     None if self.lines.is_empty() => return None,
                     None => drop(self.contents.changed().await),
                 },

@@ -3,24 +3,57 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures::future::LocalBoxFuture;
 use rorun_e2e::engine::Cache;
 use serde_json::Value;
 
+use super::play::CaseRunner;
 use super::suites;
 
 /// Plans of one kind.
 #[derive(Debug)]
 pub struct Suite {
-    /// What it is asked for by.
+    /// The name, by which the command line chooses it.
     pub name: &'static str,
-    /// What holds when all its plans pass.
+    /// The promise that holds when all its plans pass.
     pub proves: &'static str,
     /// Whether a part of it is asked of every change of the sources.
     pub quick: bool,
-    /// Plays what the ground asks for, and tells it of every plan as it ends.
-    pub play: for<'a> fn(&'a SuiteRun<'a>) -> LocalBoxFuture<'a, Result<()>>,
+    /// Plays the extent that the run asks for, and reports every plan as it ends.
+    pub play: Play,
+}
+
+/// How a suite is played.
+#[derive(Clone, Copy, Debug)]
+pub enum Play {
+    /// Workloads with faults. The suites that follow each other share an API server and the undisturbed runs of each workload.
+    Cases(for<'a> fn(&'a SuiteRun<'a>, &'a CaseRunner) -> LocalBoxFuture<'a, Result<()>>),
+    /// Anything else, in an environment of its own.
+    Alone(for<'a> fn(&'a SuiteRun<'a>) -> LocalBoxFuture<'a, Result<()>>),
+}
+
+impl Suite {
+    /// Plays the suite. `shared` is the runner of the suites of cases so far; another suite ends it.
+    pub async fn play(&self, run: &SuiteRun<'_>, shared: &mut Option<CaseRunner>) -> Result<()> {
+        match self.play {
+            Play::Alone(play) => {
+                drop(shared.take());
+                play(run).await
+            }
+            Play::Cases(play) => {
+                if shared.is_none() {
+                    *shared = Some(CaseRunner::open(run.cache).await?);
+                }
+                let runner = shared.as_ref().context("no runner of cases")?;
+                if let Extent::Only(plan) = &run.extent {
+                    let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
+                    return runner.again(run, case).await;
+                }
+                play(run, runner).await
+            }
+        }
+    }
 }
 
 /// All of them, in the order in which they are played.
@@ -42,7 +75,7 @@ pub const SUITES: &[Suite] = &[
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Extent {
-    /// What is asked of every change of the sources: at most a minute or two.
+    /// The sample that every change of the sources has to pass: at most a minute or two.
     Quick,
     /// Everything.
     Whole,
@@ -50,18 +83,18 @@ pub enum Extent {
     Only(Value),
 }
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// The plan, in words.
     pub plan: String,
-    /// What was wrong, each with the name of the oracle; nothing if all was well.
+    /// The problems, each with the name of its oracle; none if the plan passed.
     pub problems: Vec<String>,
-    /// What [`Extent::Only`] needs to play it again.
+    /// The plan for [`Extent::Only`], which plays it again.
     pub replay: Value,
 }
 
-/// What a suite is given, and where it tells its verdicts.
+/// One run of a suite: how much to play, and the verdicts so far.
 #[derive(Debug)]
 pub struct SuiteRun<'a> {
     /// Where the servers come from.
@@ -76,7 +109,7 @@ pub struct SuiteRun<'a> {
 }
 
 impl<'a> SuiteRun<'a> {
-    /// The ground of a suite.
+    /// A run without a verdict yet.
     pub fn new(cache: &'a Cache, suite: &'static Suite, extent: Extent, failed: PathBuf) -> SuiteRun<'a> {
         SuiteRun { cache, extent, failed, suite: suite.name, first: false, counts: Mutex::default() }
     }
@@ -88,7 +121,7 @@ impl<'a> SuiteRun<'a> {
         self
     }
 
-    /// Takes a verdict: one that is bad is printed, and its plan is written to a file.
+    /// Counts a verdict. Prints a bad one, and writes its plan to a file.
     pub fn report(&self, verdict: &Verdict) -> Result<()> {
         let bad = !verdict.problems.is_empty();
         {
@@ -116,5 +149,19 @@ impl<'a> SuiteRun<'a> {
     /// How many plans were played, and how many of them failed.
     pub fn counts(&self) -> (usize, usize) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_of_cases_follow_each_other_and_share_the_undisturbed_runs() {
+        let of_cases = |suite: &Suite| matches!(suite.play, Play::Cases(_));
+        let first = SUITES.iter().position(of_cases).expect("a suite of cases");
+        let together = SUITES[first..].iter().take_while(|suite| of_cases(suite)).count();
+        assert!(together > 1);
+        assert_eq!(SUITES.iter().filter(|suite| of_cases(suite)).count(), together);
     }
 }

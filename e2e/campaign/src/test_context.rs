@@ -1,4 +1,4 @@
-//! A namespace with an operator of its own, on which a suite goes on from plan to plan.
+//! The context of a plan: a namespace with an operator of its own, and the proxy between that and the API server.
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex};
@@ -31,10 +31,10 @@ const POLLS: usize = 30;
 const TICK: Duration = Duration::from_millis(15);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What else a proxy does when a plan says so.
+/// The action of a proxy in place of a kill.
 pub(super) type Meanwhile = Box<dyn Fn() + Send + Sync>;
 
-/// A namespace, the operator that watches it, and the proxy between that and the API server.
+/// A namespace, the operator that watches it, and the proxy between the operator and the API server.
 pub(super) struct TestContext<'a> {
     pub(super) environment: &'a TestEnvironment,
     /// Empty: the operator watches all namespaces.
@@ -52,8 +52,8 @@ impl<'a> TestContext<'a> {
         TestContext::open_for(environment, namespace, environment.client.clone(), None).await
     }
 
-    /// A namespace that is there already, or all. What the operator asks for is asked by way of this client; in place of
-    /// a kill something else may happen.
+    /// A namespace that exists already, or all. The proxy forwards the operator's requests by this client; `meanwhile` replaces
+    /// the kill.
     pub(super) async fn open_for(
         environment: &'a TestEnvironment,
         namespace: String,
@@ -176,6 +176,16 @@ impl<'a> TestContext<'a> {
         children(&self.environment.client, &self.namespace).await
     }
 
+    /// Waits so long for a condition with this reason whose message names the object; returns whether one came.
+    pub(super) async fn reports(&self, reason: &str, object: &str, limit: Duration) -> Result<bool> {
+        let reported = async || {
+            let conditions = self.conditions().await?;
+            let mut all = conditions.as_array().into_iter().flatten();
+            Ok(all.any(|one| one[2] == reason && one[3].as_str().unwrap_or_default().contains(object)))
+        };
+        Ok(within(limit, reported).await?.is_some())
+    }
+
     /// The conditions of the stack, without the times.
     pub(super) async fn conditions(&self) -> Result<Value> {
         let stack = self.environment.stacks(&self.namespace).get_opt(STACK).await?;
@@ -227,7 +237,7 @@ pub(super) async fn within(limit: Duration, mut is_so: impl AsyncFnMut() -> Resu
     Ok(Some(begun.elapsed()))
 }
 
-/// What a suite cannot go on from.
+/// An error for problems that a suite cannot go on from.
 pub(super) fn all_well(what: &str, problems: &[String]) -> Result<()> {
     if !problems.is_empty() {
         bail!("{what}: {}", problems.join("; "));

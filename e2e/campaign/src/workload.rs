@@ -1,4 +1,4 @@
-//! What the user does while something goes wrong.
+//! The acts of the user while something goes wrong.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Secret;
@@ -13,7 +13,7 @@ use super::environment::{STACK, TestEnvironment};
 const BUCKET_KEYS: &str = "bucket-keys";
 const SETTINGS: &str = "settings";
 
-/// What the user does.
+/// The acts of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Workload {
@@ -93,6 +93,13 @@ pub(super) fn whole(endpoint: &str) -> Value {
     spec["bucket"] = json!({"external": {
         "name": "shop", "endpoint": endpoint, "forcePathStyle": true, "credentialsSecretRef": {"name": BUCKET_KEYS},
     }});
+    spec
+}
+
+/// A stack with a child of every kind that needs no controller-manager.
+pub(super) fn autoscaled(endpoint: &str) -> Value {
+    let mut spec = whole(endpoint);
+    spec["api"]["autoscaling"] = json!({"minReplicas": 2, "maxReplicas": 5});
     spec
 }
 

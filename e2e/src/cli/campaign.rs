@@ -1,5 +1,5 @@
 //! `e2e campaign`, `e2e seeds` and `e2e bench`: commands of the crate `rorun-campaign`. Its program depends on this library, so
-//! this program builds and starts it, and who works on scenarios compiles none of it.
+//! this program builds and starts it, and a contributor who works on scenarios compiles none of it.
 
 use std::ffi::OsString;
 

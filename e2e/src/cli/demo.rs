@@ -1,4 +1,4 @@
-//! `e2e demo`, as `cargo demo`: a development stack on a cluster of this machine, to look at and to try things on.
+//! `e2e demo`, as `cargo demo`: a development stack on a cluster of this machine, to try things on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ async fn stack(cluster: &Cluster) -> Result<Timeline> {
     stack.ready_timeline(started, READY_WITHIN).await
 }
 
-/// What there is now, and what a curious person would do with it.
+/// Prints what runs now, and commands to try.
 fn tell(cache: &Cache, cluster: &Cluster, timeline: &Timeline) -> Result<()> {
     let kubectl = tools::KUBECTL.path(cache)?;
     let folder = kubectl.parent().unwrap_or(Path::new("/")).display();

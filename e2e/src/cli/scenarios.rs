@@ -1,4 +1,4 @@
-//! `e2e scenarios`: what is proved on a real cluster.
+//! `e2e scenarios`: runs scenarios on a real cluster.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Options {
     /// The cluster; one that runs already is used and left running
     #[arg(long, default_value = super::cluster::USUAL)]
     name: String,
-    /// Leave the namespaces of scenarios that fail, for looking at them
+    /// Leave the namespaces of scenarios that fail, for inspection
     #[arg(long)]
     keep: bool,
     /// Use the images and the operator that are in the cluster, whatever the sources say now
@@ -58,7 +58,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     failures(&outcomes)
 }
 
-/// Puts what was built into the cluster, and installs the operator.
+/// Loads the images into the cluster, and installs the operator.
 pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
     load_images(cluster)?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -111,7 +111,7 @@ impl Deref for Session {
     }
 }
 
-/// What a thread returned.
+/// The result of a thread.
 pub(super) fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().map_err(|_| anyhow!("a part of the run panicked"))?
 }

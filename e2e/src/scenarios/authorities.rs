@@ -45,7 +45,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     dumped_elsewhere(test, &stack, &services, &dumps, "with-an-authority").await
 }
 
-/// What of the example is about somebody else's network: where the buckets are, and whom to trust.
+/// The values of the example that depend on the network of its user: where the buckets are, and which authority signs for them.
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = |secret: &str| json!({"caSecretRef": {"name": secret}});
     let spec = &mut stack["spec"];

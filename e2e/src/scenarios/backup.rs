@@ -11,12 +11,12 @@ use super::kit::{App, BackupRecord, Bucket, Observed, Stack, TestContext, manife
 use crate::engine::image::data::POSTGRES;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
-/// The schedule fires each minute, and the CronJob controller looks every ten seconds.
+/// The schedule fires each minute, and the CronJob controller syncs every ten seconds.
 const FIRES_WITHIN: Duration = Duration::from_secs(90);
 
-/// How many good dumps are kept whatever their age.
+/// How many good dumps the retention spares whatever their age.
 const MINIMUM_KEPT: usize = 3;
-/// A dump of release 0.1.0, which wrote no owner: it is nobody's to remove.
+/// A dump of release 0.1.0, which wrote no owner: no stack may remove it.
 const NOBODYS: &str = "20190101T000000Z-bcdfg";
 /// Dumps of years ago, oldest first.
 const OLD: [&str; 3] = ["20200101T000000Z-bcdfg", "20210101T000000Z-bcdfg", "20220101T000000Z-bcdfg"];
@@ -42,7 +42,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let scheduled = fired(&stack).await?;
     stack.finished(&scheduled).await?;
     let record = stack.new_backup(None).await?;
-    // What follows is to be undisturbed.
+    // From here on no schedule may interfere.
     stack.patch_spec(json!({"backup": {"schedule": "0 0 29 2 *"}})).await?;
 
     let dump = fetch(&bucket, &record).await?;
@@ -74,7 +74,7 @@ async fn put(bucket: &Bucket, prefix: &str, id: &str, owner: Option<&str>) -> Re
     bucket.put(&format!("{prefix}{id}/manifest.json"), manifest.to_string()).await
 }
 
-/// Stores receipts with what a dump could get wrong; gives the number of rows that there are then.
+/// Stores receipts with texts that a dump could get wrong; returns the number of rows.
 async fn fill(test: &TestContext, app: &App) -> Result<usize> {
     test.first_receipt(app, "plain").await?;
     for text in ["tab\there", "two\nlines", r"back\slash and 'quotes'", "₦1500 × 3 – ẹja", "\u{1f35b}"] {
@@ -83,7 +83,7 @@ async fn fill(test: &TestContext, app: &App) -> Result<usize> {
     Ok(app.list().await?.len())
 }
 
-/// Waits for a Job that nobody but the schedule made.
+/// Waits for a Job that the schedule made.
 async fn fired(stack: &Stack) -> Result<String> {
     stack
         .wait("the schedule to fire", FIRES_WITHIN, async || {

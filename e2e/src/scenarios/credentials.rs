@@ -21,7 +21,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let mark = test.mark().await?;
     test.kubectl(&["delete", "--namespace", &test.namespace, "secret", &name]).await?;
     lost(&stack).await?;
-    // Each of these makes the operator look at the stack again.
+    // Each of these causes a reconcile.
     stack.patch(json!({"metadata": {"labels": {"team": "shop"}}})).await?;
     stack.patch_spec(json!({"deletionPolicy": "Retain"})).await?;
     lost(&stack).await?;
@@ -46,7 +46,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     served(test, &stack, &receipt).await
 }
 
-/// The conditions that the user reads, and what they tell to do.
+/// The conditions that the user reads, and the way out that they name.
 async fn lost(stack: &Stack) -> Result<()> {
     let reported = stack.wait_condition("DatabaseReady", "False", "CredentialsLost", REPORTED_WITHIN).await?;
     let (secret, claim) = (stack.child("database-credentials"), stack.child("database"));
@@ -58,7 +58,7 @@ async fn lost(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// The rest of the stack is looked after as before.
+/// The operator reconciles the rest of the stack as before.
 async fn still_repaired(test: &TestContext, stack: &Stack) -> Result<()> {
     let account = stack.child("redis");
     test.kubectl(&["delete", "--namespace", &test.namespace, "serviceaccount", &account]).await?;
@@ -76,7 +76,7 @@ async fn served(test: &TestContext, stack: &Stack, receipt: &Receipt) -> Result<
     app.check(&app.send("2 yams, 1200 each").await?).await
 }
 
-/// As from a backup of the cluster: what the user had, without what the API server adds.
+/// The Secret as a backup of the cluster has it, without the fields that the API server sets.
 async fn put_back(test: &TestContext, copy: &Value) -> Result<()> {
     let metadata = &copy["metadata"];
     test.apply_objects(&json!({

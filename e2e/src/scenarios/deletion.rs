@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::kit::{Bucket, Documents, Observed, Receipt, Stack, TestContext};
 use crate::engine::progress;
 
-/// What a stack owns, and so takes with it.
+/// Objects that a stack owns, and that are deleted with it.
 const OWNED: &str = "deployments,statefulsets,services,ingresses,serviceaccounts,pods";
-/// What holds its data.
+/// Objects that hold its data.
 const DATA: &str = "persistentvolumeclaims,secrets";
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
@@ -67,7 +67,7 @@ async fn sent(test: &TestContext, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Va
     Ok((receipts, rows))
 }
 
-/// What holds the data, by name: the uid of each, and of a Secret what is in it.
+/// The objects that hold the data, by name: the uid of each, and the content of a Secret.
 async fn data(stack: &Stack) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for object in stack.list(DATA).await? {

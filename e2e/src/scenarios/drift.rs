@@ -1,4 +1,4 @@
-//! What is changed by hand is put right with one write; what belongs to somebody else is left alone.
+//! The operator repairs a change by hand with one write, and leaves alone an object that belongs to another owner.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const CHILDREN: [(&str, &str, &str, Option<&str>); 12] = [
 ];
 
 const REPAIRED_WITHIN: Duration = Duration::from_secs(20);
-/// From the change to the write that repairs it. What is aimed at is 250 ms; the machine may be busy.
+/// From the change to the write that repairs it. The goal is 250 ms, but the machine may be busy.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
@@ -67,7 +67,7 @@ async fn every_kind_is_repaired(test: &TestContext, stack: &Stack, stored: (&App
             let old = stack.pod_uids(Some(part)).await?;
             latencies.push(("deleted", child.repaired(test, None).await?));
             if ["StatefulSet", "Deployment"].contains(&kind) {
-                // What needs them is held back until they are there again.
+                // The operator holds back the workloads that need them until they exist again.
                 stack.wait_replaced(part, &old, Duration::from_mins(2)).await?;
             }
             served(test, stored).await?;
@@ -150,7 +150,7 @@ impl Child {
     }
 }
 
-/// An object without what others than the operator set.
+/// An object without the fields that other managers set.
 fn wanted(object: &DynamicObject) -> Value {
     let annotations: Vec<_> = object.annotations().iter().filter(|(key, _)| key.starts_with("rorun.app/")).collect();
     let owners: Vec<_> = object.owner_references().iter().map(|owner| &owner.uid).collect();

@@ -1,5 +1,5 @@
-//! Mistakes that users make: each is told in words that name the object and the way out, costs nothing that ran before,
-//! and is over as soon as it is mended, without anything being restarted.
+//! Mistakes that users make: a condition names the object and the way out, running pods are not affected, and the condition
+//! ends as soon as the user mends the mistake, without a restart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::kit::{API, App, Observed, Stack, TestContext};
 
 const REPORTED_WITHIN: Duration = Duration::from_mins(1);
 const READY_WITHIN: Duration = Duration::from_mins(3);
-/// Part of each password, for looking for it where it must not be.
+/// Part of each password, to search for where no password may be.
 const SECRET: &str = "hunter2";
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
@@ -51,7 +51,7 @@ async fn bad_specs_are_refused(test: &TestContext) -> Result<()> {
 /// The pods that ran before go on serving, so a bad change is no outage.
 async fn pods_that_cannot_run(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
     let receipt = test.first_receipt(app, "a bunch of plantain, 2500").await?;
-    // Where nobody listens: the kubelet learns at once what it would otherwise learn from a registry.
+    // At an address where no server listens: the kubelet fails at once instead of after an answer of a registry.
     let missing = "localhost:1/rorun/rorun-api:9.9.9";
     stack.patch_spec(json!({"api": {"image": missing}})).await?;
     let words = [missing, "check the image's name and tag"];
@@ -79,7 +79,7 @@ async fn pods_that_cannot_run(test: &TestContext, stack: &Stack, app: &App) -> R
     app.check(&receipt).await
 }
 
-/// A StatefulSet keeps a pod that is not ready, unless it is told otherwise: the mistake is mended, and so is the pod.
+/// The StatefulSet controller does not replace a pod that is not ready, so the operator does once the user mends the mistake.
 async fn embedded_services_recover(stack: &Stack) -> Result<()> {
     let missing = "localhost:1/valkey/valkey:0";
     stack.patch_spec(json!({"redis": {"embedded": {"image": missing}}})).await?;
@@ -88,7 +88,7 @@ async fn embedded_services_recover(stack: &Stack) -> Result<()> {
     stack.wait_condition("RedisReady", "True", "Ready", READY_WITHIN).await.map(drop)
 }
 
-/// Each condition tells of its own service, and all that is wrong is told at once.
+/// Each condition reports on its own service, and all mistakes are reported at once.
 async fn services_that_cannot_be_used(test: &TestContext, of: &BTreeMap<String, String>) -> Result<()> {
     let value = |key: &str| of.get(key).cloned().with_context(|| format!("no {key} in the connection Secret"));
     let bucket = value("S3_BUCKET")?;
@@ -114,7 +114,7 @@ async fn services_that_cannot_be_used(test: &TestContext, of: &BTreeMap<String, 
     test.secret("services", json!({"pooled": slash, "direct": database, "id": id, "key": key})).await?;
     reported(&stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
     reported(&stack, "RedisReady", "KeyMissing", &["cache", "add it, or name the right key"]).await?;
-    // Keys of other names are sent to nobody before the Secret's owner says that they are meant for S3.
+    // The operator sends keys of other names to no server before the owner of the Secret says that they are meant for S3.
     stack.wait_condition("BucketReady", "Unknown", "NotProbed", REPORTED_WITHIN).await?;
     test.kubectl(&["label", "secret", "services", "rorun.app/s3=true", "--namespace", &test.namespace]).await?;
     reported(&stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
@@ -153,7 +153,7 @@ async fn reported(stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Re
     stack.wait_event(reason, REPORTED_WITHIN).await
 }
 
-/// No value of a Secret is where those may look who may not read Secrets.
+/// No value of a Secret is in places that users without the right to read Secrets may read.
 async fn nothing_is_given_away(test: &TestContext) -> Result<()> {
     let read = ["get", "rorunstacks,events,pods,deployments,configmaps,cronjobs", "--output=json"];
     let observed = test.kubectl(&[&read[..], &["--namespace", &test.namespace]].concat()).await?;

@@ -1,5 +1,5 @@
 //! The release of the operator gets other values, is taken away and installed again: the stacks go on as if nothing had been.
-//! What a new version of the operator does to them is another scenario, `upgrade`.
+//! The scenario `upgrade` installs a new version of the operator.
 
 use std::path::Path;
 use std::time::Duration;
@@ -91,7 +91,7 @@ async fn uninstall(test: &TestContext, stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// It looks after the stack again: a change is carried out.
+/// The operator reconciles the stack again: it carries out a change.
 async fn served_by_a_new_operator(stack: &Stack, app: &App, receipt: &Receipt) -> Result<()> {
     stack.patch_spec(serde_json::json!({"api": {"podAnnotations": {"team": "shop"}}})).await?;
     stack.wait_ready(Duration::from_mins(2)).await?;

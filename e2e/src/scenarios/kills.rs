@@ -16,7 +16,7 @@ use crate::engine::progress;
 const STACKS: usize = 5;
 /// The first while the stack is applied, the second when another operator has gone on with it.
 const KILLS_EACH: usize = 2;
-/// Within which a kill is begun. It takes half a second until it strikes, and so does the pass that makes the children.
+/// Within which a kill is begun. The kill strikes half a second later, and a reconcile that makes the children takes as long.
 const MOMENTS: Duration = Duration::from_millis(600);
 const READY_WITHIN: Duration = Duration::from_mins(5);
 

@@ -1,7 +1,8 @@
-//! What is proved on a real cluster with real pods, each against the operator as its chart installs it. One file each.
+//! The scenarios: each proves one promise on a real cluster with real pods, with the operator that the chart installs. One file
+//! for each.
 //!
 //! A scenario takes a [`kit::TestContext`], a namespace of its own in which only restricted pods are let in, and returns an
-//! error that says what was there instead of what should have been.
+//! error that says what the cluster has instead of what the scenario expects.
 
 pub mod kit;
 mod lanes;
@@ -34,18 +35,18 @@ use self::kit::TestContext;
 /// Something that is proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is called by, in filters too.
+    /// The name, which filters match.
     pub name: &'static str,
-    /// What is true if it passes.
+    /// The promise that holds when the scenario passes.
     pub proves: &'static str,
-    /// Whether it must be alone, because it disturbs the operator that the others use.
+    /// Whether the scenario runs alone, because it disturbs the operator that the others use.
     pub exclusive: bool,
     run: for<'a> fn(&'a TestContext) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 impl Scenario {
-    /// What the time that it took is kept by.
-    pub fn kept_by(&self) -> String {
+    /// The key of the duration of the last run in the cache.
+    pub fn duration_key(&self) -> String {
         format!("scenario {}", self.name)
     }
 }
@@ -126,7 +127,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "namespaced",
-        proves: "with Roles alone, an operator polls after the namespaces that it is given, and no other",
+        proves: "with Roles alone, an operator reconciles the stacks of the namespaces that it is given, and no others",
         exclusive: true,
         run: |test| Box::pin(namespaced::run(test)),
     },

@@ -1,5 +1,5 @@
-//! An operator that may look into one namespace, and has no role of the whole cluster: what is in that namespace is looked after, down
-//! to the last drift, and what is elsewhere it does not even see.
+//! An operator that watches one namespace, and has no `ClusterRole`: it reconciles the stacks of that namespace, down to the last
+//! drift, and cannot read other namespaces.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let elsewhere = test.namespace_called("elsewhere").await?;
     let played = play(test, &elsewhere).await;
-    // Whatever happened, those who come next find the operator as it was.
+    // Whatever happened, the next scenarios find the operator as it was.
     install(test).await?;
     played
 }

@@ -1,5 +1,5 @@
-//! A new release of the API, and a new value in a Secret of the user's: what they reach is replaced, nobody notices, and
-//! nothing else is touched.
+//! A new release of the API, and a new value in a Secret of the user: the operator replaces the pods that they reach and no
+//! others, and no request fails.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -25,12 +25,12 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// Runs the scenarios, tells how each ended, and prints the summary line. Scenarios clean up after themselves also when
-/// they fail; `keep` leaves the namespaces of those that failed for looking at them.
+/// Runs the scenarios, prints how each ended, and prints the summary line. Scenarios clean up after themselves also when
+/// they fail; `keep` leaves the namespaces of those that failed for inspection.
 pub async fn run_all(test_cluster: &Arc<TestCluster>, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
     let durations = Durations::of(test_cluster.cluster.cache());
     let (alone, mut together): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.exclusive);
-    longest_first(&mut together, |scenario| durations.last(&scenario.kept_by()));
+    longest_first(&mut together, |scenario| durations.last(&scenario.duration_key()));
     let mut outcomes: Vec<Outcome> = futures::stream::iter(together)
         .map(|scenario| run_one(test_cluster, scenario, keep))
         .buffer_unordered(AT_ONCE)
@@ -54,12 +54,12 @@ async fn run_one(test_cluster: &Arc<TestCluster>, scenario: Scenario, keep: bool
     }
     if failure.is_none() {
         // It only decides in which order they are played.
-        let _ = Durations::of(test_cluster.cluster.cache()).record(&scenario.kept_by(), None, took);
+        let _ = Durations::of(test_cluster.cluster.cache()).record(&scenario.duration_key(), None, took);
     }
     Outcome { name: scenario.name, took, failure }
 }
 
-/// One that takes long and begins last is waited for alone. What was never played here may take long.
+/// The longest first: a long one that began last would run alone. One that has no recorded duration may be long.
 fn longest_first(scenarios: &mut [Scenario], took: impl Fn(&Scenario) -> Option<Duration>) {
     scenarios.sort_by_key(|scenario| Reverse(took(scenario).unwrap_or(Duration::MAX)));
 }
@@ -68,7 +68,7 @@ async fn play(test_cluster: &Arc<TestCluster>, scenario: Scenario, keep: bool) -
     let test = TestContext::open(Arc::clone(test_cluster), scenario.name).await?;
     let mut result = (scenario.run)(&test).await;
     if let Err(error) = result {
-        // A wait that was given up has looked around already, at the moment that counts.
+        // A wait that gave up has a diagnosis already, of the moment of the failure.
         let reported = error.downcast_ref::<Stuck>().is_some();
         let diagnosis = if reported {
             String::new()

@@ -59,7 +59,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     Ok(())
 }
 
-/// Keeps about half a processor busy, which is many times what the pod asks for.
+/// Occupies about half a processor, which is many times the request of the pod.
 async fn load(app: &App) -> Result<()> {
     loop {
         // One that a new pod refuses does not end the load.
@@ -68,7 +68,7 @@ async fn load(app: &App) -> Result<()> {
     }
 }
 
-/// Waits until the Deployment is told to have so many pods, and has them.
+/// Waits until the Deployment asks for so many pods, and has them.
 async fn replicas_come_to(test: &TestContext, stack: &Stack, count: i32, limit: Duration) -> Result<()> {
     let deployments = test.api::<Deployment>(&test.namespace);
     test.wait(&format!("{count} pods of the API"), limit, async || {

@@ -1,5 +1,5 @@
-//! A status that is true: while a stack is made its reason goes forward only, what an autoscaler or a node does turns nothing,
-//! pods that are refused are told in the words of the server, and no pods are told as no pods.
+//! A status that is true: while a stack is made its reason goes forward only, an autoscaler or a node changes no condition,
+//! refused pods are reported in the words of the server, and the absence of pods as such.
 
 use std::time::Duration;
 

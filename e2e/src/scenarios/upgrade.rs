@@ -1,6 +1,7 @@
 //! The operator that was released before, out of its own sources and by its own chart, makes stacks and backs one up; this one takes
-//! its place by a plain `helm upgrade`. Nobody who uses the stacks notices: no pod is replaced, what the workloads and Services
-//! select stays, the data and the backup are there, and once it has looked at the stacks nothing is written any more.
+//! its place by a plain `helm upgrade`. The users of the stacks notice nothing: no pod is replaced, the selectors of
+//! workloads and Services stay, the data and the backup exist, and after one reconcile of each stack the operator writes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::kit::{
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
-/// What runs pods, and what leads to them.
+/// Workloads and Services.
 const SELECTING: &str = "deployments,statefulsets,services";
 /// A schedule that does not fire meanwhile.
 const NEVER: &str = "0 0 29 2 *";
@@ -29,7 +30,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     played
 }
 
-/// A stack and what must not change of it.
+/// A stack, and the state that must not change.
 struct Before {
     stack: Stack,
     pods: BTreeMap<String, String>,
@@ -103,7 +104,7 @@ fn back_up(spec: &mut Value) {
     });
 }
 
-/// A stack with services that somebody else runs: here those of the first one, by a Secret of the user's.
+/// A stack with external services: those of the first stack, by a Secret of the user.
 async fn beside(test: &TestContext, embedded: &Stack) -> Result<Stack> {
     let connection = embedded.connection().await?;
     let value = |key: &str| connection.get(key).cloned().with_context(|| format!("the connection has no {key}"));
@@ -163,7 +164,7 @@ async fn serving(stack: &Stack) -> Result<BTreeMap<String, String>> {
     Ok(pods.map(|pod| (pod.name.unwrap_or_default(), pod.uid.unwrap_or_default())).collect())
 }
 
-/// Of what runs pods and of what leads to them: which object it is, which pods it means, and which it makes.
+/// Of each workload and Service: its uid, its selector, and its pod template.
 async fn selecting(stack: &Stack) -> Result<BTreeMap<String, Value>> {
     let found = stack.list(SELECTING).await?;
     let entry = |object: Value| {
@@ -180,7 +181,7 @@ async fn selecting(stack: &Stack) -> Result<BTreeMap<String, Value>> {
     Ok(found.into_iter().map(entry).collect())
 }
 
-/// The volumes and the credentials of the scene: which object each is, and what it holds.
+/// The volumes and the credentials of the test: which object each is, and what it holds.
 async fn retained(test: &TestContext) -> Result<BTreeMap<String, Value>> {
     let found = test.list(&test.namespace, "persistentvolumeclaims,secrets", "").await?;
     let entry = |object: Value| {
@@ -226,7 +227,7 @@ async fn the_backup_is_kept(test: &TestContext, stack: &Stack, backup: &BackupRe
     Ok(())
 }
 
-/// One look at each stack is enough: an operator that begins anew finds nothing to do.
+/// One reconcile of each stack is enough: an operator that starts again finds nothing to do.
 async fn nothing_is_written_any_more(test: &TestContext) -> Result<()> {
     test.wait_settled_leader().await?;
     let mark = test.mark().await?;

@@ -21,7 +21,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// B14: renders many stacks against one, so that the start of the program does not count.
 pub(super) fn render() -> Result<Vec<Row>> {
-    // As JSON: reading YAML would be a quarter of the time, and no pass reads any.
+    // As JSON: reading YAML would be a quarter of the time, and no reconcile reads any.
     let yaml = fs::read_to_string(project().join("examples/development.yaml"))?;
     let example = serde_saphyr::from_str::<serde_json::Value>(&yaml)?.to_string();
     let many = vec![example.as_str(); STACKS].join("\n---\n");

@@ -17,7 +17,7 @@ use rorun_e2e::engine::tools;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::field::{Field, create_stack};
+use super::environment::{BenchEnvironment, create_stack};
 use super::stats::float;
 use super::table::Row;
 use super::template::{StackName, Template};
@@ -81,45 +81,45 @@ fn containers(object: &mut Value) -> impl Iterator<Item = &mut Value> {
 }
 
 /// Measures both.
-pub(super) async fn baselines(field: &mut Field) -> Result<()> {
-    field.stop_operator().await?;
-    kubectl(field).await?;
-    let names = floor::names('n', STACKS.min(field.options.stacks));
-    load::prepare(&field.client, &field.services, &names).await?;
-    let (client, children) = (field.client.clone(), field.template.children());
-    let controller = naive(client.clone(), field.template.clone());
+pub(super) async fn baselines(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.stop_operator().await?;
+    kubectl(bench).await?;
+    let names = floor::names('n', STACKS.min(bench.options.stacks));
+    load::prepare(&bench.client, &bench.services, &names).await?;
+    let (client, children) = (bench.client.clone(), bench.template.children());
+    let controller = naive(client.clone(), bench.template.clone());
 
-    let (mark, started) = (field.mark().await?, Instant::now());
-    load::each(&names, |of| create_stack(&client, &field.template, of)).await?;
-    quiet(field, mark, names.len() * children).await?;
+    let (mark, started) = (bench.mark().await?, Instant::now());
+    load::each(&names, |of| create_stack(&client, &bench.template, of)).await?;
+    quiet(bench, mark, names.len() * children).await?;
     // It was quiet for so long.
     let rate = float(names.len()) / (started.elapsed().saturating_sub(QUIET)).as_secs_f64();
     let objects = float(children + 1);
     let row = Row::new("B4", format!("naive controller: {} stacks at once", names.len()), rate, "stacks/s");
-    field.note(row.ratio(rate / (field.floor.creates / objects), "W / objects"));
+    bench.note(row.ratio(rate / (bench.floor.creates / objects), "W / objects"));
 
     for (id, what, change) in [
         ("B2", "naive controller: a label on each", json!({"metadata": {"labels": {"team": "somebody"}}})),
         ("B3", "naive controller: a field of each", json!({"spec": {"image": {"registry": "elsewhere.example.com"}}})),
     ] {
-        let mark = field.mark().await?;
+        let mark = bench.mark().await?;
         load::each(&names, |of| {
             let (client, change) = (&client, &change);
             async move { load::change(client, of, change).await.map(drop) }
         })
         .await?;
-        let calls = quiet(field, mark, names.len()).await?;
-        field.note(Row::new(id, format!("{what}: calls for each"), float(calls) / float(names.len()), "calls"));
+        let calls = quiet(bench, mark, names.len()).await?;
+        bench.note(Row::new(id, format!("{what}: calls for each"), float(calls) / float(names.len()), "calls"));
     }
     controller.abort();
-    field.remove(&names).await
+    bench.remove(&names).await
 }
 
 /// Waits until at least so many writes were made, and then none for a while; gives how many there were.
-async fn quiet(field: &Field, mark: Mark, least: usize) -> Result<usize> {
+async fn quiet(bench: &BenchEnvironment, mark: Mark, least: usize) -> Result<usize> {
     let (mut newest, deadline) = ((0, Instant::now()), Instant::now() + LIMIT);
     loop {
-        let calls = field.all_calls(mark).await?;
+        let calls = bench.all_calls(mark).await?;
         let manager = format!("fieldManager={MANAGER}");
         let count = calls.iter().filter(|call| call.is_write() && call.uri.contains(&manager)).count();
         if count != newest.0 {
@@ -136,25 +136,25 @@ async fn quiet(field: &Field, mark: Mark, least: usize) -> Result<usize> {
 }
 
 /// `kubectl apply --server-side` of what one stack becomes, twice: to make it, and when nothing changed.
-async fn kubectl(field: &mut Field) -> Result<()> {
-    let cache = field.cache.clone();
+async fn kubectl(bench: &mut BenchEnvironment) -> Result<()> {
+    let cache = bench.cache.clone();
     let program = spawn_blocking(move || tools::KUBECTL.path(&cache)).await??;
     let of = StackName::new('l', 0);
-    load::make_namespace(&field.client, &of.namespace).await?;
-    let objects = field.template.foreign_objects(&of);
+    load::make_namespace(&bench.client, &of.namespace).await?;
+    let objects = bench.template.foreign_objects(&of);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
     for (id, what) in [("B1", "kubectl apply --server-side of the rendered stack"), ("B2", "the same again, unchanged")]
     {
-        let (mark, started) = (field.mark().await?, Instant::now());
-        let kubeconfig = format!("--kubeconfig={}", field.server.kubeconfig.display());
+        let (mark, started) = (bench.mark().await?, Instant::now());
+        let kubeconfig = format!("--kubeconfig={}", bench.server.kubeconfig.display());
         let run = Run::new(&program, ["apply", "--server-side", "--filename=-", &kubeconfig]).input(list.clone());
         spawn_blocking(move || run.output()).await?.context("kubectl failed")?;
         let took = started.elapsed();
-        let mut calls = field.all_calls(mark).await?;
+        let mut calls = bench.all_calls(mark).await?;
         calls.retain(|call| call.user_agent.starts_with("kubectl"));
         let writes = calls.iter().filter(|call| call.is_write()).count();
         let row = Row::new(id, what, float(calls.len()), "calls");
-        field.note(row.note(format!("{writes} writes, {:.2} s", took.as_secs_f64())));
+        bench.note(row.note(format!("{writes} writes, {:.2} s", took.as_secs_f64())));
     }
-    load::collect(&field.client, &objects, &[of]).await
+    load::collect(&bench.client, &objects, &[of]).await
 }

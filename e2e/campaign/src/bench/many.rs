@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::field::{Field, TIMEOUT, create_stack, delete_stack};
+use super::environment::{BenchEnvironment, TIMEOUT, create_stack, delete_stack};
 use super::floor;
 use super::load;
 use super::one::reported;
@@ -21,35 +21,35 @@ const RECONCILE_SECONDS: &str = "controller_runtime_reconcile_time_seconds";
 const HALF_LOAD_SHARE: usize = 5;
 
 /// B4: all stacks at once; then some more, at half the rate.
-pub(super) async fn burst(field: &mut Field) -> Result<()> {
-    field.stop_operator().await?;
+pub(super) async fn burst(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.stop_operator().await?;
     // The client of the floor waits for no workload, and tells none.
-    field.act(false);
-    let floor = same::stacks_per_second(field).await?;
-    let mark = field.mark().await?;
-    field.fill().await?;
-    let calls = field.calls(mark).await?;
-    let Some(rate) = field.rate else { return Ok(()) };
-    let objects = float(field.template.children() + 1);
+    bench.act(false);
+    let floor = same::stacks_per_second(bench).await?;
+    let mark = bench.mark().await?;
+    bench.fill().await?;
+    let calls = bench.calls(mark).await?;
+    let Some(rate) = bench.rate else { return Ok(()) };
+    let objects = float(bench.template.children() + 1);
     let of_floor = |floor: f64| rate / (floor / objects);
-    let what = format!("{} stacks at once, {objects} objects each", field.stacks.len());
+    let what = format!("{} stacks at once, {objects} objects each", bench.stacks.len());
     let row = Row::new("B4", what, rate, "stacks/s").bar(Bar::AtLeast(0.8 * floor));
-    field.note(row.ratio(rate / floor, "same writes and watches"));
+    bench.note(row.ratio(rate / floor, "same writes and watches"));
     let row = Row::new("B4", "the same against a bare client that creates", rate, "stacks/s");
-    field.note(row.ratio(of_floor(field.floor.creates), "W / objects"));
+    bench.note(row.ratio(of_floor(bench.floor.creates), "W / objects"));
     let row = Row::new("B4", "the same against a bare client that applies", rate, "stacks/s");
-    field.note(row.ratio(of_floor(field.floor.applies), "applied / objects"));
-    let each = float(calls.len()) / float(field.stacks.len());
-    field.note(Row::new("B4", "calls for each, until all are ready", each, "calls").note(reported(&calls)));
-    half_load(field, rate / 2.0).await
+    bench.note(row.ratio(of_floor(bench.floor.applies), "applied / objects"));
+    let each = float(calls.len()) / float(bench.stacks.len());
+    bench.note(Row::new("B4", "calls for each, until all are ready", each, "calls").note(reported(&calls)));
+    half_load(bench, rate / 2.0).await
 }
 
-async fn half_load(field: &mut Field, rate: f64) -> Result<()> {
-    let names = floor::names('h', (field.stacks.len() / HALF_LOAD_SHARE).max(10));
-    load::prepare(&field.client, &field.services, &names).await?;
-    let before = field.operator().await?.metrics().await?;
+async fn half_load(bench: &mut BenchEnvironment, rate: f64) -> Result<()> {
+    let names = floor::names('h', (bench.stacks.len() / HALF_LOAD_SHARE).max(10));
+    load::prepare(&bench.client, &bench.services, &names).await?;
+    let before = bench.operator().await?.metrics().await?;
     let started = paced(&names, rate, {
-        let (client, template) = (field.client.clone(), field.template.clone());
+        let (client, template) = (bench.client.clone(), bench.template.clone());
         move |of| {
             let (client, template) = (client.clone(), template.clone());
             async move {
@@ -59,25 +59,26 @@ async fn half_load(field: &mut Field, rate: f64) -> Result<()> {
         }
     })
     .await?;
-    field.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
-    let after = field.operator().await?.metrics().await?;
+    bench.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
+    let after = bench.operator().await?.metrics().await?;
     let queued = bucket_percentile(&after.buckets_since(&before, QUEUE_SECONDS), 0.99).unwrap_or_default();
     let what = format!("{} more at half that rate: p99 in the queue", names.len());
     let row = Row::new("B4", what, queued, "s").bar(Bar::AtMost(1.0));
-    field.note(row.note("upper bound of its bucket"));
-    let first = waited(field, &started);
+    bench.note(row.note("upper bound of its bucket"));
+    let first = waited(bench, &started);
     let p99 = percentile(&first, 0.99).unwrap_or_default().as_secs_f64();
-    field.note(Row::new("B4", "p99 from the create to the first status", p99, "s"));
-    field.settle(&names).await?;
-    field.remove(&names).await
+    bench.note(Row::new("B4", "p99 from the create to the first status", p99, "s"));
+    bench.settle(&names).await?;
+    bench.remove(&names).await
 }
 
 /// From when the answer to a change came to when the status told of it.
-fn waited(field: &Field, changes: &[(StackName, i64, Instant)]) -> Vec<Duration> {
+fn waited(bench: &BenchEnvironment, changes: &[(StackName, i64, Instant)]) -> Vec<Duration> {
     let waited = changes.iter().filter_map(|(of, generation, at)| {
-        let seen = field.statuses.of(of);
+        let seen = bench.statuses.of(of);
         // A status that speaks of a later generation speaks of this one too.
-        let reported = seen.observed.iter().filter(|(observed, _)| *observed >= generation).map(|(_, at)| *at).min()?;
+        let reported =
+            seen.generations.iter().filter(|(observed, _)| *observed >= generation).map(|(_, at)| *at).min()?;
         Some(reported.saturating_duration_since(*at))
     });
     waited.collect()
@@ -106,16 +107,16 @@ where
 }
 
 /// B5: changes at three quarters of the rate at which stacks can be made.
-pub(super) async fn churn(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    field.act(true);
-    let rate = 0.75 * field.rate.unwrap_or(1.0);
-    let edits = (1..).map_while(|count| (float(count) <= rate * field.options.churn.as_secs_f64()).then_some(count));
+pub(super) async fn churn(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    bench.act(true);
+    let rate = 0.75 * bench.rate.unwrap_or(1.0);
+    let edits = (1..).map_while(|count| (float(count) <= rate * bench.options.churn.as_secs_f64()).then_some(count));
     let edits = edits.last().unwrap_or(1);
-    let names: Vec<StackName> = field.stacks.iter().cycle().take(edits).cloned().collect();
-    let before = field.operator().await?.metrics().await?;
-    let mark = field.mark().await?;
-    let client = field.client.clone();
+    let names: Vec<StackName> = bench.stacks.iter().cycle().take(edits).cloned().collect();
+    let before = bench.operator().await?.metrics().await?;
+    let mark = bench.mark().await?;
+    let client = bench.client.clone();
     let started = Instant::now();
     let changes = paced(&names, rate, move |of| {
         let client = client.clone();
@@ -128,49 +129,49 @@ pub(super) async fn churn(field: &mut Field) -> Result<()> {
     })
     .await?;
     let took = started.elapsed();
-    let stacks = field.stacks.clone();
-    field.settle(&stacks).await?;
-    let after = field.operator().await?.metrics().await?;
-    let waited = waited(field, &changes);
+    let stacks = bench.stacks.clone();
+    bench.settle(&stacks).await?;
+    let after = bench.operator().await?.metrics().await?;
+    let waited = waited(bench, &changes);
     let buckets = after.buckets_since(&before, RECONCILE_SECONDS);
     let reconcile = bucket_percentile(&buckets, 0.99).unwrap_or_default();
     let what = format!("{edits} changes at {rate:.1} a second among {} stacks", stacks.len());
     let row = Row::new("B5", format!("{what}: p99 of a reconcile"), reconcile, "s").bar(Bar::AtMost(1.0));
-    field.note(row.note("upper bound of its bucket"));
+    bench.note(row.note("upper bound of its bucket"));
     let p99 = percentile(&waited, 0.99).unwrap_or_default().as_secs_f64();
     let row = Row::new("B5", "p99 from a change to observedGeneration", p99, "s").bar(Bar::AtMost(5.0));
-    field.note(row.note(format!("{:.0} s; {} of {edits} seen", took.as_secs_f64(), waited.len())));
+    bench.note(row.note(format!("{:.0} s; {} of {edits} seen", took.as_secs_f64(), waited.len())));
     let middle = mean(&waited).as_secs_f64();
-    field.note(Row::new("B5", "mean of that", middle, "s"));
-    let writes = float(field.calls(mark).await?.len()) / took.as_secs_f64();
-    field.note(Row::new("B5", "calls a second", writes, "calls").ratio(writes / field.floor.creates, "W"));
+    bench.note(Row::new("B5", "mean of that", middle, "s"));
+    let writes = float(bench.calls(mark).await?.len()) / took.as_secs_f64();
+    bench.note(Row::new("B5", "calls a second", writes, "calls").ratio(writes / bench.floor.creates, "W"));
     Ok(())
 }
 
 /// B13: deletes all stacks, half of them with their data.
-pub(super) async fn delete(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    let stacks = std::mem::take(&mut field.stacks);
+pub(super) async fn delete(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    let stacks = std::mem::take(&mut bench.stacks);
     let (deleting, retaining) = stacks.split_at(stacks.len() / 2);
-    let client = field.client.clone();
+    let client = bench.client.clone();
     let policy = json!({"spec": {"deletionPolicy": "Delete"}});
     load::each(deleting, |of| async { load::change(&client, of, &policy).await.map(drop) }).await?;
-    field.operator().await?.rests().await?;
+    bench.operator().await?.rests().await?;
     for (policy, names) in [("Retain", retaining), ("Delete", deleting)] {
-        let mark = field.mark().await?;
+        let mark = bench.mark().await?;
         let started = Instant::now();
         load::each(names, |of| delete_stack(&client, of)).await?;
-        let rests = field.operator().await?;
+        let rests = bench.operator().await?;
         let (begun, ended) = (rests.started_at(), rests.rests().await?);
         let took = (begun + ended).saturating_duration_since(started);
-        let calls = field.calls(mark).await?;
+        let calls = bench.calls(mark).await?;
         let writes = calls.iter().filter(|call| call.is_write()).count();
         let what = format!("delete {} stacks, {policy}: writes for each", names.len());
         let row = Row::new("B13", what, float(writes) / float(names.len()), "calls").bar(Bar::AtMost(2.0));
-        field.note(row.note(format!("until the operator rests: {:.1} s; external services", took.as_secs_f64())));
+        bench.note(row.note(format!("until the operator rests: {:.1} s; external services", took.as_secs_f64())));
     }
     let left = load::stacks(&client, &stacks[0].namespace).list(&kube::api::ListParams::default()).await?.items.len();
     anyhow::ensure!(left == 0, "{left} stacks are still there");
-    field.stop_operator().await?;
-    load::collect(&field.client, &field.template.objects(&stacks[0]), &stacks).await
+    bench.stop_operator().await?;
+    load::collect(&bench.client, &bench.template.objects(&stacks[0]), &stacks).await
 }

@@ -3,7 +3,7 @@
 
 mod alone;
 mod baseline;
-mod field;
+mod environment;
 mod floor;
 mod load;
 mod many;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use rorun_e2e::engine::{Cache, progress, tools};
 
-use self::field::Field;
+use self::environment::BenchEnvironment;
 use self::start::Starts;
 use self::table::{Report, Row};
 
@@ -93,50 +93,54 @@ async fn beside(cache: &Cache, options: Options, report: &mut Report) -> Result<
     if !options.wants(&IDS[..13]) {
         return Ok(());
     }
-    let mut field = Field::open(cache, options).await?;
-    report.machine.extend(field.floor.reported());
-    report.machine.push(("children of a stack", field.template.children().to_string()));
-    let result = Box::pin(play(&mut field)).await;
-    report.rows.append(&mut field.rows);
+    let mut bench = BenchEnvironment::open(cache, options).await?;
+    report.machine.extend(bench.floor.reported());
+    report.machine.push(("children of a stack", bench.template.children().to_string()));
+    let result = Box::pin(play(&mut bench)).await;
+    report.rows.append(&mut bench.rows);
     report.rows.sort_by_key(Row::order);
     result
 }
 
 /// One after the other: first what wants to be alone, last what removes the stacks.
-async fn play(field: &mut Field) -> Result<()> {
-    let few = field.options.stacks / 10;
+async fn play(bench: &mut BenchEnvironment) -> Result<()> {
+    let few = bench.options.stacks / 10;
     let mut starts = Starts::default();
-    measure(field, &["B7", "B8"], async |field| starts.none(field).await).await;
-    measure(field, &["B1"], one::create).await;
-    measure(field, &["B3"], one::change).await;
-    measure(field, &["B1", "B2", "B3", "B4"], baseline::baselines).await;
-    measure(field, &["B12"], throttle::throttled).await;
+    measure(bench, &["B7", "B8"], async |bench| starts.none(bench).await).await;
+    measure(bench, &["B1"], one::create).await;
+    measure(bench, &["B3"], one::change).await;
+    measure(bench, &["B1", "B2", "B3", "B4"], baseline::baselines).await;
+    measure(bench, &["B12"], throttle::throttled).await;
     if few > 0 {
-        measure(field, &["B7", "B8"], async |field| starts.few(field, few).await).await;
+        measure(bench, &["B7", "B8"], async |bench| starts.few(bench, few).await).await;
     }
-    measure(field, &["B4"], many::burst).await;
-    measure(field, &["B2"], noop::nothing).await;
-    measure(field, &["B6"], noop::drift).await;
-    measure(field, &["B5"], many::churn).await;
-    measure(field, &["B11"], outage::apiserver).await;
-    measure(field, &["B9"], outage::hand_over).await;
-    measure(field, &["B10"], noop::idle).await;
-    measure(field, &["B7", "B8"], async |field| starts.all(field).await).await;
-    measure(field, &["B13"], many::delete).await;
-    field.stop_operator().await?;
-    let failed = std::mem::take(&mut field.failed);
+    measure(bench, &["B4"], many::burst).await;
+    measure(bench, &["B2"], noop::nothing).await;
+    measure(bench, &["B6"], noop::drift).await;
+    measure(bench, &["B5"], many::churn).await;
+    measure(bench, &["B11"], outage::apiserver).await;
+    measure(bench, &["B9"], outage::hand_over).await;
+    measure(bench, &["B10"], noop::idle).await;
+    measure(bench, &["B7", "B8"], async |bench| starts.all(bench).await).await;
+    measure(bench, &["B13"], many::delete).await;
+    bench.stop_operator().await?;
+    let failed = std::mem::take(&mut bench.failed);
     if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
 }
 
 /// Measures if one of the ids is asked for. One that fails does not keep the others from being measured.
-async fn measure(field: &mut Field, ids: &[&str], work: impl AsyncFnOnce(&mut Field) -> Result<()>) {
-    if !field.options.wants(ids) {
+async fn measure(
+    bench: &mut BenchEnvironment,
+    ids: &[&str],
+    work: impl AsyncFnOnce(&mut BenchEnvironment) -> Result<()>,
+) {
+    if !bench.options.wants(ids) {
         return;
     }
     let step = progress::Step::start(&ids.join(", "), "a benchmark");
-    match Box::pin(work(field)).await {
+    match Box::pin(work(bench)).await {
         Ok(()) => step.done(),
-        Err(error) => field.failed.push(format!("{}: {error:#}", ids.join(", "))),
+        Err(error) => bench.failed.push(format!("{}: {error:#}", ids.join(", "))),
     }
 }
 

@@ -10,7 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::json;
 
-use super::field::{Field, TIMEOUT};
+use super::environment::{BenchEnvironment, TIMEOUT};
 use super::load;
 use super::one::reported;
 use super::operator::Operator;
@@ -25,20 +25,20 @@ const DRIFTS: usize = 200;
 /// How often settled stacks are looked at without a cause, and for how long that is measured. Whatever else the operator does
 /// takes it the same time however often that is, so it is often.
 const RESYNC: (&str, Duration) = ("--resync-period=1s", Duration::from_secs(20));
-/// Microseconds that a pass with nothing to do may take.
+/// Microseconds that a reconcile with nothing to do may take.
 const BAR: f64 = 200.0;
 /// How often is looked whether it has begun.
 const POLL: Duration = Duration::from_millis(200);
 /// How long a repair may take before it is given up.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
-/// What somebody sets an autoscaler to.
+/// What another client sets an autoscaler to.
 const DRIFTED: i32 = 3;
 
-/// B2: labels on all stacks, passes that find nothing to do, and statuses of all their Deployments that change nothing.
-pub(super) async fn nothing(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    field.stop_operator().await?;
-    let (client, stacks, deployments) = (field.client.clone(), field.stacks.clone(), deployments(field));
+/// B2: labels on all stacks, reconciles that find nothing to do, and statuses of all their Deployments that change nothing.
+pub(super) async fn nothing(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    bench.stop_operator().await?;
+    let (client, stacks, deployments) = (bench.client.clone(), bench.stacks.clone(), deployments(bench));
     let label = |team: &'static str| {
         let label = json!({"metadata": {"labels": {"team": team}}});
         let (client, stacks) = (&client, &stacks);
@@ -55,10 +55,10 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
         })
     };
     let (of_stacks, of_deployments) = ((stack_resource(), stacks.len()), (deployment_resource(), deployments.len()));
-    let labelled = receive::seconds_per_event(field, of_stacks, label("nobody")).await?;
-    let reported = receive::seconds_per_event(field, of_deployments, statuses("as ever")).await?;
+    let labelled = receive::seconds_per_event(bench, of_stacks, label("nobody")).await?;
+    let reported = receive::seconds_per_event(bench, of_deployments, statuses("as ever")).await?;
     for (what, seconds) in [("label", labelled), ("status", reported)] {
-        field.note(Row::new(
+        bench.note(Row::new(
             "B2",
             format!("a bare client: processor time to receive such a {what}"),
             seconds * 1e6,
@@ -66,29 +66,29 @@ pub(super) async fn nothing(field: &mut Field) -> Result<()> {
         ));
     }
     let events = ("a label on each", stacks.len(), labelled);
-    let event = nothing_of(field, events, None, label("somebody")).await?;
-    // No event of the kind that others make leads to a pass, so with its event one is seen by an annotation that counts.
+    let event = nothing_of(bench, events, None, label("somebody")).await?;
+    // No event of the kind that others make leads to a reconcile, so with its event one is seen by an annotation that counts.
     let unconfirmed = json!({"metadata": {"annotations": {"rorun.app/confirm-delete": "nothing"}}});
     nothing_of(
-        field,
+        bench,
         ("an annotation that counts on each", stacks.len(), labelled),
         Some(event),
         load::each(&stacks, |of| async { load::change(&client, of, &unconfirmed).await.map(drop) }),
     )
     .await?;
     let what = ("a status of each of their Deployments", deployments.len(), reported);
-    nothing_of(field, what, None, statuses("as before")).await?;
-    resync(field).await
+    nothing_of(bench, what, None, statuses("as before")).await?;
+    resync(bench).await
 }
 
-/// What a pass takes that no event asks for.
-async fn resync(field: &mut Field) -> Result<()> {
-    field.stop_operator().await?;
+/// What a reconcile takes that no event asks for.
+async fn resync(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.stop_operator().await?;
     let (period, measured) = RESYNC;
     let arguments = ["--leader-elect=false", period];
-    let operator = Operator::start_with(&field.server.kubeconfig, &field.log("resync"), &arguments)?;
+    let operator = Operator::start_with(&bench.server.kubeconfig, &bench.log("resync"), &arguments)?;
     operator.ready().await?;
-    let stacks = float(field.stacks.len());
+    let stacks = float(bench.stacks.len());
     // It makes what is wanted of each once after its start, and never rests.
     let begun = async {
         while operator.metrics().await?.reconciles() < 3.0 * stacks {
@@ -97,56 +97,60 @@ async fn resync(field: &mut Field) -> Result<()> {
         anyhow::Ok(())
     };
     tokio::time::timeout(TIMEOUT, begun).await.context("not every stack was looked at without a cause")??;
-    let (before, mark) = (operator.used().await?, field.mark().await?);
+    let (before, mark) = (operator.used().await?, bench.mark().await?);
     tokio::time::sleep(measured).await;
     let processor = operator.processor()?;
     let reconciles = operator.metrics().await?.reconciles() - before.metrics.reconciles();
-    let calls = field.calls(mark).await?;
+    let calls = bench.calls(mark).await?;
     operator.stop().await?;
     anyhow::ensure!(reconciles >= stacks, "only {reconciles} reconciles without a cause");
-    let what = format!("a resync of each of {} stacks", field.stacks.len());
+    let what = format!("a resync of each of {} stacks", bench.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
+    bench.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
     let each = processor.saturating_sub(before.processor).as_secs_f64() / reconciles;
     let row = Row::new("B2", format!("{what}: processor time of a reconcile"), each * 1e6, "µs");
-    let row = row.bar(Bar::AtMost(BAR)).ratio(each * field.floor.creates, "1/W");
-    field.note(row.note(format!("{reconciles:.0} reconciles in {} s, and all else in that time", measured.as_secs())));
+    let row = row.bar(Bar::AtMost(BAR)).ratio(each * bench.floor.creates, "1/W");
+    bench.note(row.note(format!("{reconciles:.0} reconciles in {} s, and all else in that time", measured.as_secs())));
     Ok(())
 }
 
-/// What so many events take the operator, in seconds for each. They make a pass each if there is a time that such an event takes
+/// What so many events take the operator, in seconds for each. They make a reconcile each if there is a time that such an event takes
 /// without one, and none otherwise.
 async fn nothing_of(
-    field: &mut Field,
+    bench: &mut BenchEnvironment,
     (what, events, received): (&str, usize, f64),
     without_pass: Option<f64>,
     churn: impl Future<Output = Result<Duration>>,
 ) -> Result<f64> {
     // One that has just been started has read what it needs by now.
-    let before = field.operator().await?.used().await?;
-    let mark = field.mark().await?;
+    let before = bench.operator().await?.used().await?;
+    let mark = bench.mark().await?;
     churn.await?;
-    let operator = field.operator().await?;
+    let operator = bench.operator().await?;
     operator.rests().await?;
     // Before its metrics are asked for, which takes it time as well.
     let processor = operator.processor()?;
     let metrics = operator.metrics().await?;
-    let calls = field.calls(mark).await?;
-    let what = format!("{what} of {} stacks", field.stacks.len());
+    let calls = bench.calls(mark).await?;
+    let what = format!("{what} of {} stacks", bench.stacks.len());
     let row = Row::new("B2", format!("{what}: calls"), float(calls.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
+    bench.note(if calls.is_empty() { row } else { row.note(reported(&calls)) });
     let used = processor.saturating_sub(before.processor).as_secs_f64();
     let reconciles = metrics.reconciles() - before.metrics.reconciles();
     let expected = if without_pass.is_some() { float(events) } else { 0.0 };
     let stray = (reconciles - expected).abs();
     anyhow::ensure!(stray <= 0.01 * float(events), "{what}: {reconciles} reconciles, not {expected}");
     let each = used / float(events);
-    let row =
-        Row::new("B2", format!("{what}: processor time of an event, with its pass if it makes one"), each * 1e6, "µs");
+    let row = Row::new(
+        "B2",
+        format!("{what}: processor time of an event, with its reconcile if it causes one"),
+        each * 1e6,
+        "µs",
+    );
     // Nobody can know that an event changes nothing before it was received.
     let bar = without_pass.map_or(BAR.max(received * 1e6), |event| BAR + event * 1e6);
     let row = row.bar(Bar::AtMost(bar)).ratio(each / received, "receiving it");
-    field.note(row.note(format!("{events} events, {reconciles:.0} reconciles")));
+    bench.note(row.note(format!("{events} events, {reconciles:.0} reconciles")));
     Ok(each)
 }
 
@@ -154,32 +158,32 @@ fn deployment_resource() -> ApiResource {
     ApiResource::erase::<Deployment>(&())
 }
 
-fn deployments(field: &Field) -> Vec<(Api<DynamicObject>, String)> {
+fn deployments(bench: &BenchEnvironment) -> Vec<(Api<DynamicObject>, String)> {
     let of = |of: &StackName| {
-        let objects = field.template.objects(of).into_iter().filter(|object| object["kind"] == "Deployment");
+        let objects = bench.template.objects(of).into_iter().filter(|object| object["kind"] == "Deployment");
         let named = |object: serde_json::Value| {
-            (api_of(&field.client, &object), object["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+            (api_of(&bench.client, &object), object["metadata"]["name"].as_str().unwrap_or_default().to_owned())
         };
         objects.map(named).collect::<Vec<_>>()
     };
-    field.stacks.iter().flat_map(of).collect()
+    bench.stacks.iter().flat_map(of).collect()
 }
 
-/// B6: somebody changes an autoscaler, and the operator sets it back.
-pub(super) async fn drift(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    field.operator().await?;
-    let mark = field.mark().await?;
-    let all = Api::<HorizontalPodAutoscaler>::all(field.client.clone());
+/// B6: another client changes an autoscaler, and the operator sets it back.
+pub(super) async fn drift(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    bench.operator().await?;
+    let mark = bench.mark().await?;
+    let all = Api::<HorizontalPodAutoscaler>::all(bench.client.clone());
     let mut events = watcher(all, watcher::Config::default()).boxed();
     while !matches!(events.next().await.context("the watch ended")??, watcher::Event::InitDone) {}
     let mut repairs = Vec::new();
-    let drifts = DRIFTS.min(field.stacks.len() * 2);
+    let drifts = DRIFTS.min(bench.stacks.len() * 2);
     for number in 0..drifts {
         // Far from each other.
-        let of = &field.stacks[number * 7919 % field.stacks.len()];
+        let of = &bench.stacks[number * 7919 % bench.stacks.len()];
         let (api, name) = (
-            Api::<HorizontalPodAutoscaler>::namespaced(field.client.clone(), &of.namespace),
+            Api::<HorizontalPodAutoscaler>::namespaced(bench.client.clone(), &of.namespace),
             format!("{}-api", of.name),
         );
         let drift = Patch::Merge(json!({"spec": {"maxReplicas": DRIFTED}}));
@@ -205,39 +209,39 @@ pub(super) async fn drift(field: &mut Field) -> Result<()> {
         tokio::time::timeout(REPAIRED_WITHIN, repaired).await.with_context(|| format!("{name} was not repaired"))??;
         repairs.push(drifted.elapsed());
     }
-    field.operator().await?.rests().await?;
-    let calls = field.calls(mark).await?;
+    bench.operator().await?.rests().await?;
+    let calls = bench.calls(mark).await?;
     let p99 = percentile(&repairs, 0.99).unwrap_or_default().as_secs_f64() * 1e3;
-    let what = format!("repair of a drift, {drifts} of them among {} stacks", field.stacks.len());
-    let one = 1e3 / field.floor.applies;
-    field.note(Row::new("B6", format!("{what}: p99"), p99, "ms").bar(Bar::AtMost(250.0)).ratio(p99 / one, "1/applied"));
+    let what = format!("repair of a drift, {drifts} of them among {} stacks", bench.stacks.len());
+    let one = 1e3 / bench.floor.applies;
+    bench.note(Row::new("B6", format!("{what}: p99"), p99, "ms").bar(Bar::AtMost(250.0)).ratio(p99 / one, "1/applied"));
     let p50 = percentile(&repairs, 0.5).unwrap_or_default().as_secs_f64() * 1e3;
-    field.note(Row::new("B6", "of these, p50", p50, "ms").ratio(p50 / one, "1/applied"));
+    bench.note(Row::new("B6", "of these, p50", p50, "ms").ratio(p50 / one, "1/applied"));
     let each = float(calls.len()) / float(drifts);
-    field.note(Row::new("B6", "calls for each", each, "calls").bar(Bar::AtMost(1.0)));
+    bench.note(Row::new("B6", "calls for each", each, "calls").bar(Bar::AtMost(1.0)));
     Ok(())
 }
 
 /// B10: nothing happens for a while.
-pub(super) async fn idle(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    field.stop_operator().await?;
+pub(super) async fn idle(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    bench.stop_operator().await?;
     let lease = ["--leader-elect=true", "--pod-name=idle"];
-    let operator = Operator::start_with(&field.server.kubeconfig, &field.log("idle"), &lease)?;
+    let operator = Operator::start_with(&bench.server.kubeconfig, &bench.log("idle"), &lease)?;
     operator.ready().await?;
     operator.rests().await?;
-    let (mark, before) = (field.mark().await?, operator.processor()?);
+    let (mark, before) = (bench.mark().await?, operator.processor()?);
     let started = Instant::now();
-    tokio::time::sleep(field.options.idle).await;
+    tokio::time::sleep(bench.options.idle).await;
     let (took, after) = (started.elapsed(), operator.processor()?);
-    let mut calls = field.all_calls(mark).await?;
+    let mut calls = bench.all_calls(mark).await?;
     calls.retain(|call| call.user_agent.starts_with("rorun-operator/"));
     operator.stop().await?;
     let share = 100.0 * after.saturating_sub(before).div_duration_f64(took);
     let minutes = took.as_secs_f64() / 60.0;
-    let stacks = field.stacks.len();
+    let stacks = bench.stacks.len();
     let row = Row::new("B10", format!("idle with {stacks} stacks: of a core"), share, "%").bar(Bar::AtMost(0.2));
-    field.note(
+    bench.note(
         row.note(format!(
             "{:.0} s; it asks 3 services of each stack, at most four a second in all",
             took.as_secs_f64()
@@ -245,6 +249,6 @@ pub(super) async fn idle(field: &mut Field) -> Result<()> {
     );
     let leases = calls.iter().filter(|call| call.resource == "leases").count();
     let row = Row::new("B10", "calls a minute", float(calls.len()) / minutes, "calls").bar(Bar::AtMost(35.0));
-    field.note(row.note(format!("{leases} of {} for the lease", calls.len())));
+    bench.note(row.note(format!("{leases} of {} for the lease", calls.len())));
     Ok(())
 }

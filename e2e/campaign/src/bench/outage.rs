@@ -15,7 +15,7 @@ use rorun_e2e::scenarios::kit::operator_binary;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::field::Field;
+use super::environment::BenchEnvironment;
 use super::load;
 use super::one::reported;
 use super::operator::Operator;
@@ -35,22 +35,22 @@ const TICK: Duration = Duration::from_millis(200);
 const AFTERWARDS: Duration = Duration::from_secs(30);
 
 /// B9: the leader is asked to end, then another one is killed; stacks are changed all the while.
-pub(super) async fn hand_over(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    field.stop_operator().await?;
+pub(super) async fn hand_over(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    bench.stop_operator().await?;
     for (signal, limit) in [("SIGTERM", 2.0), ("SIGKILL", 17.0)] {
-        let first = start(field, PAIR[0]).await?;
-        leads(field, PAIR[0]).await?;
-        let second = start(field, PAIR[1]).await?;
-        let mark = field.mark().await?;
-        let churn = churn(field.client.clone(), field.stacks.clone());
-        writes_of(field, mark, PAIR[0]).await?;
+        let first = start(bench, PAIR[0]).await?;
+        leads(bench, PAIR[0]).await?;
+        let second = start(bench, PAIR[1]).await?;
+        let mark = bench.mark().await?;
+        let churn = churn(bench.client.clone(), bench.stacks.clone());
+        writes_of(bench, mark, PAIR[0]).await?;
         if signal == "SIGTERM" {
             first.stop().await?;
         } else {
             first.kill().await?;
         }
-        let writes = writes_of(field, mark, PAIR[1]).await?;
+        let writes = writes_of(bench, mark, PAIR[1]).await?;
         churn.abort();
         second.rests().await?;
         second.stop().await?;
@@ -61,24 +61,24 @@ pub(super) async fn hand_over(field: &mut Field) -> Result<()> {
         let (last, next) = (last.context("the first never wrote")?, next.context("the second never wrote")?);
         let gap = next.duration_since(last).as_secs_f64();
         let row = Row::new("B9", format!("{signal}: last write of one to first of the other"), gap, "s");
-        field.note(row.bar(Bar::AtMost(limit)));
+        bench.note(row.bar(Bar::AtMost(limit)));
         let overlap = writes.iter().filter(|call| call.user == PAIR[0] && call.at >= next).count();
-        field.note(
+        bench.note(
             Row::new("B9", format!("{signal}: writes of both at once"), float(overlap), "calls").bar(Bar::AtMost(0.0)),
         );
     }
     Ok(())
 }
 
-async fn start(field: &Field, name: &str) -> Result<Operator> {
+async fn start(bench: &BenchEnvironment, name: &str) -> Result<Operator> {
     let arguments = ["--leader-elect=true", &format!("--pod-name={name}")];
-    let operator = Operator::start_with(&field.kubeconfig_of(name)?, &field.log(name), &arguments)?;
+    let operator = Operator::start_with(&bench.kubeconfig_of(name)?, &bench.log(name), &arguments)?;
     operator.ready().await?;
     Ok(operator)
 }
 
-async fn leads(field: &Field, name: &str) -> Result<()> {
-    let leases = Api::<Lease>::namespaced(field.client.clone(), "default");
+async fn leads(bench: &BenchEnvironment, name: &str) -> Result<()> {
+    let leases = Api::<Lease>::namespaced(bench.client.clone(), "default");
     let holds = |lease: Option<&Lease>| {
         let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
         holder.is_some_and(|holder| holder.starts_with(name))
@@ -102,10 +102,10 @@ fn churn(client: Client, stacks: Vec<StackName>) -> JoinHandle<()> {
 }
 
 /// Waits until an operator has written; gives all that operators have written since the mark.
-async fn writes_of(field: &Field, mark: Mark, name: &str) -> Result<Vec<AuditCall>> {
+async fn writes_of(bench: &BenchEnvironment, mark: Mark, name: &str) -> Result<Vec<AuditCall>> {
     let deadline = Instant::now() + HANDED_OVER_WITHIN;
     loop {
-        let mut calls = field.calls(mark).await?;
+        let mut calls = bench.calls(mark).await?;
         calls.retain(|call| call.is_write() && call.resource != "events");
         if calls.iter().any(|call| call.user == name) {
             return Ok(calls);
@@ -118,19 +118,19 @@ async fn writes_of(field: &Field, mark: Mark, name: &str) -> Result<Vec<AuditCal
 }
 
 /// B11: the API server is killed and comes back.
-pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
-    field.fill().await?;
-    let before = field.operator().await?.metrics().await?;
-    let mark = field.mark().await?;
-    let server = Arc::clone(&field.server);
+pub(super) async fn apiserver(bench: &mut BenchEnvironment) -> Result<()> {
+    bench.fill().await?;
+    let before = bench.operator().await?.metrics().await?;
+    let mark = bench.mark().await?;
+    let server = Arc::clone(&bench.server);
     let started = Instant::now();
     spawn_blocking(move || server.restart_apiserver()).await??;
     let down = started.elapsed();
-    let operator = field.operator().await?;
+    let operator = bench.operator().await?;
     tokio::time::sleep(AFTERWARDS).await;
     operator.rests().await?;
     let after = operator.metrics().await?;
-    let calls = field.calls(mark).await?;
+    let calls = bench.calls(mark).await?;
     let count = |code: Option<&str>| {
         let of = |metrics: &super::metrics::Metrics| {
             metrics.sum("rest_client_requests_total", code.map(|code| ("code", code)))
@@ -141,16 +141,16 @@ pub(super) async fn apiserver(field: &mut Field) -> Result<()> {
     let asked = count(None) - unanswered;
     let refused = asked - count(Some("200"));
     let streams = streams()?;
-    let what = format!("API server killed and back, {} stacks: lists and watches for each kind", field.stacks.len());
+    let what = format!("API server killed and back, {} stacks: lists and watches for each kind", bench.stacks.len());
     let row = Row::new("B11", what, asked / float(streams), "calls").bar(Bar::AtMost(3.0));
-    field.note(row.note(format!(
+    bench.note(row.note(format!(
         "{asked:.0} of {streams} streams in {:.0} s, {refused:.0} of them refused; {unanswered:.0} more found no server, in {:.1} s without one",
         AFTERWARDS.as_secs_f64(),
         down.as_secs_f64(),
     )));
     let writes: Vec<AuditCall> = calls.into_iter().filter(AuditCall::is_write).collect();
     let row = Row::new("B11", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0));
-    field.note(if writes.is_empty() { row } else { row.note(reported(&writes)) });
+    bench.note(if writes.is_empty() { row } else { row.note(reported(&writes)) });
     Ok(())
 }
 

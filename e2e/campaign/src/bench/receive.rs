@@ -10,19 +10,19 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use tokio::sync::oneshot;
 
-use super::field::{Field, TIMEOUT};
+use super::environment::{BenchEnvironment, TIMEOUT};
 use super::procfs;
 use super::stats::float;
 use crate::environment::connect;
 
 /// Does what leads to so many events of a resource, and gives the seconds that it takes to receive one. No operator may run.
 pub(super) async fn seconds_per_event(
-    field: &Field,
+    bench: &BenchEnvironment,
     (resource, count): (ApiResource, usize),
     churn: impl Future<Output = Result<Duration>>,
 ) -> Result<f64> {
     let (listed, listening) = oneshot::channel();
-    let kubeconfig = field.server.kubeconfig.clone();
+    let kubeconfig = bench.server.kubeconfig.clone();
     let receiving = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(tokio::time::timeout(TIMEOUT, receive(kubeconfig, resource, listed, count)))?

@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::field::{Field, create_stack, delete_stack};
+use super::environment::{BenchEnvironment, create_stack, delete_stack};
 use super::floor;
 use super::load;
 use super::stats::float;
@@ -23,10 +23,10 @@ const AT_ONCE: usize = 8;
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Makes as many stacks as the run has, since the API server is slower beside many, and removes them. No operator may run.
-pub(super) async fn stacks_per_second(field: &Field) -> Result<f64> {
-    let (client, template) = (&field.client, &field.template);
-    let names = &floor::names('s', field.options.stacks);
-    load::prepare(client, &field.services, names).await?;
+pub(super) async fn stacks_per_second(bench: &BenchEnvironment) -> Result<f64> {
+    let (client, template) = (&bench.client, &bench.template);
+    let names = &floor::names('s', bench.options.stacks);
+    load::prepare(client, &bench.services, names).await?;
     let mut watches = JoinSet::new();
     let everything = template.paths().into_iter().map(|path| (path, "application/json"));
     let metadata = ["/api/v1/secrets", "/api/v1/configmaps"].map(|path| (path.to_owned(), METADATA));

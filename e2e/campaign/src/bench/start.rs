@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::field::Field;
+use super::environment::BenchEnvironment;
 use super::floor;
 use super::load;
 use super::operator::Operator;
@@ -40,59 +40,59 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Before there are any.
-    pub(super) async fn none(&mut self, field: &mut Field) -> Result<()> {
-        self.none = Some(cold(field, 0).await?);
+    pub(super) async fn none(&mut self, bench: &mut BenchEnvironment) -> Result<()> {
+        self.none = Some(cold(bench, 0).await?);
         Ok(())
     }
 
     /// Beside some, which are removed again.
-    pub(super) async fn few(&self, field: &mut Field, few: usize) -> Result<()> {
-        beside(field, ('b', few), few).await.map(drop)
+    pub(super) async fn few(&self, bench: &mut BenchEnvironment, few: usize) -> Result<()> {
+        beside(bench, ('b', few), few).await.map(drop)
     }
 
     /// Beside all of the run, with what others have, and beside five times as many.
-    pub(super) async fn all(&self, field: &mut Field) -> Result<()> {
-        field.fill().await?;
-        let stacks = field.stacks.len();
-        let all = cold(field, stacks).await?;
+    pub(super) async fn all(&self, bench: &mut BenchEnvironment) -> Result<()> {
+        bench.fill().await?;
+        let stacks = bench.stacks.len();
+        let all = cold(bench, stacks).await?;
         if let Some(none) = self.none {
-            slope(field, none, all);
+            slope(bench, none, all);
         }
-        foreign(field).await?;
-        if field.options.large {
-            let most = beside(field, ('d', 4 * stacks), 5 * stacks).await?;
-            slope(field, all, most);
+        foreign(bench).await?;
+        if bench.options.large {
+            let most = beside(bench, ('d', 4 * stacks), 5 * stacks).await?;
+            slope(bench, all, most);
         }
         Ok(())
     }
 }
 
 /// Makes more stacks, starts beside them, and removes them.
-async fn beside(field: &mut Field, (group, more): (char, usize), stacks: usize) -> Result<Memory> {
+async fn beside(bench: &mut BenchEnvironment, (group, more): (char, usize), stacks: usize) -> Result<Memory> {
     let names = floor::names(group, more);
-    field.make(&names).await?;
-    field.settle(&names).await?;
-    let memory = cold(field, stacks).await?;
-    field.remove(&names).await?;
+    bench.make(&names).await?;
+    bench.settle(&names).await?;
+    let memory = cold(bench, stacks).await?;
+    bench.remove(&names).await?;
     Ok(memory)
 }
 
 /// Starts an operator beside the stacks that are there.
-async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
-    field.stop_operator().await?;
-    let mark = field.mark().await?;
-    let operator = Operator::start(&field.server.kubeconfig, &field.log("cold"))?;
+async fn cold(bench: &mut BenchEnvironment, stacks: usize) -> Result<Memory> {
+    bench.stop_operator().await?;
+    let mark = bench.mark().await?;
+    let operator = Operator::start(&bench.server.kubeconfig, &bench.log("cold"))?;
     let ready = operator.ready().await?;
     let compared = operator.rests().await?;
     let reconciles = operator.metrics().await?.reconciles();
     anyhow::ensure!(reconciles >= float(stacks), "{reconciles} reconciles of {stacks} stacks");
     let memory = procfs::memory(&operator.process)?;
-    let calls = field.calls(mark).await?;
+    let calls = bench.calls(mark).await?;
     let writes: Vec<_> = calls.iter().filter(|call| call.is_write()).collect();
     operator.stop().await?;
 
     let seconds = |time: Duration| time.as_secs_f64();
-    let floor = listed_bytes(field).await? / field.floor.list_bytes;
+    let floor = listed_bytes(bench).await? / bench.floor.list_bytes;
     let limit = READY.iter().find(|(most, _)| stacks <= *most).map_or(f64::INFINITY, |(_, limit)| *limit);
     let of_floor = |row: Row, time: Duration| {
         // With nothing to list, the floor is nothing.
@@ -100,50 +100,50 @@ async fn cold(field: &mut Field, stacks: usize) -> Result<Memory> {
     };
     let row =
         Row::new("B7", format!("start beside {stacks} stacks: ready"), seconds(ready), "s").bar(Bar::AtMost(limit));
-    field.note(of_floor(row, ready));
+    bench.note(of_floor(row, ready));
     let row = of_floor(Row::new("B7", "until all are compared", seconds(compared), "s"), compared);
-    field.note(row.note(format!("{reconciles:.0} reconciles")));
-    field.note(Row::new("B7", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0)));
+    bench.note(row.note(format!("{reconciles:.0} reconciles")));
+    bench.note(Row::new("B7", "writes", float(writes.len()), "calls").bar(Bar::AtMost(0.0)));
     let (steady, own, most) = (bytes(memory.resident), bytes(memory.own), bytes(memory.most));
     let row = Row::new("B7", "most memory", most / MIB, "MiB").bar(Bar::AtMost(1.3 * steady / MIB));
-    field.note(row.ratio(most / steady, "steady"));
+    bench.note(row.ratio(most / steady, "steady"));
     let row = Row::new("B8", format!("memory beside {stacks} stacks"), steady / MIB, "MiB");
-    field.note(if stacks == 0 { row.bar(Bar::AtMost(12.0)) } else { row });
-    Ok(Memory { steady, own, children: float(stacks * field.template.children()) })
+    bench.note(if stacks == 0 { row.bar(Bar::AtMost(12.0)) } else { row });
+    Ok(Memory { steady, own, children: float(stacks * bench.template.children()) })
 }
 
 /// How much more memory each child takes, from one start to another with more stacks.
-fn slope(field: &mut Field, few: Memory, many: Memory) {
+fn slope(bench: &mut BenchEnvironment, few: Memory, many: Memory) {
     let each = (many.steady - few.steady) / (many.children - few.children) / KIB;
     let what = format!("each child, from {} to {} of them", few.children, many.children);
-    field.note(Row::new("B8", what, each, "KiB").bar(Bar::AtMost(2.5)));
+    bench.note(Row::new("B8", what, each, "KiB").bar(Bar::AtMost(2.5)));
 }
 
 /// B8: Secrets and `ConfigMaps` that are nobody's, beside the stacks.
-async fn foreign(field: &mut Field) -> Result<()> {
-    let before = least(field).await?;
-    let count = FOREIGN * field.options.stacks.max(1);
-    load::make_namespace(&field.client, "foreign").await?;
+async fn foreign(bench: &mut BenchEnvironment) -> Result<()> {
+    let before = least(bench).await?;
+    let count = FOREIGN * bench.options.stacks.max(1);
+    load::make_namespace(&bench.client, "foreign").await?;
     let objects: Vec<Value> = (0..count).map(foreign_object).collect();
-    load::each(&objects, |object| load::create(&field.client, object)).await?;
-    let added = (least(field).await? - before) / MIB;
+    load::each(&objects, |object| load::create(&bench.client, object)).await?;
+    let added = (least(bench).await? - before) / MIB;
     let row = Row::new("B8", format!("added by {count} Secrets and ConfigMaps of others"), added, "MiB");
     // By so much the least of so many starts differ.
     let noise = 0.02 * before / MIB;
-    field.note(row.bar(Bar::AtMost(noise)).note(format!("the least of {STARTS} starts; a fiftieth is their spread")));
+    bench.note(row.bar(Bar::AtMost(noise)).note(format!("the least of {STARTS} starts; a fiftieth is their spread")));
     Ok(())
 }
 
 /// The least memory of its own after some starts. What one leaves of its peak differs from one to the other by more than what
 /// is looked for, and how much of its code the kernel maps by still more.
-async fn least(field: &mut Field) -> Result<f64> {
-    let (stacks, first) = (field.stacks.len(), field.rows.len());
+async fn least(bench: &mut BenchEnvironment) -> Result<f64> {
+    let (stacks, first) = (bench.stacks.len(), bench.rows.len());
     let mut least = f64::INFINITY;
     for _ in 0..STARTS {
-        least = least.min(cold(field, stacks).await?.own);
+        least = least.min(cold(bench, stacks).await?.own);
     }
     // What these starts took else is not asked for.
-    field.rows.truncate(first);
+    bench.rows.truncate(first);
     Ok(least)
 }
 
@@ -160,10 +160,10 @@ fn foreign_object(number: usize) -> Value {
 }
 
 /// How many bytes it reads to know all objects.
-async fn listed_bytes(field: &Field) -> Result<f64> {
+async fn listed_bytes(bench: &BenchEnvironment) -> Result<f64> {
     let mut bytes = 0;
-    for path in field.template.paths() {
-        bytes += floor::list(&field.client, &path).await?;
+    for path in bench.template.paths() {
+        bytes += floor::list(&bench.client, &path).await?;
     }
     Ok(float(bytes))
 }

@@ -15,7 +15,7 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::field::{Field, TIMEOUT, create_stack};
+use super::environment::{BenchEnvironment, TIMEOUT, create_stack};
 use super::operator::Operator;
 use super::stats::{float, mean};
 use super::table::{Bar, Row};
@@ -107,38 +107,38 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 }
 
 /// B12: stacks made at once, by an operator that is let in seldom.
-pub(super) async fn throttled(field: &mut Field) -> Result<()> {
-    let names = floor::names('t', STACKS.min(field.options.stacks / 5).max(2));
-    load::prepare(&field.client, &field.services, &names).await?;
-    field.stop_operator().await?;
-    let proxy = ThrottlingProxy::start(field.client.clone()).await?;
-    let kubeconfig = field.server.folder().join("throttled.kubeconfig");
+pub(super) async fn throttled(bench: &mut BenchEnvironment) -> Result<()> {
+    let names = floor::names('t', STACKS.min(bench.options.stacks / 5).max(2));
+    load::prepare(&bench.client, &bench.services, &names).await?;
+    bench.stop_operator().await?;
+    let proxy = ThrottlingProxy::start(bench.client.clone()).await?;
+    let kubeconfig = bench.server.folder().join("throttled.kubeconfig");
     proxy.write_kubeconfig(&kubeconfig)?;
-    let operator = Operator::start(&kubeconfig, &field.log("throttled"))?;
+    let operator = Operator::start(&kubeconfig, &bench.log("throttled"))?;
     operator.ready().await?;
     operator.rests().await?;
     let (useful_before, before) = proxy.counted();
     let started = Instant::now();
-    load::each(&names, |of| create_stack(&field.client, &field.template, of)).await?;
-    field.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
+    load::each(&names, |of| create_stack(&bench.client, &bench.template, of)).await?;
+    bench.statuses.until("made", (&names, TIMEOUT), |seen| seen.made.is_some()).await?;
     let (useful, all) = proxy.counted();
     operator.kill().await?;
     let took: Vec<Duration> = names
         .iter()
-        .filter_map(|of| field.statuses.of(of).made.map(|at| at.saturating_duration_since(started)))
+        .filter_map(|of| bench.statuses.of(of).made.map(|at| at.saturating_duration_since(started)))
         .collect();
     let (useful, all) = (float(useful - useful_before), float(all - before));
     let what = format!("{PER_SECOND} calls a second for {} stacks: useful of all", names.len());
     let row = Row::new("B12", what, useful / all, "of 1").bar(Bar::AtLeast(0.9));
-    field.note(row.note(format!("{useful} of {all}")));
+    bench.note(row.note(format!("{useful} of {all}")));
     let (last, mean) = (took.iter().max().copied().unwrap_or_default(), mean(&took));
     let row =
         Row::new("B12", "the last stack against the mean", last.div_duration_f64(mean), "x").bar(Bar::AtMost(2.0));
-    let let_in = float(names.len() * (field.template.children() + 1) / PER_SECOND);
-    field.note(row.note(format!("made after {:.0} s, in the mean {:.0} s", last.as_secs_f64(), mean.as_secs_f64())));
+    let let_in = float(names.len() * (bench.template.children() + 1) / PER_SECOND);
+    bench.note(row.note(format!("made after {:.0} s, in the mean {:.0} s", last.as_secs_f64(), mean.as_secs_f64())));
     let row = Row::new("B12", "until the last is made", last.as_secs_f64(), "s");
-    field.note(row.ratio(last.as_secs_f64() / let_in, "calls let in"));
-    field.remove(&names).await
+    bench.note(row.ratio(last.as_secs_f64() / let_in, "calls let in"));
+    bench.remove(&names).await
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ use super::template::StackName;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What was seen of a stack.
+/// The observations of a stack.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed {
-    /// When a generation was first told of by the status.
-    pub(super) observed: HashMap<i64, Instant>,
+    /// When the status first reported a generation.
+    pub(super) generations: HashMap<i64, Instant>,
     /// When everything that it needs had been made for the first time.
     pub(super) made: Option<Instant>,
     /// The newest generation, and whether the status says that it is ready.
@@ -63,7 +63,7 @@ impl Statuses {
         let events = watcher(api, watcher::Config::default()).default_backoff().touched_objects();
         let task = tokio::spawn(async move {
             let mut events = events.boxed();
-            // What cannot be watched now is watched again.
+            // The watcher reconnects after an error.
             loop {
                 if let Ok(Some(stack)) = events.try_next().await {
                     seeing.see(&stack);
@@ -100,7 +100,7 @@ impl Statuses {
         ended.with_context(|| format!("{} of {} stacks never were {what}", left.len(), stacks.len()))
     }
 
-    /// What was seen of a stack until now.
+    /// The observations of a stack until now.
     pub(super) fn of(&self, stack: &StackName) -> Observed {
         self.shared.stacks().get(stack).cloned().unwrap_or_default()
     }
@@ -117,7 +117,7 @@ impl Shared {
         let mut stacks = self.stacks();
         let seen = stacks.entry(name).or_default();
         if let Some(observed) = observed {
-            seen.observed.entry(observed).or_insert_with(Instant::now);
+            seen.generations.entry(observed).or_insert_with(Instant::now);
         }
         let current = observed.is_some() && observed == generation;
         if current && seen.made.is_none() && is_made(status) {

@@ -88,11 +88,12 @@ fn play(
     (failed, first): (&Path, bool),
 ) -> Result<Vec<SuiteResult>> {
     let runtime = tokio::runtime::Runtime::new()?;
+    let mut shared = None;
     let mut played = Vec::new();
     for suite in suites {
         let started = Instant::now();
         let run = SuiteRun::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
-        runtime.block_on((suite.play)(&run)).with_context(|| format!("the suite {}", suite.name))?;
+        runtime.block_on(suite.play(&run, &mut shared)).with_context(|| format!("the suite {}", suite.name))?;
         let ((plans, failed), took) = (run.counts(), started.elapsed());
         let result = SuiteResult { suite: suite.name.to_owned(), plans, failed, took };
         println!("{result}");

@@ -22,31 +22,31 @@ use crate::environment::{Operator, TestEnvironment};
 use crate::fleet::{Fleet, on_this_thread};
 use crate::gate::Gate;
 use crate::snapshot::Reference;
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 
 /// Leaders that end, sleep or are cut off.
 pub(crate) const SUITE: Suite = Suite {
     name: "leaders",
     proves: "of several operators one writes at a time, and another follows in time, whatever happens to the leader",
     quick: true,
-    play: |run| Box::pin(async move { on_this_thread(play_suite(run)) }),
+    play: Play::Alone(|run| Box::pin(async move { on_this_thread(play_suite(run)) })),
 };
 
 const LEASE: &str = "rorun-operator";
 const STACK: &str = "shop";
-/// What the operators are built with.
+/// The lease timings that the operators are built with.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// For the lease and the retry, and for a machine with few processors that does other things too.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(15 + 2 + 13);
-/// Longer than the lease: somebody else leads then.
+/// Longer than the lease, so that another operator leads then.
 const OFFSIDE: Duration = Duration::from_secs(20);
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
-/// How often the user changes the stack: whoever leads has always something to write.
+/// How often the user changes the stack, so that the leader always has something to write.
 const CHANGE_EVERY: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(50);
 
-/// What happens to the leader, or to the Lease.
+/// The fault of the leader, or of the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Plan {
@@ -58,24 +58,17 @@ enum Plan {
     Cut,
     /// The Lease is deleted.
     Delete,
-    /// The Lease is given to somebody who is gone, and whose clock was so many seconds wrong.
+    /// The Lease is written for a candidate that is gone, and whose clock was so many seconds wrong.
     Taken(i64),
-    /// The Lease is held for longer than a lease by a candidate whose clock is so many seconds wrong, which then ends.
+    /// A candidate whose clock is so many seconds wrong renews the Lease for longer than a lease, and then ends.
     Held(i64),
 }
 
 impl Plan {
-    const ALL: [Plan; 9] = [
-        Plan::Kill,
-        Plan::Freeze,
-        Plan::Cut,
-        Plan::Delete,
-        Plan::Taken(0),
-        Plan::Taken(20),
-        Plan::Taken(-20),
-        Plan::Held(20),
-        Plan::Held(-20),
-    ];
+    /// `Held` with a wrong clock contains `Taken` with one: that candidate takes the Lease first, and is gone in the end. Only
+    /// the quick form, which has no time for `Held`, plays `Taken` with a wrong clock.
+    const ALL: [Plan; 7] =
+        [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(0), Plan::Held(20), Plan::Held(-20)];
 }
 
 /// An operator among others.
@@ -187,7 +180,7 @@ fn spec(number: usize) -> Value {
     })
 }
 
-/// What a stack comes to with one operator and one spec.
+/// The state of a stack with one operator and one spec.
 async fn learn(environment: &TestEnvironment) -> Result<Reference> {
     let mut runs = Vec::new();
     for _ in 0..2 {
@@ -283,7 +276,7 @@ impl Run<'_> {
         Api::namespaced(self.fleet.environment.client.clone(), &self.fleet.namespace)
     }
 
-    /// Does what the plan says; gives since when another has to follow.
+    /// Causes the fault; returns since when another operator has to follow.
     async fn harm(&mut self, plan: Plan) -> Result<Instant> {
         let begun = Instant::now();
         match plan {
@@ -338,7 +331,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until something that the user asked for from now on is done by whoever leads now.
+    /// Waits until a later change of the user is carried out by the leader of then.
     async fn until_followed(&mut self, begun: Instant) -> Result<()> {
         let (server, before) = (self.fleet.api("StatefulSet")?, self.changes);
         loop {
@@ -356,19 +349,15 @@ impl Run<'_> {
         }
     }
 
-    /// The last word of the user, and what came of it.
+    /// The last change of the user, and its result.
     async fn end(&mut self, plan: Plan, reference: &Reference) -> Result<()> {
         if plan == Plan::Kill {
             self.candidates[0].run()?;
         }
         self.fleet.apply(STACK, &spec(0)).await?;
         self.problems.extend(self.fleet.settle(CONVERGED_WITHIN).await);
-        let different = reference.differences(&self.fleet.leaves().await?).into_iter();
-        // How often something was changed is not what is asked about, nor when.
-        let counted = different.filter(|difference| {
-            !["eneration: ", "Time: ", "Timestamp: "].iter().any(|part| difference.contains(part))
-        });
-        self.problems.extend(counted.map(|difference| format!("O1 {difference}")));
+        let different = reference.differences_in_content(&self.fleet.leaves().await?).into_iter();
+        self.problems.extend(different.map(|difference| format!("O1 {difference}")));
         Ok(())
     }
 }
@@ -378,7 +367,7 @@ fn clock() -> Timestamp {
     Timestamp::now()
 }
 
-/// What operators wrote, in the order of the answers; neither Leases nor Events.
+/// The writes of operators, in the order of the answers, without Leases and Events.
 fn writes<'a>(calls: &'a [AuditCall], namespace: &str) -> Vec<&'a AuditCall> {
     let mut writes: Vec<&AuditCall> = calls
         .iter()
@@ -390,7 +379,7 @@ fn writes<'a>(calls: &'a [AuditCall], namespace: &str) -> Vec<&'a AuditCall> {
     writes
 }
 
-/// Where somebody wrote after another had taken over. Who has written is who led: each has one time of its own.
+/// The writes of an operator after another one had taken over. Each operator may lead, and so write, during one period.
 fn overlaps(writes: &[&AuditCall]) -> Vec<String> {
     let (mut over, mut problems) = (BTreeMap::<&str, &AuditCall>::new(), Vec::new());
     let mut leader: Option<&AuditCall> = None;

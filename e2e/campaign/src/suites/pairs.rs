@@ -1,11 +1,11 @@
 //! More than one crash: two in a row, and an operator that never lives for long.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rorun_e2e::engine::progress::Step;
 
 use crate::plan::{Call, Fault, Plan};
 use crate::play::{Case, CaseRunner, Learnt, every};
-use crate::suite::{Extent, Suite, SuiteRun};
+use crate::suite::{Extent, Play, Suite, SuiteRun};
 use crate::workload::Workload;
 
 /// Two crashes, and crash loops.
@@ -13,7 +13,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "pairs",
     proves: "two crashes in a row, or one after every few writes, lead to the same end, with nothing made twice",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Cases(|run, runner| Box::pin(play_suite(run, runner))),
 };
 
 const CRASHES: [Fault; 3] = [Fault::KillBefore, Fault::KillAfterCommit, Fault::KillAfterAnswer];
@@ -27,12 +27,7 @@ const LIVES: [usize; 4] = [1, 2, 3, 7];
 /// How often, at most: a loop ends before if nothing is left to be written.
 const DEATHS: usize = 20;
 
-async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
-    let runner = CaseRunner::open(run).await?;
-    if let Extent::Only(plan) = &run.extent {
-        let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return runner.again(run, case).await;
-    }
+async fn play_suite(run: &SuiteRun<'_>, runner: &CaseRunner) -> Result<()> {
     let mut learnt = Vec::new();
     for workload in Workload::ALL {
         learnt.push((workload, runner.learn(workload).await?));

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
 use crate::environment::{STACK, TestEnvironment};
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::{TestContext, within};
 use crate::workload;
 
@@ -26,7 +26,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "poison",
     proves: "stacks that always fail cost those beside them no call, say why, and are tried again ever more seldom",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 const SETTLED_WITHIN: Duration = Duration::from_mins(4);

@@ -1,5 +1,5 @@
 //! The API server goes away and comes back, stands still with its etcd, or comes back with an older past. The operator is never
-//! started again: it has to find its way with what it remembers.
+//! started again: it has to cope with the caches that it has.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::environment::{Operator, TestEnvironment};
 use crate::fleet::{Fleet, on_this_thread};
 use crate::proxy::FaultProxy;
 use crate::snapshot::{Leaves, Reference};
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 
 mod restore;
 
@@ -25,7 +25,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "server",
     proves: "an API server that is killed, frozen or restored leads to what the stacks ask for, without a restart",
     quick: true,
-    play: |run| Box::pin(async move { on_this_thread(play_suite(run)) }),
+    play: Play::Alone(|run| Box::pin(async move { on_this_thread(play_suite(run)) })),
 };
 
 /// After the fault is over.
@@ -36,7 +36,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Runs without a fault to learn from.
 const CLEAN_RUNS: usize = 2;
 
-/// What goes wrong.
+/// The fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Plan {
@@ -46,7 +46,7 @@ enum Plan {
     Freeze { seconds: u64 },
     /// The API server is away until the operator says that it is not ready.
     Outage,
-    /// etcd is restored from a backup that knows nothing of what was done last.
+    /// etcd is restored from a backup that lacks the last change.
     Restore(Undone),
 }
 
@@ -63,24 +63,24 @@ impl fmt::Display for Plan {
     }
 }
 
-/// An operator that is not started again, and what it looks after.
-struct Play<'a> {
+/// An operator that is not started again, and its stacks.
+struct OneOperator<'a> {
     fleet: Fleet<'a>,
     operator: Operator,
     _proxy: FaultProxy,
 }
 
-impl<'a> Play<'a> {
+impl<'a> OneOperator<'a> {
     /// No stacks yet.
-    async fn open(environment: &'a TestEnvironment) -> Result<Play<'a>> {
-        Play::begin(Fleet::open(environment).await?).await
+    async fn open(environment: &'a TestEnvironment) -> Result<OneOperator<'a>> {
+        OneOperator::begin(Fleet::open(environment).await?).await
     }
 
     /// An operator for stacks that are there.
-    async fn begin(fleet: Fleet<'a>) -> Result<Play<'a>> {
+    async fn begin(fleet: Fleet<'a>) -> Result<OneOperator<'a>> {
         let proxy = FaultProxy::start(fleet.environment.client.clone(), || ()).await?;
         let operator = fleet.environment.operator(&fleet.namespace, &proxy)?;
-        Ok(Play { fleet, operator, _proxy: proxy })
+        Ok(OneOperator { fleet, operator, _proxy: proxy })
     }
 
     /// Stops the operator where it stands.
@@ -181,7 +181,7 @@ async fn make(fleet: &Fleet<'_>, stacks: usize, mut between: impl AsyncFnMut(usi
 
 async fn restart(environment: &TestEnvironment, stacks: usize, times: usize) -> Result<Vec<String>> {
     let reference = learn(environment, async |fleet| make(fleet, stacks, async |_| Ok(())).await).await?;
-    let mut play = Play::open(environment).await?;
+    let mut play = OneOperator::open(environment).await?;
     let mark = tokio::task::block_in_place(|| environment.server.mark())?;
     let (mut problems, every) = (Vec::new(), stacks.div_ceil(times + 1).max(1));
     let mut passwords = Leaves::new();
@@ -212,7 +212,7 @@ async fn freeze(environment: &TestEnvironment, frozen: Duration) -> Result<Vec<S
         change(fleet).await
     })
     .await?;
-    let mut play = Play::open(environment).await?;
+    let mut play = OneOperator::open(environment).await?;
     before(&play.fleet).await?;
     let passwords = play.fleet.passwords().await?;
     environment.server.freeze_etcd()?;
@@ -245,9 +245,9 @@ async fn change(fleet: &Fleet<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The API server is killed. The operator lives on, and says that what it knows may be old until it has looked again.
+/// The API server is killed. The operator lives on, and reports that its caches may be stale until it has listed again.
 async fn outage(environment: &TestEnvironment) -> Result<Vec<String>> {
-    let mut play = Play::open(environment).await?;
+    let mut play = OneOperator::open(environment).await?;
     make(&play.fleet, 2, async |_| Ok(())).await?;
     let mut problems: Vec<String> = play.fleet.settle(CONVERGED_WITHIN).await.into_iter().collect();
     problems.extend(play.answers("/readyz", 200).await);
@@ -266,11 +266,11 @@ async fn outage(environment: &TestEnvironment) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// What it comes to when nothing goes wrong.
+/// The end of a run without a fault.
 async fn learn(environment: &TestEnvironment, act: impl AsyncFn(&Fleet<'_>) -> Result<()>) -> Result<Reference> {
     let mut runs = Vec::new();
     for _ in 0..CLEAN_RUNS {
-        let play = Play::open(environment).await?;
+        let play = OneOperator::open(environment).await?;
         act(&play.fleet).await?;
         if let Some(problem) = play.fleet.settle(CONVERGED_WITHIN).await {
             bail!("without a fault: {problem}");
@@ -280,7 +280,7 @@ async fn learn(environment: &TestEnvironment, act: impl AsyncFn(&Fleet<'_>) -> R
     Ok(Reference::learn(&runs))
 }
 
-/// Where it came to something else. When something happened is not what is asked about: two runs may agree on it by chance.
+/// The differences to that end, without times: two runs may agree on a time by chance.
 async fn differences(reference: &Reference, fleet: &Fleet<'_>) -> Result<Vec<String>> {
     let leaves = fleet.leaves().await?;
     let different = reference.differences(&leaves).into_iter();

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::bucket::Bucket;
 use crate::environment::{STACK, TestEnvironment};
 use crate::plan::{Call, Fault, Plan};
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::{TestContext, children, within};
 use crate::{play, workload};
 
@@ -28,7 +28,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "versions",
     proves: "an upgrade from the version before and the way back replace no pod, change no credentials and delete nothing",
     quick: false,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 const DONE_WITHIN: Duration = Duration::from_mins(2);

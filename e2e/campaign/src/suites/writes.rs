@@ -1,11 +1,11 @@
 //! One fault at each write: of the creation of a stack, of a change to a settled one, and of its deletion.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rorun_e2e::engine::progress::Step;
 
 use crate::plan::Fault;
 use crate::play::{Case, CaseRunner, Learnt, found};
-use crate::suite::{Extent, Suite, SuiteRun};
+use crate::suite::{Extent, Play, Suite, SuiteRun};
 use crate::workload::Workload;
 
 const NAME: &str = "writes";
@@ -15,14 +15,14 @@ pub(crate) const SUITE: Suite = Suite {
     name: NAME,
     proves: "a crash or a refusal at any write of a stack's life leads to the same end, with nothing made twice",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Cases(|run, runner| Box::pin(play_suite(run, runner))),
 };
 
-/// Every fault that a write can meet.
+/// Every fault that a write can meet. An operator that was killed remembers nothing, so a kill after the answer to a write leaves
+/// the next operator what a kill after the commit of that write, or before the next write, leaves it.
 const FAULTS: &[Fault] = &[
     Fault::KillBefore,
     Fault::KillAfterCommit,
-    Fault::KillAfterAnswer,
     Fault::ResetAfterCommit,
     Fault::Refuse(409),
     Fault::Refuse(429),
@@ -35,15 +35,10 @@ const FAULTS: &[Fault] = &[
     Fault::DelayRequest(5_000),
     Fault::DelayAnswer(1_000),
 ];
-/// What is asked of every change.
+/// The faults of the quick form.
 const QUICK: &[Fault] = &[Fault::KillAfterCommit];
 
-async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
-    let runner = CaseRunner::open(run).await?;
-    if let Extent::Only(plan) = &run.extent {
-        let case = serde_json::from_value(plan.clone()).context("this is no plan of this suite")?;
-        return runner.again(run, case).await;
-    }
+async fn play_suite(run: &SuiteRun<'_>, runner: &CaseRunner) -> Result<()> {
     let faults = if run.extent == Extent::Quick { QUICK } else { FAULTS };
     for workload in Workload::ALL {
         let learnt = runner.learn(workload).await?;

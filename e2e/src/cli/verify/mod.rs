@@ -32,7 +32,7 @@ pub(super) struct Options {
     /// Say which parts there are, and run none
     #[arg(long)]
     list: bool,
-    /// Leave the namespaces of scenarios that fail, for looking at them; the cluster must run already
+    /// Leave the namespaces of scenarios that fail, for inspection; the cluster must run already
     #[arg(long)]
     keep: bool,
 }
@@ -94,7 +94,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
 fn finish(cache: &Cache, asked: Asked, begun: &Begun, report: &Report) -> Result<()> {
     let took = begun.elapsed();
     if asked != Asked::Usual {
-        // Whoever writes down when all passed writes of what.
+        // A record of a run names the sources.
         let sources = Run::new("git", ["describe", "--always", "--dirty"]).folder(&project()).output();
         let sources = sources.map(|commit| format!(", on {}", commit.trim())).unwrap_or_default();
         println!("\n{report}, in {}{sources}", minutes(took));

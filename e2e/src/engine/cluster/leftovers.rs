@@ -17,7 +17,9 @@ pub fn leftovers(cache: &Cache) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let running = state::names(cache)?;
     left.extend(running.iter().map(|name| format!("the cluster {name}")));
-    left.extend(test_server::abandoned(cache)?.iter().map(|folder| format!("the abandoned bed {}", folder.display())));
+    left.extend(
+        test_server::abandoned(cache)?.iter().map(|folder| format!("the abandoned test server {}", folder.display())),
+    );
     let engine = OwnEngine::of(cache)?;
     left.extend(processes_naming(engine.folder())?);
     left.extend(mounts_below(cache.root())?);

@@ -1,5 +1,5 @@
-//! The least of an HTTPS client that a bed needs of its own: a GET with a client certificate. It is blocking, so that a
-//! bed can be started from any test, whatever asynchronous runtime that test is in or is not.
+//! A minimal HTTPS client: a GET with a client certificate. It blocks, so that tests can start a test server with or without an
+//! asynchronous runtime.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! The audit log of a bed: what was called, from one moment on.
+//! The audit log of a test server: the calls since a mark.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -43,7 +43,7 @@ impl TestServer {
     fn flush(&self) -> Result<()> {
         let from = Mark(fs::metadata(&self.audit_log).map_or(0, |file| file.len()));
         let path = format!("/version?mark={}", self.marks.fetch_add(1, Ordering::Relaxed));
-        self.endpoint.status(&path, OURSELVES)?.context("the API server of the bed does not answer")?;
+        self.endpoint.status(&path, OURSELVES)?.context("the test server does not answer")?;
         let written = format!("\"{path}\"");
         wait::until_true("the call appears in the audit log", Duration::from_secs(10), || {
             Ok(self.log_since(from)?.split_inclusive('\n').any(|line| line.contains(&written) && line.ends_with('\n')))

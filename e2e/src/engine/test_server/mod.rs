@@ -1,5 +1,5 @@
-//! The bed: etcd and a real API server, up in seconds, with nobody else writing. For tests of the API, for the fault
-//! campaign and for benchmarks, which want many fresh servers and every call counted.
+//! The test server: etcd and a real API server that start in seconds, and no other client writes. Tests of the API, the fault
+//! campaign and the benchmarks start many of them and count every call.
 //!
 //! There is no controller-manager unless [`TestServer::with_controller_manager`] starts one: no garbage collection, no
 //! rollouts, no default service accounts, so nothing happens that the test did not do. Pods, which need a service
@@ -67,18 +67,17 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a bed, building the two programs first if they are not in the cache. Beds can run side by side.
+    /// Starts a test server, and builds the two programs first if they are not in the cache. Test servers can run side by side.
     pub fn start() -> Result<TestServer> {
         TestServer::start_with(&Cache::from_env()?)
     }
 
-    /// Starts a bed with the programs of that cache.
+    /// Starts a test server with the programs of that cache.
     pub fn start_with(cache: &Cache) -> Result<TestServer> {
         TestServer::start_logging(cache, audit::POLICY)
     }
 
-    /// Starts a bed whose audit log has calls without what was written, so that logging takes next to no time: for
-    /// measurements.
+    /// Starts a test server whose audit log omits request bodies, so that logging costs next to nothing: for measurements.
     pub fn start_lean(cache: &Cache) -> Result<TestServer> {
         TestServer::start_logging(cache, audit::LEAN_POLICY)
     }
@@ -151,7 +150,7 @@ impl TestServer {
         Ok(self)
     }
 
-    /// Starts a program that ends with the bed; gives its pid. Its output is in [`TestServer::folder`], as `<name>.log`.
+    /// Starts a program that ends with the test server; returns its pid. It logs to `<name>.log` in [`TestServer::folder`].
     pub fn run_beside(
         &mut self,
         name: &'static str,
@@ -174,7 +173,7 @@ impl TestServer {
         &self.etcd_url
     }
 
-    /// The folder with the logs of the servers; gone when the bed is.
+    /// The folder with the logs of the servers, which is removed with the test server.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -256,7 +255,7 @@ fn etcd_arguments(folder: &Path, url: &str, peer_port: u16) -> Vec<String> {
         format!("--initial-advertise-peer-urls={peer_url}"),
         format!("--initial-cluster=default={peer_url}"),
         "--log-level=warn".to_owned(),
-        // Nothing in a bed outlives it.
+        // No data outlive the test server.
         "--unsafe-no-fsync".to_owned(),
         // Thousands of stacks, with the versions that they had until a compaction.
         "--quota-backend-bytes=8589934592".to_owned(),

@@ -1,4 +1,4 @@
-//! The keys and certificates of a bed: one authority, a certificate for the server and one for each client.
+//! The keys and certificates of a test server: one authority, a certificate for the server and one for each client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ impl Authority {
     /// Makes `ca.crt` in the folder, and the keys `sa.key` and `sa.pub` for the tokens of service accounts.
     pub(super) fn create(folder: &Path) -> Result<Authority> {
         fs::create_dir_all(folder)?;
-        let mut params = named(&[], "rorun-bed", None)?;
+        let mut params = named(&[], "rorun-test-server", None)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
@@ -62,12 +62,12 @@ impl Authority {
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "bed", "cluster": {"server": url, "certificate-authority": file("ca.crt".to_owned())}}],
+            "clusters": [{"name": "test-server", "cluster": {"server": url, "certificate-authority": file("ca.crt".to_owned())}}],
             "users": [{"name": name, "user": {
                 "client-certificate": file(format!("{name}.crt")), "client-key": file(format!("{name}.key")),
             }}],
-            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": name}}],
-            "current-context": "bed",
+            "contexts": [{"name": "test-server", "context": {"cluster": "test-server", "user": name}}],
+            "current-context": "test-server",
         });
         Ok(serde_json::to_string_pretty(&kubeconfig)?)
     }

@@ -1,4 +1,4 @@
-//! A process of a bed, with its log and its record.
+//! A process of a test server, with its log and its record.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -76,13 +76,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // At once: nothing in a bed is worth a graceful end, which takes an API server seconds.
+        // By SIGKILL: a test server has nothing to save, and a graceful end takes the API server seconds.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What the record of a bed's process is called.
+/// The file name of the record of a process.
 pub(super) fn record_name(name: &str) -> String {
     format!("{name}.process.json")
 }

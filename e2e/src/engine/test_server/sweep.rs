@@ -1,5 +1,5 @@
-//! Beds of runs that were killed. A bed cleans up after itself when it is dropped; a killed process drops nothing. So
-//! each bed has a folder that says whose it is and what it runs, and whoever comes next removes what has no owner.
+//! Test servers of processes that were killed. A test server cleans up when it is dropped, but a killed process drops nothing.
+//! So each test server has a folder that names its owner and its processes, and the next run removes what has no owner.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::engine::wait;
 
 const OWNER: &str = "owner.json";
 
-/// A new folder for a bed of this process.
+/// Makes the folder of a new test server of this process.
 pub(super) fn own_folder(cache: &Cache) -> Result<TempDir> {
-    let beds = cache.folder("run/test-servers")?;
+    let servers = cache.folder("run/test-servers")?;
     // The lock keeps a sweep from finding the folder before it says whose it is.
     let _lock = cache.lock("test-servers")?;
-    let folder = tempfile::Builder::new().prefix("test-server-").tempdir_in(beds)?;
+    let folder = tempfile::Builder::new().prefix("test-server-").tempdir_in(servers)?;
     ProcessRecord::of_self()?.save(&folder.path().join(OWNER))?;
     Ok(folder)
 }
 
-/// Ends and removes a bed of this process when a signal ends it.
+/// Ends and removes a test server when a signal ends this process.
 pub(super) fn on_interrupt(folder: &Path) -> Registration {
     let folder = folder.to_owned();
     cleanup::on_interrupt(move || {
@@ -35,7 +35,7 @@ pub(super) fn on_interrupt(folder: &Path) -> Registration {
     })
 }
 
-/// The folders of beds whose owner is gone.
+/// The folders of test servers whose owner is gone.
 pub fn abandoned(cache: &Cache) -> Result<Vec<PathBuf>> {
     let _lock = cache.lock("test-servers")?;
     let mut folders = Vec::new();
@@ -50,7 +50,7 @@ pub fn abandoned(cache: &Cache) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Ends and removes beds whose owner is gone.
+/// Ends and removes test servers whose owner is gone.
 pub fn sweep(cache: &Cache) -> Result<()> {
     abandoned(cache)?.iter().try_for_each(|folder| remove(folder))
 }
@@ -64,11 +64,11 @@ fn remove(folder: &Path) -> Result<()> {
         }
         if let Ok(Some(process)) = ProcessRecord::load(&path) {
             process.kill();
-            let what = format!("process {} of an abandoned bed ends", process.pid());
+            let what = format!("process {} of an abandoned test server ends", process.pid());
             wait::until_true(&what, Duration::from_secs(10), || Ok(!process.is_running()))?;
         }
     }
-    remove_folder(folder).context("failed to remove an abandoned bed")
+    remove_folder(folder).context("failed to remove an abandoned test server")
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_beds_without_an_owner_are_swept() {
+    fn only_test_servers_without_an_owner_are_swept() {
         let root = tempfile::tempdir().expect("a folder");
         let cache = Cache::at(root.path()).expect("a cache");
         let kept = own_folder(&cache).expect("a folder");

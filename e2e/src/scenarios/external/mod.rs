@@ -1,5 +1,5 @@
 //! A stack like staging.yaml, whose PostgreSQL, Redis and S3 server the operator did not make: TLS to each under a
-//! private authority, and a password full of what means something in a URL.
+//! private authority, and a password full of characters that have a meaning in a URL.
 
 pub(super) mod services;
 
@@ -51,7 +51,7 @@ pub(super) async fn secrets(test: &TestContext, services: &Services, authority: 
     .await
 }
 
-/// What of the example is about somebody else's network: where the bucket is, and whom to trust.
+/// The values of the example that depend on the network of its user: where the bucket is, and which authority signs for it.
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = json!({"caSecretRef": {"name": "supabase-ca"}});
     let spec = &mut stack["spec"];

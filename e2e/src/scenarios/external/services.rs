@@ -1,5 +1,5 @@
-//! A PostgreSQL, a Redis and an S3 server as somebody else runs them: in another namespace, by manifests of their own,
-//! and deaf to whoever does not speak TLS.
+//! A PostgreSQL, a Redis and an S3 server that the operator does not run: in another namespace, by manifests of their own.
+//! They accept TLS alone.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Issuers<'_> {
     }
 }
 
-/// What differs between the three.
+/// The values that differ between the three.
 struct Service {
     name: &'static str,
     image: &'static str,
@@ -152,7 +152,7 @@ impl Services {
         Ok(test.exec(&self.namespace, "deployment/postgres", &command).await?.trim().to_owned())
     }
 
-    /// The bucket on one of the S3 servers, as its owner sees it.
+    /// The bucket on one of the S3 servers, for its owner.
     pub(in crate::scenarios) async fn bucket(
         &self,
         test: &TestContext,

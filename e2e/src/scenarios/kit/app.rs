@@ -24,14 +24,14 @@ pub struct App {
 pub struct Receipt {
     /// Its identifier, in the database, the bucket and the queue.
     pub id: String,
-    /// SHA-256 of what was sent.
+    /// SHA-256 of the text that the client sent.
     pub sha256: String,
-    /// What the OCR service read; none without one.
+    /// The lines that the OCR service read; none without that service.
     pub ocr: Option<String>,
 }
 
 impl TestContext {
-    /// The API of a stack of this scene that has an Ingress; waits until the Ingress leads to it.
+    /// The API of a stack of this test that has an Ingress; waits until the Ingress leads to it.
     pub async fn app(&self, stack: &Stack) -> Result<App> {
         self.app_by(self.ingress.clone(), stack).await
     }
@@ -89,7 +89,7 @@ impl App {
         Ok(version["version"].as_str().context("no version")?.to_owned())
     }
 
-    /// What a path answers, as JSON.
+    /// The answer of a path, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.ingress.get(&self.host, path).await?;
         answer.json().with_context(|| format!("http://{}{path}", self.host))

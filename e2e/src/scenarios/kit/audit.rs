@@ -38,13 +38,13 @@ impl Writes {
 }
 
 impl TestCluster {
-    /// A moment, for what comes after it.
+    /// A mark in the audit log, for the calls after it.
     pub async fn mark(&self) -> Result<Mark> {
         let cluster = self.cluster.clone();
         blocking(move || cluster.mark()).await
     }
 
-    /// What the operator wrote in a namespace since that moment.
+    /// The writes of the operator in a namespace since that mark.
     pub async fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Result<Writes> {
         let calls = self.operator_calls_since(mark).await?;
         let in_scope = |call: &AuditCall| {

@@ -1,4 +1,4 @@
-//! Backups, as their user runs them and sees them end.
+//! Backups, as their user runs them and follows them to their end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Observed, Stack, Status, TestContext};
 /// A dump of little data, on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_mins(2);
 
-/// A good backup, as the status tells it.
+/// A good backup, as the status lists it.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupRecord {
@@ -34,7 +34,7 @@ impl Status {
 }
 
 impl TestContext {
-    /// Runs a backup now, as `kubectl create job --from=cronjob/...` does; waits until the status tells of it.
+    /// Runs a backup now, as `kubectl create job --from=cronjob/...` does; waits until the status lists it.
     pub async fn run_backup(&self, stack: &Stack, name: &str) -> Result<BackupRecord> {
         let before = stack.status().await?.last_backup();
         let cron_job = format!("--from=cronjob/{}", stack.child("backup"));
@@ -63,7 +63,7 @@ impl Stack {
         }
     }
 
-    /// Waits until the status tells of a backup after this one.
+    /// Waits until the status lists a backup after this one.
     pub async fn new_backup(&self, before: Option<&BackupRecord>) -> Result<BackupRecord> {
         let status = self.wait_status("a new backup in the status", ENDS_WITHIN, |status| {
             status.last_backup().is_some_and(|backup| Some(&backup) != before)

@@ -1,4 +1,4 @@
-//! A bucket in the cluster, looked at from outside with an S3 client of our own.
+//! A bucket in the cluster, read from outside by an S3 client.
 
 use anyhow::{Context, Result};
 use aws_credential_types::Credentials;
@@ -23,7 +23,7 @@ pub struct Bucket {
 pub struct BucketAccess<'a> {
     /// The namespace of the server.
     pub namespace: &'a str,
-    /// What kubectl forwards a port of.
+    /// The object whose port kubectl forwards.
     pub server: &'a str,
     /// The name of the bucket.
     pub name: &'a str,

@@ -1,4 +1,4 @@
-//! What the operator made for a stack, as the API server has it.
+//! The children that the operator made for a stack, as the API server has them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,8 +36,8 @@ impl Stack {
         Ok(children.iter().map(|child| (key(child), line(child))).collect())
     }
 
-    /// The children by `Kind/name`, without what differs between two stacks of the same spec: names, uids, times, hashes,
-    /// addresses and what was made up.
+    /// The children by `Kind/name`, without the values that differ between two stacks of the same spec: names, uids, times,
+    /// hashes, addresses and generated credentials.
     pub async fn shape(&self) -> Result<BTreeMap<String, Value>> {
         let children = self.children().await?;
         Ok(children.into_iter().map(|child| (key(&child).replace(&self.name, "STACK"), self.shape_of(child))).collect())

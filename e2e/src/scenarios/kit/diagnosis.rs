@@ -1,4 +1,4 @@
-//! What is there when something did not come: for the person who reads the failure in a log, without the cluster.
+//! The state of a namespace at the moment of a failure, for a reader of the log who has no access to the cluster.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::engine::cluster::OPERATOR_NAMESPACE;
 const EVENTS: usize = 15;
 const LOG_LINES: usize = 15;
 
-/// The stacks, pods and last events of a namespace, and the end of what the operator said of it.
+/// The stacks, pods and last events of a namespace, and the last lines that the operator logged about it.
 pub async fn diagnose(test_cluster: &TestCluster, namespace: &str) -> String {
     let mut text = format!("--- the namespace {namespace}\n");
     let parts = [
@@ -88,7 +88,7 @@ async fn operator(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<Str
         let name = pod.metadata.name.unwrap_or_default();
         let said = log(&api, &name, 2000).await;
         let of_namespace: Vec<_> = said.iter().filter(|line| line.contains(namespace)).collect();
-        // A line about the whole operator may tell more than none about the namespace.
+        // Lines about the whole operator help more than none.
         let chosen = if of_namespace.is_empty() { said.iter().collect() } else { of_namespace };
         let from = chosen.len().saturating_sub(LOG_LINES);
         lines.extend(chosen[from..].iter().map(|line| format!("{name} | {}", shorten(line))));
@@ -96,7 +96,7 @@ async fn operator(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<Str
     Ok(lines)
 }
 
-/// A JSON line without what is the same in all of them.
+/// A JSON line without the fields that all lines share.
 fn shorten(line: &str) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return line.to_owned() };
     fields.retain(|name, _| !matches!(name.as_str(), "spans" | "span" | "target"));

@@ -26,12 +26,12 @@ pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
 
 const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"), (ADMIN, "admin")];
 
-/// How far what is built is optimised, as Cargo.toml says.
+/// The profile of a build, as Cargo.toml defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// To try out what the program does.
+    /// For tests of what the program does.
     Quick,
-    /// As it is released: for what is measured and weighed.
+    /// As it is released: for measurements of time and size.
     Release,
 }
 
@@ -60,8 +60,8 @@ fn target_folder() -> Result<PathBuf> {
     Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
 }
 
-/// What `cargo run` and `cargo test` tell a program about its own package. Build scripts that look at it, as that of `ring` does,
-/// would run again, and all that is built on them would be built again, whenever another cargo did the same.
+/// Variables that `cargo run` and `cargo test` set about the package of the program. Build scripts that read them, as the one of
+/// `ring` does, would run again, and all dependent crates would be compiled again, whenever another cargo did the same.
 const OF_THIS_PROGRAM: [&str; 4] = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_"];
 
 /// The cargo that this process was started by.
@@ -94,7 +94,7 @@ pub fn build_binaries(cache: &Cache, profile: Profile) -> Result<()> {
     if folder.join(BINARY).exists() {
         Step::of(what, &why, build)?;
     } else {
-        // Only from nothing it takes a time that can be foretold.
+        // Only the duration of a build from nothing is predictable.
         Step::timed(&Durations::of(cache), &Timed { name, what, why: &why, table }, build)?;
     }
     use_operator(folder.join(BINARY));
@@ -105,7 +105,7 @@ const BINARY: &str = "rorun-operator";
 /// Both at once, wherever one of them is built: what they have in common is compiled with the same features.
 const PROGRAMS: [&str; 4] = ["-p", BINARY, "-p", "rorun-fixture"];
 
-/// What building for that target needs of the machine.
+/// Installs what the build for that target needs.
 fn prepare() -> Result<()> {
     if let Some(rustup) = find_program("rustup") {
         // It does nothing where the target is there, and needs no network then.

@@ -100,7 +100,7 @@ async fn connect(port: u16) -> Result<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.with_context(|| format!("nothing listens on port {port}"))
 }
 
-/// One request on a connection of its own: what is asked is where the route leads now, not when a pool was filled.
+/// One request on a connection of its own: so the request follows the route as it is now, not as it was when a pool was filled.
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

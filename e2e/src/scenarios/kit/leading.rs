@@ -1,4 +1,4 @@
-//! Which operator leads, and whether it has looked at every stack.
+//! Which operator leads, and whether it has reconciled every stack.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{Observed, RELEASE, TestCluster, TestContext};
 use crate::engine::cluster::OPERATOR_NAMESPACE;
 
-/// A Lease of somebody who is gone has to run out, and pods have to start.
+/// The Lease of an operator that is gone has to expire, and pods have to start.
 const LEADS_WITHIN: Duration = Duration::from_mins(2);
 
 impl TestCluster {
@@ -48,10 +48,10 @@ impl TestContext {
         .await
     }
 
-    /// Waits until the leader has looked at each stack of the cluster once, and does nothing more; gives its pod.
+    /// Waits until the leader has reconciled each stack of the cluster once and is idle; returns its pod.
     pub async fn wait_settled_leader(&self) -> Result<String> {
         let (leader, stacks) = (self.wait_leader().await?, self.count_stacks().await?);
-        self.wait(&format!("{leader} to look at {stacks} stacks"), LEADS_WITHIN, async || {
+        self.wait(&format!("{leader} to reconcile {stacks} stacks"), LEADS_WITHIN, async || {
             let passes = self.operator_metric(&leader, "controller_runtime_reconcile_total").await?;
             let running = self.operator_metric(&leader, "controller_runtime_active_workers").await?;
             let settled = passes >= f64::from(stacks) && running == 0.0;
@@ -62,7 +62,7 @@ impl TestContext {
     }
 
     /// Kills the operators as [`TestCluster::kill_operators`] does, and lets new pods take their place: the kubelet would wait
-    /// longer before each restart, and its patience is not what is asked about.
+    /// longer before each restart, and this test does not ask how long.
     pub async fn kill_and_replace_operators(&self) -> Result<()> {
         self.kill_operators().await?;
         let of_release = format!("--selector=app.kubernetes.io/instance={RELEASE}");

@@ -1,5 +1,5 @@
-//! What scenarios are written with. It knows Kubernetes and the public face of the operator (its resource, its chart,
-//! its log), and nothing of its code: a scenario sees what a user sees.
+//! The vocabulary of scenarios. It uses Kubernetes and the public face of the operator (its resource, its chart, its log), and
+//! nothing of the operator's code: a scenario knows no more than a user.
 
 mod app;
 mod audit;

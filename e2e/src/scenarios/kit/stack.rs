@@ -1,4 +1,4 @@
-//! A stack, as its user sees it: spec in, status out.
+//! A stack, as its user knows it: spec in, status out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,14 +38,14 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// What the operator says of a stack.
+/// The status that the operator wrote.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The generation of the spec.
     pub generation: i64,
     /// The generation that the status speaks of; none before the first status.
     pub observed_generation: Option<i64>,
-    /// The whole of it.
+    /// The whole status.
     pub json: Value,
 }
 
@@ -97,7 +97,7 @@ impl Stack {
         Ok(serde_json::to_value(found.with_context(|| format!("failed to read the stack {}", self.name))?)?)
     }
 
-    /// What the application is told about its services: the Secret `<stack>-connection`.
+    /// The Secret `<stack>-connection`, by which the application finds its services.
     pub async fn connection(&self) -> Result<BTreeMap<String, String>> {
         let secret = self.test_cluster.api::<Secret>(&self.namespace).get(&self.child("connection")).await?;
         let data = secret.data.unwrap_or_default();
@@ -156,7 +156,7 @@ impl Stack {
         found.await
     }
 
-    /// Waits until the status is as `holds` wants it; what is seen meanwhile is told by the condition `Ready`.
+    /// Waits until the status satisfies `holds`; a failure quotes the condition `Ready`.
     pub async fn wait_status(&self, what: &str, limit: Duration, holds: impl Fn(&Status) -> bool) -> Result<Status> {
         self.wait_observed(what, limit, "Ready", |status| holds(status).then(|| status.clone())).await
     }

@@ -1,4 +1,4 @@
-//! What all scenarios share: the cluster, and the ways to it.
+//! The cluster that all scenarios share, and the clients that they reach it by.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};
@@ -22,7 +22,7 @@ pub struct TestCluster {
     pub cluster: Cluster,
     /// A client of its API server, for an administrator.
     pub client: Client,
-    /// The way in from outside, as the mobile app has it.
+    /// The Ingress, through which the mobile app comes in.
     pub ingress: Ingress,
     kubectl: PathBuf,
     helm: PathBuf,
@@ -37,7 +37,7 @@ impl fmt::Debug for TestCluster {
 impl TestCluster {
     /// Connects to a cluster that runs.
     pub async fn connect(cluster: &Cluster) -> Result<TestCluster> {
-        // Two libraries of the process use rustls; which cryptography it uses is to be said once.
+        // Two libraries of the process use rustls, and rustls wants one default provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -63,14 +63,14 @@ impl TestCluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The stacks in a namespace, as plain JSON: what the operator makes of its own types is none of our business.
+    /// The stacks in a namespace, as plain JSON: scenarios do not use the types of the operator.
     pub fn stacks(&self, namespace: &str) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack");
         let resource = ApiResource::from_gvk_with_plural(&kind, "rorunstacks");
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
-    /// Runs `kubectl` and gives what it wrote.
+    /// Runs `kubectl` and returns its output.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.run(&self.kubectl, arguments, None).await
     }
@@ -80,7 +80,7 @@ impl TestCluster {
         self.run(&self.kubectl, arguments, Some(input.into())).await
     }
 
-    /// Runs `helm` and gives what it wrote.
+    /// Runs `helm` and returns its output.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         self.run(&self.helm, arguments, None).await
     }
@@ -96,7 +96,7 @@ impl TestCluster {
         .await
     }
 
-    /// What tells an image of Docker's from another of the same name.
+    /// The id of an image in Docker.
     pub async fn image_id(&self, image: &str) -> Result<String> {
         let (cluster, image) = (self.cluster.clone(), image.to_owned());
         let inspect = move || cluster.docker().output(["image", "inspect", "--format={{.Id}}", &image]);
@@ -127,7 +127,7 @@ impl TestCluster {
     }
 }
 
-/// Runs what blocks beside everything else.
+/// Runs blocking work on a thread of its own.
 pub(super) async fn blocking<T: Debug + Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

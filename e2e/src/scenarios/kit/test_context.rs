@@ -1,4 +1,4 @@
-//! One run of one scenario: its namespaces, and the world around them.
+//! What a scenario works in: its namespaces on the cluster of the tests.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::documents::{Documents, example};
 use super::{Certificate, Observed, Stack, TestCluster, until};
 
-/// Where a scenario plays. Everything that it makes is in its namespaces, which go when it ends.
+/// A run of a scenario. All objects of the scenario are in its namespaces, which are deleted when it ends.
 #[derive(Debug)]
 pub struct TestContext {
     test_cluster: Arc<TestCluster>,
@@ -61,8 +61,8 @@ impl TestContext {
         format!("{of}.{}.localhost", self.namespace)
     }
 
-    /// Applies an example of the project, with its stack as `change` leaves it. First its Ingress hosts are made the
-    /// scene's own, and its pods small: scenarios run side by side, on one node.
+    /// Applies an example of the project, with its stack as `change` leaves it. First gives it Ingress hosts of this test, and
+    /// small pods: scenarios run side by side on one node.
     pub async fn apply_example(&self, file: &str, change: impl FnOnce(&mut Value)) -> Result<Stack> {
         let mut documents = self.example(file)?;
         documents.edit_stack(small)?;
@@ -70,14 +70,14 @@ impl TestContext {
         self.apply(&documents).await
     }
 
-    /// An example of the project, with Ingress hosts of the scene's own.
+    /// An example of the project, with Ingress hosts of this test.
     pub fn example(&self, file: &str) -> Result<Documents> {
         let mut documents = example(file)?;
         documents.edit_stack(|stack| self.own_hosts(stack))?;
         Ok(documents)
     }
 
-    /// Applies documents in the scene's namespace; gives the stack among them.
+    /// Applies documents in the namespace of this test; returns the stack among them.
     pub async fn apply(&self, documents: &Documents) -> Result<Stack> {
         let (manifest, stack) = documents.in_namespace(&self.namespace)?;
         self.apply_objects(&manifest).await?;
@@ -96,7 +96,7 @@ impl TestContext {
         Stack::new(Arc::clone(&self.test_cluster), &self.namespace, name)
     }
 
-    /// Makes or replaces a Secret in the scene's namespace.
+    /// Makes or replaces a Secret in the namespace of this test.
     pub async fn secret(&self, name: &str, values: Value) -> Result<()> {
         let metadata = json!({"name": name, "namespace": self.namespace});
         self.apply_objects(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}))
@@ -116,7 +116,7 @@ impl TestContext {
         .await
     }
 
-    /// Waits for something in the scene's namespace.
+    /// Waits for something in the namespace of this test.
     pub async fn wait<T>(
         &self,
         what: &str,
@@ -126,13 +126,12 @@ impl TestContext {
         until(&self.test_cluster, &self.namespace, what, limit, observe).await
     }
 
-    /// The namespaces of the scene.
+    /// The namespaces of this test.
     pub fn namespaces(&self) -> Vec<String> {
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Deletes the namespaces. Stacks go first and without their finalizers' conditions being met by hand: one that is
-    /// told to keep its data keeps it until its namespace goes.
+    /// Deletes the namespaces. A stack that retains its data retains them until its namespace is gone.
     pub async fn close(&self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         for name in self.namespaces() {
@@ -161,7 +160,7 @@ fn small(stack: &mut Value) {
             spec[part]["resources"] = little.clone();
         }
     }
-    // What is left out is embedded in Development, with requests that are not small.
+    // A service that the spec leaves out is embedded in Development, with larger requests.
     for part in ["database", "redis", "bucket"] {
         let left_out = spec.get(part).is_none() && spec["environment"] == "Development";
         if left_out || spec[part].get("embedded").is_some() {

@@ -1,4 +1,4 @@
-//! Where the time goes until a stack is Ready: what its status said it waits for, and for how long.
+//! How the time until a stack is Ready is spent: the reasons of its status, and how long each lasted.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Observed, Stack};
 
-/// What a stack waited for, in order.
+/// The reasons of a stack that was not ready, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     steps: Vec<(Duration, String)>,
@@ -16,7 +16,7 @@ pub struct Timeline {
 }
 
 impl Stack {
-    /// Waits until the stack is Ready, from a moment before it was applied, and keeps what it waited for.
+    /// Waits until the stack is Ready, from a moment before it was applied, and records its reasons.
     pub async fn ready_timeline(&self, started: Instant, limit: Duration) -> Result<Timeline> {
         let mut timeline = Timeline::default();
         let what = format!("the stack {} to be Ready", self.name);

@@ -1,4 +1,4 @@
-//! The one wait of all scenarios: a condition, a deadline, and a failure that says what was there instead.
+//! The one wait of all scenarios: a condition, a deadline, and a failure that says what the cluster had instead.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{TestCluster, diagnose};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What an observation found.
+/// The result of one observation.
 #[derive(Debug)]
 pub enum Observed<T> {
     /// The condition holds, and this is its value.

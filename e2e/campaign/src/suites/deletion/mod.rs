@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, DynamicObject, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use rorun_e2e::engine::progress::Step;
 use rorun_e2e::engine::test_server::TestServer;
@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use self::aftermath::{namespace_goes, stack_goes};
-use crate::environment::{STACK, TestEnvironment};
+use crate::environment::{STACK, TestEnvironment, apply};
 use crate::plan::{Call, Fault, Plan, always, numbered};
 use crate::snapshot::{Leaves, Reference, take};
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::sync::lock;
 use crate::test_context::{Meanwhile, TestContext, all_well, children, objects, within};
 use crate::{play, workload};
@@ -35,7 +35,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "deletion",
     proves: "a stack that is deleted at any moment, in any way, leaves just what its spec keeps, and can be made again at once",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 const AT_ONCE: usize = 4;
@@ -263,14 +263,6 @@ async fn delete(client: &Client, namespace: &str, case: &Case, former: &Mutex<Fo
     if case.again == Again::AtOnce && stacks.get_opt(STACK).await?.is_none() {
         apply(client, namespace, &spec(case.data_go)).await?;
     }
-    Ok(())
-}
-
-async fn apply(client: &Client, namespace: &str, spec: &Value) -> Result<()> {
-    let stack =
-        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": STACK}, "spec": spec});
-    let params = PatchParams::apply("user").force();
-    objects(client, namespace, STACK_KIND)?.patch(STACK, &params, &Patch::Apply(&stack)).await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What somebody does to a child: each field that the operator sets, and what else can be done to an object.
+//! The changes of a child by another client: of each field that the operator sets, and of the object as a whole.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use super::Bar;
 pub(super) struct Case {
     /// Its kind and name.
     pub(super) object: String,
-    /// What is done, in words.
+    /// The change, in words.
     pub(super) what: String,
-    /// What was done and put right just before.
+    /// A change that was made and repaired just before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<Value>,
     pub(super) act: Act,
     pub(super) bar: Bar,
 }
 
-/// What is done.
+/// The change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Act {
@@ -34,9 +34,9 @@ pub(super) enum Act {
     Take(Value),
     /// It is deleted.
     Delete,
-    /// It is deleted, and a finalizer keeps it for a while.
+    /// It is deleted, and a finalizer delays its end.
     DeleteHeld,
-    /// While no operator runs, it is deleted, and another of the name is made by somebody else.
+    /// While no operator runs, it is deleted, and another owner makes an object of the name.
     Replace(Value),
 }
 
@@ -49,7 +49,7 @@ impl Case {
 const HASH: &str = "/metadata/annotations/rorun.app~1applied-hash";
 const DIGEST: &str = "/metadata/annotations/rorun.app~1credentials-digest";
 
-/// Everything that is done to one object: `sent` is what the operator sent last, `there` what the API server made of it.
+/// All changes of one object: `sent` is the last apply of the operator, `there` the object at the API server.
 pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<Case>> {
     let there = serde_json::to_value(there)?;
     let name = there.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
@@ -69,7 +69,7 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
         let value = there.pointer(path).cloned().unwrap_or_default();
         let bar = match (is_key(path), value.is_object()) {
             (true, _) => Bar::Ours,
-            // Of an empty object nothing can be changed; what is put into it is theirs.
+            // An empty object has no field to change; a field that is added belongs to its manager.
             (_, true) => Bar::Harmless,
             (false, false) => Bar::Repaired,
         };
@@ -114,7 +114,7 @@ pub(super) fn of(kind: &str, sent: &Value, there: &DynamicObject) -> Result<Vec<
 /// A volume was made with them: nothing else opens it.
 fn credentials(case: &dyn Fn(&str, Act, Bar) -> Case) -> Vec<Case> {
     let reported = |reason: &str| Bar::Reported(reason.to_owned());
-    // Nobody can tell whether the values are others or the digest.
+    // The operator cannot know whether the values or the digest changed.
     let other = json!([{"op": "replace", "path": DIGEST, "value": "0123456789abcdef01234567"}]);
     let none = json!([{"op": "remove", "path": DIGEST}]);
     vec![
@@ -159,7 +159,7 @@ fn metadata(case: &dyn Fn(&str, Act, Bar) -> Case, there: &Value, retained: bool
     cases
 }
 
-/// Entries of lists that belong to whoever adds them, and members of maps that mean something as a whole.
+/// Entries of lists that belong to the manager that adds them, and members of maps that mean something as a whole.
 fn additions(kind: &str, case: &dyn Fn(&str, Act, Bar) -> Case, there: &Value) -> Vec<Case> {
     let add = |path: &str, value: Value| Act::Patch(vec![json!([{"op": "add", "path": path, "value": value}])]);
     let mut cases = Vec::new();
@@ -211,7 +211,7 @@ fn foreign(kind: &str, there: &Value) -> Value {
             foreign[member] = there[member].clone();
         }
     }
-    // What cannot be changed is another, and what the API server gave the first is not asked for.
+    // Immutable fields differ, and values that the API server assigned are left out.
     if let Some(spec) = foreign["spec"].as_object_mut() {
         spec.remove("clusterIP");
         spec.remove("clusterIPs");

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::changes::{Act, Case};
 use crate::bucket::Bucket;
 use crate::environment::TestEnvironment;
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::{TestContext, all_well, plural, until, within};
 use crate::{play, workload};
 
@@ -28,7 +28,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "drift",
     proves: "each field of each child that is changed by hand comes back with one write; what is forged hides nothing",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 /// Of so many plans the quick form plays one.
@@ -36,7 +36,7 @@ const SAMPLE: usize = 13;
 const REPAIRED_WITHIN: Duration = Duration::from_secs(2);
 /// Retries of what no watch tells of are up to a minute apart.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
-/// Longer than what a change is waited for, and a pass takes.
+/// Longer than what a change is waited for, and a reconcile takes.
 const NOTHING_MORE: Duration = Duration::from_millis(120);
 const MINE: &str = "example.com/mine";
 
@@ -53,7 +53,7 @@ enum Bar {
     Harmless,
     /// Whether it is theirs or ours depends on the kind of field: at most one write.
     Either,
-    /// It is not touched, and told with this reason, until somebody puts it right.
+    /// The operator leaves it alone, and reports it with this reason, until a user puts it right.
     Reported(String),
 }
 
@@ -98,19 +98,12 @@ async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every kind of child that needs no authority.
-fn spec(endpoint: &str) -> Value {
-    let mut spec = workload::whole(endpoint);
-    spec["api"]["autoscaling"] = json!({"minReplicas": 2, "maxReplicas": 5});
-    spec
-}
-
 impl<'a> DriftTest<'a> {
     async fn open(environment: &'a TestEnvironment, bucket: &Bucket) -> Result<DriftTest<'a>> {
         let mut test = TestContext::open(environment).await?;
         workload::prepare(environment, &test.namespace).await?;
         let mark = tokio::task::block_in_place(|| environment.server.mark())?;
-        environment.apply(&test.namespace, &spec(&bucket.endpoint)).await?;
+        environment.apply(&test.namespace, &workload::autoscaled(&bucket.endpoint)).await?;
         all_well("without a change", &test.settle(false).await?)?;
         let log = tokio::task::block_in_place(|| environment.server.events_since(mark))?;
         let conditions = test.conditions().await?;
@@ -228,12 +221,7 @@ impl<'a> DriftTest<'a> {
         let there = api.get_opt(name).await?;
         let mut problems = Vec::new();
         let object = format!("{}/{name}", kind.to_lowercase());
-        let reported = within(RECOVERED_WITHIN, async || {
-            let conditions = self.test.conditions().await?;
-            let all = conditions.as_array().into_iter().flatten();
-            Ok(all.into_iter().any(|one| one[2] == reason && one[3].as_str().unwrap_or_default().contains(&object)))
-        });
-        if reported.await?.is_none() {
+        if !self.test.reports(reason, &object, RECOVERED_WITHIN).await? {
             problems.push(format!("O4 no condition has the reason {reason} and names {object}"));
         }
         let now = api.get_opt(name).await?;
@@ -277,7 +265,7 @@ impl<'a> DriftTest<'a> {
         let enough = match &case.bar {
             Bar::Repaired => own.len() == 1,
             Bar::Ours => (1..=2).contains(&own.len()),
-            // Of what is reported one, when somebody has put it right and it has to be made again.
+            // One for a reported object, which the operator makes again when a user has put it right.
             Bar::Harmless | Bar::Either | Bar::Reported(_) => own.len() <= 1,
         };
         let mut problems = Vec::new();

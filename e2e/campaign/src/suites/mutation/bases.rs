@@ -1,4 +1,4 @@
-//! The stacks that are changed, and what their user has beside them.
+//! The stacks that the suite changes, and the objects of their user.
 
 use anyhow::Result;
 use rorun_e2e::scenarios::kit::Authority;
@@ -49,7 +49,7 @@ impl Base {
         let bucket = json!({"external": {
             "name": "files", "endpoint": endpoint, "forcePathStyle": true, "credentialsSecretRef": {"name": "services"},
         }});
-        // Not empty: the API server takes an empty block for none, when somebody applies it who had more in it before.
+        // Not empty: the API server drops an empty block when its manager had applied more in it before.
         let embedded = json!({"storage": {"size": "2Gi"}});
         match self {
             Base::Development => json!({
@@ -139,7 +139,7 @@ pub(super) fn surroundings() -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Somebody else's object, of a name that the stack may come to want.
+/// An object of another owner, with a name that the stack may come to need.
 pub(super) fn in_the_way() -> Value {
     let port = json!({"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"});
     json!({

@@ -1,4 +1,4 @@
-//! A chain of changes of one stack, in a namespace of its own, and what is judged after each.
+//! A chain of changes of one stack, in a namespace of its own, with a judgement after each.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use crate::environment::STACK;
 
 const TENDED: Duration = Duration::from_millis(200);
 
-/// A stack, and what its user changes in it, one after the other.
+/// A stack, and the changes of its user, one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Chain {
     pub(super) base: Base,
     pub(super) changes: Vec<Change>,
 }
 
-/// What came of an apply by the user.
+/// The answer to an apply by the user.
 enum Answer {
-    /// Its generation, and what the API server has made of it: an empty block may be none.
+    /// The generation, and the spec as the API server stored it: an empty block may be none.
     Stored(i64, Value),
     Refused(String),
 }
@@ -42,7 +42,7 @@ pub(super) struct ChainRun<'a> {
     generation: i64,
     observed: Observed,
     secrets: Vec<String>,
-    /// What was wrong.
+    /// The problems.
     pub(super) problems: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> ChainRun<'a> {
         Ok(chain_run)
     }
 
-    /// What is there at rest.
+    /// The objects at rest.
     pub(super) fn observed(&self) -> &Observed {
         &self.observed
     }
@@ -100,7 +100,7 @@ impl<'a> ChainRun<'a> {
                 *problem = format!("{problem} (at {change})");
             }
             if self.problems.len() > before {
-                // What comes after it says nothing any more.
+                // After this problem the rest of the chain proves nothing.
                 return Ok(());
             }
         }
@@ -220,7 +220,7 @@ impl<'a> ChainRun<'a> {
         }
     }
 
-    /// Forgets what is there.
+    /// Forgets the objects.
     pub(super) fn end(self) -> (Vec<String>, Vec<String>) {
         self.shared.namespaces.forget(&self.namespace);
         (self.problems, self.secrets)

@@ -1,4 +1,4 @@
-//! What is the same in every run of a base, and what a change must show in.
+//! The values that are the same in every run of a base, and where a change must show.
 
 use std::collections::BTreeSet;
 
@@ -86,11 +86,11 @@ fn without_name(path: &str) -> String {
 pub(super) struct Shown {
     /// In an object that the stack has.
     pub(super) in_child: bool,
-    /// In what the status says.
+    /// In the status.
     pub(super) in_condition: bool,
 }
 
-/// Where a change shows, beyond what changes with anything.
+/// Where a change shows, beyond the values that every change changes.
 pub(super) fn shown(before: &Observed, after: &Observed) -> Shown {
     const NOISE: [&str; 3] = ["/metadata/generation", "/metadata/resourceVersion", "applied-hash"];
     let mut shown = Shown::default();

@@ -17,36 +17,36 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use rorun_e2e::engine::progress::Step;
-use rorun_e2e::scenarios::kit::project;
 use serde_json::{Value, json};
 
 use self::bases::Base;
 use self::chain_run::{Chain, ChainRun};
 use self::schema::{Change, Form, Schema, form};
 use self::shared::Shared;
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::play::found_plans;
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
+
+const NAME: &str = "mutation";
 
 /// Every leaf of the definition, with values that it takes and that it does not.
 pub(crate) const SUITE: Suite = Suite {
-    name: "mutation",
+    name: NAME,
     proves: "any value of any field ends as if it had been there from the start, shows, and can be taken back",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 /// Chains side by side: most of their time they wait.
 const AT_ONCE: usize = 16;
 /// Stacks of each base to learn from.
 const CLEAN_RUNS: usize = 3;
-/// What the chains of the whole form are drawn by.
+/// The seed of the chains of the whole form.
 const SEED: u64 = 20;
 /// The quick form makes as many changes, and takes each so many after the one before: it comes to all parts of the schema.
 const QUICK: (usize, usize) = (100, 41);
 const CHAIN: usize = 10;
-/// So much of what was wrong is told.
+/// How many problems a verdict lists.
 const TOLD: usize = 12;
-/// Chains that found something once, and are asked of every change since.
-const FOUND: &str = "e2e/campaign/plans/mutation";
 
 async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
     let schema = Schema::read()?;
@@ -56,7 +56,7 @@ async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
         Extent::Whole => whole(&schema),
     };
     if !matches!(run.extent, Extent::Only(_)) {
-        chains.extend(found()?);
+        chains.extend(found_plans::<Chain>(NAME)?);
     }
     let shared = Shared::open(run.cache, CLEAN_RUNS).await?;
     let masked: usize = Base::ALL.iter().map(|base| shared.masks(*base).count()).sum();
@@ -136,7 +136,7 @@ fn quick(schema: &Schema) -> Vec<Chain> {
     chains
 }
 
-/// What is asked of every change of the sources, whatever else is: a component that somebody else's object is in the way of,
+/// Chains that every change of the sources has to pass: a component whose name an object of another owner has,
 /// parts that go, and an address that leads elsewhere.
 fn always() -> Vec<Chain> {
     let change = |place: &str, value: Option<Value>| Change { place: place.to_owned(), value };
@@ -152,21 +152,7 @@ fn always() -> Vec<Chain> {
     ]
 }
 
-fn found() -> Result<Vec<Chain>> {
-    let folder = project().join(FOUND);
-    let mut chains = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path)?;
-        chains.push(serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?);
-    }
-    Ok(chains)
-}
-
-/// The log tells no secret.
+/// The log holds no secret.
 fn logged(shared: &Shared, secrets: &BTreeSet<String>) -> Result<Verdict> {
     let log = shared.log()?;
     let telling = log.lines().filter(|line| secrets.iter().any(|secret| line.contains(secret.as_str())));
@@ -246,6 +232,6 @@ mod tests {
 
     #[test]
     fn plans_that_found_something_can_be_played() {
-        found().expect("plans");
+        assert!(!found_plans::<Chain>(NAME).expect("plans").is_empty());
     }
 }

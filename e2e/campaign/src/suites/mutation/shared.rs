@@ -1,4 +1,4 @@
-//! Where all chains are played: one API server, one operator of all namespaces, and what is known of runs without a change.
+//! What all chains share: one API server, one operator of all namespaces, and the runs without a change.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ use crate::sync::lock;
 /// The name of the log of the operator.
 const LOG: &str = "mutation";
 
-/// What came of the changes of a place.
+/// The results of the changes of a place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     /// Refused at admission.
@@ -34,7 +34,7 @@ pub(super) struct Count {
     pub(super) bad: usize,
     /// Of those, the ones that show in a child.
     pub(super) in_child: usize,
-    /// The same as what was there.
+    /// Without a difference to the value before.
     pub(super) without: usize,
 }
 
@@ -92,17 +92,17 @@ impl Shared {
         Ok((base, Masks::learn(&observed)))
     }
 
-    /// What is not compared of a base.
+    /// The paths of a base that are not compared.
     pub(super) fn masks(&self, base: Base) -> &Masks {
         &self.masks[&base]
     }
 
-    /// Counts what came of a change.
+    /// Counts the result of a change.
     pub(super) fn tally(&self, change: &Change, count: impl FnOnce(&mut Count)) {
         count(lock(&self.tallies).entry(change.place.clone()).or_default());
     }
 
-    /// What came of the changes of each place.
+    /// The results of the changes of each place.
     pub(super) fn tallies(&self) -> BTreeMap<String, Count> {
         lock(&self.tallies).clone()
     }
@@ -117,7 +117,7 @@ impl Shared {
         operator.1
     }
 
-    /// What the operator logged last about a namespace.
+    /// The last lines that the operator logged about a namespace.
     pub(super) fn last_words(&self, namespace: &str) -> Vec<String> {
         let log = self.log().unwrap_or_default();
         let about: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
@@ -129,7 +129,7 @@ impl Shared {
             .collect()
     }
 
-    /// What the operator has logged.
+    /// The log of the operator.
     pub(super) fn log(&self) -> Result<String> {
         std::fs::read_to_string(self.environment.log(LOG)).context("failed to read the log of the operator")
     }

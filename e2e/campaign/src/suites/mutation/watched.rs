@@ -1,4 +1,4 @@
-//! What is in every namespace, told by watches: nobody is asked, and it is seen when nothing changes any more.
+//! The objects of every namespace, by watches: the suite sends no requests to learn when a namespace has come to rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -16,16 +16,16 @@ use crate::environment::STACK;
 use crate::snapshot::{KINDS, Leaves, spread};
 use crate::sync::lock;
 
-/// Longer than a pass takes to begin, and a watch to tell.
+/// Longer than a reconcile takes to begin, and a watch to deliver.
 const QUIET: Duration = Duration::from_millis(350);
 /// Nothing stays under way for so long while nothing changes: the operator waits much shorter for a service that does not answer.
 const STUCK: Duration = Duration::from_secs(20);
 const RESTS_WITHIN: Duration = Duration::from_secs(40);
 const TICK: Duration = Duration::from_millis(20);
-/// How often it has to be looked while it is quiet: when all stands still, nothing changes either.
+/// How often the quiet has to be polled: on a machine that stands still nothing changes either.
 const POLLS: usize = 10;
 
-/// All namespaces.
+/// The objects of all namespaces.
 pub(super) struct WatchedNamespaces {
     namespaces: Arc<Mutex<HashMap<String, WatchedNamespace>>>,
     _watching: JoinSet<()>,
@@ -75,7 +75,7 @@ impl WatchedNamespaces {
         WatchedNamespaces { namespaces, _watching: watching }
     }
 
-    /// Waits until the status speaks of this generation and nothing changes any more, and shows what is there.
+    /// Waits until the status speaks of this generation and nothing changes any more; returns the objects.
     pub(super) async fn rest(&self, namespace: &str, generation: i64) -> Observed {
         let deadline = Instant::now() + RESTS_WITHIN;
         let (mut before, mut polls) = (None, 0);
@@ -102,7 +102,7 @@ impl WatchedNamespaces {
         let quiet = watched.touched.map(|touched| touched.elapsed()).unwrap_or_default();
         let current =
             stack["metadata"]["generation"] == generation && stack["status"]["observedGeneration"] == generation;
-        // What the API server did not answer in time is tried again.
+        // The operator tries again a request that the API server did not answer in time.
         let under_way = conditions(stack).any(|condition| ["Progressing", "ApplyFailed"].contains(&reason(condition)));
         let at_rest = current && quiet > if under_way { STUCK } else { QUIET };
         if !late && !at_rest {
@@ -148,7 +148,7 @@ fn note(namespaces: &Mutex<HashMap<String, WatchedNamespace>>, kind: &str, mut o
     if kind == "RorunStack" {
         watched.judge_status(&value, version);
     } else {
-        // What the cluster says of workloads is not compared: nobody runs them.
+        // The status of workloads is not compared: no controller runs them.
         value["status"].take();
         let before = watched.objects.get(&key);
         if !there || before.is_none_or(|before| essence(before) != essence(&value)) {
@@ -173,7 +173,7 @@ impl WatchedNamespace {
     }
 }
 
-/// Numbers of pods are not compared where an autoscaler sets them: none runs, and what it is handed over stays as it was.
+/// Numbers of pods are not compared where an autoscaler sets them: none runs, and the number stays as it was.
 fn is_scaled(path: &str, objects: &BTreeMap<String, Value>) -> bool {
     let scaled = |name: &str| objects.contains_key(&format!("HorizontalPodAutoscaler/{name}"));
     let deployment = path.strip_prefix("Deployment/").and_then(|rest| rest.strip_suffix("/spec/replicas"));
@@ -182,7 +182,7 @@ fn is_scaled(path: &str, objects: &BTreeMap<String, Value>) -> bool {
     deployment.is_some_and(scaled) || counted
 }
 
-/// An object without what changes whenever anything does.
+/// An object without the fields that every change changes.
 fn essence(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {

@@ -1,5 +1,5 @@
 //! The operator with the rights that its chart grants and no others. One right is taken away: it says which object it may not
-//! write (O4), and goes on by itself when the right is back (O3). What is granted is used, and what is used is granted. The
+//! write (O4), and goes on by itself when the right is back (O3). It uses every right that the chart grants, and no other. The
 //! definition of stacks goes and comes back: no child is harmed, and no restart is needed (O8).
 
 mod roles;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::roles::{ROLE, grant, granted, rbac, rules_without, unused, user};
 use crate::bucket::Bucket;
 use crate::environment::{STACK, TestEnvironment, define};
-use crate::suite::{Extent, Suite, SuiteRun, Verdict};
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::{TestContext, all_well, plural, until, within};
 use crate::{play, workload};
 
@@ -31,7 +31,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "rights",
     proves: "a right that is missing is reported with the object, and given back it is used without a restart; none is granted in vain",
     quick: true,
-    play: |run| Box::pin(play_suite(run)),
+    play: Play::Alone(|run| Box::pin(play_suite(run))),
 };
 
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 const UNHARMED_FOR: Duration = Duration::from_secs(2);
 
-/// What happens.
+/// The case to play.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Case {
@@ -137,12 +137,6 @@ const CHANGED: &[(&str, &str)] = &[
     ("Ingress", "shop-ingress"),
 ];
 
-fn spec(endpoint: &str) -> Value {
-    let mut spec = workload::whole(endpoint);
-    spec["api"]["autoscaling"] = json!({"minReplicas": 2, "maxReplicas": 5});
-    spec
-}
-
 /// How a user who no longer wants the child of a kind changes the spec.
 fn without(kind: &str) -> Option<fn(&mut Value)> {
     match kind {
@@ -196,7 +190,7 @@ impl RightsTest<'_> {
 
     async fn settled(&self) -> Result<TestContext<'_>> {
         let mut test = self.test().await?;
-        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
+        self.environment.apply(&test.namespace, &workload::autoscaled(&self.bucket.endpoint)).await?;
         all_well("with all rights", &test.settle(false).await?)?;
         Ok(test)
     }
@@ -219,7 +213,7 @@ impl RightsTest<'_> {
             test.objects(kind)?.patch(name, &PatchParams::default(), &stomped).await?;
         }
         let mut problems = test.settle(false).await?;
-        let mut less = spec(&self.bucket.endpoint);
+        let mut less = workload::autoscaled(&self.bucket.endpoint);
         for kind in ["Deployment", "CronJob", "HorizontalPodAutoscaler", "Ingress"] {
             if let Some(change) = without(kind) {
                 change(&mut less);
@@ -232,7 +226,7 @@ impl RightsTest<'_> {
         problems.extend(test.settle(true).await?);
         test.kill().await?;
         let mut calls = Vec::new();
-        // A watch is logged when the API server has seen that it ended.
+        // The API server logs a watch when the watch has ended.
         let all_used = async || {
             calls = tokio::task::block_in_place(|| self.environment.server.calls_since(mark))?;
             calls.retain(|call| call.user_agent.starts_with("rorun-operator"));
@@ -259,21 +253,14 @@ impl RightsTest<'_> {
                 api.patch(name, &PatchParams::default(), &label).await?;
             }
             _ => {
-                let mut less = spec(&self.bucket.endpoint);
+                let mut less = workload::autoscaled(&self.bucket.endpoint);
                 without(kind).context("the kind is never left out")?(&mut less);
                 self.environment.apply(&test.namespace, &less).await?;
             }
         }
         let mut problems = Vec::new();
         let object = format!("{}/{name}", kind.to_lowercase());
-        let reported = within(REPORTED_WITHIN, async || {
-            let conditions = test.conditions().await?;
-            let all = conditions.as_array().into_iter().flatten();
-            Ok(all
-                .into_iter()
-                .any(|one| one[2] == "Forbidden" && one[3].as_str().unwrap_or_default().contains(&object)))
-        });
-        if reported.await?.is_none() {
+        if !test.reports("Forbidden", &object, REPORTED_WITHIN).await? {
             problems.push(format!("O4 no condition says Forbidden of {object}: {}", test.conditions().await?));
         }
         self.allow(None).await?;
@@ -297,11 +284,11 @@ impl RightsTest<'_> {
         Ok(problems)
     }
 
-    /// What cannot be read is not known: nothing is written before it is.
+    /// The operator writes nothing before it can read every kind.
     async fn read(&self, kind: &str) -> Result<Vec<String>> {
         self.allow(Some((kind, &["list", "watch"]))).await?;
         let mut test = self.test().await?;
-        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
+        self.environment.apply(&test.namespace, &workload::autoscaled(&self.bucket.endpoint)).await?;
         let mark = tokio::task::block_in_place(|| self.environment.server.mark())?;
         test.start()?;
         let asked = async || {
@@ -340,8 +327,8 @@ impl RightsTest<'_> {
         }
         problems.extend(test.writes_since(begun).iter().map(|call| format!("O4 {call} without a definition")));
         define(&self.environment.client).await?;
-        self.environment.apply(&test.namespace, &spec(&self.bucket.endpoint)).await?;
-        // No garbage collector runs here: what the stack owned is collected by hand.
+        self.environment.apply(&test.namespace, &workload::autoscaled(&self.bucket.endpoint)).await?;
+        // No garbage collector runs here, so the suite collects the children of the stack.
         for (kind, child) in test.children().await? {
             if child.owner_references().iter().any(|owner| owner.uid == uid) {
                 test.objects(kind)?.delete(&child.name_any(), &DeleteParams::background()).await?;
@@ -359,13 +346,13 @@ impl RightsTest<'_> {
 
 async fn versions(test: &TestContext<'_>) -> Result<BTreeSet<String>> {
     let children = test.children().await?.into_iter();
-    // What the actor tells of a workload is none of ours.
+    // The status comes from the fake controllers.
     let reported = children
         .map(|(kind, child)| format!("{kind}/{} {:?} {:?}", child.name_any(), child.uid(), child.metadata.generation));
     Ok(reported.collect())
 }
 
-/// Verbs with what they were used on.
+/// Verbs with the resources that they were used on.
 fn used(calls: &[AuditCall]) -> BTreeSet<(String, String)> {
     let used = calls.iter().map(|call| {
         let part = if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };

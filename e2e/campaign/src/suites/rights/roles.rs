@@ -1,4 +1,4 @@
-//! What is granted to the operator, taken away from it, and used by it.
+//! The rights that the operator is granted, loses, and uses.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -43,7 +43,7 @@ pub(super) async fn user(environment: &TestEnvironment) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// Grants what the operator says that it needs; gives its rules.
+/// Grants the rights that `rorun-operator rbac` prints; returns the rules.
 pub(super) async fn grant(client: &Client) -> Result<Value> {
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "rorun-system"}}))?;
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
@@ -66,7 +66,7 @@ pub(super) async fn grant(client: &Client) -> Result<Value> {
     rules.context("the operator names no rules")
 }
 
-/// A resource of what grants rights.
+/// A resource of the RBAC group.
 pub(super) fn rbac(kind: &str) -> ApiResource {
     let kind = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind);
     ApiResource::from_gvk(&kind)

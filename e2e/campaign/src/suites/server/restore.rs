@@ -1,5 +1,5 @@
-//! etcd is restored from a backup: what was done since has never been, and the revision goes back too. What the operator
-//! remembers is then newer than what there is.
+//! etcd is restored from a backup: later writes are lost, and the revision goes back too. The operator's caches are then newer
+//! than the API server.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{CONVERGED_WITHIN, Play, SAID_WITHIN, TICK, made_up_again, spec};
+use super::{CONVERGED_WITHIN, OneOperator, SAID_WITHIN, TICK, made_up_again, spec};
 use crate::environment::TestEnvironment;
 use crate::fleet::{Fleet, with_retries};
 use crate::snapshot::Leaves;
 
 const STACK: &str = "shop";
 const REDIS: &str = "my-redis";
-/// How many differences are told: when nothing was made again, everything is missing.
+/// How many differences a problem lists: when nothing was made again, everything is missing.
 const TOLD: usize = 10;
 
-/// What was done since the backup, and is undone by the restore.
+/// The change since the backup, which the restore undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Undone {
@@ -37,7 +37,7 @@ pub(super) enum Undone {
     Reference,
     /// Only a status was written: a service outside answered otherwise.
     Status,
-    /// An object that somebody had changed was set right.
+    /// The operator repaired an object that another client had changed.
     Repair,
 }
 
@@ -49,11 +49,11 @@ impl Undone {
 /// One of them under way.
 struct Undoing<'a> {
     undone: Undone,
-    play: Play<'a>,
+    play: OneOperator<'a>,
     /// Where the Redis of the user is to be.
     port: u16,
     redis: Option<Redis>,
-    /// What there is to be after the restore.
+    /// The objects that have to exist after the restore.
     expected: Leaves,
     passwords: Leaves,
     problems: Vec<String>,
@@ -106,7 +106,7 @@ impl<'a> Undoing<'a> {
         let [port] = ports::free()?;
         redis_secret(&fleet, "one", port).await?;
         if undone != Undone::All {
-            let play = Play::begin(fleet).await?;
+            let play = OneOperator::begin(fleet).await?;
             play.fleet.apply(STACK, &first(undone)).await?;
             if let Some(problem) = play.fleet.settle(CONVERGED_WITHIN).await {
                 bail!("before the fault: {problem}");
@@ -117,20 +117,20 @@ impl<'a> Undoing<'a> {
             }
             return Undoing::of(undone, play, port).await;
         }
-        // It is stopped before it has seen anything.
+        // The operator is paused before its caches are filled.
         fleet.apply(STACK, &first(undone)).await?;
-        let play = Play::begin(fleet).await?;
+        let play = OneOperator::begin(fleet).await?;
         play.pause()?;
         Undoing::of(undone, play, port).await
     }
 
-    async fn of(undone: Undone, play: Play<'a>, port: u16) -> Result<Undoing<'a>> {
+    async fn of(undone: Undone, play: OneOperator<'a>, port: u16) -> Result<Undoing<'a>> {
         let expected = play.fleet.leaves().await?;
         let passwords = play.fleet.passwords().await?;
         Ok(Undoing { undone, play, port, redis: None, expected, passwords, problems: Vec::new() })
     }
 
-    /// Does what is to be undone.
+    /// Makes the change that the restore undoes.
     async fn act(&mut self) -> Result<()> {
         let fleet = &self.play.fleet;
         match self.undone {
@@ -151,14 +151,14 @@ impl<'a> Undoing<'a> {
         if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
             bail!("{:?} before the restore: {problem}", self.undone);
         }
-        // What is asked for is that which comes out: not what the backup has, but what it leads to.
+        // The state that the backup leads to is expected, not the state of the backup.
         if matches!(self.undone, Undone::All | Undone::Status | Undone::Repair) {
             self.expected = fleet.leaves().await?;
         }
         Ok(())
     }
 
-    /// Looks whether the operator has understood, and whether it still sees what is done.
+    /// Judges whether the operator has followed the restore, and whether it follows later changes.
     async fn judge(&mut self) -> Result<()> {
         let Undoing { undone, play, expected, .. } = self;
         let anew = *undone == Undone::All;
@@ -217,7 +217,7 @@ async fn redis_secret(fleet: &Fleet<'_>, password: &str, port: u16) -> Result<()
     Ok(())
 }
 
-/// Somebody changes an image by hand.
+/// Another client changes an image by hand.
 async fn spoil(fleet: &Fleet<'_>) -> Result<()> {
     let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "spoilt:1"}]);
     let patch = Patch::Json::<()>(serde_json::from_value(patch)?);
@@ -225,11 +225,11 @@ async fn spoil(fleet: &Fleet<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether what is done now is seen: a spec that changes, and an object that is taken away.
+/// Whether the operator follows later changes: of a spec, and the deletion of a child.
 async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
     let services = fleet.api("Service")?;
     with_retries(async || match services.delete(&format!("{STACK}-database"), &DeleteParams::background()).await {
-        // It was never made again: that is told below.
+        // It was never made again, which is reported below.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         done => done.map(drop),
     })
@@ -247,7 +247,7 @@ async fn lives(fleet: &Fleet<'_>, mut wanted: Value) -> Result<Vec<String>> {
     fleet.until_same(SAID_WITHIN, missing).await
 }
 
-/// Where two states are not the same but for what every write changes.
+/// The differences of two states, without the values that every write changes.
 fn same(expected: &Leaves, leaves: &Leaves) -> Vec<String> {
     let paths: BTreeSet<&String> = expected.keys().chain(leaves.keys()).collect();
     let counted = |path: &&&String| {

@@ -1,10 +1,10 @@
-//! What a process takes, and chance that can be repeated.
+//! The resources of a process, and random numbers that can be repeated.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// What a process takes at one moment.
+/// The resources of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sample {
     /// In memory, in KiB.
@@ -14,7 +14,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Looks at a process that runs.
+    /// Measures a running process.
     pub(super) fn of(pid: i32) -> Result<Sample> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let files = fs::read_dir(format!("/proc/{pid}/fd"))?.count();

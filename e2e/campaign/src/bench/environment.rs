@@ -1,5 +1,5 @@
-//! Where the benchmarks run: an API server without pods, services for the stacks, an operator beside it, and the stacks that
-//! are there at the time.
+//! The environment of the benchmarks: an API server without pods, services for the stacks, an operator beside it, and the
+//! stacks that exist at the time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ const FLOOR_STACKS: usize = 100;
 /// How long all stacks together may take, whatever is waited for.
 pub(super) const TIMEOUT: Duration = Duration::from_mins(15);
 
-/// The place, and what is there now.
-pub(super) struct Field {
+/// The servers, the operator, and the stacks that exist now.
+pub(super) struct BenchEnvironment {
     pub(super) server: Arc<TestServer>,
     pub(super) client: Client,
     pub(super) services: Services,
@@ -51,9 +51,9 @@ pub(super) struct Field {
     controllers: Option<FakeControllers>,
 }
 
-impl Field {
+impl BenchEnvironment {
     /// Starts everything but the operator, and measures the floors.
-    pub(super) async fn open(cache: &Cache, options: Options) -> Result<Field> {
+    pub(super) async fn open(cache: &Cache, options: Options) -> Result<BenchEnvironment> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let step = progress::Step::start("an API server, services and the floors", "everything is a ratio to these");
         let server = {
@@ -70,7 +70,7 @@ impl Field {
         let template = Template::render(&services)?;
         let floor = Floor::measure(&client, &template, options.stacks.min(FLOOR_STACKS)).await?;
         step.done();
-        Ok(Field {
+        Ok(BenchEnvironment {
             statuses: Statuses::watch(client.clone()),
             server,
             client,
