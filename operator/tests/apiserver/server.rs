@@ -10,7 +10,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::Bed;
+use rorun_e2e::engine::TestServer;
 use rorun_operator::{
     cli,
     objects::{DesiredObject, ObjectKind},
@@ -23,7 +23,7 @@ const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 /// The server, which ends with this value.
 pub struct Server {
     client: Client,
-    _bed: Bed,
+    _bed: TestServer,
     refusals: Mutex<BTreeSet<String>>,
 }
 
@@ -38,7 +38,7 @@ pub enum Store {
 impl Server {
     /// Starts it and gives it the definition.
     pub async fn start() -> Self {
-        let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
+        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
         let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");

@@ -14,8 +14,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rorun_e2e::engine::{
-    bed::{AuditCall, Bed, Mark},
     ports,
+    test_server::{AuditCall, Mark, TestServer},
 };
 use rorun_operator::{
     api::v1alpha1::RorunStack,
@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(25);
 /// An API server with the CRD, and a client.
 pub struct TestEnv {
     pub client: Client,
-    bed: Bed,
+    bed: TestServer,
     folder: tempfile::TempDir,
 }
 
@@ -93,7 +93,7 @@ async fn get(port: u16, path: &str) -> Option<String> {
 
 impl TestEnv {
     pub async fn open() -> Self {
-        let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
+        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
         let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");

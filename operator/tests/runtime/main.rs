@@ -10,7 +10,7 @@ use kube::{
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::Bed;
+use rorun_e2e::engine::TestServer;
 use rorun_operator::telemetry::Metrics;
 
 /// The name of the API server in metrics.
@@ -21,9 +21,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// One API server for all.
 #[tokio::test]
 async fn the_runtime_at_a_real_api_server() {
-    let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("an API server");
+    let server = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("an API server");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let client = client(&bed.kubeconfig, &metrics).await;
+    let client = client(&server.kubeconfig, &metrics).await;
     tokio::join!(
         leader::leases_at_a_real_api_server(&client, &metrics),
         second_resource::another_type_costs_its_reconciler_and_one_line(&client),
