@@ -49,7 +49,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         probes: BTreeMap::new(),
         last_backup: None,
         corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),
-        kept: BTreeSet::new(),
+        deferred: BTreeSet::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
         name,
@@ -69,7 +69,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     stack
 }
 
-/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
+/// The inputs of the hashes of workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
 pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
     let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
     if workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty()) {

@@ -138,7 +138,7 @@ pub fn end(store: &Store) -> Result<(), String> {
         return Ok(());
     }
     let keys: BTreeSet<_> = wanted.objects.iter().map(DesiredObject::key).collect();
-    let held: BTreeSet<_> = wanted.held.keys().map(ToString::to_string).collect();
+    let held: BTreeSet<_> = wanted.waiting.keys().map(ToString::to_string).collect();
     let left = live.iter().find(|there| {
         let owned = there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
         owned && !there.retained && !keys.contains(&there.key()) && !held.contains(there.component)
