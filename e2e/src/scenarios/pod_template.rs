@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::kit::{OCR, Scene, Stack};
+use super::kit::{OCR, TestContext, Stack};
 
 const REPORTED_WITHIN: Duration = Duration::from_mins(1);
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -16,13 +16,13 @@ const READY_WITHIN: Duration = Duration::from_mins(3);
 const NODE: i64 = 1000;
 const NGINX: i64 = 101;
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let stack = scene.apply_example("pod-template.yaml", runnable).await?;
-    a_missing_source_is_reported(scene, &stack).await?;
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let stack = test.apply_example("pod-template.yaml", runnable).await?;
+    a_missing_source_is_reported(test, &stack).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    the_pods_are_as_asked(scene, &stack).await?;
+    the_pods_are_as_asked(test, &stack).await?;
     a_refused_patch_changes_nothing(&stack).await?;
-    a_changed_patch_rolls_its_pods(scene, &stack).await
+    a_changed_patch_rolls_its_pods(test, &stack).await
 }
 
 /// The sidecar of the example comes from a registry; here another program stands in for it.
@@ -38,17 +38,17 @@ fn runnable(stack: &mut Value) {
 }
 
 /// The kubelet would not start the pod, and the pod's status would not say why.
-async fn a_missing_source_is_reported(scene: &Scene, stack: &Stack) -> Result<()> {
+async fn a_missing_source_is_reported(test: &TestContext, stack: &Stack) -> Result<()> {
     let condition = stack.wait_condition("AdminReady", "False", "ReferenceMissing", REPORTED_WITHIN).await?;
     says(&condition.message, &["configmap/branding", "admin.podTemplate.spec.volumes[branding]", "create it"])?;
-    let metadata = json!({"name": "branding", "namespace": scene.namespace});
+    let metadata = json!({"name": "branding", "namespace": test.namespace});
     let data = json!({"logo.svg": "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"});
-    scene.apply_objects(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})).await
+    test.apply_objects(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})).await
 }
 
-async fn the_pods_are_as_asked(scene: &Scene, stack: &Stack) -> Result<()> {
+async fn the_pods_are_as_asked(test: &TestContext, stack: &Stack) -> Result<()> {
     for (component, user) in [("api", NODE), ("admin", NGINX)] {
-        let users = users_of(scene, &only(stack, component).await?).await?;
+        let users = users_of(test, &only(stack, component).await?).await?;
         ensure!(users == BTreeSet::from([user]), "the processes of {component} run as {users:?}, not as {user}");
     }
     let admin = only(stack, "admin").await?;
@@ -76,11 +76,11 @@ async fn a_refused_patch_changes_nothing(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-async fn a_changed_patch_rolls_its_pods(scene: &Scene, stack: &Stack) -> Result<()> {
+async fn a_changed_patch_rolls_its_pods(test: &TestContext, stack: &Stack) -> Result<()> {
     let (api, database) = (stack.pod_uids(Some("api")).await?, stack.pod_uids(Some("database")).await?);
     stack.patch_spec(json!({"api": {"podTemplate": {"spec": {"securityContext": {"runAsUser": NODE + 1}}}}})).await?;
     stack.wait_replaced("api", &api, READY_WITHIN).await?;
-    let users = users_of(scene, &only(stack, "api").await?).await?;
+    let users = users_of(test, &only(stack, "api").await?).await?;
     ensure!(users == BTreeSet::from([NODE + 1]), "the processes of the new pod run as {users:?}");
     ensure!(stack.pod_uids(Some("database")).await? == database, "the database's pod was replaced as well");
     Ok(())
@@ -101,7 +101,7 @@ async fn only(stack: &Stack, component: &str) -> Result<Pod> {
 }
 
 /// As whom the processes of a pod run, by the kernel of the node.
-async fn users_of(scene: &Scene, pod: &Pod) -> Result<BTreeSet<i64>> {
+async fn users_of(test: &TestContext, pod: &Pod) -> Result<BTreeSet<i64>> {
     let uid = pod.metadata.uid.as_deref().context("a pod has a uid")?;
     // The names of cgroups have `_` for `-`. The pause process is the runtime's.
     let script = format!(
@@ -109,6 +109,6 @@ async fn users_of(scene: &Scene, pod: &Pod) -> Result<BTreeSet<i64>> {
          grep -q '^Name:.*pause' $folder/status || sed -n 's/^Uid:[[:space:]]*\\([0-9]*\\).*/\\1/p' $folder/status; done",
         uid.replace('-', ".")
     );
-    let found = scene.on_node(&["sh", "-c", &script]).await?;
+    let found = test.on_node(&["sh", "-c", &script]).await?;
     found.split_whitespace().map(|user| Ok(user.parse()?)).collect()
 }

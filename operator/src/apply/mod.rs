@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, NamedBy, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Keyed, LiveObject, LiveSet, NamedBy, ObjectKey},
 };
 
 /// How many objects of the same rank are written at once.
@@ -153,7 +153,7 @@ async fn apply_ranks(
             return applied;
         }
     }
-    let desired = desired.iter().map(|wanted| wanted.key.place()).collect();
+    let desired = desired.iter().map(|wanted| wanted.key.kind_and_name()).collect();
     prune(writer, owner, Spared { desired: &desired, components: left_alone }, live, &mut applied).await;
     applied
 }

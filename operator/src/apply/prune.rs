@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{LiveObject, LiveSet, Placed, Role};
+use crate::objects::{Keyed, LiveObject, LiveSet, Role};
 
 /// The objects that prune does not delete.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ fn unwanted(owner: &Owner, spared: Spared<'_>, there: &LiveObject) -> bool {
         && !there.retained
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
-        && !spared.desired.contains(&there.place())
+        && !spared.desired.contains(&there.kind_and_name())
         && !spared.components.contains(there.component)
 }
 

@@ -18,7 +18,7 @@ pub const FIELD_MANAGER: &str = "rorun-operator";
 pub const HANDOVER_MANAGER: &str = "rorun-operator-replicas";
 /// The finalizer of a stack whose data are to be deleted with it.
 pub const FINALIZER: &str = "rorun.app/delete-data";
-/// What `app.kubernetes.io/part-of` says.
+/// The value of `app.kubernetes.io/part-of`.
 pub const PART_OF: &str = "rorun";
 
 /// Label keys.

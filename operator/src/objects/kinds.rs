@@ -14,16 +14,16 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 
-/// What the operator does with a kind.
+/// The operator's part in a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It makes, changes and deletes them.
+    /// The operator creates, changes and deletes objects of the kind.
     Child,
-    /// It only looks at them.
+    /// The operator only observes objects of the kind.
     Observed,
 }
 
-/// A kind that the operator makes or looks at.
+/// A kind that the operator creates or observes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ObjectKind {
     /// The API group, empty for the core.
@@ -37,7 +37,7 @@ pub struct ObjectKind {
     /// The rank in which objects are applied: accounts and settings first, then what else pods need, then what makes pods
     /// and what is about them; the same at once.
     pub rank: u8,
-    /// What the operator does with it.
+    /// The operator's part in it.
     pub role: Role,
 }
 

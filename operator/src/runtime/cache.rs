@@ -42,15 +42,15 @@ impl Cache {
             let mut changed = Vec::new();
             let former = contents.objects.take(&live as &dyn Place);
             if let Some(ByPlace(former)) = &former {
-                live.continues(former);
+                live.inherit_rollout(former);
             }
-            let same = former.as_ref().is_some_and(|ByPlace(former)| live.says_the_same_as(former));
+            let same = former.as_ref().is_some_and(|ByPlace(former)| live.is_equivalent_to(former));
             if let Some(ByPlace(former)) = former.filter(|ByPlace(former)| former.instance != live.instance) {
                 changed.push(contents.take(&former));
             }
             let set = contents.owners.entry(key.clone()).or_default();
             if let Some(sibling) = set.iter().next() {
-                live.share_with(sibling);
+                live.intern(sibling);
             }
             let live = Arc::new(live);
             set.put(live.clone());

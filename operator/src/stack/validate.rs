@@ -54,7 +54,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         pods: shapes.shapes,
         pods_refused: shapes.refused,
         corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),
-        kept: BTreeSet::new(),
+        deferred: BTreeSet::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
         name,

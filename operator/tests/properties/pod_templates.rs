@@ -195,15 +195,15 @@ proptest! {
         let bad = fixture.set(&format!("{field}.podTemplate"), json!({"spec": {"hostNetwork": true}}));
         let stack = valid(&bad.build());
         let wanted = desired(&stack, &all_ready(&before));
-        prop_assert_eq!(wanted.held.keys().copied().collect::<Vec<_>>(), [component]);
-        let waiting = &wanted.held[&component];
+        prop_assert_eq!(wanted.waiting.keys().copied().collect::<Vec<_>>(), [component]);
+        let waiting = &wanted.waiting[&component];
         prop_assert_eq!(waiting.reason, "PodTemplateRefused");
         prop_assert!(waiting.message.contains(&format!("{field}.podTemplate.spec.hostNetwork")), "{}", waiting.message);
         prop_assert!(wanted.objects.iter().all(|object| object.component() != component.as_str()));
         prop_assert!(wanted.left_alone().contains(component.as_str()));
         // Of a new stack nothing is made that needs what is not there.
         let fresh = desired(&stack, &LiveSet::default());
-        prop_assert!(fresh.held.contains_key(&component));
+        prop_assert!(fresh.waiting.contains_key(&component));
     }
 
     /// What volumes name is noticed when it is missing, and no pod is replaced when its content changes.

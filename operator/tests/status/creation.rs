@@ -119,12 +119,12 @@ fn a_pod_that_does_not_serve_is_reported_after_the_time_that_it_has() {
     cluster.put(("", "Pod"), Component::Api, started);
     let ready = |status: &RorunStackStatus| line(status, "ApiReady");
     assert_eq!(ready(&cluster.reconcile(1010)), "False Progressing");
-    assert_eq!(cluster.turns_in, Some(80));
+    assert_eq!(cluster.requeue_after, Some(80));
     assert_eq!(ready(&cluster.reconcile(1089)), "False Progressing");
     let status = cluster.reconcile(1090);
     assert_eq!(ready(&status), "False NotHealthy");
     assert!(condition(&status, "Ready").unwrap().message.contains("read its log"), "{status:?}");
-    assert_eq!(cluster.turns_in, None, "no verdict changes by time alone any more");
+    assert_eq!(cluster.requeue_after, None, "no verdict changes by time alone any more");
     // One that was started again has had its time.
     let again = json!([{"name": "main", "state": runs(1200), "started": true, "restartCount": 1}]);
     cluster.put(("", "Pod"), Component::Api, json!({"status": {"containerStatuses": again}}));
@@ -138,6 +138,6 @@ fn a_pod_without_a_node_is_reported_after_a_while() {
     cluster.stateful_set(Component::Redis, 1, 0);
     cluster.put(("", "Pod"), Component::Redis, pod(false, 1000, None, false));
     assert_eq!(line(&cluster.reconcile(1003), "RedisReady"), "False Progressing");
-    assert_eq!(cluster.turns_in, Some(7));
+    assert_eq!(cluster.requeue_after, Some(7));
     assert_eq!(line(&cluster.reconcile(1010), "RedisReady"), "False Unschedulable");
 }

@@ -16,7 +16,7 @@ use crate::{
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, annotation, label},
     objects::{Digest, LiveObject, LiveSet, Minted, kind_of},
     runtime::ResourceKey,
-    stack::{self, CredentialState, SecretData, credential_bytes, credential_keys, told_as},
+    stack::{self, CredentialState, SecretData, connection_keys, credential_bytes, credential_keys},
 };
 
 /// The generated credentials of the embedded services. The operator generates them only when neither they nor a volume exist, for
@@ -111,7 +111,7 @@ impl Witness<'_> {
             let users = [Component::Api, Component::Ocr];
             return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
         };
-        Ok(told_as(component).iter().all(|(key, member)| members.get(*member) == data.get(*key)))
+        Ok(connection_keys(component).iter().all(|(key, member)| members.get(*member) == data.get(*key)))
     }
 
     /// Reads the connection Secret, whose members are not in the caches.

@@ -57,7 +57,7 @@ pub(super) fn next(context: &Context, key: &ResourceKey, ending: &Ending) -> Act
 }
 
 /// As [`next`], or sooner where a verdict changes by time alone, in so many seconds; one more, since moments are whole seconds.
-pub(super) fn next_within(context: &Context, key: &ResourceKey, ending: &Ending, turns_in: Option<u64>) -> Action {
+pub(super) fn next_within(context: &Context, key: &ResourceKey, ending: &Ending, requeue_after: Option<u64>) -> Action {
     let requeue = &context.runtime.requeue;
     let pause = match ending {
         Ending::Settled => {
@@ -67,6 +67,6 @@ pub(super) fn next_within(context: &Context, key: &ResourceKey, ending: &Ending,
         Ending::Unseen => spread(BELIEVED_FOR, key) + RETRY.0,
         Ending::Again | Ending::Refused => requeue.back_off(key),
     };
-    let turns = turns_in.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
+    let after = requeue_after.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
     Action::requeue(turns.map_or(pause, |turns| turns.min(pause)))
 }

@@ -104,7 +104,7 @@ async fn bring_about(
 ) -> (Desired, Applied) {
     let objects = std::mem::take(&mut desired.objects);
     if stack.suspend {
-        desired.held.extend(suspended(owner, objects, live));
+        desired.waiting.extend(suspended(owner, objects, live));
         return (desired, Applied::default());
     }
     let applied = apply(&context.runtime.writer, owner, objects, live, &desired.left_alone()).await;
@@ -134,7 +134,7 @@ async fn finish(
         Written::Conflict => Ok(policy::next(context, key, &Ending::Again)),
         Written::Stored | Written::Dropped => {
             let ending = Ending::of(applied, &report.readiness);
-            Ok(policy::next_within(context, key, &ending, live.turns_in()))
+            Ok(policy::next_within(context, key, &ending, live.requeue_after()))
         }
     }
 }
