@@ -15,11 +15,12 @@ use crate::services::postgres::{AdvisoryLock, LockError, LockRequest, PostgresTa
 /// What `pg_stat_activity` shows of the session of a dump.
 const APPLICATION: &str = "rorun-operator dump";
 /// How long `pg_dump` may go on after the lock was lost. A server that stops ends both, and what `pg_dump` says of that names the
-/// table that it was at.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(3);
+/// table that it was at; first it compresses what it has read, which takes a while on a busy node.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// The lock, or why there is none.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run makes one")]
 pub(super) enum Lock {
     /// It is held.
     Held(AdvisoryLock),

@@ -42,13 +42,11 @@ pub(super) async fn hold(args: &HoldLockArgs, stop: &CancellationToken) -> Resul
         lost = lock.lost() => Some(lost),
     };
     set(&args.lock_file, &not_held("the lock was given back or lost"))?;
-    match lost {
-        Some(lost) => Err(lost.into()),
-        None => {
-            lock.release().await;
-            Ok(())
-        }
+    if let Some(lost) = lost {
+        return Err(lost.into());
     }
+    lock.release().await;
+    Ok(())
 }
 
 async fn take(args: &HoldLockArgs) -> Result<AdvisoryLock, DumpError> {

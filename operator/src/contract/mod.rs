@@ -111,6 +111,7 @@ pub const MARKER_FILE: &str = "owner.json";
 /// What `agent dump` writes to [`TERMINATION_PATH`] when it is done. At most 4096 bytes, a rule of the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "a run makes one, and nothing keeps many")]
 pub enum DumpOutcome {
     /// The manifest is written.
     Complete(DumpRecord),

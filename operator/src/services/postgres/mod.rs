@@ -77,13 +77,11 @@ pub async fn check_through(
     timeout: Duration,
 ) -> Result<PostgresInfo, ServiceError> {
     let (connection, tls) = connector(target)?;
-    match tokio::time::timeout(timeout, ask(network, &connection, tls)).await {
-        Ok(answer) => answer.map_err(|failure| failure.told(&connection)),
-        Err(_) => {
-            let detail = format!("no answer within {} s", timeout.as_secs_f32());
-            Err(ServiceError::new(Cause::Unreachable, connection.subject(), detail))
-        }
+    if let Ok(answer) = tokio::time::timeout(timeout, ask(network, &connection, tls)).await {
+        return answer.map_err(|failure| failure.told(&connection));
     }
+    let detail = format!("no answer within {} s", timeout.as_secs_f32());
+    Err(ServiceError::new(Cause::Unreachable, connection.subject(), detail))
 }
 
 /// The connection that a URL means, and how it is encrypted.

@@ -18,7 +18,7 @@ use crate::services::network::{Bounded, Network};
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(15);
 /// How long an answer may take. A checkpoint on a slow disk takes seconds; a server that is gone without a word never answers.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// An open session. Dropping it ends it.
 pub(super) struct Session {
@@ -57,13 +57,10 @@ impl Session {
 
     /// Waits until the connection ends, and says why. It may be called again after it was dropped.
     pub(super) async fn ended(&mut self) -> ServiceError {
-        match poll_fn(|context| Pin::new(&mut self.driver).poll(context)).await {
-            Ok(Err(error)) => classify(&self.connection, &error),
-            Ok(Ok(())) | Err(_) => {
-                let detail = "it ended the connection";
-                ServiceError::new(Cause::Unreachable, self.connection.subject(), detail)
-            }
+        if let Ok(Err(error)) = poll_fn(|context| Pin::new(&mut self.driver).poll(context)).await {
+            return classify(&self.connection, &error);
         }
+        ServiceError::new(Cause::Unreachable, self.connection.subject(), "it ended the connection")
     }
 
     /// For messages: the server.

@@ -153,7 +153,7 @@ fn compare(files: &DataFiles, wanted: u32, volume: &str) -> Result<(), Waiting> 
 }
 
 fn unreadable(volume: &str, text: &str) -> Waiting {
-    let text: String = text.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
+    let text: String = text.chars().filter(char::is_ascii_graphic).take(80).collect();
     let message = format!(
         "the annotation {} of {volume} is {text:?}, which says nothing of its files: write e.g. version=17,user=999,layout=data",
         annotation::DATA_FILES
