@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Answer, Question, ask::HEALTHY_INTERVAL, slots::Slots};
 use crate::services::Network;
 
-/// The shortest time between two questions to any services: each costs a third of a millisecond of processor time.
+/// The mean time between two questions to any services, if there are many: each costs a third of a millisecond of processor time.
 const BETWEEN: Duration = Duration::from_millis(250);
 /// How old an answer is that is asked for again while a workload of the tenant does not serve.
 const DOUBTED_AFTER: Duration = Duration::from_secs(5);
@@ -245,7 +245,7 @@ impl<T: Tenant, S: Which> Asker<T, S> {
     }
 }
 
-/// The tasks of all services, as one of them sees them: they do not live on by it.
+/// The tasks of all services. Each task has a weak reference to them, so that no task keeps itself alive.
 struct AllTasks<T, S>(Weak<Mutex<Tasks<T, S>>>);
 
 impl<T: Tenant, S> AllTasks<T, S> {

@@ -25,19 +25,19 @@ use crate::{
 pub struct Report<'a> {
     /// The resource.
     pub cr: &'a RorunStack,
-    /// The status of the last time.
+    /// The status of the last reconcile.
     pub old: Option<RorunStackStatus>,
-    /// What it means.
+    /// Its valid form.
     pub stack: &'a Stack,
-    /// What is there.
+    /// Its live objects.
     pub live: &'a LiveSet,
     /// Whether each component that the spec asks for serves, in the order in which one needs the other.
     pub readiness: Vec<(Component, Readiness)>,
-    /// What there is to know of a component though it serves.
+    /// A note on a component that serves.
     pub notes: BTreeMap<Component, String>,
     /// The newest good backup whose pod still exists, with the other results of its run.
     pub backup: Option<BackupStatus>,
-    /// How many pods were asked for of each workload that was written just now.
+    /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
 
@@ -69,7 +69,7 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     status
 }
 
-/// What the user should know of a component though it serves. What an earlier process noted may hold the rest already.
+/// The note on a component that serves. The note of an earlier process may contain the rest already.
 fn note(report: &Report<'_>, component: Component) -> Option<String> {
     let probed = report.stack.note(component).unwrap_or_default();
     let other = report.notes.get(&component).filter(|other| !probed.contains(other.as_str()));
@@ -103,7 +103,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 21] = [
     reason::POD_TEMPLATE_REFUSED,
 ];
 
-/// Readiness by component, with what could not be written before all else.
+/// The readiness of each component. A refusal of the API server goes before all else.
 pub fn with_refusals(
     readiness: Vec<(Component, Readiness)>,
     refused: &BTreeMap<Component, Waiting>,

@@ -85,8 +85,10 @@ impl Metrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let stale =
-            IntCounter::new("stale_sync_skips_total", "Passes put off because the cache was behind the own writes.")?;
+        let stale = IntCounter::new(
+            "stale_sync_skips_total",
+            "Reconciles put off because the cache was behind the own writes.",
+        )?;
         registry.register(Box::new(stale.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = gauge("rorun_build_info", "1, with the version of the operator.", "version")?;

@@ -19,10 +19,10 @@ pub enum ObserveError {
     /// A Secret or `ConfigMap` that the spec names could not be read.
     #[error("failed to read {0}, which the spec names: {1}")]
     Reference(String, #[source] kube::Error),
-    /// Whether a volume exists could not be found out.
+    /// The volumes or the credentials of an earlier stack could not be read.
     #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
     Volumes(#[source] kube::Error),
-    /// Whether a volume can grow could not be found out.
+    /// The StorageClass of a volume that is to grow could not be read.
     #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
     StorageClass(String, #[source] kube::Error),
     /// The uid of the namespace could not be read.

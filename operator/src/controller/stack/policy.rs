@@ -68,5 +68,5 @@ pub(super) fn next_within(context: &Context, key: &ResourceKey, ending: &Ending,
         Ending::Again | Ending::Refused => requeue.back_off(key),
     };
     let after = requeue_after.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
-    Action::requeue(turns.map_or(pause, |turns| turns.min(pause)))
+    Action::requeue(after.map_or(pause, |after| after.min(pause)))
 }
