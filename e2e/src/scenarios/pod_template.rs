@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::kit::{OCR, TestContext, Stack};
+use super::kit::{OCR, Stack, TestContext};
 
 const REPORTED_WITHIN: Duration = Duration::from_mins(1);
 const READY_WITHIN: Duration = Duration::from_mins(3);

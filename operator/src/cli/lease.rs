@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::CliError;
-use crate::{apply::WRITE_LIMIT, controller::leader::LeaderConfig};
+use crate::{apply::WRITE_LIMIT, runtime::leader::LeaderConfig};
 
 /// Renewals are up to a fifth later than their period, so the deadline must leave room for one.
 const JITTER: f64 = 1.2;

@@ -11,10 +11,7 @@ use tracing::info;
 use super::{CliError, client, lease::LeaseTimings};
 use crate::{
     controller::{self, Settings},
-    runtime::{
-        Clients, RetryAfterLayer,
-        leader::{self, LeaderConfig},
-    },
+    runtime::{Clients, RetryAfterLayer, leader},
     services::Network,
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
@@ -134,7 +131,8 @@ async fn clients(
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let retry_after = RetryAfterLayer::new(shutdown.clone());
-    let work = ClientBuilder::try_from(config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
+    let work =
+        ClientBuilder::try_from(config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
     let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
     Ok((Clients { work, lease, retry_after }, host))
 }

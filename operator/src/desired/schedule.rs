@@ -137,7 +137,7 @@ mod tests {
         let (told, requeue_after) = judge(&backup("15 * * * *", "Etc/UTC"), &past, Some(LONG_AGO), now);
         match told {
             None => {
-                assert!(words.is_empty() && requeue_after.is_some(), "it is not told, and turns in {requeue_after:?}")
+                assert!(words.is_empty() && requeue_after.is_some(), "it is not told, and turns in {requeue_after:?}");
             }
             Some(told) => assert!(!words.is_empty() && told.contains(words), "{told}"),
         }

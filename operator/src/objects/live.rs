@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::{
-    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, ServerTemplate, at, digest, pods_of,
-    readiness,
+    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, ServerTemplate, at, digest, pods_of, readiness,
 };
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 

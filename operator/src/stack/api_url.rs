@@ -1,6 +1,6 @@
 //! The public URL of the API, for pods that are to have it.
 
-use super::{Stack, validate::Unresolved};
+use super::{Stack, mode::Unresolved};
 use crate::{
     api::v1alpha1::{ApiUrlSource, RorunStackSpec},
     names::{Component, Waiting, reason},

@@ -41,7 +41,7 @@ impl ConfigInput {
 
     /// What the pods of a component mount, which must exist and is not hashed.
     pub(super) fn of_mounts(component: Component, references: Vec<ConfigReference>) -> Self {
-        Self { component, told: Vec::new(), references }
+        Self { component, own: Vec::new(), references }
     }
 
     /// Adds what the pods mount.

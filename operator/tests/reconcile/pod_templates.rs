@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::room::{Room, development};
+use super::env::{TestEnv, development};
 
 const NAMESPACE: &str = "pod-templates";
 const NOTHING: [&str; 0] = [];
@@ -20,71 +20,67 @@ fn patched(pod: &Value) -> Value {
     spec
 }
 
-pub async fn a_patch_writes_nothing_until_it_can_be(room: &Room) {
-    room.namespace(NAMESPACE).await;
-    room.apply(NAMESPACE, development()).await;
-    let mark = room.mark();
-    room.submit(NAMESPACE, patched(&json!({"hostNetwork": true}))).await;
-    let message = room.until_reason(NAMESPACE, "RedisReady", "PodTemplateRefused").await;
+pub async fn a_patch_writes_nothing_until_it_can_be(env: &TestEnv) {
+    env.namespace(NAMESPACE).await;
+    env.apply(NAMESPACE, development()).await;
+    let mark = env.mark();
+    env.submit(NAMESPACE, patched(&json!({"hostNetwork": true}))).await;
+    let message = env.until_reason(NAMESPACE, "RedisReady", "PodTemplateRefused").await;
     assert!(message.starts_with("redis.embedded.podTemplate.spec.hostNetwork is refused"), "{message}");
-    room.settled(NAMESPACE).await;
-    assert_eq!(room.writes(NAMESPACE, mark), NOTHING, "for a patch that is refused");
-    let (status, reason, _) = room.condition(NAMESPACE, "Stalled").await;
+    env.settled(NAMESPACE).await;
+    assert_eq!(env.writes(NAMESPACE, mark), NOTHING, "for a patch that is refused");
+    let (status, reason, _) = env.condition(NAMESPACE, "Stalled").await;
     assert_eq!((&*status, &*reason), ("True", "PodTemplateRefused"));
 
     // All others are changed as ever.
-    let mark = room.mark();
+    let mark = env.mark();
     let mut other = patched(&json!({"hostNetwork": true}));
     other["database"] = json!({"embedded": {"podTemplate": {"spec": {"terminationGracePeriodSeconds": 90}}}});
-    room.apply(NAMESPACE, other).await;
-    assert_eq!(room.writes(NAMESPACE, mark), ["patch statefulsets/shop-database"]);
+    env.apply(NAMESPACE, other).await;
+    assert_eq!(env.writes(NAMESPACE, mark), ["patch statefulsets/shop-database"]);
 
     let mounted = patched(&json!({"volumes": [{"name": "extra", "configMap": {"name": "extra"}}]}));
-    let mark = room.mark();
-    room.submit(NAMESPACE, mounted).await;
-    let message = room.until_reason(NAMESPACE, "RedisReady", "ReferenceMissing").await;
+    let mark = env.mark();
+    env.submit(NAMESPACE, mounted).await;
+    let message = env.until_reason(NAMESPACE, "RedisReady", "ReferenceMissing").await;
     assert!(
         message.contains("configmap/extra, named by redis.embedded.podTemplate.spec.volumes[extra], does not exist"),
         "{message}"
     );
-    room.settled(NAMESPACE).await;
-    assert_eq!(
-        room.writes(NAMESPACE, mark),
-        ["patch statefulsets/shop-database"],
-        "the database's patch was taken out"
-    );
+    env.settled(NAMESPACE).await;
+    assert_eq!(env.writes(NAMESPACE, mark), ["patch statefulsets/shop-database"], "the database's patch was taken out");
 
-    what_is_mounted_is_watched(room).await;
+    what_is_mounted_is_watched(env).await;
 }
 
-async fn what_is_mounted_is_watched(room: &Room) {
-    let maps: Api<ConfigMap> = Api::namespaced(room.client.clone(), NAMESPACE);
+async fn what_is_mounted_is_watched(env: &TestEnv) {
+    let maps: Api<ConfigMap> = Api::namespaced(env.client.clone(), NAMESPACE);
     let map = json!({"metadata": {"name": "extra"}, "data": {"logo": "a"}});
-    let mark = room.mark();
+    let mark = env.mark();
     let map: ConfigMap = serde_json::from_value(map).expect("a ConfigMap");
     maps.create(&PostParams::default(), &map).await.expect("the ConfigMap is made");
-    room.until("the StatefulSet mounts it", async || {
-        let set = room.objects("StatefulSet", NAMESPACE).get("shop-redis").await.expect("the StatefulSet");
+    env.until("the StatefulSet mounts it", async || {
+        let set = env.objects("StatefulSet", NAMESPACE).get("shop-redis").await.expect("the StatefulSet");
         let volumes = set.data.pointer("/spec/template/spec/volumes").and_then(Value::as_array).cloned();
         volumes.unwrap_or_default().iter().any(|volume| volume["name"] == "extra")
     })
     .await;
-    room.settled(NAMESPACE).await;
-    assert_eq!(room.writes(NAMESPACE, mark), ["patch statefulsets/shop-redis"]);
+    env.settled(NAMESPACE).await;
+    assert_eq!(env.writes(NAMESPACE, mark), ["patch statefulsets/shop-redis"]);
 
-    let mark = room.mark();
+    let mark = env.mark();
     let change = Patch::Merge(json!({"data": {"logo": "b"}}));
     maps.patch("extra", &PatchParams::default(), &change).await.expect("it is changed");
-    room.until("it is read again", async || {
-        room.calls(NAMESPACE, mark).iter().any(|call| call.resource == "configmaps" && call.name == "extra")
+    env.until("it is read again", async || {
+        env.calls(NAMESPACE, mark).iter().any(|call| call.resource == "configmaps" && call.name == "extra")
     })
     .await;
-    room.settled(NAMESPACE).await;
-    assert_eq!(room.writes(NAMESPACE, mark), NOTHING, "the kubelet brings the new content into the pod");
+    env.settled(NAMESPACE).await;
+    assert_eq!(env.writes(NAMESPACE, mark), NOTHING, "the kubelet brings the new content into the pod");
 
-    let mark = room.mark();
+    let mark = env.mark();
     maps.delete("extra", &DeleteParams::default()).await.expect("it is deleted");
-    room.until_reason(NAMESPACE, "RedisReady", "ReferenceMissing").await;
-    room.settled(NAMESPACE).await;
-    assert_eq!(room.writes(NAMESPACE, mark), NOTHING);
+    env.until_reason(NAMESPACE, "RedisReady", "ReferenceMissing").await;
+    env.settled(NAMESPACE).await;
+    assert_eq!(env.writes(NAMESPACE, mark), NOTHING);
 }

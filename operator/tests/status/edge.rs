@@ -72,7 +72,7 @@ fn a_url_that_no_path_leads_to_is_refused_and_its_pods_stay() {
     let served = valid(&asking().build());
     let live = all_ready(&served);
     let fixture = asking().set("ingress.paths", json!([{"path": "/", "component": "admin"}]));
-    let Desired { held, objects, .. } = desired(&valid(&fixture.build()), &live);
+    let Desired { waiting: held, objects, .. } = desired(&valid(&fixture.build()), &live);
     let waiting = &held[&Component::Admin];
     assert_eq!(waiting.reason, reason::INVALID_SPEC);
     let words =
@@ -91,7 +91,7 @@ fn an_ingress_with_a_contradiction_is_left_as_it_is() {
     for fixture in [twice.clone(), twice.set("ingress.tls", json!({"secretName": "nowhere"}))] {
         let cr = fixture.build();
         let stack = rorun_operator::stack::validate(&cr, &super::support::nothing_there(&cr));
-        let Desired { held, objects, .. } = desired(&stack, &live);
+        let Desired { waiting: held, objects, .. } = desired(&stack, &live);
         assert_eq!(held[&Component::Ingress].reason, reason::INVALID_SPEC);
         assert!(objects.iter().all(|object| object.kind.kind != "Ingress"), "it is not written");
     }

@@ -73,14 +73,14 @@ fn no_pods_on_purpose_are_noted() {
 /// A pooler that keeps no lock makes no backup worse.
 #[test]
 fn a_dump_without_the_lock_is_good_and_says_so() {
-    let mut world = World::ready(stack("shop").set("backup", json!({})));
+    let mut cluster = Cluster::ready(stack("shop").set("backup", json!({})));
     let record = json!({"id": "20260101T000000Z-aaaaa", "at": at(1020), "sizeBytes": 10, "sha256": "", "removed": 0,
         "location": "s3://b/x", "notLocked": "failed to hold a lock on PostgreSQL at h:1: DIRECT_URL leads to a pooler"});
     let outcome = json!({"complete": record}).to_string();
     let statuses =
         json!([{"name": "dump", "state": {"terminated": {"exitCode": 0, "message": outcome}}, "restartCount": 0}]);
-    world.put(("", "Pod"), Component::Backup, json!({"status": {"containerStatuses": statuses}}));
-    let status = world.pass(1030);
+    cluster.put(("", "Pod"), Component::Backup, json!({"status": {"containerStatuses": statuses}}));
+    let status = cluster.reconcile(1030);
     assert_eq!(line(&status, "BackupHealthy"), "True PooledConnection");
     assert_eq!(line(&status, "Ready"), "True Ready");
     let told = &condition(&status, "BackupHealthy").unwrap().message;

@@ -29,7 +29,7 @@ pub(super) fn report<'a>(
     live: &'a LiveSet,
     (desired, applied): (Desired, &Applied),
 ) -> Report<'a> {
-    let Desired { held: mut waiting, readiness, mut notes, .. } = desired;
+    let Desired { mut waiting, readiness, mut notes, .. } = desired;
     let mut begun = BTreeMap::new();
     for (label, rolling) in &applied.rolling {
         if let Some(component) = Component::from_label(label) {

@@ -222,6 +222,7 @@ mod tests {
         resolve(&spec, &image, &context)
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "the cases without a volume say None")]
     fn there(data_files: Option<&str>, server: Option<(&str, Option<i64>, &str)>) -> Option<ObservedVolume> {
         let server = server.map(|(image, user, mount)| RunningServer {
             image: image.to_owned(),
@@ -237,14 +238,14 @@ mod tests {
 
     /// The block of the spec, the volume, and what its files are: version, user and folder, and what is written down.
     #[rstest]
-    #[case::new(r#"{}"#, None, (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
+    #[case::new("{}", None, (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
     #[case::new_alpine(r#"{"image": "postgres:17-alpine3.22"}"#, None, (17, 70, "/var/lib/postgresql/data/pgdata"), true)]
     #[case::new_18(r#"{"version": "18"}"#, None, (18, 999, "/var/lib/postgresql/18/docker"), true)]
     #[case::new_18_by_image(r#"{"image": "r.example:5000/postgres:18.0-alpine"}"#, None, (18, 70, "/var/lib/postgresql/18/docker"), true)]
     #[case::new_of_another_image(r#"{"version": "18", "image": "acme/database:3"}"#, None, (18, 999, "/var/lib/postgresql/18/docker"), true)]
     #[case::known(r#"{"version": "18"}"#, there(Some("version=18,user=999,layout=versioned"), None), (18, 999, "/var/lib/postgresql/18/docker"), true)]
     #[case::of_debian_with_an_image_of_alpine(r#"{"image": "postgres:17-alpine"}"#, there(Some("version=17,user=999,layout=data"), None), (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
-    #[case::of_0_1_0(r#"{}"#, there(None, Some(("postgres:17", Some(999), OLD))), (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
+    #[case::of_0_1_0("{}", there(None, Some(("postgres:17", Some(999), OLD))), (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
     #[case::of_0_1_0_with_18(r#"{"version": "18"}"#, there(None, Some(("postgres:18", Some(999), OLD))), (18, 999, "/var/lib/postgresql/data/pgdata"), true)]
     #[case::of_0_1_0_with_alpine(r#"{"image": "postgres:17-alpine"}"#, there(None, Some(("postgres:17-alpine", Some(999), OLD))), (17, 999, "/var/lib/postgresql/data/pgdata"), true)]
     #[case::of_0_1_0_without_its_server(r#"{"image": "postgres:17-alpine"}"#, there(None, None), (17, 999, "/var/lib/postgresql/data/pgdata"), false)]
@@ -297,14 +298,14 @@ mod tests {
     )]
     #[case::of_0_1_0(r#"{"version": "18"}"#, there(None, Some(("postgres:17", Some(999), OLD))), "holds files of PostgreSQL 17")]
     #[case::of_nobody_knows_which(r#"{"version": "18"}"#, there(None, None), "rorun.app/data-files=version=")]
-    #[case::unreadable(r#"{}"#, there(Some("seventeen"), None), "\"seventeen\", which says nothing")]
-    #[case::of_another_user(r#"{}"#, there(Some("version=17,user=0,layout=data"), None), "which says nothing")]
+    #[case::unreadable("{}", there(Some("seventeen"), None), "\"seventeen\", which says nothing")]
+    #[case::of_another_user("{}", there(Some("version=17,user=0,layout=data"), None), "which says nothing")]
     #[case::an_old_one_in_the_new_folder(
-        r#"{}"#,
+        "{}",
         there(Some("version=17,user=999,layout=versioned"), None),
         "which says nothing"
     )]
-    #[case::of_another_layout(r#"{}"#, there(Some("version=17,user=999,layout=else"), None), "which says nothing")]
+    #[case::of_another_layout("{}", there(Some("version=17,user=999,layout=else"), None), "which says nothing")]
     fn another_version_is_refused(#[case] block: &str, #[case] volume: Option<ObservedVolume>, #[case] words: &str) {
         let Err(waiting) = resolved(&serde_json::from_str(block).unwrap(), volume) else { panic!("it is allowed") };
         assert_eq!(waiting.reason, "VersionMismatch");
