@@ -146,7 +146,7 @@ fn given(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 /// What is wanted once everything is there and serves.
 fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     let stack = valid(cr);
-    let Desired { objects, held, .. } = desired(&stack, &all_ready(&stack));
+    let Desired { objects, waiting: held, .. } = desired(&stack, &all_ready(&stack));
     assert!(held.is_empty(), "{held:?}");
     objects
 }
@@ -235,7 +235,7 @@ fn without_an_owner_nothing_is_removed_and_it_is_told() {
 
 /// What is held back, and the status.
 fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
-    let Desired { held, readiness, notes, .. } = desired(stack, live);
+    let Desired { waiting: held, readiness, notes, .. } = desired(stack, live);
     let report = Report {
         cr,
         old: None,

@@ -29,13 +29,13 @@ pub struct DumpArgs {
     /// Certificate authorities (PEM) of the bucket, beside the public ones.
     #[arg(long)]
     pub bucket_ca_file: Option<PathBuf>,
-    /// Whose the backups are. Left out: nothing is removed.
+    /// The owner of the backups. Defaults to none: the run removes nothing.
     #[arg(long, value_parser = owner)]
     pub owner: Option<String>,
     /// The uid of the stack.
     #[arg(long)]
     pub stack_uid: Option<String>,
-    /// The owner whose backups become one's own, or `none` for those without an owner.
+    /// The owner whose backups the stack adopts, or `none` for those without an owner.
     #[arg(long, value_parser = adopted)]
     pub adopt: Option<String>,
     /// What is removed from a bucket with versioning does not stay as an old version.
@@ -52,7 +52,7 @@ pub struct DumpArgs {
     pub bucket: BucketArgs,
 }
 
-/// Whom the clients of an application are to trust.
+/// The certificate authorities that the clients of an application trust.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AuthoritiesArgs {
     /// The certificate authorities (PEM) of all services.

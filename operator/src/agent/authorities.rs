@@ -29,12 +29,12 @@ pub(super) struct Bundle {
     pub(super) pem: String,
 }
 
-/// Whom to trust: for each service its own.
+/// The certificate authorities of each service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorities {
     database: Option<Bundle>,
     bucket: Option<Bundle>,
-    /// Those of all services in one, from an operator of 0.1.0: whose each is cannot be told.
+    /// Those of all services in one file, from an operator of 0.1.0, which does not say which service each belongs to.
     mixed: Option<Bundle>,
     public: Option<Bundle>,
 }

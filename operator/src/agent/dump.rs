@@ -101,7 +101,7 @@ async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Re
     };
     match written.await {
         Ok(()) => Ok(key),
-        // Somebody else's dump has the same key: nothing of it is ours to take back.
+        // Another owner's dump has the same key: the run takes nothing of it back.
         Err(error @ DumpError::Exists { .. }) => Err(error),
         Err(error) => {
             // The manifest too: perhaps it was written, and only the answer was lost.

@@ -48,7 +48,7 @@ pub enum AgentCommand {
         /// The path to copy to.
         path: PathBuf,
     },
-    /// Puts together whom each client of an application trusts.
+    /// Writes the certificate authorities of each client of an application.
     Authorities(AuthoritiesArgs),
     /// Dumps the database into the bucket, and removes old dumps.
     Dump(Box<DumpArgs>),

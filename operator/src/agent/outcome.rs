@@ -11,7 +11,7 @@ const LONGEST_MESSAGE: usize = 1000;
 /// A good run may have two messages, beside the rest of its record.
 const LONGEST_NOTE: usize = 400;
 
-/// Writes the result where the kubelet looks for it, and to the standard output as one line of JSON.
+/// Writes the result to the file that the kubelet reads, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
     let outcome = match result {
         Ok(record) => DumpOutcome::Complete(clean(record, &secrets(args))),

@@ -81,7 +81,7 @@ impl PgDump {
     /// Starts to dump.
     pub(super) fn start(environment: Vec<(&'static str, String)>) -> Result<Self, DumpError> {
         let mut command = command();
-        // A migration that never ends must not make the dump wait for ever.
+        // The dump must not wait without end for a migration that never ends.
         command.args(["--format=custom", "--no-password", "--lock-wait-timeout=5min"]).envs(environment);
         let mut child = command.spawn().map_err(failed_to_run)?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {

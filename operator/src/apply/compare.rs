@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Owner;
 use crate::{
     names::{Component, annotation, label},
-    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, Minted, ObjectKey, ObjectKind, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Digest, Keyed, LiveObject, Minted, ObjectKey, ObjectKind},
 };
 
 /// What is wanted of an object without its body: enough to see that it is there.
@@ -25,15 +25,15 @@ pub struct Outline {
     pub(super) rolls: Option<Digest>,
 }
 
-impl Placed for Outline {
-    fn place(&self) -> (&'static str, &str) {
-        self.key.place()
+impl Keyed for Outline {
+    fn kind_and_name(&self) -> (&'static str, &str) {
+        self.key.kind_and_name()
     }
 }
 
-impl Placed for &Outline {
-    fn place(&self) -> (&'static str, &str) {
-        self.key.place()
+impl Keyed for &Outline {
+    fn kind_and_name(&self) -> (&'static str, &str) {
+        self.key.kind_and_name()
     }
 }
 

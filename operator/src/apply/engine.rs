@@ -137,7 +137,7 @@ async fn change(
         return Err(Stop::Refused(not_ours(owner, key, there)));
     }
     if there.deleting {
-        return Err(Stop::Refused(objects::goes(there)));
+        return Err(Stop::Refused(objects::terminating(there)));
     }
     if wanted.outline.is_there(there) {
         return Ok(None);

@@ -25,7 +25,7 @@ pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, NamedBy, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Keyed, LiveObject, LiveSet, NamedBy, ObjectKey},
 };
 
 /// How many objects of the same rank are written at once.
@@ -107,7 +107,7 @@ pub async fn keep(
         return None;
     }
     let mut applied = Applied::default();
-    let wanted = wanted.iter().map(Placed::place).collect();
+    let wanted = wanted.iter().map(Keyed::kind_and_name).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     Some(applied)
 }
@@ -172,7 +172,7 @@ async fn apply_ranks(
             return applied;
         }
     }
-    let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
+    let wanted = desired.iter().map(|wanted| wanted.outline.kind_and_name()).collect();
     prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
     applied
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{LiveObject, LiveSet, Placed, Role};
+use crate::objects::{Keyed, LiveObject, LiveSet, Role};
 
 /// What is not to be deleted: objects, and all that a component has.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
         && !there.retained
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
-        && !kept.wanted.contains(&there.place())
+        && !kept.wanted.contains(&there.kind_and_name())
         && !kept.held.contains(there.component)
 }
 

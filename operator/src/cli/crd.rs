@@ -22,7 +22,33 @@ pub fn print(out: &mut impl Write) -> io::Result<()> {
 pub fn yaml() -> io::Result<String> {
     let mut definition = serde_json::to_value(RorunStack::crd())?;
     tidy(&mut definition);
-    serde_saphyr::to_string(&definition).map_err(io::Error::other)
+    let mut flow = Vec::new();
+    take_affinity(&mut definition, &mut flow);
+    let text = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
+    // Backwards, since the mark of the tenth begins with that of the first.
+    let indexed = flow.iter().enumerate().rev();
+    Ok(indexed.fold(text, |text, (index, schema)| text.replace(&mark(index), &schema.to_string())))
+}
+
+/// What stands for a schema that is written in one line.
+fn mark(index: usize) -> String {
+    format!("affinity-schema-{index}")
+}
+
+/// Takes out the schemas of `affinity`, which nest so deeply that three quarters of their lines are indentation. They are written
+/// as JSON, which is YAML in the flow style.
+fn take_affinity(value: &mut Value, flow: &mut Vec<Value>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(schema) = members.get_mut("affinity").filter(|schema| schema.get("properties").is_some()) {
+                let mark = Value::String(mark(flow.len()));
+                flow.push(std::mem::replace(schema, mark));
+            }
+            members.values_mut().for_each(|member| take_affinity(member, flow));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| take_affinity(item, flow)),
+        _ => {}
+    }
 }
 
 fn tidy(value: &mut Value) {

@@ -18,7 +18,7 @@ pub const AGENT: &str = "agent";
 pub const INSTALL: &str = "install";
 /// `agent dump`: dumps the database into the bucket.
 pub const DUMP: &str = "dump";
-/// `agent authorities`: puts together whom each client of an application trusts.
+/// `agent authorities`: writes the certificate authorities of each client of an application.
 pub const AUTHORITIES: &str = "authorities";
 
 /// `--prefix`: the folder of the stack's backups in the bucket, ending in a slash.
@@ -36,9 +36,9 @@ pub const ARG_BUCKET_CA_FILE: &str = "--bucket-ca-file";
 /// `--owner`: whose the backups are, as `<uid of the namespace>/<name of the stack>`: different in every cluster, and the
 /// same when the stack is made again. Without it nothing is removed.
 pub const ARG_OWNER: &str = "--owner";
-/// `--stack-uid`: the uid of the stack, for whoever looks into the bucket.
+/// `--stack-uid`: the uid of the stack, for readers of the bucket.
 pub const ARG_STACK_UID: &str = "--stack-uid";
-/// `--adopt`: the owner whose backups become one's own, or [`ADOPT_NONE`].
+/// `--adopt`: the owner whose backups the stack adopts, or [`ADOPT_NONE`].
 pub const ARG_ADOPT: &str = "--adopt";
 /// The value of [`ARG_ADOPT`] for backups without an owner, as 0.1.0 wrote them.
 pub const ADOPT_NONE: &str = "none";
@@ -131,7 +131,7 @@ pub struct DumpRecord {
     pub location: String,
     /// How many old backups were removed.
     pub removed: u32,
-    /// Somebody else who has backups under the prefix.
+    /// Another owner with backups under the prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_with: Option<String>,
     /// How many backups under the prefix have no owner.
@@ -140,12 +140,12 @@ pub struct DumpRecord {
     /// Why old backups were not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_removed: Option<String>,
-    /// What became of the wish to adopt backups.
+    /// The result of an adoption of backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
 }
 
-/// What became of the wish to adopt backups.
+/// The result of an adoption of backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Adoption {

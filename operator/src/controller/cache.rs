@@ -50,15 +50,15 @@ impl Cache {
             let mut concerned = Vec::new();
             let former = contents.placed.take(&live as &dyn Place);
             if let Some(Placed(former)) = &former {
-                live.continues(former);
+                live.inherit_rollout(former);
             }
-            let same = former.as_ref().is_some_and(|Placed(former)| live.says_the_same_as(former));
+            let same = former.as_ref().is_some_and(|Placed(former)| live.is_equivalent_to(former));
             if let Some(Placed(former)) = former.filter(|Placed(former)| former.instance != live.instance) {
                 concerned.push(contents.take(&former));
             }
             let set = contents.stacks.entry(stack.clone()).or_default();
             if let Some(sibling) = set.iter().next() {
-                live.share_with(sibling);
+                live.intern(sibling);
             }
             let live = Arc::new(live);
             set.put(live.clone());

@@ -125,7 +125,7 @@ impl Context {
         let rolling = self.cache.any(key, |there| there.corrected.is_some() && rolls(there));
         let may = self.memory().corrections.may(key, of, (changed, rolling), Instant::now());
         if !may {
-            stack.kept = stack.correctable().chain([Component::Connection]).collect::<BTreeSet<_>>();
+            stack.deferred = stack.correctable().chain([Component::Connection]).collect::<BTreeSet<_>>();
         }
         may
     }

@@ -15,7 +15,7 @@ use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, annotation, label},
     objects::{Digest, LiveObject, LiveSet, Minted, kind_of},
-    stack::{self, CredentialState, SecretData, credential_bytes, credential_keys, told_as},
+    stack::{self, CredentialState, SecretData, connection_keys, credential_bytes, credential_keys},
 };
 
 /// The generated credentials of the embedded services. They are made up only when neither they nor a volume are there, which
@@ -110,7 +110,7 @@ impl Witness<'_> {
             let users = [Component::Api, Component::Ocr];
             return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
         };
-        Ok(told_as(component).iter().all(|(key, told_key)| told.get(*told_key) == data.get(*key)))
+        Ok(connection_keys(component).iter().all(|(key, told_key)| told.get(*told_key) == data.get(*key)))
     }
 
     /// The members of the connection Secret, which the caches do not keep.

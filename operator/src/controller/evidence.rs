@@ -11,7 +11,7 @@ use crate::{
     names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, reason},
     objects::{LiveObject, LiveSet},
     services::bucket::{BucketClient, Timeouts},
-    stack::{self, BucketAccess, CredentialState, Observed, backed_up, backup_folders},
+    stack::{self, BucketAccess, CredentialState, Observed, backed_up, backup_folders, has_own_destination},
 };
 
 /// What the resource says by itself.
@@ -50,11 +50,7 @@ fn evidence(cr: &RorunStack) -> Evidence {
     if !stack::embedded(cr).any(|component| component == Component::Bucket) {
         return Evidence::Never;
     }
-    let elsewhere = spec
-        .backup
-        .as_ref()
-        .and_then(|backup| backup.destination.as_ref())
-        .is_some_and(|destination| destination.external.is_some());
+    let elsewhere = has_own_destination(spec);
     let told = cr.status.as_ref().and_then(|status| status.backup.as_ref());
     let here = |told: &BackupStatus| {
         let bucket = format!("s3://{}-bucket/", cr.name_any());

@@ -49,8 +49,8 @@ impl Context {
             return None;
         }
         let applied = keep(&self.writer, owner, &wanted.objects, live, &wanted.left_alone()).await?;
-        let Desired { held, kept, readiness, notes, .. } = wanted;
-        Some((Desired { objects: Vec::new(), held, kept, readiness, notes }, applied))
+        let Desired { waiting: held, deferred, readiness, notes, .. } = wanted;
+        Some((Desired { objects: Vec::new(), waiting: held, deferred, readiness, notes }, applied))
     }
 
     /// Remembers what components wanted.

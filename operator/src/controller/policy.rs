@@ -59,7 +59,7 @@ pub(super) fn next(context: &Context, key: &StackKey, ending: &Ending) -> Action
 }
 
 /// As [`next`], or as soon as a verdict turns by time alone, in so many seconds; one more, since moments are of whole seconds.
-pub(super) fn next_within(context: &Context, key: &StackKey, ending: &Ending, turns_in: Option<u64>) -> Action {
+pub(super) fn next_within(context: &Context, key: &StackKey, ending: &Ending, requeue_after: Option<u64>) -> Action {
     let pause = match ending {
         Ending::Settled => {
             context.memory().attempts.remove(key);
@@ -68,7 +68,7 @@ pub(super) fn next_within(context: &Context, key: &StackKey, ending: &Ending, tu
         Ending::Unseen => spread(BELIEVED_FOR, key) + RETRY.0,
         Ending::Again | Ending::Refused => back_off(context, key),
     };
-    let turns = turns_in.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
+    let turns = requeue_after.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(1));
     Action::requeue(turns.map_or(pause, |turns| turns.min(pause)))
 }
 

@@ -104,7 +104,7 @@ pub(super) async fn reconcile(seen: &Seen, context: &Context) -> Result<Action, 
         Written::Overtaken => Ok(policy::next(context, &key, &Ending::Again)),
         Written::Done => {
             let ending = Ending::of(&applied, &report.readiness);
-            Ok(policy::next_within(context, &key, &ending, live.turns_in()))
+            Ok(policy::next_within(context, &key, &ending, live.requeue_after()))
         }
     }
 }
@@ -119,20 +119,21 @@ async fn bring_about(
     live: &LiveSet,
 ) -> (Desired<()>, Applied) {
     if stack.suspend {
-        let Desired { objects, mut held, kept, readiness, notes } = desired::desired(stack, live);
+        let Desired { objects, waiting: mut held, deferred, readiness, notes } = desired::desired(stack, live);
         held.extend(kept_back(owner, objects, live));
-        return (Desired { objects: Vec::new(), held, kept, readiness, notes }, Applied::default());
+        return (Desired { objects: Vec::new(), waiting: held, deferred, readiness, notes }, Applied::default());
     }
     if let Some(kept) = context.keep(owner, of, stack, live).await {
         return kept;
     }
     let desired = desired::desired(stack, live);
     let left_alone = desired.left_alone();
-    let Desired { objects, held, kept, readiness, notes } = desired;
+    let Desired { objects, waiting: held, deferred, readiness, notes } = desired;
     let mut applied = apply(&context.writer, owner, objects, live, &left_alone).await;
-    let made = readiness.keys().copied().filter(|component| !held.contains_key(component) && !kept.contains(component));
+    let made =
+        readiness.keys().copied().filter(|component| !held.contains_key(component) && !deferred.contains(component));
     context.remember_outlines(owner, of, made, std::mem::take(&mut applied.outlines));
-    (Desired { objects: Vec::new(), held, kept, readiness, notes }, applied)
+    (Desired { objects: Vec::new(), waiting: held, deferred, readiness, notes }, applied)
 }
 
 /// What would be written if the stack were not suspended, by component: it is not as the spec asks for.
@@ -160,7 +161,7 @@ fn report<'a>(
     live: &'a LiveSet,
     (judged, applied): (Desired<()>, &Applied),
 ) -> Report<'a> {
-    let Desired { held: mut waiting, readiness, mut notes, .. } = judged;
+    let Desired { mut waiting, readiness, mut notes, .. } = judged;
     let mut begun = BTreeMap::new();
     for (label, rolling) in &applied.rolling {
         if let Some(component) = Component::from_label(label) {

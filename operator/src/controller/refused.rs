@@ -84,7 +84,7 @@ fn misses_pods(there: &LiveObject, live: &LiveSet) -> bool {
     let is_of = |pod: &LiveObject| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *there.uid);
     match there.kind.kind {
         _ if there.deleting || !under_way => false,
-        "StatefulSet" => there.pods.is_some_and(|pods| pods.seen && pods.made < pods.wanted),
+        "StatefulSet" => there.pods.is_some_and(|pods| pods.observed && pods.made < pods.wanted),
         "Job" => !live.iter().any(|other| other.kind.kind == "Pod" && is_of(other)),
         _ => false,
     }

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Places, metadata,
+    Component, Keys, metadata,
     pod::{self, Pod},
     pod_template, pods_readiness, probed,
     schedule::{self, Runs},
@@ -57,14 +57,14 @@ impl Component for Backup {
         objects
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         let objects = pods_readiness(Name::Backup, objects, live);
         if !objects.is_ready() {
             return objects;
         }
         if stack.backup.as_ref().is_some_and(|backup| backup.own_destination) {
             let probe = probed(stack, Name::Backup);
-            // One that is not asked is told of by the dumps that go there.
+            // A destination that the operator does not probe is reported by the dumps that go there.
             if matches!(&probe, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED) {
                 return probe;
             }
@@ -133,8 +133,7 @@ fn has_ended(job: &LiveObject) -> bool {
     !matches!(&job.readiness, Readiness::Waiting(waiting) if goes_on(waiting))
 }
 
-/// A pod that has not started and will not before somebody does something, or that is refused. Its Job would run until its
-/// deadline.
+/// Why a pod cannot start before a user acts, or why it is refused. Its Job would run until its deadline.
 fn cannot_start(live: &LiveSet) -> Option<Waiting> {
     const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
     let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
@@ -172,7 +171,7 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     Readiness::waiting(reason::BACKUP_FAILED, format!("job/{}: {said}", job.name))
 }
 
-/// The newest good backup that a pod still tells of, with what else that run found.
+/// The newest good backup that a pod still reports, with the other results of that run.
 pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let records = pods.filter_map(|pod| match outcome(pod)? {
@@ -195,12 +194,12 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     })
 }
 
-/// What the agent said at its end.
+/// The result that the agent reported.
 fn outcome(pod: &LiveObject) -> Option<contract::DumpOutcome> {
     serde_json::from_str(pod.note.as_deref()?).ok()
 }
 
-/// What the agent said in the newest pod of a Job.
+/// The result that the agent reported in the newest pod of a Job.
 fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<contract::DumpOutcome> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
@@ -241,7 +240,7 @@ fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredOb
             schedule: backup.schedule.clone(),
             time_zone: Some(backup.time_zone.clone()),
             concurrency_policy: Some("Forbid".to_owned()),
-            // Said, so that backups that somebody stopped by hand are no longer stopped. Whoever means it suspends the stack first.
+            // Explicit, so that the operator resumes backups that a user suspended by hand. To suspend them, suspend the stack.
             suspend: Some(false),
             starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
             successful_jobs_history_limit: Some(3),
@@ -320,7 +319,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
         }
         args.extend(backup.adopt.iter().flat_map(|of| [contract::ARG_ADOPT, of]));
     }
-    if backup.embedded {
+    if backup.in_embedded_bucket {
         args.push(contract::ARG_DELETE_VERSIONS);
     }
     dump.args = Some(args.into_iter().map(str::to_owned).collect());

@@ -38,7 +38,7 @@ pub(super) fn labels(stack: &Stack, component: Component) -> Strings {
     labels
 }
 
-/// The labels that selectors use, for ever.
+/// The labels of selectors, which are immutable.
 pub(super) fn selector_labels(stack: &Stack, component: Component) -> Strings {
     Strings::from([
         (label::NAME.to_owned(), ["rorun-", component.as_str()].concat()),

@@ -1,6 +1,6 @@
-//! What a mode of a data service adds to its component.
+//! The part of a data service's component that depends on its mode.
 
-use super::Places;
+use super::Keys;
 use crate::{
     objects::{DesiredObject, LiveSet, Readiness},
     stack::Stack,
@@ -12,5 +12,5 @@ pub(super) trait Mode {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject>;
 
     /// Whether the service serves.
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness;
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness;
 }

@@ -126,8 +126,8 @@ pub(super) fn claim(name: &str, claim: String) -> Volume {
 /// Certificate authorities as a volume and a mount.
 pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount) {
     let source = ConfigMapVolumeSource { name: config_map, ..ConfigMapVolumeSource::default() };
-    let volume = Volume { name: ROLE_CA.to_owned(), config_map: Some(source), ..Volume::default() };
-    let mut mount = mount(ROLE_CA, contract::CA_DIRECTORY);
+    let volume = Volume { name: ROLE_CA.to_string(), config_map: Some(source), ..Volume::default() };
+    let mut mount = mount(ROLE_CA.as_str(), contract::CA_DIRECTORY);
     mount.read_only = Some(true);
     (volume, mount)
 }

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Places, autoscaler, metadata,
+    Component, Keys, autoscaler, metadata,
     pod::{self, Pod},
     pod_template, service, serving, trust,
 };
@@ -68,7 +68,7 @@ impl Component for Workload {
         objects
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         stack
             .workload(self.name)
             .map_or(Readiness::Ready, |workload| serving::readiness(stack, workload, objects, live))
@@ -142,7 +142,7 @@ fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
     pod_template::shaped(stack, workload.component, template)
 }
 
-/// What a pod is made of.
+/// The parts of a pod.
 struct Parts {
     container: Container,
     init_containers: Vec<Container>,

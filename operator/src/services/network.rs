@@ -34,7 +34,7 @@ const OWN_WITHIN: Duration = Duration::from_secs(2);
 /// Why a service was not reached, or no longer listened to.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// Its address is one that the operator connects to for nobody.
+    /// The operator never connects to the address.
     #[error("its address is {0}, to which the operator does not connect: name one that the network leads to")]
     Refused(&'static str),
     /// Its name leads nowhere.
@@ -151,7 +151,7 @@ impl Network {
         if found.is_empty() { Err(NetworkError::Unresolved) } else { Ok(found) }
     }
 
-    /// The addresses of the API server. A name that does not resolve protects nothing: nobody else can use it either.
+    /// The addresses of the API server. A name that does not resolve protects nothing: no other client can use it either.
     async fn own(&self, guard: &Guard) -> Vec<IpAddr> {
         let known = guard.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((since, addresses)) = known
@@ -181,7 +181,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What an address is that is connected to for nobody.
+/// Why the operator never connects to an address.
 fn refused(address: IpAddr) -> Option<&'static str> {
     let address = plain(address);
     if address.is_loopback() {
@@ -205,7 +205,7 @@ fn refused(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Servers that give credentials to whoever asks from a node, where they are not link-local: Alibaba Cloud, Azure, Oracle.
+/// Servers that give credentials to any client on a node, where they are not link-local: Alibaba Cloud, Azure, Oracle.
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 

@@ -48,15 +48,15 @@ pub struct Backup {
     pub probing: Option<Probing>,
     /// The folder in the bucket, ending in a slash.
     pub prefix: String,
-    /// Whose the backups are. `None`: it is not known, so none can be removed.
+    /// The owner of the backups. `None`: the owner is unknown, so the run removes nothing.
     pub owner: Option<String>,
-    /// Whose backups are to become this stack's own.
+    /// The owner whose backups the stack adopts.
     pub adopt: Option<String>,
-    /// What is wrong with the wish to adopt backups.
+    /// Why the annotation that adopts backups has no effect.
     pub adopt_problem: Option<String>,
     /// Whether the dumps are on the volume of the embedded bucket.
-    pub embedded: bool,
-    /// What the user should know of where the dumps go.
+    pub in_embedded_bucket: bool,
+    /// A note for the user about the destination.
     pub note: Option<&'static str>,
     /// Labels of the user for the pods.
     pub pod_labels: BTreeMap<String, String>,
@@ -89,7 +89,7 @@ pub(super) fn resolve(
     };
     let image = match (&block.image, stack.server(Component::Database)) {
         (Some(image), _) => defaults::image(defaults::registry(spec), image),
-        // As it runs there, registry and all.
+        // The image of the server, with its registry.
         (None, Some(server)) => server.image.clone(),
         (None, None) => defaults::image(defaults::registry(spec), "postgres:17"),
     };
@@ -106,7 +106,7 @@ pub(super) fn resolve(
         destination: destination.map(Box::new),
         own_destination: external.is_some(),
         probing: external.map(|external| bucket::probing(external, DESTINATION, spec.environment, observed)),
-        embedded: external.is_none() && stack.server(Component::Bucket).is_some(),
+        in_embedded_bucket: external.is_none() && stack.server(Component::Bucket).is_some(),
         prefix: format!("{}{}/{}/", base(&block), stack.namespace, stack.name),
         owner: observed.backup_owner.clone(),
         adopt,
@@ -121,6 +121,11 @@ pub(super) fn resolve(
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
     block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+/// Whether backups have a bucket of their own.
+pub fn has_own_destination(spec: &RorunStackSpec) -> bool {
+    destination(spec).is_some()
 }
 
 /// The bucket of the backups' own.
@@ -142,12 +147,12 @@ pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
     folders
 }
 
-/// What is wrong with where a spec sends its dumps: to the application's own bucket by its own key.
+/// The warning about dumps that go to the application's own bucket by its own key.
 pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
     bucket::chosen(spec).opens_backups(destination(spec)).then_some(OWN_KEY)
 }
 
-/// The wish to adopt backups: obeyed exactly as it stands there, or told to be none.
+/// The value of the annotation that adopts backups, or why it has no effect.
 fn adopt(observed: &Observed) -> (Option<String>, Option<String>) {
     let Some(wanted) = &observed.adopt_backups else { return (None, None) };
     if wanted == contract::ADOPT_NONE || contract::is_owner(wanted) {

@@ -1,7 +1,7 @@
-//! The hash of what a workload's pods are configured with, made of one source after the other: nobody needs all of them at once.
+//! The hash of a workload's configuration. The operator hashes one source after the other, so it never needs all of them at once.
 //!
-//! What is hashed, and in which order, is what an upgrade must never change: each key and value with its length before it, first
-//! what the operator tells the pods, then what `env` and `envFrom` name in the order in which they name it.
+//! An upgrade must never change the bytes that are hashed, nor their order: each key and value with its length before it, first
+//! the values of the operator, then those that `env` and `envFrom` name, in the order in which they name them.
 
 use sha2::{Digest, Sha256};
 
@@ -15,12 +15,12 @@ use crate::names::{Component, Waiting, reason};
 /// Linux hands to a process.
 pub const CONFIGURATION_MAX: usize = 8 * 1024 * 1024;
 
-/// What a workload's pods are configured with.
+/// The configuration of a workload's pods.
 #[derive(Debug)]
 pub struct ConfigInput {
-    /// Whose.
+    /// The workload.
     pub component: Component,
-    told: Vec<u8>,
+    own: Vec<u8>,
     references: Vec<ConfigReference>,
 }
 
@@ -29,9 +29,9 @@ pub struct ConfigInput {
 pub struct ConfigHasher(Sha256);
 
 impl ConfigInput {
-    pub(super) fn new(workload: &Workload, told: Vec<u8>) -> Self {
+    pub(super) fn new(workload: &Workload, own: Vec<u8>) -> Self {
         let references = config_references(workload.component, &workload.env, &workload.env_from).collect();
-        Self { component: workload.component, told, references }
+        Self { component: workload.component, own, references }
     }
 
     /// The Secrets and `ConfigMaps` in the order in which they are hashed.
@@ -41,7 +41,7 @@ impl ConfigInput {
 
     /// What the pods of a component mount, which must exist and is not hashed.
     pub(super) fn of_mounts(component: Component, references: Vec<ConfigReference>) -> Self {
-        Self { component, told: Vec::new(), references }
+        Self { component, own: Vec::new(), references }
     }
 
     /// Adds what the pods mount.
@@ -57,16 +57,16 @@ impl ConfigInput {
             digest.update(part);
         };
         add(self.component.as_str().as_bytes());
-        add(&self.told);
+        add(&self.own);
         for reference in &self.references {
             add(reference.identity().as_bytes());
         }
         digest.finalize().into()
     }
 
-    /// The hash of what the operator tells; the sources are still to be added.
+    /// The hash of the operator's own values; the sources are still to be added.
     pub fn hasher(&self) -> ConfigHasher {
-        ConfigHasher(Sha256::new_with_prefix(&self.told))
+        ConfigHasher(Sha256::new_with_prefix(&self.own))
     }
 
     /// The hash of what was observed as a whole.
@@ -98,7 +98,7 @@ impl ConfigHasher {
     }
 }
 
-/// What a workload waits for whose sources hold too much.
+/// The reason of a workload whose sources are too large.
 pub fn configuration_too_large() -> Waiting {
     let message = format!(
         "the Secrets and ConfigMaps that env, envFrom and items of volumes of this stack name hold more than {} MiB in all, which no process can \

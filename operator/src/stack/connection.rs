@@ -1,4 +1,4 @@
-//! What the application is told about its services: the Secret `<stack>-connection`.
+//! The values of the Secret `<stack>-connection`, which the application reads.
 
 use std::collections::BTreeMap;
 
@@ -20,17 +20,17 @@ pub struct Connection {
     pub ca: Option<String>,
     /// Those of the database alone.
     pub database_ca: Option<String>,
-    /// Whether Redis or the bucket names authorities: then those of the database are kept apart from them.
+    /// Whether Redis or the bucket names authorities: then those of the database have a file of their own.
     pub apart: bool,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
-    /// What an earlier version put into its place.
+    /// The values of an earlier version.
     released: Released,
     /// Whether the hash leaves the session token out.
     token_unhashed: bool,
 }
 
-/// What a connection is made of.
+/// The parts of a stack that a connection is computed from.
 pub(super) struct Parts<'a> {
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,
@@ -91,21 +91,21 @@ impl Connection {
         Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
     }
 
-    /// Whether 0.1.0 told the application something wrong of this stack's URLs, so that an upgrade replaces its pods: an encoded
-    /// name of a database that a client looks up as it stands, a plus sign that became a space, an IPv6 address in brackets
-    /// in `PGHOST` or `REDIS_HOST`, the first of a parameter's values where the last counts.
+    /// Whether 0.1.0 gave the application a wrong value for this stack's URLs, so that an upgrade replaces its pods: an encoded
+    /// name of a database that a client looks up literally, a plus sign that became a space, an IPv6 address in brackets in
+    /// `PGHOST` or `REDIS_HOST`, the first of a parameter's values where the last counts.
     pub fn corrected_urls(&self) -> bool {
         self.released.corrected
     }
 
-    /// What the hash of the pods covers: the values, those of 0.1.0 where they mean the same.
+    /// The values that the hash of the pods covers: those of 0.1.0 where they mean the same.
     pub(super) fn hashed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let values = self.data.iter().filter(|(key, _)| !(self.token_unhashed && **key == contract::ENV_SESSION_TOKEN));
         values.map(|(key, value)| (*key, self.released.hashed.get(key).unwrap_or(value).as_str()))
     }
 }
 
-/// As libpq reads it: `allow` is told as it is written.
+/// The mode as libpq reads it; `allow` stays `allow`.
 fn ssl_mode(url: &PostgresUrl) -> String {
     let written = url.parameter("sslmode").filter(|_| url.parameter("ssl") != Some("true"));
     let mode = || url.tls_mode().unwrap_or(TlsMode::VerifyFull).as_str();
@@ -126,7 +126,7 @@ pub fn bucket_variables(bucket: &BucketAccess) -> BTreeMap<&'static str, String>
     data
 }
 
-/// As [`bucket_variables`], and what else the application's client is told.
+/// As [`bucket_variables`], with those that only the application's client reads.
 fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
     let mut data = bucket_variables(bucket);
     if let Some(checksums) = bucket.checksums {

@@ -1,4 +1,4 @@
-//! What the operator connects to when it probes a service.
+//! The targets of probes.
 
 use super::bucket::BucketAccess;
 

@@ -1,8 +1,8 @@
-//! The valid stack: what a `RorunStack` means once every default is resolved and every doubt is spent.
+//! The valid stack: a `RorunStack` with every default resolved.
 //!
-//! What enters: the resource and what was observed. What leaves: a [`Stack`]. What cannot be resolved now (a missing Secret,
-//! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
-//! they are. Forbidden here: the client, the clock, the environment, random numbers.
+//! What enters: the resource and what was observed. What leaves: a [`Stack`]. What cannot be resolved now (a missing Secret, lost
+//! credentials) is an entry of [`Stack::unresolved`]; the operator then leaves that component and those that need it as they are.
+//! Forbidden here: the client, the clock, the environment, random numbers.
 
 mod backup;
 pub mod bucket;
@@ -33,12 +33,12 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use backup::{Backup, backed_up, backup_folders};
+pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
 pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
-pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
+pub use credentials::{Credentials, connection_keys, credential_bytes, credential_keys};
 pub use database::{Database, DatabaseAccess, NamedUrl};
 pub use endpoint::Endpoint;
 pub use ingress::Ingress;
@@ -58,7 +58,7 @@ pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
-    names::{Component, ObjectName, Waiting},
+    names::{Component, ObjectName, Role, Waiting},
 };
 
 /// The port of the embedded PostgreSQL.
@@ -75,7 +75,7 @@ pub struct Stack {
     pub namespace: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// What the stack is for.
+    /// The environment.
     pub environment: Environment,
     /// Change nothing.
     pub suspend: bool,
@@ -91,7 +91,7 @@ pub struct Stack {
     pub redis: Redis,
     /// The bucket.
     pub bucket: Bucket,
-    /// What the application is told. `None`: a service that it needs is not resolved.
+    /// The values of the connection Secret. `None`: a service that it needs is not resolved.
     pub connection: Option<Connection>,
     /// How requests reach the stack.
     pub ingress: Option<Ingress>,
@@ -103,24 +103,24 @@ pub struct Stack {
     pub pull_policy: PullPolicy,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
-    /// How the services are asked; absent: as suits them.
+    /// How the operator probes the services. Defaults, for an absent one, to what suits the service.
     pub probing: BTreeMap<Component, Probing>,
-    /// What was found out about the services; nothing before somebody has asked them.
+    /// The results of the probes so far.
     pub probes: BTreeMap<ProbeTarget, Probe>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
     pub last_backup: Option<i64>,
-    /// What cannot be resolved now, and why.
+    /// Why components cannot be resolved now.
     pub unresolved: BTreeMap<Component, Waiting>,
     /// What the spec says of the pods of a component.
     pub pods: BTreeMap<Component, PodShape>,
     /// Components whose pods cannot be as the spec asks for, and why. The operator leaves these pods as they are, and no other
     /// component waits for it.
     pub pods_refused: BTreeMap<Component, Waiting>,
-    /// What the Deployments say of their corrections.
+    /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, Corrected>,
-    /// What is left as it is, though it may not be as wanted: its correction waits for its turn.
-    pub kept: BTreeSet<Component>,
-    /// What the user should know though nothing is wrong: for Warning events.
+    /// The components whose correction is deferred: another stack's comes first.
+    pub deferred: BTreeSet<Component>,
+    /// Warnings for Events: the stack works, and a later change would be refused.
     pub warnings: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Stack {
     }
 
     /// The name of a component's child with a role of its own.
-    pub fn child_role(&self, component: Component, role: &str) -> String {
+    pub fn child_role(&self, component: Component, role: Role) -> String {
         ObjectName::with_role(&self.name, component, role).into()
     }
 
@@ -140,7 +140,7 @@ impl Stack {
         mode::service_host(&self.name, &self.namespace, component)
     }
 
-    /// What the spec asks of a component that cannot be done, while the component serves without it: one sentence each.
+    /// Notes about fields of the spec that have no effect, while the component serves without them.
     pub fn notes(&self, component: Component) -> &[String] {
         self.server(component).map_or(&[], |server| &server.volume.notes)
     }

@@ -1,4 +1,4 @@
-//! What a mode of a data service provides: `embedded`, `external`, and those to come.
+//! The interface of the modes of a data service: `embedded`, `external`, and those to come.
 //!
 //! Each service has an enum of its modes, which its own folder matches exhaustively and no other code matches: the rest of the
 //! crate asks through [`Mode`]. A new mode is one file here and one in `desired`, which the enum, the field of the spec and an
@@ -22,7 +22,7 @@ pub trait Mode: Send + Sync {
     /// How the operator probes the service. `None`: the state of its pods is all that counts.
     fn probing(&self) -> Option<&Probing>;
 
-    /// What the operator connects to when it probes the service. `backups` is the folder of the backups in the bucket.
+    /// The targets of the probes. `backups` is the folder of the backups in the bucket.
     fn endpoints(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)>;
 }
 
@@ -86,7 +86,7 @@ pub struct Server {
     pub credentials: Option<Credentials>,
 }
 
-/// What components wait for.
+/// The components that cannot be resolved, and why.
 pub(super) type Unresolved = BTreeMap<Component, Waiting>;
 
 /// The value; `None` if there is none, and then the reason goes to `unresolved`.
@@ -98,7 +98,7 @@ pub(super) fn ok_or_unresolved<T>(
     result.map_err(|waiting| unresolved.insert(component, waiting)).ok()
 }
 
-/// What a mode resolves from beside its own block.
+/// The inputs of a mode beside its own block.
 pub(super) struct Context<'a> {
     pub(super) spec: &'a RorunStackSpec,
     pub(super) name: &'a str,
@@ -119,6 +119,6 @@ pub(super) fn service_host(stack: &str, namespace: &str, component: Component) -
 }
 
 /// The warning about an embedded service in Staging.
-pub(super) fn single_pod(component: Component) -> Option<String> {
-    Some(format!("{component}.embedded is a single pod without failover: Production will refuse it"))
+pub(super) fn single_pod(component: Component) -> String {
+    format!("{component}.embedded is a single pod without failover: Production will refuse it")
 }

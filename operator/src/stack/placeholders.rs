@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, pod_template, references, services};
 use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
 
-/// What stands for values that are not known.
+/// Placeholders for values that only a cluster has.
 #[derive(Clone, Copy, Debug)]
 pub struct Placeholders<'a> {
     /// For each password, key and other value of a Secret; it means nothing in a URL.
@@ -16,7 +16,7 @@ pub struct Placeholders<'a> {
     pub agent_image: &'a str,
 }
 
-/// What stands for the uid of the namespace.
+/// The placeholder of the namespace's uid.
 const NAMESPACE_UID: &str = "00000000-0000-4000-8000-000000000000";
 
 impl Placeholders<'_> {
@@ -60,7 +60,7 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// What stands for a password.
+    /// The placeholder of a password.
     pub(super) fn value(&self) -> &'a str {
         self.placeholders.value
     }

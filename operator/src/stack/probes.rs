@@ -1,4 +1,4 @@
-//! What is asked of a stack's services, and what the answers mean.
+//! The URLs that the operator probes, and what the answers mean.
 
 use super::{Probe, Stack};
 use crate::names::{Component, Waiting, reason};
@@ -14,10 +14,10 @@ pub enum ServiceUrl {
     Read,
 }
 
-/// A service, and the URL by which it is asked.
+/// A service, and the URL that the operator probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeTarget {
-    /// Whose service.
+    /// The component of the service.
     pub component: Component,
     /// By which URL.
     pub url: ServiceUrl,
@@ -37,12 +37,12 @@ impl ProbeTarget {
 }
 
 impl Stack {
-    /// What was found out about a service.
+    /// The result of the last probe of a service.
     pub fn probe(&self, target: impl Into<ProbeTarget>) -> &Probe {
         self.probes.get(&target.into()).unwrap_or(&Probe::Pending)
     }
 
-    /// What the user should know of a component that serves.
+    /// A note for the user about a component that serves.
     pub fn note(&self, component: Component) -> Option<String> {
         let mut notes = Vec::new();
         if let Probe::Answers { note: Some(note) } = self.probe(component) {
@@ -57,7 +57,7 @@ impl Stack {
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// The URLs of the database whose failure leaves it ready. One that backups need is told of these.
+    /// The URLs of the database whose failure leaves it ready. The backup component reports a URL that backups need.
     fn noted_urls(&self) -> Vec<ProbeTarget> {
         if self.backup.is_some() { vec![ProbeTarget::READ] } else { vec![ProbeTarget::DIRECT, ProbeTarget::READ] }
     }

@@ -17,7 +17,7 @@ pub struct Probing {
     /// How often while the service answers. `None`: as suits the service.
     pub interval: Option<Duration>,
     /// Why the operator does not probe the service. `None`: it does.
-    pub not_asked: Option<Waiting>,
+    pub not_probed: Option<Waiting>,
     /// Whether the operator probes the service also while no workload has a pod.
     pub without_pods: bool,
 }
@@ -25,8 +25,8 @@ pub struct Probing {
 impl Probing {
     /// `doubt` says why the operator does not probe the service.
     pub(super) fn new(interval: Option<&str>, doubt: Option<String>) -> Self {
-        let not_asked = doubt.map(|why| Waiting::new(reason::NOT_PROBED, why));
-        Self { interval: interval.and_then(duration), not_asked, without_pods: false }
+        let not_probed = doubt.map(|why| Waiting::new(reason::NOT_PROBED, why));
+        Self { interval: interval.and_then(duration), not_probed, without_pods: false }
     }
 }
 
@@ -42,20 +42,20 @@ pub(super) fn probing(stack: &Stack) -> BTreeMap<Component, Probing> {
     probed
         .map(|(component, probing)| {
             let paused = paused(stack, probing).map(|why| Waiting::new(reason::NOT_PROBED, why));
-            let not_asked = paused.or_else(|| probing.not_asked.clone());
-            (component, Probing { not_asked, ..probing.clone() })
+            let not_probed = paused.or_else(|| probing.not_probed.clone());
+            (component, Probing { not_probed, ..probing.clone() })
         })
         .collect()
 }
 
 impl Stack {
     /// Why the operator does not probe a service.
-    pub fn not_asked(&self, component: Component) -> Option<&Waiting> {
-        self.probing.get(&component)?.not_asked.as_ref()
+    pub fn not_probed(&self, component: Component) -> Option<&Waiting> {
+        self.probing.get(&component)?.not_probed.as_ref()
     }
 }
 
-/// Why nobody needs to know whether a service answers.
+/// Why the operator pauses the probes of a service.
 fn paused(stack: &Stack, probing: &Probing) -> Option<String> {
     if stack.suspend {
         return Some("it is not asked whether it answers while spec.suspend is true".to_owned());

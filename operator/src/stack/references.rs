@@ -1,4 +1,4 @@
-//! Which Secrets and `ConfigMaps` of the user a spec names, so that they can be read before it is judged.
+//! The Secrets and `ConfigMaps` that a spec names, so that the operator reads them before it validates the spec.
 
 use std::collections::{BTreeMap, BTreeSet};
 

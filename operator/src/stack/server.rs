@@ -1,4 +1,4 @@
-//! What the embedded services have in common: the image, the volume, CPU and memory, and generated credentials.
+//! The common part of embedded services: the image, the volume, CPU and memory, and generated credentials.
 
 use super::{
     credentials, defaults,

@@ -34,7 +34,9 @@ pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
 
 /// Adds the Secrets that the services name.
 pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
-    chosen(spec).into_iter().for_each(|(_, mode)| mode.references(found));
+    for (_, mode) in chosen(spec) {
+        mode.references(found);
+    }
     if let Some(external) = super::backup::destination(spec) {
         external.references(found);
     }
@@ -42,7 +44,9 @@ pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
 
 /// Adds values for the Secrets that the services name, and for that of the Ingress.
 pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
-    chosen(spec).into_iter().for_each(|(_, mode)| mode.placeholders(values));
+    for (_, mode) in chosen(spec) {
+        mode.placeholders(values);
+    }
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(values);
     }
@@ -52,7 +56,7 @@ pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
     }
 }
 
-/// What Production would refuse of the modes.
+/// The modes that Production refuses, as warnings.
 pub(super) fn warnings(spec: &RorunStackSpec) -> impl Iterator<Item = String> {
     chosen(spec).into_iter().filter_map(|(component, mode)| mode.warning(component))
 }
@@ -85,7 +89,7 @@ impl Stack {
             let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
             endpoints.insert(Component::Backup.into(), endpoint);
         }
-        endpoints.retain(|target, _| self.not_asked(target.component).is_none());
+        endpoints.retain(|target, _| self.not_probed(target.component).is_none());
         endpoints
     }
 }

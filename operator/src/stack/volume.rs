@@ -11,7 +11,7 @@ pub struct Volume {
     pub size: String,
     /// Of which class. `None`: the cluster's default.
     pub class: Option<String>,
-    /// What the spec asks for and the volume that exists does not allow: one sentence each.
+    /// Notes about fields of the spec that the existing volume does not allow.
     pub notes: Vec<String>,
 }
 
@@ -20,7 +20,7 @@ fn default_size(component: Component) -> &'static str {
     if component == Component::Redis { "1Gi" } else { "10Gi" }
 }
 
-/// The volume to apply, with a note for each wish that cannot be granted.
+/// The volume to apply, with a note for each field of the spec that has no effect.
 pub(super) fn resolve(spec: Option<&Storage>, component: Component, observed: &Observed) -> Volume {
     let mut volume = asked(spec, component);
     let Some(there) = observed.volumes.get(&component) else { return volume };

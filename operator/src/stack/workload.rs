@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 /// A stateless service.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// Which one.
+    /// The component.
     pub component: Component,
     /// The image.
     pub image: String,
@@ -28,7 +28,7 @@ pub struct Workload {
     pub env: Vec<EnvVar>,
     /// Secrets and `ConfigMaps` of the user.
     pub env_from: Vec<EnvFromSource>,
-    /// Whether it is told where the services are.
+    /// Whether its pods get the connection Secret.
     pub connected: bool,
     /// CPU and memory.
     pub resources: ResourceRequirements,
@@ -157,7 +157,7 @@ impl Workload {
         Ok(())
     }
 
-    /// What is hashed of the workload.
+    /// The input of the workload's hash.
     pub(super) fn config_input(&self, connection: Option<&Connection>) -> ConfigInput {
         // Hashed as one: of each part alone it would take several times as long.
         let mut parts = Vec::with_capacity(4096);
@@ -235,7 +235,7 @@ impl ConfigReference {
         if self.secret { "secret" } else { "configmap" }
     }
 
-    /// All that tells it from another one.
+    /// All that distinguishes it from another reference.
     pub(super) fn identity(&self) -> String {
         let Self { name, key, optional, field, .. } = self;
         format!("{}/{name}/{}/{optional}/{field}", self.kind(), key.as_deref().unwrap_or_default())
@@ -267,7 +267,7 @@ impl ConfigReference {
     }
 }
 
-/// What a workload's `env` and `envFrom` name.
+/// The Secrets and `ConfigMaps` that a workload's `env` and `envFrom` name.
 pub(super) fn config_references(
     component: Component,
     env: &[EnvVar],

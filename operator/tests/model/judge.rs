@@ -54,7 +54,7 @@ fn allowed(
     if resource.ends_with("events") {
         return Ok(());
     }
-    let credentials = resource == "/secrets" && name.ends_with(ROLE_CREDENTIALS);
+    let credentials = resource == "/secrets" && name.ends_with(ROLE_CREDENTIALS.as_str());
     match (&change.before, &change.after) {
         (Some(before), _) if !is_ours(before, uid) => Err(format!("{resource} {name} is foreign and was written")),
         (Some(_), None) if credentials || resource == "/persistentvolumeclaims" => {
@@ -64,7 +64,7 @@ fn allowed(
             Err(format!("the content of {name} was changed"))
         }
         (None, Some(after)) if credentials => {
-            let volume = name.trim_end_matches(ROLE_CREDENTIALS).trim_end_matches('-').to_owned();
+            let volume = name.trim_end_matches(ROLE_CREDENTIALS.as_str()).trim_end_matches('-').to_owned();
             let volume = Place { resource: "/persistentvolumeclaims".to_owned(), name: volume, ..change.place.clone() };
             let again = known.get(&change.place).is_some_and(|all| all.contains(&&after["data"]));
             if there.contains_key(&volume) && !again {
@@ -138,7 +138,7 @@ pub fn end(store: &Store) -> Result<(), String> {
         return Ok(());
     }
     let keys: BTreeSet<_> = wanted.objects.iter().map(DesiredObject::key).collect();
-    let held: BTreeSet<_> = wanted.held.keys().map(ToString::to_string).collect();
+    let held: BTreeSet<_> = wanted.waiting.keys().map(ToString::to_string).collect();
     let left = live.iter().find(|there| {
         let owned = there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
         owned && !there.retained && !keys.contains(&there.key()) && !held.contains(there.component)

@@ -8,6 +8,7 @@
 mod agent;
 mod configuration;
 mod generate;
+mod modes;
 mod objects;
 mod paths;
 mod pod_templates;

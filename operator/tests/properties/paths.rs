@@ -28,7 +28,7 @@ proptest! {
         let wanted = desired(&second, &all_ready(&first));
         let fresh: Vec<_> = everything(&second)
             .into_iter()
-            .filter(|object| !wanted.held.keys().any(|held| held.as_str() == object.component()))
+            .filter(|object| !wanted.waiting.keys().any(|held| held.as_str() == object.component()))
             .collect();
         prop_assert_eq!(wanted.objects, fresh);
     }

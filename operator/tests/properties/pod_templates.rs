@@ -186,7 +186,7 @@ proptest! {
 
     /// A refused patch concerns the pods of its component: nothing is written for it, and all others are made as ever.
     #[test]
-    fn a_refused_patch_is_told_and_holds_back_its_own_pods((plain, fixture) in patched(), index in 0_usize..7) {
+    fn a_refused_patch_is_reported_and_changes_no_other_pods((plain, fixture) in patched(), index in 0_usize..7) {
         let all: Vec<_> = fields().collect();
         let (component, field) = all[index % all.len()];
         let there = plain.0["spec"].pointer(&format!("/{}", field.replace('.', "/"))).is_some_and(Value::is_object);
@@ -195,15 +195,15 @@ proptest! {
         let bad = fixture.set(&format!("{field}.podTemplate"), json!({"spec": {"hostNetwork": true}}));
         let stack = valid(&bad.build());
         let wanted = desired(&stack, &all_ready(&before));
-        prop_assert_eq!(wanted.held.keys().copied().collect::<Vec<_>>(), [component]);
-        let waiting = &wanted.held[&component];
+        prop_assert_eq!(wanted.waiting.keys().copied().collect::<Vec<_>>(), [component]);
+        let waiting = &wanted.waiting[&component];
         prop_assert_eq!(waiting.reason, "PodTemplateRefused");
         prop_assert!(waiting.message.contains(&format!("{field}.podTemplate.spec.hostNetwork")), "{}", waiting.message);
         prop_assert!(wanted.objects.iter().all(|object| object.component() != component.as_str()));
         prop_assert!(wanted.left_alone().contains(component.as_str()));
         // Of a new stack nothing is made that needs what is not there.
         let fresh = desired(&stack, &LiveSet::default());
-        prop_assert!(fresh.held.contains_key(&component));
+        prop_assert!(fresh.waiting.contains_key(&component));
     }
 
     /// What volumes name is noticed when it is missing, and no pod is replaced when its content changes.

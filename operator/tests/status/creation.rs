@@ -118,12 +118,12 @@ fn a_pod_that_does_not_serve_is_told_after_the_time_that_it_has() {
     world.put(("", "Pod"), Component::Api, started);
     let ready = |status: &RorunStackStatus| line(status, "ApiReady");
     assert_eq!(ready(&world.pass(1010)), "False Progressing");
-    assert_eq!(world.turns_in, Some(80));
+    assert_eq!(world.requeue_after, Some(80));
     assert_eq!(ready(&world.pass(1089)), "False Progressing");
     let status = world.pass(1090);
     assert_eq!(ready(&status), "False NotHealthy");
     assert!(condition(&status, "Ready").unwrap().message.contains("read its log"), "{status:?}");
-    assert_eq!(world.turns_in, None, "nothing more turns by itself");
+    assert_eq!(world.requeue_after, None, "nothing more turns by itself");
     // One that was started again has had its time.
     let again = json!([{"name": "main", "state": runs(1200), "started": true, "restartCount": 1}]);
     world.put(("", "Pod"), Component::Api, json!({"status": {"containerStatuses": again}}));
@@ -137,6 +137,6 @@ fn a_pod_without_a_node_is_told_after_a_while() {
     world.stateful_set(Component::Redis, 1, 0);
     world.put(("", "Pod"), Component::Redis, pod(false, 1000, None, false));
     assert_eq!(line(&world.pass(1003), "RedisReady"), "False Progressing");
-    assert_eq!(world.turns_in, Some(7));
+    assert_eq!(world.requeue_after, Some(7));
     assert_eq!(line(&world.pass(1010), "RedisReady"), "False Unschedulable");
 }

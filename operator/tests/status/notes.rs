@@ -27,7 +27,7 @@ fn an_autoscaler_without_metrics_is_noted_when_it_lasts() {
     let kind = ("autoscaling", "HorizontalPodAutoscaler");
     world.put(kind, Component::Api, autoscaler("False", "FailedGetResourceMetric"));
     assert_eq!(message(&mut world, 1060, "ApiReady"), "");
-    assert_eq!(world.turns_in, Some(60));
+    assert_eq!(world.requeue_after, Some(60));
     let told = message(&mut world, 1120, "ApiReady");
     insta::assert_snapshot!(told, @"horizontalpodautoscaler/shop-api does not scale: the HPA was unable to compute the replica count: no metrics returned from resource metrics API");
     world.put(kind, Component::Api, autoscaler("True", "ValidMetricFound"));
@@ -53,7 +53,7 @@ fn an_ingress_without_an_address_is_noted_after_two_minutes() {
     let made = |status: Value| json!({"metadata": {"creationTimestamp": at(1000)}, "status": status});
     world.put(kind, Component::Ingress, made(json!({})));
     assert_eq!(message(&mut world, 1119, "IngressReady"), "");
-    assert_eq!(world.turns_in, Some(1));
+    assert_eq!(world.requeue_after, Some(1));
     let told = message(&mut world, 1120, "IngressReady");
     insta::assert_snapshot!(told, @"ingress/shop-ingress has no address yet: check that an ingress controller serves the class nginx; some write no address");
     world.put(kind, Component::Ingress, made(json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}})));

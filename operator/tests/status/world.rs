@@ -22,7 +22,7 @@ pub struct World {
     pub live: LiveSet,
     pub old: Option<RorunStackStatus>,
     /// In how many seconds the last verdict turns by time alone.
-    pub turns_in: Option<u64>,
+    pub requeue_after: Option<u64>,
 }
 
 impl World {
@@ -30,7 +30,7 @@ impl World {
     pub fn empty(spec: Fixture) -> Self {
         let cr = spec.build();
         let stack = valid(&cr);
-        Self { cr, stack, live: LiveSet::default(), old: None, turns_in: None }
+        Self { cr, stack, live: LiveSet::default(), old: None, requeue_after: None }
     }
 
     /// All is there and serves, and the status says so.
@@ -106,7 +106,7 @@ impl World {
     /// As [`Self::pass`], which writes these workloads.
     pub fn pass_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
         let live = self.live.clone().at(now);
-        let Desired { mut held, readiness, notes, .. } = desired(&self.stack, &live);
+        let Desired { waiting: mut held, readiness, notes, .. } = desired(&self.stack, &live);
         let key = |component: &Component| rorun_operator::objects::ObjectKey {
             kind: if self.stack.workload(*component).is_some() { "Deployment" } else { "StatefulSet" },
             name: self.stack.child(*component),
@@ -125,7 +125,7 @@ impl World {
             begun: begun.iter().map(|component| (*component, 1)).collect::<BTreeMap<_, _>>(),
         };
         let status = status::status(&report, Timestamp::from_second(now).unwrap());
-        self.turns_in = live.turns_in();
+        self.requeue_after = live.requeue_after();
         self.old = Some(status.clone());
         status
     }

@@ -14,25 +14,25 @@ use super::text;
 #[x_kube(validation = Rule::new("(!has(self.adminHost) || self.adminHost != self.host) && (!has(self.ocrHost) || self.ocrHost != self.host) && (!has(self.adminHost) || !has(self.ocrHost) || self.adminHost != self.ocrHost)")
     .message("host, adminHost and ocrHost must differ: each host leads to one component, e.g. `host: api.example.com, adminHost: admin.example.com`"))]
 pub struct IngressSpec {
-    /// The IngressClass. Left out: the cluster's default class.
+    /// The IngressClass. Defaults to the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// The host that leads to the API, e.g. `staging-api.rorun.app`.
+    /// The host of the API, e.g. `staging-api.rorun.app`.
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub host: String,
-    /// The host that leads to the admin panel. Left out: the panel is not reached from outside.
+    /// The host of the admin panel. Defaults to none: only clients within the cluster reach the panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub admin_host: Option<String>,
-    /// The host that leads to the OCR service. Left out: only the API reaches it.
+    /// The host of the OCR service. Defaults to none: only clients within the cluster reach the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = text::host()))]
     pub ocr_host: Option<String>,
-    /// Serves HTTPS. Left out: plain HTTP.
+    /// The certificate for HTTPS. Defaults to none: the Ingress serves HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<IngressTls>,
-    /// Annotations of the Ingress, e.g. those that its controller or cert-manager reads. Left out: none.
+    /// Annotations of the Ingress, e.g. those that its controller or cert-manager reads. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

@@ -8,7 +8,7 @@ use k8s_openapi::{
 use crate::{
     api::v1alpha1::BucketServer,
     desired::{
-        Places, credentials, metadata,
+        Keys, credentials, metadata,
         mode::Mode,
         pod::{self, Pod},
         pods_readiness, probed, service,
@@ -38,10 +38,10 @@ impl Mode for Embedded {
         ]
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         let pods = pods_readiness(Name::Bucket, objects, live);
         // Where the operator does not probe the server, its pod decides, as that of an embedded database does.
-        if !pods.is_ready() || stack.not_asked(Name::Bucket).is_some() {
+        if !pods.is_ready() || stack.not_probed(Name::Bucket).is_some() {
             return pods;
         }
         let probe = probed(stack, Name::Bucket);
@@ -69,7 +69,7 @@ fn pod<'a>(stack: &Stack, mode: &'a Embedded) -> Pod<'a> {
     }
 }
 
-/// What differs between the servers: the command, the arguments, and the variables that the keys go by.
+/// The differences between the servers: the command, the arguments, and the names of the variables with the keys.
 struct Launch {
     command: &'static [&'static str],
     args: &'static [&'static str],
@@ -134,7 +134,7 @@ fn container(stack: &Stack, mode: &Embedded) -> Container {
     }]);
     container.resources = Some(mode.server.resources.clone());
     container.volume_mounts = Some(vec![pod::mount("data", DATA), pod::mount("tmp", "/tmp")]);
-    // An open port is all that every S3 server has in common; whether it answers is asked by the controller.
+    // All S3 servers have an open port in common; the controller probes whether the server answers.
     let ask = |period, failures| Probe {
         tcp_socket: Some(TCPSocketAction {
             port: IntOrString::String(PORT_NAME.to_owned()),

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, ExecAction, P
 
 use crate::{
     desired::{
-        Places, credentials, metadata,
+        Keys, credentials, metadata,
         mode::Mode,
         pod::{self, Pod},
         pods_readiness, service,
@@ -32,7 +32,7 @@ impl Mode for Embedded {
         ]
     }
 
-    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, _: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         pods_readiness(Name::Database, objects, live)
     }
 }
@@ -70,7 +70,7 @@ fn container(stack: &Stack, server: &Server) -> Container {
         pod::mount("tmp", "/tmp"),
         pod::mount("shm", "/dev/shm"),
     ]);
-    // The server that the image starts while it makes the database listens on its socket only: 127.0.0.1 tells them apart.
+    // The server that the image starts while it creates the database listens on its socket only: 127.0.0.1 distinguishes them.
     let ask = |period, failures| Probe {
         exec: Some(ExecAction {
             command: Some(

@@ -3,7 +3,7 @@
 mod embedded;
 mod external;
 
-use super::{Component, Places, mode::Mode};
+use super::{Component, Keys, mode::Mode};
 use crate::{
     names::Component as Name,
     objects::{DesiredObject, LiveSet, Readiness},
@@ -21,7 +21,7 @@ impl Component for Database {
         mode(stack).objects(stack)
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         mode(stack).readiness(stack, objects, live)
     }
 }

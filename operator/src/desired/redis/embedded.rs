@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe};
 
 use crate::{
     desired::{
-        Places, credentials, metadata,
+        Keys, credentials, metadata,
         mode::Mode,
         pod::{self, Pod},
         pods_readiness, service,
@@ -41,7 +41,7 @@ impl Mode for Embedded {
         ]
     }
 
-    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, _: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         pods_readiness(Name::Redis, objects, live)
     }
 }

@@ -1,7 +1,7 @@
 //! Redis on a server that the operator did not make: there is nothing to apply.
 
 use crate::{
-    desired::{Places, mode::Mode, probed},
+    desired::{Keys, mode::Mode, probed},
     names::Component as Name,
     objects::{DesiredObject, LiveSet, Readiness},
     stack::{Stack, redis::External},
@@ -12,7 +12,7 @@ impl Mode for External {
         Vec::new()
     }
 
-    fn readiness(&self, stack: &Stack, _: &mut Places<'_>, _: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
         probed(stack, Name::Redis)
     }
 }

@@ -23,7 +23,7 @@ pub use url::TlsMode;
 pub struct PostgresTarget {
     /// `postgresql://user:password@host:port/database?sslmode=...`, the password percent-encoded.
     pub url: String,
-    /// The authorities (PEM) to trust, and no others. Left out: the public ones, where `sslmode` asks to verify.
+    /// The authorities (PEM) to trust, and no others. Defaults to the public ones, where `sslmode` verifies.
     pub ca: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// The bucket on an S3 server in the cluster.
 #[derive(Clone, Debug)]
 pub struct Embedded {
-    /// Which software serves S3.
+    /// The software that serves S3.
     pub software: BucketServer,
     /// The pod and its volume. The credentials are the keys.
     pub server: Server,
@@ -61,7 +61,7 @@ impl ModeSpec for EmbeddedBucket {
     }
 
     fn warning(&self, component: Component) -> Option<String> {
-        single_pod(component)
+        Some(single_pod(component))
     }
 }
 

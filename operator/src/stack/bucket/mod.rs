@@ -48,7 +48,7 @@ pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
     }
 }
 
-/// What the spec says of versioning, in any mode.
+/// `spec.bucket.versioning`, which applies to each mode.
 fn versioning(spec: &RorunStackSpec) -> Option<bool> {
     spec.bucket.as_ref().and_then(|bucket| bucket.versioning)
 }

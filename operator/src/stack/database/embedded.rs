@@ -52,7 +52,7 @@ impl ModeSpec for EmbeddedDatabase {
     }
 
     fn warning(&self, component: Component) -> Option<String> {
-        single_pod(component)
+        Some(single_pod(component))
     }
 }
 

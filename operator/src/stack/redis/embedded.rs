@@ -51,7 +51,7 @@ impl ModeSpec for EmbeddedRedis {
     }
 
     fn warning(&self, component: Component) -> Option<String> {
-        single_pod(component)
+        Some(single_pod(component))
     }
 }
 

@@ -53,7 +53,8 @@ impl Target {
         Self {
             schema: Schema::of(group),
             has_generation: COUNTED.contains(&plural),
-            has_status: plural == "rorunstacks" || known.is_some_and(|kind| kind.has_status),
+            has_status: plural == "rorunstacks"
+                || known.is_some_and(|kind| !matches!(kind.kind, "ServiceAccount" | "ConfigMap" | "Secret")),
             writer,
             place,
         }
