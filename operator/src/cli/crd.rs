@@ -22,7 +22,34 @@ pub fn print(out: &mut impl Write) -> io::Result<()> {
 pub fn yaml() -> io::Result<String> {
     let mut definition = serde_json::to_value(RorunStack::crd())?;
     tidy(&mut definition);
-    serde_saphyr::to_string(&definition).map_err(io::Error::other)
+    let mut flow = Vec::new();
+    take_kubernetes_types(&mut definition, &mut flow);
+    let text = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
+    // Backwards, since the mark of the tenth begins with that of the first.
+    let indexed = flow.iter().enumerate().rev();
+    Ok(indexed.fold(text, |text, (index, schema)| text.replace(&mark(index), &schema.to_string())))
+}
+
+/// What stands for a schema that is written in one line.
+fn mark(index: usize) -> String {
+    format!("kubernetes-type-{index}")
+}
+
+/// Takes out the schemas of [`KUBERNETES_TYPES`], which nest so deeply that three quarters of their lines are indentation. They are
+/// written as JSON, which is YAML in the flow style.
+fn take_kubernetes_types(value: &mut Value, flow: &mut Vec<Value>) {
+    match value {
+        Value::Object(members) => {
+            for name in KUBERNETES_TYPES {
+                let Some(schema) = members.get_mut(name).filter(|schema| schema.is_object()) else { continue };
+                let mark = Value::String(mark(flow.len()));
+                flow.push(std::mem::replace(schema, mark));
+            }
+            members.values_mut().for_each(|member| take_kubernetes_types(member, flow));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| take_kubernetes_types(item, flow)),
+        _ => {}
+    }
 }
 
 fn tidy(value: &mut Value) {

@@ -75,8 +75,8 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
     stack
 }
 
-/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed; and of every component
-/// what its pods mount, which is not hashed, and must exist.
+/// The inputs of the hashes of workloads that name Secrets or `ConfigMaps`, whose content need not be observed; and of every component
+/// the objects that its pods mount, which are not hashed, and must exist.
 pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
     let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
     let none = workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty());

@@ -186,7 +186,7 @@ proptest! {
 
     /// A refused patch concerns the pods of its component: nothing is written for it, and all others are made as ever.
     #[test]
-    fn a_refused_patch_is_told_and_holds_back_its_own_pods((plain, fixture) in patched(), index in 0_usize..7) {
+    fn a_refused_patch_is_reported_and_changes_no_other_pods((plain, fixture) in patched(), index in 0_usize..7) {
         let all: Vec<_> = fields().collect();
         let (component, field) = all[index % all.len()];
         let there = plain.0["spec"].pointer(&format!("/{}", field.replace('.', "/"))).is_some_and(Value::is_object);

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("has(self.minAvailable) != has(self.maxUnavailable)")
     .message("set exactly one of minAvailable and maxUnavailable, e.g. `disruption: {minAvailable: 2}` or `disruption: {maxUnavailable: 25%}`"))]
 pub struct DisruptionSpec {
-    /// How many pods must stay available, e.g. `2` or `50%`, which is rounded up.
+    /// How many pods must stay available, e.g. `2` or `50%`, which is rounded up. Defaults to what `maxUnavailable` leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_available: Option<IntOrPercent>,
-    /// How many pods may be unavailable, e.g. `1` or `25%`, which is rounded up.
+    /// How many pods may be unavailable, e.g. `1` or `25%`, which is rounded up. Defaults to what `minAvailable` leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrPercent>,
 }
