@@ -1,8 +1,7 @@
-//! The cluster, the scenarios and the benchmarks that prove rorun-operator.
+//! The cluster and the scenarios that prove rorun-operator.
 
-pub mod actor;
-pub mod bench;
-pub mod campaign;
 pub mod cli;
 pub mod engine;
+pub mod fake_controllers;
 pub mod scenarios;
+pub mod suite_result;

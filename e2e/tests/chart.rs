@@ -10,7 +10,7 @@ use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rorun_e2e::engine::process::Run;
-use rorun_e2e::engine::{Bed, Cache, tools};
+use rorun_e2e::engine::{Cache, TestServer, tools};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -41,8 +41,8 @@ impl Helm {
         self.run(&["template", RELEASE, ".", "--kube-version=1.33.0"]).args(arguments).output()
     }
 
-    fn on(&self, bed: &Bed, arguments: &[&str]) -> Result<String> {
-        self.run(arguments).env("KUBECONFIG", &bed.kubeconfig).output()
+    fn on(&self, server: &TestServer, arguments: &[&str]) -> Result<String> {
+        self.run(arguments).env("KUBECONFIG", &server.kubeconfig).output()
     }
 }
 
@@ -84,6 +84,31 @@ fn without_a_period_the_operator_takes_its_own() -> Result<()> {
     Ok(())
 }
 
+/// The same: values that are not there must take no security context and no argument away.
+#[test]
+fn without_the_values_of_a_later_chart_it_renders_as_with_their_defaults() -> Result<()> {
+    let helm = Helm::new()?;
+    let later = ["leaderElection", "extraArgs", "extraEnv", "extraVolumes", "extraVolumeMounts", "podSecurityContext"];
+    let later = later.iter().chain(&["securityContext", "commonLabels", "deploymentAnnotations"]);
+    let without: Vec<_> = later.map(|value| format!("--set={value}=null")).collect();
+    let without: Vec<_> = without.iter().map(String::as_str).collect();
+    assert_eq!(objects(&helm.template(&without)?)?, objects(&helm.template(&[])?)?);
+    Ok(())
+}
+
+#[test]
+fn the_security_contexts_are_merged_key_by_key() -> Result<()> {
+    let values = "podSecurityContext.runAsUser=1000710000,podSecurityContext.seccompProfile=null";
+    let rendered = Helm::new()?.template(&[&format!("--set={values}"), "--set=securityContext.runAsGroup=0"])?;
+    let deployment = objects(&rendered)?.into_iter().find(|object| object["kind"] == "Deployment");
+    let spec = &deployment.context("no Deployment")?["spec"]["template"]["spec"];
+    assert_eq!(spec["securityContext"], json!({"runAsNonRoot": true, "runAsUser": 1_000_710_000}));
+    let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true, "runAsGroup": 0});
+    assert_eq!(spec["containers"][0]["securityContext"], container);
+    Ok(())
+}
+
 #[test]
 fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
     let helm = Helm::new()?;
@@ -95,6 +120,16 @@ fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
         ("--set=watchNamespaces={Shop}", "at '/watchNamespaces/0': 'Shop' does not match pattern"),
         ("--set=resyncPeriod=25h", "at '/resyncPeriod': '25h' does not match pattern"),
         ("--set=resyncPeriod=0h", "at '/resyncPeriod': '0h' does not match pattern"),
+        ("--set=leaderElection.leaseDuration=1m", "at '/leaderElection/leaseDuration': '1m' does not match pattern"),
+        (
+            "--set=leaderElection.leaseDuration=3601s",
+            "at '/leaderElection/leaseDuration': '3601s' does not match pattern",
+        ),
+        ("--set=leaderElection.leaseDuration=14s", "leaseDuration is 14s: it must be longer than"),
+        ("--set=leaderElection.renewDeadline=11s", "leaseDuration is 15s: it must be longer than"),
+        ("--set=leaderElection.retryPeriod=9s", "must be longer than 1.2 times leaderElection.retryPeriod (9s)"),
+        ("--set=extraEnv[0].name=AGENT_IMAGE", "at '/extraEnv/0/name': 'not' failed"),
+        ("--set=extraArgs={run}", "at '/extraArgs/0': 'run' does not match pattern"),
         ("--set=logLevel=loud", "at '/logLevel': 'loud' does not match pattern"),
         ("--set=logFormat=yaml", "at '/logFormat': value must be one of 'json', 'text'"),
         ("--set=image.digest=sha256:0", "at '/image/digest': 'sha256:0' does not match pattern"),
@@ -143,7 +178,9 @@ fn with_namespaces_nothing_but_the_definition_is_of_the_cluster() -> Result<()> 
 
 /// The keys of a tree of values, as `--set` names them. An empty map or list is a value.
 fn keys(value: &Value, path: &str, found: &mut Vec<String>) {
-    match value.as_object().filter(|members| !members.is_empty() && path != "resources") {
+    // Of these Kubernetes knows the fields.
+    let whole = ["resources", "podSecurityContext", "securityContext"].contains(&path);
+    match value.as_object().filter(|members| !members.is_empty() && !whole) {
         Some(members) => {
             for (name, member) in members {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -169,13 +206,13 @@ fn every_value_is_in_the_schema_and_told_in_the_readme() -> Result<()> {
         assert!(readme.contains(&format!("\n| `{key}` | ")), "{key} is not in README.md");
         assert!(full.pointer(&format!("/{}", key.replace('.', "/"))).is_some(), "{key} is not in ci/full-values.yaml");
     }
-    let told = readme.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 2).count();
-    assert_eq!(told, found.len(), "README.md tells of values that are not there");
+    let reported = readme.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 2).count();
+    assert_eq!(reported, found.len(), "README.md tells of values that are not there");
     Ok(())
 }
 
-async fn client(bed: &Bed) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig)?;
+async fn client(server: &TestServer) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(&server.kubeconfig)?;
     Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
 }
 
@@ -190,14 +227,14 @@ fn pod_of(rendered: &str) -> Result<Pod> {
 #[tokio::test]
 async fn it_is_installed_upgraded_and_removed_and_stacks_stay() -> Result<()> {
     let helm = Helm::new()?;
-    let bed = Bed::start()?;
-    let client = client(&bed).await?;
+    let server = TestServer::start()?;
+    let client = client(&server).await?;
     let restricted = serde_json::from_value(json!({
         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }))?;
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &restricted).await?;
 
-    helm.on(&bed, &["install", RELEASE, "."])?;
+    helm.on(&server, &["install", RELEASE, "."])?;
     Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE).get(RELEASE).await?;
     let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
     pods.create(&PostParams::default(), &pod_of(&helm.template(&[])?)?)
@@ -205,7 +242,7 @@ async fn it_is_installed_upgraded_and_removed_and_stacks_stay() -> Result<()> {
         .context("Pod Security refuses the pod")?;
 
     let kubectl = tools::KUBECTL.path(&Cache::from_env()?)?;
-    let kubectl = |arguments: &[&str]| Run::new(&kubectl, arguments).env("KUBECONFIG", &bed.kubeconfig);
+    let kubectl = |arguments: &[&str]| Run::new(&kubectl, arguments).env("KUBECONFIG", &server.kubeconfig);
     let stack = "{apiVersion: rorun.app/v1alpha1, kind: RorunStack, metadata: {name: shop}, \
                  spec: {environment: Development, api: {image: 'rorun-api:1.8.0'}}}";
     kubectl(&["wait", "--for=condition=Established", "--timeout=30s", &format!("crd/{DEFINITION}")]).output()?;
@@ -213,18 +250,18 @@ async fn it_is_installed_upgraded_and_removed_and_stacks_stay() -> Result<()> {
 
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     let installed = definitions.get(DEFINITION).await?;
-    helm.on(&bed, &["upgrade", RELEASE, ".", "--set=replicas=3,watchNamespaces={default}"])?;
+    helm.on(&server, &["upgrade", RELEASE, ".", "--set=replicas=3,watchNamespaces={default}"])?;
     let rights = ["auth", "can-i", "list", "secrets", "--as=system:serviceaccount:rorun-system:rorun-operator"];
     assert!(kubectl(&rights).arg("--namespace=default").succeeds());
     assert!(!kubectl(&rights).arg("--namespace=kube-system").succeeds(), "the ClusterRole outlived the upgrade");
-    helm.on(&bed, &["uninstall", RELEASE])?;
+    helm.on(&server, &["uninstall", RELEASE])?;
     assert_eq!(definitions.get(DEFINITION).await?.metadata.uid, installed.metadata.uid);
     assert!(kubectl(&["get", "rstack", "shop", "--namespace=default"]).succeeds());
 
     // A release of the same name takes the definition up again, and only when told so does it go.
-    helm.on(&bed, &["install", RELEASE, ".", "--set=crds.keep=false"])?;
+    helm.on(&server, &["install", RELEASE, ".", "--set=crds.keep=false"])?;
     assert_eq!(definitions.get(DEFINITION).await?.metadata.uid, installed.metadata.uid);
-    helm.on(&bed, &["uninstall", RELEASE])?;
+    helm.on(&server, &["uninstall", RELEASE])?;
     let gone = definitions.get_opt(DEFINITION).await?;
     assert!(gone.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()));
     Ok(())

@@ -14,6 +14,8 @@ pub mod stack;
 pub mod plan;
 
 pub mod apply;
+pub mod runtime;
+
 pub mod desired;
 pub mod status;
 

@@ -149,7 +149,8 @@ fn given(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 /// What is wanted once everything is there and serves.
 fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     let stack = valid(cr);
-    let Desired { objects, held, .. } = desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
+    let Desired { objects, waiting: held, .. } =
+        desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
     assert!(held.is_empty(), "{held:?}");
     objects
 }
@@ -241,8 +242,9 @@ fn without_an_owner_nothing_is_removed_and_it_is_told() {
 
 /// What is held back, and the status.
 fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
-    let Desired { held, readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
+    let Desired { waiting: held, readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
     let report = Report {
+        release: &rorun_operator::plan::Release::default(),
         cr,
         old: None,
         stack,

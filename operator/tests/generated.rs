@@ -25,6 +25,55 @@ fn is_what_the_code_generates(#[case] path: &str, #[case] generated: std::io::Re
     );
 }
 
+/// `kubectl apply` keeps the whole object in an annotation, and the API server refuses one above 262,144 bytes.
+#[test]
+fn the_definition_can_be_applied() {
+    const LIMIT: usize = 250_000;
+    let yaml = crd::yaml().expect("YAML");
+    let definition: serde_json::Value = serde_saphyr::from_str(&yaml).expect("YAML that can be read");
+    let annotation = definition.to_string().len();
+    assert!(yaml.len() < LIMIT && annotation < LIMIT, "{} bytes, {annotation} in the annotation", yaml.len());
+}
+
+/// Whoever reads `kubectl explain` learns of every field that may be omitted what the operator does then.
+#[test]
+fn every_optional_field_tells_its_default() {
+    let definition: serde_json::Value =
+        serde_saphyr::from_str(&crd::yaml().expect("YAML")).expect("YAML that can be read");
+    let spec = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").expect("a spec");
+    let mut silent = Vec::new();
+    let count = without_default(spec, "spec", &mut silent);
+    assert!(count > 80, "only {count} optional fields were found");
+    assert!(silent.is_empty(), "these do not say `Defaults to`: {silent:#?}");
+}
+
+/// How many fields below a schema are optional. Those that do not tell their default are added to `silent`.
+fn without_default(schema: &serde_json::Value, path: &str, silent: &mut Vec<String>) -> usize {
+    const KUBERNETES: [&str; 5] = ["affinity", "tolerations", "topologySpreadConstraints", "env", "envFrom"];
+    // Exactly one of them is set.
+    const MODES: [&str; 3] = ["database", "redis", "bucket"];
+    let of_kubernetes = KUBERNETES.iter().any(|name| path.ends_with(&format!(".{name}")));
+    let properties = schema["properties"].as_object().filter(|_| !of_kubernetes);
+    let required = |name: &str| {
+        let listed = schema["required"].as_array().is_some_and(|list| list.iter().any(|field| field == name));
+        listed || MODES.iter().any(|service| path == format!("spec.{service}") && name != "versioning")
+    };
+    let mut count = 0;
+    for (name, field) in properties.into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if !required(name) {
+            count += 1;
+            let description = field["description"].as_str().unwrap_or_default();
+            if !description.contains("Defaults") || description.contains("Left out") {
+                silent.push(path.clone());
+            }
+        }
+        let inner = if field["items"].is_object() { &field["items"] } else { field };
+        count += without_default(inner, &path, silent);
+    }
+    count
+}
+
 #[test]
 fn the_chart_is_of_the_version_of_the_operator() {
     let chart = fs::read_to_string(root().join("charts/rorun-operator/Chart.yaml")).expect("a Chart.yaml");

@@ -32,6 +32,9 @@ const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
 /// The apply step knows objects and no component.
 const COMPONENTS: &[&str] = &["Component::Api", "Component::Database", "Component::Redis", "Component::Bucket"];
 
+/// The runtime knows types by their traits alone.
+const STACKS: &[&str] = &["RorunStack", "Component"];
+
 const PURE: &[&[&str]] = &[OUTSIDE, CLOCK];
 
 /// In floor order, lowest first; `services`, `telemetry` and `agent` stand beside.
@@ -49,6 +52,7 @@ const FLOORS: &[Floor] = &[
         forbidden: &[OUTSIDE, CLOCK, FAILURE],
     },
     Floor { module: "apply", may_import: &["names", "objects"], forbidden: &[COMPONENTS] },
+    Floor { module: "runtime", may_import: &["names", "objects", "apply", "telemetry"], forbidden: &[STACKS] },
     Floor { module: "status", may_import: &["names", "api", "objects", "stack", "plan"], forbidden: PURE },
     Floor { module: "services", may_import: &["contract"], forbidden: &[KUBERNETES] },
     Floor { module: "telemetry", may_import: &[], forbidden: &[] },
@@ -66,6 +70,7 @@ const FLOORS: &[Floor] = &[
             "plan",
             "desired",
             "apply",
+            "runtime",
             "status",
             "services",
             "telemetry",
@@ -85,6 +90,7 @@ const FLOORS: &[Floor] = &[
             "plan",
             "desired",
             "apply",
+            "runtime",
             "status",
             "services",
             "telemetry",

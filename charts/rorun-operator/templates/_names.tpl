@@ -30,6 +30,12 @@ app.kubernetes.io/part-of: rorun
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $own := list "name" "instance" "part-of" "version" "managed-by" }}
+{{- range $key, $value := omit (.Values.commonLabels | default dict) "helm.sh/chart" }}
+{{- if not (has (trimPrefix "app.kubernetes.io/" $key) (ternary $own (list) (hasPrefix "app.kubernetes.io/" $key))) }}
+{{ $key }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "rorun-operator.serviceAccountName" -}}
@@ -51,6 +57,47 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
 {{- else }}
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{/* The operator checks the same and would end: here the order is refused before anything is installed. After an upgrade with
+--reuse-values from a chart without these values there are none. */}}
+{{- define "rorun-operator.leaderElection" -}}
+{{- $values := .Values.leaderElection | default dict }}
+{{- $lease := $values.leaseDuration | default "15s" }}
+{{- $renew := $values.renewDeadline | default "10s" }}
+{{- $retry := $values.retryPeriod | default "2s" }}
+{{- if le (trimSuffix "s" $lease | int64) (add 4 (trimSuffix "s" $renew | int64)) }}
+{{- fail (printf "leaderElection.leaseDuration is %s: it must be longer than leaderElection.renewDeadline (%s) by more than 4s, the longest that a write may take" $lease $renew) }}
+{{- end }}
+{{- if le (mul 5 (trimSuffix "s" $renew | int64)) (mul 6 (trimSuffix "s" $retry | int64)) }}
+{{- fail (printf "leaderElection.renewDeadline is %s: it must be longer than 1.2 times leaderElection.retryPeriod (%s)" $renew $retry) }}
+{{- end -}}
+- --leader-elect-lease-duration={{ $lease }}
+- --leader-elect-renew-deadline={{ $renew }}
+- --leader-elect-retry-period={{ $retry }}
+{{- end }}
+
+{{/* Without a value, as after an upgrade with --reuse-values from a chart that had none, the pods must not lose theirs. */}}
+{{- define "rorun-operator.podSecurityContext" -}}
+{{- if kindIs "invalid" .Values.podSecurityContext -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- else -}}
+{{ toYaml .Values.podSecurityContext }}
+{{- end }}
+{{- end }}
+
+{{- define "rorun-operator.securityContext" -}}
+{{- if kindIs "invalid" .Values.securityContext -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop:
+    - ALL
+readOnlyRootFilesystem: true
+{{- else -}}
+{{ toYaml .Values.securityContext }}
 {{- end }}
 {{- end }}
 

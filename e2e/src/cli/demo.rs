@@ -1,4 +1,4 @@
-//! `e2e demo`, as `cargo demo`: a development stack on a cluster of this machine, to look at and to try things on.
+//! `e2e demo`, as `cargo demo`: a development stack on a cluster of this machine, to try things on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::scenarios::{joined, set_up};
 use crate::engine::{Cache, Cluster, cluster, progress, tools};
-use crate::scenarios::kit::{Profile, Stack, Timeline, World, build_binaries, project};
+use crate::scenarios::kit::{Profile, Stack, TestCluster, Timeline, build_binaries, project};
 
 const CLUSTER: &str = "rorun-demo";
 const NAMESPACE: &str = "default";
@@ -48,15 +48,15 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
 }
 
 async fn stack(cluster: &Cluster) -> Result<Timeline> {
-    let world = Arc::new(World::connect(cluster).await?);
+    let test_cluster = Arc::new(TestCluster::connect(cluster).await?);
     let started = Instant::now();
     let file = format!("--filename={}", project().join(EXAMPLE).display());
-    world.kubectl(&["apply", "--namespace", NAMESPACE, &file]).await?;
-    let stack = Stack::new(world, NAMESPACE, STACK);
+    test_cluster.kubectl(&["apply", "--namespace", NAMESPACE, &file]).await?;
+    let stack = Stack::new(test_cluster, NAMESPACE, STACK);
     stack.ready_timeline(started, READY_WITHIN).await
 }
 
-/// What there is now, and what a curious person would do with it.
+/// Prints what runs now, and commands to try.
 fn tell(cache: &Cache, cluster: &Cluster, timeline: &Timeline) -> Result<()> {
     let kubectl = tools::KUBECTL.path(cache)?;
     let folder = kubectl.parent().unwrap_or(Path::new("/")).display();

@@ -1,4 +1,4 @@
-//! `e2e scenarios`: what is proved on a real cluster.
+//! `e2e scenarios`: runs scenarios on a real cluster.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::engine::{Cache, Cluster, Lease, progress};
-use crate::scenarios::kit::{Profile, World, build_binaries, install, load_images};
+use crate::scenarios::kit::{Profile, TestCluster, build_binaries, install, load_images};
 use crate::scenarios::{Outcome, Scenario, matching, run_all, summary};
 
 /// Options of `e2e scenarios`.
@@ -19,7 +19,7 @@ pub(super) struct Options {
     /// The cluster; one that runs already is used and left running
     #[arg(long, default_value = super::cluster::USUAL)]
     name: String,
-    /// Leave the namespaces of scenarios that fail, for looking at them
+    /// Leave the namespaces of scenarios that fail, for inspection
     #[arg(long)]
     keep: bool,
     /// Use the images and the operator that are in the cluster, whatever the sources say now
@@ -58,12 +58,12 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     failures(&outcomes)
 }
 
-/// Puts what was built into the cluster, and installs the operator.
+/// Loads the images into the cluster, and installs the operator.
 pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
     load_images(cluster)?;
     let runtime = tokio::runtime::Runtime::new()?;
     progress::Step::of("installing the operator", "by its chart", || {
-        runtime.block_on(async { install(&World::connect(cluster).await?).await })
+        runtime.block_on(async { install(&TestCluster::connect(cluster).await?).await })
     })
 }
 
@@ -71,8 +71,8 @@ pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
 pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool) -> Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let world = Arc::new(World::connect(cluster).await?);
-        Ok(run_all(&world, chosen, keep).await)
+        let test_cluster = Arc::new(TestCluster::connect(cluster).await?);
+        Ok(run_all(&test_cluster, chosen, keep).await)
     })
 }
 
@@ -111,7 +111,7 @@ impl Deref for Session {
     }
 }
 
-/// What a thread returned.
+/// The result of a thread.
 pub(super) fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().map_err(|_| anyhow!("a part of the run panicked"))?
 }

@@ -20,7 +20,7 @@ pub struct Host {
 
 impl Host {
     /// Looks at this machine.
-    pub fn look() -> Result<Host> {
+    pub fn detect() -> Result<Host> {
         let status = fs::read_to_string("/proc/self/status").context("failed to read /proc/self/status")?;
         Ok(Host {
             cgroup_v1: !Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),

@@ -1,6 +1,5 @@
 //! The cluster engine: a Kubernetes on this machine, whatever the machine has. What a run starts is gone when it ends.
 
-pub mod bed;
 pub mod cache;
 pub mod cleanup;
 pub mod cluster;
@@ -14,11 +13,12 @@ pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod record;
+pub mod test_server;
 pub mod tools;
 pub mod wait;
 
-pub use bed::{AuditCall, Backup, Bed};
 pub use cache::Cache;
 pub use cluster::{Cluster, Lease};
 pub use docker::Docker;
 pub use durations::Durations;
+pub use test_server::{AuditCall, Backup, TestServer};

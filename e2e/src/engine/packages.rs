@@ -9,7 +9,7 @@ use super::process::{Run, find_program};
 use super::progress::Step;
 use super::wait;
 
-/// How long somebody else may be installing: a machine that has just started may be updating itself.
+/// How long another program may be installing: a machine that has just started may be updating itself.
 const LOCKED_FOR: Duration = Duration::from_mins(5);
 
 /// The cluster and the images install what they need side by side, and apt-get fails beside another.

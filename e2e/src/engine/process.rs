@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::cleanup::{self, Registration};
 use super::record::ProcessRecord;
 
-const GROUP_PATIENCE: Duration = Duration::from_secs(10);
+const GROUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A program to run.
 #[derive(Debug)]
@@ -127,6 +127,13 @@ impl Run {
         Ok(status.with_context(|| format!("failed to wait for {name}"))?.success())
     }
 
+    /// Replaces this process by the program; returns only when the program cannot be started.
+    pub fn replace_process(mut self) -> Result<()> {
+        let name = self.describe();
+        self.command.stdin(Stdio::inherit());
+        Err(self.command.exec()).with_context(|| format!("failed to start {name}"))
+    }
+
     fn finish(mut self) -> Result<Output> {
         let name = self.describe();
         let (mut child, _interrupted) = self.spawn(&name)?;
@@ -149,7 +156,7 @@ impl Run {
         let interrupted = cleanup::on_interrupt(move || {
             if let Ok(record) = record {
                 // It is to be gone, whether it took the hint or not, and there is nobody left to tell.
-                let _ = record.stop_group(GROUP_PATIENCE);
+                let _ = record.stop_group(GROUP_TIMEOUT);
             }
         });
         Ok((child, interrupted))

@@ -11,41 +11,41 @@ use super::external::{
     receipts_are_served, secrets,
     services::{BUCKET, Issuers, KEY_ID, PASSWORD, Services},
 };
-use super::kit::{Authority, Scene, Stack};
+use super::kit::{Authority, Stack, TestContext};
 
 /// A first roll-out of two pods each on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(4);
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
+pub(super) async fn run(test: &TestContext) -> Result<()> {
     let authority = |name: &str| Authority::create(&format!("Rorun scenario {name}"));
     let (postgres, redis) = (authority("PostgreSQL")?, authority("Redis")?);
     let (s3, dumps) = (authority("S3")?, authority("dumps")?);
     let issuers = Issuers { postgres: &postgres, redis: &redis, s3: &s3, dumps: Some(&dumps) };
-    let services = Services::start(scene, &issuers).await?;
-    secrets(scene, &services, &postgres).await?;
+    let services = Services::start(test, &issuers).await?;
+    secrets(test, &services, &postgres).await?;
     for (name, authority) in [("redis-ca", &redis), ("bucket-ca", &s3), ("dumps-ca", &dumps)] {
-        scene.secret(name, json!({"ca.crt": authority.pem()})).await?;
+        test.secret(name, json!({"ca.crt": authority.pem()})).await?;
     }
-    scene.secret("dumps", json!({"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": PASSWORD})).await?;
+    test.secret("dumps", json!({"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": PASSWORD})).await?;
     let url = services.database_url().replace("sslmode=verify-full", "sslmode=require");
-    scene.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
-    let stack = scene.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
+    test.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
+    let stack = test.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
-    receipts_are_served(scene, &stack, &services, &postgres).await?;
+    receipts_are_served(test, &stack, &services, &postgres).await?;
     variables(&stack, &[("PGSSLROOTCERT", None), ("NODE_EXTRA_CA_CERTS", Some("ca.crt"))]).await?;
-    dumped_elsewhere(scene, &stack, &services, &dumps, "without-an-authority").await?;
+    dumped_elsewhere(test, &stack, &services, &dumps, "without-an-authority").await?;
 
     // The database gets an authority too: it is the one that counts for it, and for nothing else.
     let trust = json!({"mode": "verify-full", "caSecretRef": {"name": "supabase-ca"}});
     stack.patch_spec(json!({"database": {"external": {"tls": trust}}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
     variables(&stack, &[("PGSSLROOTCERT", Some("database.crt")), ("SSL_CERT_FILE", Some("bundle.crt"))]).await?;
-    receipts_are_served(scene, &stack, &services, &postgres).await?;
-    dumped_elsewhere(scene, &stack, &services, &dumps, "with-an-authority").await
+    receipts_are_served(test, &stack, &services, &postgres).await?;
+    dumped_elsewhere(test, &stack, &services, &dumps, "with-an-authority").await
 }
 
-/// What of the example is about somebody else's network: where the buckets are, and whom to trust.
+/// The values of the example that depend on the network of its user: where the buckets are, and which authority signs for them.
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = |secret: &str| json!({"caSecretRef": {"name": secret}});
     let spec = &mut stack["spec"];
@@ -80,17 +80,17 @@ async fn variables(stack: &Stack, expected: &[(&str, Option<&str>)]) -> Result<(
 
 /// A dump reaches the second server, and says whose it is.
 async fn dumped_elsewhere(
-    scene: &Scene,
+    test: &TestContext,
     stack: &Stack,
     services: &Services,
     authority: &Authority,
     name: &str,
 ) -> Result<()> {
-    let record = scene.run_backup(stack, name).await?;
-    let folder = format!("offsite/{}/{}/", scene.namespace, stack.name);
+    let record = test.run_backup(stack, name).await?;
+    let folder = format!("offsite/{}/{}/", test.namespace, stack.name);
     let key = format!("{folder}{}/manifest.json", record.id);
     ensure!(record.location == format!("s3://{BUCKET}/{key}"), "the dump is at {}", record.location);
-    let bucket = services.bucket(scene, "dumps", authority).await?;
+    let bucket = services.bucket(test, "dumps", authority).await?;
     let manifest: Value = serde_json::from_slice(&bucket.get(&key).await?)?;
     let marker: Value = serde_json::from_slice(&bucket.get(&format!("{folder}owner.json")).await?)?;
     let owner = stack.status().await?.json["backup"]["owner"].clone();

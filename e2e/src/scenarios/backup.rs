@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::kit::{App, BackupRecord, Bucket, Scene, Seen, Stack, manifest_object, ready};
+use super::kit::{App, BackupRecord, Bucket, Observed, Stack, TestContext, manifest_object, ready};
 use crate::engine::image::data::POSTGRES;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
-/// The schedule fires each minute, and the CronJob controller looks every ten seconds.
+/// The schedule fires each minute, and the CronJob controller syncs every ten seconds.
 const FIRES_WITHIN: Duration = Duration::from_secs(90);
 
-/// How many good dumps are kept whatever their age.
+/// How many good dumps the retention spares whatever their age.
 const MINIMUM_KEPT: usize = 3;
-/// A dump of release 0.1.0, which wrote no owner: it is nobody's to remove.
+/// A dump of release 0.1.0, which wrote no owner: no stack may remove it.
 const NOBODYS: &str = "20190101T000000Z-bcdfg";
 /// Dumps of years ago, oldest first.
 const OLD: [&str; 3] = ["20200101T000000Z-bcdfg", "20210101T000000Z-bcdfg", "20220101T000000Z-bcdfg"];
@@ -24,13 +24,13 @@ const OLD: [&str; 3] = ["20200101T000000Z-bcdfg", "20210101T000000Z-bcdfg", "202
 /// Every row with every column, in one order.
 const ROWS: &str = "COPY (SELECT * FROM receipts ORDER BY seq) TO STDOUT";
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let stack = scene.apply_example("development.yaml", |_| ()).await?;
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let stack = test.apply_example("development.yaml", |_| ()).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    let rows = fill(scene, &scene.app(&stack).await?).await?;
-    let bucket = Bucket::of(scene, &stack).await?;
-    let prefix = format!("backups/{}/{}/", scene.namespace, stack.name);
-    let uid = scene.kubectl(&["get", "namespace", &scene.namespace, "--output=jsonpath={.metadata.uid}"]).await?;
+    let rows = fill(test, &test.app(&stack).await?).await?;
+    let bucket = Bucket::of(test, &stack).await?;
+    let prefix = format!("backups/{}/{}/", test.namespace, stack.name);
+    let uid = test.kubectl(&["get", "namespace", &test.namespace, "--output=jsonpath={.metadata.uid}"]).await?;
     let owner = format!("{}/{}", uid.trim(), stack.name);
     for (id, owner) in OLD.map(|id| (id, Some(owner.as_str()))).into_iter().chain([(NOBODYS, None)]) {
         put(&bucket, &prefix, id, owner).await?;
@@ -42,17 +42,17 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     let scheduled = fired(&stack).await?;
     stack.finished(&scheduled).await?;
     let record = stack.new_backup(None).await?;
-    // What follows is to be undisturbed.
+    // From here on no schedule may interfere.
     stack.patch_spec(json!({"backup": {"schedule": "0 0 29 2 *"}})).await?;
 
     let dump = fetch(&bucket, &record).await?;
-    restore(scene, &dump).await?;
-    let original = rows_of(scene, &stack.pod("database").await?).await?;
-    let restored = rows_of(scene, RESTORED).await?;
+    restore(test, &dump).await?;
+    let original = rows_of(test, &stack.pod("database").await?).await?;
+    let restored = rows_of(test, RESTORED).await?;
     ensure!(original.lines().count() == rows, "the database has other rows than were stored:\n{original}");
     ensure!(restored == original, "the restored rows differ:\n{restored}\ninstead of\n{original}");
 
-    retention_holds(scene, &stack, &bucket, &prefix).await?;
+    retention_holds(test, &stack, &bucket, &prefix).await?;
     let ready = stack.wait_ready(READY_WITHIN).await?;
     let healthy = ready.condition("BackupHealthy").context("no condition BackupHealthy")?;
     ensure!(healthy.status == "True", "{}", ready.line("BackupHealthy"));
@@ -74,21 +74,21 @@ async fn put(bucket: &Bucket, prefix: &str, id: &str, owner: Option<&str>) -> Re
     bucket.put(&format!("{prefix}{id}/manifest.json"), manifest.to_string()).await
 }
 
-/// Stores receipts with what a dump could get wrong; gives the number of rows that there are then.
-async fn fill(scene: &Scene, app: &App) -> Result<usize> {
-    scene.first_receipt(app, "plain").await?;
+/// Stores receipts with texts that a dump could get wrong; returns the number of rows.
+async fn fill(test: &TestContext, app: &App) -> Result<usize> {
+    test.first_receipt(app, "plain").await?;
     for text in ["tab\there", "two\nlines", r"back\slash and 'quotes'", "₦1500 × 3 – ẹja", "\u{1f35b}"] {
         app.send(text).await?;
     }
     Ok(app.list().await?.len())
 }
 
-/// Waits for a Job that nobody but the schedule made.
+/// Waits for a Job that the schedule made.
 async fn fired(stack: &Stack) -> Result<String> {
     stack
         .wait("the schedule to fire", FIRES_WITHIN, async || {
             let jobs = stack.scheduled_jobs().await?;
-            Ok(jobs.into_iter().next().map_or_else(|| Seen::NotYet("no job".to_owned()), Seen::There))
+            Ok(jobs.into_iter().next().map_or_else(|| Observed::NotYet("no job".to_owned()), Observed::Met))
         })
         .await
 }
@@ -109,27 +109,26 @@ async fn fetch(bucket: &Bucket, record: &BackupRecord) -> Result<Vec<u8>> {
 /// The pod with the empty PostgreSQL.
 const RESTORED: &str = "restored";
 
-async fn restore(scene: &Scene, dump: &[u8]) -> Result<()> {
-    scene.apply_objects(&empty_database(&scene.namespace)).await?;
-    scene
-        .wait("the empty PostgreSQL to run", READY_WITHIN, async || {
-            let pod = scene.api(&scene.namespace).get(RESTORED).await?;
-            Ok(Seen::when(ready(&pod), "its pod is not ready"))
-        })
-        .await?;
-    let into = ["exec", "--stdin", "--namespace", &scene.namespace, RESTORED, "--"];
+async fn restore(test: &TestContext, dump: &[u8]) -> Result<()> {
+    test.apply_objects(&empty_database(&test.namespace)).await?;
+    test.wait("the empty PostgreSQL to run", READY_WITHIN, async || {
+        let pod = test.api(&test.namespace).get(RESTORED).await?;
+        Ok(Observed::when(ready(&pod), "its pod is not ready"))
+    })
+    .await?;
+    let into = ["exec", "--stdin", "--namespace", &test.namespace, RESTORED, "--"];
     let command = ["pg_restore", "--exit-on-error", "--no-owner", "--username=rorun", "--dbname=rorun"];
-    scene.kubectl_with(&[&into[..], &command].concat(), dump).await.context("the dump cannot be restored")?;
+    test.kubectl_with(&[&into[..], &command].concat(), dump).await.context("the dump cannot be restored")?;
     Ok(())
 }
 
-async fn rows_of(scene: &Scene, pod: &str) -> Result<String> {
-    scene.exec(&scene.namespace, pod, &["psql", "--username=rorun", "--dbname=rorun", "--command", ROWS]).await
+async fn rows_of(test: &TestContext, pod: &str) -> Result<String> {
+    test.exec(&test.namespace, pod, &["psql", "--username=rorun", "--dbname=rorun", "--command", ROWS]).await
 }
 
 /// With one more dump there are more good ones than must be kept: the oldest are gone, as many as that allows.
-async fn retention_holds(scene: &Scene, stack: &Stack, bucket: &Bucket, prefix: &str) -> Result<()> {
-    scene.run_backup(stack, "one-more").await?;
+async fn retention_holds(test: &TestContext, stack: &Stack, bucket: &Bucket, prefix: &str) -> Result<()> {
+    test.run_backup(stack, "one-more").await?;
     let mut good: Vec<String> = bucket
         .keys(prefix)
         .await?

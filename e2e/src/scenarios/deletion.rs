@@ -6,19 +6,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::kit::{Bucket, Documents, Receipt, Scene, Seen, Stack};
+use super::kit::{Bucket, Documents, Observed, Receipt, Stack, TestContext};
 use crate::engine::progress;
 
-/// What a stack owns, and so takes with it.
+/// Objects that a stack owns, and that are deleted with it.
 const OWNED: &str = "deployments,statefulsets,services,ingresses,serviceaccounts,pods";
-/// What holds its data.
+/// Objects that hold its data.
 const DATA: &str = "persistentvolumeclaims,secrets";
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let documents: Documents = scene.example("development.yaml")?;
-    let stack = scene.apply(&documents).await?;
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let documents: Documents = test.example("development.yaml")?;
+    let stack = test.apply(&documents).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
-    let (receipts, rows) = sent(scene, &stack).await?;
+    let (receipts, rows) = sent(test, &stack).await?;
     let before = data(&stack).await?;
     ensure!(before.len() == 6, "not three volumes and three Secrets: {:?}", before.keys());
 
@@ -27,22 +27,22 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     stack
         .wait("everything that the stack owns to be gone", Duration::from_mins(2), async || {
             let mut left: Vec<String> = stack.list(OWNED).await?.iter().map(name).collect();
-            if !scene.get(&scene.namespace, "secret", &stack.child("connection")).await?.is_null() {
+            if !test.get(&test.namespace, "secret", &stack.child("connection")).await?.is_null() {
                 left.push("Secret/connection".to_owned());
             }
-            Ok(Seen::when(left.is_empty(), left.join(", ")))
+            Ok(Observed::when(left.is_empty(), left.join(", ")))
         })
         .await?;
     progress::note(&format!("all that the stack owned was gone after {:.1} s", started.elapsed().as_secs_f64()));
     ensure!(data(&stack).await? == before, "the data are not what they were: {:?}", data(&stack).await?);
 
-    scene.apply(&documents).await?;
+    test.apply(&documents).await?;
     let again = std::time::Instant::now();
     stack.wait_ready(Duration::from_mins(3)).await?;
     progress::note(&format!("the stack was Ready again after {:.1} s", again.elapsed().as_secs_f64()));
     ensure!(data(&stack).await? == before, "the data are not those of before: {:?}", data(&stack).await?);
-    let app = scene.app(&stack).await?;
-    let bucket = Bucket::of(scene, &stack).await?;
+    let app = test.app(&stack).await?;
+    let bucket = Bucket::of(test, &stack).await?;
     for receipt in &receipts {
         app.check(receipt).await?;
         let object = bucket.get(&format!("receipts/{}", receipt.id)).await?;
@@ -52,14 +52,14 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         );
     }
     ensure!(app.list().await? == rows, "there are other rows");
-    scene.first_receipt(&app, "one more, after the return").await?;
+    test.first_receipt(&app, "one more, after the return").await?;
     Ok(())
 }
 
 /// Sends receipts; gives them, and all rows that there are then.
-async fn sent(scene: &Scene, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Value>)> {
-    let app = scene.app(stack).await?;
-    let mut receipts = vec![scene.first_receipt(&app, "3 tins of milk, 900 each").await?];
+async fn sent(test: &TestContext, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Value>)> {
+    let app = test.app(stack).await?;
+    let mut receipts = vec![test.first_receipt(&app, "3 tins of milk, 900 each").await?];
     for index in 0..4 {
         receipts.push(app.send(&format!("receipt {index}: 2 bags of sugar, 1100 each")).await?);
     }
@@ -67,7 +67,7 @@ async fn sent(scene: &Scene, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Value>)
     Ok((receipts, rows))
 }
 
-/// What holds the data, by name: the uid of each, and of a Secret what is in it.
+/// The objects that hold the data, by name: the uid of each, and the content of a Secret.
 async fn data(stack: &Stack) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for object in stack.list(DATA).await? {

@@ -1,4 +1,4 @@
-//! What is changed by hand is put right with one write; what belongs to somebody else is left alone.
+//! The operator repairs a change by hand with one write, and leaves alone an object that belongs to another owner.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::kit::{ADMIN, App, Receipt, Scene, Seen, Stack};
+use super::kit::{ADMIN, App, Observed, Receipt, Stack, TestContext};
 use crate::engine::cluster::Mark;
 use crate::engine::progress;
 
@@ -30,11 +30,11 @@ const CHILDREN: [(&str, &str, &str, Option<&str>); 12] = [
 ];
 
 const REPAIRED_WITHIN: Duration = Duration::from_secs(20);
-/// From the change to the write that repairs it. What is aimed at is 250 ms; the machine may be busy.
+/// From the change to the write that repairs it. The goal is 250 ms, but the machine may be busy.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let stack = scene
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let stack = test
         .apply_example("development.yaml", |stack| {
             // Two pods always, so that there is a budget, and no load that would add a third.
             let autoscaling = json!({"minReplicas": 2, "maxReplicas": 3, "targetCPUUtilization": 1000});
@@ -43,53 +43,52 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         })
         .await?;
     stack.wait_ready(Duration::from_mins(4)).await?;
-    let app = scene.app(&stack).await?;
-    let receipt = scene.first_receipt(&app, "3 onions, 150 each").await?;
-    every_kind_is_repaired(scene, &stack, (&app, &receipt)).await?;
-    a_foreign_object_is_left_alone(scene, &stack, (&app, &receipt)).await
+    let app = test.app(&stack).await?;
+    let receipt = test.first_receipt(&app, "3 onions, 150 each").await?;
+    every_kind_is_repaired(test, &stack, (&app, &receipt)).await?;
+    a_foreign_object_is_left_alone(test, &stack, (&app, &receipt)).await
 }
 
-async fn every_kind_is_repaired(scene: &Scene, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
-    let (start, mut drifts) = (scene.mark().await?, 0);
+async fn every_kind_is_repaired(test: &TestContext, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
+    let (start, mut drifts) = (test.mark().await?, 0);
     for (version, kind, part, altered) in CHILDREN {
-        let child = Child::of(scene, (version, kind), &stack.child(part));
+        let child = Child::of(test, (version, kind), &stack.child(part));
         // The label of data that names their stack is another.
         let data = kind == "PersistentVolumeClaim" || part.ends_with("-credentials");
         let of_stack = if data { "rorun.app/stack" } else { "app.kubernetes.io/instance" };
         let stomped = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, of_stack: "x"}}});
-        let mut latencies = vec![("labels", child.repaired(scene, Some(&stomped)).await?)];
+        let mut latencies = vec![("labels", child.repaired(test, Some(&stomped)).await?)];
         if let Some(altered) = altered {
             let altered = serde_json::from_str(altered)?;
-            latencies.push(("fields", child.repaired(scene, Some(&altered)).await?));
+            latencies.push(("fields", child.repaired(test, Some(&altered)).await?));
         }
         // A volume in use would not go, and credentials are never made again.
         if !data {
             let old = stack.pod_uids(Some(part)).await?;
-            latencies.push(("deleted", child.repaired(scene, None).await?));
+            latencies.push(("deleted", child.repaired(test, None).await?));
             if ["StatefulSet", "Deployment"].contains(&kind) {
-                // What needs them is held back until they are there again.
+                // The operator holds back the workloads that need them until they exist again.
                 stack.wait_replaced(part, &old, Duration::from_mins(2)).await?;
             }
-            served(scene, stored).await?;
+            served(test, stored).await?;
         }
         drifts += latencies.len();
-        let told: Vec<_> = latencies.iter().map(|(how, took)| format!("{how} {} ms", took.as_millis())).collect();
-        progress::note(&format!("{}: repaired, {}", child.what, told.join(", ")));
+        let reported: Vec<_> = latencies.iter().map(|(how, took)| format!("{how} {} ms", took.as_millis())).collect();
+        progress::note(&format!("{}: repaired, {}", child.what, reported.join(", ")));
     }
     stack.wait_ready(Duration::from_mins(2)).await?;
-    let writes = scene.operator_writes_since(start, &scene.namespace).await?.to_children().done();
+    let writes = test.operator_writes_since(start, &test.namespace).await?.to_children().done();
     ensure!(writes.0.len() == drifts, "not {drifts} writes for as many drifts: {:#?}", writes.lines());
     Ok(())
 }
 
 /// The application serves what it had, as soon as the pods that went with their owner are back.
-async fn served(scene: &Scene, (app, receipt): (&App, &Receipt)) -> Result<()> {
-    scene
-        .wait("the receipt of before to be served", Duration::from_mins(2), async || {
-            app.check(receipt).await?;
-            Ok(Seen::There(()))
-        })
-        .await
+async fn served(test: &TestContext, (app, receipt): (&App, &Receipt)) -> Result<()> {
+    test.wait("the receipt of before to be served", Duration::from_mins(2), async || {
+        app.check(receipt).await?;
+        Ok(Observed::Met(()))
+    })
+    .await
 }
 
 struct Child {
@@ -99,19 +98,19 @@ struct Child {
 }
 
 impl Child {
-    fn of(scene: &Scene, (version, kind): (&str, &str), name: &str) -> Child {
+    fn of(test: &TestContext, (version, kind): (&str, &str), name: &str) -> Child {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let api = scene.dynamic(&scene.namespace, &resource);
+        let api = test.dynamic(&test.namespace, &resource);
         Child { api, name: name.to_owned(), what: format!("{kind}/{name}") }
     }
 
     /// Changes the object, or deletes it, and waits until it is as before; gives the time until the one write of the
     /// operator.
-    async fn repaired(&self, scene: &Scene, patch: Option<&Value>) -> Result<Duration> {
+    async fn repaired(&self, test: &TestContext, patch: Option<&Value>) -> Result<Duration> {
         let before = self.api.get(&self.name).await?;
         let (wanted, uid) = (wanted(&before), before.uid());
-        let mark = scene.mark().await?;
+        let mark = test.mark().await?;
         match patch {
             Some(patch) => {
                 self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -121,30 +120,29 @@ impl Child {
             }
         }
         let how = patch.map_or_else(|| "deleted".to_owned(), ToString::to_string);
-        scene
-            .wait(&format!("{} to be as before; by hand: {how}", self.what), REPAIRED_WITHIN, async || {
-                let Some(now) = self.api.get_opt(&self.name).await? else {
-                    return Ok(Seen::NotYet("it is not there".to_owned()));
-                };
-                let replaced = patch.is_some() || now.uid() != uid;
-                let seen = self::wanted(&now);
-                Ok(Seen::when(replaced && seen == wanted, format!("{seen} instead of {wanted}")))
-            })
-            .await?;
-        self.latency(scene, mark).await.with_context(|| format!("{}, by hand: {how}", self.what))
+        test.wait(&format!("{} to be as before; by hand: {how}", self.what), REPAIRED_WITHIN, async || {
+            let Some(now) = self.api.get_opt(&self.name).await? else {
+                return Ok(Observed::NotYet("it is not there".to_owned()));
+            };
+            let replaced = patch.is_some() || now.uid() != uid;
+            let observed = self::wanted(&now);
+            Ok(Observed::when(replaced && observed == wanted, format!("{observed} instead of {wanted}")))
+        })
+        .await?;
+        self.latency(test, mark).await.with_context(|| format!("{}, by hand: {how}", self.what))
     }
 
-    async fn latency(&self, scene: &Scene, mark: Mark) -> Result<Duration> {
+    async fn latency(&self, test: &TestContext, mark: Mark) -> Result<Duration> {
         let what = format!("the write that repaired {} in the audit log", self.what);
-        let writes = scene
+        let writes = test
             .wait(&what, REPAIRED_WITHIN, async || {
-                let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children().done();
-                Ok(if writes.0.is_empty() { Seen::NotYet("no write".to_owned()) } else { Seen::There(writes) })
+                let writes = test.operator_writes_since(mark, &test.namespace).await?.to_children().done();
+                Ok(if writes.0.is_empty() { Observed::NotYet("no write".to_owned()) } else { Observed::Met(writes) })
             })
             .await?;
         let [write] = &writes.0[..] else { anyhow::bail!("not one write: {:?}", writes.lines()) };
-        let calls = scene.calls_since(mark).await?;
-        let ours = calls.iter().find(|call| call.namespace == scene.namespace && call.user == "kubernetes-admin");
+        let calls = test.calls_since(mark).await?;
+        let ours = calls.iter().find(|call| call.namespace == test.namespace && call.user == "kubernetes-admin");
         let took = write.at.duration_since(ours.context("the change by hand is not in the audit log")?.at);
         let took = Duration::try_from(took).unwrap_or_default();
         ensure!(took < WRITTEN_WITHIN, "repaired after {} ms", took.as_millis());
@@ -152,7 +150,7 @@ impl Child {
     }
 }
 
-/// An object without what others than the operator set.
+/// An object without the fields that other managers set.
 fn wanted(object: &DynamicObject) -> Value {
     let annotations: Vec<_> = object.annotations().iter().filter(|(key, _)| key.starts_with("rorun.app/")).collect();
     let owners: Vec<_> = object.owner_references().iter().map(|owner| &owner.uid).collect();
@@ -169,30 +167,30 @@ fn wanted(object: &DynamicObject) -> Value {
     value
 }
 
-async fn a_foreign_object_is_left_alone(scene: &Scene, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
+async fn a_foreign_object_is_left_alone(test: &TestContext, stack: &Stack, stored: (&App, &Receipt)) -> Result<()> {
     let name = stack.child("admin");
     let foreign = json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "namespace": scene.namespace},
+        "metadata": {"name": name, "namespace": test.namespace},
         "spec": {"ports": [{"port": 1}]},
     });
-    scene.apply_objects(&foreign).await?;
+    test.apply_objects(&foreign).await?;
     let version = async || {
-        let service = scene.get(&scene.namespace, "service", &name).await?;
+        let service = test.get(&test.namespace, "service", &name).await?;
         anyhow::Ok(service["metadata"]["resourceVersion"].as_str().map(str::to_owned))
     };
     let before = version().await?;
     let resources = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
     stack.patch_spec(json!({"admin": {"image": ADMIN, "resources": resources}})).await?;
-    let told = stack.wait_condition("AdminReady", "False", "NameTaken", Duration::from_secs(30)).await?;
-    ensure!(told.message.contains(&format!("service/{name}")), "the object is not named: {}", told.message);
+    let reported = stack.wait_condition("AdminReady", "False", "NameTaken", Duration::from_secs(30)).await?;
+    ensure!(reported.message.contains(&format!("service/{name}")), "the object is not named: {}", reported.message);
     stack.wait_condition("Ready", "False", "NameTaken", Duration::from_secs(30)).await?;
-    served(scene, stored).await?;
+    served(test, stored).await?;
     ensure!(before.is_some() && version().await? == before, "the object of somebody else was changed");
     stack.wait_event("NameTaken", Duration::from_secs(30)).await?;
 
-    scene.kubectl(&["delete", "--namespace", &scene.namespace, "service", &name]).await?;
+    test.kubectl(&["delete", "--namespace", &test.namespace, "service", &name]).await?;
     stack.wait_ready(Duration::from_mins(2)).await?;
-    served(scene, stored).await
+    served(test, stored).await
 }

@@ -1,5 +1,5 @@
-//! Mistakes that users make: each is told in words that name the object and the way out, costs nothing that ran before,
-//! and is over as soon as it is mended, without anything being restarted.
+//! Mistakes that users make: a condition names the object and the way out, running pods are not affected, and the condition
+//! ends as soon as the user mends the mistake, without a restart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{API, App, Scene, Seen, Stack};
+use super::kit::{API, App, Observed, Stack, TestContext};
 
-const TOLD_WITHIN: Duration = Duration::from_mins(1);
+const REPORTED_WITHIN: Duration = Duration::from_mins(1);
 const READY_WITHIN: Duration = Duration::from_mins(3);
-/// Part of each password, for looking for it where it must not be.
+/// Part of each password, to search for where no password may be.
 const SECRET: &str = "hunter2";
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    bad_specs_are_refused(scene).await?;
-    let stack = scene.apply_example("development.yaml", |_| {}).await?;
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    bad_specs_are_refused(test).await?;
+    let stack = test.apply_example("development.yaml", |_| {}).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    let app = scene.app(&stack).await?;
-    pods_that_cannot_run(scene, &stack, &app).await?;
-    services_that_cannot_be_used(scene, &stack.connection().await?).await
+    let app = test.app(&stack).await?;
+    pods_that_cannot_run(test, &stack, &app).await?;
+    services_that_cannot_be_used(test, &stack.connection().await?).await
 }
 
 /// By the API server, before anything is stored: the field is named, and what to write instead.
-async fn bad_specs_are_refused(scene: &Scene) -> Result<()> {
+async fn bad_specs_are_refused(test: &TestContext) -> Result<()> {
     let cases: [(&str, Value, &[&str]); 4] = [
         ("api", json!({"image": "https://ghcr.io/rorun/api"}), &["spec.api.image", "without https://"]),
         ("api", json!({"image": API, "autoscaling": {"minReplicas": 5, "maxReplicas": 2}}), &["spec.api.autoscaling"]),
@@ -36,63 +36,63 @@ async fn bad_specs_are_refused(scene: &Scene) -> Result<()> {
         ("environment", json!("Testing"), &["spec.environment", "\"Development\", \"Staging\", \"Production\""]),
     ];
     for (field, value, words) in cases {
-        let refused = scene.apply_example("development.yaml", |stack| stack["spec"][field] = value.clone()).await;
+        let refused = test.apply_example("development.yaml", |stack| stack["spec"][field] = value.clone()).await;
         let Err(error) = refused else { anyhow::bail!("{field}: {value} was accepted") };
         let message = format!("{error:#}");
         for word in words {
             ensure!(message.contains(word), "the refusal of {field}: {value} does not say {word}: {message}");
         }
     }
-    let left = scene.list(&scene.namespace, "rorunstacks", "").await?;
+    let left = test.list(&test.namespace, "rorunstacks", "").await?;
     ensure!(left.is_empty(), "something was stored: {left:?}");
     Ok(())
 }
 
 /// The pods that ran before go on serving, so a bad change is no outage.
-async fn pods_that_cannot_run(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
-    let receipt = scene.first_receipt(app, "a bunch of plantain, 2500").await?;
-    // Where nobody listens: the kubelet learns at once what it would otherwise learn from a registry.
+async fn pods_that_cannot_run(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
+    let receipt = test.first_receipt(app, "a bunch of plantain, 2500").await?;
+    // At an address where no server listens: the kubelet fails at once instead of after an answer of a registry.
     let missing = "localhost:1/rorun/rorun-api:9.9.9";
     stack.patch_spec(json!({"api": {"image": missing}})).await?;
     let words = [missing, "check the image's name and tag"];
-    told(stack, "ApiReady", "ImagePullFailed", &words).await?;
+    reported(stack, "ApiReady", "ImagePullFailed", &words).await?;
     app.check(&receipt).await?;
 
     let much = json!({"image": API, "resources": {"requests": {"cpu": "64"}}});
     stack.patch_spec(json!({"api": much})).await?;
-    told(stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
+    reported(stack, "ApiReady", "Unschedulable", &["Insufficient cpu", "change the resources"]).await?;
     app.check(&receipt).await?;
 
     embedded_services_recover(stack).await?;
     // A node learns that the pod serves again some time after the API server has.
     let what = format!("{} to reach Redis again", app.host);
-    scene.wait(&what, TOLD_WITHIN, async || Ok(Seen::There(app.check(&receipt).await?))).await?;
+    test.wait(&what, REPORTED_WITHIN, async || Ok(Observed::Met(app.check(&receipt).await?))).await?;
 
     let little = json!({"resources": {"requests": {"cpu": "10m"}}, "envFrom": [{"secretRef": {"name": "mail"}}]});
     stack.patch_spec(json!({"api": little})).await?;
     let words = ["secret/mail", "named by api.envFrom", "create it in the stack's namespace"];
-    told(stack, "ApiReady", "ReferenceMissing", &words).await?;
+    reported(stack, "ApiReady", "ReferenceMissing", &words).await?;
     app.check(&receipt).await?;
 
-    scene.secret("mail", json!({"MAIL_TOKEN": SECRET})).await?;
+    test.secret("mail", json!({"MAIL_TOKEN": SECRET})).await?;
     stack.wait_ready(READY_WITHIN).await?;
     app.check(&receipt).await
 }
 
-/// A StatefulSet keeps a pod that is not ready, unless it is told otherwise: the mistake is mended, and so is the pod.
+/// The StatefulSet controller does not replace a pod that is not ready, so the operator does once the user mends the mistake.
 async fn embedded_services_recover(stack: &Stack) -> Result<()> {
     let missing = "localhost:1/valkey/valkey:0";
     stack.patch_spec(json!({"redis": {"embedded": {"image": missing}}})).await?;
-    told(stack, "RedisReady", "ImagePullFailed", &[missing]).await?;
+    reported(stack, "RedisReady", "ImagePullFailed", &[missing]).await?;
     stack.patch_spec(json!({"redis": {"embedded": {"image": null}}})).await?;
     stack.wait_condition("RedisReady", "True", "Ready", READY_WITHIN).await.map(drop)
 }
 
-/// Each condition tells of its own service, and all that is wrong is told at once.
-async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, String>) -> Result<()> {
+/// Each condition reports on its own service, and all mistakes are reported at once.
+async fn services_that_cannot_be_used(test: &TestContext, of: &BTreeMap<String, String>) -> Result<()> {
     let value = |key: &str| of.get(key).cloned().with_context(|| format!("no {key} in the connection Secret"));
     let bucket = value("S3_BUCKET")?;
-    let stack = scene
+    let stack = test
         .apply_example("external-services.yaml", |stack| {
             stack["metadata"]["name"] = json!("borrower");
             let spec = &mut stack["spec"];
@@ -104,40 +104,40 @@ async fn services_that_cannot_be_used(scene: &Scene, of: &BTreeMap<String, Strin
         })
         .await?;
     for kind in ["DatabaseReady", "RedisReady", "BucketReady"] {
-        told(&stack, kind, "ReferenceMissing", &["secret/services", "create it in the stack's namespace"]).await?;
+        reported(&stack, kind, "ReferenceMissing", &["secret/services", "create it in the stack's namespace"]).await?;
     }
-    stack.wait_condition("Stalled", "True", "ReferenceMissing", TOLD_WITHIN).await?;
+    stack.wait_condition("Stalled", "True", "ReferenceMissing", REPORTED_WITHIN).await?;
 
     let (id, key) = (value("AWS_ACCESS_KEY_ID")?, value("AWS_SECRET_ACCESS_KEY")?);
     let (database, redis) = (value("DATABASE_URL")?, value("REDIS_URL")?);
     let slash = format!("postgresql://rorun:{SECRET}/x@db.example.com/rorun");
-    scene.secret("services", json!({"pooled": slash, "direct": database, "id": id, "key": key})).await?;
-    told(&stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
-    told(&stack, "RedisReady", "KeyMissing", &["cache", "add it, or name the right key"]).await?;
-    // Keys of other names are sent to nobody before the Secret's owner says that they are meant for S3.
-    stack.wait_condition("BucketReady", "Unknown", "NotProbed", TOLD_WITHIN).await?;
-    scene.kubectl(&["label", "secret", "services", "rorun.app/s3=true", "--namespace", &scene.namespace]).await?;
-    told(&stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
+    test.secret("services", json!({"pooled": slash, "direct": database, "id": id, "key": key})).await?;
+    reported(&stack, "DatabaseReady", "InvalidValue", &["pooled", "secret/services"]).await?;
+    reported(&stack, "RedisReady", "KeyMissing", &["cache", "add it, or name the right key"]).await?;
+    // The operator sends keys of other names to no server before the owner of the Secret says that they are meant for S3.
+    stack.wait_condition("BucketReady", "Unknown", "NotProbed", REPORTED_WITHIN).await?;
+    test.kubectl(&["label", "secret", "services", "rorun.app/s3=true", "--namespace", &test.namespace]).await?;
+    reported(&stack, "BucketReady", "NotFound", &["no-such-bucket"]).await?;
 
     let stranger = database.replacen(&value("PGPASSWORD")?, SECRET, 1);
-    let nowhere = format!("redis://:{SECRET}@nowhere.{}.svc:6379", scene.namespace);
+    let nowhere = format!("redis://:{SECRET}@nowhere.{}.svc:6379", test.namespace);
     let keys = json!({"pooled": stranger, "direct": stranger, "cache": nowhere, "id": id, "key": SECRET});
-    scene.secret("services", keys).await?;
-    told(&stack, "DatabaseReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
-    told(&stack, "RedisReady", "Unreachable", &["nowhere", "check that it runs"]).await?;
-    told(&stack, "BucketReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
-    nothing_is_given_away(scene).await?;
+    test.secret("services", keys).await?;
+    reported(&stack, "DatabaseReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    reported(&stack, "RedisReady", "Unreachable", &["nowhere", "check that it runs"]).await?;
+    reported(&stack, "BucketReady", "AuthenticationFailed", &["check the credentials in its Secret"]).await?;
+    nothing_is_given_away(test).await?;
 
     let keys = json!({"pooled": database, "direct": database, "cache": redis, "id": id, "key": key});
-    scene.secret("services", keys).await?;
+    test.secret("services", keys).await?;
     stack.patch_spec(json!({"bucket": {"external": {"name": bucket}}})).await?;
     stack.wait_ready(READY_WITHIN).await.map(drop)
 }
 
 /// The condition of the component, with these words. If it is the root cause, `Ready` says the same, and so does an Event.
-async fn told(stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
+async fn reported(stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
     let component = kind.trim_end_matches("Ready").to_lowercase();
-    stack.wait_condition(kind, "False", reason, TOLD_WITHIN).await?;
+    stack.wait_condition(kind, "False", reason, REPORTED_WITHIN).await?;
     let status = stack.status().await?;
     let root = status.condition("Ready").context("no condition Ready")?;
     ensure!(root.status == "False", "{kind} is {reason}, and the stack is Ready");
@@ -150,16 +150,16 @@ async fn told(stack: &Stack, kind: &str, reason: &str, words: &[&str]) -> Result
     if !is_root {
         return Ok(());
     }
-    stack.wait_event(reason, TOLD_WITHIN).await
+    stack.wait_event(reason, REPORTED_WITHIN).await
 }
 
-/// No value of a Secret is where those may look who may not read Secrets.
-async fn nothing_is_given_away(scene: &Scene) -> Result<()> {
+/// No value of a Secret is in places that users without the right to read Secrets may read.
+async fn nothing_is_given_away(test: &TestContext) -> Result<()> {
     let read = ["get", "rorunstacks,events,pods,deployments,configmaps,cronjobs", "--output=json"];
-    let seen = scene.kubectl(&[&read[..], &["--namespace", &scene.namespace]].concat()).await?;
-    ensure!(!seen.contains(SECRET), "a password is in an object that is not a Secret");
-    for pod in scene.ready_operators().await? {
-        let log = scene.kubectl(&["logs", "--namespace", crate::engine::cluster::OPERATOR_NAMESPACE, &pod]).await?;
+    let observed = test.kubectl(&[&read[..], &["--namespace", &test.namespace]].concat()).await?;
+    ensure!(!observed.contains(SECRET), "a password is in an object that is not a Secret");
+    for pod in test.ready_operators().await? {
+        let log = test.kubectl(&["logs", "--namespace", crate::engine::cluster::OPERATOR_NAMESPACE, &pod]).await?;
         ensure!(!log.contains(SECRET), "a password is in the log of {pod}");
     }
     Ok(())

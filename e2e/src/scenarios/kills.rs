@@ -9,63 +9,64 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::kit::{Scene, Stack};
+use super::kit::{Stack, TestContext};
 use crate::engine::cluster::Mark;
 use crate::engine::progress;
 
 const STACKS: usize = 5;
 /// The first while the stack is applied, the second when another operator has gone on with it.
 const KILLS_EACH: usize = 2;
-/// Within which a kill is begun. It takes half a second until it strikes, and so does the pass that makes the children.
+/// Within which a kill is begun. The kill strikes half a second later, and a reconcile that makes the children takes as long.
 const MOMENTS: Duration = Duration::from_millis(600);
 const READY_WITHIN: Duration = Duration::from_mins(5);
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    scene.wait_leader().await?;
-    let undisturbed = applied(scene, "undisturbed").await?;
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    test.wait_leader().await?;
+    let undisturbed = applied(test, "undisturbed").await?;
     undisturbed.wait_ready(READY_WITHIN).await?;
     let reference = undisturbed.shape().await?;
     ensure!(reference.len() > 10, "an undisturbed stack has only {:?}", reference.keys());
-    memory(scene, "with one stack of this scenario").await?;
+    memory(test, "with one stack of this scenario").await?;
 
-    let mark = scene.mark().await?;
+    let mark = test.mark().await?;
     let mut stacks = vec![undisturbed];
     for index in 0..STACKS {
-        stacks.push(disturbed(scene, &format!("killed-{index}")).await?);
+        stacks.push(disturbed(test, &format!("killed-{index}")).await?);
     }
     for stack in &stacks[1..] {
         stack.wait_ready(READY_WITHIN).await?;
         let shape = stack.shape().await?;
         ensure!(shape == reference, "{} ended as {shape:#?}\ninstead of {reference:#?}", stack.name);
     }
-    nothing_was_made_twice(scene, mark).await?;
+    nothing_was_made_twice(test, mark).await?;
     progress::note(&format!("{} kills while {STACKS} stacks were made: the same end each time", STACKS * KILLS_EACH));
-    a_restart_writes_nothing(scene).await
+    a_restart_writes_nothing(test).await
 }
 
 /// The smallest stack there is, by a name of its own: names of children say whose they are.
-async fn applied(scene: &Scene, name: &str) -> Result<Stack> {
-    scene.apply_example("minimal.yaml", |stack| stack["metadata"]["name"] = json!(name)).await
+async fn applied(test: &TestContext, name: &str) -> Result<Stack> {
+    test.apply_example("minimal.yaml", |stack| stack["metadata"]["name"] = json!(name)).await
 }
 
-async fn disturbed(scene: &Scene, name: &str) -> Result<Stack> {
+async fn disturbed(test: &TestContext, name: &str) -> Result<Stack> {
     let moment = random_moment();
     let kill = async {
         sleep(moment).await;
-        scene.kill_and_replace_operators().await
+        test.kill_and_replace_operators().await
     };
-    let (stack, killed) = futures::join!(applied(scene, name), kill);
+    let (stack, killed) = futures::join!(applied(test, name), kill);
     let (stack, ()) = (stack?, killed?);
-    let mut told = vec![format!("{} children, killed {} ms after", stack.children().await?.len(), moment.as_millis())];
+    let mut reported =
+        vec![format!("{} children, killed {} ms after", stack.children().await?.len(), moment.as_millis())];
     for _ in 1..KILLS_EACH {
-        scene.wait_leader().await?;
+        test.wait_leader().await?;
         let moment = random_moment();
         sleep(moment).await;
-        scene.kill_and_replace_operators().await?;
-        told.push(format!("{}, killed {} ms after", stack.children().await?.len(), moment.as_millis()));
+        test.kill_and_replace_operators().await?;
+        reported.push(format!("{}, killed {} ms after", stack.children().await?.len(), moment.as_millis()));
     }
-    scene.wait_leader().await?;
-    progress::note(&format!("{name}: {}", told.join("; ")));
+    test.wait_leader().await?;
+    progress::note(&format!("{name}: {}", reported.join("; ")));
     Ok(stack)
 }
 
@@ -75,9 +76,9 @@ fn random_moment() -> Duration {
 }
 
 /// Above all no password, since the first may be the one that a volume was made with.
-async fn nothing_was_made_twice(scene: &Scene, mark: Mark) -> Result<()> {
+async fn nothing_was_made_twice(test: &TestContext, mark: Mark) -> Result<()> {
     let mut made = BTreeMap::<String, usize>::new();
-    for call in scene.operator_writes_since(mark, &scene.namespace).await?.0 {
+    for call in test.operator_writes_since(mark, &test.namespace).await?.0 {
         let taken = call.verb == "delete" && call.name.ends_with("-credentials");
         ensure!(!taken, "{} was deleted", call.name);
         if call.code == 201 {
@@ -87,26 +88,26 @@ async fn nothing_was_made_twice(scene: &Scene, mark: Mark) -> Result<()> {
     made.retain(|_, count| *count > 1);
     ensure!(made.is_empty(), "made twice: {made:#?}");
     // As they are there: one that was being made when its maker was killed may have got no answer.
-    let secrets = scene.kubectl(&["get", "secrets", "--namespace", &scene.namespace, "--output=name"]).await?;
+    let secrets = test.kubectl(&["get", "secrets", "--namespace", &test.namespace, "--output=name"]).await?;
     let credentials = secrets.lines().filter(|name| name.ends_with("-credentials")).count();
     ensure!(credentials == 3 * (1 + STACKS), "not three Secrets with credentials for each stack:\n{secrets}");
     Ok(())
 }
 
-async fn a_restart_writes_nothing(scene: &Scene) -> Result<()> {
-    scene.wait_settled_leader().await?;
-    let mark = scene.mark().await?;
-    scene.kill_and_replace_operators().await?;
-    scene.wait_settled_leader().await?;
-    let writes = scene.operator_writes_since(mark, &scene.namespace).await?;
+async fn a_restart_writes_nothing(test: &TestContext) -> Result<()> {
+    test.wait_settled_leader().await?;
+    let mark = test.mark().await?;
+    test.kill_and_replace_operators().await?;
+    test.wait_settled_leader().await?;
+    let writes = test.operator_writes_since(mark, &test.namespace).await?;
     ensure!(writes.0.is_empty(), "a restart beside finished stacks wrote: {:#?}", writes.lines());
-    memory(scene, "after a restart").await
+    memory(test, "after a restart").await
 }
 
-async fn memory(scene: &Scene, when: &str) -> Result<()> {
-    let leader = scene.wait_settled_leader().await?;
-    let bytes = scene.operator_metric(&leader, "process_resident_memory_bytes").await?;
-    let stacks = scene.count_stacks().await?;
+async fn memory(test: &TestContext, when: &str) -> Result<()> {
+    let leader = test.wait_settled_leader().await?;
+    let bytes = test.operator_metric(&leader, "process_resident_memory_bytes").await?;
+    let stacks = test.count_stacks().await?;
     progress::note(&format!("the operator uses {:.1} MiB {when}, {stacks} in the cluster", bytes / 1024.0 / 1024.0));
     Ok(())
 }

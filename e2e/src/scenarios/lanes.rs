@@ -10,23 +10,23 @@ use super::kit::Previous;
 use super::{Scenario, upgrade};
 use crate::engine::{Cache, Durations};
 
-/// A scenario with what it needs.
+/// A scenario with the things that it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane {
-    /// What is played. The lane is called by its name.
+    /// The scenario, by whose name the lane is called.
     pub scenario: Scenario,
-    /// What has to be there before.
+    /// The things that have to exist before it.
     pub needs: &'static [Need],
     /// Seconds that playing it took on two idle processors.
     pub seconds: u32,
 }
 
-/// Something that is made once and kept in the cache.
+/// A thing that is built once and stays in the cache.
 #[derive(Clone, Copy)]
 pub struct Need {
-    /// What it is, for messages: "the operator of the release before".
+    /// Its name for messages: "the operator of the release before".
     pub name: &'static str,
-    /// What the time that making it took is kept by, and how many seconds it takes on two idle processors.
+    /// The key of the duration of its build, and how many seconds it takes on two idle processors.
     pub build: (&'static str, u32),
     /// Whether the cache has it.
     pub is_there: fn(&Cache) -> Result<bool>,
@@ -48,7 +48,7 @@ pub const LANES: &[Lane] = &[Lane {
         name: "upgrade",
         proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
         exclusive: true,
-        run: |scene| Box::pin(upgrade::run(scene)),
+        run: |test| Box::pin(upgrade::run(test)),
     },
     needs: &[Need {
         name: "the operator of the release before",
@@ -60,23 +60,23 @@ pub const LANES: &[Lane] = &[Lane {
     seconds: 150,
 }];
 
-/// What is to be known about a lane to decide whether it is played.
+/// The facts by which a run decides whether it plays a lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prospect {
-    /// What it needs and the cache does not have, with the time that making it takes.
+    /// The things that the cache does not have, with the time that each takes to build.
     pub missing: Vec<(&'static str, Duration)>,
-    /// Why something of it cannot be made here.
+    /// Why this machine cannot build one of them.
     pub impossible: Option<String>,
     /// The time that playing it takes.
     pub takes: Duration,
 }
 
-/// Whose wish it is that a lane is played.
+/// Who asked for a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Somebody has named it, or everything.
+    /// The user named the lane, or asked for everything.
     Named,
-    /// Nobody: it is played if it fits into this time.
+    /// No user did: the lane is played if it fits into this time.
     IfItFits(Duration),
 }
 
@@ -90,7 +90,7 @@ pub enum Decision {
 }
 
 impl Lane {
-    /// What it would take to play it now.
+    /// The facts as they are now.
     pub fn prospect(&self, cache: &Cache) -> Result<Prospect> {
         let durations = Durations::of(cache);
         let mut prospect = Prospect::default();
@@ -104,11 +104,11 @@ impl Lane {
                 prospect.impossible.get_or_insert(format!("{error:#}"));
             }
         }
-        prospect.takes = durations.estimate(&self.scenario.kept_by(), self.seconds).time;
+        prospect.takes = durations.estimate(&self.scenario.duration_key(), self.seconds).time;
         Ok(prospect)
     }
 
-    /// Makes what it needs.
+    /// Builds the things that the lane needs.
     pub fn prepare(&self, cache: &Cache) -> Result<()> {
         self.needs.iter().try_for_each(|need| (need.make)(cache))
     }

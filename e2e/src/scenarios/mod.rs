@@ -1,7 +1,8 @@
-//! What is proved on a real cluster with real pods, each against the operator as its chart installs it. One file each.
+//! The scenarios: each proves one promise on a real cluster with real pods, with the operator that the chart installs. One file
+//! for each.
 //!
-//! A scenario takes a [`kit::Scene`], a namespace of its own in which only restricted pods are let in, and returns an
-//! error that says what was there instead of what should have been.
+//! A scenario takes a [`kit::TestContext`], a namespace of its own in which only restricted pods are let in, and returns an
+//! error that says what the cluster has instead of what the scenario expects.
 
 pub mod kit;
 mod lanes;
@@ -18,6 +19,8 @@ mod faults;
 mod helm;
 mod kills;
 mod namespaced;
+mod pod_template;
+mod release;
 mod rollout;
 mod scaling;
 mod status;
@@ -29,23 +32,23 @@ use futures::future::LocalBoxFuture;
 pub use lanes::{Decision, LANES, Lane, Wish, decide};
 pub use runner::{Outcome, run_all, summary};
 
-use self::kit::Scene;
+use self::kit::TestContext;
 
 /// Something that is proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is called by, in filters too.
+    /// The name, which filters match.
     pub name: &'static str,
-    /// What is true if it passes.
+    /// The promise that holds when the scenario passes.
     pub proves: &'static str,
-    /// Whether it must be alone, because it disturbs the operator that the others use.
+    /// Whether the scenario runs alone, because it disturbs the operator that the others use.
     pub exclusive: bool,
-    run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
+    run: for<'a> fn(&'a TestContext) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 impl Scenario {
-    /// What the time that it took is kept by.
-    pub fn kept_by(&self) -> String {
+    /// The key of the duration of the last run in the cache.
+    pub fn duration_key(&self) -> String {
         format!("scenario {}", self.name)
     }
 }
@@ -56,85 +59,97 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "development",
         proves: "the smallest stack becomes Ready and serves a receipt through every service",
         exclusive: false,
-        run: |scene| Box::pin(development::run(scene)),
+        run: |test| Box::pin(development::run(test)),
     },
     Scenario {
         name: "external",
         proves: "a stack uses a PostgreSQL, a Redis and an S3 server of somebody else, with TLS by a private authority",
         exclusive: false,
-        run: |scene| Box::pin(external::run(scene)),
+        run: |test| Box::pin(external::run(test)),
     },
     Scenario {
         name: "authorities",
         proves: "prober, application and dump trust each of four services by its own authority, or by none",
         exclusive: false,
-        run: |scene| Box::pin(authorities::run(scene)),
+        run: |test| Box::pin(authorities::run(test)),
     },
     Scenario {
         name: "backup",
         proves: "the schedule fires, its dump is restored row for row, and old dumps go as the retention says",
         exclusive: false,
-        run: |scene| Box::pin(backup::run(scene)),
+        run: |test| Box::pin(backup::run(test)),
     },
     Scenario {
         name: "scaling",
         proves: "the API is scaled by its load and back, and the operator has no part in it",
         exclusive: false,
-        run: |scene| Box::pin(scaling::run(scene)),
+        run: |test| Box::pin(scaling::run(test)),
     },
     Scenario {
         name: "drift",
         proves: "what is changed by hand is put right with one write, and what is somebody else's is left alone",
         exclusive: false,
-        run: |scene| Box::pin(drift::run(scene)),
+        run: |test| Box::pin(drift::run(test)),
     },
     Scenario {
         name: "rollout",
         proves: "a new release and a rotated Secret replace the pods that they reach, without a failed request",
         exclusive: false,
-        run: |scene| Box::pin(rollout::run(scene)),
+        run: |test| Box::pin(rollout::run(test)),
+    },
+    Scenario {
+        name: "release",
+        proves: "a release waits for approval and migration, a bad one is rolled back, and no request fails meanwhile",
+        exclusive: false,
+        run: |test| Box::pin(release::run(test)),
     },
     Scenario {
         name: "deletion",
         proves: "a deleted stack leaves its data, and one of the same name serves them again",
         exclusive: false,
-        run: |scene| Box::pin(deletion::run(scene)),
+        run: |test| Box::pin(deletion::run(test)),
     },
     Scenario {
         name: "credentials",
         proves: "lost credentials are reported and not made up, and put back by the user they work again",
         exclusive: false,
-        run: |scene| Box::pin(credentials::run(scene)),
+        run: |test| Box::pin(credentials::run(test)),
     },
     Scenario {
         name: "faults",
-        proves: "what a user got wrong is told with the way out, costs nothing that ran, and ends when it is mended",
+        proves: "what a user got wrong is reported with the way out, costs nothing that ran, and ends when it is mended",
         exclusive: false,
-        run: |scene| Box::pin(faults::run(scene)),
+        run: |test| Box::pin(faults::run(test)),
     },
     Scenario {
         name: "status",
         proves: "a status turns with what the user has to know: refused pods, no pods, a spec that serves; and with nothing else",
         exclusive: false,
-        run: |scene| Box::pin(status::run(scene)),
+        run: |test| Box::pin(status::run(test)),
+    },
+    Scenario {
+        name: "pod-template",
+        proves: "pods run as the user, with the volumes and the sidecar that a podTemplate asks for; a refused one changes nothing",
+        exclusive: false,
+        run: |scene| Box::pin(pod_template::run(scene)),
     },
     Scenario {
         name: "kills",
         proves: "operators killed at random moments reach the same end, and restarted ones write nothing",
         exclusive: true,
-        run: |scene| Box::pin(kills::run(scene)),
+        run: |test| Box::pin(kills::run(test)),
     },
     Scenario {
         name: "namespaced",
-        proves: "with Roles alone, an operator looks after the namespaces that it is given, and no other",
+        proves: "with Roles alone, an operator reconciles the stacks of the namespaces that it is given, and no others",
         exclusive: true,
-        run: |scene| Box::pin(namespaced::run(scene)),
+        run: |test| Box::pin(namespaced::run(test)),
     },
     Scenario {
         name: "helm",
         proves: "other values, an uninstallation and a new installation of the operator leave the stacks alone",
         exclusive: true,
-        run: |scene| Box::pin(helm::run(scene)),
+        run: |test| Box::pin(helm::run(test)),
     },
 ];
 

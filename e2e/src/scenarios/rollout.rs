@@ -1,5 +1,5 @@
-//! A new release of the API, and a new value in a Secret of the user's: what they reach is replaced, nobody notices, and
-//! nothing else is touched.
+//! A new release of the API, and a new value in a Secret of the user: the operator replaces the pods that they reach and no
+//! others, and no request fails.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,29 +7,29 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::kit::{API_NEXT, App, Scene, Stack};
+use super::kit::{API_NEXT, App, Stack, TestContext};
 use crate::engine::progress;
 
 const ROLLED_WITHIN: Duration = Duration::from_mins(2);
 const OTHERS: [&str; 4] = ["ocr", "database", "redis", "bucket"];
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    scene.secret("mail", json!({"MAIL_TOKEN": "first"})).await?;
-    let stack = scene
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    test.secret("mail", json!({"MAIL_TOKEN": "first"})).await?;
+    let stack = test
         .apply_example("development.yaml", |stack| {
             stack["spec"]["api"]["envFrom"] = json!([{"secretRef": {"name": "mail"}}]);
         })
         .await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
-    let app = scene.app(&stack).await?;
-    a_new_release_goes_unnoticed(scene, &stack, &app).await?;
-    a_rotated_secret_replaces_its_pods_only(scene, &stack, &app).await
+    let app = test.app(&stack).await?;
+    a_new_release_goes_unnoticed(test, &stack, &app).await?;
+    a_rotated_secret_replaces_its_pods_only(test, &stack, &app).await
 }
 
-async fn a_new_release_goes_unnoticed(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
+async fn a_new_release_goes_unnoticed(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
     let api = format!("Deployment/{}", stack.child("api"));
     let (mut before, pods) = (stack.generations().await?, pods_of_others(stack).await?);
-    let (mark, old) = (scene.mark().await?, stack.pod_uids(Some("api")).await?);
+    let (mark, old) = (test.mark().await?, stack.pod_uids(Some("api")).await?);
     let rollout = async {
         stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
         stack.wait_replaced("api", &old, ROLLED_WITHIN).await
@@ -44,15 +44,15 @@ async fn a_new_release_goes_unnoticed(scene: &Scene, stack: &Stack, app: &App) -
     ensure!(before.remove(&api) != after.remove(&api), "the Deployment was not changed");
     ensure!(before == after, "more was changed than {api}: {before:?}, then {after:?}");
     ensure!(pods_of_others(stack).await? == pods, "pods of other components were replaced");
-    let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children();
+    let writes = test.operator_writes_since(mark, &test.namespace).await?.to_children();
     ensure!(writes.0.len() == 1, "not one write: {:?}", writes.lines());
     Ok(())
 }
 
-async fn a_rotated_secret_replaces_its_pods_only(scene: &Scene, stack: &Stack, app: &App) -> Result<()> {
+async fn a_rotated_secret_replaces_its_pods_only(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
     let (old, pods) = (stack.pod_uids(Some("api")).await?, pods_of_others(stack).await?);
     let rotation = async {
-        scene.secret("mail", json!({"MAIL_TOKEN": "second"})).await?;
+        test.secret("mail", json!({"MAIL_TOKEN": "second"})).await?;
         stack.wait_replaced("api", &old, ROLLED_WITHIN).await
     };
     let ((), asked) = app.asked_while(rotation).await?;

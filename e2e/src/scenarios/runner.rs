@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures::StreamExt;
 
 use super::Scenario;
-use super::kit::{Scene, Stuck, World, diagnose};
+use super::kit::{Stuck, TestCluster, TestContext, diagnose};
 use crate::engine::{Durations, progress};
 
 /// More at once would measure the machine and not the operator: a stack is seven pods.
@@ -25,27 +25,27 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// Runs the scenarios, tells how each ended, and prints the summary line. Scenarios clean up after themselves also when
-/// they fail; `keep` leaves the namespaces of those that failed for looking at them.
-pub async fn run_all(world: &Arc<World>, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
-    let durations = Durations::of(world.cluster.cache());
+/// Runs the scenarios, prints how each ended, and prints the summary line. Scenarios clean up after themselves also when
+/// they fail; `keep` leaves the namespaces of those that failed for inspection.
+pub async fn run_all(test_cluster: &Arc<TestCluster>, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
+    let durations = Durations::of(test_cluster.cluster.cache());
     let (alone, mut together): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.exclusive);
-    longest_first(&mut together, |scenario| durations.last(&scenario.kept_by()));
+    longest_first(&mut together, |scenario| durations.last(&scenario.duration_key()));
     let mut outcomes: Vec<Outcome> = futures::stream::iter(together)
-        .map(|scenario| run_one(world, scenario, keep))
+        .map(|scenario| run_one(test_cluster, scenario, keep))
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     for scenario in alone {
-        outcomes.push(run_one(world, scenario, keep).await);
+        outcomes.push(run_one(test_cluster, scenario, keep).await);
     }
     outcomes
 }
 
-async fn run_one(world: &Arc<World>, scenario: Scenario, keep: bool) -> Outcome {
+async fn run_one(test_cluster: &Arc<TestCluster>, scenario: Scenario, keep: bool) -> Outcome {
     progress::note(&format!("scenario {}: {}", scenario.name, scenario.proves));
     let started = Instant::now();
-    let failure = play(world, scenario, keep).await.err().map(|error| format!("{error:#}"));
+    let failure = play(test_cluster, scenario, keep).await.err().map(|error| format!("{error:#}"));
     let took = started.elapsed();
     let seconds = took.as_secs_f64();
     match &failure {
@@ -54,31 +54,34 @@ async fn run_one(world: &Arc<World>, scenario: Scenario, keep: bool) -> Outcome 
     }
     if failure.is_none() {
         // It only decides in which order they are played.
-        let _ = Durations::of(world.cluster.cache()).record(&scenario.kept_by(), None, took);
+        let _ = Durations::of(test_cluster.cluster.cache()).record(&scenario.duration_key(), None, took);
     }
     Outcome { name: scenario.name, took, failure }
 }
 
-/// One that takes long and begins last is waited for alone. What was never played here may take long.
+/// The longest first: a long one that began last would run alone. One that has no recorded duration may be long.
 fn longest_first(scenarios: &mut [Scenario], took: impl Fn(&Scenario) -> Option<Duration>) {
     scenarios.sort_by_key(|scenario| Reverse(took(scenario).unwrap_or(Duration::MAX)));
 }
 
-async fn play(world: &Arc<World>, scenario: Scenario, keep: bool) -> Result<()> {
-    let scene = Scene::open(Arc::clone(world), scenario.name).await?;
-    let mut result = (scenario.run)(&scene).await;
+async fn play(test_cluster: &Arc<TestCluster>, scenario: Scenario, keep: bool) -> Result<()> {
+    let test = TestContext::open(Arc::clone(test_cluster), scenario.name).await?;
+    let mut result = (scenario.run)(&test).await;
     if let Err(error) = result {
-        // A wait that was given up has looked around already, at the moment that counts.
-        let told = error.downcast_ref::<Stuck>().is_some();
-        let diagnosis =
-            if told { String::new() } else { format!("\n{}", Box::pin(diagnose(world, &scene.namespace)).await) };
+        // A wait that gave up has a diagnosis already, of the moment of the failure.
+        let reported = error.downcast_ref::<Stuck>().is_some();
+        let diagnosis = if reported {
+            String::new()
+        } else {
+            format!("\n{}", Box::pin(diagnose(test_cluster, &test.namespace)).await)
+        };
         result = Err(anyhow::anyhow!("{error:#}{diagnosis}"));
     }
     if result.is_err() && keep {
-        progress::note(&format!("kept for you: {}", scene.namespaces().join(", ")));
+        progress::note(&format!("kept for you: {}", test.namespaces().join(", ")));
         return result;
     }
-    result.and(scene.close().await)
+    result.and(test.close().await)
 }
 
 /// The last line of the runner.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
-use super::kit::{App, Scene, Seen, Stack};
+use super::kit::{App, Observed, Stack, TestContext};
 use crate::engine::progress;
 
 const MOST: i32 = 3;
@@ -16,8 +16,8 @@ const UP_WITHIN: Duration = Duration::from_mins(2);
 /// The same, after the time for which the autoscaler trusts no fall.
 const DOWN_WITHIN: Duration = Duration::from_mins(3);
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
-    let stack = scene
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let stack = test
         .apply_example("development.yaml", |stack| {
             let spec = &mut stack["spec"];
             // The OCR service has no part in it.
@@ -27,17 +27,17 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         })
         .await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
-    let app = scene.app(&stack).await?;
-    replicas_come_to(scene, &stack, 1, DOWN_WITHIN).await?;
+    let app = test.app(&stack).await?;
+    replicas_come_to(test, &stack, 1, DOWN_WITHIN).await?;
 
-    let mark = scene.mark().await?;
+    let mark = test.mark().await?;
     let started = std::time::Instant::now();
     tokio::select! {
-        scaled = replicas_come_to(scene, &stack, MOST, UP_WITHIN) => scaled?,
+        scaled = replicas_come_to(test, &stack, MOST, UP_WITHIN) => scaled?,
         never = load(&app) => never.context("the load ended")?,
     }
     let up = started.elapsed();
-    replicas_come_to(scene, &stack, 1, DOWN_WITHIN).await?;
+    replicas_come_to(test, &stack, 1, DOWN_WITHIN).await?;
     stack.wait_ready(Duration::from_mins(1)).await?;
     let down = started.elapsed().saturating_sub(up);
     progress::note(&format!(
@@ -46,9 +46,9 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
         down.as_secs_f64()
     ));
 
-    let writes = scene.operator_writes_since(mark, &scene.namespace).await?.to_children();
+    let writes = test.operator_writes_since(mark, &test.namespace).await?.to_children();
     ensure!(writes.0.is_empty(), "the operator wrote while the autoscaler scaled: {:?}", writes.lines());
-    let deployment = scene.api::<Deployment>(&scene.namespace).get(&stack.child("api")).await?;
+    let deployment = test.api::<Deployment>(&test.namespace).get(&stack.child("api")).await?;
     let fields = deployment.metadata.managed_fields.unwrap_or_default();
     let ours = fields.iter().find(|entry| entry.manager.as_deref() == Some("rorun-operator"));
     let ours = ours.context("the operator manages no field of the Deployment")?;
@@ -59,7 +59,7 @@ pub(super) async fn run(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Keeps about half a processor busy, which is many times what the pod asks for.
+/// Occupies about half a processor, which is many times the request of the pod.
 async fn load(app: &App) -> Result<()> {
     loop {
         // One that a new pod refuses does not end the load.
@@ -68,16 +68,15 @@ async fn load(app: &App) -> Result<()> {
     }
 }
 
-/// Waits until the Deployment is told to have so many pods, and has them.
-async fn replicas_come_to(scene: &Scene, stack: &Stack, count: i32, limit: Duration) -> Result<()> {
-    let deployments = scene.api::<Deployment>(&scene.namespace);
-    scene
-        .wait(&format!("{count} pods of the API"), limit, async || {
-            let deployment = deployments.get(&stack.child("api")).await?;
-            let wanted = deployment.spec.and_then(|spec| spec.replicas);
-            let status = deployment.status.unwrap_or_default();
-            let holds = wanted == Some(count) && status.ready_replicas == Some(count);
-            Ok(Seen::when(holds, format!("{wanted:?} wanted, {:?} ready", status.ready_replicas)))
-        })
-        .await
+/// Waits until the Deployment asks for so many pods, and has them.
+async fn replicas_come_to(test: &TestContext, stack: &Stack, count: i32, limit: Duration) -> Result<()> {
+    let deployments = test.api::<Deployment>(&test.namespace);
+    test.wait(&format!("{count} pods of the API"), limit, async || {
+        let deployment = deployments.get(&stack.child("api")).await?;
+        let wanted = deployment.spec.and_then(|spec| spec.replicas);
+        let status = deployment.status.unwrap_or_default();
+        let holds = wanted == Some(count) && status.ready_replicas == Some(count);
+        Ok(Observed::when(holds, format!("{wanted:?} wanted, {:?} ready", status.ready_replicas)))
+    })
+    .await
 }

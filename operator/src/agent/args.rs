@@ -8,6 +8,10 @@ use clap::builder::BoolishValueParser;
 use crate::contract;
 use crate::services::bucket::BucketTarget;
 
+/// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
+/// forgot, and the backup says so.
+const LOCK_TIMEOUT_SECONDS: u32 = 3600;
+
 /// What to dump, where to, and what to keep. Secrets come from variables only.
 #[derive(Clone, clap::Args)]
 pub struct DumpArgs {
@@ -29,18 +33,24 @@ pub struct DumpArgs {
     /// Certificate authorities (PEM) of the bucket, beside the public ones.
     #[arg(long)]
     pub bucket_ca_file: Option<PathBuf>,
-    /// Whose the backups are. Left out: nothing is removed.
+    /// The owner of the backups. Defaults to none: the run removes nothing.
     #[arg(long, value_parser = owner)]
     pub owner: Option<String>,
     /// The uid of the stack.
     #[arg(long)]
     pub stack_uid: Option<String>,
-    /// The owner whose backups become one's own, or `none` for those without an owner.
+    /// The owner whose backups the stack adopts, or `none` for those without an owner.
     #[arg(long, value_parser = adopted)]
     pub adopt: Option<String>,
     /// What is removed from a bucket with versioning does not stay as an old version.
     #[arg(long)]
     pub delete_versions: bool,
+    /// The exact name of a schema that is not dumped; once for each.
+    #[arg(long, value_parser = schema)]
+    pub exclude_schema: Vec<String>,
+    /// How long in seconds to wait for the lock that excludes migrations.
+    #[arg(long, default_value_t = LOCK_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u32).range(1..), hide = true)]
+    pub lock_timeout_seconds: u32,
     /// Where to write the result.
     #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
     pub termination_path: PathBuf,
@@ -52,7 +62,35 @@ pub struct DumpArgs {
     pub bucket: BucketArgs,
 }
 
-/// Whom the clients of an application are to trust.
+/// The lock that excludes dumps, for as long as a migration runs.
+#[derive(Clone, clap::Args)]
+pub struct HoldLockArgs {
+    /// How long in seconds to wait for the lock.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout_seconds: u32,
+    /// The certificate authorities (PEM) of the database, and no others.
+    #[arg(long)]
+    pub database_ca_file: Option<PathBuf>,
+    /// Where to write whether the lock is held.
+    #[arg(long, default_value = contract::LOCK_FILE, hide = true)]
+    pub lock_file: PathBuf,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The URL of the database.
+    #[arg(long, env = contract::ENV_DATABASE_URL, hide_env_values = true, hide = true)]
+    pub database_url: String,
+}
+
+/// The question whether the lock is held.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LockHeldArgs {
+    /// What `agent hold-lock` writes.
+    #[arg(long, default_value = contract::LOCK_FILE, hide = true)]
+    pub lock_file: PathBuf,
+}
+
+/// The certificate authorities that the clients of an application trust.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AuthoritiesArgs {
     /// The certificate authorities (PEM) of all services.
@@ -114,6 +152,12 @@ impl fmt::Debug for DumpArgs {
     }
 }
 
+impl fmt::Debug for HoldLockArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("HoldLockArgs").field("timeout_seconds", &self.timeout_seconds).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for BucketArgs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BucketArgs").field("bucket", &self.s3_bucket).finish_non_exhaustive()
@@ -136,6 +180,14 @@ fn owner(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("it must be like 6f1f3a5c-0000-4000-8000-000000000001/stack".to_owned())
+}
+
+/// The name of a schema: PostgreSQL takes any character in it but NUL.
+fn schema(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("it must be the name of a schema".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn adopted(text: &str) -> Result<String, String> {
@@ -235,6 +287,58 @@ mod tests {
     #[case("uid/\"shop")]
     fn what_is_no_owner_is_refused(#[case] text: &str) {
         assert!(owner(text).is_err() && adopted(text).is_err(), "{text}");
+    }
+
+    #[test]
+    fn the_commands_of_the_lock_parse() {
+        let arguments = [
+            contract::AGENT,
+            contract::HOLD_LOCK,
+            contract::ARG_TIMEOUT_SECONDS,
+            "600",
+            contract::ARG_DATABASE_CA_FILE,
+            contract::DATABASE_CA_PATH,
+            "--database-url=postgres://u:secret@h/d",
+        ];
+        let Agent { command: AgentCommand::HoldLock(args) } = Agent::try_parse_from(arguments).expect("hold-lock")
+        else {
+            panic!("no lock");
+        };
+        assert_eq!((args.timeout_seconds, args.lock_file.as_path()), (600, contract::LOCK_FILE.as_ref()));
+        assert_eq!(args.database_ca_file.as_deref(), Some(contract::DATABASE_CA_PATH.as_ref()));
+        assert!(args.lock_file.starts_with(contract::LOCK_DIRECTORY) && !format!("{args:?}").contains("secret"));
+        let Agent { command: AgentCommand::LockHeld(args) } =
+            Agent::try_parse_from([contract::AGENT, contract::LOCK_HELD]).expect("lock-held")
+        else {
+            panic!("no question");
+        };
+        assert_eq!(args.lock_file, PathBuf::from(contract::LOCK_FILE));
+        let without_limit = [contract::AGENT, contract::HOLD_LOCK, "--database-url=postgres://u@h/d"];
+        assert!(Agent::try_parse_from(without_limit).is_err(), "a wait without an end");
+    }
+
+    /// As 0.1.0 and its operator start the dump: it takes the lock without being asked to.
+    #[test]
+    fn a_dump_waits_for_the_lock_without_an_argument() {
+        let Agent { command: AgentCommand::Dump(args) } = dump("backups/shop/shop/").expect("dump") else {
+            panic!("not a dump");
+        };
+        assert_eq!((args.lock_timeout_seconds, args.exclude_schema), (3600, Vec::new()));
+    }
+
+    #[rstest]
+    #[case("--exclude-schema=vault", Some("vault"))]
+    #[case("--exclude-schema=-x, y*", Some("-x, y*"))]
+    #[case("--exclude-schema=", None)]
+    #[case("--exclude-schema=a\nb", None)]
+    fn a_schema_is_an_exact_name(#[case] argument: &str, #[case] expected: Option<&str>) {
+        let before = [contract::AGENT, contract::DUMP, "--prefix=b/", "--retention-days=1", "--minimum-kept=1"];
+        let parsed = Agent::try_parse_from(before.into_iter().chain(SERVICES).chain([argument]));
+        let found = parsed.ok().and_then(|agent| match agent.command {
+            AgentCommand::Dump(args) => args.exclude_schema.first().cloned(),
+            _ => None,
+        });
+        assert_eq!(found.as_deref(), expected);
     }
 
     #[test]

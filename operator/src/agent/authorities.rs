@@ -29,27 +29,32 @@ pub(super) struct Bundle {
     pub(super) pem: String,
 }
 
-/// Whom to trust: for each service its own.
+/// The certificate authorities of each service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorities {
     database: Option<Bundle>,
     bucket: Option<Bundle>,
-    /// Those of all services in one, from an operator of 0.1.0: whose each is cannot be told.
+    /// Those of all services in one file, from an operator of 0.1.0, which does not say which service each belongs to.
     mixed: Option<Bundle>,
     public: Option<Bundle>,
 }
 
 impl Authorities {
     pub(super) fn load(args: &DumpArgs) -> Result<Self, DumpError> {
-        let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name(BUNDLE_FILE));
-        let public = beside.filter(|path| path.is_file()).or_else(system_bundle);
         let given = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
         Ok(Self {
-            database: given(&args.database_ca_file)?,
             bucket: given(&args.bucket_ca_file)?,
             mixed: given(&args.ca_file)?,
-            public: given(&public)?,
+            ..Self::of_database(args.database_ca_file.as_deref())?
         })
+    }
+
+    /// Those of the database alone, and the public ones.
+    pub(super) fn of_database(file: Option<&Path>) -> Result<Self, DumpError> {
+        let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name(BUNDLE_FILE));
+        let public = beside.filter(|path| path.is_file()).or_else(system_bundle);
+        let [database, public] = [file, public.as_deref()].map(|path| path.map(read).transpose());
+        Ok(Self { database: database?, public: public?, ..Self::default() })
     }
 
     /// The bucket's and the public ones. It adds those of the system, of which an image may have none.

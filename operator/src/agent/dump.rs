@@ -1,31 +1,22 @@
-//! One run: check, dump, manifest, upkeep. Everything before the manifest is as if it had not been; everything after it can
+//! One run: check, lock, dump, manifest, upkeep. Everything before the manifest is as if it had not been; everything after it can
 //! fail without harm.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::authorities::Authorities;
+use super::database::{self, Database};
 use super::error::DumpError;
+use super::exclusion;
 use super::manifest::{self, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, owner, prune};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
-use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Created, Timeouts};
-use crate::services::postgres::{self, PostgresTarget};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A database that answered.
-struct Database {
-    name: String,
-    version: String,
-    environment: Vec<(&'static str, String)>,
-}
 
 /// Makes a backup.
 pub(super) async fn dump(
@@ -34,26 +25,28 @@ pub(super) async fn dump(
     stop: &CancellationToken,
 ) -> Result<DumpRecord, DumpError> {
     let clock = Instant::now();
+    // Read once at the start and counted on from there: a clock that is set meanwhile makes no difference.
+    let now = || started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let authorities = Authorities::load(args)?;
     let target = args.bucket.target(authorities.for_bucket());
     // Before the dump: what cannot be written need not be read.
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
     let pg_dump_version = pg_dump::version().await?;
-    let database = connect(args, &authorities).await?;
-    let id = BackupId::new(started);
+    let database = database::connect(&args.database_url, &authorities).await?;
+    let lock = Box::pin(exclusion::take(&database.target, args, stop)).await?;
+    // Only now: another session may have held the lock for long, and the data are those of the end of the wait.
+    let begun = now();
+    let id = BackupId::new(begun);
     let key = format!("{}{id}/{DUMP_FILE}", args.prefix);
     tracing::info!(%id, key, server = database.version, pg_dump = pg_dump_version, "dump started");
-    let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let child = PgDump::start(database.environment)?;
-    let written = Box::pin(stream::upload(&bucket, (&key, &says), child, stop)).await?;
-    // Read once at the start and counted on from there: a clock that is set meanwhile makes no difference.
-    let now = started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
+    let not_locked = lock.problem();
+    let written = Box::pin(write(&bucket, args, (&key, &database), lock, stop)).await?;
     let manifest = Manifest {
         api_version: manifest::VERSION.to_owned(),
         id,
-        started_at: started,
-        created_at: now,
+        started_at: begun,
+        created_at: now(),
         tool: concat!("rorun-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
         pg_dump_version,
         server_version: database.version,
@@ -62,30 +55,32 @@ pub(super) async fn dump(
         objects: vec![ManifestObject { key, size: written.size, sha256: written.sha256.clone() }],
         owner: args.owner.clone(),
         stack_uid: args.stack_uid.clone(),
+        excluded_schemas: args.exclude_schema.clone(),
     };
     let manifest_key = publish(&bucket, &args.prefix, &manifest).await?;
-    let upkeep = Box::pin(upkeep::upkeep(&bucket, args, now, stop)).await;
-    Ok(record(&manifest, written, format!("s3://{}/{manifest_key}", bucket.bucket()), upkeep))
+    let upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
+    let location = format!("s3://{}/{manifest_key}", bucket.bucket());
+    Ok(DumpRecord { not_locked, ..record(&manifest, written, location, upkeep) })
 }
 
-/// Asks for the version: the first to say in plain words what is wrong with the database.
-async fn connect(args: &DumpArgs, authorities: &Authorities) -> Result<Database, DumpError> {
-    let mut target = PostgresTarget { url: args.database_url.clone(), ca: None };
-    let (name, mut environment) = (target.database()?, target.environment()?);
-    let mut refused = None;
-    for bundle in authorities.for_database(target.tls_mode()?) {
-        target.ca = bundle.map(|bundle| bundle.pem.clone());
-        match postgres::check(&target, CONNECT_TIMEOUT).await {
-            Ok(info) => {
-                environment.extend(bundle.map(|bundle| ("PGSSLROOTCERT", bundle.path.display().to_string())));
-                return Ok(Database { name, version: info.version, environment });
-            }
-            // What the first, more specific authorities led to is what the user can act on.
-            Err(error @ ServiceError::TlsFailed { .. }) => refused = refused.or(Some(error)),
-            Err(error) => return Err(error.into()),
-        }
+/// Dumps under the lock, which it gives back when `pg_dump` has ended. A lock that is lost ends the dump.
+async fn write(
+    bucket: &BucketClient,
+    args: &DumpArgs,
+    (key, database): (&str, &Database),
+    mut lock: exclusion::Lock,
+    stop: &CancellationToken,
+) -> Result<Written, DumpError> {
+    let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
+    let mut child = PgDump::start(database.environment.clone(), &args.exclude_schema)?;
+    let end = stop.child_token();
+    let upload = Box::pin(stream::upload(bucket, (key, &says), &mut child, &end));
+    let written = lock.during(upload, &end).await;
+    lock.release().await;
+    match written {
+        Err(DumpError::Lock(lost)) => Err(child.last_words(exclusion::LAST_WORDS).await.unwrap_or(lost.into())),
+        written => written,
     }
-    Err(refused.map_or(DumpError::Empty, DumpError::from))
 }
 
 /// Writes the manifest, and takes the dump back if that fails.
@@ -101,7 +96,7 @@ async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Re
     };
     match written.await {
         Ok(()) => Ok(key),
-        // Somebody else's dump has the same key: nothing of it is ours to take back.
+        // Another owner's dump has the same key: the run takes nothing of it back.
         Err(error @ DumpError::Exists { .. }) => Err(error),
         Err(error) => {
             // The manifest too: perhaps it was written, and only the answer was lost.
@@ -125,5 +120,6 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         without_owner: upkeep.without_owner,
         not_removed: upkeep.not_removed,
         adoption: upkeep.adoption,
+        not_locked: None,
     }
 }

@@ -4,6 +4,16 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::services::ServiceError;
+use crate::services::postgres::LockError;
+
+/// What to do about an error of `pg_dump`, to follow it.
+fn advice(said: &str) -> &'static str {
+    if said.contains("permission denied for ") {
+        "; grant the user of DIRECT_URL the right to read it, or leave its schema out with backup.excludeSchemas"
+    } else {
+        ""
+    }
+}
 
 /// Why nothing counts of a run.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +21,20 @@ pub enum DumpError {
     /// The database or the bucket cannot be used.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The lock that excludes migrations cannot be had, or was lost.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The certificate authorities cannot be read.
     #[error("failed to read the certificate authorities {}: {source}", path.display())]
     Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Whether the lock is held cannot be told to the probe.
+    #[error("failed to write {}: {source}", path.display())]
+    LockFile {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -35,7 +56,7 @@ pub enum DumpError {
         source: io::Error,
     },
     /// `pg_dump` says that it failed.
-    #[error("failed to dump the database: {status}: {said}")]
+    #[error("failed to dump the database: {status}: {said}{}", advice(said))]
     PgDump {
         /// How it ended.
         status: String,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 const RANDOM_LENGTH: usize = 5;
-/// Without vowels, and without what looks alike: no words, no mistakes when somebody types it.
+/// Without vowels and similar characters, so that an identifier spells no word and is easy to type.
 const ALPHABET: &[u8; 24] = b"bcdfghjkmnpqrstvwxz24579";
 
 /// E.g. `20261124T021500Z-x7k2p`. Sorts by time.

@@ -24,7 +24,7 @@ pub(super) fn install(path: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Whoever looks at the target sees all of the new file or all of the old one.
+/// A reader of the target gets the whole new file or the whole old one.
 fn place(source: &Path, target: &Path, mode: u32) -> Result<(), InstallError> {
     let failed = |source| InstallError { path: target.to_owned(), source };
     let mut partial = target.as_os_str().to_owned();

@@ -18,7 +18,7 @@ const CONCURRENT: usize = 8;
 
 /// One folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct BackupFolder {
     pub(super) id: BackupId,
     pub(super) manifest: Found,
     /// The size of the dump, if there is one.
@@ -30,7 +30,7 @@ pub(super) struct Entry {
 pub(super) enum Found {
     /// There is none: the run goes on, or was broken off.
     Missing,
-    /// It cannot be read, or is not one that this release knows: nobody's to touch.
+    /// The agent cannot read it, or does not know its version: no run may touch it.
     Unreadable,
     /// It is one.
     Of {
@@ -41,7 +41,7 @@ pub(super) enum Found {
     },
 }
 
-impl Entry {
+impl BackupFolder {
     /// Whose it is.
     pub(super) fn owner(&self) -> Option<&str> {
         match &self.manifest {
@@ -57,7 +57,7 @@ impl Entry {
 }
 
 /// Looks into every folder that is named like a backup. Anything else under the prefix is not seen.
-pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<Entry>, ServiceError> {
+pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<BackupFolder>, ServiceError> {
     let folders = folders(&args.prefix, &bucket.list(&args.prefix).await?);
     let entries = stream::iter(folders).map(async |(id, sizes)| {
         let manifest = match sizes.manifest {
@@ -72,7 +72,7 @@ pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<E
                 }
             },
         };
-        Entry { id, manifest, dump: sizes.dump }
+        BackupFolder { id, manifest, dump: sizes.dump }
     });
     let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
     entries.sort_by(|one, other| one.id.cmp(&other.id));

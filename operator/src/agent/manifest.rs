@@ -40,6 +40,9 @@ pub struct Manifest {
     /// The uid of the stack that made it.
     #[serde(default, rename = "stackUID", skip_serializing_if = "Option::is_none")]
     pub stack_uid: Option<String>,
+    /// The schemas that were left out by the user's wish: the dump alone does not restore a database that needs them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded_schemas: Vec<String>,
 }
 
 /// One object of a backup.

@@ -1,4 +1,4 @@
-//! What runs inside the pod of a backup.
+//! What runs inside the pod of a backup, and beside a migration.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -8,8 +8,11 @@
 
 mod args;
 mod authorities;
+mod database;
 mod dump;
 mod error;
+mod exclusion;
+mod hold_lock;
 mod id;
 mod install;
 mod inventory;
@@ -22,6 +25,7 @@ mod retention;
 mod stream;
 mod upkeep;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +33,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs};
+pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs, HoldLockArgs, LockHeldArgs};
 pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
@@ -48,10 +52,14 @@ pub enum AgentCommand {
         /// The path to copy to.
         path: PathBuf,
     },
-    /// Puts together whom each client of an application trusts.
+    /// Writes the certificate authorities of each client of an application.
     Authorities(AuthoritiesArgs),
     /// Dumps the database into the bucket, and removes old dumps.
     Dump(Box<DumpArgs>),
+    /// Takes the lock that excludes dumps, and holds it until SIGTERM.
+    HoldLock(HoldLockArgs),
+    /// Succeeds while `hold-lock` beside it holds the lock.
+    LockHeld(LockHeldArgs),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -72,6 +80,33 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             }
         },
         AgentCommand::Dump(args) => run_dump(&args).await,
+        AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
+        AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                // The kubelet quotes what a probe prints in the Event of its failure.
+                let _ = writeln!(std::io::stdout(), "{why}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {
+    let result = match stop_on_signal() {
+        Ok(stop) => Box::pin(hold_lock::hold(args, &stop)).await,
+        Err(source) => Err(DumpError::Signals { source }),
+    };
+    let code = exit_code(&result);
+    outcome::report_lock(result, args);
+    code
+}
+
+fn exit_code<T>(result: &Result<T, DumpError>) -> ExitCode {
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(DumpError::Stopped) => ExitCode::from(STOPPED),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -82,11 +117,7 @@ async fn run_dump(args: &DumpArgs) -> ExitCode {
         Ok(stop) => Box::pin(dump::dump(args, started, &stop)).await,
         Err(source) => Err(DumpError::Signals { source }),
     };
-    let code = match &result {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(DumpError::Stopped) => ExitCode::from(STOPPED),
-        Err(_) => ExitCode::FAILURE,
-    };
+    let code = exit_code(&result);
     outcome::report(result, args);
     code
 }

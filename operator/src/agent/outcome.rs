@@ -2,16 +2,20 @@
 
 use std::io::Write as _;
 
-use super::{DumpArgs, DumpError};
-use crate::contract::{DumpOutcome, DumpRecord};
-use crate::services::postgres::PostgresTarget;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{DumpArgs, DumpError, HoldLockArgs};
+use crate::contract::{DumpOutcome, DumpRecord, LockOutcome};
+use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
-/// A good run may have two messages, beside the rest of its record.
-const LONGEST_NOTE: usize = 400;
+/// A good run may have three messages, beside the rest of its record.
+const LONGEST_NOTE: usize = 300;
 
-/// Writes the result where the kubelet looks for it, and to the standard output as one line of JSON.
+/// Writes the result to the file that the kubelet reads, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
     let outcome = match result {
         Ok(record) => DumpOutcome::Complete(clean(record, &secrets(args))),
@@ -24,22 +28,52 @@ pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
         }
         DumpOutcome::Failed { message } => tracing::error!(message, "dump failed"),
     }
-    let written = serde_json::to_vec(&outcome).map_err(std::io::Error::from).and_then(|mut json| {
-        std::fs::write(&args.termination_path, &json)?;
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the lock. Nothing in the way means that it was held until the end.
+pub(super) fn report_lock(result: Result<(), DumpError>, args: &HoldLockArgs) {
+    let outcome = match result {
+        Ok(()) => LockOutcome::Released,
+        Err(DumpError::Stopped) => LockOutcome::Stopped,
+        Err(error) => {
+            let secrets = secrets_of(&args.database_url);
+            let message = message(&error.to_string(), &secrets, LONGEST_MESSAGE);
+            tracing::error!(message, "the lock is not held");
+            match error {
+                DumpError::Lock(LockError::TimedOut { .. }) => LockOutcome::TimedOut { message },
+                DumpError::Lock(LockError::Pooled { .. }) => LockOutcome::PooledConnection { message },
+                DumpError::Lock(LockError::Lost { .. }) => LockOutcome::Lost { message },
+                _ => LockOutcome::Failed { message },
+            }
+        }
+    };
+    write(&outcome, &args.termination_path);
+}
+
+fn write(outcome: &impl Serialize, termination_path: &Path) {
+    let written = serde_json::to_vec(outcome).map_err(std::io::Error::from).and_then(|mut json| {
+        std::fs::write(termination_path, &json)?;
         json.push(b'\n');
         std::io::stdout().write_all(&json)
     });
     if let Err(error) = written {
-        tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");
+        tracing::error!(%error, path = %termination_path.display(), "the result is not written");
     }
 }
 
 /// None of what we quote should hold a secret. This is for the day when something does.
 fn secrets(args: &DumpArgs) -> Vec<String> {
-    let target = PostgresTarget { url: args.database_url.clone(), ca: None };
+    let mut secrets = secrets_of(&args.database_url);
+    secrets.extend(Some(args.bucket.secret_access_key.clone()).filter(|secret| !secret.is_empty()));
+    secrets
+}
+
+fn secrets_of(url: &str) -> Vec<String> {
+    let target = PostgresTarget { url: url.to_owned(), ca: None };
     let variables = target.environment().unwrap_or_default();
     let password = variables.into_iter().find(|(name, _)| *name == "PGPASSWORD").map(|(_, password)| password);
-    let mut secrets = vec![args.database_url.clone(), args.bucket.secret_access_key.clone()];
+    let mut secrets = vec![url.to_owned()];
     secrets.extend(password);
     secrets.retain(|secret| !secret.is_empty());
     secrets
@@ -48,6 +82,9 @@ fn secrets(args: &DumpArgs) -> Vec<String> {
 /// What servers said in the course of a good run goes the same way as what they said of a failure.
 fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
     if let Some(text) = &mut record.not_removed {
+        *text = message(text, secrets, LONGEST_NOTE);
+    }
+    if let Some(text) = &mut record.not_locked {
         *text = message(text, secrets, LONGEST_NOTE);
     }
     if let Some(adoption) = &mut record.adoption {
@@ -101,8 +138,9 @@ mod tests {
             removed: u32::MAX,
             shared_with: Some("o".repeat(128)),
             without_owner: u32::MAX,
-            not_removed: Some(said),
+            not_removed: Some(said.clone()),
             adoption: Some(adoption),
+            not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);
         let json = serde_json::to_string(&DumpOutcome::Complete(record)).expect("JSON");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::DumpArgs;
-use super::inventory::{self, Entry, LONGEST_MANIFEST};
+use super::inventory::{self, BackupFolder, LONGEST_MANIFEST};
 use crate::contract::{ADOPT_NONE, Adoption, MANIFEST_FILE, MARKER_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Replaced};
@@ -30,7 +30,7 @@ struct Marker {
 pub(super) enum Mark {
     /// One's own.
     Own,
-    /// Somebody else's.
+    /// Another owner's.
     Foreign(String),
     /// Something else is under its key.
     Unreadable,
@@ -56,7 +56,7 @@ fn read(body: &[u8], owner: &str) -> Mark {
     }
 }
 
-/// Looks whose the prefix is, and marks one that is nobody's yet.
+/// Reads the owner of the prefix, and marks a prefix without one.
 pub(super) async fn mark(
     bucket: &BucketClient,
     args: &DumpArgs,
@@ -95,12 +95,12 @@ pub(super) async fn adopt(
     bucket: &BucketClient,
     args: &DumpArgs,
     (owner, wanted): (&str, &str),
-    entries: &mut [Entry],
+    entries: &mut [BackupFolder],
     now: Timestamp,
 ) -> (Adoption, Rewrote) {
     let mut done = Rewritten::default();
     let is_wanted =
-        |entry: &Entry| if wanted == ADOPT_NONE { entry.has_no_owner() } else { entry.owner() == Some(wanted) };
+        |entry: &BackupFolder| if wanted == ADOPT_NONE { entry.has_no_owner() } else { entry.owner() == Some(wanted) };
     if wanted != owner {
         for entry in entries.iter_mut().filter(|entry| is_wanted(entry)) {
             rewrite(bucket, args, (owner, wanted), entry, &mut done).await;
@@ -114,7 +114,7 @@ pub(super) async fn adopt(
     )
 }
 
-/// Whether the marker is one's own now.
+/// Whether the marker is that of this stack now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rewrote {
     pub(super) marker: bool,
@@ -139,7 +139,7 @@ async fn rewrite(
     bucket: &BucketClient,
     args: &DumpArgs,
     (owner, wanted): (&str, &str),
-    entry: &mut Entry,
+    entry: &mut BackupFolder,
     done: &mut Rewritten,
 ) {
     let key = inventory::key(&args.prefix, &entry.id, MANIFEST_FILE);

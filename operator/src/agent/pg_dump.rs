@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdout, Command};
@@ -78,11 +79,12 @@ pub(super) async fn version() -> Result<String, DumpError> {
 }
 
 impl PgDump {
-    /// Starts to dump.
-    pub(super) fn start(environment: Vec<(&'static str, String)>) -> Result<Self, DumpError> {
+    /// Starts to dump all but some schemas.
+    pub(super) fn start(environment: Vec<(&'static str, String)>, excluded: &[String]) -> Result<Self, DumpError> {
         let mut command = command();
-        // A migration that never ends must not make the dump wait for ever.
+        // The dump must not wait without end for a migration that never ends.
         command.args(["--format=custom", "--no-password", "--lock-wait-timeout=5min"]).envs(environment);
+        command.args(excluded.iter().map(|schema| format!("--exclude-schema={}", exactly(schema))));
         let mut child = command.spawn().map_err(failed_to_run)?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed_to_run(io::Error::other("its output is not ours")));
@@ -91,9 +93,9 @@ impl PgDump {
     }
 
     /// Waits for the end. The output alone does not tell a whole dump from half of one.
-    pub(super) async fn finish(mut self) -> Result<(), DumpError> {
+    pub(super) async fn finish(&mut self) -> Result<(), DumpError> {
         let status = self.child.wait().await.map_err(|source| DumpError::Run { source })?;
-        let said = self.said.await.unwrap_or_default();
+        let said = (&mut self.said).await.unwrap_or_default();
         if status.success() {
             if !said.is_empty() {
                 tracing::warn!(said, "pg_dump warns");
@@ -101,6 +103,16 @@ impl PgDump {
             return Ok(());
         }
         Err(DumpError::PgDump { status: status.to_string(), said })
+    }
+
+    /// Throws away what else it writes, and gives its error if it ends with one within a time.
+    pub(super) async fn last_words(&mut self, within: Duration) -> Option<DumpError> {
+        let ended = async {
+            // It would wait for ever for somebody to read.
+            tokio::io::copy(&mut self.output, &mut tokio::io::sink()).await.ok()?;
+            self.finish().await.err()
+        };
+        tokio::time::timeout(within, ended).await.ok().flatten()
     }
 }
 
@@ -111,6 +123,12 @@ fn command() -> Command {
     }
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// A name as a pattern that matches it and nothing else: within double quotes psql's patterns know no special character but the
+/// quote itself, which is written twice (PostgreSQL documentation, psql, "Patterns").
+fn exactly(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn failed_to_run(source: io::Error) -> DumpError {
@@ -138,6 +156,12 @@ mod tests {
         let kept = tail(text.as_bytes()).await;
         assert!(kept.ends_with("pg_dump: error: the reason"), "{kept}");
         assert!(kept.len() <= TAIL && !kept.contains('\n'), "{kept}");
+    }
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        let names = ["vault", "a*b", "Vault?", "a\"b", "a.b"].map(exactly);
+        assert_eq!(names, ["\"vault\"", "\"a*b\"", "\"Vault?\"", "\"a\"\"b\"", "\"a.b\""]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Removes what `retention` names of one's own. Runs only after a good backup, and its failure is not the backup's.
+//! Removes the stack's own backups that `retention` names. It runs only after a good backup, which its failure leaves good.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::inventory::{self, Entry, Found, parts};
+use super::inventory::{self, BackupFolder, Found, parts};
 use super::retention::{Backup, expired, is_leftover, older};
 use super::{BackupId, DumpArgs, owner};
 use crate::contract::{DUMP_FILE, MANIFEST_FILE};
@@ -34,7 +34,7 @@ pub(super) async fn prune(
     bucket: &BucketClient,
     args: &DumpArgs,
     (owner, now): (&str, Timestamp),
-    entries: &[Entry],
+    entries: &[BackupFolder],
     stop: &CancellationToken,
 ) -> Pruned {
     let mut pruned = Pruned::default();
@@ -62,7 +62,7 @@ async fn own(
     bucket: &BucketClient,
     args: &DumpArgs,
     (owner, now): (&str, Timestamp),
-    entries: &[Entry],
+    entries: &[BackupFolder],
 ) -> Vec<Backup> {
     let mut own = Vec::new();
     for entry in entries {

@@ -24,7 +24,7 @@ pub(super) struct Written {
 pub(super) async fn upload(
     bucket: &BucketClient,
     (key, says): (&str, &[(&str, &str)]),
-    mut child: PgDump,
+    child: &mut PgDump,
     stop: &CancellationToken,
 ) -> Result<Written, DumpError> {
     // A child that cannot even connect has not cost an upload.
@@ -58,7 +58,7 @@ async fn unless_stopped<T>(
 }
 
 /// Sends one part while the next is read, and believes the child only after it has ended well.
-async fn send(upload: &mut Upload, first: Vec<u8>, mut child: PgDump) -> Result<Written, DumpError> {
+async fn send(upload: &mut Upload, first: Vec<u8>, child: &mut PgDump) -> Result<Written, DumpError> {
     let mut hash = Sha256::new();
     let mut size = 0;
     let mut part = first;

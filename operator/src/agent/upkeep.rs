@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::inventory::{self, Entry};
+use super::inventory::{self, BackupFolder};
 use super::owner::{self, Mark};
 use super::{DumpArgs, prune};
 use crate::contract::{Adoption, MARKER_FILE};
@@ -20,7 +20,7 @@ pub(super) struct Upkeep {
     pub(super) adoption: Option<Adoption>,
 }
 
-/// Looks after the prefix. Without an owner nothing there can be known to be one's own, so nothing is touched.
+/// Marks, adopts and prunes. Without an owner the run cannot know its own backups, so it touches nothing.
 pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestamp, stop: &CancellationToken) -> Upkeep {
     let mut upkeep = Upkeep::default();
     let Some(owner) = args.owner.as_deref() else {
@@ -69,8 +69,8 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep
 }
 
-/// Who else has backups here: whoever marked the prefix, or whom a manifest names.
-fn shared_with(args: &DumpArgs, owner: &str, mark: Option<&Mark>, entries: &[Entry]) -> Option<String> {
+/// Another owner with backups here, by the marker or by a manifest.
+fn shared_with(args: &DumpArgs, owner: &str, mark: Option<&Mark>, entries: &[BackupFolder]) -> Option<String> {
     match mark {
         Some(Mark::Foreign(other)) => return Some(other.clone()),
         Some(Mark::Unreadable) => return Some(format!("an unreadable {}{MARKER_FILE}", args.prefix)),

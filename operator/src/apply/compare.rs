@@ -1,54 +1,39 @@
-//! Whether an object is already as it should be.
+//! Whether an object is already as it is desired.
 
 use serde_json::{Value, json};
 
 use super::Owner;
 use crate::{
     names::{Component, annotation, label},
-    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, Minted, ObjectKey, ObjectKind, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Digest, LiveObject, Minted, ObjectKey, ObjectKind},
 };
 
-/// What is wanted of an object without its body: enough to see that it is there.
+/// An object that is missing, or is not as it is desired: what an apply would write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outline {
+pub struct Difference {
     /// Which object.
     pub key: ObjectKey,
     /// The component that its labels name; empty for one that no stack has.
     pub component: &'static str,
-    /// What may be done with it.
-    pub(super) policy: ApplyPolicy,
-    /// Of the body without the hash itself; in an annotation, to notice a field that is no longer wanted.
-    pub(super) hash: Digest,
-    /// Of what the object must have of ours.
-    pub(super) owned: Digest,
-    /// Of what makes and replaces the pods of a workload.
-    pub(super) rolls: Option<Digest>,
+    /// The hash of what would be applied.
+    pub hash: Digest,
 }
 
-impl Placed for Outline {
-    fn place(&self) -> (&'static str, &str) {
-        self.key.place()
-    }
-}
-
-impl Placed for &Outline {
-    fn place(&self) -> (&'static str, &str) {
-        self.key.place()
-    }
-}
-
-impl Outline {
-    /// Whether the object is as it should be.
-    pub(super) fn is_there(&self, live: &LiveObject) -> bool {
-        live.applied_hash == Some(self.hash) && live.owned == Some(self.owned)
-    }
-}
-
-/// What is to be sent of an object, and how it is seen that it has been.
+/// A desired object as it is sent, with the digests that it is compared by.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) outline: Outline,
+    pub(super) key: ObjectKey,
     pub(super) kind: &'static ObjectKind,
+    /// The component that its labels name; empty for one that no stack has.
+    pub(super) component: &'static str,
+    /// What the apply step may do with it.
+    pub(super) policy: ApplyPolicy,
+    /// Of the body without the hash itself; in an annotation, to notice a field that is no longer desired.
+    pub(super) hash: Digest,
+    /// Of the fields that the object in the cluster must have from this operator.
+    pub(super) owned: Digest,
+    /// Of the fields that make and replace the pods of a workload.
+    pub(super) rolls: Option<Digest>,
     /// The whole object, with namespace, owner and hash.
     pub(super) body: Value,
     /// The fewest pods that an autoscaler is to leave it; 0 where none is to scale it.
@@ -56,7 +41,17 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Adds what every object has: namespace, owner and the hash of the rest.
+    /// Whether the object in the cluster is as it is desired.
+    pub(super) fn matches(&self, live: &LiveObject) -> bool {
+        live.applied_hash == Some(self.hash) && live.owned == Some(self.owned)
+    }
+
+    /// What an apply would write.
+    pub(super) fn difference(self) -> Difference {
+        Difference { key: self.key, component: self.component, hash: self.hash }
+    }
+
+    /// Adds the members that every object has: namespace, owner and the hash of the rest.
     pub(super) fn new(owner: &Owner, object: DesiredObject) -> Self {
         let DesiredObject { kind, name, policy, mut body } = object;
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -76,7 +71,7 @@ impl Wanted {
         Self::sealed(kind, name, policy, body)
     }
 
-    /// The same with other content, and with what that says of itself.
+    /// The same object with other data, and with the annotation that describes them.
     pub(super) fn with_data(&self, data: Value, minted: Option<Minted>) -> Self {
         let mut body = self.body.clone();
         body["data"] = data;
@@ -87,8 +82,7 @@ impl Wanted {
                 annotations.insert(annotation::CREDENTIALS_DIGEST.to_owned(), Value::String(digest.to_string()));
             }
         }
-        let Outline { key, policy, .. } = &self.outline;
-        Self::sealed(self.kind, key.name.clone(), *policy, body)
+        Self::sealed(self.kind, self.key.name.clone(), self.policy, body)
     }
 
     fn sealed(kind: &'static ObjectKind, name: String, policy: ApplyPolicy, mut body: Value) -> Self {
@@ -102,6 +96,6 @@ impl Wanted {
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
         let key = ObjectKey { kind: kind.kind, name };
-        Self { outline: Outline { key, component, policy, hash, owned, rolls }, kind, body, floor: 0 }
+        Self { key, kind, component, policy, hash, owned, rolls, body, floor: 0 }
     }
 }

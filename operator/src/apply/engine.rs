@@ -1,11 +1,11 @@
-//! What happens to one object.
+//! The apply of one object.
 
 use kube::api::ObjectMeta;
 use serde_json::json;
 
 use super::{
     Outcome, Owner,
-    compare::{Outline, Wanted},
+    compare::Wanted,
     error,
     settled::{Answer, Verdict},
     writer::{WriteError, Writer},
@@ -26,12 +26,11 @@ pub(super) async fn apply_one<'a>(
 }
 
 async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live: &LiveSet) -> Outcome {
-    let outline = &wanted.outline;
-    let there = live.get(&outline.key);
-    if let Some(there) = there.filter(|there| outline.policy == ApplyPolicy::RunOnce && there.owner.is_some()) {
-        return leave(owner, &outline.key, there);
+    let there = live.get(&wanted.key);
+    if let Some(there) = there.filter(|there| wanted.policy == ApplyPolicy::RunOnce && there.owner.is_some()) {
+        return leave(owner, &wanted.key, there);
     }
-    match writer.settled.verdict(&owner.namespace, &outline.key, there, outline.hash) {
+    match writer.settled.verdict(&owner.namespace, &wanted.key, there, wanted.hash) {
         Verdict::Same if there.is_some_and(|there| !there.deleting) => return Outcome::Unchanged,
         Verdict::Stale { rollout } => return Outcome::Unseen { rollout },
         Verdict::Same | Verdict::Unknown => {}
@@ -44,18 +43,7 @@ async fn compare_and_write(writer: &Writer, owner: &Owner, wanted: &Wanted, live
         Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, there),
         Ok(None) => Outcome::Unchanged,
         Err(Stop::Refused(waiting)) => Outcome::Refused(waiting),
-        Err(Stop::Failed(failure)) => error::outcome(&outline.key, &failure),
-    }
-}
-
-/// Whether an apply would leave the object as it is, by what is remembered of it. Where that is in doubt it says no, and
-/// [`apply_one`] decides.
-pub(super) fn leaves_alone(writer: &Writer, owner: &Owner, outline: &Outline, live: &LiveSet) -> bool {
-    let Some(there) = live.get(&outline.key).filter(|there| !there.deleting) else { return false };
-    match writer.settled.verdict(&owner.namespace, &outline.key, Some(there), outline.hash) {
-        Verdict::Same => true,
-        Verdict::Stale { .. } => false,
-        Verdict::Unknown => is_ours(owner, outline.policy, there) && outline.is_there(there),
+        Err(Stop::Failed(failure)) => error::outcome(&wanted.key, &failure),
     }
 }
 
@@ -64,7 +52,7 @@ fn leave(owner: &Owner, key: &ObjectKey, there: &LiveObject) -> Outcome {
     if !is_ours(owner, ApplyPolicy::RunOnce, there) {
         return Outcome::Refused(not_ours(owner, key, there));
     }
-    if there.deleting { Outcome::Refused(objects::goes(there)) } else { Outcome::Unchanged }
+    if there.deleting { Outcome::Refused(objects::terminating(there)) } else { Outcome::Unchanged }
 }
 
 enum Stop {
@@ -88,28 +76,28 @@ fn remember(
 ) -> Outcome {
     let (generation, rolls) = there.map_or((0, None), |there| (there.generation, there.rolls));
     let changed = metadata.generation.unwrap_or(0) > generation;
-    let rollout = wanted.kind.runs_pods() && changed && rolls != wanted.outline.rolls;
+    let rollout = wanted.kind.runs_pods() && changed && rolls != wanted.rolls;
     let answer = Answer {
         uid: metadata.uid.as_deref().unwrap_or_default(),
         version: metadata.resource_version.as_deref().unwrap_or_default(),
-        hash: wanted.outline.hash,
-        owned: wanted.outline.owned,
+        hash: wanted.hash,
+        owned: wanted.owned,
         rollout,
     };
-    writer.settled.remember(&owner.namespace, wanted.outline.key.clone(), &answer);
+    writer.settled.remember(&owner.namespace, wanted.key.clone(), &answer);
     Outcome::Written { rollout }
 }
 
-/// Makes an object that the caches do not show. If one of the name exists after all, it may be ours without its labels, or
-/// newer than the caches, or somebody else's.
+/// Creates an object that the caches do not show. If the API server has one of this name after all, it may be this owner's
+/// without its labels, or newer than the caches, or foreign.
 async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
-    let Outline { key, policy, .. } = &wanted.outline;
+    let Wanted { key, policy, .. } = wanted;
     match writer.create(wanted.kind, wanted.body.clone()).await {
         Ok(metadata) => return remember(writer, owner, wanted, &metadata, None),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}
         Err(failure) => return error::outcome(key, &failure),
     }
-    // Made content is read again before it is judged: two sets of credentials must never be mixed.
+    // Generated data are read again before they are compared: two sets of credentials must never be mixed.
     let found = match writer.get(wanted.kind, &owner.namespace, &key.name).await {
         Ok(Some(found)) => found,
         Ok(None) => return Outcome::Again,
@@ -126,14 +114,14 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     }
 }
 
-/// A Secret with credentials lost its labels: they are put back, with the content as it is, and with what it says itself of
-/// its content. What is wanted may be of other content, which was made up before this one was found.
+/// A Secret with credentials lost its labels: the operator applies them again, with the data as they are, and with the annotation
+/// that the Secret itself has. The desired object may hold other data, which were generated before this Secret was found.
 async fn restore_labels(writer: &Writer, wanted: &Wanted, found: &LiveObject) -> Outcome {
     let as_found = |data| wanted.with_data(json!(data), found.minted).body;
     let body = found.data().map_or_else(|| wanted.body.clone(), as_found);
     match writer.change(wanted.kind, body, found, true).await {
         Ok(_) => Outcome::Again,
-        Err(failure) => error::outcome(&wanted.outline.key, &failure),
+        Err(failure) => error::outcome(&wanted.key, &failure),
     }
 }
 
@@ -143,19 +131,19 @@ async fn change(
     wanted: &Wanted,
     there: &LiveObject,
 ) -> Result<Option<ObjectMeta>, Stop> {
-    let Outline { key, policy, .. } = &wanted.outline;
+    let Wanted { key, policy, .. } = wanted;
     if !is_ours(owner, *policy, there) {
         return Err(Stop::Refused(not_ours(owner, key, there)));
     }
     if there.deleting {
-        return Err(Stop::Refused(objects::goes(there)));
+        return Err(Stop::Refused(objects::terminating(there)));
     }
-    if wanted.outline.is_there(there) {
+    if wanted.matches(there) {
         return Ok(None);
     }
     let body = &wanted.body;
     if let Some(current) = there.applied_replicas.filter(|_| objects::at(body, "/spec/replicas").is_none()) {
-        // An autoscaler leaves a workload without pods alone for ever.
+        // An autoscaler never scales a workload that has no pods.
         let replicas = if current == 0 { wanted.floor } else { current };
         writer.hand_over_replicas(there, replicas).await?;
     }
@@ -165,13 +153,14 @@ async fn change(
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
         written => return Ok(Some(written?)),
     }
-    // An entry of a keyed list whose key was changed by hand stays beside ours, and the two may not go together, e.g. two
-    // ports of one name. The lists are set back as a whole, and then owned again.
+    // An item of a keyed list whose key a user changed stays beside the desired one, and the API server may refuse both
+    // together, e.g. two ports of one name. The lists are replaced as a whole, and then owned again.
     writer.reset(wanted.kind, body, there).await?;
     Ok(Some(writer.change(wanted.kind, body.clone(), there, false).await?))
 }
 
-/// An object is ours if we control it; if nobody does and its labels or annotations name the stack; never otherwise.
+/// An object belongs to the owner if the owner controls it, or if it has no controller and its labels or annotations name the
+/// owner; never otherwise.
 fn is_ours(owner: &Owner, policy: ApplyPolicy, there: &LiveObject) -> bool {
     match &there.owner {
         Some(controller) => policy.is_owned() && controller.uid == owner.uid,

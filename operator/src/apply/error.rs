@@ -25,11 +25,13 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
             format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message),
         ),
         // Of the namespace, in the words of the admission plugin NamespaceLifecycle.
-        403 if status.message.contains("because it is being terminated") => Outcome::NamespaceGoes(Waiting::new(
-            reason::TERMINATING,
-            format!("{key} cannot be made: its namespace is being deleted, and the stack with it"),
-        )),
-        // Admission refuses with the same code as a lack of rights, which the API server tells in these words.
+        403 if status.message.contains("because it is being terminated") => {
+            Outcome::NamespaceTerminating(Waiting::new(
+                reason::TERMINATING,
+                format!("{key} cannot be made: its namespace is being deleted, and the stack with it"),
+            ))
+        }
+        // Admission refuses with the same code as a lack of rights, which the API server describes in these words.
         403 if !(status.message.contains("User \"") && status.message.contains("\" cannot ")) => {
             refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
         }
@@ -38,7 +40,7 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
             format!("the operator may not write {key}: {}: check its RBAC (rorun-operator rbac)", status.message),
         ),
         400 | 422 => refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message)),
-        // Two entries of one key in a list: no error of the server's, though its code says so.
+        // Two items of one key in a list: a mistake in the object, although the code is that of a failure of the server.
         500 if status.message.contains("failed to create typed patch object") => {
             refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
         }
@@ -69,11 +71,12 @@ mod tests {
     #[case(r#"services "a" is forbidden: exceeded quota: full, requested: services=1"#, reason::APPLY_REFUSED)]
     #[case(r#"pods "a" is forbidden: maximum memory usage per Container is 1Gi"#, reason::APPLY_REFUSED)]
     #[case(r#"admission webhook "w.example.com" denied the request: no"#, reason::APPLY_REFUSED)]
-    fn a_lack_of_rights_is_told_from_what_admission_refuses(#[case] message: &str, #[case] expected: &str) {
+    fn a_lack_of_rights_is_not_a_refusal_of_admission(#[case] message: &str, #[case] expected: &str) {
         let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": message});
         let error = Error::Api(serde_json::from_value(status).unwrap());
         let key = ObjectKey { kind: "Service", name: "a".to_owned() };
-        let (Outcome::Refused(waiting) | Outcome::NamespaceGoes(waiting)) = outcome(&key, &WriteError::Request(error))
+        let (Outcome::Refused(waiting) | Outcome::NamespaceTerminating(waiting)) =
+            outcome(&key, &WriteError::Request(error))
         else {
             panic!("not refused")
         };
@@ -89,7 +92,7 @@ mod tests {
         reason::APPLY_REFUSED
     )]
     #[case(500, "etcdserver: request timed out", reason::APPLY_FAILED)]
-    fn what_only_the_user_can_mend_is_told_from_what_passes(
+    fn a_refusal_that_the_user_has_to_mend_is_not_a_failure_that_passes(
         #[case] code: u16,
         #[case] message: &str,
         #[case] expected: &str,

@@ -1,37 +1,37 @@
 //! From desired objects to objects in the cluster: compare first, then ordered server-side apply, then prune.
 //!
-//! What enters: an owner, what is wanted, what is there. What leaves: [`Applied`], with each refusal as something that waits.
-//! It knows objects and no component. No write happens unless the comparison finds a difference.
+//! What enters: an owner, its desired objects, its live objects. What leaves: [`Applied`], with each refusal as a reason to wait.
+//! This module knows objects and no component. It writes only where the comparison finds a difference.
 
 mod compare;
 mod engine;
 mod error;
 mod prune;
 mod settled;
-mod turns;
+mod throttle;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
-pub use compare::Outline;
+pub use compare::Difference;
 use compare::Wanted;
-use prune::Kept;
+use prune::Spared;
 pub use prune::{delete_retained, prune};
 pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
-pub use turns::{Turn, Turns};
+pub use throttle::{WritePermit, WriteThrottle};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};
 
 use crate::{
     names::Waiting,
-    objects::{self, ApplyPolicy, DesiredObject, LiveObject, LiveSet, NamedBy, ObjectKey, Placed},
+    objects::{self, ApplyPolicy, DesiredObject, Keyed, LiveObject, LiveSet, NamedBy, ObjectKey},
 };
 
 /// How many objects of the same rank are written at once.
 const CONCURRENT_WRITES: usize = 16;
 
-/// Whose objects they are.
+/// The owner of the objects.
 #[derive(Clone, Debug)]
 pub struct Owner {
     /// `apiVersion` of the owner.
@@ -46,24 +46,22 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// What was done.
+/// The outcome of an apply.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// How many objects were written or deleted.
     pub writes: u32,
-    /// What could not be done.
+    /// The objects that could not be written.
     pub refused: Vec<Refused>,
-    /// What was written and makes or replaces pods, as the cache does not show yet, by component: it is not ready, whatever the
-    /// cache says.
+    /// The workloads that were written and whose pods are created or replaced, which the cache does not show yet, by component:
+    /// they are not ready, whatever the cache says.
     pub rolling: BTreeMap<String, Rolling>,
-    /// Whether a write of before is not in the cache yet: if it never comes, since etcd was restored, nothing else tells.
+    /// Whether the cache does not show an earlier write yet. It never will if etcd was restored, and no event reports that.
     pub unseen: bool,
-    /// Whether something changed underneath, so that it must be looked at again soon.
+    /// Whether an object changed after it was observed, so that the next reconcile is due soon.
     pub again: bool,
-    /// Whether nothing can be made any more, since the namespace is being deleted.
-    pub namespace_goes: bool,
-    /// What was wanted. [`keep`] compares with it as long as it is wanted.
-    pub outlines: Vec<Outline>,
+    /// Whether no object can be created any more, since the namespace is being deleted.
+    pub namespace_terminating: bool,
 }
 
 /// A workload that was written, as the cache does not show yet.
@@ -71,7 +69,7 @@ pub struct Applied {
 pub struct Rolling {
     /// Which.
     pub key: ObjectKey,
-    /// How many pods were asked for; one if that was left to the API server, as it says.
+    /// How many pods it asks for; one if it leaves that to the default of the API server.
     pub replicas: i32,
 }
 
@@ -86,51 +84,33 @@ pub struct Refused {
     pub waiting: Waiting,
 }
 
-/// The objects that are missing, or not as they should be: what an apply would write. Data that an upgrade would only relabel
-/// are as they should be.
-pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Outline> {
-    let outlines = desired.into_iter().map(|object| Wanted::new(owner, object).outline);
+/// The objects that are missing, or not as they are desired: what an apply would write. Data that an upgrade would only relabel
+/// count as desired.
+pub fn differences(owner: &Owner, desired: Vec<DesiredObject>, live: &LiveSet) -> Vec<Difference> {
+    let desired = desired.into_iter().map(|object| Wanted::new(owner, object));
     let relabelled = |there: &LiveObject| there.retained && there.named_by == NamedBy::Instance;
-    let differs = |wanted: &Outline, there: &LiveObject| !wanted.is_there(there) && !relabelled(there);
-    let left = |wanted: &Outline, there: &LiveObject| wanted.policy == ApplyPolicy::RunOnce && there.owner.is_some();
+    let differs = |wanted: &Wanted, there: &LiveObject| !wanted.matches(there) && !relabelled(there);
+    let left = |wanted: &Wanted, there: &LiveObject| wanted.policy == ApplyPolicy::RunOnce && there.owner.is_some();
     let missing =
-        |wanted: &Outline| live.get(&wanted.key).is_none_or(|there| !left(wanted, there) && differs(wanted, there));
-    outlines.filter(missing).collect()
+        |wanted: &Wanted| live.get(&wanted.key).is_none_or(|there| !left(wanted, there) && differs(wanted, there));
+    desired.filter(missing).map(Wanted::difference).collect()
 }
 
-/// What [`apply`] does when there is nothing to apply, without a body. `None`: there is something, or it may be so.
-pub async fn keep(
-    writer: &Writer,
-    owner: &Owner,
-    wanted: &[&Outline],
-    live: &LiveSet,
-    held: &BTreeSet<String>,
-) -> Option<Applied> {
-    if !wanted.iter().all(|outline| engine::leaves_alone(writer, owner, outline, live)) {
-        return None;
-    }
-    let mut applied = Applied::default();
-    let wanted = wanted.iter().map(Placed::place).collect();
-    prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
-    Some(applied)
-}
-
-/// Applies what differs, rank by rank, then prunes what is no longer wanted. `held` are components that are left as they are.
+/// Applies the objects that differ, rank by rank, then prunes those that are no longer desired. The objects of components in
+/// `left_alone` are neither applied nor pruned.
 pub async fn apply(
     writer: &Writer,
     owner: &Owner,
     desired: Vec<DesiredObject>,
     live: &LiveSet,
-    held: &BTreeSet<String>,
+    left_alone: &BTreeSet<String>,
 ) -> Applied {
     let mut desired: Vec<Wanted> = desired.into_iter().map(|object| Wanted::new(owner, object)).collect();
     set_floors(&mut desired);
-    let mut applied = apply_ranks(writer, owner, &desired, live, held).await;
-    applied.outlines = desired.into_iter().map(|wanted| wanted.outline).collect();
-    applied
+    apply_ranks(writer, owner, &desired, live, left_alone).await
 }
 
-/// Tells each workload that an autoscaler is to scale the fewest pods that it is to have.
+/// Sets the fewest pods of each workload that an autoscaler is to scale.
 fn set_floors(desired: &mut [Wanted]) {
     let floor = |wanted: &Wanted| {
         let text = |path| objects::at(&wanted.body, path).and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -139,7 +119,7 @@ fn set_floors(desired: &mut [Wanted]) {
     };
     let floors: Vec<_> = desired.iter().filter_map(floor).collect();
     for (kind, name, min) in floors {
-        let of = |wanted: &&mut Wanted| wanted.kind.kind == kind && wanted.outline.key.name == name;
+        let of = |wanted: &&mut Wanted| wanted.kind.kind == kind && wanted.key.name == name;
         if let Some(workload) = desired.iter_mut().find(of) {
             workload.floor = min;
         }
@@ -151,22 +131,22 @@ async fn apply_ranks(
     owner: &Owner,
     desired: &[Wanted],
     live: &LiveSet,
-    held: &BTreeSet<String>,
+    left_alone: &BTreeSet<String>,
 ) -> Applied {
     let mut applied = Applied::default();
-    let going = going_data(live);
+    let terminating = terminating_data(live);
     let ranks: BTreeSet<(u8, bool)> = desired.iter().map(rank).collect();
     for current in ranks {
         let mut pending = Vec::new();
-        let left = |wanted: &Wanted| wanted.kind.runs_pods() && going.contains(wanted.outline.component);
-        for wanted in desired.iter().filter(|wanted| rank(wanted) == current && !left(wanted)) {
+        let keeps_data = |wanted: &Wanted| wanted.kind.runs_pods() && terminating.contains(wanted.component);
+        for wanted in desired.iter().filter(|wanted| rank(wanted) == current && !keeps_data(wanted)) {
             pending.push(engine::apply_one(writer, owner, wanted, live));
         }
         let refused_before = applied.refused.len();
         let mut outcomes = stream::iter(pending).buffer_unordered(CONCURRENT_WRITES);
         while let Some((wanted, outcome)) = outcomes.next().await {
             applied.add(wanted, outcome);
-            if applied.namespace_goes {
+            if applied.namespace_terminating {
                 return applied;
             }
         }
@@ -175,32 +155,32 @@ async fn apply_ranks(
             return applied;
         }
     }
-    let wanted = desired.iter().map(|wanted| wanted.outline.place()).collect();
-    prune(writer, owner, Kept { wanted: &wanted, held }, live, &mut applied).await;
+    let desired = desired.iter().map(|wanted| wanted.key.kind_and_name()).collect();
+    prune(writer, owner, Spared { desired: &desired, components: left_alone }, live, &mut applied).await;
     applied
 }
 
-/// The components whose data are being deleted. A claim is there as long as a pod uses it, so nothing that would replace the
-/// pod is written: that would be the end of the data. What is refused of the claim tells so.
-fn going_data(live: &LiveSet) -> BTreeSet<&'static str> {
+/// The components whose data are being deleted. A claim exists as long as a pod uses it, so no write may replace the pod: that
+/// would be the end of the data. The refusal of the claim reports it.
+fn terminating_data(live: &LiveSet) -> BTreeSet<&'static str> {
     live.iter().filter(|there| there.retained && there.deleting).map(|there| there.component).collect()
 }
 
 /// The rank of a kind, and within it generated credentials first.
 fn rank(wanted: &Wanted) -> (u8, bool) {
-    (wanted.kind.rank, wanted.outline.policy != ApplyPolicy::CreateOnce)
+    (wanted.kind.rank, wanted.policy != ApplyPolicy::CreateOnce)
 }
 
 const CREDENTIALS: (u8, bool) = (1, false);
 
-/// What happened to one object.
+/// The outcome of the apply of one object.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It is as it should be.
+    /// It is as it is desired.
     Unchanged,
     /// It was written.
     Written {
-        /// Whether pods are replaced by it.
+        /// Whether the write replaces pods.
         rollout: bool,
     },
     /// It was written earlier, and the cache does not show it yet.
@@ -210,9 +190,9 @@ pub(crate) enum Outcome {
     },
     /// It could not be written.
     Refused(Waiting),
-    /// It could not be made, nor can any other: the namespace is being deleted.
-    NamespaceGoes(Waiting),
-    /// It changed underneath.
+    /// Neither it nor any other can be created: the namespace is being deleted.
+    NamespaceTerminating(Waiting),
+    /// It changed after it was observed.
     Again,
 }
 
@@ -230,8 +210,8 @@ impl Applied {
             }
             Outcome::Again => self.again = true,
             Outcome::Refused(waiting) => self.refuse(object, waiting),
-            Outcome::NamespaceGoes(waiting) => {
-                self.namespace_goes = true;
+            Outcome::NamespaceTerminating(waiting) => {
+                self.namespace_terminating = true;
                 self.refuse(object, waiting);
             }
         }
@@ -240,14 +220,13 @@ impl Applied {
 
 impl Applied {
     fn refuse(&mut self, object: &Wanted, waiting: Waiting) {
-        let Outline { key, component, .. } = object.outline.clone();
-        self.refused.push(Refused { key, component: component.to_owned(), waiting });
+        let (key, component) = (object.key.clone(), object.component.to_owned());
+        self.refused.push(Refused { key, component, waiting });
     }
 }
 
 fn rolling(object: &Wanted) -> (String, Rolling) {
     let replicas = objects::at(&object.body, "/spec/replicas").and_then(serde_json::Value::as_i64);
     let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
-    let Outline { key, component, .. } = object.outline.clone();
-    (component.to_owned(), Rolling { key, replicas })
+    (object.component.to_owned(), Rolling { key: object.key.clone(), replicas })
 }

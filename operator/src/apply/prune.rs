@@ -1,41 +1,43 @@
-//! Deleting what is no longer wanted.
+//! Deletes the objects that are no longer desired.
 
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{LiveObject, LiveSet, Placed, Role};
+use crate::objects::{Keyed, LiveObject, LiveSet, Role};
 
-/// What is not to be deleted: objects, and all that a component has.
+/// The objects that prune does not delete.
 #[derive(Clone, Copy)]
-pub struct Kept<'a> {
-    pub wanted: &'a BTreeSet<(&'static str, &'a str)>,
-    pub held: &'a BTreeSet<String>,
+pub struct Spared<'a> {
+    /// The desired objects.
+    pub desired: &'a BTreeSet<(&'static str, &'a str)>,
+    /// The components whose objects are all left as they are.
+    pub components: &'a BTreeSet<String>,
 }
 
-/// Deletes the objects that this owner controls and no longer wants. Data are never deleted here, nor what a held component
-/// has, nor anything that this very owner does not control.
-pub async fn prune(writer: &Writer, owner: &Owner, kept: Kept<'_>, live: &LiveSet, applied: &mut Applied) {
-    for there in live.iter().filter(|there| unwanted(owner, kept, there)) {
+/// Deletes the objects that this owner controls and that are no longer desired. It never deletes data, nor an object of a
+/// component that is left as it is, nor one that this very owner does not control.
+pub async fn prune(writer: &Writer, owner: &Owner, spared: Spared<'_>, live: &LiveSet, applied: &mut Applied) {
+    for there in live.iter().filter(|there| unwanted(owner, spared, there)) {
         delete(writer, there, applied).await;
     }
 }
 
-fn unwanted(owner: &Owner, kept: Kept<'_>, there: &LiveObject) -> bool {
+fn unwanted(owner: &Owner, spared: Spared<'_>, there: &LiveObject) -> bool {
     there.kind.role == Role::Child
         && !there.retained
         && !there.deleting
         && there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid)
-        && !kept.wanted.contains(&there.place())
-        && !kept.held.contains(there.component)
+        && !spared.desired.contains(&there.kind_and_name())
+        && !spared.components.contains(there.component)
 }
 
-/// Deletes the data of this very stack, but for those of the components that are kept: only when its spec says so in so many
-/// words.
-pub async fn delete_retained(writer: &Writer, owner: &Owner, kept: &[&str], live: &LiveSet) -> Applied {
+/// Deletes the data of this very owner, except those of the components in `spared`. Call it only when the spec of the owner says
+/// so in so many words.
+pub async fn delete_retained(writer: &Writer, owner: &Owner, spared: &[&str], live: &LiveSet) -> Applied {
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
         there.retained
-            && !kept.contains(&there.component)
+            && !spared.contains(&there.component)
             && there.owner.is_none()
             && there.stack_uid.as_deref() == Some(owner.uid.as_str())
             && !there.deleting

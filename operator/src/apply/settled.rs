@@ -1,4 +1,4 @@
-//! What the operator itself wrote last, so that its own writes neither loop nor repeat while the caches lag behind.
+//! The last writes of the operator itself, so that it neither loops nor repeats them while the caches lag behind.
 
 use std::{
     collections::HashMap,
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::objects::{Digest, LiveObject, ObjectKey};
 
-/// For how long a write that the cache does not show yet is believed. A watch is rarely later than this; afterwards the API
-/// server is asked again, and its answer decides.
+/// How long a write counts that the cache does not show yet. A watch is rarely later than this; afterwards the operator writes
+/// again, and the answer of the API server decides.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
 
 type Key = (String, ObjectKey);
 
 #[derive(Debug)]
-struct Entry {
+struct LastWrite {
     uid: Box<str>,
     version: u64,
     hash: Digest,
@@ -26,43 +26,43 @@ struct Entry {
     at: Instant,
 }
 
-/// What the API server answered to a write.
+/// The answer of the API server to a write.
 #[derive(Debug)]
 pub struct Answer<'a> {
     /// `metadata.uid`.
     pub uid: &'a str,
     /// `metadata.resourceVersion`.
     pub version: &'a str,
-    /// The hash of what was sent.
+    /// The hash of the object that was sent.
     pub hash: Digest,
-    /// The digest of what was sent, as the caches will have it.
+    /// The digest of the object that was sent, as the caches will compute it.
     pub owned: Digest,
-    /// Whether pods are replaced by it.
+    /// Whether the write replaces pods.
     pub rollout: bool,
 }
 
 /// The last write of each object, by namespace and key.
 #[derive(Debug, Default)]
-pub struct Settled(Mutex<HashMap<Key, Entry>>);
+pub struct Settled(Mutex<HashMap<Key, LastWrite>>);
 
-/// What the last write says about an object in the cache.
+/// How an object in the cache compares with the last write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is what was written last.
+    /// The object is as it was written last.
     Same,
-    /// The cache has not seen the last write yet.
+    /// The cache does not show the last write yet.
     Stale {
-        /// Whether pods are replaced by that write.
+        /// Whether that write replaces pods.
         rollout: bool,
     },
-    /// Nothing.
+    /// There was no such write, or it no longer counts.
     Unknown,
 }
 
 impl Settled {
-    /// Remembers what the API server answered.
+    /// Remembers a write by its answer.
     pub fn remember(&self, namespace: &str, key: ObjectKey, answer: &Answer<'_>) {
-        let entry = Entry {
+        let write = LastWrite {
             uid: answer.uid.into(),
             version: answer.version.parse().unwrap_or(0),
             hash: answer.hash,
@@ -70,22 +70,22 @@ impl Settled {
             rollout: answer.rollout,
             at: Instant::now(),
         };
-        self.lock().insert((namespace.to_owned(), key), entry);
+        self.lock().insert((namespace.to_owned(), key), write);
     }
 
-    /// The caches have an object at last. A write that it shows is forgotten, but for one that the server changed on its way:
-    /// by its version it is known for what it is, and so it is not written again and again.
-    pub fn seen(&self, live: &LiveObject) {
-        let mut entries = self.lock();
-        // Nothing is written most of the time, and then there is nothing to look up.
-        if entries.is_empty() {
+    /// The cache shows an object. The write that it shows is forgotten, unless the API server changed the object on its way: such a
+    /// write is recognised by its version, so that it is not repeated again and again.
+    pub fn observe(&self, live: &LiveObject) {
+        let mut writes = self.lock();
+        // Most of the time there was no write, and no key has to be made.
+        if writes.is_empty() {
             return;
         }
         let place = (live.namespace.to_string(), live.key());
-        if entries.get(&place).is_some_and(|entry| {
-            live.version >= entry.version && live.uid == entry.uid && live.owned == Some(entry.owned)
+        if writes.get(&place).is_some_and(|write| {
+            live.version >= write.version && live.uid == write.uid && live.owned == Some(write.owned)
         }) {
-            entries.remove(&place);
+            writes.remove(&place);
         }
     }
 
@@ -96,33 +96,33 @@ impl Settled {
 
     /// Compares an object in the cache with the last write.
     pub fn verdict(&self, namespace: &str, key: &ObjectKey, live: Option<&LiveObject>, hash: Digest) -> Verdict {
-        let mut entries = self.lock();
-        if entries.is_empty() {
+        let mut writes = self.lock();
+        if writes.is_empty() {
             return Verdict::Unknown;
         }
         let place = (namespace.to_owned(), key.clone());
-        let Some(entry) = entries.get(&place) else { return Verdict::Unknown };
-        if entry.hash != hash {
+        let Some(write) = writes.get(&place) else { return Verdict::Unknown };
+        if write.hash != hash {
             return Verdict::Unknown;
         }
-        let recent = entry.at.elapsed() < BELIEVED_FOR;
+        let recent = write.at.elapsed() < BELIEVED_FOR;
         let Some(live) = live else {
             return if recent { Verdict::Stale { rollout: true } } else { Verdict::Unknown };
         };
         // Versions of one resource can be compared (KEP-5504).
-        if live.uid == entry.uid && live.version == entry.version {
-            if live.owned == Some(entry.owned) {
-                entries.remove(&place);
+        if live.uid == write.uid && live.version == write.version {
+            if live.owned == Some(write.owned) {
+                writes.remove(&place);
             }
             Verdict::Same
-        } else if live.version < entry.version && recent {
-            Verdict::Stale { rollout: entry.rollout }
+        } else if live.version < write.version && recent {
+            Verdict::Stale { rollout: write.rollout }
         } else {
             Verdict::Unknown
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, LastWrite>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

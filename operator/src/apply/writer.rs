@@ -10,7 +10,7 @@ use kube::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Settled, Turn, Turns};
+use super::{Settled, WritePermit, WriteThrottle};
 use crate::{
     names::{FIELD_MANAGER, HANDOVER_MANAGER},
     objects::{self, LiveObject, ObjectKind},
@@ -26,10 +26,10 @@ pub enum WriteError {
     /// This process is no longer the leader, or ends.
     #[error("failed to write: leadership is lost, or the process ends")]
     NotPermitted,
-    /// The API server did not answer in time. Whether it wrote is not known; the watches will tell.
+    /// The API server did not answer in time. The watches will show whether it wrote.
     #[error("failed to write within {} s", WRITE_LIMIT.as_secs())]
     TimedOut,
-    /// The API server refused, or could not be asked.
+    /// The API server refused, or could not be reached.
     #[error(transparent)]
     Request(#[from] kube::Error),
 }
@@ -37,7 +37,7 @@ pub enum WriteError {
 /// How an object was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// It was made.
+    /// It was created.
     Create,
     /// It was changed.
     Apply,
@@ -49,63 +49,63 @@ pub enum Write {
 /// write must be over.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(4);
 
-/// Writes objects while this process may.
+/// Writes objects while this process may write.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
     may_write: Arc<dyn Fn() -> bool + Send + Sync>,
-    turns: Turns,
-    /// What was written last.
+    throttle: WriteThrottle,
+    /// The last write of each object.
     pub settled: Arc<Settled>,
     count: Arc<dyn Fn(&'static str, Write) + Send + Sync>,
 }
 
 impl Writer {
-    /// A writer. `may_write` is asked before each request; `count` hears of each that succeeded, with kind and verb; `turns`
-    /// are waited for while the API server has too much to do.
+    /// A writer. It calls `may_write` before each request, and `count` with kind and verb after each that succeeded; while the API
+    /// server has too much to do, `throttle` says when it may write.
     pub fn new(
         client: Client,
-        turns: Turns,
+        throttle: WriteThrottle,
         may_write: impl Fn() -> bool + Send + Sync + 'static,
         count: impl Fn(&'static str, Write) + Send + Sync + 'static,
     ) -> Self {
-        Self { client, turns, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
+        Self { client, throttle, may_write: Arc::new(may_write), settled: Arc::default(), count: Arc::new(count) }
     }
 
     fn api(&self, kind: &ObjectKind, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &api_resource(kind))
     }
 
-    /// Waits for the right to write, which is held until the answer is there. `None`: this process no longer leads, or ends
-    /// before its turn comes. Whoever writes without this type asks here, and takes no longer than the limit, as
+    /// Waits for the permit to write, which the caller drops when the answer is there. `None`: this process no longer leads, or
+    /// ends before it gets one. Code that writes without this type asks here, and takes no longer than the limit, as
     /// [`Self::limited`] does.
-    pub async fn permitted(&self) -> Option<Turn> {
-        // Leadership may end while the turn is waited for, so it is looked at afterwards.
-        self.turns.wait().await.filter(|_| (self.may_write)())
+    pub async fn permitted(&self) -> Option<WritePermit> {
+        // Leadership may end during the wait, so it is checked afterwards.
+        self.throttle.permit().await.filter(|_| (self.may_write)())
     }
 
-    /// Sends a write that is made elsewhere, within the limit. It is not begun when this process may not write. Boxed, so that
-    /// the passes of all stacks do not carry the room of a request about.
+    /// Sends a write of the caller's own, within the limit. It is not sent when this process may not write. Boxed, so that
+    /// the future of a reconcile is not as large as that of a request.
     pub fn limited<'a, T: Send>(
         &'a self,
         write: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, WriteError>> {
         async move {
-            let _turn = self.permitted().await.ok_or(WriteError::NotPermitted)?;
+            let _permit = self.permitted().await.ok_or(WriteError::NotPermitted)?;
             let answer = timeout(WRITE_LIMIT, write).await;
             Ok(answer.map_err(|_| WriteError::TimedOut)??)
         }
         .boxed()
     }
 
-    /// Makes an object. A conflict: one of the name exists.
+    /// Creates an object. A conflict: one of the name exists.
     pub(super) async fn create(&self, kind: &'static ObjectKind, body: Value) -> Result<ObjectMeta, WriteError> {
-        let made = self.patch(kind, body, ("resourceVersion", ABSENT), FIELD_MANAGER).await?;
+        let created = self.patch(kind, body, ("resourceVersion", ABSENT), FIELD_MANAGER).await?;
         (self.count)(kind.kind, Write::Create);
-        Ok(made)
+        Ok(created)
     }
 
-    /// Changes an object that is there, if it still is the same one.
+    /// Changes an object, if it still is the same one.
     pub(super) async fn change(
         &self,
         kind: &'static ObjectKind,
@@ -121,7 +121,7 @@ impl Writer {
         Ok(changed)
     }
 
-    /// Leaves the number of replicas to whoever scales: while another field manager has it, giving it up does not reset it.
+    /// Hands the replicas over to an autoscaler: while another field manager owns the field, giving it up does not reset it.
     pub(super) async fn hand_over_replicas(&self, live: &LiveObject, replicas: i64) -> Result<(), WriteError> {
         let body = serde_json::json!({
             "apiVersion": live.kind.api_version(),
@@ -132,8 +132,8 @@ impl Writer {
         self.patch(live.kind, body, ("uid", &live.uid), HANDOVER_MANAGER).await.map(drop)
     }
 
-    /// Sets back what we want as a whole, lists included, and makes every field nobody's, so that the next apply owns ours.
-    /// It counts only for exactly the object that was seen.
+    /// Replaces the desired fields as a whole, lists included, and removes all field managers, so that the next apply owns the
+    /// fields again. The version of the object that was observed is the precondition.
     pub(super) async fn reset(
         &self,
         kind: &'static ObjectKind,
@@ -143,7 +143,7 @@ impl Writer {
         let mut body = body.clone();
         set(&mut body, "uid", &live.uid);
         set(&mut body, "resourceVersion", &live.version.to_string());
-        // An empty entry is how the API server is told to forget field managers.
+        // An empty item makes the API server forget all field managers.
         body["metadata"]["managedFields"] = serde_json::json!([{}]);
         let api = self.api(kind, &live.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
@@ -163,12 +163,12 @@ impl Writer {
         let text = |path: &str| objects::at(&body, path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let params = PatchParams::apply(manager).force();
-        // Only the metadata of the answer is of interest.
+        // Only the metadata of the answer are used.
         let (api, patch) = (self.api(kind, &namespace), Patch::Apply(&body));
         Ok(self.limited(api.patch_metadata(&name, &params, &patch)).await?.metadata)
     }
 
-    /// Looks at one object that the caches do not show.
+    /// Reads one object that the caches do not show.
     pub(super) async fn get(
         &self,
         kind: &'static ObjectKind,
@@ -179,7 +179,7 @@ impl Writer {
         Ok(found.and_then(|object| LiveObject::whole(kind, serde_json::to_value(object).ok()?)))
     }
 
-    /// Deletes an object if it still is exactly the one that was seen.
+    /// Deletes an object if it still is exactly the one that was observed.
     pub(super) async fn delete(&self, live: &LiveObject) -> Result<(), WriteError> {
         let preconditions =
             Preconditions { uid: Some(live.uid.to_string()), resource_version: Some(live.version.to_string()) };

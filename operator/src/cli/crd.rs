@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::api::v1alpha1::RorunStack;
 
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
-/// `kubectl explain pod.spec`, and would be two thirds of the definition: each of the three workloads has it.
+/// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
 const KUBERNETES_TYPES: [&str; 4] = ["affinity", "tolerations", "topologySpreadConstraints", "valueFrom"];
 
 /// Writes the definition.
@@ -22,7 +22,34 @@ pub fn print(out: &mut impl Write) -> io::Result<()> {
 pub fn yaml() -> io::Result<String> {
     let mut definition = serde_json::to_value(RorunStack::crd())?;
     tidy(&mut definition);
-    serde_saphyr::to_string(&definition).map_err(io::Error::other)
+    let mut flow = Vec::new();
+    take_kubernetes_types(&mut definition, &mut flow);
+    let text = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
+    // Backwards, since the mark of the tenth begins with that of the first.
+    let indexed = flow.iter().enumerate().rev();
+    Ok(indexed.fold(text, |text, (index, schema)| text.replace(&mark(index), &schema.to_string())))
+}
+
+/// What stands for a schema that is written in one line.
+fn mark(index: usize) -> String {
+    format!("kubernetes-type-{index}")
+}
+
+/// Takes out the schemas of [`KUBERNETES_TYPES`], which nest so deeply that three quarters of their lines are indentation. They are
+/// written as JSON, which is YAML in the flow style.
+fn take_kubernetes_types(value: &mut Value, flow: &mut Vec<Value>) {
+    match value {
+        Value::Object(members) => {
+            for name in KUBERNETES_TYPES {
+                let Some(schema) = members.get_mut(name).filter(|schema| schema.is_object()) else { continue };
+                let mark = Value::String(mark(flow.len()));
+                flow.push(std::mem::replace(schema, mark));
+            }
+            members.values_mut().for_each(|member| take_kubernetes_types(member, flow));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| take_kubernetes_types(item, flow)),
+        _ => {}
+    }
 }
 
 fn tidy(value: &mut Value) {
@@ -65,13 +92,24 @@ fn whole(limit: &Value) -> Value {
     }
 }
 
-/// Keeps the descriptions of a type's own fields and drops those below.
+/// Keeps the first sentence of the descriptions of a type's own fields and drops the descriptions below.
 fn shorten(schema: &mut Value) {
     let object = if schema.get("items").is_some() { schema.get_mut("items") } else { Some(schema) };
     let fields = object.and_then(|object| object.get_mut("properties")).and_then(Value::as_object_mut);
     for member in fields.into_iter().flatten().filter_map(|(_, field)| field.as_object_mut()) {
+        if let Some(Value::String(description)) = member.get_mut("description") {
+            description.truncate(first_sentence(description).len());
+        }
         member.values_mut().for_each(drop_descriptions);
     }
+}
+
+/// Up to the first full stop with a capital letter after it, which `e.g.` has not.
+fn first_sentence(text: &str) -> &str {
+    let begins = |at: usize| text[at + 1..].trim_start().starts_with(|c: char| c.is_ascii_uppercase());
+    let end =
+        text.match_indices('.').map(|(at, _)| at).find(|at| text[at + 1..].starts_with([' ', '\n']) && begins(*at));
+    end.map_or(text, |at| &text[..=at])
 }
 
 fn drop_descriptions(value: &mut Value) {
@@ -140,6 +178,18 @@ mod tests {
         assert!(limit.get("pattern").is_some());
         assert_eq!(at(&format!("{api}/properties/port/maximum")).to_string(), "65535");
         assert_eq!(at(&format!("{api}/properties/env/x-kubernetes-list-map-keys")), json!(["name"]));
+    }
+
+    #[test]
+    fn a_sentence_ends_before_a_capital_letter() {
+        for (text, first) in [
+            ("One.", "One."),
+            ("No stop", "No stop"),
+            ("Labels, e.g. a, v1.33 too. More of it.", "Labels, e.g. a, v1.33 too."),
+            ("One.\n\nTwo.", "One."),
+        ] {
+            assert_eq!(super::first_sentence(text), first);
+        }
     }
 
     #[test]

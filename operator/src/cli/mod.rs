@@ -2,6 +2,7 @@
 
 mod client;
 pub mod crd;
+mod lease;
 pub mod rbac;
 pub mod render;
 mod run;
@@ -13,7 +14,7 @@ use clap_complete::Shell;
 
 use crate::{
     agent::{self, AgentCommand},
-    controller::RunError,
+    runtime::RunError,
     telemetry::{
         MetricsError,
         http::HttpError,
@@ -75,12 +76,15 @@ pub enum CliError {
     /// The cluster could not be found.
     #[error("failed to find a cluster: {0}; run in a pod, or set KUBECONFIG")]
     Config(#[source] kube::config::InferConfigError),
-    /// The way to the cluster leads through a proxy.
+    /// The way to the cluster leads through a proxy of an unknown kind.
     #[error(
-        "failed to set up a client of the API server: the kubeconfig or HTTPS_PROXY names the proxy {0}, which is not \
-             supported; take proxy-url out of the kubeconfig, or name the API server in NO_PROXY"
+        "failed to set up a client of the API server: the kubeconfig or HTTPS_PROXY names the proxy {0} by a URL that does not \
+         begin with http://, https:// or socks5://; correct it, or name the API server in NO_PROXY"
     )]
     Proxy(String),
+    /// The durations of leader election do not go together.
+    #[error("failed to set up leader election: {0}")]
+    Lease(String),
     /// A client could not be built.
     #[error("failed to set up a client of the API server: {0}")]
     Client(#[from] kube::Error),

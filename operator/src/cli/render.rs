@@ -12,7 +12,7 @@ use std::{
 use crate::{
     api::v1alpha1::RorunStack,
     desired, objects,
-    stack::{self, Assumption, assumed},
+    stack::{self, Placeholders},
 };
 
 /// Why a manifest could not be rendered.
@@ -100,7 +100,7 @@ fn read(file: &Path) -> io::Result<String> {
     fs::read_to_string(file)
 }
 
-const ASSUMPTION: Assumption<'static> = Assumption {
+const PLACEHOLDERS: Placeholders<'static> = Placeholders {
     value: "placeholder",
     authority: "-----BEGIN CERTIFICATE-----\nplaceholder\n-----END CERTIFICATE-----\n",
     agent_image: super::AGENT_IMAGE,
@@ -110,8 +110,8 @@ const ASSUMPTION: Assumption<'static> = Assumption {
 pub fn render(mut cr: RorunStack) -> Result<Vec<serde_json::Value>, RenderError> {
     cr.metadata.namespace.get_or_insert_with(|| "default".to_owned());
     let namespace = cr.metadata.namespace.clone().unwrap_or_default();
-    let stack = stack::validate(&cr, &assumed(&cr, ASSUMPTION));
-    if let Some((component, waiting)) = stack.unresolved.first_key_value() {
+    let stack = stack::validate(&cr, &PLACEHOLDERS.observed(&cr));
+    if let Some((component, waiting)) = stack.unresolved.iter().chain(&stack.pods_refused).next() {
         return Err(RenderError::Unresolved(format!("{component}: {}", waiting.message)));
     }
     let objects = desired::everything(&stack, &crate::plan::Plan::default()).into_iter().map(|object| {

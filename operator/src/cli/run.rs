@@ -3,56 +3,53 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args};
-use kube::Config;
+use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{CliError, client};
+use super::{CliError, client, lease::LeaseTimings};
 use crate::{
-    controller::{
-        self, Clients, Patience, Settings,
-        leader::{self, LeaderConfig},
-    },
+    controller::{self, Settings},
+    runtime::{Clients, RetryAfterLayer, leader},
     services::Network,
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
 
-/// Who asks, as audit logs show it.
+/// The user agent of all requests, as audit logs show it.
 const USER_AGENT: &str = concat!("rorun-operator/", env!("CARGO_PKG_VERSION"));
-/// How long a request for the lease may take: well below the renew deadline.
-const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The name of the API server within every cluster.
 const API_SERVER: &str = "kubernetes.default.svc";
 
-/// A watch from which nothing comes for so long is opened again. The API server sends a bookmark every minute to each, so one
-/// that works is not that silent; without this the watches of kube wait for five minutes.
+/// A watch without an event for so long is opened again. The API server sends a bookmark every minute to each watch, so one that
+/// works is not that silent; without this limit the watches of kube wait for five minutes.
 const LONGEST_SILENCE: Duration = Duration::from_secs(75);
 
-/// What `run` is started with.
+/// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A namespace to watch; may be repeated, or a list with commas. Left out: all namespaces
+    /// A namespace to watch; may be repeated, or a list with commas. Defaults to all namespaces
     #[arg(long = "watch-namespace", env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
     /// The namespace of this pod, where the Lease is
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
     namespace: String,
-    /// The name of this pod: who holds the Lease. Left out: the name of the host and something random, so that no two processes
-    /// are taken for one
+    /// The name of this pod, as the holder of the Lease. Defaults to the name of the host and random characters, so that no two
+    /// processes have one name
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pod_name: Option<String>,
     /// The image of the operator itself, for the agent in backup pods
     #[arg(long, env = "AGENT_IMAGE", default_value = super::AGENT_IMAGE, value_name = "IMAGE")]
     agent_image: String,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is every address of IPv6 and IPv4, and of IPv4 alone where the
+    /// kernel has no IPv6
+    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
     http_address: SocketAddr,
     /// A level (error, warn, info, debug, trace), or directives such as info,kube=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     log_level: String,
-    /// How log lines look
+    /// The format of log lines
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = logs::LogFormat::Json, value_name = "FORMAT")]
     log_format: logs::LogFormat,
     /// Whether replicas agree on a leader by a Lease
@@ -61,10 +58,12 @@ pub struct RunArgs {
     /// The name of the Lease
     #[arg(long, default_value = "rorun-operator", value_name = "NAME")]
     lease_name: String,
+    #[command(flatten)]
+    lease_timings: LeaseTimings,
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
-    /// How often a settled stack is looked at without a cause, against a lost event: from 1s to 24h
+    /// How often a settled stack is reconciled without an event, in case one was lost: from 1s to 24h
     #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
     resync_period: Duration,
     /// Whether services at loopback addresses are asked whether they answer: for an operator that runs beside them, outside of
@@ -73,7 +72,7 @@ pub struct RunArgs {
     probe_allow_loopback: bool,
 }
 
-/// More often is no safety net but a loop, and more seldom none.
+/// A shorter period would be a busy loop, and a longer one no safety net.
 fn period(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     let between = Duration::from_secs(1)..=Duration::from_hours(24);
@@ -86,15 +85,16 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     logs::init(&args.log_level, args.log_format)?;
     let shutdown = stop_on_signal()?;
     let metrics = Arc::new(Metrics::new()?);
-    metrics.max_concurrent_reconciles(args.concurrency);
     let limits = HealthLimits { longest_reconcile: Duration::from_mins(2), longest_silence: Duration::from_mins(1) };
     let health = Arc::new(Health::new(metrics.clone(), limits));
-    let server = Server::bind(args.http_address, "--http-address").await?;
-    let (clients, api_server) = clients(&metrics, &shutdown).await?;
     let identity = args.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(leader::identity);
+    let lease = args.leader_elect.then(|| args.lease_timings.config(args.namespace, args.lease_name, identity.clone()));
+    let lease = lease.transpose()?;
+    let server = Server::bind(args.http_address, "--http-address")?;
+    let (clients, api_server) = clients(&metrics, args.lease_timings.request_timeout(), &shutdown).await?;
     let settings = Settings {
         namespaces: args.watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
-        lease: args.leader_elect.then(|| LeaderConfig::new(args.namespace, args.lease_name, identity.clone())),
+        lease,
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
@@ -102,35 +102,39 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         instance: Some(identity),
     };
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, address = %server.address(), "started");
-    // The endpoints answer until the end, so that a replica that drains is seen as not ready.
+    // The endpoints answer until the end, so that a replica that drains is not ready.
     let last = CancellationToken::new();
     let serving = tokio::spawn(server.serve(health.clone(), metrics.clone(), last.clone()));
     let ended = controller::run(clients, settings, (metrics, health), shutdown).await;
     last.cancel();
-    if let Ok(served) = serving.await {
-        served?;
-    }
+    // It has no result; a panic ends the process.
+    let _ = serving.await;
     info!("stopped");
     Ok(ended?)
 }
 
-/// Retries are the controller's own: inside a client they would keep a reconcile for minutes. Lease requests must be quick.
-/// With them comes the host of the API server.
-async fn clients(metrics: &Metrics, shutdown: &CancellationToken) -> Result<(Clients, String), CliError> {
-    let mut config = Config::infer().await.map_err(CliError::Config)?;
+/// The clients, and the host of the API server. The control loop retries, not the client, whose retries would block a reconcile for
+/// minutes. Requests for the lease must be quick.
+async fn clients(
+    metrics: &Metrics,
+    lease_timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(Clients, String), CliError> {
+    let mut config = client::config().await?;
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let host = config.cluster_url.host().unwrap_or_default().to_owned();
     let mut lease = config.clone();
-    lease.connect_timeout = Some(LEASE_TIMEOUT);
-    lease.read_timeout = Some(LEASE_TIMEOUT);
-    lease.write_timeout = Some(LEASE_TIMEOUT);
+    lease.connect_timeout = Some(lease_timeout);
+    lease.read_timeout = Some(lease_timeout);
+    lease.write_timeout = Some(lease_timeout);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
-    let patience = Patience::new(shutdown.clone());
-    let work = client::builder(&config)?.with_layer(&patience).with_layer(&metrics.request_layer(&host)).build();
-    let lease = client::builder(&lease)?.with_layer(&metrics.request_layer(&host)).build();
-    Ok((Clients { work, lease, patience }, host))
+    let retry_after = RetryAfterLayer::new(shutdown.clone());
+    let work =
+        ClientBuilder::try_from(config)?.with_layer(&retry_after).with_layer(&metrics.request_layer(&host)).build();
+    let lease = ClientBuilder::try_from(lease)?.with_layer(&metrics.request_layer(&host)).build();
+    Ok((Clients { work, lease, retry_after }, host))
 }
 
 fn stop_on_signal() -> Result<CancellationToken, CliError> {
@@ -154,7 +158,16 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[test]
+    fn probes_are_answered_on_both_families_unless_an_address_is_given() {
+        let cli = crate::cli::Cli::try_parse_from(["rorun-operator", "run"]).unwrap();
+        let crate::cli::Command::Run(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.http_address, "[::]:8080".parse().unwrap());
+    }
 
     #[test]
     fn a_period_is_a_duration_with_its_unit() {

@@ -3,9 +3,13 @@
 //! The operator writes the pod of a backup with these names, the agent inside it reads them; both are this one binary, but
 //! not always of the same release, so a name here changes only together with a fallback.
 
+mod lock;
 mod postgres_url;
 mod tls_mode;
 
+pub use lock::{
+    ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, OPERATOR_PATH,
+};
 pub use postgres_url::{PostgresUrl, Written};
 pub use tls_mode::{TlsMode, UrlError};
 
@@ -18,7 +22,7 @@ pub const AGENT: &str = "agent";
 pub const INSTALL: &str = "install";
 /// `agent dump`: dumps the database into the bucket.
 pub const DUMP: &str = "dump";
-/// `agent authorities`: puts together whom each client of an application trusts.
+/// `agent authorities`: writes the certificate authorities of each client of an application.
 pub const AUTHORITIES: &str = "authorities";
 
 /// `--prefix`: the folder of the stack's backups in the bucket, ending in a slash.
@@ -36,14 +40,16 @@ pub const ARG_BUCKET_CA_FILE: &str = "--bucket-ca-file";
 /// `--owner`: whose the backups are, as `<uid of the namespace>/<name of the stack>`: different in every cluster, and the
 /// same when the stack is made again. Without it nothing is removed.
 pub const ARG_OWNER: &str = "--owner";
-/// `--stack-uid`: the uid of the stack, for whoever looks into the bucket.
+/// `--stack-uid`: the uid of the stack, for readers of the bucket.
 pub const ARG_STACK_UID: &str = "--stack-uid";
-/// `--adopt`: the owner whose backups become one's own, or [`ADOPT_NONE`].
+/// `--adopt`: the owner whose backups the stack adopts, or [`ADOPT_NONE`].
 pub const ARG_ADOPT: &str = "--adopt";
 /// The value of [`ARG_ADOPT`] for backups without an owner, as 0.1.0 wrote them.
 pub const ADOPT_NONE: &str = "none";
 /// `--delete-versions`: what is removed from a bucket with versioning does not stay as an old version.
 pub const ARG_DELETE_VERSIONS: &str = "--delete-versions";
+/// `--exclude-schema=<name>`: the exact name of a schema that is not dumped; once for each.
+pub const ARG_EXCLUDE_SCHEMA: &str = "--exclude-schema";
 /// `agent authorities --private-file`: the authorities (PEM) of all services.
 pub const ARG_PRIVATE_FILE: &str = "--private-file";
 /// `agent authorities --database-file`: the authorities (PEM) of the database.
@@ -105,6 +111,7 @@ pub const MARKER_FILE: &str = "owner.json";
 /// What `agent dump` writes to [`TERMINATION_PATH`] when it is done. At most 4096 bytes, a rule of the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "a run makes one, and nothing keeps many")]
 pub enum DumpOutcome {
     /// The manifest is written.
     Complete(DumpRecord),
@@ -131,7 +138,7 @@ pub struct DumpRecord {
     pub location: String,
     /// How many old backups were removed.
     pub removed: u32,
-    /// Somebody else who has backups under the prefix.
+    /// Another owner with backups under the prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_with: Option<String>,
     /// How many backups under the prefix have no owner.
@@ -140,12 +147,15 @@ pub struct DumpRecord {
     /// Why old backups were not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_removed: Option<String>,
-    /// What became of the wish to adopt backups.
+    /// The result of an adoption of backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// Why the dump ran without the lock that excludes migrations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_locked: Option<String>,
 }
 
-/// What became of the wish to adopt backups.
+/// The result of an adoption of backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Adoption {

@@ -1,20 +1,18 @@
 //! HorizontalPodAutoscalers and PodDisruptionBudgets of stateless services.
 
-use k8s_openapi::{
-    api::{
-        autoscaling::v2::{
-            CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
-            MetricTarget, ResourceMetricSource,
-        },
-        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+use k8s_openapi::api::{
+    autoscaling::v2::{
+        CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
+        HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
     },
-    apimachinery::pkg::util::intstr::IntOrString,
+    policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
 };
 
 use super::metadata;
 use crate::{
+    api::v1alpha1::{ScalingBehavior, ScalingPolicy, ScalingPolicyType, ScalingRules, SelectPolicy},
     objects::DesiredObject,
-    stack::{Replicas, Stack, Workload},
+    stack::{Disruption, Replicas, Stack, Workload},
 };
 
 /// The autoscaler of a workload that scales by load.
@@ -38,6 +36,7 @@ pub(super) fn autoscaler(stack: &Stack, workload: &Workload) -> Option<DesiredOb
     Some(DesiredObject::own(&HorizontalPodAutoscaler {
         metadata: metadata::owned(stack, workload.component, name.clone()),
         spec: Some(HorizontalPodAutoscalerSpec {
+            behavior: workload.scaling_behavior.as_ref().map(behavior),
             min_replicas: Some(min),
             max_replicas: max,
             metrics: Some(metrics),
@@ -46,25 +45,54 @@ pub(super) fn autoscaler(stack: &Stack, workload: &Workload) -> Option<DesiredOb
                 kind: "Deployment".to_owned(),
                 name,
             },
-            ..HorizontalPodAutoscalerSpec::default()
         }),
         ..HorizontalPodAutoscaler::default()
     }))
 }
 
-/// Only where there are 2 pods or more at any time: with one, it would keep the node from being drained.
-pub(super) fn disruption_budget(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
-    if workload.replicas.floor() < 2 {
-        return None;
+fn behavior(behavior: &ScalingBehavior) -> HorizontalPodAutoscalerBehavior {
+    HorizontalPodAutoscalerBehavior {
+        scale_up: behavior.scale_up.as_ref().map(rules),
+        scale_down: behavior.scale_down.as_ref().map(rules),
     }
+}
+
+fn rules(rules: &ScalingRules) -> HPAScalingRules {
+    let select = |policy| match policy {
+        SelectPolicy::Max => "Max",
+        SelectPolicy::Min => "Min",
+        SelectPolicy::Disabled => "Disabled",
+    };
+    HPAScalingRules {
+        stabilization_window_seconds: rules.stabilization_window_seconds,
+        select_policy: rules.select_policy.map(|policy| select(policy).to_owned()),
+        policies: Some(rules.policies.iter().map(policy).collect()),
+        ..HPAScalingRules::default()
+    }
+}
+
+fn policy(policy: &ScalingPolicy) -> HPAScalingPolicy {
+    let type_ = match policy.type_ {
+        ScalingPolicyType::Pods => "Pods",
+        ScalingPolicyType::Percent => "Percent",
+    };
+    HPAScalingPolicy { type_: type_.to_owned(), value: policy.value, period_seconds: policy.period_seconds }
+}
+
+/// How many pods evictions leave.
+pub(super) fn disruption_budget(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
+    let (min_available, max_unavailable) = match workload.disruption.clone()? {
+        Disruption::MinAvailable(count) => (Some(count), None),
+        Disruption::MaxUnavailable(count) => (None, Some(count)),
+    };
     Some(DesiredObject::own(&PodDisruptionBudget {
         metadata: metadata::owned(stack, workload.component, stack.child(workload.component)),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            min_available,
+            max_unavailable,
             selector: Some(metadata::selector(stack, workload.component)),
             // A pod that is not healthy protects nobody, and must not block a drain (KEP-3017).
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
-            ..PodDisruptionBudgetSpec::default()
         }),
         ..PodDisruptionBudget::default()
     }))

@@ -12,9 +12,9 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Places, metadata,
+    Component, Keys, metadata,
     pod::{self, Pod},
-    pods_readiness, probed,
+    pod_template, pods_readiness, probed,
     schedule::{self, Runs},
     service, trouble,
 };
@@ -23,12 +23,13 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, Readiness},
-    plan::{Plan, Step},
-    stack::{Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables},
+    plan::{Plan, Step, release::State},
+    stack::{
+        Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
+        database,
+    },
 };
 
-/// The uid of `postgres` in the official image: `pg_dump` wants no particular one, its own image surely has this.
-const USER: i64 = 999;
 /// A backup that could not start within this time is skipped rather than run late.
 const STARTING_DEADLINE_SECONDS: i64 = 3600;
 /// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
@@ -52,21 +53,21 @@ impl Component for Backup {
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),
-            cron_job(stack, backup, trusted),
+            cron_job(stack, backup, trusted, plan.release.state == State::Migrating),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
         objects.extend(trusted.config_map(stack));
         objects
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         let objects = pods_readiness(Name::Backup, objects, live);
         if !objects.is_ready() {
             return objects;
         }
         if stack.backup.as_ref().is_some_and(|backup| backup.own_destination) {
             let probe = probed(stack, Name::Backup);
-            // One that is not asked is told of by the dumps that go there.
+            // A destination that the operator does not probe is reported by the dumps that go there.
             if matches!(&probe, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED) {
                 return probe;
             }
@@ -135,8 +136,7 @@ fn has_ended(job: &LiveObject) -> bool {
     !matches!(&job.readiness, Readiness::Waiting(waiting) if goes_on(waiting))
 }
 
-/// A pod that has not started and will not before somebody does something, or that is refused. Its Job would run until its
-/// deadline.
+/// Why a pod cannot start before a user acts, or why it is refused. Its Job would run until its deadline.
 fn cannot_start(live: &LiveSet) -> Option<Waiting> {
     const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
     let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
@@ -174,7 +174,7 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     Readiness::waiting(reason::BACKUP_FAILED, said.unwrap_or_else(|| waiting.message.clone()))
 }
 
-/// The newest good backup that a pod still tells of, with what else that run found.
+/// The newest good backup that a pod still reports, with the other results of that run.
 pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let records = pods.filter_map(|pod| match outcome(pod)? {
@@ -193,16 +193,17 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         not_removed: record.not_removed,
         adopted: done,
         adoption: record.adoption.map(|adoption| adoption.message),
+        not_locked: record.not_locked,
         ..BackupStatus::default()
     })
 }
 
-/// What the agent said at its end.
+/// The result that the agent reported.
 fn outcome(pod: &LiveObject) -> Option<contract::DumpOutcome> {
     serde_json::from_str(pod.note.as_deref()?).ok()
 }
 
-/// What the agent said in the newest pod of a Job.
+/// The result that the agent reported in the newest pod of a Job.
 fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<contract::DumpOutcome> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
@@ -235,7 +236,8 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
     })
 }
 
-fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredObject {
+/// `suspend`: a migration runs, and no dump begins meanwhile.
+fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>, suspend: bool) -> DesiredObject {
     let labels = metadata::labels(stack, Name::Backup);
     let spec = job_spec(stack, backup, trusted);
     DesiredObject::own(&CronJob {
@@ -244,8 +246,8 @@ fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> DesiredOb
             schedule: backup.schedule.clone(),
             time_zone: Some(backup.time_zone.clone()),
             concurrency_policy: Some("Forbid".to_owned()),
-            // Said, so that backups that somebody stopped by hand are no longer stopped. Whoever means it suspends the stack first.
-            suspend: Some(false),
+            // Explicit, so that the operator resumes backups that a user suspended by hand. To suspend them, suspend the stack.
+            suspend: Some(suspend),
             starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
             successful_jobs_history_limit: Some(3),
             failed_jobs_history_limit: Some(3),
@@ -294,7 +296,7 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    template
+    pod_template::shaped(stack, Name::Backup, template)
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {
@@ -307,7 +309,8 @@ fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes:
         containers: vec![dump],
         init_containers: vec![install],
         volumes,
-        user: USER,
+        // `pg_dump` wants no particular user, and its own image surely has this one.
+        user: database::user(&backup.image),
         config_hash: None,
         image: &backup.image,
     }
@@ -334,10 +337,12 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
         }
         args.extend(backup.adopt.iter().flat_map(|of| [contract::ARG_ADOPT, of]));
     }
-    if backup.embedded {
+    if backup.in_embedded_bucket {
         args.push(contract::ARG_DELETE_VERSIONS);
     }
-    dump.args = Some(args.into_iter().map(str::to_owned).collect());
+    // As one argument each: a name may start with a hyphen.
+    let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
+    dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).collect());
     let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
     dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);

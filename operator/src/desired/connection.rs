@@ -1,4 +1,4 @@
-//! The Secret that tells the application where its services are, and the ConfigMap with their certificate authorities.
+//! The connection Secret, and the ConfigMap with the certificate authorities of services.
 
 use std::collections::BTreeMap;
 

@@ -9,9 +9,9 @@ use crate::{
     stack::{Credentials, Stack, credential_bytes},
 };
 
-/// The Secret. Its data are those that were observed, or, once, those that were made up. It says which they are, so that a
-/// change by hand is noticed. The digest needs no salt: what is made up is too long to be guessed, and whoever may read the
-/// annotation may read the values beside it.
+/// The Secret. Its data are those that were observed or, once, those that the operator generated. Its annotation holds a digest
+/// of them, so that the operator notices a change by hand. The digest needs no salt: generated values are too long to guess, and
+/// any reader of the annotation may read the values beside it.
 pub(super) fn secret(stack: &Stack, component: Component, credentials: &Credentials) -> DesiredObject {
     let name = stack.child_role(component, ROLE_CREDENTIALS);
     let mut metadata = metadata::retained(stack, component, name);

@@ -7,10 +7,11 @@ use k8s_openapi::api::networking::v1::{
 
 use super::{Component, metadata};
 use crate::{
+    api::v1alpha1::PathType,
     names::Component as Name,
     objects::{DesiredObject, LiveSet},
     plan::Plan,
-    stack::Stack,
+    stack::{Host, Route, Stack},
 };
 
 /// How long a controller may take to give an Ingress its address, in seconds.
@@ -27,16 +28,12 @@ impl Component for Ingress {
         let Some(ingress) = &stack.ingress else { return Vec::new() };
         let mut metadata = metadata::owned(stack, Name::Ingress, stack.child(Name::Ingress));
         metadata.annotations = Some(ingress.annotations.clone());
-        let hosts = ingress.hosts.iter().map(|(host, _)| host.clone()).collect();
         vec![DesiredObject::own(&KubeIngress {
             metadata,
             spec: Some(IngressSpec {
                 ingress_class_name: ingress.class.clone(),
-                rules: Some(ingress.hosts.iter().map(|(host, component)| rule(stack, host, *component)).collect()),
-                tls: ingress
-                    .tls_secret
-                    .clone()
-                    .map(|secret| vec![IngressTLS { hosts: Some(hosts), secret_name: Some(secret) }]),
+                rules: Some(ingress.hosts.iter().map(|host| rule(stack, host)).collect()),
+                tls: Some(ingress.certificates().into_iter().map(tls).collect()),
                 ..IngressSpec::default()
             }),
             ..KubeIngress::default()
@@ -58,17 +55,26 @@ impl Component for Ingress {
     }
 }
 
-fn rule(stack: &Stack, host: &str, component: Name) -> IngressRule {
+fn rule(stack: &Stack, host: &Host) -> IngressRule {
+    let paths = host.routes.iter().map(|route| path(stack, route)).collect();
+    IngressRule { host: Some(host.name.clone()), http: Some(HTTPIngressRuleValue { paths }) }
+}
+
+fn path(stack: &Stack, route: &Route) -> HTTPIngressPath {
     let port = ServiceBackendPort { name: Some("http".to_owned()), number: None };
-    let service = IngressServiceBackend { name: stack.child(component), port: Some(port) };
-    IngressRule {
-        host: Some(host.to_owned()),
-        http: Some(HTTPIngressRuleValue {
-            paths: vec![HTTPIngressPath {
-                path: Some("/".to_owned()),
-                path_type: "Prefix".to_owned(),
-                backend: IngressBackend { service: Some(service), ..IngressBackend::default() },
-            }],
-        }),
+    let service = IngressServiceBackend { name: stack.child(route.component), port: Some(port) };
+    let path_type = match route.path_type {
+        PathType::Prefix => "Prefix",
+        PathType::Exact => "Exact",
+        PathType::ImplementationSpecific => "ImplementationSpecific",
+    };
+    HTTPIngressPath {
+        path: Some(route.path.clone()),
+        path_type: path_type.to_owned(),
+        backend: IngressBackend { service: Some(service), ..IngressBackend::default() },
     }
+}
+
+fn tls((secret, hosts): (&str, Vec<&str>)) -> IngressTLS {
+    IngressTLS { hosts: Some(hosts.into_iter().map(str::to_owned).collect()), secret_name: Some(secret.to_owned()) }
 }

@@ -49,7 +49,7 @@ pub(super) fn record_labels(stack: &Stack) -> Strings {
     ])
 }
 
-/// The labels that selectors use, for ever.
+/// The labels of selectors, which are immutable.
 pub(super) fn selector_labels(stack: &Stack, component: Component) -> Strings {
     Strings::from([
         (label::NAME.to_owned(), ["rorun-", component.as_str()].concat()),

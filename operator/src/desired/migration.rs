@@ -4,8 +4,9 @@ use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{Job, JobSpec},
-        core::v1::{Container, EnvVar, PodTemplateSpec, Secret},
+        core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, ResourceRequirements, Secret},
     },
+    apimachinery::pkg::api::resource::Quantity,
 };
 
 use super::{
@@ -26,6 +27,11 @@ use crate::{
 /// by hand (sources: the FAQ of cluster-autoscaler, the documentation of Karpenter on disruption).
 const STAYS: [(&str, &str); 2] =
     [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
+
+/// The container that holds the lock, and its volume.
+const LOCK: &str = "lock";
+/// How long a migration waits for the lock. The plan starts none while a dump of the stack runs, so this is for dumps by hand.
+const LOCK_WAIT_SECONDS: i32 = 120;
 
 pub(super) struct Migration;
 
@@ -74,7 +80,7 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
     let job = Job {
         metadata: metadata::owned(stack, Name::Migration, step.name.clone()),
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(i64::from(migration.timeout_seconds)),
+            active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
             // Whether a migration that failed may run again is for somebody to say.
             backoff_limit: Some(0),
             pod_replacement_policy: Some("Failed".to_owned()),
@@ -88,7 +94,9 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
 
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     let api = stack.target_api();
-    let workload::Parts { container, init_containers, volumes } = workload::parts(stack, api);
+    let workload::Parts { container, mut init_containers, mut volumes } = workload::parts(stack, api);
+    init_containers.push(lock(stack, &container));
+    volumes.push(pod::scratch(LOCK));
     let mut template = Pod {
         component: Name::Migration,
         containers: vec![migrate(stack, migration, api, container)],
@@ -106,6 +114,45 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
         spec.restart_policy = Some("Never".to_owned());
     }
     template
+}
+
+/// Holds the lock that excludes dumps, as a native sidecar: the migration starts once its startup probe succeeds, and the kubelet
+/// stops it once the migration has ended.
+fn lock(stack: &Stack, api: &Container) -> Container {
+    let mut lock = pod::container(stack, LOCK, &stack.agent_image);
+    let wait = LOCK_WAIT_SECONDS.to_string();
+    let mut args = vec![contract::AGENT, contract::HOLD_LOCK, contract::ARG_TIMEOUT_SECONDS, &wait];
+    let connection = stack.connection.as_ref();
+    if connection.is_some_and(|connection| connection.database_ca.is_some()) {
+        let apart = connection.is_some_and(|connection| connection.apart);
+        args.extend([
+            contract::ARG_DATABASE_CA_FILE,
+            if apart { contract::DATABASE_CA_PATH } else { contract::CA_PATH },
+        ]);
+    }
+    lock.args = Some(args.into_iter().map(str::to_owned).collect());
+    let secret = stack.child(Name::Migration);
+    lock.env = Some(vec![pod::secret_variable(contract::ENV_DATABASE_URL, &secret, contract::ENV_DATABASE_URL)]);
+    let authorities = api.volume_mounts.iter().flatten().filter(|mount| mount.mount_path == contract::CA_DIRECTORY);
+    lock.volume_mounts = Some(authorities.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
+    lock.resources = Some(defaults());
+    lock.restart_policy = Some("Always".to_owned());
+    lock.startup_probe = Some(Probe {
+        exec: Some(ExecAction {
+            command: Some([contract::OPERATOR_PATH, contract::AGENT, contract::LOCK_HELD].map(str::to_owned).into()),
+        }),
+        period_seconds: Some(1),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(LOCK_WAIT_SECONDS + 60),
+        ..Probe::default()
+    });
+    lock
+}
+
+fn defaults() -> ResourceRequirements {
+    let amount = |text: &str| Quantity(text.to_owned());
+    let requests = [("cpu".to_owned(), amount("10m")), ("memory".to_owned(), amount("32Mi"))];
+    ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
 }
 
 /// The API's container with another command: nobody asks it whether it serves.

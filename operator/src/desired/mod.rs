@@ -1,7 +1,7 @@
 //! From a valid stack to the objects that it wants: pure, infallible, without client, clock, environment or random numbers.
 //!
-//! A component is one file. [`COMPONENTS`] lists them in the order in which one needs the other; conditions, status rows and
-//! what is held back are derived from it.
+//! A component is one file. [`COMPONENTS`] lists them in the order of their dependencies; conditions, status rows and the
+//! components that wait are derived from it.
 
 mod autoscaler;
 mod backup;
@@ -12,7 +12,9 @@ mod database;
 mod ingress;
 mod metadata;
 mod migration;
+mod mode;
 mod pod;
+mod pod_template;
 mod records;
 mod redis;
 mod schedule;
@@ -27,7 +29,7 @@ pub use backup::last_backup;
 
 use crate::{
     names::{Component as Name, Waiting, reason},
-    objects::{self, DesiredObject, LiveObject, LiveSet, Placed, Readiness},
+    objects::{self, DesiredObject, Keyed, LiveObject, LiveSet, Readiness},
     plan::{Plan, release::State},
     stack::{Probe, Stack},
 };
@@ -37,38 +39,38 @@ pub trait Component: Sync {
     /// Gives the label, the condition and the status row.
     fn name(&self) -> Name;
 
-    /// What must be resolved: held back, and left as it is, while one of these is held.
+    /// The components that must be resolved first: while one of them waits, this one waits and its objects stay as they are.
     fn requires(&self) -> &'static [Name] {
         &[]
     }
 
-    /// What must be ready before it is made for the first time. Later it is kept as wanted, even while one of these is down.
+    /// The components that must be ready before this one is created. Later it stays as desired, even while one of them is down.
     fn waits_for(&self) -> &'static [Name] {
         &[]
     }
 
-    /// The objects that it wants. Empty when the spec leaves it out.
+    /// The desired objects. Empty when the spec omits the component.
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject>;
 
-    /// What it waits for by the plan, whatever its objects are.
+    /// What the plan makes the component wait for, whatever its objects are.
     fn planned(&self, _: &Plan, _: &LiveSet) -> Option<Waiting> {
         None
     }
 
-    /// What the user should know though it serves.
+    /// A note for the user about a component that serves.
     fn note(&self, stack: &Stack, _: &LiveSet) -> Option<String> {
         let notes = stack.notes(self.name());
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// Whether it serves. `objects` are those that it wants, `live` holds what there is of the stack.
-    fn readiness(&self, _: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    /// Whether the component serves. `objects` are the desired ones, `live` are the observed objects of the stack.
+    fn readiness(&self, _: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         pods_readiness(self.name(), objects, live)
     }
 }
 
 /// The kinds and names of objects.
-pub type Places<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
+pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
 pub static COMPONENTS: [&dyn Component; 10] = [
@@ -84,95 +86,92 @@ pub static COMPONENTS: [&dyn Component; 10] = [
     &backup::Backup,
 ];
 
-/// What is wanted, and what is left as it is for now.
+/// The desired objects, and the components that stay as they are for now.
 #[derive(Debug)]
-pub struct Desired<T = DesiredObject> {
+pub struct Desired {
     /// The objects to apply.
-    pub objects: Vec<T>,
+    pub objects: Vec<DesiredObject>,
     /// Components whose objects are neither applied nor pruned, and why.
-    pub held: BTreeMap<Name, Waiting>,
+    pub waiting: BTreeMap<Name, Waiting>,
     /// Components whose objects are neither applied nor pruned for now, and that serve all the same.
-    pub kept: BTreeSet<Name>,
+    pub deferred: BTreeSet<Name>,
     /// Whether each component that the spec asks for serves.
     pub readiness: BTreeMap<Name, Readiness>,
-    /// What there is to know of a component though it serves.
+    /// Notes about components that serve.
     pub notes: BTreeMap<Name, String>,
 }
 
-impl<T> Desired<T> {
-    /// The labels of the components that are left as they are.
+impl Desired {
+    /// The labels of the components that stay as they are.
     pub fn left_alone(&self) -> BTreeSet<String> {
-        self.held.keys().chain(&self.kept).map(ToString::to_string).collect()
+        self.waiting.keys().chain(&self.deferred).map(ToString::to_string).collect()
     }
 }
 
-/// Decides what is wanted. A component that is not resolved is held with all that need it. One that was never made waits until
-/// what it needs is ready; one that was made is kept as wanted even while something that it needs is down.
+/// Computes the desired objects. A component that is not resolved waits, with all that require it. One that does not exist yet
+/// waits until its dependencies are ready; one that exists stays as desired even while a dependency is down.
 pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
-    let mut desired = decide((stack, plan), live, |component| component.objects(stack, plan));
-    desired.objects.extend(records::objects(stack, plan));
-    desired
-}
-
-/// As [`desired`], of objects that are made, or remembered.
-pub fn decide<T: Placed>(
-    (stack, plan): (&Stack, &Plan),
-    live: &LiveSet,
-    mut objects: impl FnMut(&dyn Component) -> Vec<T>,
-) -> Desired<T> {
     let mut result = Desired {
         objects: Vec::new(),
-        held: BTreeMap::new(),
-        kept: BTreeSet::new(),
+        waiting: BTreeMap::new(),
+        deferred: BTreeSet::new(),
         readiness: BTreeMap::new(),
         notes: BTreeMap::new(),
     };
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
-        if let Some(waiting) = held(*component, (stack, plan), live, &result) {
+        if let Some(waiting) = waiting(*component, (stack, plan), live, &result) {
             result.readiness.insert(name, Readiness::Waiting(waiting.clone()));
-            result.held.insert(name, waiting);
+            result.waiting.insert(name, waiting);
             continue;
         }
-        let waiting = stack.unresolved.get(&name).cloned().or_else(|| component.planned(plan, live));
-        let readiness = |places: &mut Places<'_>| match waiting.clone() {
+        let planned = stack.unresolved.get(&name).cloned().or_else(|| component.planned(plan, live));
+        let readiness = |places: &mut Keys<'_>| match planned.clone() {
             Some(waiting) => Readiness::Waiting(waiting),
             None => component.readiness(stack, places, live),
         };
-        if stack.kept.contains(&name) {
-            let there = component.objects(stack, plan);
-            result.readiness.insert(name, readiness(&mut there.iter().map(Placed::place)));
-            result.kept.insert(name);
+        let objects = component.objects(stack, plan);
+        let readiness = readiness(&mut objects.iter().map(Keyed::kind_and_name));
+        if stack.deferred.contains(&name) {
+            result.readiness.insert(name, readiness);
+            result.deferred.insert(name);
             continue;
         }
-        let objects = objects(*component);
-        let readiness = readiness(&mut objects.iter().map(Placed::place));
         result.notes.extend(component.note(stack, live).filter(|_| readiness.is_ready()).map(|note| (name, note)));
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);
     }
+    result.objects.extend(records::objects(stack, plan));
     result
 }
 
-/// What is wanted once nothing waits for anything.
+/// All desired objects, as once no component waits.
 pub fn everything(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
     let components = COMPONENTS.iter().flat_map(|component| component.objects(stack, plan));
     components.chain(records::objects(stack, plan)).collect()
 }
 
-fn held<T>(
+fn waiting(
     component: &dyn Component,
     (stack, plan): (&Stack, &Plan),
     live: &LiveSet,
-    sofar: &Desired<T>,
+    sofar: &Desired,
 ) -> Option<Waiting> {
     let name = component.name();
-    // An Ingress without its certificate is made all the same: cert-manager issues it only then.
+    if let Some(refused) = stack.refused(name) {
+        return Some(refused.clone());
+    }
+    // The operator creates an Ingress without its certificate: cert-manager issues one only then.
     if let Some(waiting) = stack.unresolved.get(&name).filter(|_| name != Name::Ingress) {
         return Some(waiting.clone());
     }
-    if let Some(need) = component.requires().iter().find(|need| sofar.held.contains_key(need)) {
+    let missing =
+        |need: &&Name| sofar.waiting.get(need).is_some_and(|waiting| stack.pods_refused.get(need) != Some(waiting));
+    if let Some(need) = component.requires().iter().find(missing) {
         return Some(waits(name, *need));
+    }
+    if let Some(waiting) = stack.pods_refused.get(&name) {
+        return Some(waiting.clone());
     }
     // A migration that is over, or that may not run yet, needs no database.
     let idle = name == Name::Migration && plan.release.state != State::Migrating;
@@ -183,7 +182,7 @@ fn held<T>(
     Some(waits(name, *need))
 }
 
-/// What is not asked whether it answers is not waited for: nobody would ever say that it does.
+/// A service that the operator does not probe blocks nothing: no probe would ever say that it answers.
 fn is_waited_for(readiness: &Readiness) -> bool {
     matches!(readiness, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED)
 }
@@ -199,22 +198,22 @@ fn exists(component: Name, live: &LiveSet) -> bool {
 /// How long the pod of an embedded service may take from its start until its health check succeeds, in seconds.
 const START_UP: i64 = 60;
 
-/// Ready when every object is there and ready by its kind. If a workload is not, the worst of its pods tells why.
-fn pods_readiness(component: Name, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+/// Ready when every object exists and is ready by its kind. If a workload is not, the worst of its pods gives the reason.
+fn pods_readiness(component: Name, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
     readiness_after(START_UP, component, objects, live)
 }
 
 /// As [`pods_readiness`], of pods that may take so many seconds to start.
-fn readiness_after(start_up: i64, component: Name, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+fn readiness_after(start_up: i64, component: Name, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
     for (kind, name) in objects {
         let Some(there) = live.named(kind, name) else {
             return Readiness::waiting(reason::PROGRESSING, format!("{component} is being made"));
         };
         if there.deleting {
-            return Readiness::Waiting(objects::goes(there));
+            return Readiness::Waiting(objects::terminating(there));
         }
         if let Readiness::Waiting(waiting) = &there.readiness {
-            // Pods that were refused tell nothing, and those of before the change have no part in it.
+            // Refused pods have no status, and the pods of before the change are not the cause.
             let refused = waiting.reason == reason::PODS_REFUSED;
             let worst = worst_pod(component, start_up, live).filter(|_| !refused);
             return Readiness::Waiting(worst.unwrap_or_else(|| waiting.clone()));
@@ -223,9 +222,9 @@ fn readiness_after(start_up: i64, component: Name, objects: &mut Places<'_>, liv
     Readiness::Ready
 }
 
-/// What talking to a service found out.
+/// The readiness of a service by its probe.
 fn probed(stack: &Stack, component: Name) -> Readiness {
-    if let Some(waiting) = stack.not_asked(component) {
+    if let Some(waiting) = stack.not_probed(component) {
         return Readiness::Waiting(waiting.clone());
     }
     match stack.probe(component) {
@@ -246,18 +245,18 @@ const TELLING: [reason::Reason; 5] = [
     reason::NOT_HEALTHY,
 ];
 
-/// How long a pod may be without a node before that is told, in seconds: its volume may be about to be bound.
+/// How long a pod may have no node before its condition reports it, in seconds: its volume may be about to be bound.
 const SCHEDULED_WITHIN: i64 = 10;
 
-/// What keeps a pod from serving, unless it has only just begun and needs its time.
+/// Why a pod does not serve, once its time to start is over.
 fn trouble(pod: &LiveObject, start_up: i64, live: &LiveSet) -> Option<Waiting> {
     let Readiness::Waiting(waiting) = &pod.readiness else { return None };
-    let patience = match waiting.reason {
+    let limit = match waiting.reason {
         reason::UNSCHEDULABLE => SCHEDULED_WITHIN,
         reason::NOT_HEALTHY => start_up,
         _ => return Some(waiting.clone()),
     };
-    pod.since.is_none_or(|since| live.has_passed(since + patience)).then(|| waiting.clone())
+    pod.since.is_none_or(|since| live.has_passed(since + limit)).then(|| waiting.clone())
 }
 
 fn worst_pod(component: Name, start_up: i64, live: &LiveSet) -> Option<Waiting> {

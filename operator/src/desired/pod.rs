@@ -74,13 +74,18 @@ pub(super) fn container(stack: &Stack, name: &str, image: &str) -> Container {
         name: name.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some(policy),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
-            read_only_root_filesystem: Some(true),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         ..Container::default()
+    }
+}
+
+/// The security context of a container as `restricted` asks for it, with a root that cannot be written.
+pub(super) fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
     }
 }
 
@@ -121,8 +126,8 @@ pub(super) fn claim(name: &str, claim: String) -> Volume {
 /// Certificate authorities as a volume and a mount.
 pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount) {
     let source = ConfigMapVolumeSource { name: config_map, ..ConfigMapVolumeSource::default() };
-    let volume = Volume { name: ROLE_CA.to_owned(), config_map: Some(source), ..Volume::default() };
-    let mut mount = mount(ROLE_CA, contract::CA_DIRECTORY);
+    let volume = Volume { name: ROLE_CA.to_string(), config_map: Some(source), ..Volume::default() };
+    let mut mount = mount(ROLE_CA.as_str(), contract::CA_DIRECTORY);
     mount.read_only = Some(true);
     (volume, mount)
 }

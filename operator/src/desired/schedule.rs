@@ -9,7 +9,7 @@ use crate::{
     stack::{Backup, Schedule},
 };
 
-/// What is known of the runs so far.
+/// The runs so far.
 pub(super) struct Runs {
     /// When the newest good backup was complete, in seconds since 1970.
     pub(super) last: Option<i64>,
@@ -21,7 +21,7 @@ pub(super) struct Runs {
 pub(super) fn overdue(backup: &Backup, fires: &Fires, runs: &Runs, late: i64, live: &LiveSet) -> Option<String> {
     // While it is suspended nothing is due.
     let since = fires.counted_from?;
-    // A schedule that cannot be read is told as such, and is not judged.
+    // The spec's condition reports a schedule that cannot be parsed.
     let schedule = Schedule::parse(&backup.schedule, &backup.time_zone).ok()?;
     if !runs.running {
         let from = since.max(fires.last.unwrap_or(i64::MIN));
@@ -72,12 +72,14 @@ mod tests {
             resources: ResourceRequirements::default(),
             destination: None,
             own_destination: false,
+            probing: None,
             prefix: String::new(),
             owner: None,
             adopt: None,
             adopt_problem: None,
-            embedded: false,
+            in_embedded_bucket: false,
             note: None,
+            exclude_schemas: Vec::new(),
             pod_labels: BTreeMap::new(),
             pod_annotations: BTreeMap::new(),
         }
@@ -94,7 +96,7 @@ mod tests {
         let live = LiveSet::default().at(moment(now));
         let fires = Fires { last: Some(moment(past.fired)), succeeded: None, counted_from: counted_from.map(moment) };
         let runs = Runs { last: Some(moment(past.newest)), running: past.running };
-        (overdue(backup, &fires, &runs, LATE, &live), live.turns_in())
+        (overdue(backup, &fires, &runs, LATE, &live), live.requeue_after())
     }
 
     const LONG_AGO: &str = "2026-01-01T00:00:00Z";
@@ -132,9 +134,11 @@ mod tests {
         #[case] words: &str,
     ) {
         let past = Past { fired, newest, running };
-        let (told, turns_in) = judge(&backup("15 * * * *", "Etc/UTC"), &past, Some(LONG_AGO), now);
+        let (told, requeue_after) = judge(&backup("15 * * * *", "Etc/UTC"), &past, Some(LONG_AGO), now);
         match told {
-            None => assert!(words.is_empty() && turns_in.is_some(), "it is not told, and turns in {turns_in:?}"),
+            None => {
+                assert!(words.is_empty() && requeue_after.is_some(), "it is not told, and turns in {requeue_after:?}");
+            }
             Some(told) => assert!(!words.is_empty() && told.contains(words), "{told}"),
         }
         let (told, _) = judge(&backup("15 * * * *", "Etc/UTC"), &past, None, now);
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T02:20:00Z")), None);
         let told = overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z"));
         assert!(told.is_some_and(|told| told.contains("no backup was complete")));
-        // A Job of the CronJob that was complete counts, though nobody has read what its pod said.
+        // A complete Job of the CronJob counts, even if its pod is gone.
         let fires = Fires { succeeded: Some(moment("2026-05-04T02:16:00Z")), ..fires };
         assert_eq!(overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z")), None);
     }

@@ -14,6 +14,7 @@ use k8s_openapi::{
 use super::{
     metadata::{self, Strings},
     pod::Pod,
+    pod_template,
 };
 use crate::{
     names::Component,
@@ -65,7 +66,7 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
             revision_history_limit: Some(5),
             selector: metadata::selector(stack, component),
             service_name: Some(stack.child(component)),
-            template: pod.template(stack),
+            template: pod_template::shaped(stack, component, pod.template(stack)),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
@@ -75,8 +76,10 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
 /// The volume of an embedded service. It stays when the stack is deleted.
 pub(super) fn volume(stack: &Stack, component: Component, volume: &Volume) -> DesiredObject {
     let size = Quantity(volume.size.clone());
+    let mut metadata = metadata::retained(stack, component, stack.child(component));
+    metadata.annotations.get_or_insert_default().extend(volume.annotations.clone());
     let claim = PersistentVolumeClaim {
-        metadata: metadata::retained(stack, component, stack.child(component)),
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {

@@ -1,7 +1,7 @@
-//! Whether a stateless service serves: the fewest pods that are wanted at any time are ready, and all are of the spec as it is.
-//! Pods beyond that are an autoscaler's, and a pod that moves is none of a rollout.
+//! Whether a stateless service serves: the fewest desired pods are ready, and all have the current template. Pods beyond that are
+//! the autoscaler's, and a pod that moves to another node is no rollout.
 
-use super::{Places, readiness_after, worst_pod};
+use super::{Keys, readiness_after, worst_pod};
 use crate::{
     names::{Waiting, reason},
     objects::{LiveSet, ObjectKey, Pods, Readiness, pods_refused},
@@ -14,7 +14,7 @@ const ASKED_TWICE: i64 = 10;
 const METRICS_WITHIN: i64 = 120;
 
 /// Whether it serves, and as the spec asks for.
-pub(super) fn readiness(stack: &Stack, workload: &Workload, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+pub(super) fn readiness(stack: &Stack, workload: &Workload, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
     let (component, key) = (workload.component, key(stack, workload));
     let there = live.get(&key).filter(|there| !there.deleting);
     let pods = there.and_then(|there| there.pods);
@@ -48,13 +48,13 @@ pub(super) fn note(stack: &Stack, workload: &Workload, live: &LiveSet) -> Option
     }
     let there = live.get(&key)?;
     let missing = there.pods.filter(|pods| pods.ready < pods.wanted);
-    let kept = missing.and_then(|pods| {
+    let degraded = missing.and_then(|pods| {
         let refused = there.note.as_deref().map(|said| pods_refused(&key, said));
         let start_up = i64::from(workload.health.startup_seconds).max(ASKED_TWICE);
         let why = refused.or_else(|| worst_pod(workload.component, start_up, live))?;
         Some(format!("{} of {} pods ready: {}", pods.ready, pods.wanted, why.message))
     });
-    kept.or_else(|| without_metrics(&key.name, live))
+    degraded.or_else(|| without_metrics(&key.name, live))
 }
 
 fn without_metrics(name: &str, live: &LiveSet) -> Option<String> {
@@ -64,7 +64,7 @@ fn without_metrics(name: &str, live: &LiveSet) -> Option<String> {
     long.then(|| format!("horizontalpodautoscaler/{name} does not scale: {said}"))
 }
 
-/// Whether somebody scaled to 0 what an autoscaler scales: it leaves a workload without pods alone.
+/// Whether a user scaled to 0 what an autoscaler scales: the autoscaler then ignores the workload.
 fn is_off(workload: &Workload, pods: Pods) -> bool {
     matches!(workload.replicas, Replicas::Auto { .. }) && pods.wanted == 0
 }

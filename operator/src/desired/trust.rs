@@ -1,6 +1,6 @@
-//! Whom the pods of the application trust, where Redis or the bucket names an authority: variables for a whole process name
-//! all of them, the database's its own. An init container of the agent puts the files together, since only one image has the
-//! public authorities for sure.
+//! The certificate authorities that pods of the application trust where Redis or the bucket names one: variables for a whole
+//! process name all of them, that of the database its own. An init container of the agent writes the files, since only the
+//! operator's image is sure to have the public authorities.
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, EnvVar, PodTemplateSpec, Volume, VolumeMount};
 
@@ -17,7 +17,7 @@ const CONTAINER: &str = "authorities";
 /// The volume with what is put together.
 const GIVEN: &str = "given-ca";
 
-/// What a pod gets.
+/// The additions to a pod.
 pub(super) struct Trust {
     pub(super) init: Container,
     pub(super) volumes: [Volume; 2],
@@ -54,7 +54,7 @@ pub(super) fn trust(stack: &Stack, workload: &Workload, connection: &Connection)
     init.resources = Some(workload.resources.clone());
     init.volume_mounts = Some(vec![
         read_only(pod::mount(GIVEN, contract::GIVEN_DIRECTORY)),
-        pod::mount(ROLE_CA, contract::CA_DIRECTORY),
+        pod::mount(ROLE_CA.as_str(), contract::CA_DIRECTORY),
     ]);
     let mut variables = vec![
         pod::variable("NODE_EXTRA_CA_CERTS", contract::CA_PATH),
@@ -69,9 +69,9 @@ pub(super) fn trust(stack: &Stack, workload: &Workload, connection: &Connection)
         init,
         volumes: [
             Volume { name: GIVEN.to_owned(), config_map: Some(given), ..Volume::default() },
-            pod::scratch(ROLE_CA),
+            pod::scratch(ROLE_CA.as_str()),
         ],
-        mount: read_only(pod::mount(ROLE_CA, contract::CA_DIRECTORY)),
+        mount: read_only(pod::mount(ROLE_CA.as_str(), contract::CA_DIRECTORY)),
         variables,
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn corrected(stack: &Stack, workload: &Workload, template: &mut PodTe
     let Some(image) = agent(template).map(|agent| agent.image.take().unwrap_or_default()) else {
         return Some(Corrected { what, ..Corrected::default() });
     };
-    // As it is applied: what is left out there makes no other pods.
+    // As it is applied: members that are omitted there replace no pods.
     let mut applied = serde_json::to_value(&*template).unwrap_or_default();
     prune_empty(&mut applied);
     let digest = Digest::of(&applied).to_string();

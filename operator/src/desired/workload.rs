@@ -12,9 +12,9 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Places, autoscaler, metadata,
+    Component, Keys, autoscaler, metadata,
     pod::{self, Pod},
-    service, serving, trust,
+    pod_template, service, serving, trust,
 };
 use crate::{
     contract,
@@ -76,7 +76,7 @@ impl Component for Workload {
         objects
     }
 
-    fn readiness(&self, stack: &Stack, objects: &mut Places<'_>, live: &LiveSet) -> Readiness {
+    fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         stack
             .workload(self.name)
             .map_or(Readiness::Ready, |workload| serving::readiness(stack, workload, objects, live))
@@ -94,7 +94,9 @@ impl Component for Workload {
     }
 
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
-        serving::note(stack, stack.workload(self.name)?, live)
+        let notes = [serving::note(stack, stack.workload(self.name)?, live), stack.disruption_note(self.name)];
+        let notes: Vec<_> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 
@@ -161,7 +163,7 @@ fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
         spec.topology_spread_constraints =
             scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
     }
-    template
+    pod_template::shaped(stack, workload.component, template)
 }
 
 /// What a pod is made of.
@@ -177,6 +179,7 @@ pub(super) fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     let mut volumes = vec![pod::scratch("tmp")];
     let mut mounts = vec![pod::mount("tmp", "/tmp")];
     let mut env = vec![pod::variable("PORT", workload.port.to_string())];
+    env.extend(workload.api_url.as_ref().map(|url| pod::variable("API_URL", url.clone())));
     let (mut env_from, mut init_containers) = (Vec::new(), Vec::new());
     if workload.connected {
         let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };

@@ -1,4 +1,4 @@
-//! The parts that a stack is made of.
+//! The components of a stack.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum Component {
     Redis,
     /// The S3 bucket.
     Bucket,
-    /// The Secret that tells the application where its services are.
+    /// The Secret with the addresses of the services, for the application.
     Connection,
     /// The OCR and AI service.
     Ocr,
@@ -19,7 +19,7 @@ pub enum Component {
     Api,
     /// The admin panel.
     Admin,
-    /// What leads requests from outside to the stack.
+    /// The Ingress for requests from outside the cluster.
     Ingress,
     /// The dumps of the database.
     Backup,
@@ -58,7 +58,7 @@ impl Component {
         }
     }
 
-    /// Whether others wait for it: the services, and the Secret that tells where they are.
+    /// Whether other components wait for it: the services, and the Secret with their addresses.
     pub const fn is_waited_for(self) -> bool {
         matches!(self, Self::Database | Self::Redis | Self::Bucket | Self::Connection)
     }

@@ -4,11 +4,13 @@
 
 mod component;
 pub mod reason;
+mod role;
 
 use std::fmt;
 
 pub use component::Component;
 pub use reason::Waiting;
+pub use role::{ROLE_CA, ROLE_CREDENTIALS, Role};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "rorun-operator";
@@ -16,7 +18,7 @@ pub const FIELD_MANAGER: &str = "rorun-operator";
 pub const HANDOVER_MANAGER: &str = "rorun-operator-replicas";
 /// The finalizer of a stack whose data are to be deleted with it.
 pub const FINALIZER: &str = "rorun.app/delete-data";
-/// What `app.kubernetes.io/part-of` says.
+/// The value of `app.kubernetes.io/part-of`.
 pub const PART_OF: &str = "rorun";
 
 /// Label keys.
@@ -44,7 +46,7 @@ pub mod label {
 
 /// Annotation keys.
 pub mod annotation {
-    /// What every annotation of this operator begins with.
+    /// The prefix of this operator's own annotations. On a stack each of them may be a command.
     pub const PREFIX: &str = "rorun.app/";
     /// A hash of what was applied last, to notice a field that is no longer wanted.
     pub const APPLIED_HASH: &str = "rorun.app/applied-hash";
@@ -66,6 +68,9 @@ pub mod annotation {
         ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
         ("helm.sh/resource-policy", "keep"),
     ];
+    /// On the volume of an embedded database: which major version of PostgreSQL wrote its files, which user owns them, and where
+    /// they are.
+    pub const DATA_FILES: &str = "rorun.app/data-files";
     /// On a stack: its own name, to confirm that data of Production may be deleted.
     pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
     /// On a Deployment: what of its pods an earlier release had wrong and is corrected. Not on its pods, which it does not change.
@@ -104,7 +109,7 @@ impl ObjectName {
     }
 
     /// A child of a component with a role of its own, e.g. `shop-database-credentials`.
-    pub fn with_role(stack: &str, component: Component, role: &str) -> Self {
+    pub fn with_role(stack: &str, component: Component, role: Role) -> Self {
         Self(format!("{stack}-{component}-{role}"))
     }
 
@@ -136,17 +141,12 @@ impl From<ObjectName> for String {
     }
 }
 
-/// What the component label of records says: they are the stack's own, and no component holds them back.
+/// The component label of records: they are the stack's own, and no component defers them.
 pub const RECORD: &str = "record";
-/// What a record of handled commands is of, in its name.
+/// In the name of a record of handled commands.
 pub const COMMANDS: &str = "commands";
-/// What a record of a revision is of, in its name.
+/// In the name of a record of a revision.
 pub const RELEASE: &str = "release";
-/// The role of a Secret with generated credentials.
-pub const ROLE_CREDENTIALS: &str = "credentials";
-/// The role of the `ConfigMap` with certificate authorities.
-pub const ROLE_CA: &str = "ca";
-
 /// Whether an object can have this name: what is named otherwise does not exist.
 pub fn is_object_name(name: &str) -> bool {
     let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -174,8 +174,29 @@ mod tests {
         let stack = "s".repeat(STACK_NAME_MAX);
         for component in Component::ALL {
             assert!(ObjectName::of(&stack, component).as_str().len() <= 52, "{component}");
-            for role in [ROLE_CREDENTIALS, ROLE_CA] {
+            for role in Role::ALL {
                 assert!(ObjectName::with_role(&stack, component, role).as_str().len() <= 63, "{component}-{role}");
+            }
+        }
+    }
+
+    /// The last word tells whether a name has a role, so a name has one stack, one component and one role. `shop` with a role
+    /// `api` of a component `x` would else share a name with `shop-x` and its component `api`.
+    #[test]
+    fn no_two_stacks_share_a_name() {
+        let stacks = || {
+            let words = Component::ALL.map(Component::as_str).into_iter().chain(Role::ALL.map(Role::as_str));
+            let suffixed = words.map(|word| format!("shop-{word}"));
+            suffixed.chain(["shop".to_owned(), "shop-x".to_owned()])
+        };
+        let mut owners = std::collections::BTreeMap::new();
+        for stack in stacks() {
+            for component in Component::ALL {
+                let roles = Role::ALL.map(|role| ObjectName::with_role(&stack, component, role));
+                for name in roles.into_iter().chain([ObjectName::of(&stack, component)]) {
+                    let other = owners.insert(name.clone(), (stack.clone(), component));
+                    assert_eq!(other, None, "{name} is also of {stack} and {component}");
+                }
             }
         }
     }

@@ -3,12 +3,12 @@
 /// Why a condition is as it is.
 pub type Reason = &'static str;
 
-/// What something waits for. Waiting is a value, never an error.
+/// Why a component waits. Waiting is a value, never an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// The reason of the condition.
     pub reason: Reason,
-    /// One sentence for the user, naming the object to look at.
+    /// One sentence for the user, naming the object.
     pub message: String,
 }
 
@@ -35,19 +35,21 @@ pub const KEY_MISSING: Reason = "KeyMissing";
 pub const INVALID_VALUE: Reason = "InvalidValue";
 /// The spec asks for something that cannot be.
 pub const INVALID_SPEC: Reason = "InvalidSpec";
+/// A `podTemplate` sets a field that pods of a stack cannot have.
+pub const POD_TEMPLATE_REFUSED: Reason = "PodTemplateRefused";
 /// The generated credentials are gone while the volume exists.
 pub const CREDENTIALS_LOST: Reason = "CredentialsLost";
 /// The generated credentials are not those that were made.
 pub const CREDENTIALS_CHANGED: Reason = "CredentialsChanged";
 /// A volume is being deleted: its data are gone when its pod stops.
 pub const VOLUME_TERMINATING: Reason = "VolumeTerminating";
-/// An object of the name exists and belongs to somebody else.
+/// An object of the name exists, and the stack does not own it.
 pub const NAME_TAKEN: Reason = "NameTaken";
-/// The object is being deleted, and is made again when it is gone.
+/// The object is being deleted; the operator creates it again afterwards.
 pub const TERMINATING: Reason = "Terminating";
 /// The API server refused an object.
 pub const APPLY_REFUSED: Reason = "ApplyRefused";
-/// The API server could not be asked.
+/// The API server did not answer.
 pub const APPLY_FAILED: Reason = "ApplyFailed";
 /// The operator may not do what it must.
 pub const FORBIDDEN: Reason = "Forbidden";
@@ -79,7 +81,7 @@ pub const VOLUME_PENDING: Reason = "VolumePending";
 pub const ROLLOUT_STUCK: Reason = "RolloutStuck";
 /// The API server refuses the pods of a workload, e.g. for a quota.
 pub const PODS_REFUSED: Reason = "PodsRefused";
-/// A workload has no pods: the spec asks for none, or somebody scaled it by hand, which switches its autoscaler off.
+/// A workload has no pods: the spec asks for none, or a user scaled it by hand, which disables its autoscaler.
 pub const SCALED_TO_ZERO: Reason = "ScaledToZero";
 /// The IngressClass that the spec names does not exist.
 pub const INGRESS_CLASS_MISSING: Reason = "IngressClassMissing";
@@ -115,9 +117,13 @@ pub const CORRECTED: Reason = "Corrected";
 pub const NO_BACKUP_YET: Reason = "NoBackupYet";
 /// Deleting data needs the annotation.
 pub const CONFIRMATION_REQUIRED: Reason = "ConfirmationRequired";
-/// A service is used and not asked whether it answers; the message says why, and what would change it.
+/// Pods use a service that the operator does not probe; the message says why, and how to change that.
 pub const NOT_PROBED: Reason = "NotProbed";
-/// The address of a service is one that the operator connects to for nobody.
+/// The operator never connects to the address of a service.
 pub const ADDRESS_REFUSED: Reason = "AddressRefused";
-/// What the spec names holds more than is kept in memory for one stack.
+/// The files of the embedded database are of another major version than the spec asks for, or nothing says of which.
+pub const VERSION_MISMATCH: Reason = "VersionMismatch";
+/// The last backup is good, and it ran without the lock that excludes migrations: the URL leads to a pooler.
+pub const POOLED_CONNECTION: Reason = "PooledConnection";
+/// What the spec names is larger than the cache allows for one stack.
 pub const TOO_LARGE: Reason = "TooLarge";

@@ -1,10 +1,10 @@
-//! A digest of what this operator wants of an object, and one of what it still owns of it: they are equal when the object is
-//! as it should be, so no body has to be kept to compare with.
+//! A digest of what this operator desires of an object, and one of what it still owns of it: they are equal when the object is as
+//! desired, so the cache needs no body to compare with.
 //!
-//! What an apply set is in the `managedFields` of the object, until somebody else sets it: a field that another manager
-//! changes is no longer in the entry. So the values that the entry leads to are all that has to be compared, and what others
-//! and the server's defaults add is not looked at
-//! (source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>, format: structured-merge-diff, `fieldpath`).
+//! `managedFields` of the object lists what an apply set, until another manager sets it: a field that another manager changes is
+//! no longer in the entry. So the operator compares just the values that the entry leads to, and ignores those of other managers
+//! and the server's defaults (source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>, format:
+//! structured-merge-diff, `fieldpath`).
 
 use std::{
     fmt,
@@ -109,7 +109,7 @@ fn in_order(map: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)>
     map.iter().filter(move |_| sorted).chain(others)
 }
 
-/// Which part of a value counts.
+/// The part of a value that counts.
 #[derive(Clone, Copy)]
 enum Part<'a> {
     /// All of it.
@@ -233,8 +233,8 @@ fn is_omitted(key: &str, value: &Value) -> bool {
     matches!(key, "value" | "prefix") && value.as_str() == Some("")
 }
 
-/// Items that are objects count in any order: most are found by a key, others may stand between them, and whoever puts the
-/// rest into another order takes the list from its owner. An order of texts and numbers means something.
+/// Items that are objects count in any order: most have a key, items of other managers may stand between them, and a manager that
+/// changes the order takes ownership of the list. The order of texts and numbers matters.
 fn feed_items(items: &[Value], part: Part<'_>, into: &mut Vec<u8>) -> bool {
     let mut digests: Vec<Vec<u8>> = Vec::with_capacity(items.len());
     let mut ordered = Vec::new();
@@ -271,7 +271,7 @@ fn feed_items(items: &[Value], part: Part<'_>, into: &mut Vec<u8>) -> bool {
 }
 
 /// An entry for items of a list.
-struct Entry<'a> {
+struct FieldsEntry<'a> {
     of: Which,
     part: Part<'a>,
 }
@@ -294,14 +294,17 @@ impl Which {
 }
 
 /// The entries of a list, read once for all of its items.
-fn entries(fields: &Map<String, Value>) -> Vec<Entry<'_>> {
+fn entries(fields: &Map<String, Value>) -> Vec<FieldsEntry<'_>> {
     let of = |name: &str| match name.split_once(':')? {
         ("k", keys) => serde_json::from_str(keys).ok().map(Which::Keyed),
         ("v", text) => serde_json::from_str(text).ok().map(Which::Equal),
         ("i", text) => text.parse().ok().map(Which::At),
         _ => None,
     };
-    fields.iter().filter_map(|(name, inner)| Some(Entry { of: of(name)?, part: within(inner.as_object()?) })).collect()
+    fields
+        .iter()
+        .filter_map(|(name, inner)| Some(FieldsEntry { of: of(name)?, part: within(inner.as_object()?) }))
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 
-/// What the operator does with a kind.
+/// The operator's part in a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The operator creates, changes and deletes objects of the kind that a stack owns. It only observes those that another
@@ -24,7 +24,7 @@ pub enum Role {
     Observed,
 }
 
-/// A kind that the operator makes or looks at.
+/// A kind that the operator creates or observes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ObjectKind {
     /// The API group, empty for the core.
@@ -38,10 +38,8 @@ pub struct ObjectKind {
     /// The rank in which objects are applied: accounts and settings first, then what else pods need, then what makes pods
     /// and what is about them; the same at once.
     pub rank: u8,
-    /// What the operator does with it.
+    /// The operator's part in it.
     pub role: Role,
-    /// Whether the status tells when it is ready.
-    pub has_status: bool,
 }
 
 impl ObjectKind {
@@ -63,13 +61,7 @@ const fn kind(
     rank: u8,
     role: Role,
 ) -> ObjectKind {
-    ObjectKind { group, version, kind, plural, rank, role, has_status: true }
-}
-
-/// A kind of the core that is there or not.
-const fn plain(kind: &'static str, plural: &'static str, rank: u8) -> ObjectKind {
-    let (group, version) = CORE;
-    ObjectKind { group, version, kind, plural, rank, role: Role::Child, has_status: false }
+    ObjectKind { group, version, kind, plural, rank, role }
 }
 
 const CORE: (&str, &str) = ("", "v1");
@@ -80,10 +72,10 @@ const BATCH: (&str, &str) = ("batch", "v1");
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
 pub static KINDS: [ObjectKind; 14] = [
-    plain("ServiceAccount", "serviceaccounts", 0),
-    plain("ConfigMap", "configmaps", 0),
-    ObjectKind { has_status: false, ..kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child) },
-    plain("Secret", "secrets", 1),
+    kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
+    kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
+    kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
+    kind(CORE, "Secret", "secrets", 1, Role::Child),
     kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 1, Role::Child),
     kind(CORE, "Service", "services", 1, Role::Child),
     kind(APPS, "StatefulSet", "statefulsets", 2, Role::Child),

@@ -1,11 +1,13 @@
-//! Objects as they are, in the compact form that the caches keep: no body, but a digest of what of it is ours.
+//! Observed objects in the compact form of the caches: no body, but a digest of what this operator owns of it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use super::{Digest, Fires, Minted, ObjectKind, Placed, Pods, Readiness, Received, at, digest, pods_of, readiness};
+use super::{
+    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, ServerTemplate, at, digest, pods_of, readiness,
+};
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
 /// How the names of Secrets with generated credentials end.
@@ -20,9 +22,9 @@ pub enum NamedBy {
     Data,
 }
 
-/// The controller of an object.
+/// The controller reference of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Owner {
+pub struct ControllerRef {
     /// The kind of the controller.
     pub kind: String,
     /// Its name.
@@ -31,25 +33,28 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// What a PersistentVolumeClaim asks for.
+/// The request of a PersistentVolumeClaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The amount of storage.
     pub size: String,
-    /// The StorageClass, which the API server sets where nobody names one. `None`: the claim was made without a default class.
+    /// The StorageClass, which the API server sets if the claim has none. `None`: the cluster had no default class then.
     pub class: Option<String>,
     /// Whether this operator applied the class, so that leaving it out would take it away.
     pub class_applied: bool,
+    /// What it says of the files of the database on it.
+    pub data_files: Option<String>,
 }
 
 impl Claim {
-    fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>) -> Option<Box<Self>> {
+    fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>, data_files: Option<&str>) -> Option<Box<Self>> {
         let text = |path| at(object, path).and_then(Value::as_str).map(str::to_owned);
         (kind.kind == "PersistentVolumeClaim").then(|| {
             Box::new(Self {
                 size: text("/spec/resources/requests/storage").unwrap_or_default(),
                 class: text("/spec/storageClassName"),
                 class_applied: applied.is_some_and(|fields| at(fields, "/f:spec/f:storageClassName").is_some()),
+                data_files: data_files.map(str::to_owned),
             })
         })
     }
@@ -76,7 +81,7 @@ impl Record {
     }
 }
 
-/// An object as it is. A thousand stacks have twenty thousand of these, so each holds only what a decision needs.
+/// An observed object. A thousand stacks have twenty thousand of these, so each has only what a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveObject {
     /// The kind.
@@ -97,7 +102,7 @@ pub struct LiveObject {
     /// The component that the labels name; empty for one that no stack has.
     pub component: &'static str,
     /// The controller.
-    pub owner: Option<Arc<Owner>>,
+    pub owner: Option<Arc<ControllerRef>>,
     /// Whether the labels say that this operator made it.
     pub labelled_ours: bool,
     /// `spec.replicas`, if this operator applied it.
@@ -108,7 +113,7 @@ pub struct LiveObject {
     pub named_by: NamedBy,
     /// The uid of the stack that uses it, on data.
     pub stack_uid: Option<Box<str>>,
-    /// What a Deployment says of its correction.
+    /// The correction that a Deployment records.
     pub corrected: Option<Box<str>>,
     /// The revision that the pods of a Deployment are of.
     pub revision: Option<Box<str>>,
@@ -134,9 +139,11 @@ pub struct LiveObject {
     pub since: Option<i64>,
     /// When a CronJob fires.
     pub fires: Option<Box<Fires>>,
-    /// What a PersistentVolumeClaim asks for.
+    /// The request of a PersistentVolumeClaim.
     pub claim: Option<Box<Claim>>,
-    /// What a Secret with generated credentials says of its values.
+    /// What the StatefulSet of the embedded database runs.
+    pub server: Option<Box<ServerTemplate>>,
+    /// The annotation of a Secret with generated credentials about its values.
     pub minted: Option<Minted>,
     /// The content of a ControllerRevision that this operator made.
     pub record: Option<Arc<Record>>,
@@ -150,7 +157,7 @@ impl LiveObject {
         let Received { mut metadata, applied, object } = received;
         let mut object = Value::Object(object);
         let name = metadata.name.take().filter(|name| !name.is_empty())?;
-        // The rules of a kind look at these two.
+        // The rules of a kind read these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
         let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
         let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
@@ -159,9 +166,7 @@ impl LiveObject {
         let applied = applied.map(|own| own.fields);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
-        let replicas = || at(&object, "/spec/replicas").and_then(Value::as_i64);
-        let applied_replicas =
-            applied.as_ref().filter(|fields| at(fields, "/f:spec/f:replicas").is_some()).and_then(|_| replicas());
+        let applied_replicas = applied.as_ref().and_then(|fields| applied_replicas(&object, fields));
         let annotated = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
         let owner = metadata.owner_references.as_deref().and_then(controller).map(Arc::new);
         let mut live = Self {
@@ -191,7 +196,8 @@ impl LiveObject {
             readiness,
             pods,
             note,
-            claim: Claim::read(kind, &object, applied.as_ref()),
+            claim: Claim::read(kind, &object, applied.as_ref(), annotated(annotation::DATA_FILES)),
+            server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
             fires,
@@ -253,27 +259,28 @@ impl LiveObject {
                 || (self.labelled_ours && self.retained && *self.instance == *stack))
     }
 
-    /// Whether a decision sees no difference to what it was: only the version may be another, as after a change that is none of
-    /// ours.
-    pub fn says_the_same_as(&mut self, former: &Self) -> bool {
+    /// Whether a reconcile would decide the same for both: only the version may differ, as after a change of fields that this
+    /// operator does not own.
+    pub fn is_equivalent_to(&mut self, former: &Self) -> bool {
         let version = std::mem::replace(&mut self.version, former.version);
         let same = self == former;
         self.version = version;
         same
     }
 
-    /// Takes over what was said of it, if its controller has not looked at it yet and nothing of ours of its pods is another than
-    /// before: neither a number that an autoscaler sets nor a field beside the template begins a rollout.
-    pub fn continues(&mut self, former: &Self) {
+    /// Inherits the readiness of before, if its controller has not observed the change yet and the change concerns no field of
+    /// its pods that this operator owns: neither a number that an autoscaler sets nor a field beside the template begins a
+    /// rollout.
+    pub fn inherit_rollout(&mut self, former: &Self) {
         let (Some(now), Some(before)) = (&mut self.pods, former.pods) else { return };
-        if self.uid == former.uid && !now.seen && before.current && self.rolls == former.rolls {
+        if self.uid == former.uid && !now.observed && before.current && self.rolls == former.rolls {
             now.current = true;
             self.readiness = former.readiness.clone();
         }
     }
 
-    /// What it has in common with another object of its stack is kept once.
-    pub fn share_with(&mut self, sibling: &Self) {
+    /// Shares the strings that it has in common with another object of its stack.
+    pub fn intern(&mut self, sibling: &Self) {
         if self.namespace == sibling.namespace {
             self.namespace = sibling.namespace.clone();
         }
@@ -287,14 +294,14 @@ impl LiveObject {
 }
 
 /// By which the objects of a stack are sorted.
-impl Placed for LiveObject {
-    fn place(&self) -> (&'static str, &str) {
+impl Keyed for LiveObject {
+    fn kind_and_name(&self) -> (&'static str, &str) {
         (self.kind.kind, &self.name)
     }
 }
 
-/// The stack that the labels name. Data have a label of their own for it; version 0.1.0 put that of all others on them too. On
-/// what has a controller the label of data means nothing, so that nobody moves it to another stack by adding one.
+/// The stack that the labels name. Data have a label of their own for it; version 0.1.0 gave them that of all other objects too.
+/// The operator ignores the label of data on an object with a controller, so that a label cannot move it to another stack.
 fn stack(metadata: &ObjectMeta, owned: bool) -> &str {
     let [instance, data] = [label::INSTANCE, label::STACK].map(|key| labelled(metadata, key));
     let found = if owned { instance.or(data) } else { data.or(instance) };
@@ -314,9 +321,14 @@ fn members(object: &Value) -> BTreeMap<String, String> {
     object.get("data").and_then(|data| serde_json::from_value(data.clone()).ok()).unwrap_or_default()
 }
 
-fn controller(owners: &[OwnerReference]) -> Option<Owner> {
+fn applied_replicas(object: &Value, fields: &Value) -> Option<i64> {
+    at(fields, "/f:spec/f:replicas")?;
+    at(object, "/spec/replicas").and_then(Value::as_i64)
+}
+
+fn controller(owners: &[OwnerReference]) -> Option<ControllerRef> {
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-    Some(Owner { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
+    Some(ControllerRef { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
 }
 
 #[cfg(test)]
@@ -324,7 +336,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::objects::{goes, kind_of};
+    use crate::objects::{kind_of, terminating};
 
     fn data(metadata: &Value) -> LiveObject {
         let object = json!({"metadata": metadata, "spec": {"volumeName": "pv-7"}});
@@ -354,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_claim_that_goes_names_its_volume() {
-        let waiting = goes(&data(&json!({"name": "shop-redis"})));
+        let waiting = terminating(&data(&json!({"name": "shop-redis"})));
         assert_eq!(waiting.reason, "VolumeTerminating");
         assert!(
             waiting.message.contains("kubectl patch persistentvolume pv-7 --patch '{\"spec\":"),

@@ -1,50 +1,50 @@
-//! The objects of one stack, and the moment at which they are looked at: what is said of them may change with time alone.
+//! The observed objects of one stack, and the time of the reconcile: time alone may change a verdict.
 
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
 };
 
-use super::{LiveObject, Placed};
+use super::{Keyed, LiveObject};
 
-/// The objects of one stack, as they are at a moment, sorted by kind and name.
+/// The observed objects of one stack at a time, sorted by kind and name.
 #[derive(Clone, Debug, Default)]
 pub struct LiveSet {
     objects: Vec<Arc<LiveObject>>,
     clock: Option<Arc<Clock>>,
 }
 
-/// The moment, and the next one at which a verdict may be another though nothing happens.
+/// The time of the reconcile, and the next time at which a verdict may change without an event.
 #[derive(Debug)]
 struct Clock {
     now: i64,
-    turns: AtomicI64,
+    next: AtomicI64,
 }
 
 impl LiveSet {
-    /// As it is at a moment, in seconds since 1970.
+    /// The same objects at a time, in seconds since 1970.
     #[must_use]
     pub fn at(mut self, now: i64) -> Self {
-        self.clock = Some(Arc::new(Clock { now, turns: AtomicI64::new(i64::MAX) }));
+        self.clock = Some(Arc::new(Clock { now, next: AtomicI64::new(i64::MAX) }));
         self
     }
 
-    /// Whether a moment has passed. One that has not is remembered: then the stack is looked at again. Of a set without a
-    /// moment none has.
+    /// Whether a time has passed. The set remembers one that has not, for [`Self::requeue_after`]. For a set without a time none
+    /// has.
     pub fn has_passed(&self, moment: i64) -> bool {
         let Some(clock) = &self.clock else { return false };
         let passed = clock.now >= moment;
         if !passed {
-            clock.turns.fetch_min(moment, Ordering::Relaxed);
+            clock.next.fetch_min(moment, Ordering::Relaxed);
         }
         passed
     }
 
-    /// In how many seconds the first moment passes that was asked for. `None`: none was, or all have.
-    pub fn turns_in(&self) -> Option<u64> {
+    /// In how many seconds to reconcile again: when the first of the remembered times passes. `None`: there is none.
+    pub fn requeue_after(&self) -> Option<u64> {
         let clock = self.clock.as_ref()?;
-        let turns = clock.turns.load(Ordering::Relaxed);
-        (turns != i64::MAX).then(|| turns.saturating_sub(clock.now).unsigned_abs())
+        let next = clock.next.load(Ordering::Relaxed);
+        (next != i64::MAX).then(|| next.saturating_sub(clock.now).unsigned_abs())
     }
 
     /// The object of a kind and name.
@@ -54,7 +54,7 @@ impl LiveSet {
 
     /// The object of a kind and name.
     pub fn named(&self, kind: &'static str, name: &str) -> Option<&LiveObject> {
-        let index = self.objects.binary_search_by(|live| live.place().cmp(&(kind, name))).ok()?;
+        let index = self.objects.binary_search_by(|live| live.kind_and_name().cmp(&(kind, name))).ok()?;
         Some(&self.objects[index])
     }
 
@@ -74,7 +74,7 @@ impl LiveSet {
 
     /// Puts an object in its place, instead of one of the same kind and name.
     pub fn put(&mut self, live: Arc<LiveObject>) {
-        match self.objects.binary_search_by(|there| there.place().cmp(&live.place())) {
+        match self.objects.binary_search_by(|there| there.kind_and_name().cmp(&live.kind_and_name())) {
             Ok(index) => self.objects[index] = live,
             Err(index) => self.objects.insert(index, live),
         }
@@ -82,7 +82,7 @@ impl LiveSet {
 
     /// Takes the object of a kind and name out.
     pub fn take(&mut self, kind: &'static str, name: &str) {
-        if let Ok(index) = self.objects.binary_search_by(|live| live.place().cmp(&(kind, name))) {
+        if let Ok(index) = self.objects.binary_search_by(|live| live.kind_and_name().cmp(&(kind, name))) {
             self.objects.remove(index);
         }
     }
@@ -109,12 +109,12 @@ mod tests {
     fn the_first_moment_to_come_is_remembered() {
         let set = LiveSet::default();
         assert!(!set.has_passed(0), "without a moment nothing has passed");
-        assert_eq!(set.turns_in(), None);
+        assert_eq!(set.requeue_after(), None);
         let set = set.at(100);
         assert!(set.has_passed(100));
-        assert_eq!(set.turns_in(), None, "what has passed turns nothing");
+        assert_eq!(set.requeue_after(), None, "what has passed next nothing");
         assert!(!set.has_passed(160) && !set.has_passed(130) && !set.has_passed(190));
-        assert_eq!(set.turns_in(), Some(30));
-        assert_eq!(set.clone().at(150).turns_in(), None, "another moment, and nothing was asked for");
+        assert_eq!(set.requeue_after(), Some(30));
+        assert_eq!(set.clone().at(150).requeue_after(), None, "another moment, and nothing was asked for");
     }
 }

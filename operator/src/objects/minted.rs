@@ -1,16 +1,16 @@
-//! What a Secret with generated credentials says of its own values.
+//! The annotation of a Secret with generated credentials about its values.
 
 use super::Digest;
 use crate::names::annotation;
 
-/// What the annotation says.
+/// The meaning of the annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Minted {
-    /// They are those with this digest.
+    /// The generated values have this digest.
     As(Digest),
-    /// A user says in so many words that they are the right ones.
+    /// A user confirms that the values are the right ones.
     Adopt,
-    /// Nothing that can be read.
+    /// The operator cannot parse it.
     Unreadable,
 }
 

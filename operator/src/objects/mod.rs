@@ -1,4 +1,4 @@
-//! Objects without their Kubernetes types: what is wanted ([`DesiredObject`]), what is there ([`LiveObject`]), and the one
+//! Objects without their Kubernetes types: the desired ones ([`DesiredObject`]), the observed ones ([`LiveObject`]), and the one
 //! table of kinds ([`KINDS`]) from which watches, apply order, prune and RBAC are derived.
 //!
 //! Forbidden here: components, the client.
@@ -11,16 +11,18 @@ mod minted;
 mod quantity;
 mod readiness;
 mod received;
+mod server_template;
 
 use std::fmt;
 
 pub use digest::{Digest, wanted};
 pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
-pub use live::{Claim, LiveObject, NamedBy, Owner, Record};
+pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;
-pub use readiness::{Fires, Pods, Readiness, goes, pods_refused, rollout_begins};
+pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins, terminating};
 pub use received::{Received, ReceivedMetadata};
+pub use server_template::ServerTemplate;
 
 use serde_json::Value;
 
@@ -29,11 +31,11 @@ use crate::names::label;
 /// What the apply step may do with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyPolicy {
-    /// Owned by the stack: made, kept as it is wanted, pruned, and garbage collected with the stack.
+    /// Owned by the stack: created, kept as desired, pruned, and garbage collected with the stack.
     Own,
-    /// Data: made and kept as it is wanted, never pruned, without an owner reference.
+    /// Data: created and kept as desired, never pruned, without an owner reference.
     Retain,
-    /// Data whose content is made once: later only labels and annotations are kept, and the content as it was observed.
+    /// Data that are generated once: later only labels and annotations are applied, and the content as it was observed.
     CreateOnce,
     /// Owned by the stack and immutable: a step (Job) or a record (ControllerRevision). The apply step creates the object, never
     /// patches it, and prunes it once no desired object has its name. Its name says what it means, so another meaning is
@@ -48,7 +50,7 @@ impl ApplyPolicy {
     }
 }
 
-/// An object as it should be: namespace, owner and hash are added by the apply step.
+/// A desired object: the apply step adds namespace, owner and hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredObject {
     /// The kind.
@@ -94,14 +96,14 @@ impl DesiredObject {
     }
 }
 
-/// What has a place within a namespace.
-pub trait Placed {
+/// An object that has an identity within a namespace.
+pub trait Keyed {
     /// Kind and name.
-    fn place(&self) -> (&'static str, &str);
+    fn kind_and_name(&self) -> (&'static str, &str);
 }
 
-impl Placed for DesiredObject {
-    fn place(&self) -> (&'static str, &str) {
+impl Keyed for DesiredObject {
+    fn kind_and_name(&self) -> (&'static str, &str) {
         (self.kind.kind, &self.name)
     }
 }
@@ -115,8 +117,8 @@ pub struct ObjectKey {
     pub name: String,
 }
 
-impl Placed for ObjectKey {
-    fn place(&self) -> (&'static str, &str) {
+impl Keyed for ObjectKey {
+    fn kind_and_name(&self) -> (&'static str, &str) {
         (self.kind, &self.name)
     }
 }
@@ -127,7 +129,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// What of a workload makes and replaces its pods, taken out of it.
+/// The part of a workload that creates and replaces its pods, taken out of it.
 pub(crate) fn pods_of(workload: &mut Value) -> Value {
     let mut take = |path: &str| workload.pointer_mut(path).map(Value::take).unwrap_or_default();
     serde_json::json!({"spec": {"replicas": take("/spec/replicas"), "template": take("/spec/template")}})

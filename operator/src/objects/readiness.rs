@@ -12,9 +12,9 @@ use crate::names::{
 /// Ready, or what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It serves.
+    /// The object serves.
     Ready,
-    /// It does not serve yet, or no longer.
+    /// The object does not serve yet, or no longer.
     Waiting(Waiting),
 }
 
@@ -30,14 +30,14 @@ impl Readiness {
     }
 }
 
-/// What there is to say of a workload that was written, before its controller has looked at it. It is the same whether the write
-/// or the watch tells of it, so that the status is written once.
+/// The state of a workload that was applied, before its controller has observed the change. It is the same after the write and
+/// after its watch event, so that the status is written once.
 pub fn rollout_begins(key: &ObjectKey) -> Waiting {
     Waiting::new(reason::PROGRESSING, format!("{key} was changed just now"))
 }
 
-/// What there is to say of an object that is being deleted. A claim is there as long as a pod uses it, and with it its data.
-pub fn goes(there: &LiveObject) -> Waiting {
+/// The state of an object that is being deleted. A claim exists as long as a pod uses it, and with it its data.
+pub fn terminating(there: &LiveObject) -> Waiting {
     let key = there.key();
     if there.kind.kind != "PersistentVolumeClaim" {
         let message = format!("{key} is being deleted, and is made again when it is gone");
@@ -58,14 +58,14 @@ pub fn goes(there: &LiveObject) -> Waiting {
 /// Counts of a workload's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pods {
-    /// How many are wanted.
+    /// The number of desired pods.
     pub wanted: i32,
-    /// How many are ready.
+    /// The number of ready pods.
     pub ready: i32,
-    /// How many there are, whatever they do.
+    /// The number of existing pods, whatever their state.
     pub made: i32,
-    /// Whether their controller has looked at the spec as it is.
-    pub seen: bool,
+    /// Whether their controller has observed the current spec.
+    pub observed: bool,
     /// Whether the template as it is was rolled out: if pods are missing then, they are added by an autoscaler or moved.
     pub current: bool,
 }
@@ -99,12 +99,13 @@ pub(super) fn pods(kind: &ObjectKind, object: &Value) -> Option<Pods> {
         return None;
     }
     let count = |path| narrow(int(object, path).unwrap_or(0));
-    let current = if kind.kind == "Deployment" { is_rolled_out(object) } else { seen(object) && !is_updating(object) };
+    let current =
+        if kind.kind == "Deployment" { is_rolled_out(object) } else { observed(object) && !is_updating(object) };
     Some(Pods {
         wanted: narrow(int(object, "/spec/replicas").unwrap_or(1)),
         ready: count("/status/readyReplicas"),
         made: count("/status/replicas"),
-        seen: seen(object),
+        observed: observed(object),
         current,
     })
 }
@@ -118,7 +119,7 @@ pub(super) fn fires(kind: &ObjectKind, object: &Value, changed: Option<i64>) -> 
     })
 }
 
-/// Since when it is so, of what may end by itself soon.
+/// Since when an object is in a state that may end by itself soon.
 pub(super) fn since(kind: &ObjectKind, object: &Value) -> Option<i64> {
     let turned = |kind| condition(object, kind).and_then(|condition| moment(condition, "/lastTransitionTime"));
     match kind.kind {
@@ -136,13 +137,13 @@ pub(super) fn since(kind: &ObjectKind, object: &Value) -> Option<i64> {
     }
 }
 
-/// What is worth keeping of an object's status beside whether it is ready, by its kind.
+/// The part of an object's status that a decision needs beside its readiness, by its kind.
 pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     match kind.kind {
         "Deployment" => refusal(object).map(Into::into),
         "HorizontalPodAutoscaler" => {
             let active = condition(object, "ScalingActive").filter(|c| text(c, "/status") == Some("False"))?;
-            // At 0 pods it is switched off, which the Deployment tells.
+            // At 0 pods it is disabled, which the state of the Deployment says.
             let off = text(active, "/reason") == Some("ScalingDisabled");
             text(active, "/message").filter(|_| !off).map(Into::into)
         }
@@ -189,7 +190,7 @@ fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     list.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
 }
 
-fn seen(object: &Value) -> bool {
+fn observed(object: &Value) -> bool {
     int(object, "/status/observedGeneration").unwrap_or(0) >= int(object, "/metadata/generation").unwrap_or(0)
 }
 
@@ -198,19 +199,19 @@ fn deployment(object: &Value) -> Readiness {
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
     let rolled_out = is_rolled_out(object);
-    if let Some(said) = refusal(object).filter(|_| seen(object) && !rolled_out) {
+    if let Some(said) = refusal(object).filter(|_| observed(object) && !rolled_out) {
         return Readiness::Waiting(pods_refused(&ObjectKey { kind: "Deployment", name: name.to_owned() }, said));
     }
     if let Some(progressing) = condition(object, "Progressing")
         && text(progressing, "/reason") == Some("ProgressDeadlineExceeded")
-        && seen(object)
+        && observed(object)
     {
         return Readiness::waiting(
             reason::ROLLOUT_STUCK,
             format!("deployment/{name} made no progress within its deadline"),
         );
     }
-    if !seen(object) {
+    if !observed(object) {
         return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "Deployment", name: name.to_owned() }));
     }
     if rolled_out {
@@ -241,15 +242,15 @@ fn deployment(object: &Value) -> Readiness {
     Readiness::Ready
 }
 
-/// Whether the template as it is was rolled out, by what `kubectl rollout status` looks at; and from then on until it is another,
+/// Whether the current template was rolled out, by the rules of `kubectl rollout status`. It stays so until the template changes,
 /// however many pods there are: the Deployment's controller keeps this reason while it only adds and removes pods.
 fn is_rolled_out(object: &Value) -> bool {
     let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let (replicas, updated) = (status("replicas"), status("updatedReplicas"));
-    let told = condition(object, "Progressing").and_then(|progressing| text(progressing, "/reason"));
+    let reason = condition(object, "Progressing").and_then(|progressing| text(progressing, "/reason"));
     let complete = updated >= wanted && status("availableReplicas") >= wanted;
-    seen(object) && replicas == updated && (complete || told == Some("NewReplicaSetAvailable"))
+    observed(object) && replicas == updated && (complete || reason == Some("NewReplicaSetAvailable"))
 }
 
 /// Why the API server refuses the pods of a Deployment.
@@ -258,8 +259,8 @@ fn refusal(object: &Value) -> Option<&str> {
     text(failure, "/message")
 }
 
-/// What there is to say of a workload whose pods the API server refuses, with the server's words but for the name of the pod,
-/// which is another each time that it is tried.
+/// The state of a workload whose pods the API server refuses, in the server's words without the name of the pod, which is another
+/// in each attempt.
 pub fn pods_refused(key: &ObjectKey, said: &str) -> Waiting {
     let words = ["is forbidden: ", "is invalid: "].into_iter().find_map(|mark| Some(said.split_once(mark)?.1));
     Waiting::new(reason::PODS_REFUSED, format!("the pods of {key} are refused: {}", words.unwrap_or(said).trim()))
@@ -275,7 +276,7 @@ fn stateful_set(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let ready = int(object, "/status/readyReplicas").unwrap_or(0);
-    if !seen(object) {
+    if !observed(object) {
         return Readiness::Waiting(rollout_begins(&ObjectKey { kind: "StatefulSet", name: name.to_owned() }));
     }
     if ready >= wanted && !is_updating(object) {
@@ -386,7 +387,7 @@ mod tests {
         }
     }
 
-    /// Status of a Deployment of two: generation seen, pods, updated pods, available pods.
+    /// Status of a Deployment of two: generation observed, pods, updated pods, available pods.
     #[rstest]
     #[case::all_are_new_and_serve([2, 2, 2, 2], reason::READY, "")]
     #[case::nobody_has_looked([1, 2, 2, 2], reason::PROGRESSING, "changed just now")]
@@ -398,12 +399,12 @@ mod tests {
         #[case] reason: Reason,
         #[case] words: &str,
     ) {
-        let [seen, replicas, updated, available] = status;
+        let [observed, replicas, updated, available] = status;
         let (found, message) = told(
             "apps",
             "Deployment",
             json!({"spec": {"replicas": 2}, "status": {
-                "observedGeneration": seen, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available,
+                "observedGeneration": observed, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available,
             }}),
         );
         assert_eq!(found, reason, "{message}");

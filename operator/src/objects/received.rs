@@ -1,4 +1,4 @@
-//! Objects as a watch sends them, read for what this operator looks at: of `managedFields`, which are half of the bytes, only
+//! Objects as a watch sends them, without what this operator does not read: of `managedFields`, which are half of the bytes, only
 //! the entry of its own apply.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::names::FIELD_MANAGER;
 
-/// An object of any kind; without a `BODY` the API server is asked for nothing but metadata.
+/// An object of any kind; without a `BODY` the operator requests nothing but metadata.
 #[derive(Clone, Debug)]
 pub struct Received<const BODY: bool = true> {
     /// Its metadata without `managedFields`.
@@ -88,7 +88,7 @@ impl<'de, const BODY: bool> Visitor<'de> for Whole<BODY> {
     }
 }
 
-/// The metadata that somebody looks at.
+/// The metadata that this operator reads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReceivedMetadata {
@@ -139,14 +139,14 @@ impl ReceivedMetadata {
 
 /// The entry of this operator's apply.
 fn applied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OwnApply>, D::Error> {
-    let entries = Vec::<Entry>::deserialize(deserializer)?;
-    Ok(entries.into_iter().find_map(|Entry(own)| own))
+    let entries = Vec::<ManagedFieldsEntry>::deserialize(deserializer)?;
+    Ok(entries.into_iter().find_map(|ManagedFieldsEntry(own)| own))
 }
 
 /// An entry, if it is that of this operator's apply.
-struct Entry(Option<OwnApply>);
+struct ManagedFieldsEntry(Option<OwnApply>);
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for ManagedFieldsEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Members)
     }
@@ -155,22 +155,22 @@ impl<'de> Deserialize<'de> for Entry {
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = Entry;
+    type Value = ManagedFieldsEntry;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an entry of managed fields")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Entry, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<ManagedFieldsEntry, A::Error> {
         // What says whose they are comes before the fields, but for the subresource, as the API server writes it. Should it
         // come later, they are read for nothing.
         let (mut fields, mut manager, mut operation, mut of_object) = (None, None, None, true);
         let mut changed = None;
         while let Some(member) = members.next_key::<Member>()? {
             match member {
-                Member::Manager => manager = Some(members.next_value_seed(Is(FIELD_MANAGER))?),
-                Member::Operation => operation = Some(members.next_value_seed(Is("Apply"))?),
-                Member::Subresource => of_object = members.next_value_seed(Is(""))?,
+                Member::Manager => manager = Some(members.next_value_seed(Equals(FIELD_MANAGER))?),
+                Member::Operation => operation = Some(members.next_value_seed(Equals("Apply"))?),
+                Member::Subresource => of_object = members.next_value_seed(Equals(""))?,
                 Member::Time => changed = members.next_value::<Option<Time>>()?.map(|time| time.0.as_second()),
                 Member::FieldsV1 if manager != Some(false) && operation != Some(false) => {
                     fields = Some(members.next_value()?);
@@ -179,11 +179,11 @@ impl<'de> Visitor<'de> for Members {
             }
         }
         let ours = manager == Some(true) && operation == Some(true) && of_object;
-        Ok(Entry(fields.filter(|_| ours).map(|fields| OwnApply { fields, changed })))
+        Ok(ManagedFieldsEntry(fields.filter(|_| ours).map(|fields| OwnApply { fields, changed })))
     }
 }
 
-/// The members of an entry that are looked at.
+/// The members of an entry that this operator reads.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Member {
@@ -197,9 +197,9 @@ enum Member {
 }
 
 /// Whether a text is this one.
-struct Is(&'static str);
+struct Equals(&'static str);
 
-impl<'de> DeserializeSeed<'de> for Is {
+impl<'de> DeserializeSeed<'de> for Equals {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
@@ -207,7 +207,7 @@ impl<'de> DeserializeSeed<'de> for Is {
     }
 }
 
-impl Visitor<'_> for Is {
+impl Visitor<'_> for Equals {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

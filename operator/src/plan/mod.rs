@@ -30,6 +30,13 @@ pub struct Plan {
     pub release: Release,
 }
 
+impl Plan {
+    /// When the plan may be another one though nothing happens, in seconds since 1970.
+    pub fn turns_at(&self) -> Option<i64> {
+        self.release.turns_at
+    }
+}
+
 /// Plans the steps of a stack.
 pub fn plan(stack: &Stack, observed: &Observed) -> Plan {
     let asked = backup::asked(stack, observed);

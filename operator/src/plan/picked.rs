@@ -11,10 +11,10 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         (Pick::LastGood, Some(serving)) => {
             let Stack { api, probing, probes, last_backup, warnings, release, content, .. } = stack;
             let migrating = Some(Box::new(api));
-            Stack { migrating, probing, probes, last_backup, warnings, release, content, ..*serving }
+            Stack { content, release, migrating, probing, probes, last_backup, warnings, ..*serving }
         }
         (Pick::LastGood | Pick::Keep, _) => {
-            stack.kept.extend(WORKLOADS);
+            stack.deferred.extend(WORKLOADS);
             stack
         }
     }

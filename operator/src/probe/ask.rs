@@ -17,9 +17,9 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a service that answers is asked again, if there are few.
 pub(super) const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
-/// How often one is that a question costs something.
+/// How often a service is asked whose provider charges for a question.
 const METERED_INTERVAL: Duration = Duration::from_mins(5);
-/// How often an embedded bucket that answers is looked at again: only that it is still there.
+/// How often an embedded bucket that answers is asked again: only whether it still exists.
 const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 
 /// A service to talk to.
@@ -42,18 +42,18 @@ pub enum Service {
     },
 }
 
-/// What is to be found out.
+/// A question to a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Of which service.
+    /// The service.
     pub service: Service,
     /// Where its address comes from, e.g. `DATABASE_URL in secret/db`, for the beginning of messages.
     pub origin: Option<String>,
-    /// How often it is asked while it answers. `None`: as suits the service.
+    /// How often the service is asked while it answers. `None`: the interval of its kind.
     pub interval: Option<Duration>,
 }
 
-/// What was found out.
+/// The answer of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing yet.
@@ -74,8 +74,8 @@ impl Answer {
 }
 
 impl Question {
-    /// How often it is asked while it answers.
-    pub(super) fn often(&self) -> Duration {
+    /// How often the service is asked while it answers.
+    pub(super) fn interval(&self) -> Duration {
         match &self.service {
             Service::Bucket { create: true, .. } => EMBEDDED_INTERVAL,
             _ if self.interval.is_some() => self.interval.unwrap_or_default(),
@@ -117,8 +117,8 @@ impl Question {
     }
 }
 
-/// Looks whether the bucket is there, makes it where that is ours to do, and turns versioning on where the spec says so. The
-/// note says what the server cannot do.
+/// Checks whether the bucket exists, creates an embedded one, and enables versioning where the spec says so. The note names the
+/// feature that the server lacks.
 async fn bucket(
     network: &Network,
     target: &BucketTarget,

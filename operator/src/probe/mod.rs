@@ -1,7 +1,7 @@
-//! Asks services that a tenant named whether they answer: trusts neither address nor answer, and holds up nobody else.
+//! Asks services that a tenant named whether they answer: trusts neither address nor answer, and delays no other tenant.
 //!
-//! What enters: plain addresses and credentials, by tenant and service. What leaves: a short answer in our own words, and a
-//! call when it changes. Forbidden here: the Kubernetes API, and what a stack is.
+//! What enters: plain addresses and credentials, by tenant and service. What leaves: a short answer in the operator's own words, and
+//! a call when it changes. Forbidden here: the Kubernetes API, and what a stack is.
 
 mod ask;
 mod prober;

@@ -1,5 +1,5 @@
 //! Talks to services in the background, so that a reconcile never waits for one that does not answer: one task for each
-//! service of each tenant, which asks again from time to time and tells when the answer changes.
+//! service of each tenant, which asks again from time to time and reports an answer that changes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,24 +15,24 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Answer, Question, ask::HEALTHY_INTERVAL, slots::Slots};
 use crate::services::Network;
 
-/// How often one of all services is asked, if there are many: each question costs a third of a millisecond of processor time.
+/// The mean time between two questions to any services, if there are many: each costs a third of a millisecond of processor time.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// How old an answer is that is not believed while a workload of the tenant does not serve.
+/// How old an answer is that is asked for again while a workload of the tenant does not serve.
 const DOUBTED_AFTER: Duration = Duration::from_secs(5);
 /// How soon a service that does not answer is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// First answers that come within so long of each other are one look at the tenant.
+/// First answers that come within so long of each other cause one reconcile of the tenant.
 const TOGETHER: Duration = Duration::from_millis(100);
-/// For how long a first answer is worth waiting for before the user is told that a service is being asked.
+/// How long a reconcile waits for a first answer before the status says that a service is being asked.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Whose services they are.
+/// The owner of services.
 pub trait Tenant: Clone + Debug + Eq + Hash + Send + Sync + 'static {
-    /// Those of one namespace share its turns.
+    /// The services of one namespace share its slots.
     fn namespace(&self) -> &str;
 }
 
-/// Which one of a tenant's services it is.
+/// One of the services of a tenant.
 pub trait Which: Clone + Debug + Ord + Hash + Send + Sync + 'static {}
 
 impl<S: Clone + Debug + Ord + Hash + Send + Sync + 'static> Which for S {}
@@ -44,7 +44,7 @@ struct Task {
     _running: AbortOnDropHandle<()>,
 }
 
-/// What a task shows of itself.
+/// The state of a task.
 struct State {
     answer: Mutex<Answer>,
     /// When the last answer came.
@@ -62,9 +62,9 @@ impl State {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an answer. Returns whether it is another than before. One failure of a service that answered so far is none yet:
-    /// a connection may break, and a condition that turns for it turns a rollout, an alert and a mind.
-    fn told(&self, answer: Answer, failures: u32) -> bool {
+    /// Stores an answer. Returns whether it has changed. The first failure of a service that answered so far does not count: a
+    /// connection may break, and a condition that changed with it would disturb a rollout and raise an alert.
+    fn store(&self, answer: Answer, failures: u32) -> bool {
         *self.at() = Instant::now();
         let mut before = self.answer();
         if failures == 1 && before.is_good() {
@@ -82,28 +82,29 @@ impl Task {
     }
 }
 
-/// By tenant, so that a pass looks at its own alone.
+/// By tenant, so that a reconcile reads the tasks of its own tenant alone.
 type Tasks<T, S> = HashMap<T, BTreeMap<S, Task>>;
 
-type News<T> = Arc<dyn Fn(&T) + Send + Sync>;
+/// Called with the tenant of an answer that changed.
+type OnChange<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
 /// The services of all tenants.
 #[derive(Clone)]
 pub struct Prober<T, S> {
-    news: News<T>,
+    on_change: OnChange<T>,
     network: Network,
     tasks: Arc<Mutex<Tasks<T, S>>>,
     slots: Slots,
 }
 
 impl<T: Tenant, S: Which> Prober<T, S> {
-    /// Nothing is asked yet. `news` is called with the tenant of an answer that changed.
-    pub fn new(network: Network, news: impl Fn(&T) + Send + Sync + 'static) -> Self {
-        Self { news: Arc::new(news), network, tasks: Arc::default(), slots: Slots::new() }
+    /// Nothing is asked yet. The prober calls `on_change` with the tenant of an answer that changed.
+    pub fn new(network: Network, on_change: impl Fn(&T) + Send + Sync + 'static) -> Self {
+        Self { on_change: Arc::new(on_change), network, tasks: Arc::default(), slots: Slots::new() }
     }
 
-    /// The last answers of a tenant's services. Those that are new are asked from now on, those that are gone no longer.
-    /// `known` gives the answer of an earlier process, so that a restart does not look like an outage.
+    /// The last answers of a tenant's services. New services are asked from now on, and services that are gone no longer. `known`
+    /// gives the answer of an earlier process, so that a restart does not look like an outage.
     pub fn answers(
         &self,
         tenant: &T,
@@ -136,14 +137,14 @@ impl<T: Tenant, S: Which> Prober<T, S> {
         answers
     }
 
-    /// How long to wait for first answers that may come any moment. `None`: there are none, or they take their time.
+    /// How long to wait for first answers that may come at any moment. `None`: there are none, or they take longer.
     pub fn awaited(&self, tenant: &T) -> Option<Duration> {
         let tasks = self.lock();
         let pending = of_tenant(&tasks, tenant).filter(|task| task.is_pending());
         pending.filter_map(|task| SOON.checked_sub(task.begun.elapsed())).max()
     }
 
-    /// Something of the tenant does not serve: its services are asked again, but for those that have just answered.
+    /// A workload of the tenant does not serve: its services are asked again, except those that have just answered.
     pub fn doubt(&self, tenant: &T) {
         let tasks = self.lock();
         for task in of_tenant(&tasks, tenant).filter(|task| task.state.at().elapsed() >= DOUBTED_AFTER) {
@@ -159,14 +160,14 @@ impl<T: Tenant, S: Which> Prober<T, S> {
     fn start(&self, (tenant, service): (T, S), question: Arc<Question>, first: Answer) -> Task {
         let state = Arc::new(State { answer: Mutex::new(first), at: Mutex::new(Instant::now()), doubt: Notify::new() });
         let asker = Asker {
-            share: share(&(&tenant, &service)),
+            spread: spread(&(&tenant, &service)),
             tenant,
             question: question.clone(),
             state: state.clone(),
             network: self.network.clone(),
             slots: self.slots.clone(),
-            others: Others(Arc::downgrade(&self.tasks)),
-            news: self.news.clone(),
+            all_tasks: AllTasks(Arc::downgrade(&self.tasks)),
+            on_change: self.on_change.clone(),
         };
         let task = tokio::spawn(asker.run());
         Task { question, begun: Instant::now(), state, _running: AbortOnDropHandle::new(task) }
@@ -184,10 +185,10 @@ struct Asker<T, S> {
     state: Arc<State>,
     network: Network,
     slots: Slots,
-    others: Others<T, S>,
-    news: News<T>,
-    /// Between 0 and 1, the same for the same service.
-    share: f64,
+    all_tasks: AllTasks<T, S>,
+    on_change: OnChange<T>,
+    /// Between 0 and 1, the same for the same service: spreads the questions over time.
+    spread: f64,
 }
 
 impl<T: Tenant, S: Which> Asker<T, S> {
@@ -198,24 +199,24 @@ impl<T: Tenant, S: Which> Asker<T, S> {
         }
         loop {
             let answer = {
-                let _slot = self.slots.turn(self.tenant.namespace()).await;
+                let _slot = self.slots.acquire(self.tenant.namespace()).await;
                 // On the heap: between two questions a task is to be no larger than its pause.
                 Box::pin(self.question.ask(&self.network)).await
             };
             let wait = if answer.is_good() {
                 (delay, failures) = (RETRY.0, 0);
-                self.often()
+                self.interval()
             } else {
                 failures += 1;
                 let wait = delay;
                 delay = (delay * 2).min(RETRY.1);
                 wait
             };
-            if self.state.told(answer, failures) {
-                if self.others.is_awaited(&self.tenant) {
+            if self.state.store(answer, failures) {
+                if self.all_tasks.is_awaited(&self.tenant) {
                     tokio::time::sleep(TOGETHER).await;
                 }
-                (self.news)(&self.tenant);
+                (self.on_change)(&self.tenant);
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -224,13 +225,13 @@ impl<T: Tenant, S: Which> Asker<T, S> {
         }
     }
 
-    /// What an earlier process was told a moment ago is no reason to ask all services at once.
+    /// An earlier process got its answers a moment ago, so the questions of a new process need not come all at once.
     async fn pause_after_restart(&self) {
         let later = async {
             let begun = Instant::now();
-            tokio::time::sleep(HEALTHY_INTERVAL.mul_f64(self.share)).await;
-            // Only by now all are known.
-            tokio::time::sleep_until(begun + self.often().mul_f64(self.share)).await;
+            tokio::time::sleep(HEALTHY_INTERVAL.mul_f64(self.spread)).await;
+            // The number of all tasks is known only by now.
+            tokio::time::sleep_until(begun + self.interval().mul_f64(self.spread)).await;
         };
         tokio::select! {
             () = later => {}
@@ -238,16 +239,16 @@ impl<T: Tenant, S: Which> Asker<T, S> {
         }
     }
 
-    /// How often a service that answers is asked, one of so many.
-    fn often(&self) -> Duration {
-        self.question.often().max(BETWEEN * self.others.count())
+    /// How often a service that answers is asked, given the number of all services.
+    fn interval(&self) -> Duration {
+        self.question.interval().max(BETWEEN * self.all_tasks.count())
     }
 }
 
-/// The tasks of all services, as one of them sees them: they do not live on by it.
-struct Others<T, S>(Weak<Mutex<Tasks<T, S>>>);
+/// The tasks of all services. Each task has a weak reference to them, so that no task keeps itself alive.
+struct AllTasks<T, S>(Weak<Mutex<Tasks<T, S>>>);
 
-impl<T: Tenant, S> Others<T, S> {
+impl<T: Tenant, S> AllTasks<T, S> {
     /// How many services there are.
     fn count(&self) -> u32 {
         let Some(tasks) = self.0.upgrade() else { return 0 };
@@ -267,7 +268,7 @@ fn of_tenant<'a, T: Tenant, S>(tasks: &'a Tasks<T, S>, tenant: &T) -> impl Itera
     tasks.get(tenant).into_iter().flat_map(BTreeMap::values)
 }
 
-fn share(of: &impl Hash) -> f64 {
+fn spread(of: &impl Hash) -> f64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     f64::from(u16::try_from(hasher.finish() % 1000).unwrap_or(0)) / 1000.0

@@ -61,7 +61,7 @@ pub enum ServiceError {
         /// What it lacks.
         detail: String,
     },
-    /// The address is one that the operator connects to for nobody.
+    /// The operator never connects to the address.
     #[error("failed to connect to {subject}: {detail}")]
     Refused {
         /// The service and its address.
@@ -79,7 +79,7 @@ pub enum ServiceError {
     },
 }
 
-/// Which variant an answer means, before it is known to whom it belongs.
+/// The variant that an answer means, before its service is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     Unreachable,

@@ -34,7 +34,7 @@ const OWN_WITHIN: Duration = Duration::from_secs(2);
 /// Why a service was not reached, or no longer listened to.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// Its address is one that the operator connects to for nobody.
+    /// The operator never connects to the address.
     #[error("its address is {0}, to which the operator does not connect: name one that the network leads to")]
     Refused(&'static str),
     /// Its name leads nowhere.
@@ -68,6 +68,7 @@ impl Resolve for System {
 pub struct Network {
     resolver: Arc<dyn Resolve>,
     guard: Option<Arc<Guard>>,
+    read_max: u64,
 }
 
 impl fmt::Debug for Network {
@@ -88,7 +89,12 @@ struct Guard {
 impl Network {
     /// Leads anywhere: for a pod that asks for itself alone.
     pub fn open() -> Self {
-        Self { resolver: Arc::new(System), guard: None }
+        Self { resolver: Arc::new(System), guard: None, read_max: READ_MAX }
+    }
+
+    /// As [`Network::open`], for a connection that stays open for hours and asks again and again: its answers are not counted.
+    pub fn lasting() -> Self {
+        Self { read_max: u64::MAX, ..Self::open() }
     }
 
     /// Leads to no address of this pod, this node, or the API server, whose names are given.
@@ -98,7 +104,7 @@ impl Network {
 
     /// As [`Network::guarded`], with other addresses for names than the system's.
     pub fn guarded_by(resolver: impl Resolve, api_server: Vec<String>, allow_loopback: bool) -> Self {
-        Self { resolver: Arc::new(resolver), guard: None }.with_guard(api_server, allow_loopback)
+        Self { resolver: Arc::new(resolver), guard: None, read_max: READ_MAX }.with_guard(api_server, allow_loopback)
     }
 
     fn with_guard(mut self, names: Vec<String>, allow_loopback: bool) -> Self {
@@ -118,7 +124,7 @@ impl Network {
                 Ok(stream) => {
                     // Questions are small, and wait for their answer.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Bounded { inner: stream.take(READ_MAX) });
+                    return Ok(Bounded { inner: stream.take(self.read_max) });
                 }
                 Err(error) => last = NetworkError::Connect(error),
             }
@@ -151,7 +157,7 @@ impl Network {
         if found.is_empty() { Err(NetworkError::Unresolved) } else { Ok(found) }
     }
 
-    /// The addresses of the API server. A name that does not resolve protects nothing: nobody else can use it either.
+    /// The addresses of the API server. A name that does not resolve protects nothing: no other client can use it either.
     async fn own(&self, guard: &Guard) -> Vec<IpAddr> {
         let known = guard.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((since, addresses)) = known
@@ -181,7 +187,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What an address is that is connected to for nobody.
+/// Why the operator never connects to an address.
 fn refused(address: IpAddr) -> Option<&'static str> {
     let address = plain(address);
     if address.is_loopback() {
@@ -205,7 +211,7 @@ fn refused(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Servers that give credentials to whoever asks from a node, where they are not link-local: Alibaba Cloud, Azure, Oracle.
+/// Servers that give credentials to any client on a node, where they are not link-local: Alibaba Cloud, Azure, Oracle.
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
@@ -214,7 +220,7 @@ fn is_metadata(six: Ipv6Addr) -> bool {
     six.segments()[..2] == [0xfd00, 0x0ec2]
 }
 
-/// A connection of which no more is read than [`READ_MAX`].
+/// A connection of which no more is read than its network allows: [`READ_MAX`], but for [`Network::lasting`].
 #[derive(Debug)]
 pub(super) struct Bounded {
     inner: Take<TcpStream>,

@@ -22,7 +22,7 @@ use super::tls::{self, Verify};
 pub struct RedisTarget {
     /// `redis(s)://user:password@host:port/database`, the password percent-encoded.
     pub url: String,
-    /// The authorities (PEM) to trust. Left out: the public ones.
+    /// The authorities (PEM) to trust. Defaults to the public ones.
     pub ca: Option<String>,
 }
 

@@ -1,8 +1,13 @@
 //! The dumps of a stack: when, where to, and whose they are.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
 use super::{
-    Backup, Database, Observed, Stack, backed_up, defaults, external, schedule,
-    validate::{Unresolved, keep, registry},
+    BucketAccess, Observed, Probing, Stack, bucket, defaults,
+    mode::{Unresolved, ok_or_unresolved},
+    schedule,
 };
 use crate::{
     api::v1alpha1::{BackupSpec, Environment, ExternalBucket, RorunStackSpec},
@@ -10,12 +15,61 @@ use crate::{
     names::{Component, annotation},
 };
 
+/// The field with a bucket of the backups' own.
+const DESTINATION: &str = "backup.destination.external";
+
 /// Where backups are, below the bucket.
 const PREFIX: &str = "backups/";
 
 /// Why Production should not do so.
 const OWN_KEY: &str = "backups go into the application's own bucket with the application's own key, so whoever takes over the \
                        application can delete them: set backup.destination.external with a key of its own";
+
+/// The dumps of the database.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Five fields of cron.
+    pub schedule: String,
+    /// IANA time zone.
+    pub time_zone: String,
+    /// The age in days at which a dump may be removed.
+    pub retention_days: i32,
+    /// How many dumps are kept whatever their age.
+    pub minimum_kept: i32,
+    /// The image with `pg_dump`.
+    pub image: String,
+    /// CPU and memory.
+    pub resources: ResourceRequirements,
+    /// The bucket that dumps go to. `None`: see [`super::Stack::unresolved`].
+    pub destination: Option<Box<BucketAccess>>,
+    /// Whether the destination is a bucket of its own.
+    pub own_destination: bool,
+    /// How the operator probes that bucket.
+    pub probing: Option<Probing>,
+    /// The folder in the bucket, ending in a slash.
+    pub prefix: String,
+    /// The owner of the backups. `None`: the owner is unknown, so the run removes nothing.
+    pub owner: Option<String>,
+    /// The owner whose backups the stack adopts.
+    pub adopt: Option<String>,
+    /// Why the annotation that adopts backups has no effect.
+    pub adopt_problem: Option<String>,
+    /// Whether the dumps are on the volume of the embedded bucket.
+    pub in_embedded_bucket: bool,
+    /// A note for the user about the destination.
+    pub note: Option<&'static str>,
+    /// The exact names of schemas that are not dumped.
+    pub exclude_schemas: Vec<String>,
+    /// Labels of the user for the pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of the user for the pods.
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+/// Whether a spec asks for dumps.
+pub fn backed_up(spec: &RorunStackSpec) -> bool {
+    spec.backup.is_some() || spec.environment != Environment::Development
+}
 
 /// The dumps that a spec asks for.
 pub(super) fn resolve(
@@ -31,22 +85,21 @@ pub(super) fn resolve(
     let external = external_of(&block);
     let destination = match external {
         Some(external) => {
-            let access = external::bucket(external, "backup.destination.external", observed);
-            keep(access, Component::Backup, unresolved)
+            ok_or_unresolved(bucket::access(external, DESTINATION, observed), Component::Backup, unresolved)
         }
         None => stack.bucket.access().cloned(),
     };
-    let image = match (&block.image, &stack.database) {
-        (Some(image), _) => defaults::image(registry(spec), image),
-        // As it runs there, registry and all.
-        (None, Database::Embedded { image, .. }) => image.clone(),
-        (None, Database::External(_)) => defaults::image(registry(spec), "postgres:17"),
+    let image = match (&block.image, stack.server(Component::Database)) {
+        (Some(image), _) => defaults::image(defaults::registry(spec), image),
+        // The image of the server, with its registry.
+        (None, Some(server)) => server.image.clone(),
+        (None, None) => defaults::image(defaults::registry(spec), "postgres:17"),
     };
     let retention = block.retention.clone().unwrap_or_default();
     let (adopt, adopt_problem) = adopt(observed);
     let schedule = block.schedule.clone().unwrap_or_else(|| "15 2 * * *".to_owned());
     let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
-    keep(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
+    ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
     Some(Backup {
         image,
         retention_days: retention.days.unwrap_or(30),
@@ -54,7 +107,8 @@ pub(super) fn resolve(
         resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
         destination: destination.map(Box::new),
         own_destination: external.is_some(),
-        embedded: external.is_none() && matches!(stack.bucket, super::Bucket::Embedded { .. }),
+        probing: external.map(|external| bucket::probing(external, DESTINATION, spec.environment, observed)),
+        in_embedded_bucket: external.is_none() && stack.server(Component::Bucket).is_some(),
         prefix: format!("{}{}/{}/", base(&block), stack.namespace, stack.name),
         owner: observed.backup_owner.clone(),
         adopt,
@@ -62,6 +116,7 @@ pub(super) fn resolve(
         note: warning(spec).filter(|_| spec.environment == Environment::Production),
         schedule,
         time_zone,
+        exclude_schemas: block.exclude_schemas,
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,
     })
@@ -69,6 +124,16 @@ pub(super) fn resolve(
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
     block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+/// Whether backups have a bucket of their own.
+pub fn has_own_destination(spec: &RorunStackSpec) -> bool {
+    destination(spec).is_some()
+}
+
+/// The bucket of the backups' own.
+pub(super) fn destination(spec: &RorunStackSpec) -> Option<&ExternalBucket> {
+    spec.backup.as_ref().and_then(external_of)
 }
 
 fn base(block: &BackupSpec) -> &str {
@@ -85,18 +150,12 @@ pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
     folders
 }
 
-/// What is wrong with where a spec sends its dumps: to the application's own bucket by its own key.
+/// The warning about dumps that go to the application's own bucket by its own key.
 pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
-    let bucket = spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref())?;
-    let destination = spec.backup.as_ref().and_then(external_of);
-    let same = |destination: &ExternalBucket| {
-        let place = |bucket: &ExternalBucket| (bucket.endpoint.trim_end_matches('/').to_owned(), bucket.name.clone());
-        place(destination) == place(bucket) && destination.credentials_secret_ref == bucket.credentials_secret_ref
-    };
-    destination.is_none_or(same).then_some(OWN_KEY)
+    bucket::chosen(spec).opens_backups(destination(spec)).then_some(OWN_KEY)
 }
 
-/// The wish to adopt backups: obeyed exactly as it stands there, or told to be none.
+/// The value of the annotation that adopts backups, or why it has no effect.
 fn adopt(observed: &Observed) -> (Option<String>, Option<String>) {
     let Some(wanted) = &observed.adopt_backups else { return (None, None) };
     if wanted == contract::ADOPT_NONE || contract::is_owner(wanted) {

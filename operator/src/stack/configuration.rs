@@ -1,29 +1,26 @@
-//! The hash of what a workload's pods are configured with, made of one source after the other: nobody needs all of them at once.
+//! The hash of a workload's configuration. The operator hashes one source after the other, so it never needs all of them at once.
 //!
-//! What is hashed, and in which order, is what an upgrade must never change: each key and value with its length before it, first
-//! what the operator tells the pods, then what `env` and `envFrom` name in the order in which they name it.
+//! An upgrade must never change the bytes that are hashed, nor their order: each key and value with its length before it, first
+//! the values of the operator, then those that `env` and `envFrom` name, in the order in which they name them.
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Observed, SecretData, Stack, Workload, validate,
+    Observed, SecretData, Workload,
     workload::{ConfigReference, config_references, hex},
 };
-use crate::{
-    api::v1alpha1::RorunStack,
-    names::{Component, Waiting, reason},
-};
+use crate::names::{Component, Waiting, reason};
 
 /// How much the Secrets and `ConfigMaps` that `env` and `envFrom` name may hold in all for one stack: more than three times what
 /// Linux hands to a process.
 pub const CONFIGURATION_MAX: usize = 8 * 1024 * 1024;
 
-/// What a workload's pods are configured with.
+/// The configuration of a workload's pods.
 #[derive(Debug)]
 pub struct ConfigInput {
-    /// Whose.
+    /// The workload.
     pub component: Component,
-    told: Vec<u8>,
+    own: Vec<u8>,
     references: Vec<ConfigReference>,
 }
 
@@ -32,14 +29,24 @@ pub struct ConfigInput {
 pub struct ConfigHasher(Sha256);
 
 impl ConfigInput {
-    pub(super) fn new(workload: &Workload, told: Vec<u8>) -> Self {
+    pub(super) fn new(workload: &Workload, own: Vec<u8>) -> Self {
         let references = config_references(workload.component, &workload.env, &workload.env_from).collect();
-        Self { component: workload.component, told, references }
+        Self { component: workload.component, own, references }
     }
 
     /// The Secrets and `ConfigMaps` in the order in which they are hashed.
     pub fn references(&self) -> &[ConfigReference] {
         &self.references
+    }
+
+    /// What the pods of a component mount, which must exist and is not hashed.
+    pub(super) fn of_mounts(component: Component, references: Vec<ConfigReference>) -> Self {
+        Self { component, own: Vec::new(), references }
+    }
+
+    /// Adds what the pods mount.
+    pub(super) fn add_mounts(&mut self, references: Vec<ConfigReference>) {
+        self.references.extend(references);
     }
 
     /// Tells inputs apart.
@@ -50,16 +57,16 @@ impl ConfigInput {
             digest.update(part);
         };
         add(self.component.as_str().as_bytes());
-        add(&self.told);
+        add(&self.own);
         for reference in &self.references {
             add(reference.identity().as_bytes());
         }
         digest.finalize().into()
     }
 
-    /// The hash of what the operator tells; the sources are still to be added.
+    /// The hash of the operator's own values; the sources are still to be added.
     pub fn hasher(&self) -> ConfigHasher {
-        ConfigHasher(Sha256::new_with_prefix(&self.told))
+        ConfigHasher(Sha256::new_with_prefix(&self.own))
     }
 
     /// The hash of what was observed as a whole.
@@ -91,25 +98,10 @@ impl ConfigHasher {
     }
 }
 
-/// What is hashed of the workloads that name Secrets or `ConfigMaps`, whose content need not be observed.
-pub fn config_inputs(cr: &RorunStack, observed: &Observed) -> Vec<ConfigInput> {
-    let workloads = [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()];
-    if workloads.into_iter().flatten().all(|workload| workload.env.is_empty() && workload.env_from.is_empty()) {
-        return Vec::new();
-    }
-    inputs(&validate(cr, observed))
-}
-
-fn inputs(stack: &Stack) -> Vec<ConfigInput> {
-    let workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
-    let inputs = workloads.map(|workload| workload.config_input(stack.connection.as_ref()));
-    inputs.filter(|input| !input.references.is_empty()).collect()
-}
-
-/// What a workload waits for whose sources hold too much.
+/// The reason of a workload whose sources are too large.
 pub fn configuration_too_large() -> Waiting {
     let message = format!(
-        "the Secrets and ConfigMaps that env and envFrom of this stack name hold more than {} MiB in all, which no process can \
+        "the Secrets and ConfigMaps that env, envFrom and items of volumes of this stack name hold more than {} MiB in all, which no process can \
          be given: name fewer of them, or in env.valueFrom just the keys that are needed; large files belong into a volume",
         CONFIGURATION_MAX / 1024 / 1024
     );

@@ -1,15 +1,12 @@
-//! What the application is told about its services: the Secret `<stack>-connection`.
+//! The values of the Secret `<stack>-connection`, which the application reads.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{
-    Bucket, Database, Ingress, POSTGRES_PORT, REDIS_PORT, Redis, Workload,
-    external::{BucketAccess, DatabaseAccess, NamedUrl, RedisAccess},
-    released::Released,
-    service_host, url_style,
+    Bucket, BucketAccess, Database, Ingress, NamedUrl, Redis, Workload, mode::service_host, released::Released,
 };
 use crate::{
-    api::v1alpha1::{Checksums, Environment, UrlStyle},
+    api::v1alpha1::{Checksums, Environment},
     contract::{self, PostgresUrl, TlsMode},
     names::Component,
 };
@@ -23,17 +20,17 @@ pub struct Connection {
     pub ca: Option<String>,
     /// Those of the database alone.
     pub database_ca: Option<String>,
-    /// Whether Redis or the bucket names authorities: then those of the database are kept apart from them.
+    /// Whether Redis or the bucket names authorities: then those of the database have a file of their own.
     pub apart: bool,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
-    /// What an earlier version put into its place.
+    /// The values of an earlier version.
     released: Released,
     /// Whether the hash leaves the session token out.
     token_unhashed: bool,
 }
 
-/// What a connection is made of.
+/// The parts of a stack that a connection is computed from.
 pub(super) struct Parts<'a> {
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,
@@ -49,8 +46,8 @@ pub(super) struct Parts<'a> {
 impl Connection {
     /// Puts the members together. `None`: a service is not resolved.
     pub(super) fn new(parts: &Parts<'_>) -> Option<Self> {
-        let database = database(parts)?;
-        let redis = redis(parts)?;
+        let database = parts.database.mode().access()?;
+        let redis = parts.redis.mode().access()?;
         let bucket = parts.bucket.access()?;
         let mut data = BTreeMap::new();
         let mut set = |key, value| data.insert(key, value);
@@ -59,7 +56,7 @@ impl Connection {
         let apart = redis.ca.is_some() || bucket.ca.is_some();
         let file = if apart { contract::DATABASE_CA_PATH } else { contract::CA_PATH };
         let ca_file = database.ca.as_ref().map(|_| file);
-        let render = |url: &NamedUrl| url_style::render(&url.url, database.style, ca_file);
+        let render = |url: &NamedUrl| database.render(url, ca_file);
         set("DATABASE_URL", render(&database.url));
         set("DIRECT_URL", render(&database.direct));
         set("DATABASE_READ_URL", render(&database.read));
@@ -84,31 +81,32 @@ impl Connection {
             let host = service_host(parts.name, parts.namespace, Component::Ocr);
             set("OCR_URL", format!("http://{host}:{}", ocr.port));
         }
-        if let Some(url) = parts.ingress.and_then(|ingress| ingress.url(Component::Admin)) {
-            set("CORS_ORIGINS", url);
+        let origins = parts.ingress.map(|ingress| ingress.origins(Component::Admin)).unwrap_or_default();
+        if !origins.is_empty() {
+            set("CORS_ORIGINS", origins.join(","));
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
-        let released = Released::new(&database, &redis, &data);
+        let released = Released::new(database, redis, &data);
         let token_unhashed = bucket.session_token.as_ref().is_some_and(|token| !token.named);
         let database_ca = authorities([database.ca.as_deref()]);
         Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
     }
 
-    /// Whether 0.1.0 told the application something wrong of this stack's URLs, so that an upgrade replaces its pods: an encoded
-    /// name of a database that a client looks up as it stands, a plus sign that became a space, an IPv6 address in brackets
-    /// in `PGHOST` or `REDIS_HOST`, the first of a parameter's values where the last counts.
+    /// Whether 0.1.0 gave the application a wrong value for this stack's URLs, so that an upgrade replaces its pods: an encoded
+    /// name of a database that a client looks up literally, a plus sign that became a space, an IPv6 address in brackets in
+    /// `PGHOST` or `REDIS_HOST`, the first of a parameter's values where the last counts.
     pub fn corrected_urls(&self) -> bool {
         self.released.corrected
     }
 
-    /// What the hash of the pods covers: the values, those of 0.1.0 where they mean the same.
+    /// The values that the hash of the pods covers: those of 0.1.0 where they mean the same.
     pub(super) fn hashed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let values = self.data.iter().filter(|(key, _)| !(self.token_unhashed && **key == contract::ENV_SESSION_TOKEN));
         values.map(|(key, value)| (*key, self.released.hashed.get(key).unwrap_or(value).as_str()))
     }
 }
 
-/// As libpq reads it: `allow` is told as it is written.
+/// The mode as libpq reads it; `allow` stays `allow`.
 fn ssl_mode(url: &PostgresUrl) -> String {
     let written = url.parameter("sslmode").filter(|_| url.parameter("ssl") != Some("true"));
     let mode = || url.tls_mode().unwrap_or(TlsMode::VerifyFull).as_str();
@@ -129,7 +127,7 @@ pub fn bucket_variables(bucket: &BucketAccess) -> BTreeMap<&'static str, String>
     data
 }
 
-/// As [`bucket_variables`], and what else the application's client is told.
+/// As [`bucket_variables`], with those that only the application's client reads.
 fn s3(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
     let mut data = bucket_variables(bucket);
     if let Some(checksums) = bucket.checksums {
@@ -153,37 +151,4 @@ pub fn authorities<const N: usize>(parts: [Option<&str>; N]) -> Option<String> {
         }
     }
     (!distinct.is_empty()).then(|| distinct.join("\n") + "\n")
-}
-
-fn database<'a>(parts: &Parts<'a>) -> Option<Cow<'a, DatabaseAccess>> {
-    match parts.database {
-        Database::External(access) => access.as_deref().map(Cow::Borrowed),
-        Database::Embedded { credentials, .. } => {
-            let credentials = credentials.as_ref()?;
-            let host = service_host(parts.name, parts.namespace, Component::Database);
-            let login = (credentials.text("username"), credentials.text("password"));
-            let database = credentials.text("database");
-            let url = PostgresUrl::new(&host, POSTGRES_PORT, login, database, TlsMode::Disable);
-            let url = NamedUrl { url, origin: String::new() };
-            let (direct, read) = (url.clone(), url.clone());
-            Some(Cow::Owned(DatabaseAccess { url, direct, read, style: UrlStyle::Libpq, ca: None }))
-        }
-    }
-}
-
-fn redis<'a>(parts: &Parts<'a>) -> Option<Cow<'a, RedisAccess>> {
-    match parts.redis {
-        Redis::External(access) => access.as_deref().map(Cow::Borrowed),
-        Redis::Embedded { credentials, .. } => {
-            let password = credentials.as_ref()?.text("password").to_owned();
-            let host = service_host(parts.name, parts.namespace, Component::Redis);
-            Some(Cow::Owned(RedisAccess {
-                url: format!("redis://default:{password}@{host}:{REDIS_PORT}/0"),
-                host,
-                port: 6379,
-                password,
-                ca: None,
-            }))
-        }
-    }
 }

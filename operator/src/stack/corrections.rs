@@ -1,4 +1,4 @@
-//! What pods of an earlier release hold that is wrong: an upgrade replaces them, one stack at a time.
+//! Wrong values in pods of an earlier release: an upgrade replaces these pods, one stack at a time.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Correction {
 }
 
 impl Correction {
-    /// What is corrected, for whoever reads the Event.
+    /// The correction in one sentence, for the Event.
     pub fn told(self) -> &'static str {
         match self {
             Self::Authorities => {
@@ -39,7 +39,7 @@ impl fmt::Display for Correction {
     }
 }
 
-/// What the Deployment of a workload says of its correction: which, and with which image of the agent, for which pods.
+/// The correction that a Deployment records: its names, the digest of its pods, and the image of the agent in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corrected {
     /// The names of the corrections.
@@ -64,7 +64,7 @@ impl Corrected {
     }
 }
 
-/// As it stands in the annotation.
+/// The value of the annotation.
 impl fmt::Display for Corrected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = [&*self.what, &*self.template, &*self.agent_image].join(" ");
@@ -73,7 +73,7 @@ impl fmt::Display for Corrected {
 }
 
 impl Stack {
-    /// What pods of an earlier release may hold that is wrong. Each source is a line.
+    /// The corrections that pods of an earlier release may need. Each source is a line.
     pub fn corrections(&self) -> Vec<Correction> {
         let Some(connection) = &self.connection else { return Vec::new() };
         let sources = [(Correction::Authorities, connection.apart), (Correction::Urls, connection.corrected_urls())];

@@ -24,8 +24,8 @@ pub fn credential_keys(component: Component) -> &'static [(&'static str, Result<
     }
 }
 
-/// The keys of a component's credentials, and the keys of the connection Secret that tell the same to the application.
-pub fn told_as(component: Component) -> &'static [(&'static str, &'static str)] {
+/// The keys of a component's credentials, and the keys of the connection Secret with the same values.
+pub fn connection_keys(component: Component) -> &'static [(&'static str, &'static str)] {
     match component {
         Component::Database => &[("username", "PGUSER"), ("database", "PGDATABASE"), ("password", "PGPASSWORD")],
         Component::Redis => &[("password", "REDIS_PASSWORD")],
@@ -73,7 +73,7 @@ impl CredentialState {
         let volume = ObjectName::of(stack, component);
         let connection = ObjectName::of(stack, Component::Connection);
         let (key, value) = (annotation::CREDENTIALS_DIGEST, annotation::ADOPT);
-        let keys: Vec<_> = told_as(component).iter().map(|(_, told)| *told).collect();
+        let keys: Vec<_> = connection_keys(component).iter().map(|(_, told)| *told).collect();
         let keys = keys.join(", ");
         match self {
             Self::VolumeTaken => Waiting::new(
@@ -120,7 +120,7 @@ impl CredentialState {
     }
 }
 
-/// Which other Secrets are lost: whoever deleted one by its labels has often deleted all, and one sentence tells the cause.
+/// The other Secrets that are lost: a deletion by labels takes all of them, and one message names the cause.
 fn lost_as_well(stack: &str, component: Component, observed: &Observed) -> String {
     let others =
         observed.credentials.iter().filter(|(other, state)| **other != component && **state == CredentialState::Lost);
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn every_key_is_told_to_the_application() {
         for component in Component::ALL {
-            let mut told: Vec<_> = told_as(component).iter().map(|(key, _)| *key).collect();
+            let mut told: Vec<_> = connection_keys(component).iter().map(|(key, _)| *key).collect();
             let mut keys: Vec<_> = credential_keys(component).iter().map(|(key, _)| *key).collect();
             told.sort_unstable();
             keys.sort_unstable();
@@ -162,7 +162,7 @@ mod tests {
         }
         assert_eq!(bytes("", "b"), None);
         assert_eq!(credential_bytes(Component::Redis, &SecretData::new()), None);
-        // What somebody adds for himself is no credential of ours.
+        // A key that a user adds is no generated credential.
         let more = data(&[("password", "a"), ("mine", "b")]);
         assert_eq!(
             credential_bytes(Component::Redis, &more),

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity};
 
-use crate::api::v1alpha1::{Quantity, Resources};
+use crate::api::v1alpha1::{Quantity, Resources, RorunStackSpec};
+
+/// The registry of the stack.
+pub(super) fn registry(spec: &RorunStackSpec) -> Option<&str> {
+    spec.image.as_ref().and_then(|image| image.registry.as_deref())
+}
 
 /// The image with the registry of the stack before it, unless its name starts with a registry: a first part that holds a dot
 /// or a colon, or is `localhost` (the rule of Docker's reference grammar).

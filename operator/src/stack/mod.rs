@@ -1,57 +1,72 @@
-//! The valid stack: what a `RorunStack` means once every default is resolved and every doubt is spent.
+//! The valid stack: a `RorunStack` with every default resolved.
 //!
-//! What enters: the resource and what was observed. What leaves: a [`Stack`]. What cannot be resolved now (a missing Secret,
-//! lost credentials) is kept per component in [`Stack::unresolved`], and that component and those that need it are left as
-//! they are. Forbidden here: the client, the clock, the environment, random numbers.
+//! What enters: the resource and what was observed. What leaves: a [`Stack`]. What cannot be resolved now (a missing Secret, lost
+//! credentials) is an entry of [`Stack::unresolved`]; the operator then leaves that component and those that need it as they are.
+//! Forbidden here: the client, the clock, the environment, random numbers.
 
-mod assumed;
+mod api_url;
 mod backup;
+pub mod bucket;
 mod configuration;
 mod connection;
 mod corrections;
 mod credentials;
+pub mod database;
 mod defaults;
-mod external;
+mod disruption;
+mod endpoint;
+mod ingress;
+mod mode;
 mod observed;
+mod placeholders;
+mod pod_template;
 mod probes;
 mod probing;
-mod redis_url;
+pub mod redis;
 mod references;
 mod release;
 mod released;
 mod schedule;
+mod secret;
+mod server;
 mod services;
-mod url_style;
 mod validate;
 mod volume;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use assumed::{Assumption, assumed, embedded, storage};
-pub use backup::backup_folders;
-pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, config_inputs, configuration_too_large};
+pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
+pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
+pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
-pub use credentials::{Credentials, credential_bytes, credential_keys, told_as};
-pub use external::{BucketAccess, DatabaseAccess, Endpoint, NamedUrl, RedisAccess, SessionToken};
+pub use credentials::{Credentials, connection_keys, credential_bytes, credential_keys};
+pub use database::{Database, DatabaseAccess, NamedUrl};
+pub use disruption::Disruption;
+pub use endpoint::Endpoint;
+pub use ingress::{Host, Ingress, Route};
+pub use mode::{Mode, ModeAccess, Server};
 pub use observed::{
     Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedVolume,
-    ObservedWorkload, Probe, SecretData, SecretTraits,
+    ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
 };
+pub use placeholders::Placeholders;
+pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
+pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use release::{Content, Migration, Progress, ReleaseSettings, Revision, RolledBack, WORKLOADS};
 pub use schedule::Schedule;
-pub use services::{Backup, Bucket, Database, Ingress, Redis, Volume, backed_up, bucket_port};
-pub use validate::{validate, validate_served};
-pub use volume::grows;
+pub use services::{embedded, storage};
+pub use validate::{config_inputs, validate, validate_served};
+pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
-    names::{Component, ObjectName, Waiting},
+    names::{Component, ObjectName, Role, Waiting},
 };
 
 /// The port of the embedded PostgreSQL.
@@ -68,7 +83,7 @@ pub struct Stack {
     pub namespace: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// What the stack is for.
+    /// The environment.
     pub environment: Environment,
     /// Change nothing.
     pub suspend: bool,
@@ -92,7 +107,7 @@ pub struct Stack {
     pub redis: Redis,
     /// The bucket.
     pub bucket: Bucket,
-    /// What the application is told. `None`: a service that it needs is not resolved.
+    /// The values of the connection Secret. `None`: a service that it needs is not resolved.
     pub connection: Option<Connection>,
     /// How requests reach the stack.
     pub ingress: Option<Ingress>,
@@ -104,19 +119,24 @@ pub struct Stack {
     pub pull_policy: PullPolicy,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
-    /// How the services are asked; absent: as suits them.
+    /// How the operator probes the services. Defaults, for an absent one, to what suits the service.
     pub probing: BTreeMap<Component, Probing>,
-    /// What was found out about the services; nothing before somebody has asked them.
+    /// The results of the probes so far.
     pub probes: BTreeMap<ProbeTarget, Probe>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
     pub last_backup: Option<i64>,
-    /// What cannot be resolved now, and why.
+    /// Why components cannot be resolved now.
     pub unresolved: BTreeMap<Component, Waiting>,
-    /// What the Deployments say of their corrections.
+    /// What the spec says of the pods of a component.
+    pub pods: BTreeMap<Component, PodShape>,
+    /// Components whose pods cannot be as the spec asks for, and why. The operator leaves these pods as they are, and no other
+    /// component waits for it.
+    pub pods_refused: BTreeMap<Component, Waiting>,
+    /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, Corrected>,
-    /// What is left as it is, though it may not be as wanted: its correction waits for its turn.
-    pub kept: BTreeSet<Component>,
-    /// What the user should know though nothing is wrong: for Warning events.
+    /// The components whose correction is deferred: another stack's comes first.
+    pub deferred: BTreeSet<Component>,
+    /// Warnings for Events: the stack works, and a later change would be refused.
     pub warnings: Vec<String>,
 }
 
@@ -127,23 +147,18 @@ impl Stack {
     }
 
     /// The name of a component's child with a role of its own.
-    pub fn child_role(&self, component: Component, role: &str) -> String {
+    pub fn child_role(&self, component: Component, role: Role) -> String {
         ObjectName::with_role(&self.name, component, role).into()
     }
 
     /// The address of a component's Service within the cluster.
     pub fn service_host(&self, component: Component) -> String {
-        service_host(&self.name, &self.namespace, component)
+        mode::service_host(&self.name, &self.namespace, component)
     }
 
-    /// What the spec asks of a component that cannot be done, while the component serves without it: one sentence each.
+    /// Notes about fields of the spec that have no effect, while the component serves without them.
     pub fn notes(&self, component: Component) -> &[String] {
-        match (component, &self.database, &self.redis, &self.bucket) {
-            (Component::Database, Database::Embedded { volume, .. }, ..)
-            | (Component::Redis, _, Redis::Embedded { volume, .. }, _)
-            | (Component::Bucket, _, _, Bucket::Embedded { volume, .. }) => &volume.notes,
-            _ => &[],
-        }
+        self.server(component).map_or(&[], |server| &server.volume.notes)
     }
 
     /// The API of the release that the spec asks for.
@@ -172,8 +187,4 @@ impl Stack {
             _ => true,
         }
     }
-}
-
-fn service_host(stack: &str, namespace: &str, component: Component) -> String {
-    format!("{}.{namespace}.svc", ObjectName::of(stack, component))
 }

@@ -1,4 +1,4 @@
-//! What was seen before a reconcile decides: plain data, so that the decision can be tested without a cluster.
+//! The inputs of a reconcile, as plain data, so that a test needs no cluster.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::names::{Component, Waiting};
 /// The decoded members of a Secret or `ConfigMap`.
 pub type SecretData = BTreeMap<String, Vec<u8>>;
 
-/// What was seen.
+/// The inputs of a reconcile.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Observed {
     /// The Secrets that the spec names, with the keys that are needed. `None`: it does not exist.
     pub secrets: BTreeMap<String, Option<SecretData>>,
-    /// What else is known of Secrets.
+    /// Facts about Secrets beside their values.
     pub traits: BTreeMap<String, SecretTraits>,
     /// The `ConfigMaps` that the spec names, where their content is needed. `None`: it does not exist.
     pub config_maps: BTreeMap<String, Option<SecretData>>,
@@ -26,11 +26,11 @@ pub struct Observed {
     pub volumes: BTreeMap<Component, ObservedVolume>,
     /// The image of the operator itself.
     pub agent_image: String,
-    /// What the Deployments say of their corrections.
+    /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, String>,
-    /// Whose the stack's backups are. `None`: the namespace may not be read.
+    /// The owner of the stack's backups. `None`: the operator may not read the namespace.
     pub backup_owner: Option<String>,
-    /// The wish to adopt backups that was not handled yet, as it stands in the annotation.
+    /// The value of the annotation that adopts backups, unless a backup run has handled it.
     pub adopt_backups: Option<String>,
     /// The annotations of the stack that this operator reads: those under `rorun.app/`.
     pub annotations: BTreeMap<String, String>,
@@ -38,6 +38,8 @@ pub struct Observed {
     pub handled: Option<Handled>,
     /// The Jobs that the stack itself owns: its steps. Those of its CronJob are not in here.
     pub jobs: Vec<ObservedJob>,
+    /// The name of a Job of the backup that runs, whoever made it.
+    pub dump: Option<String>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
     /// The time, in seconds since 1970.
@@ -132,16 +134,33 @@ pub struct ObservedVolume {
     pub class: Option<String>,
     /// Whether the operator applied the class, so that it must go on to do so.
     pub class_applied: bool,
-    /// Whether the class can expand volumes. `None`: that was not asked, or may not be.
+    /// Whether the class can expand volumes. `None`: the operator did not need to know, or may not read the class.
     pub expandable: Option<bool>,
+    /// What its annotation says of the files of the database on it.
+    pub data_files: Option<String>,
+    /// The server that runs on it, of a volume whose annotation says nothing.
+    pub server: Option<RunningServer>,
 }
 
-/// What is known of a Secret beside its values.
+/// What the StatefulSet of the embedded database runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunningServer {
+    /// The image.
+    pub image: String,
+    /// The user of its processes.
+    pub user: Option<i64>,
+    /// Where the volume is mounted.
+    pub mount: String,
+    /// Whether it serves.
+    pub ready: bool,
+}
+
+/// Facts about a Secret beside its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SecretTraits {
     /// Its owner says by the label `rorun.app/s3` that it holds keys of S3, whatever they are called.
     pub for_s3: bool,
-    /// The values of the keys that are needed are too large to be kept, and so are left out.
+    /// The values of the required keys are too large for the cache, so they are absent.
     pub too_large: bool,
 }
 
@@ -150,7 +169,7 @@ pub struct SecretTraits {
 pub enum CredentialState {
     /// The Secret is there.
     Present(SecretData),
-    /// Neither Secret nor volume are there: these were just made up, and are not stored yet.
+    /// Neither Secret nor volume exist: the operator generated these just now, and has not stored them yet.
     Minted(SecretData),
     /// The Secret is there, and its values are not those that were made.
     Changed,
@@ -164,16 +183,16 @@ pub enum CredentialState {
     VolumeTerminating,
 }
 
-/// What was found out about a service by talking to it.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// It was not asked yet.
+    /// The operator has not probed the service yet.
     Pending,
-    /// It answers. The note is what the user should know, e.g. that versioning is not supported.
+    /// The service answers. The note is for the user, e.g. that versioning is not supported.
     Answers {
         /// One sentence, or nothing.
         note: Option<String>,
     },
-    /// It does not.
+    /// The service does not answer.
     Failed(Waiting),
 }

@@ -1,6 +1,6 @@
-//! What is asked of a stack's services, and what the answers mean.
+//! The URLs that the operator probes, and what the answers mean.
 
-use super::{Database, Probe, Stack};
+use super::{Probe, Stack};
 use crate::names::{Component, Waiting, reason};
 
 /// One of the URLs that lead to a service.
@@ -14,10 +14,10 @@ pub enum ServiceUrl {
     Read,
 }
 
-/// A service, and the URL by which it is asked.
+/// A service, and the URL that the operator probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeTarget {
-    /// Whose service.
+    /// The component of the service.
     pub component: Component,
     /// By which URL.
     pub url: ServiceUrl,
@@ -37,12 +37,12 @@ impl ProbeTarget {
 }
 
 impl Stack {
-    /// What was found out about a service.
+    /// The result of the last probe of a service.
     pub fn probe(&self, target: impl Into<ProbeTarget>) -> &Probe {
         self.probes.get(&target.into()).unwrap_or(&Probe::Pending)
     }
 
-    /// What the user should know of a component that serves.
+    /// A note for the user about a component that serves.
     pub fn note(&self, component: Component) -> Option<String> {
         let mut notes = Vec::new();
         if let Probe::Answers { note: Some(note) } = self.probe(component) {
@@ -57,7 +57,7 @@ impl Stack {
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// The URLs of the database whose failure leaves it ready. One that backups need is told of these.
+    /// The URLs of the database whose failure leaves it ready. The backup component reports a URL that backups need.
     fn noted_urls(&self) -> Vec<ProbeTarget> {
         if self.backup.is_some() { vec![ProbeTarget::READ] } else { vec![ProbeTarget::DIRECT, ProbeTarget::READ] }
     }
@@ -84,11 +84,12 @@ impl Stack {
 
     /// How a message about one of the database's further URLs begins.
     pub fn opening(&self, target: ProbeTarget) -> Option<String> {
-        let Database::External(Some(access)) = &self.database else { return None };
-        match target.url {
-            ServiceUrl::Main => None,
-            ServiceUrl::Direct => Some(format!("{}: ", access.direct.origin)),
-            ServiceUrl::Read => Some(format!("{}: ", access.read.origin)),
-        }
+        let access = self.database.mode().access()?;
+        let origin = match target.url {
+            ServiceUrl::Main => return None,
+            ServiceUrl::Direct => &access.direct.origin,
+            ServiceUrl::Read => &access.read.origin,
+        };
+        (!origin.is_empty()).then(|| format!("{origin}: "))
     }
 }

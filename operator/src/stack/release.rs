@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Database, Observed, Stack, defaults};
+use super::{Observed, Stack, defaults};
 use crate::{
     api::v1alpha1::{Approval, RorunStackSpec, WorkloadSpec},
     names::Component,
@@ -33,7 +33,7 @@ pub struct Content(Value);
 impl Content {
     /// What a spec says.
     pub fn of(spec: &RorunStackSpec) -> Self {
-        let registry = spec.image.as_ref().and_then(|image| image.registry.as_deref());
+        let registry = defaults::registry(spec);
         let workloads = [
             (Component::Api, Some(&spec.api)),
             (Component::Ocr, spec.ocr.as_ref()),
@@ -97,7 +97,7 @@ impl Content {
                 Some(Ok(Value::Object(all))) => all,
                 _ => Map::new(),
             };
-            FIELDS.iter().for_each(|field| drop(merged.remove(*field)));
+            merged.retain(|field, _| !FIELDS.contains(&field.as_str()));
             merged.extend(fields.clone());
             serde_json::from_value::<WorkloadSpec>(Value::Object(merged)).ok().map(Some)
         };
@@ -156,15 +156,15 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
     }
 }
 
+/// The identity of the data: the uid of the volume, or the hosts and the database of an external server.
 fn data(stack: &Stack, observed: &Observed) -> String {
-    match &stack.database {
-        Database::External(access) => access.as_ref().map(|access| {
-            let url = &access.direct.url;
-            format!("{}/{}", url.hosts().join(","), url.database())
-        }),
-        Database::Embedded { .. } => observed.volumes.get(&Component::Database).map(|volume| volume.uid.clone()),
+    if let Some(volume) = observed.volumes.get(&Component::Database) {
+        return volume.uid.clone();
     }
-    .unwrap_or_default()
+    let access = stack.database.mode().access();
+    access
+        .map(|access| format!("{}/{}", access.direct.url.hosts().join(","), access.direct.url.database()))
+        .unwrap_or_default()
 }
 
 /// A revision of a release, as the cluster keeps it.

@@ -1,21 +1,21 @@
 //! The values that 0.1.0 gave the application, and the rule which of them the hash of the pods still covers.
 //!
-//! 0.1.0 took URLs apart and wrote them anew: with a port where none was, and with more percent-encoding than clients need. The
-//! pods carry a hash of what they are told, so another text replaces them. Where the text of 0.1.0 means the same to every
-//! client, the hash goes on being that of 0.1.0 and the pods stay; the Secret has the user's text all the same. Where it does
-//! not, the pods hold a wrong value, and are replaced for the right one.
+//! 0.1.0 parsed URLs and formatted them anew: with a port where none was, and with more percent-encoding than clients need. Pods
+//! carry a hash of these values, so another text replaces them. Where every client reads the text of 0.1.0 as it reads the
+//! user's, the hash stays that of 0.1.0 and so do the pods, while the Secret has the user's text. Where a client reads it
+//! otherwise, the pods have a wrong value and the operator replaces them.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::external::{DatabaseAccess, RedisAccess};
+use super::{DatabaseAccess, RedisAccess};
 use crate::{
     api::v1alpha1::UrlStyle,
     contract::{PostgresUrl, Written},
 };
 
-/// What 0.1.0 encoded in the value of a parameter.
+/// The characters that 0.1.0 encoded in the value of a parameter.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The values of 0.1.0 beside those of today.
@@ -37,7 +37,7 @@ impl Released {
         ];
         let texts: Option<Vec<_>> = urls.into_iter().map(|(key, url)| Some((key, url, text(url)?))).collect();
         let (Some(texts), Some(parts)) = (texts, parts(&database.direct.url)) else { return Self::default() };
-        // Another style was asked for by the spec, so its text is new in any case.
+        // The spec asks for another style, so its text is new in any case.
         let texts = texts.into_iter().filter(|_| database.style == UrlStyle::Libpq);
         let texts = texts.map(|(key, url, text)| (key, text, means_the_same(url)));
         let parts = parts.into_iter().map(|(key, value)| (key, value, key == "PGSSLMODE" && is_ssl_true(database)));
@@ -114,7 +114,7 @@ fn form(parameter: &str) -> (String, String) {
     (decode(name), decode(value))
 }
 
-/// An IPv6 address in brackets, as 0.1.0 told it everywhere.
+/// An IPv6 address in brackets, as 0.1.0 wrote it everywhere.
 fn bracketed(host: &str) -> String {
     host.parse::<Ipv6Addr>().map_or_else(|_| host.to_owned(), |address| format!("[{address}]"))
 }

@@ -119,7 +119,7 @@ impl Schedule {
     }
 }
 
-/// A time zone by its exact name: the API server looks for a file of that name, so the case of letters counts.
+/// A time zone by its exact name: the API server opens a file of that name, so case matters.
 fn zone(name: &str) -> Result<TimeZone, String> {
     let known = TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name));
     known.ok_or_else(|| {

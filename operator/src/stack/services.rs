@@ -1,174 +1,95 @@
-//! The data services, the ingress and the backup of a valid stack.
+//! The data services of a stack together, each in the mode that the spec chooses.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
-
 use super::{
-    Credentials,
-    external::{BucketAccess, DatabaseAccess, RedisAccess},
+    Backup, Endpoint, ProbeTarget, References, Stack, bucket, database,
+    mode::{Mode, ModeSpec, Server},
+    placeholders::Values,
+    redis,
 };
-use crate::api::v1alpha1::{BucketServer, Environment, RorunStackSpec};
+use crate::{
+    api::v1alpha1::{RorunStack, RorunStackSpec, Storage},
+    names::Component,
+};
 
-/// A volume to ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
-    /// How large.
-    pub size: String,
-    /// Of which class. `None`: the cluster's default.
-    pub class: Option<String>,
-    /// What the spec asks for and the volume that exists does not allow: one sentence each.
-    pub notes: Vec<String>,
+/// The block of each service's mode.
+fn chosen(spec: &RorunStackSpec) -> [(Component, &dyn ModeSpec); 3] {
+    [
+        (Component::Database, database::chosen(spec)),
+        (Component::Redis, redis::chosen(spec)),
+        (Component::Bucket, bucket::chosen(spec)),
+    ]
 }
 
-/// PostgreSQL.
-#[derive(Clone, Debug)]
-pub enum Database {
-    /// In the cluster.
-    Embedded {
-        /// The image.
-        image: String,
-        /// The volume.
-        volume: Box<Volume>,
-        /// CPU and memory.
-        resources: ResourceRequirements,
-        /// User, password and database. `None`: see [`super::Stack::unresolved`].
-        credentials: Option<Credentials>,
-    },
-    /// Somebody else's. `None`: see [`super::Stack::unresolved`].
-    External(Option<Box<DatabaseAccess>>),
+/// The services that the operator runs on a volume and with generated credentials.
+pub fn embedded(cr: &RorunStack) -> impl Iterator<Item = Component> {
+    chosen(&cr.spec).into_iter().filter(|(_, mode)| mode.is_embedded()).map(|(component, _)| component)
 }
 
-/// Redis.
-#[derive(Clone, Debug)]
-pub enum Redis {
-    /// In the cluster.
-    Embedded {
-        /// The image.
-        image: String,
-        /// The volume.
-        volume: Box<Volume>,
-        /// CPU and memory.
-        resources: ResourceRequirements,
-        /// The password. `None`: see [`super::Stack::unresolved`].
-        credentials: Option<Credentials>,
-    },
-    /// Somebody else's. `None`: see [`super::Stack::unresolved`].
-    External(Option<Box<RedisAccess>>),
+/// The volume that the spec asks for, for an embedded service.
+pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
+    chosen(&cr.spec).into_iter().find(|(of, _)| *of == component)?.1.storage()
 }
 
-/// The bucket.
-#[derive(Clone, Debug)]
-pub enum Bucket {
-    /// On a server in the cluster.
-    Embedded {
-        /// Which server.
-        server: BucketServer,
-        /// The image.
-        image: String,
-        /// The volume.
-        volume: Box<Volume>,
-        /// CPU and memory.
-        resources: ResourceRequirements,
-        /// The keys. `None`: see [`super::Stack::unresolved`].
-        credentials: Option<Credentials>,
-        /// The bucket and the keys to it.
-        access: Option<Box<BucketAccess>>,
-        /// Turn versioning on.
-        versioning: bool,
-    },
-    /// Somebody else's.
-    External {
-        /// The bucket and the keys to it. `None`: see [`super::Stack::unresolved`].
-        access: Option<Box<BucketAccess>>,
-        /// Turn versioning on.
-        versioning: bool,
-    },
+/// Adds the Secrets that the services name.
+pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
+    for (_, mode) in chosen(spec) {
+        mode.references(found);
+    }
+    if let Some(external) = super::backup::destination(spec) {
+        external.references(found);
+    }
 }
 
-impl Bucket {
-    /// The bucket and the keys to it.
-    pub fn access(&self) -> Option<&BucketAccess> {
-        match self {
-            Self::Embedded { access, .. } | Self::External { access, .. } => access.as_deref(),
+/// Adds values for the Secrets that the services name, and for that of the Ingress.
+pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
+    for (_, mode) in chosen(spec) {
+        mode.placeholders(values);
+    }
+    if let Some(external) = super::backup::destination(spec) {
+        external.placeholders(values);
+    }
+    if let Some(tls) = spec.ingress.as_ref().and_then(|ingress| ingress.tls.as_ref()) {
+        let value = values.value();
+        values.secret(&tls.secret_name, "tls.key", value);
+    }
+}
+
+/// The modes that Production refuses, as warnings.
+pub(super) fn warnings(spec: &RorunStackSpec) -> impl Iterator<Item = String> {
+    chosen(spec).into_iter().filter_map(|(component, mode)| mode.warning(component))
+}
+
+impl Stack {
+    /// The mode of a data service.
+    pub fn mode(&self, component: Component) -> Option<&dyn Mode> {
+        match component {
+            Component::Database => Some(self.database.mode()),
+            Component::Redis => Some(self.redis.mode()),
+            Component::Bucket => Some(self.bucket.mode()),
+            _ => None,
         }
     }
 
-    /// Whether the operator turns versioning on.
-    pub fn versioning(&self) -> bool {
-        match self {
-            Self::Embedded { versioning, .. } | Self::External { versioning, .. } => *versioning,
+    /// The server that the operator runs for a data service.
+    pub fn server(&self, component: Component) -> Option<&Server> {
+        self.mode(component)?.server()
+    }
+
+    /// The services to probe: an external database by each of its URLs.
+    pub fn endpoints(&self) -> BTreeMap<ProbeTarget, Endpoint> {
+        let shared = self.backup.as_ref().filter(|backup| !backup.own_destination);
+        let shared = shared.map(|backup| backup.prefix.as_str());
+        let services = [Component::Database, Component::Redis, Component::Bucket];
+        let modes = services.into_iter().filter_map(|component| self.mode(component));
+        let mut endpoints: BTreeMap<_, _> = modes.flat_map(|mode| mode.endpoints(shared)).collect();
+        if let Some(Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
+            let (access, prefix) = ((**access).clone(), Some(prefix.clone()));
+            let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
+            endpoints.insert(Component::Backup.into(), endpoint);
         }
+        endpoints.retain(|target, _| self.not_probed(target.component).is_none());
+        endpoints
     }
-}
-
-/// The port that an S3 server listens on.
-pub fn bucket_port(server: BucketServer) -> i32 {
-    match server {
-        BucketServer::SeaweedFS => 8333,
-        BucketServer::MinIO | BucketServer::RustFS => 9000,
-    }
-}
-
-/// How requests reach the stack.
-#[derive(Clone, Debug)]
-pub struct Ingress {
-    /// The class. `None`: the cluster's default.
-    pub class: Option<String>,
-    /// Host and component, in this order: API, admin panel, OCR service.
-    pub hosts: Vec<(String, crate::names::Component)>,
-    /// The Secret with the certificate.
-    pub tls_secret: Option<String>,
-    /// Annotations.
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl Ingress {
-    /// The URL of a component, if it has a host.
-    pub fn url(&self, component: crate::names::Component) -> Option<String> {
-        let scheme = if self.tls_secret.is_some() { "https" } else { "http" };
-        self.hosts.iter().find(|(_, of)| *of == component).map(|(host, _)| format!("{scheme}://{host}"))
-    }
-}
-
-/// The dumps of the database.
-#[derive(Clone, Debug)]
-pub struct Backup {
-    /// Five fields of cron.
-    pub schedule: String,
-    /// IANA time zone.
-    pub time_zone: String,
-    /// The age in days at which a dump may be removed.
-    pub retention_days: i32,
-    /// How many dumps are kept whatever their age.
-    pub minimum_kept: i32,
-    /// The image with `pg_dump`.
-    pub image: String,
-    /// CPU and memory.
-    pub resources: ResourceRequirements,
-    /// The bucket that dumps go to. `None`: see [`super::Stack::unresolved`].
-    pub destination: Option<Box<BucketAccess>>,
-    /// Whether the destination is a bucket of its own.
-    pub own_destination: bool,
-    /// The folder in the bucket, ending in a slash.
-    pub prefix: String,
-    /// Whose the backups are. `None`: it is not known, so none can be removed.
-    pub owner: Option<String>,
-    /// Whose backups are to become this stack's own.
-    pub adopt: Option<String>,
-    /// What is wrong with the wish to adopt backups.
-    pub adopt_problem: Option<String>,
-    /// Whether the dumps are on the volume of the embedded bucket.
-    pub embedded: bool,
-    /// What the user should know of where the dumps go.
-    pub note: Option<&'static str>,
-    /// Labels of the user for the pods.
-    pub pod_labels: BTreeMap<String, String>,
-    /// Annotations of the user for the pods.
-    pub pod_annotations: BTreeMap<String, String>,
-}
-
-/// Whether a spec asks for dumps.
-pub fn backed_up(spec: &RorunStackSpec) -> bool {
-    spec.backup.is_some() || spec.environment != Environment::Development
 }

@@ -1,15 +1,30 @@
 //! The volume of an embedded service: what the spec asks for, as far as the volume that exists allows it. The API server refuses
 //! a smaller size, another class, and growth that the class cannot do; the service runs on without them.
 
-use super::{Observed, ObservedVolume, Volume};
+use std::collections::BTreeMap;
+
+use super::{Observed, ObservedVolume};
 use crate::{api::v1alpha1::Storage, names::Component, quantity::nanos};
+
+/// A volume to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// How large.
+    pub size: String,
+    /// Of which class. `None`: the cluster's default.
+    pub class: Option<String>,
+    /// What its PersistentVolumeClaim says of the data on it, as annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Notes about fields of the spec that the existing volume does not allow.
+    pub notes: Vec<String>,
+}
 
 /// The size of a volume that the spec does not give.
 fn default_size(component: Component) -> &'static str {
     if component == Component::Redis { "1Gi" } else { "10Gi" }
 }
 
-/// The volume to apply, with a note for each wish that cannot be granted.
+/// The volume to apply, with a note for each field of the spec that has no effect.
 pub(super) fn resolve(spec: Option<&Storage>, component: Component, observed: &Observed) -> Volume {
     let mut volume = asked(spec, component);
     let Some(there) = observed.volumes.get(&component) else { return volume };
@@ -43,6 +58,7 @@ fn asked(spec: Option<&Storage>, component: Component) -> Volume {
     Volume {
         size: size.map_or_else(|| default_size(component).to_owned(), |size| size.0.0.clone()),
         class: spec.and_then(|storage| storage.storage_class_name.clone()),
+        annotations: BTreeMap::new(),
         notes: Vec::new(),
     }
 }
@@ -94,11 +110,11 @@ mod tests {
         #[case] words: &str,
     ) {
         let there = ObservedVolume {
-            uid: String::new(),
             size: "10Gi".to_owned(),
             class: Some("slow".to_owned()),
             class_applied,
             expandable,
+            ..ObservedVolume::default()
         };
         let observed = Observed { volumes: [(Component::Database, there)].into(), ..Observed::default() };
         let volume = resolve(Some(&storage(size, class)), Component::Database, &observed);

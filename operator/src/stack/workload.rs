@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigInput, Connection, Observed, SecretData, defaults};
+use super::{ConfigInput, Connection, Disruption, Observed, SecretData, defaults};
 use crate::{
-    api::v1alpha1::{Autoscaling, Environment, Scheduling, WorkloadSpec},
+    api::v1alpha1::{Autoscaling, Environment, ScalingBehavior, Scheduling, WorkloadSpec},
     names::{Component, Waiting, reason},
 };
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 /// A stateless service.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// Which one.
+    /// The component.
     pub component: Component,
     /// The image.
     pub image: String,
@@ -24,11 +24,17 @@ pub struct Workload {
     pub port: i32,
     /// How many pods.
     pub replicas: Replicas,
+    /// How fast its autoscaler scales. `None`: as Kubernetes does.
+    pub scaling_behavior: Option<ScalingBehavior>,
+    /// How many pods evictions leave. `None`: it has no PodDisruptionBudget.
+    pub disruption: Option<Disruption>,
+    /// The public URL of the API, if its pods are to have it.
+    pub api_url: Option<String>,
     /// Environment variables of the user.
     pub env: Vec<EnvVar>,
     /// Secrets and `ConfigMaps` of the user.
     pub env_from: Vec<EnvFromSource>,
-    /// Whether it is told where the services are.
+    /// Whether its pods get the connection Secret.
     pub connected: bool,
     /// CPU and memory.
     pub resources: ResourceRequirements,
@@ -95,17 +101,17 @@ pub(super) fn resolve(
     let health = spec.health.clone().unwrap_or_default();
     let startup_seconds = health.startup_seconds.unwrap_or(60);
     let path = if component == Component::Admin { "/" } else { "/health" };
+    let replicas = replicas(spec, component, environment);
     Workload {
         component,
         image: defaults::image(registry, &spec.image),
         command: spec.command.clone(),
         args: spec.args.clone(),
-        port: spec.port.unwrap_or(match component {
-            Component::Ocr => 8000,
-            Component::Admin => 8080,
-            _ => 3000,
-        }),
-        replicas: replicas(spec, component, environment),
+        port: port(spec, component),
+        replicas,
+        scaling_behavior: spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.behavior.clone()),
+        disruption: Disruption::resolve(spec.disruption.as_ref(), replicas),
+        api_url: None,
         env: spec.env.clone(),
         env_from: spec.env_from.clone(),
         connected: component != Component::Admin,
@@ -123,6 +129,15 @@ pub(super) fn resolve(
         pod_annotations: spec.pod_annotations.clone(),
         config_hash: String::new(),
     }
+}
+
+/// The port that a workload listens on.
+pub(super) fn port(spec: &WorkloadSpec, component: Component) -> i32 {
+    spec.port.unwrap_or(match component {
+        Component::Ocr => 8000,
+        Component::Admin => 8080,
+        _ => 3000,
+    })
 }
 
 fn replicas(spec: &WorkloadSpec, component: Component, environment: Environment) -> Replicas {
@@ -152,7 +167,7 @@ impl Workload {
         Ok(())
     }
 
-    /// What is hashed of the workload.
+    /// The input of the workload's hash.
     pub(super) fn config_input(&self, connection: Option<&Connection>) -> ConfigInput {
         // Hashed as one: of each part alone it would take several times as long.
         let mut parts = Vec::with_capacity(4096);
@@ -195,22 +210,48 @@ pub struct ConfigReference {
     /// The one key that is used. `None`: all.
     pub key: Option<String>,
     optional: bool,
+    /// Whether it is mounted: it must be there, and the pods see what changes in it without being replaced.
+    mounted: bool,
     field: String,
 }
 
 impl ConfigReference {
+    /// What a volume mounts: these keys, or whatever there is.
+    pub(super) fn mounted<'a>(
+        secret: bool,
+        name: &str,
+        keys: impl Iterator<Item = &'a str>,
+        field: &str,
+    ) -> Vec<ConfigReference> {
+        let of = |key: Option<&str>| ConfigReference {
+            secret,
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+            optional: false,
+            mounted: true,
+            field: field.to_owned(),
+        };
+        let named: Vec<_> = keys.map(|key| of(Some(key))).collect();
+        if named.is_empty() { vec![of(None)] } else { named }
+    }
+
+    /// Whether no value of it is needed, only that it is there.
+    pub fn is_presence(&self) -> bool {
+        self.mounted && self.key.is_none()
+    }
+
     /// The kind, in lower case.
     fn kind(&self) -> &'static str {
         if self.secret { "secret" } else { "configmap" }
     }
 
-    /// All that tells it from another one.
+    /// All that distinguishes it from another reference.
     pub(super) fn identity(&self) -> String {
         let Self { name, key, optional, field, .. } = self;
         format!("{}/{name}/{}/{optional}/{field}", self.kind(), key.as_deref().unwrap_or_default())
     }
 
-    /// The values that the pods see; none if it is optional and not there.
+    /// The values that the pods are replaced for; none if it is mounted, or optional and not there.
     pub(super) fn values<'a>(&self, source: Option<&'a SecretData>) -> Result<Vec<(&'a String, &'a Vec<u8>)>, Waiting> {
         let kind = self.kind();
         let Some(data) = source else {
@@ -221,8 +262,9 @@ impl ConfigReference {
                 )
             });
         };
-        let Some(key) = &self.key else { return Ok(data.iter().collect()) };
+        let Some(key) = &self.key else { return Ok(data.iter().filter(|_| !self.mounted).collect()) };
         match data.get_key_value(key) {
+            Some(_) if self.mounted => Ok(Vec::new()),
             Some(value) => Ok(vec![value]),
             None => self.missing(reason::KEY_MISSING, || {
                 format!("{kind}/{}, named by {}, lacks the key {key}: add it", self.name, self.field)
@@ -235,7 +277,7 @@ impl ConfigReference {
     }
 }
 
-/// What a workload's `env` and `envFrom` name.
+/// The Secrets and `ConfigMaps` that a workload's `env` and `envFrom` name.
 pub(super) fn config_references(
     component: Component,
     env: &[EnvVar],
@@ -246,6 +288,7 @@ pub(super) fn config_references(
         name: name.to_owned(),
         key: key.map(str::to_owned),
         optional: optional.unwrap_or(false),
+        mounted: false,
         field: format!("{component}.{list}"),
     };
     let from_env = env.iter().filter_map(|variable| variable.value_from.as_ref()).flat_map(move |source| {

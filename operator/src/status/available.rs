@@ -1,11 +1,10 @@
-//! Whether the fewest pods that are wanted at any time serve, whatever an autoscaler or a rollout does, and whether they are of
-//! the spec as it is.
+//! Whether the minimum of pods serves, whatever an autoscaler or a rollout does, and whether they are of the current spec.
 
 use super::{Report, RootCause, conditions::Fact, root_cause::advice};
 use crate::{
     names::{Component, reason},
     objects::{Pods, Readiness},
-    stack::{Bucket, Database, Redis, Replicas, Stack},
+    stack::{Replicas, Stack},
 };
 
 /// The condition `Available`.
@@ -17,7 +16,7 @@ pub(super) fn fact(report: &Report<'_>, cause: Option<&RootCause>) -> Fact {
     Fact { kind: "Available", status: "False", reason, message }
 }
 
-/// The first component that has too few pods; one that has none on purpose only if there is no other.
+/// The first component that has too few pods; a component without pods on purpose only if there is no other.
 fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Reason, String)> {
     let short = report.readiness.iter().filter_map(|(component, readiness)| {
         let floor = floor(report.stack, *component)?;
@@ -42,20 +41,15 @@ fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Re
     Some((reason::SCALED_TO_ZERO, format!("{component} has no pods: spec.{component}.replicas is 0")))
 }
 
-/// Whether it waits for another one, of which the cause tells more.
+/// Whether it waits for another component, of which the root cause says more.
 fn is_held(readiness: &Readiness) -> bool {
     matches!(readiness, Readiness::Waiting(waiting) if waiting.reason == reason::DEPENDENCY_NOT_READY)
 }
 
 /// The fewest pods of a component at any time. `None`: it has none of its own.
 fn floor(stack: &Stack, component: Component) -> Option<i32> {
-    let embedded = match component {
-        Component::Database => matches!(stack.database, Database::Embedded { .. }),
-        Component::Redis => matches!(stack.redis, Redis::Embedded { .. }),
-        Component::Bucket => matches!(stack.bucket, Bucket::Embedded { .. }),
-        _ => return stack.workload(component).map(|workload| workload.replicas.floor()),
-    };
-    embedded.then_some(1)
+    let workload = stack.workload(component).map(|workload| workload.replicas.floor());
+    workload.or_else(|| stack.server(component).map(|_| 1))
 }
 
 /// Whether the spec asks for no pods of a workload.
@@ -63,7 +57,7 @@ pub(super) fn is_empty(stack: &Stack, component: Component) -> bool {
     stack.workload(component).is_some_and(|workload| workload.replicas == Replicas::Fixed(0))
 }
 
-/// Whether the pods of a component are yet to be what the spec asks for: they are being made, or replaced.
+/// Whether the pods of a component are yet to be what the spec asks for: they are being created, or replaced.
 pub(super) fn rolls_out(report: &Report<'_>, component: Component) -> bool {
     floor(report.stack, component).is_some()
         && (report.begun.contains_key(&component) || pods(report, component).is_none_or(|pods| !pods.current))

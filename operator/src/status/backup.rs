@@ -1,16 +1,16 @@
-//! What is told of the backups: remembered after their pods are gone, and said beside a condition that is true.
+//! The status of the backups: remembered after their pods are gone, and the notes beside a condition that is true.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Report;
 use crate::{
     api::v1alpha1::{BackupStatus, RorunStackStatus},
-    names::{annotation, reason, reason::Reason},
-    stack::{Backup, Bucket, Stack},
+    names::{Component, annotation, reason, reason::Reason},
+    stack::{Backup, Stack},
 };
 
-/// The newest good backup is remembered after its pod is gone, with what else its run found; whose backups they are is kept, so
-/// that it is not asked again.
+/// The status remembers the newest good backup after its pod is gone, with the other results of its run, and the owner of the
+/// backups, so that the operator reads it only once.
 pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<BackupStatus> {
     let known = old.backup.clone().unwrap_or_default();
     let at = |status: &BackupStatus| status.last_successful.as_ref().map(|record| record.at.clone());
@@ -34,24 +34,30 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
 fn is_embedded(stack: &Stack, status: &BackupStatus) -> bool {
     let last = status.last_successful.as_ref().map(|record| record.location.as_str());
     status.in_embedded_bucket == Some(true)
-        || matches!(stack.bucket, Bucket::Embedded { .. })
+        || stack.server(Component::Bucket).is_some()
             && last.is_some_and(|location| location.starts_with(&format!("s3://{}-bucket/", stack.name)))
 }
 
-/// What there is to say of backups that are as they should be: the reason and the sentences.
-pub(super) fn told(report: &Report<'_>, status: Option<&BackupStatus>) -> Option<(Reason, String)> {
+/// The reason and the notes of backups that are healthy.
+pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Option<(Reason, String)> {
     let backup = report.stack.backup.as_ref()?;
     let status = status.cloned().unwrap_or_default();
     let why = if status.shared_with.is_some() {
         reason::PREFIX_SHARED
     } else if status.not_removed.is_some() {
         reason::PRUNING_FAILED
+    } else if status.not_locked.is_some() {
+        reason::POOLED_CONNECTION
     } else {
         reason::READY
     };
     let sentences = [
         shared(report, backup, &status),
         status.not_removed.clone(),
+        status
+            .not_locked
+            .as_ref()
+            .map(|why| format!("the last backup ran without the lock that excludes migrations: {why}")),
         without_owner(backup, &status),
         not_known(report.stack, backup),
         backup.adopt_problem.clone(),

@@ -52,7 +52,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Opti
     facts
 }
 
-/// What nobody knows is neither true nor false.
+/// A condition that nobody can decide is neither true nor false.
 fn is_unknown(reason: Reason) -> bool {
     matches!(reason, reason::NO_BACKUP_YET | reason::NOT_PROBED)
 }
@@ -70,7 +70,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
         return facts;
     };
     let fact = |kind, status| Fact { kind, status, reason: cause.reason, message: cause.message.clone() };
-    // The first time there is nothing to judge yet.
+    // The first reconcile has nothing to judge yet.
     let first = report.old.is_none() && cause.reason == reason::PROGRESSING;
     facts.push(fact("Ready", if first { "Unknown" } else { "False" }));
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
@@ -88,9 +88,9 @@ fn is_stuck(report: &Report<'_>) -> bool {
     report.live.iter().any(|there| matches!(&there.readiness, Readiness::Waiting(waiting) if stuck(waiting)))
 }
 
-/// Whether a change is being carried out that is not ready yet: of the spec, of a Secret, of a release, or of what was deleted
-/// and is made again. It goes on until the stack is ready; what is not ready later, since a pod moves or a service is down, is
-/// none.
+/// Whether the operator carries out a change that is not ready yet: of the spec, of a Secret, of a release, or of objects that
+/// were deleted and are created again. It goes on until the stack is ready. A pod that moves later, or a service that is down, is no
+/// change.
 fn is_carried_out(report: &Report<'_>) -> bool {
     let Some(old) = &report.old else { return true };
     let goes_on = |condition: &Condition| matches!(condition.type_.as_str(), "Reconciling" | "Stalled");
@@ -101,7 +101,7 @@ fn is_carried_out(report: &Report<'_>) -> bool {
         || report.readiness.iter().any(|(component, _)| rolls_out(*component))
 }
 
-/// What is left to say of a stack that is kept from going on. What serves goes on serving.
+/// The conditions of a stack that cannot be reconciled. Pods that serve go on serving.
 pub(super) fn stopped(old: &[Condition], waiting: &Waiting) -> Vec<Fact> {
     let fact = |kind, status| Fact { kind, status, reason: waiting.reason, message: waiting.message.clone() };
     let also = if NEEDS_THE_USER.contains(&waiting.reason) { "Stalled" } else { "Reconciling" };

@@ -1,4 +1,4 @@
-//! From what was seen and done to what the user reads. Pure: the clock is passed in.
+//! From what was observed and applied to the status that the user reads. Pure: the clock is passed in.
 //!
 //! Runs for failures too: whatever a reconcile ends with has a condition with a reason, and the root cause in `Ready`.
 
@@ -23,25 +23,25 @@ use crate::{
     stack::Stack,
 };
 
-/// What a status is made of.
+/// The report that a status is made of.
 pub struct Report<'a> {
     /// The resource.
     pub cr: &'a RorunStack,
-    /// The status of the last time.
+    /// The status of the last reconcile.
     pub old: Option<RorunStackStatus>,
-    /// What it means.
+    /// Its valid form.
     pub stack: &'a Stack,
     /// The release on its way, or the one that serves.
     pub release: &'a Release,
-    /// What is there.
+    /// Its live objects.
     pub live: &'a LiveSet,
     /// Whether each component that the spec asks for serves, in the order in which one needs the other.
     pub readiness: Vec<(Component, Readiness)>,
-    /// What there is to know of a component though it serves.
+    /// A note on a component that serves.
     pub notes: BTreeMap<Component, String>,
-    /// The newest good backup that its pod still tells of, with what else that run found.
+    /// The newest good backup whose pod still exists, with the other results of its run.
     pub backup: Option<BackupStatus>,
-    /// How many pods were asked for of each workload that was written just now.
+    /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
 
@@ -51,20 +51,20 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let cause = root_cause(&report.readiness);
     let old = report.old.clone().unwrap_or_default();
     let backup = backup::remembered(&old, report);
-    let told = backup::told(report, backup.as_ref());
-    let facts = conditions::facts(report, cause.as_ref(), told.as_ref());
+    let notes = backup::notes(report, backup.as_ref());
+    let facts = conditions::facts(report, cause.as_ref(), notes.as_ref());
     RorunStackStatus {
         observed_generation: generation,
         conditions: conditions::merge(&old.conditions, facts, generation, now),
         environment: Some(report.stack.environment),
-        components: summary::components(report, told.as_ref()),
+        components: summary::components(report, notes.as_ref()),
         endpoints: summary::endpoints(report.stack),
         backup,
         release: release::told(report.release),
     }
 }
 
-/// The status of a stack that is kept from going on, or from being deleted, before anything can be judged.
+/// The status of a stack that cannot be reconciled, or cannot be deleted, before its components can be judged.
 pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting, now: Timestamp) -> RorunStackStatus {
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
@@ -74,7 +74,7 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     status
 }
 
-/// What the user should know of a component though it serves. What an earlier process noted may hold the rest already.
+/// The note on a component that serves. The note of an earlier process may contain the rest already.
 fn note(report: &Report<'_>, component: Component) -> Option<String> {
     let probed = report.stack.note(component).unwrap_or_default();
     let other = report.notes.get(&component).filter(|other| !probed.contains(other.as_str()));
@@ -83,8 +83,8 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// Reasons that end only when somebody changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 21] = [
+/// Reasons that end only when a user changes something.
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 23] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -106,9 +106,11 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 21] = [
     reason::BACKUPS_UNKNOWN,
     reason::MIGRATION_FAILED,
     reason::ROLLED_BACK,
+    reason::VERSION_MISMATCH,
+    reason::POD_TEMPLATE_REFUSED,
 ];
 
-/// Readiness by component, with what could not be written before all else.
+/// The readiness of each component. A refusal of the API server goes before all else.
 pub fn with_refusals(
     readiness: Vec<(Component, Readiness)>,
     refused: &BTreeMap<Component, Waiting>,

@@ -1,4 +1,4 @@
-//! The one sentence that tells what to look at.
+//! The root cause in one sentence, with the object to inspect.
 
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
@@ -25,7 +25,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     let (mut own, dependent): (Vec<_>, Vec<_>) =
         waiting.partition(|(_, waiting)| waiting.reason != reason::DEPENDENCY_NOT_READY);
     own.retain(|(component, waiting)| !is_forgiven(*component, waiting.reason));
-    // What somebody must mend tells more than what is on its way; and what is on its way more than a certificate, which is
+    // A problem that a user must mend says more than progress; and progress says more than a certificate, which is
     // issued once the rest is there.
     let on_its_way = |(_, waiting): &&(_, &Waiting)| waiting.reason == reason::PROGRESSING;
     let to_mend =
@@ -109,7 +109,7 @@ mod tests {
         for reason in [reason::BACKUP_FAILED, reason::UNREACHABLE, reason::ACCESS_DENIED, reason::REFERENCE_MISSING] {
             let readiness = [(Component::Backup, Readiness::waiting(reason, "the destination"))];
             assert_eq!(root_cause(&readiness), None, "{reason}");
-            // Not by the reason: the same of another component is told.
+            // Not by the reason: another component may have the same.
             let readiness = [(Component::Bucket, Readiness::waiting(reason, "the bucket"))];
             assert_eq!(root_cause(&readiness).map(|cause| cause.reason), Some(reason));
         }

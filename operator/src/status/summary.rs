@@ -5,7 +5,7 @@ use crate::{
     api::v1alpha1::{ComponentStatus, Endpoints},
     names::{Component, reason::Reason},
     objects::{Pods, Readiness},
-    stack::{Bucket, Database, Redis, Stack},
+    stack::Stack,
 };
 
 /// A row for each component that is more than a Secret.
@@ -22,7 +22,7 @@ pub(super) fn components(report: &Report<'_>, backup: Option<&(Reason, String)>)
 fn row(report: &Report<'_>, component: Component, readiness: &Readiness) -> ComponentStatus {
     let name = report.stack.child(component);
     let there = ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods);
-    // What the watch will show of one that was made just now.
+    // The pods that the watch will show of a workload that was created just now.
     let counts = |pods: Pods| (pods.wanted, pods.ready);
     let pods = there.map(counts).or_else(|| report.begun.get(&component).map(|wanted| (*wanted, 0)));
     ComponentStatus {
@@ -43,13 +43,10 @@ fn image(stack: &Stack, component: Component) -> Option<String> {
     if let Some(workload) = stack.workload(component) {
         return Some(workload.image.clone());
     }
-    match (component, &stack.database, &stack.redis, &stack.bucket) {
-        (Component::Database, Database::Embedded { image, .. }, ..)
-        | (Component::Redis, _, Redis::Embedded { image, .. }, _)
-        | (Component::Bucket, _, _, Bucket::Embedded { image, .. }) => Some(image.clone()),
-        (Component::Backup, ..) => stack.backup.as_ref().map(|backup| backup.image.clone()),
-        _ => None,
+    if component == Component::Backup {
+        return stack.backup.as_ref().map(|backup| backup.image.clone());
     }
+    stack.server(component).map(|server| server.image.clone())
 }
 
 /// Where the stack is reached from outside.

@@ -18,7 +18,7 @@ pub enum Role {
     Standby,
     /// It leads, or needs no lease.
     Leader,
-    /// It lost the lease or was told to stop, and writes nothing more.
+    /// It lost the lease or is stopping, and writes nothing more.
     Stopping,
 }
 
@@ -73,7 +73,7 @@ impl Health {
         self.state().caches.insert(kind, true);
     }
 
-    /// A watch could not be started again: what it feeds may be old until it has listed.
+    /// A watch could not be started again: its cache may be stale until it has listed.
     pub fn watch_broken(&self, what: &str) {
         self.state().broken.insert(what.to_owned());
     }
@@ -83,7 +83,7 @@ impl Health {
         self.state().broken.remove(what);
     }
 
-    /// Whether what this watch feeds may be old.
+    /// Whether the cache that this watch fills may be stale.
     pub fn is_broken(&self, what: &str) -> bool {
         self.state().broken.contains(what)
     }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_reconcile_without_end_is_a_failure() {
         let (metrics, health) = health();
-        let reconcile = metrics.reconcile_started();
+        let reconcile = metrics.controller("rorunstack").reconcile_started();
         assert!(health.failures(in_seconds(119)).is_empty());
         assert_eq!(health.failures(in_seconds(130)), ["a reconcile has been running for 130 s"]);
         drop(reconcile);

@@ -7,21 +7,28 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
-    middleware::map_response,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
+    serve::Listener,
 };
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Health, Metrics, connections::BoundedListener};
+use super::{Health, Metrics, listener::listen};
 
 /// The longest life of a connection, from its first byte to the last byte of the answer.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The most connections at once; probes and scrapes need a handful.
 const CONNECTIONS: usize = 256;
-/// How long the answers that are under way may take once the server is told to stop.
+/// How long the answers that are under way may take once the server is stopped.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
@@ -37,9 +44,6 @@ pub enum HttpError {
         /// What the system says.
         source: io::Error,
     },
-    /// The listener broke.
-    #[error("failed to serve probes and metrics")]
-    Serve(#[source] io::Error),
 }
 
 /// A server that listens and does not answer yet.
@@ -52,9 +56,9 @@ pub struct Server {
 
 impl Server {
     /// Listens on `address`, which `flag` set.
-    pub async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, HttpError> {
+    pub fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, HttpError> {
         let failed = |source| HttpError::Bind { address, flag, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen(address).and_then(TcpListener::from_std).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, lifetime: CONNECTION_LIFETIME })
     }
@@ -64,38 +68,47 @@ impl Server {
         self.address
     }
 
-    /// Answers until `shutdown` is cancelled, and then for a moment more what is under way.
-    pub async fn serve(
-        self,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        shutdown: CancellationToken,
-    ) -> Result<(), HttpError> {
-        let listener = BoundedListener::new(self.listener, CONNECTIONS, self.lifetime);
-        let stop = shutdown.clone().cancelled_owned();
-        let serving = axum::serve(listener, router(health, metrics)).with_graceful_shutdown(stop);
-        let drained = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            served = serving => served.map_err(HttpError::Serve),
-            () = drained => Ok(()),
+    /// Answers until `shutdown` is cancelled, and then for a moment more the requests that have begun.
+    pub async fn serve(mut self, health: Arc<Health>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+        let service = TowerToHyperService::new(router(health, metrics));
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        while let Some((stream, slot)) = self.accept(&slots, &shutdown).await {
+            // A connection that ends by itself leaves a result behind.
+            while connections.try_join_next().is_some() {}
+            let serving =
+                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service.clone());
+            let lifetime = self.lifetime;
+            connections.spawn(async move {
+                // The client's errors are no news: it may have gone, sent no HTTP, or been too slow.
+                let _ = timeout(lifetime, serving).await;
+                drop(slot);
+            });
         }
+        drop(self.listener);
+        // What has not ended then is aborted with the set.
+        let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    }
+
+    /// The next connection, once a slot is free; until then connections wait in the kernel. `None`: the server is to stop.
+    async fn accept(
+        &mut self,
+        slots: &Arc<Semaphore>,
+        shutdown: &CancellationToken,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let accepting = async {
+            let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+            // axum waits a second where the process has no file descriptors left, and goes on after other errors.
+            let (stream, _) = Listener::accept(&mut self.listener).await;
+            Some((stream, slot))
+        };
+        shutdown.run_until_cancelled(accepting).await?
     }
 }
 
 fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
     let probes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health);
-    Router::new()
-        .route("/metrics", get(scrape))
-        .with_state(metrics)
-        .merge(probes)
-        // Without a second request on it a connection needs no more than its lifetime.
-        .layer(map_response(async |mut response: Response| {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response
-        }))
+    Router::new().route("/metrics", get(scrape)).with_state(metrics).merge(probes)
 }
 
 async fn healthz(State(health): State<Arc<Health>>) -> Response {
@@ -124,12 +137,14 @@ fn verdict(reasons: &[String]) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{
+        net::{IpAddr, Ipv4Addr, Ipv6Addr},
+        time::Instant,
+    };
 
     use rstest::rstest;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
         task::JoinHandle,
     };
 
@@ -141,15 +156,19 @@ mod tests {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         shutdown: CancellationToken,
-        task: JoinHandle<Result<(), HttpError>>,
+        task: JoinHandle<()>,
     }
 
-    async fn running(lifetime: Duration) -> Running {
+    fn running(lifetime: Duration) -> Running {
+        listening("127.0.0.1:0", lifetime)
+    }
+
+    fn listening(address: &str, lifetime: Duration) -> Running {
         let metrics = Arc::new(Metrics::new().unwrap());
         let limits =
             HealthLimits { longest_reconcile: Duration::from_millis(50), longest_silence: Duration::from_mins(1) };
         let health = Arc::new(Health::new(Arc::clone(&metrics), limits));
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), "--http-address").await.unwrap();
+        let server = Server::bind(address.parse().unwrap(), "--http-address").unwrap();
         let server = Server { lifetime, ..server };
         let (address, shutdown) = (server.address(), CancellationToken::new());
         let task = tokio::spawn(server.serve(Arc::clone(&health), Arc::clone(&metrics), shutdown.clone()));
@@ -173,15 +192,27 @@ mod tests {
     #[case("GET", "/", "404 Not Found")]
     #[tokio::test]
     async fn a_path_answers_once_and_closes(#[case] method: &str, #[case] path: &str, #[case] status: &str) {
-        let server = running(CONNECTION_LIFETIME).await;
+        let server = running(CONNECTION_LIFETIME);
         let answer = ask(server.address, method, path).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
         assert!(answer.contains("connection: close\r\n"), "{answer}");
     }
 
     #[tokio::test]
+    async fn the_kubelet_of_either_family_of_addresses_gets_an_answer() {
+        let server = listening("[::]:0", CONNECTION_LIFETIME);
+        let mut loopback: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
+        // A machine without IPv6 has no such address to listen on.
+        loopback.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.map(|_| IpAddr::from(Ipv6Addr::LOCALHOST)));
+        for address in loopback {
+            let answer = ask((address, server.address.port()).into(), "GET", "/healthz").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{address}: {answer}");
+        }
+    }
+
+    #[tokio::test]
     async fn readyz_lists_every_reason() {
-        let server = running(CONNECTION_LIFETIME).await;
+        let server = running(CONNECTION_LIFETIME);
         server.health.expect_cache("Secret");
         let answer = ask(server.address, "GET", "/readyz").await;
         assert!(
@@ -195,8 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn healthz_fails_while_a_reconcile_is_stuck() {
-        let server = running(CONNECTION_LIFETIME).await;
-        let reconcile = server.metrics.reconcile_started();
+        let server = running(CONNECTION_LIFETIME);
+        let reconcile = server.metrics.controller("rorunstack").reconcile_started();
         tokio::time::sleep(Duration::from_millis(60)).await;
         let answer = ask(server.address, "GET", "/healthz").await;
         assert!(answer.contains("503") && answer.contains("a reconcile has been running"), "{answer}");
@@ -206,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_in_the_text_format() {
-        let server = running(CONNECTION_LIFETIME).await;
+        let server = running(CONNECTION_LIFETIME);
         let answer = ask(server.address, "GET", "/metrics").await;
         assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
         assert!(answer.contains("# TYPE rorun_build_info gauge\n"), "{answer}");
@@ -214,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_client_is_cut_off() {
-        let server = running(Duration::from_millis(200)).await;
+        let server = running(Duration::from_millis(200));
         let since = Instant::now();
         let mut slow = TcpStream::connect(server.address).await.unwrap();
         slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
@@ -225,12 +256,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_shutdown_ends_the_server_although_a_client_holds_on() {
-        let server = running(CONNECTION_LIFETIME).await;
+        let server = running(CONNECTION_LIFETIME);
         let mut slow = TcpStream::connect(server.address).await.unwrap();
         slow.write_all(b"GET /he").await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         server.shutdown.cancel();
-        tokio::time::timeout(DRAIN * 2, server.task).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(DRAIN * 2, server.task).await.unwrap().unwrap();
         TcpStream::connect(server.address).await.unwrap_err();
     }
 
@@ -238,7 +269,7 @@ mod tests {
     async fn a_taken_address_is_named_with_its_flag() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let error = Server::bind(address, "--http-address").await.unwrap_err().to_string();
+        let error = Server::bind(address, "--http-address").unwrap_err().to_string();
         assert!(error.contains(&address.to_string()) && error.contains("--http-address"), "{error}");
     }
 }

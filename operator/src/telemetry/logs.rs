@@ -11,7 +11,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line, for a log collector.
@@ -90,8 +90,13 @@ where
 const TELL_TOO_MUCH: [&str; 5] =
     ["aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime", "aws_smithy_runtime_api"];
 
-/// A span of its own for each reconcile, beside ours, that says the same and costs a twentieth of a pass that finds nothing to do.
+/// kube opens a span of its own for each reconcile, beside the operator's, with the same content, which costs a twentieth of a
+/// reconcile that finds nothing to do.
 const TELLS_THE_SAME: &str = "kube_runtime::controller=warn,";
+
+/// What kube's client logs as an error for each answer above 499 and each connection that fails. Whoever sent the request logs it
+/// with the object, and with what happens next.
+const LOGGED_BY_CALLERS: &str = "kube_client::client::builder=off,";
 
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     // `EnvFilter` reads a misspelled level, such as `inof`, as the name of a target, and then all else is silent.
@@ -102,15 +107,18 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
         return Err(LogError::UnknownLevel { directive: directive.to_owned(), part: part.to_owned() });
     }
     let all = directive.split(',').filter_map(|part| part.trim().parse::<LevelFilter>().ok()).max();
-    let held: String = match all {
-        // Of two targets the longer one counts: whoever asks for more of kube is to have it.
-        Some(LevelFilter::INFO) if !directive.contains("kube") => TELLS_THE_SAME.to_owned(),
+    let directives: String = match all {
+        // Of two targets the longer one counts, so that a user can ask for more of kube.
+        Some(level) if level <= LevelFilter::INFO && !directive.contains("kube") => {
+            let spans = if level == LevelFilter::INFO { TELLS_THE_SAME } else { "" };
+            [spans, LOGGED_BY_CALLERS].concat()
+        }
         Some(level) if level > LevelFilter::INFO => TELL_TOO_MUCH.map(|target| format!("{target}=info,")).concat(),
         _ => String::new(),
     };
     EnvFilter::builder()
         // Of two directives of one target the last one counts.
-        .parse(held + directive)
+        .parse(directives + directive)
         .map_err(|source| LogError::Directive { directive: directive.to_owned(), source })
 }
 
@@ -194,6 +202,18 @@ mod tests {
             serde_json::from_str::<Value>(&line).unwrap()["spans"].as_array().unwrap().len()
         };
         assert_eq!(["info", "debug", "info,kube_runtime=info"].map(spans), [1, 2, 2]);
+    }
+
+    #[rstest]
+    #[case::info("info", 0)]
+    #[case::errors("error", 0)]
+    #[case::debug("debug", 1)]
+    #[case::asked_for("info,kube_client=error", 1)]
+    fn a_failed_request_is_logged_by_its_sender_alone(#[case] directive: &str, #[case] lines: usize) {
+        let written = written(directive, LogFormat::Json, || {
+            tracing::error!(target: "kube_client::client::builder", "failed with status 503 Service Unavailable");
+        });
+        assert_eq!(written.lines().count(), lines, "{written}");
     }
 
     #[rstest]

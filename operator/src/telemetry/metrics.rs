@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{
-    reconciles::{ReconcileGuard, Reconciles},
+    reconciles::{ControllerMetrics, Reconciles},
     requests::{RequestMetricsLayer, Requests},
     stacks::{StackSample, Stacks},
 };
@@ -85,8 +85,10 @@ impl Metrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let stale =
-            IntCounter::new("stale_sync_skips_total", "Passes put off because the cache was behind the own writes.")?;
+        let stale = IntCounter::new(
+            "stale_sync_skips_total",
+            "Reconciles put off because the cache was behind the own writes.",
+        )?;
         registry.register(Box::new(stale.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = gauge("rorun_build_info", "1, with the version of the operator.", "version")?;
@@ -103,34 +105,9 @@ impl Metrics {
         })
     }
 
-    /// An event asked for a reconcile, which has not begun.
-    pub fn look_asked_for(&self) {
-        self.reconciles.asked_for();
-    }
-
-    /// One that an event asked for is waited for no longer.
-    pub fn look_begun(&self) {
-        self.reconciles.begun();
-    }
-
-    /// How long a reconcile was waited for.
-    pub fn look_waited(&self, time: Duration) {
-        self.reconciles.waited(time);
-    }
-
-    /// A reconcile begins; it runs until the guard is dropped.
-    pub fn reconcile_started(&self) -> ReconcileGuard {
-        self.reconciles.started()
-    }
-
-    /// A failed reconcile was scheduled to be tried again.
-    pub fn retry_scheduled(&self) {
-        self.reconciles.retry_scheduled();
-    }
-
-    /// How many reconciles may run at once.
-    pub fn max_concurrent_reconciles(&self, limit: u16) {
-        self.reconciles.max_concurrent(limit);
+    /// The metrics of a controller, which appear from now on. Its name is the kind in lower case.
+    pub fn controller(&self, name: &'static str) -> ControllerMetrics {
+        self.reconciles.controller(name)
     }
 
     /// The age of the oldest reconcile that still runs.
@@ -148,7 +125,7 @@ impl Metrics {
         self.writes.with_label_values(&[kind, verb.label()]).inc();
     }
 
-    /// A pass was put off, because the cache did not show yet what the last one wrote.
+    /// A reconcile was put off, because the cache did not show the writes of the last one yet.
     pub fn stale_sync_skipped(&self) {
         self.stale_skips.inc();
     }
@@ -158,12 +135,12 @@ impl Metrics {
         self.leader.with_label_values(&[lease]).set(i64::from(holds));
     }
 
-    /// Shows a stack, in place of what was shown of it before.
+    /// Shows a stack, in place of its former sample.
     pub fn stack(&self, sample: StackSample) {
         self.stacks.insert(sample);
     }
 
-    /// Shows nothing more of a stack that is gone.
+    /// Removes the sample of a stack that is gone.
     pub fn forget_stack(&self, namespace: &str, name: &str) {
         self.stacks.remove(namespace, name);
     }
@@ -215,7 +192,7 @@ mod tests {
     fn an_outcome_counts(#[case] outcome: Outcome, #[case] result: &str, #[case] failures: [u32; 3]) {
         let [errors, terminal, timeouts] = failures;
         let metrics = Metrics::new().unwrap();
-        let guard = metrics.reconcile_started();
+        let guard = metrics.controller("rorunstack").reconcile_started();
         assert_line(&metrics, "controller_runtime_active_workers{controller=\"rorunstack\"} 1");
         guard.finished(outcome);
         assert_line(&metrics, "controller_runtime_active_workers{controller=\"rorunstack\"} 0");
@@ -233,7 +210,8 @@ mod tests {
     #[test]
     fn a_reconcile_that_was_given_up_is_not_counted_and_not_active() {
         let metrics = Metrics::new().unwrap();
-        let (first, second) = (metrics.reconcile_started(), metrics.reconcile_started());
+        let controller = metrics.controller("rorunstack");
+        let (first, second) = (controller.reconcile_started(), controller.reconcile_started());
         assert_ne!(first.id(), second.id());
         assert!(metrics.longest_running(Instant::now() + Duration::from_mins(1)).unwrap() >= Duration::from_mins(1));
         drop(first);
@@ -241,6 +219,31 @@ mod tests {
         assert_eq!(metrics.longest_running(Instant::now()), None);
         assert_line(&metrics, "controller_runtime_reconcile_time_seconds_count{controller=\"rorunstack\"} 0");
         assert_line(&metrics, "workqueue_longest_running_processor_seconds{name=\"rorunstack\"} 0");
+    }
+
+    #[test]
+    fn each_controller_has_series_of_its_own() {
+        let metrics = Metrics::new().unwrap();
+        let (stacks, others) = (metrics.controller("rorunstack"), metrics.controller("other"));
+        let running = stacks.reconcile_started();
+        others.reconcile_started().finished(Outcome::Error);
+        others.enqueued();
+        for line in [
+            "controller_runtime_active_workers{controller=\"rorunstack\"} 1",
+            "controller_runtime_active_workers{controller=\"other\"} 0",
+            "controller_runtime_reconcile_errors_total{controller=\"rorunstack\"} 0",
+            "controller_runtime_reconcile_errors_total{controller=\"other\"} 1",
+            "workqueue_depth{name=\"rorunstack\"} 0",
+            "workqueue_depth{name=\"other\"} 1",
+            "workqueue_longest_running_processor_seconds{name=\"other\"} 0",
+        ] {
+            assert_line(&metrics, line);
+        }
+        let text = metrics.render().unwrap();
+        let longest = "workqueue_longest_running_processor_seconds{name=\"rorunstack\"} ";
+        let longest = text.lines().find_map(|line| line.strip_prefix(longest)).unwrap();
+        assert!(longest.parse::<f64>().unwrap() > 0.0, "{longest}");
+        drop(running);
     }
 
     #[test]
@@ -291,8 +294,9 @@ mod tests {
         metrics.written("Deployment", WriteVerb::Apply);
         metrics.step_failed("apply", "Conflict");
         metrics.stale_sync_skipped();
-        metrics.retry_scheduled();
-        metrics.max_concurrent_reconciles(8);
+        let controller = metrics.controller("rorunstack");
+        controller.retry_scheduled();
+        controller.max_concurrent_reconciles(8);
         metrics.leader("rorun-operator", true);
         for line in [
             "rorun_applied_total{kind=\"Deployment\",verb=\"apply\"} 2",

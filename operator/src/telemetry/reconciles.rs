@@ -1,18 +1,17 @@
-//! The reconciles: how many, how long, which run now. The names are those of controller-runtime, so that stock dashboards work.
+//! The reconciles of each controller: how many, how long, which run now. The names are those of controller-runtime, so that stock
+//! dashboards work.
 //!
-//! Depth, additions and waiting time of the queue are those of the looks that an event asked for, since kube's scheduler does
+//! Depth, additions and waiting time of the queue are those of the reconciles that an event asked for, since kube's scheduler does
 //! not show its own: the pause before a retry is not in them, the time in which events are collected is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, core::Collector};
 
-/// The only controller of the operator, named after its kind as controller-runtime does.
-const CONTROLLER: &str = "rorunstack";
 const RESULTS: [&str; 3] = ["success", "requeue_after", "error"];
 /// The buckets of controller-runtime.
 const SECONDS: [f64; 16] =
@@ -23,7 +22,7 @@ const SECONDS: [f64; 16] =
 pub enum Outcome {
     /// Nothing is left to do.
     Success,
-    /// All went well and the stack is to be looked at again after a time.
+    /// It succeeded, and the resource is reconciled again after a pause.
     RequeueAfter,
     /// It failed and is tried again.
     Error,
@@ -33,7 +32,7 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// The families of the reconciles, and the reconciles that run now.
+/// The families of all controllers, and the reconciles that run now.
 #[derive(Debug)]
 pub(super) struct Reconciles {
     total: IntCounterVec,
@@ -55,7 +54,9 @@ pub(super) struct Reconciles {
 #[derive(Debug, Default)]
 struct Running {
     last_id: u64,
-    started: BTreeMap<u64, Instant>,
+    /// When each began, and of which controller it is.
+    started: BTreeMap<u64, (Instant, &'static str)>,
+    controllers: BTreeSet<&'static str>,
 }
 
 impl Reconciles {
@@ -102,7 +103,6 @@ impl Reconciles {
             running: Mutex::default(),
         };
         families.join(registry)?;
-        families.start_at_zero();
         Ok(families)
     }
 
@@ -123,65 +123,44 @@ impl Reconciles {
         others.into_iter().try_for_each(|family| registry.register(family))
     }
 
+    /// The metrics of a controller.
+    pub(super) fn controller(self: &Arc<Self>, name: &'static str) -> ControllerMetrics {
+        if self.running().controllers.insert(name) {
+            self.start_at_zero(name);
+        }
+        ControllerMetrics { families: Arc::clone(self), name }
+    }
+
     /// A counter that appears with its first error has no increase that an alert could see.
-    fn start_at_zero(&self) {
+    fn start_at_zero(&self, name: &str) {
         for result in RESULTS {
-            self.total.with_label_values(&[CONTROLLER, result]);
+            self.total.with_label_values(&[name, result]);
         }
         for family in [&self.errors, &self.terminal_errors, &self.timeouts, &self.retries, &self.adds] {
-            family.with_label_values(&[CONTROLLER]);
+            family.with_label_values(&[name]);
         }
-        self.seconds.with_label_values(&[CONTROLLER]);
-        self.waited.with_label_values(&[CONTROLLER]);
-        self.active.with_label_values(&[CONTROLLER]);
-        self.depth.with_label_values(&[CONTROLLER]);
-    }
-
-    pub(super) fn started(self: &Arc<Self>) -> ReconcileGuard {
-        let started = Instant::now();
-        let mut running = self.running();
-        running.last_id += 1;
-        let id = running.last_id;
-        running.started.insert(id, started);
-        drop(running);
-        self.active.with_label_values(&[CONTROLLER]).inc();
-        ReconcileGuard { families: Arc::clone(self), id, started }
-    }
-
-    pub(super) fn retry_scheduled(&self) {
-        self.retries.with_label_values(&[CONTROLLER]).inc();
-    }
-
-    pub(super) fn asked_for(&self) {
-        self.adds.with_label_values(&[CONTROLLER]).inc();
-        self.depth.with_label_values(&[CONTROLLER]).inc();
-    }
-
-    pub(super) fn begun(&self) {
-        self.depth.with_label_values(&[CONTROLLER]).dec();
-    }
-
-    pub(super) fn waited(&self, time: Duration) {
-        self.waited.with_label_values(&[CONTROLLER]).observe(time.as_secs_f64());
-    }
-
-    pub(super) fn max_concurrent(&self, limit: u16) {
-        self.max_concurrent.with_label_values(&[CONTROLLER]).set(limit.into());
+        self.seconds.with_label_values(&[name]);
+        self.waited.with_label_values(&[name]);
+        self.active.with_label_values(&[name]);
+        self.depth.with_label_values(&[name]);
     }
 
     /// The age of the oldest reconcile that still runs.
     pub(super) fn longest_running(&self, now: Instant) -> Option<Duration> {
         // The ids rise with time, so that the first one is the oldest.
-        self.running().started.values().next().map(|started| now.saturating_duration_since(*started))
+        self.running().started.values().next().map(|(started, _)| now.saturating_duration_since(*started))
     }
 
     /// Brings the gauges that move by themselves up to `now`.
     pub(super) fn refresh(&self, now: Instant) {
-        let unfinished: Duration =
-            self.running().started.values().map(|started| now.saturating_duration_since(*started)).sum();
-        self.unfinished.with_label_values(&[CONTROLLER]).set(unfinished.as_secs_f64());
-        let longest = self.longest_running(now).unwrap_or_default();
-        self.longest.with_label_values(&[CONTROLLER]).set(longest.as_secs_f64());
+        let running = self.running();
+        for name in &running.controllers {
+            let own = running.started.values().filter(|(_, of)| of == name);
+            let ages: Vec<_> = own.map(|(started, _)| now.saturating_duration_since(*started)).collect();
+            self.unfinished.with_label_values(&[name]).set(ages.iter().sum::<Duration>().as_secs_f64());
+            let longest = ages.into_iter().max().unwrap_or_default();
+            self.longest.with_label_values(&[name]).set(longest.as_secs_f64());
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -189,11 +168,58 @@ impl Reconciles {
     }
 }
 
+/// The metrics of one controller. Clones share them.
+#[derive(Clone, Debug)]
+pub struct ControllerMetrics {
+    families: Arc<Reconciles>,
+    name: &'static str,
+}
+
+impl ControllerMetrics {
+    /// An event enqueued a resource.
+    pub fn enqueued(&self) {
+        self.families.adds.with_label_values(&[self.name]).inc();
+        self.families.depth.with_label_values(&[self.name]).inc();
+    }
+
+    /// A resource left the queue.
+    pub fn dequeued(&self) {
+        self.families.depth.with_label_values(&[self.name]).dec();
+    }
+
+    /// How long a resource was in the queue.
+    pub fn queue_duration(&self, time: Duration) {
+        self.families.waited.with_label_values(&[self.name]).observe(time.as_secs_f64());
+    }
+
+    /// A reconcile begins; it runs until the guard is dropped.
+    pub fn reconcile_started(&self) -> ReconcileGuard {
+        let started = Instant::now();
+        let mut running = self.families.running();
+        running.last_id += 1;
+        let id = running.last_id;
+        running.started.insert(id, (started, self.name));
+        drop(running);
+        self.families.active.with_label_values(&[self.name]).inc();
+        ReconcileGuard { controller: self.clone(), id, started }
+    }
+
+    /// A failed reconcile was scheduled to be tried again.
+    pub fn retry_scheduled(&self) {
+        self.families.retries.with_label_values(&[self.name]).inc();
+    }
+
+    /// How many reconciles may run at once.
+    pub fn max_concurrent_reconciles(&self, limit: u16) {
+        self.families.max_concurrent.with_label_values(&[self.name]).set(limit.into());
+    }
+}
+
 /// One reconcile that runs. Dropped without [`ReconcileGuard::finished`], as when the process stops, it only ceases to be active.
 #[derive(Debug)]
 #[must_use = "a reconcile runs as long as its guard lives"]
 pub struct ReconcileGuard {
-    families: Arc<Reconciles>,
+    controller: ControllerMetrics,
     id: u64,
     started: Instant,
 }
@@ -206,14 +232,14 @@ impl ReconcileGuard {
 
     /// Counts the reconcile and how long it took.
     pub fn finished(self, outcome: Outcome) {
-        let families = &self.families;
-        families.seconds.with_label_values(&[CONTROLLER]).observe(self.started.elapsed().as_secs_f64());
+        let ControllerMetrics { families, name } = &self.controller;
+        families.seconds.with_label_values(&[name]).observe(self.started.elapsed().as_secs_f64());
         let result = match outcome {
             Outcome::Success => "success",
             Outcome::RequeueAfter => "requeue_after",
             Outcome::Error | Outcome::TerminalError | Outcome::TimedOut => "error",
         };
-        families.total.with_label_values(&[CONTROLLER, result]).inc();
+        families.total.with_label_values(&[name, result]).inc();
         let failed: &[&IntCounterVec] = match outcome {
             Outcome::Success | Outcome::RequeueAfter => &[],
             Outcome::Error => &[&families.errors],
@@ -221,14 +247,14 @@ impl ReconcileGuard {
             Outcome::TimedOut => &[&families.errors, &families.timeouts],
         };
         for family in failed {
-            family.with_label_values(&[CONTROLLER]).inc();
+            family.with_label_values(&[name]).inc();
         }
     }
 }
 
 impl Drop for ReconcileGuard {
     fn drop(&mut self) {
-        self.families.running().started.remove(&self.id);
-        self.families.active.with_label_values(&[CONTROLLER]).dec();
+        self.controller.families.running().started.remove(&self.id);
+        self.controller.families.active.with_label_values(&[self.controller.name]).dec();
     }
 }

@@ -107,5 +107,6 @@ async fn a_failed_run_removes_nothing() {
     command.env(contract::ENV_DATABASE_URL, url);
     let message = scenario.failure(command).await;
     assert!(message.contains("permission denied for table t"), "{message}");
+    assert!(message.ends_with("leave its schema out with backup.excludeSchemas"), "{message}");
     assert_eq!(scenario.keys().await, before);
 }

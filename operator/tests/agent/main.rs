@@ -5,6 +5,7 @@
 
 #![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 
+mod pooler;
 mod process;
 mod programs;
 mod proxy;
@@ -15,7 +16,9 @@ mod dumps;
 mod failures;
 mod installs;
 mod locked;
+mod locks;
 mod owners;
 mod prunes;
 mod rights;
+mod schemas;
 mod services;

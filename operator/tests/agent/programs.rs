@@ -40,6 +40,17 @@ pub(crate) fn redis() -> PathBuf {
         .expect("redis-server")
 }
 
+/// `pgbouncer`, a pooler.
+pub(crate) fn pgbouncer() -> PathBuf {
+    let find = || on_path("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|it| it.is_file()));
+    find()
+        .or_else(|| {
+            install("pgbouncer");
+            find()
+        })
+        .expect("pgbouncer")
+}
+
 /// `openssl`, for certificates.
 pub(crate) fn openssl() -> PathBuf {
     on_path("openssl")

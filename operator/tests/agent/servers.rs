@@ -136,7 +136,7 @@ fn certificates(folder: &Path) -> [PathBuf; 2] {
 }
 
 /// As the user of the package where we are root.
-fn as_postgres(program: &Path) -> Command {
+pub(crate) fn as_postgres(program: &Path) -> Command {
     let mut command = Command::new(program);
     if programs::is_root() {
         command.uid(programs::id(&["-u", "postgres"])).gid(programs::id(&["-g", "postgres"]));

@@ -9,10 +9,16 @@
     reason = "the helpers of a test are tests too, which clippy does not know"
 )]
 
+#[path = "../model/answers.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod answers;
 mod definition;
+mod edge;
 mod examples;
 #[path = "../properties/generate.rs"]
 mod generate;
+mod model;
+mod pod_templates;
 mod random;
 mod readable;
 mod refusals;
@@ -47,6 +53,9 @@ async fn a_real_api_server() {
         examples::each_is_accepted,
         examples::the_objects_of_each_are_accepted,
         examples::the_pods_of_each_are_admitted_as_restricted,
+        model::the_answers_of_the_model_are_those_of_the_server,
+        pod_templates::what_is_merged_is_accepted,
+        pod_templates::what_is_refused_is_stored,
         random::they_and_their_objects_are_accepted,
         readable::what_is_accepted_can_be_read,
         refusals::bad_specs_are_refused_and_good_neighbours_accepted,
@@ -55,6 +64,9 @@ async fn a_real_api_server() {
         schedules::the_operator_takes_what_a_cron_job_takes,
         updates::what_must_not_change_does_not,
         updates::what_may_change_does,
+        edge::a_budget_changes_its_field,
+        edge::hosts_and_paths_come_and_go,
+        edge::a_behavior_that_is_taken_back_is_that_of_kubernetes,
     );
     refusals::every_rule_was_broken_once(&server);
 }

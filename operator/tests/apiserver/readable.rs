@@ -64,6 +64,14 @@ fn odd() -> Vec<(&'static str, Value)> {
         ("api.replicas", json!(1e2)),
         ("api.health", json!({"startupSeconds": 4_294_967_297_i64})),
         ("backup.retention", json!({"days": 30.0})),
+        ("api.disruption", json!({"minAvailable": 2.0})),
+        ("api.disruption", json!({"maxUnavailable": "0%"})),
+        ("api.disruption", json!({"minAvailable": null, "maxUnavailable": 1})),
+        ("api.autoscaling.behavior", json!({"scaleUp": {}, "scaleDown": {"policies": null}})),
+        ("ingress", json!({"host": "a.b", "paths": null, "extraHosts": null})),
+        ("ingress", json!({"host": "a.b", "extraHosts": [{"host": "c.d", "paths": null, "tls": null}]})),
+        ("api.podTemplate", json!({"spec": {"containers": {"a": [null, 1e300, 18_446_744_073_709_551_615_u64, -1]}}})),
+        ("api.podTemplate", json!({"": {"$patch": []}, "metadata": null})),
     ];
     // An explicit null, as templates leave them.
     let optional = [
@@ -97,6 +105,9 @@ fn odd() -> Vec<(&'static str, Value)> {
         "api.serviceAccount",
         "api.serviceAccount.annotations",
         "api.podLabels",
+        "api.podTemplate",
+        "backup.podTemplate",
+        "backup.scheduling",
         "backup.schedule",
         "backup.retention",
         "backup.destination",

@@ -37,6 +37,22 @@ const BREAKS: &[Break] = &[];
 const UNBREAKABLE: &[(&str, &str)] = &[
     ("external.endpoint: rule self.matches", "0.1.0 asked for the same by a pattern, and for no path besides"),
     ("spec.backup.destination: rule has(self.external) || has(self.prefix)", "0.1.0 asked for external"),
+    ("spec: rule !has(self.ingress) || has(self.admin) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
+    ("spec: rule !has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
+    ("spec: rule has(self.ingress) || !(has(self.api.apiURLFrom)", "0.1.0 had no apiURLFrom"),
+    (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of the same two modes"),
+    (
+        "has(self.database.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
+    (
+        "has(self.redis.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
+    (
+        "has(self.bucket.external) ? 'external' : 'embedded') ==",
+        "0.1.0 compared whether the mode is external, of the same two",
+    ),
 ];
 
 /// Stacks at the edge of what version 0.1.0 admitted, whatever is made of them later.

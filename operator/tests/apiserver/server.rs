@@ -10,8 +10,11 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::Bed;
-use rorun_operator::{cli, objects::ObjectKind};
+use rorun_e2e::engine::TestServer;
+use rorun_operator::{
+    cli,
+    objects::{DesiredObject, ObjectKind},
+};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +23,7 @@ const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 /// The server, which ends with this value.
 pub struct Server {
     client: Client,
-    _bed: Bed,
+    _bed: TestServer,
     refusals: Mutex<BTreeSet<String>>,
 }
 
@@ -35,7 +38,7 @@ pub enum Store {
 impl Server {
     /// Starts it and gives it the definition.
     pub async fn start() -> Self {
-        let bed = tokio::task::spawn_blocking(Bed::start).await.expect("a thread").expect("a bed");
+        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
         let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
@@ -47,6 +50,11 @@ impl Server {
         let path = format!("/apis/{}/{}", STACKS.0, STACKS.1);
         server.until("stacks are served", async || server.get(&path).await.is_ok()).await;
         server
+    }
+
+    /// A client of it, for requests that kubectl would not send.
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Replaces the definition.
@@ -92,6 +100,19 @@ impl Server {
         store: Store,
     ) -> Result<Value, String> {
         self.send("POST", &path((&kind.api_version(), kind.plural), namespace, None, store), object).await
+    }
+
+    /// Applies an object, as the operator does.
+    pub async fn apply_object(&self, namespace: &str, object: &DesiredObject) -> Result<Value, String> {
+        let kind = object.kind;
+        let path = path((&kind.api_version(), kind.plural), namespace, Some(&object.name), Store::Yes);
+        let request = http::Request::builder()
+            .method("PATCH")
+            .uri(format!("{path}&force=true&fieldManager=rorun-operator"))
+            .header("Content-Type", "application/apply-patch+yaml")
+            .body(object.body.to_string().into_bytes())
+            .unwrap();
+        self.client.request::<Value>(request).await.map_err(|error| error.to_string())
     }
 
     /// Reads a path.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rorun_operator::objects::{ApplyPolicy, DesiredObject, KINDS, ObjectKey, ObjectKind, kind_of};
 use serde_json::{Value, json};
 
-use crate::{api::Place, interned::Interned};
+use crate::interned::Interned;
 
 /// The namespace of the children.
 pub const NAMESPACE: &str = "n";
@@ -38,12 +38,6 @@ pub fn kind(child: usize) -> &'static ObjectKind {
 /// The key of a child.
 pub fn key(child: usize) -> ObjectKey {
     ObjectKey { kind: kind(child).kind, name: "s-child".to_owned() }
-}
-
-/// The place of a child.
-pub fn place(child: usize) -> Place {
-    let resource = format!("/{}", kind(child).plural);
-    Place { resource, namespace: NAMESPACE.to_owned(), name: "s-child".to_owned() }
 }
 
 /// What a generation wants. Without credentials there are neither Secret nor volume, as the component is held.

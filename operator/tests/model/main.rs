@@ -1,20 +1,13 @@
-//! The whole operator against an API server in memory, in paused time, and its core checked state by state.
+//! The core of apply checked state by state: three children, every order of events.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "the helpers of a test are tests too, which clippy does not know"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod api;
+mod answers;
 mod children;
 mod core;
 mod exhaustive;
-mod faults;
 mod interned;
-mod judge;
 mod pass;
-mod runs;
-#[path = "../support/mod.rs"]
-mod support;
-mod world;

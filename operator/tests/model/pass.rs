@@ -13,15 +13,15 @@ use futures::{FutureExt, future, future::BoxFuture};
 use http::{Request, Response};
 use kube::Client;
 use rorun_operator::{
-    apply::{Answer, Owner, Settled, Turns, Verdict, Writer, apply},
+    apply::{Answer, Owner, Settled, Verdict, WriteThrottle, Writer, apply},
     objects::{Digest, LiveObject, LiveSet},
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
-    api::{ApiServer, Asked, Store, refusal},
-    children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind, place},
+    answers::{self, Asked, Objects, Verb},
+    children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, UID, VOLUME, desired, key, kind},
     core::{Entry, Fault, Flaw},
     interned::Interned,
 };
@@ -78,23 +78,21 @@ pub fn step(step: &Step) -> Arc<Stepped> {
 }
 
 async fn run(step: &Step) -> Stepped {
-    let places = [SECRET, VOLUME, CONFIG].map(place);
+    let plurals = [SECRET, VOLUME, CONFIG].map(|child| kind(child).plural);
+    let there = plurals
+        .iter()
+        .zip(step.there)
+        .filter_map(|(plural, slot)| slot.map(|object| ((*plural).to_owned(), (*object.value()).clone())));
     // Versions above all that states use, so that a new one is recognised; the state numbers them itself.
-    let mut store = Store { revision: 1000, ..Store::default() };
-    for (place, slot) in places.iter().zip(step.there) {
-        if let Some(object) = slot {
-            store.objects.insert(place.clone(), (*object.value()).clone());
-        }
-    }
-    let server = ApiServer::new(store);
+    let objects = Arc::new(Mutex::new(Objects { there: there.collect(), version: 1000, written: None }));
     let gate = Gate {
-        server: server.clone(),
-        state: Arc::default(),
+        objects: objects.clone(),
+        writes: Arc::default(),
         stop: Arc::default(),
         fault: step.fault,
         flaw: step.flaw,
     };
-    let writer = Writer::new(Client::new(gate.clone(), "default"), Turns::default(), || true, |_, _| {});
+    let writer = Writer::new(Client::new(gate.clone(), "default"), WriteThrottle::default(), || true, |_, _| {});
     remember(&writer.settled, step);
     let owner = Owner {
         api_version: "rorun.app/v1alpha1".to_owned(),
@@ -110,10 +108,9 @@ async fn run(step: &Step) -> Stepped {
         _ = apply(&writer, &owner, desired, &live, &held) => false,
         () = gate.stop.notified() => true,
     };
-    let store = server.store().clone();
-    let written = store.history.first().map(|change| {
-        let child = places.iter().position(|place| *place == change.place).expect("a child");
-        (child, change.after.clone())
+    let written = objects.lock().expect("nobody panicked").written.clone().map(|(plural, after)| {
+        let child = plurals.iter().position(|other| *other == plural).expect("a child");
+        (child, after)
     });
     let remembered = written.iter().filter_map(|(child, slot)| {
         let live = LiveObject::whole(kind(*child), slot.clone()?)?;
@@ -146,9 +143,9 @@ fn live(step: &Step) -> LiveSet {
 
 #[derive(Clone)]
 struct Gate {
-    server: ApiServer,
-    /// How many writes came, and whether one was done.
-    state: Arc<Mutex<(u32, bool)>>,
+    objects: Arc<Mutex<Objects>>,
+    /// How many writes came.
+    writes: Arc<Mutex<u32>>,
     stop: Arc<Notify>,
     fault: Fault,
     flaw: Option<Flaw>,
@@ -156,15 +153,16 @@ struct Gate {
 
 impl Gate {
     async fn pass(self, mut asked: Asked) -> io::Result<Response<Body>> {
-        if !asked.verb.writes() {
-            return Ok(self.server.answer(&asked));
+        let answer = |asked: &Asked| self.objects.lock().expect("nobody panicked").answer(asked);
+        if asked.verb == Verb::Get {
+            return Ok(answers::response(&answer(&asked)));
         }
-        let (first, done) = {
-            let mut state = self.state.lock().expect("nobody panicked");
-            state.0 += 1;
-            (state.0 == 1, state.1)
+        let first = {
+            let mut writes = self.writes.lock().expect("nobody panicked");
+            *writes += 1;
+            *writes == 1
         };
-        if done {
+        if self.objects.lock().expect("nobody panicked").written.is_some() {
             self.stop.notify_one();
             return future::pending().await;
         }
@@ -179,14 +177,13 @@ impl Gate {
             }
         }
         if first && self.fault == Fault::Conflict {
-            return Ok(refusal(409, "Conflict", "a fault"));
+            return Ok(answers::response(&answers::conflict()));
         }
-        let answer = self.server.answer(&asked);
-        self.state.lock().expect("nobody panicked").1 = !self.server.store().history.is_empty();
+        let answered = answer(&asked);
         if first && self.fault == Fault::Lost {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        Ok(answer)
+        Ok(answers::response(&answered))
     }
 }
 

@@ -52,6 +52,8 @@ proptest! {
         let retention = cr.spec.backup.as_ref().and_then(|backup| backup.retention.clone()).unwrap_or_default();
         let kept = (i64::from(dump.retention_days), i64::from(dump.minimum_kept));
         prop_assert_eq!(kept, (retention.days.unwrap_or(30).into(), retention.minimum_kept.unwrap_or(7).into()));
+        let excluded = cr.spec.backup.as_ref().map(|backup| backup.exclude_schemas.clone()).unwrap_or_default();
+        prop_assert_eq!(&dump.exclude_schema, &excluded);
         // Each service by its own authorities, and by those of no other.
         let of = |external: Option<&rorun_operator::api::v1alpha1::ExternalBucket>| {
             external.is_some_and(|bucket| bucket.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()))

@@ -7,7 +7,7 @@ use proptest::{
     collection::{btree_map, vec},
     option,
     prelude::*,
-    sample::select,
+    sample::{select, subsequence},
 };
 use rorun_operator::{
     api::v1alpha1::RorunStack,
@@ -39,7 +39,7 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
             option::of(workload(0)),
             option::of(workload(0)),
             data_services(environment),
-            (any::<[bool; 2]>(), option::of(select(vec!["nginx", "traefik"])), option::of(Just("web-tls"))),
+            (any::<[bool; 4]>(), option::of(select(vec!["nginx", "traefik"])), option::of(Just("web-tls"))),
             if production { backup().prop_map(Some).boxed() } else { option::of(backup()).boxed() },
             option::of(image_source()),
         );
@@ -71,7 +71,7 @@ const LABELS: [&str; 5] = [
 fn ingress(
     ocr: Option<&Value>,
     admin: Option<&Value>,
-    hosts: [bool; 2],
+    hosts: [bool; 4],
     class: Option<&str>,
     tls: Option<&str>,
 ) -> Value {
@@ -81,6 +81,15 @@ fn ingress(
     }
     if hosts[1] && ocr.is_some() {
         ingress["ocrHost"] = json!("ocr.example.com");
+    }
+    if hosts[2] {
+        let component = if admin.is_some() { "admin" } else { "api" };
+        ingress["paths"] = json!([{"path": "/", "component": "api"}, {"path": "/x", "component": component}]);
+    }
+    if hosts[3] {
+        let own = json!({"host": "b.example.org", "tls": {"secretName": "b-tls"},
+            "paths": [{"path": "/", "pathType": "Exact", "component": "api"}]});
+        ingress["extraHosts"] = json!([{"host": "a.example.org"}, own]);
     }
     if let Some(class) = class {
         ingress["className"] = json!(class);
@@ -133,6 +142,8 @@ fn workload(floor: i32) -> impl Strategy<Value = Value> {
         json!({"serviceAccount": {"annotations": {"example.com/role": "api"}}}),
         json!({"scheduling": {"nodeSelector": {"pool": "app"}, "tolerations": [{"key": "pool", "operator": "Exists"}]}}),
         json!({"scheduling": {"topologySpreadConstraints": [], "priorityClassName": "high"}}),
+        json!({"apiURLFrom": "Ingress", "disruption": {"minAvailable": "50%"}}),
+        json!({"disruption": {"maxUnavailable": 2}}),
     ]);
     let resources = select(vec![
         json!({}),
@@ -252,11 +263,12 @@ fn backup() -> impl Strategy<Value = Value> {
     ];
     let labels = btree_map(select(LABELS.to_vec()), Just("theirs"), 0..3);
     let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
-    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels).prop_map(
-        |(destination, retention, schedule, labels)| {
+    let schemas = subsequence(vec!["vault", "a*b", "-x", "with space", "\"quoted\"", "Ünï,1"], 0..4);
+    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels, schemas).prop_map(
+        |(destination, retention, schedule, labels, schemas)| {
             let backup = json!({
                 "schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17",
-                "podLabels": labels, "podAnnotations": {"note": "theirs"},
+                "podLabels": labels, "podAnnotations": {"note": "theirs"}, "excludeSchemas": schemas,
             });
             with(with(backup, "destination", destination), "retention", retention)
         },

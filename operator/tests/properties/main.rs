@@ -7,9 +7,12 @@
 
 mod agent;
 mod configuration;
+mod deterministic;
 mod generate;
+mod modes;
 mod objects;
 mod paths;
+mod pod_templates;
 mod pods;
 mod probing;
 #[path = "../support/mod.rs"]

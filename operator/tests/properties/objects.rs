@@ -25,7 +25,7 @@ proptest! {
         let wanted = desired(&stack, &rorun_operator::plan::Plan::default(), &LiveSet::default());
         // What is wanted and what is held back do not overlap, and what is unresolved is held back.
         for object in &wanted.objects {
-            prop_assert!(!wanted.held.keys().any(|held| held.as_str() == object.component()), "{}", object.key());
+            prop_assert!(!wanted.waiting.keys().any(|held| held.as_str() == object.component()), "{}", object.key());
         }
         prop_assert!(wanted.readiness.keys().copied().eq(Component::ALL.into_iter().filter(|name| stack.has(*name))));
         // Even of broken values nothing is told.
@@ -55,11 +55,11 @@ proptest! {
         let stack = valid(&cr);
         let live = all_ready(&stack);
         let again = desired(&stack, &rorun_operator::plan::Plan::default(), &live);
-        prop_assert!(again.held.is_empty(), "{:?}", again.held);
+        prop_assert!(again.waiting.is_empty(), "{:?}", again.waiting);
         prop_assert_eq!(again.objects, everything(&stack, &rorun_operator::plan::Plan::default()));
         for (component, readiness) in &again.readiness {
-            let not_asked = stack.not_asked(*component);
-            let told = matches!(readiness, Readiness::Waiting(waiting) if Some(waiting) == not_asked);
+            let not_probed = stack.not_probed(*component);
+            let told = matches!(readiness, Readiness::Waiting(waiting) if Some(waiting) == not_probed);
             prop_assert!(readiness.is_ready() || told, "{}: {:?}", component, readiness);
         }
     }
@@ -217,7 +217,8 @@ proptest! {
             let auto = matches!(workload.replicas, Replicas::Auto { .. });
             prop_assert_eq!(there("HorizontalPodAutoscaler", &deployment.name), auto);
             prop_assert_eq!(deployment.body["spec"].get("replicas").is_none(), auto, "{}", deployment.key());
-            prop_assert_eq!(there("PodDisruptionBudget", &deployment.name), workload.replicas.floor() >= 2);
+            prop_assert_eq!(there("PodDisruptionBudget", &deployment.name), workload.disruption.is_some());
+            prop_assert!(workload.disruption.is_some() || workload.replicas.floor() < 2);
             if let Replicas::Auto { memory, .. } = workload.replicas {
                 let wanted = ["cpu"].into_iter().chain(memory.map(|_| "memory"));
                 for (container, resource) in containers(template(deployment).unwrap()).flat_map(|c| wanted.clone().map(move |r| (c, r))) {

@@ -28,7 +28,7 @@ proptest! {
         let wanted = desired(&second, &rorun_operator::plan::Plan::default(), &all_ready(&first));
         let fresh: Vec<_> = everything(&second, &rorun_operator::plan::Plan::default())
             .into_iter()
-            .filter(|object| !wanted.held.keys().any(|held| held.as_str() == object.component()))
+            .filter(|object| !wanted.waiting.keys().any(|held| held.as_str() == object.component()))
             .collect();
         prop_assert_eq!(wanted.objects, fresh);
     }
@@ -53,7 +53,17 @@ fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
 fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {
     let Desired { readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
     let readiness = readiness.into_iter().collect();
-    let report = Report { cr, stack, live, readiness, notes, backup: last_backup(live), begun: BTreeMap::new(), old };
+    let report = Report {
+        cr,
+        stack,
+        release: &rorun_operator::plan::Release::default(),
+        live,
+        readiness,
+        notes,
+        backup: last_backup(live),
+        begun: BTreeMap::new(),
+        old,
+    };
     status::status(&report, Timestamp::UNIX_EPOCH)
 }
 

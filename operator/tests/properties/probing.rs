@@ -35,7 +35,7 @@ fn bucket(fields: &Value) -> Value {
 
 fn asked(stack: &Stack, component: Component) -> bool {
     let asked = stack.endpoints().contains_key(&component.into());
-    assert_ne!(asked, stack.not_asked(component).is_some(), "{component}");
+    assert_ne!(asked, stack.not_probed(component).is_some(), "{component}");
     asked
 }
 
@@ -61,9 +61,9 @@ fn what_is_not_asked_is_used_and_told_and_holds_nothing() {
     let cr = stack("shop").set("bucket", bucket(&keys)).build();
     let stack = valid_with(&cr, &unlabelled(&cr));
     let wanted = desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
-    assert!(wanted.held.is_empty(), "{:?}", wanted.held);
+    assert!(wanted.waiting.is_empty(), "{:?}", wanted.waiting);
     let first = desired(&stack, &rorun_operator::plan::Plan::default(), &LiveSet::default());
-    assert_ne!(first.held.get(&Component::Api).map(|held| held.message.contains("bucket")), Some(true));
+    assert_ne!(first.waiting.get(&Component::Api).map(|held| held.message.contains("bucket")), Some(true));
     let Some(Readiness::Waiting(waiting)) = wanted.readiness.get(&Component::Bucket) else { panic!("it is told") };
     assert_eq!(waiting.reason, reason::NOT_PROBED);
     assert!(waiting.message.contains("kubectl label secret keys rorun.app/s3=true"), "{}", waiting.message);
@@ -128,7 +128,7 @@ fn passwords_leave_in_clear_only_where_the_spec_says_so(
     let stack = validate(&cr, &in_clear(&cr));
     for (field, component) in services {
         assert_eq!(asked(&stack, component), expected, "{field}");
-        let message = stack.not_asked(component).map(|waiting| waiting.message.clone()).unwrap_or_default();
+        let message = stack.not_probed(component).map(|waiting| waiting.message.clone()).unwrap_or_default();
         assert!(expected || message.contains(&format!("{field}.external.allowInsecure")), "{message}");
     }
 }

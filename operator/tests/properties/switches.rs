@@ -35,7 +35,7 @@ proptest! {
 /// Without the component, and without the host that leads to it.
 fn off(fixture: Fixture, field: &str) -> Fixture {
     match field {
-        "ocr" | "admin" => fixture.without(field).without(&format!("ingress.{field}Host")),
+        "ocr" | "admin" => fixture.without(field).without(&format!("ingress.{field}Host")).without("ingress.paths"),
         field => fixture.without(field),
     }
 }

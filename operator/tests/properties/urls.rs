@@ -216,7 +216,17 @@ fn conditions(
     let live = live(&stack);
     let readiness = desired(&stack, &rorun_operator::plan::Plan::default(), &live).readiness.into_iter().collect();
     let (notes, begun) = (BTreeMap::new(), BTreeMap::new());
-    let report = Report { cr, stack: &stack, live: &live, readiness, notes, backup: None, begun, old: None };
+    let report = Report {
+        cr,
+        stack: &stack,
+        release: &rorun_operator::plan::Release::default(),
+        live: &live,
+        readiness,
+        notes,
+        backup: None,
+        begun,
+        old: None,
+    };
     let status = status::status(&report, jiff::Timestamp::UNIX_EPOCH);
     let told = status.conditions.into_iter().map(|told| (told.type_, (told.status, told.reason, told.message)));
     told.collect()

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::room::Room;
+use super::env::TestEnv;
 
 const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nTWFkZSBmb3IgdGVzdHM=\n-----END CERTIFICATE-----\n";
 const NAMESPACES: [&str; 3] = ["corrected-a", "corrected-b", "corrected-c"];
@@ -25,17 +25,17 @@ fn spec() -> Value {
 }
 
 /// A stack with a Deployment as 0.1.0 left them: told of, owned, and without what is corrected.
-async fn left_by_an_earlier_release(room: &Room, namespace: &str) {
-    room.namespace(namespace).await;
+async fn left_by_an_earlier_release(env: &TestEnv, namespace: &str) {
+    env.namespace(namespace).await;
     let services = json!({"metadata": {"name": "services"}, "stringData": {
         "DATABASE_URL": "postgresql://user:none@127.0.0.1:1/shop", "REDIS_URL": "rediss://127.0.0.1:1",
         "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "ca.crt": AUTHORITY,
     }});
-    let secrets: Api<Secret> = Api::namespaced(room.client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(env.client.clone(), namespace);
     let services = serde_json::from_value(services).expect("a Secret");
     secrets.create(&PostParams::default(), &services).await.expect("the Secret is made");
-    room.submit(namespace, spec()).await;
-    let stack = room.stacks(namespace).get("shop").await.expect("the stack");
+    env.submit(namespace, spec()).await;
+    let stack = env.stacks(namespace).get("shop").await.expect("the stack");
     let labels = json!({"app.kubernetes.io/name": "rorun-api", "app.kubernetes.io/instance": "shop",
         "app.kubernetes.io/component": "api", "app.kubernetes.io/managed-by": "rorun-operator"});
     let selector = json!({"app.kubernetes.io/name": "rorun-api", "app.kubernetes.io/instance": "shop",
@@ -47,19 +47,19 @@ async fn left_by_an_earlier_release(room: &Room, namespace: &str) {
         "spec": {"replicas": 1, "selector": {"matchLabels": selector}, "template": {
             "metadata": {"labels": labels}, "spec": {"containers": [{"name": "api", "image": "rorun-api:1"}]}}}});
     let deployment: DynamicObject = serde_json::from_value(deployment).expect("a Deployment");
-    room.objects("Deployment", namespace).create(&PostParams::default(), &deployment).await.expect("it is made");
+    env.objects("Deployment", namespace).create(&PostParams::default(), &deployment).await.expect("it is made");
     let told = Patch::Merge(json!({"status": {"observedGeneration": stack.metadata.generation}}));
-    room.stacks(namespace).patch_status("shop", &PatchParams::default(), &told).await.expect("it is told of");
+    env.stacks(namespace).patch_status("shop", &PatchParams::default(), &told).await.expect("it is told of");
 }
 
-async fn deployment(room: &Room, namespace: &str) -> DynamicObject {
-    room.objects("Deployment", namespace).get("shop-api").await.expect("the Deployment")
+async fn deployment(env: &TestEnv, namespace: &str) -> DynamicObject {
+    env.objects("Deployment", namespace).get("shop-api").await.expect("the Deployment")
 }
 
-async fn corrected(room: &Room) -> Vec<&'static str> {
+async fn corrected(env: &TestEnv) -> Vec<&'static str> {
     let mut corrected = Vec::new();
     for namespace in NAMESPACES {
-        if deployment(room, namespace).await.annotations().contains_key("rorun.app/corrected") {
+        if deployment(env, namespace).await.annotations().contains_key("rorun.app/corrected") {
             corrected.push(namespace);
         }
     }
@@ -67,70 +67,70 @@ async fn corrected(room: &Room) -> Vec<&'static str> {
 }
 
 /// As its controller would tell when the new pods serve. The old ones serve until then.
-async fn roll_out(room: &Room, namespace: &str) {
-    let there = deployment(room, namespace).await;
+async fn roll_out(env: &TestEnv, namespace: &str) {
+    let there = deployment(env, namespace).await;
     let status = json!({"status": {"observedGeneration": there.metadata.generation, "replicas": 1, "updatedReplicas": 1,
         "readyReplicas": 1, "availableReplicas": 1}});
     let patch = Patch::Merge(status);
-    let deployments = room.objects("Deployment", namespace);
+    let deployments = env.objects("Deployment", namespace);
     deployments.patch_status("shop-api", &PatchParams::default(), &patch).await.expect("its status");
 }
 
-async fn events(room: &Room, namespace: &str) -> Vec<String> {
-    let api: Api<Event> = Api::namespaced(room.client.clone(), namespace);
+async fn events(env: &TestEnv, namespace: &str) -> Vec<String> {
+    let api: Api<Event> = Api::namespaced(env.client.clone(), namespace);
     let all = api.list(&ListParams::default()).await.expect("a list").items;
     let of = all.into_iter().filter(|event| event.reason.as_deref() == Some("Corrected"));
     of.filter_map(|event| event.note).collect()
 }
 
-pub async fn one_stack_is_corrected_at_a_time(room: &Room) {
+pub async fn one_stack_is_corrected_at_a_time(env: &TestEnv) {
     for namespace in NAMESPACES {
-        left_by_an_earlier_release(room, namespace).await;
-        roll_out(room, namespace).await;
+        left_by_an_earlier_release(env, namespace).await;
+        roll_out(env, namespace).await;
     }
-    let operator = room.operator().await;
-    room.until("one is corrected", async || !corrected(room).await.is_empty()).await;
+    let operator = env.operator().await;
+    env.until("one is corrected", async || !corrected(env).await.is_empty()).await;
     for namespace in NAMESPACES {
-        room.settled(namespace).await;
+        env.settled(namespace).await;
     }
-    let first = corrected(room).await;
+    let first = corrected(env).await;
     assert_eq!(first.len(), 1, "not one at a time: {first:?}");
     let first = first[0];
-    let init = deployment(room, first).await.data["spec"]["template"]["spec"]["initContainers"][0]["args"].clone();
+    let init = deployment(env, first).await.data["spec"]["template"]["spec"]["initContainers"][0]["args"].clone();
     assert_eq!(init[1], "authorities", "{init}");
     let waits = NAMESPACES.into_iter().filter(|namespace| *namespace != first).collect::<Vec<_>>();
     for namespace in &waits {
-        let there = deployment(room, namespace).await;
+        let there = deployment(env, namespace).await;
         assert_eq!(there.metadata.generation, Some(1), "{namespace}: one that waits is left as it is");
-        let secret = room.objects("Secret", namespace).get_opt("shop-connection").await.expect("an answer");
+        let secret = env.objects("Secret", namespace).get_opt("shop-connection").await.expect("an answer");
         assert!(secret.is_none(), "{namespace}: and so is what its pods are told");
-        assert!(events(room, namespace).await.is_empty());
+        assert!(events(env, namespace).await.is_empty());
     }
-    let told = events(room, first).await;
+    let told = events(env, first).await;
     assert!(told.len() == 1 && told[0].contains("deployment/shop-api"), "{told:?}");
 
     // Its user changes the last one: that restart is the user's.
     let mut changed = spec();
     changed["api"]["image"] = json!("rorun-api:2");
-    room.submit(waits[1], changed).await;
-    room.until("who is changed does not wait", async || corrected(room).await.len() == 2).await;
-    assert!(!corrected(room).await.contains(&waits[0]), "the turn is still the first one's");
+    env.submit(waits[1], changed).await;
+    env.until("who is changed does not wait", async || corrected(env).await.len() == 2).await;
+    assert!(!corrected(env).await.contains(&waits[0]), "the turn is still the first one's");
 
-    roll_out(room, waits[1]).await;
-    roll_out(room, first).await;
-    room.until("the next one is corrected", async || corrected(room).await.len() == 3).await;
-    roll_out(room, waits[0]).await;
+    roll_out(env, waits[1]).await;
+    roll_out(env, first).await;
+    env.until("the next one is corrected", async || corrected(env).await.len() == 3).await;
+    roll_out(env, waits[0]).await;
 
     // A new operator corrects nothing twice, and its own image is no reason to replace pods.
     for namespace in NAMESPACES {
-        room.settled(namespace).await;
+        env.settled(namespace).await;
     }
     operator.kill();
-    let mark = room.mark();
-    let operator = room.operator_with(&["--agent-image=ghcr.io/rorun/rorun-operator:9.9.9"]).await;
+    let mark = env.mark();
+    let operator = env.operator_with(&["--agent-image=ghcr.io/rorun/rorun-operator:9.9.9"]).await;
     for namespace in NAMESPACES {
-        room.settled(namespace).await;
-        let writes = room.writes(namespace, mark);
+        env.settled(namespace).await;
+        let writes = env.writes(namespace, mark);
         assert!(writes.iter().all(|write| !write.contains("deployments")), "{namespace}: {writes:?}");
     }
     operator.kill();

@@ -4,27 +4,29 @@
 
 mod backups;
 mod commands;
+mod conditions;
 mod corrections;
 mod counts;
 mod credentials;
 mod data;
+mod database_files;
 mod drift;
+mod env;
 mod gitops;
+mod pod_templates;
 mod restarts;
-mod room;
 mod sources;
-mod telling;
 mod volumes;
 
-use room::Room;
+use env::TestEnv;
 use tokio::runtime::Handle;
 
 /// Runs cases side by side, each in a namespace of its own.
 macro_rules! cases {
-    ($room:expr, $($case:path),+ $(,)?) => {
+    ($env:expr, $($case:path),+ $(,)?) => {
         tokio::join!($(async {
             let started = std::time::Instant::now();
-            $case($room).await;
+            $case($env).await;
             println!("{} ... ok ({:.1} s)", stringify!($case), started.elapsed().as_secs_f32());
         }),+);
     };
@@ -32,28 +34,32 @@ macro_rules! cases {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_released_binary() {
-    let room = Room::open().await;
-    let operator = room.operator().await;
+    let env = TestEnv::open().await;
+    let operator = env.operator().await;
     // Alone: on a busy machine a status may come before the watch shows what was just written, and one more is told then.
-    counts::what_the_operator_calls(&room).await;
+    counts::what_the_operator_calls(&env, &operator).await;
     let beside = tokio::task::spawn_blocking(|| Handle::current().block_on(one_operator_after_the_other()));
     cases!(
-        &room,
+        &env,
         counts::a_stack_without_data_costs_one_write_to_delete,
         drift::every_kind_is_repaired_with_one_write,
         drift::a_foreign_object_is_refused_and_left_alone,
         drift::what_the_spec_leaves_out_is_pruned_and_nothing_else,
         drift::the_autoscaler_takes_over_and_gives_back_without_a_jump,
         drift::a_suspended_stack_is_left_as_it_is,
-        telling::refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server,
-        telling::a_class_that_does_not_exist_is_told_until_it_does,
-        telling::an_autoscaler_begins_at_its_fewest_pods,
-        telling::a_field_beside_the_template_turns_no_condition,
+        conditions::refused_pods_of_a_stateful_set_are_told_in_the_words_of_the_server,
+        conditions::a_class_that_does_not_exist_is_told_until_it_does,
+        conditions::an_autoscaler_begins_at_its_fewest_pods,
+        conditions::a_field_beside_the_template_turns_no_condition,
+        pod_templates::a_patch_writes_nothing_until_it_can_be,
         volumes::what_a_volume_cannot_do_is_told_and_not_sent,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,
         data::data_go_only_when_the_spec_says_so,
+        database_files::another_version_is_refused_and_the_server_goes_on,
+        database_files::an_annotation_that_is_taken_away_moves_no_files,
+        database_files::files_of_0_1_0_stay_where_they_are,
         data::a_bucket_that_had_backups_stays_whatever_was_added_later,
         data::nothing_is_deleted_while_nobody_knows_whether_there_are_backups,
         backups::the_owner_of_backups_is_asked_for_once,
@@ -71,15 +77,15 @@ async fn the_released_binary() {
     beside.await.expect("one operator after the other");
 }
 
-/// In a room of its own, where nothing else keeps the operator busy when it is killed.
+/// With an API server of its own, where no other case keeps the operator busy when it is killed.
 async fn one_operator_after_the_other() {
-    let room = Room::open().await;
-    cases!(&room, sources::no_stack_fills_the_memory_of_all);
-    cases!(&room, restarts::a_killed_operator_reaches_the_same_end);
-    cases!(&room, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
-    cases!(&room, restarts::an_api_server_that_comes_back_is_written_nothing);
-    cases!(&room, gitops::data_of_0_1_0_are_taken_over);
-    cases!(&room, commands::a_command_is_obeyed_once);
-    cases!(&room, restarts::of_two_processes_without_a_name_one_leads);
-    cases!(&room, corrections::one_stack_is_corrected_at_a_time);
+    let env = TestEnv::open().await;
+    cases!(&env, sources::no_stack_fills_the_memory_of_all);
+    cases!(&env, restarts::a_killed_operator_reaches_the_same_end);
+    cases!(&env, restarts::twenty_settled_stacks_cost_nothing_after_a_restart);
+    cases!(&env, restarts::an_api_server_that_comes_back_is_written_nothing);
+    cases!(&env, gitops::data_of_0_1_0_are_taken_over);
+    cases!(&env, commands::a_command_is_obeyed_once);
+    cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
+    cases!(&env, corrections::one_stack_is_corrected_at_a_time);
 }

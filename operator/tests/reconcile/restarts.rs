@@ -7,47 +7,47 @@ use kube::{Api, ResourceExt};
 use rand::RngExt;
 use serde_json::Value;
 
-use super::room::{Room, development};
+use super::env::{TestEnv, development};
 
 const STACKS: usize = 20;
 const KILLS: usize = 10;
 
-/// Neither the restart, nor what is looked at again and again without a cause.
-pub async fn twenty_settled_stacks_cost_nothing_after_a_restart(room: &Room) {
+/// Neither the restart, nor the resyncs.
+pub async fn twenty_settled_stacks_cost_nothing_after_a_restart(env: &TestEnv) {
     let namespaces: Vec<String> = (0..STACKS).map(|index| format!("settled-{index}")).collect();
-    let operator = room.operator().await;
+    let operator = env.operator().await;
     for namespace in &namespaces {
-        room.namespace(namespace).await;
-        room.submit(namespace, development()).await;
+        env.namespace(namespace).await;
+        env.submit(namespace, development()).await;
     }
-    futures::future::join_all(namespaces.iter().map(|namespace| room.settled(namespace))).await;
+    futures::future::join_all(namespaces.iter().map(|namespace| env.settled(namespace))).await;
     operator.kill();
-    let mark = room.mark();
-    let operator = room.operator_with(&["--resync-period=1s"]).await;
-    room.settled(&namespaces[STACKS - 1]).await;
-    let looked = operator.passes().await + 2 * STACKS as u64;
-    room.until("each is looked at again", async || operator.passes().await >= looked).await;
+    let mark = env.mark();
+    let operator = env.operator_with(&["--resync-period=1s"]).await;
+    env.settled(&namespaces[STACKS - 1]).await;
+    let resynced = operator.reconciles().await + 2 * STACKS as u64;
+    env.until("each is reconciled again", async || operator.reconciles().await >= resynced).await;
     for namespace in &namespaces {
-        let calls = room.calls(namespace, mark);
+        let calls = env.calls(namespace, mark);
         assert!(calls.is_empty(), "{namespace}: {calls:?}");
     }
     println!("peak memory with {STACKS} stacks: {} KiB (debug build)", operator.peak_memory());
 }
 
-/// The watches begin anew, each with a list, and nothing that they tell is news.
-pub async fn an_api_server_that_comes_back_is_written_nothing(room: &Room) {
-    let operator = room.operator().await;
-    room.namespace("back").await;
-    room.apply("back", development()).await;
-    let mark = room.mark();
-    room.restart_apiserver();
+/// The watches begin anew, each with a list that holds no news.
+pub async fn an_api_server_that_comes_back_is_written_nothing(env: &TestEnv) {
+    let operator = env.operator().await;
+    env.namespace("back").await;
+    env.apply("back", development()).await;
+    let mark = env.mark();
+    env.restart_apiserver();
     // Each kind is watched anew before this is written.
     let mut spec = development();
     spec["admin"]["image"] = serde_json::json!("rorun-admin:2");
-    room.apply("back", spec).await;
-    assert_eq!(room.writes("back", mark), ["patch deployments/shop-admin"]);
+    env.apply("back", spec).await;
+    assert_eq!(env.writes("back", mark), ["patch deployments/shop-admin"]);
     let mut lists = BTreeMap::<String, usize>::new();
-    for call in room.calls("", mark).iter().filter(|call| call.verb == "list") {
+    for call in env.calls("", mark).iter().filter(|call| call.verb == "list") {
         *lists.entry(call.resource.clone()).or_default() += 1;
     }
     assert!(lists.values().all(|count| *count <= 3), "{lists:?}");
@@ -56,26 +56,26 @@ pub async fn an_api_server_that_comes_back_is_written_nothing(room: &Room) {
 
 /// Kills at random moments while a stack is made; whichever write was the last, the end is that of an undisturbed run, and
 /// nothing was made twice.
-pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {
-    let operator = room.operator().await;
-    room.namespace("undisturbed").await;
-    room.apply("undisturbed", development()).await;
+pub async fn a_killed_operator_reaches_the_same_end(env: &TestEnv) {
+    let operator = env.operator().await;
+    env.namespace("undisturbed").await;
+    env.apply("undisturbed", development()).await;
     operator.kill();
-    let reference = shape(room, "undisturbed").await;
+    let reference = shape(env, "undisturbed").await;
     for round in 0..KILLS {
         let namespace = format!("killed-{round}");
-        room.namespace(&namespace).await;
-        let mark = room.mark();
-        let operator = room.operator().await;
-        room.submit(&namespace, development()).await;
+        env.namespace(&namespace).await;
+        let mark = env.mark();
+        let operator = env.operator().await;
+        env.submit(&namespace, development()).await;
         let moment = rand::rng().random_range(50..450);
         tokio::time::sleep(Duration::from_millis(moment)).await;
         operator.kill();
-        let made = room.children(&namespace).await.len();
-        let operator = room.operator().await;
-        room.settled(&namespace).await;
-        assert_eq!(shape(room, &namespace).await, reference, "killed after {moment} ms with {made} children made");
-        let calls = room.calls(&namespace, mark);
+        let made = env.children(&namespace).await.len();
+        let operator = env.operator().await;
+        env.settled(&namespace).await;
+        assert_eq!(shape(env, &namespace).await, reference, "killed after {moment} ms with {made} children made");
+        let calls = env.calls(&namespace, mark);
         let mut creates = BTreeMap::<String, usize>::new();
         for call in calls.iter().filter(|call| call.code == 201 && call.resource != "events") {
             *creates.entry(format!("{}/{}", call.resource, call.name)).or_default() += 1;
@@ -87,13 +87,13 @@ pub async fn a_killed_operator_reaches_the_same_end(room: &Room) {
 }
 
 /// The children without what differs between two runs: uids, times, hashes and generated values.
-async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
-    let stack = room.stacks(namespace).get("shop").await.expect("the stack");
+async fn shape(env: &TestEnv, namespace: &str) -> BTreeMap<String, Value> {
+    let stack = env.stacks(namespace).get("shop").await.expect("the stack");
     let uid = stack.uid().unwrap_or_default();
-    let space = Api::<Namespace>::all(room.client.clone()).get(namespace).await.expect("the namespace");
+    let space = Api::<Namespace>::all(env.client.clone()).get(namespace).await.expect("the namespace");
     let space = space.uid().expect("a uid");
     let mut shapes = BTreeMap::new();
-    for child in room.children(namespace).await {
+    for child in env.children(namespace).await {
         let kind = child.types.as_ref().expect("types").kind.clone();
         let mut data = child.data.clone();
         if let Some(members) = data.as_object_mut() {
@@ -118,10 +118,10 @@ async fn shape(room: &Room, namespace: &str) -> BTreeMap<String, Value> {
 }
 
 /// Outside a chart nothing names a process: two of one host must not take each other's lease for their own.
-pub async fn of_two_processes_without_a_name_one_leads(room: &Room) {
-    let first = room.candidate().await;
-    room.until("the first leads", async || first.said("leading")).await;
-    let second = room.candidate().await;
-    room.until("the second stands by", async || second.said("standing by")).await;
+pub async fn of_two_processes_without_a_name_one_leads(env: &TestEnv) {
+    let first = env.candidate().await;
+    env.until("the first leads", async || first.said("leading")).await;
+    let second = env.candidate().await;
+    env.until("the second stands by", async || second.said("standing by")).await;
     assert!(!second.said("leading"), "two lead");
 }

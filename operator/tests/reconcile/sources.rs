@@ -1,4 +1,4 @@
-//! What `env` and `envFrom` name: how much of it is held in memory, and what is told of too much.
+//! The sources that `env` and `envFrom` name: how much of them is in memory, and the condition for too much.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::room::Room;
+use super::env::TestEnv;
 
 const NAMESPACE: &str = "sources";
 /// As many as one stack can name.
@@ -41,39 +41,39 @@ fn large(number: usize, letter: &str) -> ConfigMap {
     serde_json::from_value(object).expect("a ConfigMap")
 }
 
-pub async fn no_stack_fills_the_memory_of_all(room: &Room) {
-    room.namespace(NAMESPACE).await;
-    let maps: Api<ConfigMap> = Api::namespaced(room.client.clone(), NAMESPACE);
+pub async fn no_stack_fills_the_memory_of_all(env: &TestEnv) {
+    env.namespace(NAMESPACE).await;
+    let maps: Api<ConfigMap> = Api::namespaced(env.client.clone(), NAMESPACE);
     for number in 0..COUNT {
         maps.create(&PostParams::default(), &large(number, "a")).await.expect("the ConfigMap is made");
     }
-    let operator = room.operator().await;
+    let operator = env.operator().await;
     let before = operator.peak_memory();
-    room.submit(NAMESPACE, spec(COUNT)).await;
+    env.submit(NAMESPACE, spec(COUNT)).await;
     for kind in ["ApiReady", "OcrReady", "AdminReady"] {
-        let message = room.until_reason(NAMESPACE, kind, "TooLarge").await;
+        let message = env.until_reason(NAMESPACE, kind, "TooLarge").await;
         assert!(message.contains("8 MiB") && message.contains("name fewer"), "{message}");
     }
-    room.settled(NAMESPACE).await;
+    env.settled(NAMESPACE).await;
 
     // Within the budget each counts, and a change of one is seen.
-    room.submit(NAMESPACE, spec(7)).await;
-    room.until("the workloads are no longer held back for their sources", async || {
-        room.condition(NAMESPACE, "ApiReady").await.1 != "TooLarge"
+    env.submit(NAMESPACE, spec(7)).await;
+    env.until("the workloads are no longer held back for their sources", async || {
+        env.condition(NAMESPACE, "ApiReady").await.1 != "TooLarge"
     })
     .await;
-    room.settled(NAMESPACE).await;
-    let mark = room.mark();
+    env.settled(NAMESPACE).await;
+    let mark = env.mark();
     let change = Patch::Merge(json!({"data": {"LARGE": "b".repeat(SIZE)}}));
     maps.patch("large-0", &PatchParams::default(), &change).await.expect("it is changed");
-    room.until("the sources are read again", async || {
-        room.calls(NAMESPACE, mark).iter().any(|call| call.resource == "configmaps" && call.name == "large-0")
+    env.until("the sources are read again", async || {
+        env.calls(NAMESPACE, mark).iter().any(|call| call.resource == "configmaps" && call.name == "large-0")
     })
     .await;
-    room.settled(NAMESPACE).await;
-    let mark = room.mark();
-    room.pause().await;
-    assert!(room.calls(NAMESPACE, mark).is_empty(), "{:?}", room.calls(NAMESPACE, mark));
+    env.settled(NAMESPACE).await;
+    let mark = env.mark();
+    env.pause().await;
+    assert!(env.calls(NAMESPACE, mark).is_empty(), "{:?}", env.calls(NAMESPACE, mark));
 
     let peak = operator.peak_memory();
     println!("{COUNT} ConfigMaps of {SIZE} bytes: {before} KiB before, {peak} KiB at most");

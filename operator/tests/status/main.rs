@@ -8,7 +8,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod creation;
+mod edge;
 mod notes;
 mod states;
-mod world;

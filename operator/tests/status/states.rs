@@ -14,8 +14,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{
+    cluster::{Cluster, at, condition, line, rolled_out},
     support::{Fixture, nothing_there, stack, valid_with},
-    world::{World, at, condition, line, rolled_out},
 };
 
 /// What kstatus says of a custom resource, by its published rules
@@ -57,47 +57,47 @@ fn refused() -> Value {
         {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}])
 }
 
-type Change = fn(&mut World);
+type Change = fn(&mut Cluster);
 
 /// From a stack that is ready: what happens, and then what kstatus, `Available`, `Ready` and `Reconciling` say.
 #[rstest]
-#[case::nothing(|_: &mut World| {}, Current, "True Ready", "True Ready", false)]
-#[case::an_autoscaler_adds_pods(|world: &mut World| world.deployment(Component::Api, 5, [3, 3, 2], &rolled_out()),
+#[case::nothing(|_: &mut Cluster| {}, Current, "True Ready", "True Ready", false)]
+#[case::an_autoscaler_adds_pods(|cluster: &mut Cluster| cluster.deployment(Component::Api, 5, [3, 3, 2], &rolled_out()),
     Current, "True Ready", "True Ready", false)]
-#[case::a_pod_beyond_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 5, [5, 5, 4], &rolled_out()),
+#[case::a_pod_beyond_the_fewest_moves(|cluster: &mut Cluster| cluster.deployment(Component::Api, 5, [5, 5, 4], &rolled_out()),
     Current, "True Ready", "True Ready", false)]
-#[case::one_of_the_fewest_moves(|world: &mut World| world.deployment(Component::Api, 2, [2, 2, 1], &rolled_out()),
+#[case::one_of_the_fewest_moves(|cluster: &mut Cluster| cluster.deployment(Component::Api, 2, [2, 2, 1], &rolled_out()),
     InProgress, "False Progressing", "False Progressing", false)]
-#[case::a_secret_changed(|world: &mut World| world.deployment(Component::Api, 2, [3, 1, 2], &progressing("ReplicaSetUpdated")),
+#[case::a_secret_changed(|cluster: &mut Cluster| cluster.deployment(Component::Api, 2, [3, 1, 2], &progressing("ReplicaSetUpdated")),
     InProgress, "True Ready", "False Progressing", true)]
-#[case::a_rollout_is_stuck(|world: &mut World| world.deployment(Component::Api, 2, [3, 1, 2],
+#[case::a_rollout_is_stuck(|cluster: &mut Cluster| cluster.deployment(Component::Api, 2, [3, 1, 2],
     &json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}])),
     Failed, "True Ready", "False RolloutStuck", false)]
-#[case::its_pods_are_refused(|world: &mut World| world.deployment(Component::Api, 2, [2, 0, 2], &refused()),
+#[case::its_pods_are_refused(|cluster: &mut Cluster| cluster.deployment(Component::Api, 2, [2, 0, 2], &refused()),
     Failed, "True Ready", "False PodsRefused", false)]
-#[case::somebody_scales_it_to_zero(|world: &mut World| world.deployment(Component::Api, 0, [0, 0, 0], &rolled_out()),
+#[case::somebody_scales_it_to_zero(|cluster: &mut Cluster| cluster.deployment(Component::Api, 0, [0, 0, 0], &rolled_out()),
     Failed, "False ScaledToZero", "False ScaledToZero", false)]
-#[case::an_embedded_service_is_down(|world: &mut World| world.stateful_set(Component::Redis, 1, 0),
+#[case::an_embedded_service_is_down(|cluster: &mut Cluster| cluster.stateful_set(Component::Redis, 1, 0),
     InProgress, "False Progressing", "False Progressing", false)]
-#[case::a_workload_is_deleted_by_hand(|world: &mut World| world.live.take("Deployment", "shop-api"),
+#[case::a_workload_is_deleted_by_hand(|cluster: &mut Cluster| cluster.live.take("Deployment", "shop-api"),
     InProgress, "False Progressing", "False Progressing", true)]
-#[case::the_bucket_does_not_answer(|world: &mut World| {
+#[case::the_bucket_does_not_answer(|cluster: &mut Cluster| {
         let failed = Probe::Failed(Waiting::new(reason::UNREACHABLE, "bucket at s3 is unreachable"));
-        world.stack.probes = BTreeMap::from([(Component::Bucket.into(), failed)]);
+        cluster.stack.probes = BTreeMap::from([(Component::Bucket.into(), failed)]);
     }, InProgress, "True Ready", "False Unreachable", false)]
-#[case::the_class_of_the_ingress_is_missing(|world: &mut World| {
-        world.edit(scaled().set("ingress", json!({"host": "api.example.com", "className": "nowhere"})));
-        world.make_the_rest();
+#[case::the_class_of_the_ingress_is_missing(|cluster: &mut Cluster| {
+        cluster.edit(scaled().set("ingress", json!({"host": "api.example.com", "className": "nowhere"})));
+        cluster.make_the_rest();
         let missing = Waiting::new(reason::INGRESS_CLASS_MISSING, "ingressclass/nowhere does not exist");
-        world.stack.unresolved.insert(Component::Ingress, missing);
+        cluster.stack.unresolved.insert(Component::Ingress, missing);
     }, Failed, "True Ready", "False IngressClassMissing", false)]
-#[case::a_secret_is_missing(|world: &mut World| {
-        world.edit(scaled().set("api.envFrom", json!([{"secretRef": {"name": "mail"}}])));
-        world.stack = valid_with(&world.cr, &nothing_there(&world.cr));
+#[case::a_secret_is_missing(|cluster: &mut Cluster| {
+        cluster.edit(scaled().set("api.envFrom", json!([{"secretRef": {"name": "mail"}}])));
+        cluster.stack = valid_with(&cluster.cr, &nothing_there(&cluster.cr));
     }, Failed, "True Ready", "False ReferenceMissing", false)]
-#[case::no_pods_on_purpose(|world: &mut World| {
-        world.edit(stack("shop").set("api.replicas", json!(0)));
-        world.deployment(Component::Api, 0, [0, 0, 0], &rolled_out());
+#[case::no_pods_on_purpose(|cluster: &mut Cluster| {
+        cluster.edit(stack("shop").set("api.replicas", json!(0)));
+        cluster.deployment(Component::Api, 0, [0, 0, 0], &rolled_out());
     }, Current, "False ScaledToZero", "True ScaledToZero", false)]
 fn what_a_tool_reads_after(
     #[case] change: Change,
@@ -106,61 +106,61 @@ fn what_a_tool_reads_after(
     #[case] ready: &str,
     #[case] reconciling: bool,
 ) {
-    let mut world = World::ready(scaled());
-    change(&mut world);
-    let status = world.pass(1000);
-    let told = (line(&status, "Available"), line(&status, "Ready"), line(&status, "Reconciling"));
-    assert_eq!((&*told.0, &*told.1, told.2.is_empty()), (available, ready, !reconciling), "{status:#?}");
-    assert_eq!(kstatus(world.cr.metadata.generation, &status), expected, "{told:?}");
+    let mut cluster = Cluster::ready(scaled());
+    change(&mut cluster);
+    let status = cluster.reconcile(1000);
+    let lines = (line(&status, "Available"), line(&status, "Ready"), line(&status, "Reconciling"));
+    assert_eq!((&*lines.0, &*lines.1, lines.2.is_empty()), (available, ready, !reconciling), "{status:#?}");
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), expected, "{lines:?}");
     let (stalled, reconciles) = (condition(&status, "Stalled"), condition(&status, "Reconciling"));
     assert!(stalled.is_none() || reconciles.is_none(), "never both");
 }
 
-/// Nothing that an autoscaler or a node does turns a condition, or moves a time of one.
+/// Nothing that an autoscaler or a node does changes a condition, or a time of one.
 #[test]
 fn a_scale_up_and_a_pod_that_moves_turn_no_condition() {
-    let mut world = World::ready(scaled());
-    let before = world.old.clone().unwrap().conditions;
+    let mut cluster = Cluster::ready(scaled());
+    let before = cluster.old.clone().unwrap().conditions;
     for (wanted, counts) in [(5, [3, 3, 2]), (5, [5, 5, 4]), (8, [8, 8, 2]), (2, [2, 2, 2])] {
-        world.deployment(Component::Api, wanted, counts, &rolled_out());
-        assert_eq!(world.pass(5000).conditions, before, "{counts:?} of {wanted}");
+        cluster.deployment(Component::Api, wanted, counts, &rolled_out());
+        assert_eq!(cluster.reconcile(5000).conditions, before, "{counts:?} of {wanted}");
     }
 }
 
-/// From the first pass of an edit until its pods serve a tool sees it in progress, though the old pods serve all along.
+/// From the first reconcile of an edit until its pods serve, tools show it in progress, though the old pods serve all along.
 #[test]
 fn an_edit_is_in_progress_from_its_first_status_until_it_serves() {
-    let mut world = World::ready(scaled());
-    let generation = |world: &World| world.cr.metadata.generation;
-    world.edit(scaled().set("api.image", json!("ghcr.io/rorun/rorun-api:1.9.0")));
-    assert_eq!(kstatus(generation(&world), world.old.as_ref().unwrap()), InProgress, "before anybody has looked");
-    let first = world.pass_that_writes(10, &[Component::Api]);
-    assert_eq!(first.observed_generation, generation(&world));
+    let mut cluster = Cluster::ready(scaled());
+    let generation = |cluster: &Cluster| cluster.cr.metadata.generation;
+    cluster.edit(scaled().set("api.image", json!("ghcr.io/rorun/rorun-api:1.9.0")));
+    assert_eq!(kstatus(generation(&cluster), cluster.old.as_ref().unwrap()), InProgress, "before the first reconcile");
+    let first = cluster.reconcile_that_writes(10, &[Component::Api]);
+    assert_eq!(first.observed_generation, generation(&cluster));
     assert_eq!(line(&first, "Reconciling"), "True Progressing", "in the same write");
     let steps = [[3, 1, 2], [3, 1, 3], [3, 2, 3], [2, 2, 2]];
     for (step, counts) in steps.into_iter().enumerate() {
-        let told = if step == 3 { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" };
-        world.deployment(Component::Api, 2, counts, &progressing(told));
-        let status = world.pass(20);
+        let reason = if step == 3 { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" };
+        cluster.deployment(Component::Api, 2, counts, &progressing(reason));
+        let status = cluster.reconcile(20);
         assert_eq!(line(&status, "Available"), "True Ready", "{counts:?}");
-        assert_eq!(kstatus(generation(&world), &status), if step == 3 { Current } else { InProgress }, "{counts:?}");
+        assert_eq!(kstatus(generation(&cluster), &status), if step == 3 { Current } else { InProgress }, "{counts:?}");
     }
     // What is asked for and not there yet is carried out as well, though nothing is replaced.
-    world.edit(scaled().set("api.autoscaling.minReplicas", json!(4)));
-    let status = world.pass(30);
+    cluster.edit(scaled().set("api.autoscaling.minReplicas", json!(4)));
+    let status = cluster.reconcile(30);
     assert_eq!((line(&status, "Available"), line(&status, "Reconciling")).0, "False Progressing");
-    assert_eq!(kstatus(generation(&world), &status), InProgress);
-    world.deployment(Component::Api, 4, [4, 4, 4], &rolled_out());
-    let status = world.pass(40);
-    assert_eq!(kstatus(generation(&world), &status), Current);
+    assert_eq!(kstatus(generation(&cluster), &status), InProgress);
+    cluster.deployment(Component::Api, 4, [4, 4, 4], &rolled_out());
+    let status = cluster.reconcile(40);
+    assert_eq!(kstatus(generation(&cluster), &status), Current);
     assert_eq!(line(&status, "Reconciling"), "");
 }
 
 #[test]
 fn the_first_status_is_no_success() {
-    let mut world = World::empty(scaled());
-    let status = world.pass_that_writes(0, &[Component::Database, Component::Redis, Component::Bucket]);
-    assert_eq!(kstatus(world.cr.metadata.generation, &status), InProgress);
+    let mut cluster = Cluster::empty(scaled());
+    let status = cluster.reconcile_that_writes(0, &[Component::Database, Component::Redis, Component::Bucket]);
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), InProgress);
     assert_eq!(line(&status, "Ready"), "Unknown Progressing");
     assert_eq!(line(&status, "Available"), "False Progressing");
 }
@@ -168,12 +168,12 @@ fn the_first_status_is_no_success() {
 /// A deletion that is not confirmed is Stalled, and the pods serve all the same.
 #[test]
 fn a_stack_that_is_kept_from_going_on_is_as_available_as_it_was() {
-    let world = World::ready(scaled());
+    let cluster = Cluster::ready(scaled());
     let waiting = Waiting::new(reason::CONFIRMATION_REQUIRED, "set the annotation");
-    let status = status::stopped(&world.cr, world.old.clone(), &waiting, Timestamp::UNIX_EPOCH);
-    assert_eq!(kstatus(world.cr.metadata.generation, &status), Failed);
+    let status = status::stopped(&cluster.cr, cluster.old.clone(), &waiting, Timestamp::UNIX_EPOCH);
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), Failed);
     assert_eq!(line(&status, "Available"), "True Ready");
-    let status = status::stopped(&world.cr, None, &waiting, Timestamp::UNIX_EPOCH);
+    let status = status::stopped(&cluster.cr, None, &waiting, Timestamp::UNIX_EPOCH);
     assert_eq!(line(&status, "Available"), "False ConfirmationRequired");
 }
 
@@ -186,43 +186,43 @@ fn the_destination_of_backups_never_makes_a_stack_unready(#[case] why: reason::R
     let external = stack("shop").with_external_services();
     let destination = json!({"external": {"name": "dumps", "endpoint": "https://s3.example.com",
         "credentialsSecretRef": {"name": "s3-dumps"}}});
-    let mut world = World::ready(external.set("backup", json!({"destination": destination})));
-    assert_eq!(line(world.old.as_ref().unwrap(), "BackupHealthy"), "True Ready");
+    let mut cluster = Cluster::ready(external.set("backup", json!({"destination": destination})));
+    assert_eq!(line(cluster.old.as_ref().unwrap(), "BackupHealthy"), "True Ready");
     let failed = Probe::Failed(Waiting::new(why, "bucket dumps at s3.example.com"));
-    world.stack.probes.insert(Component::Backup.into(), failed);
-    let status = world.pass(1000);
+    cluster.stack.probes.insert(Component::Backup.into(), failed);
+    let status = cluster.reconcile(1000);
     assert_eq!(line(&status, "BackupHealthy"), format!("False {why}"));
-    assert_eq!(kstatus(world.cr.metadata.generation, &status), Current);
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), Current);
     assert!(condition(&status, "Ready").unwrap().message.contains("backup: bucket dumps"), "{status:?}");
 }
 
 /// A StatefulSet tells nothing of pods that are refused: what the Events say is put there before it is judged.
 #[test]
-fn a_refused_pod_of_an_embedded_service_is_told_with_the_way_out() {
-    let mut world = World::ready(scaled());
-    world.stateful_set(Component::Redis, 0, 0);
-    let mut set = world.live.named("StatefulSet", "shop-redis").unwrap().clone();
+fn a_refused_pod_of_an_embedded_service_is_reported_with_the_way_out() {
+    let mut cluster = Cluster::ready(scaled());
+    cluster.stateful_set(Component::Redis, 0, 0);
+    let mut set = cluster.live.named("StatefulSet", "shop-redis").unwrap().clone();
     let said = "create Pod shop-redis-0 in StatefulSet shop-redis failed error: pods \"shop-redis-0\" is forbidden: \
                 failed quota: q: must specify limits.memory for: redis";
     let waiting = pods_refused(&set.key(), said);
     set.readiness = Readiness::Waiting(waiting);
-    world.live.put(Arc::new(set));
-    let status = world.pass(1000);
-    assert_eq!(kstatus(world.cr.metadata.generation, &status), Failed);
+    cluster.live.put(Arc::new(set));
+    let status = cluster.reconcile(1000);
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), Failed);
     insta::assert_snapshot!(condition(&status, "Ready").unwrap().message, @"redis: the pods of statefulset/shop-redis are refused: failed quota: q: must specify limits.memory for: redis: raise the ResourceQuota, set resources, or change what the message names");
 }
 
-/// Without a cause of its own a stuck rollout is told by its pods, and is Stalled all the same.
+/// A stuck rollout without a cause of its own is explained by its pods, and is Stalled all the same.
 #[test]
 fn a_rollout_past_its_deadline_is_stalled_whatever_its_pods_say() {
-    let mut world = World::ready(scaled());
+    let mut cluster = Cluster::ready(scaled());
     let late = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
-    world.deployment(Component::Api, 2, [3, 1, 2], &late);
+    cluster.deployment(Component::Api, 2, [3, 1, 2], &late);
     let waiting = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
     let pod = json!({"status": {"containerStatuses": [{"name": "api", "state": waiting, "restartCount": 0}],
         "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)}]}});
-    world.put(("", "Pod"), Component::Api, pod);
-    let status = world.pass(1000);
+    cluster.put(("", "Pod"), Component::Api, pod);
+    let status = cluster.reconcile(1000);
     assert_eq!(line(&status, "Stalled"), "True ImagePullFailed");
     assert_eq!(line(&status, "Available"), "True Ready");
 }

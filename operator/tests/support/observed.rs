@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rorun_operator::{
     api::v1alpha1::RorunStack,
-    stack::{Assumption, CredentialState, Observed, Probe, ProbeTarget, Stack, assumed},
+    stack::{CredentialState, Observed, Placeholders, Probe, ProbeTarget, Stack},
 };
 
 pub const AGENT_IMAGE: &str = "ghcr.io/rorun/rorun-operator:0.1.0";
@@ -18,7 +18,7 @@ const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nTWFkZSBmb3IgdGVzdHM=\n----
 
 /// Every Secret and `ConfigMap` that the spec names with the keys that it names, and credentials that were made before.
 pub fn all_there(cr: &RorunStack) -> Observed {
-    assumed(cr, Assumption { value: CANARY, authority: AUTHORITY, agent_image: AGENT_IMAGE })
+    Placeholders { value: CANARY, authority: AUTHORITY, agent_image: AGENT_IMAGE }.observed(cr)
 }
 
 /// Nothing that the spec names, and credentials that were just made up.

@@ -84,7 +84,7 @@ impl fmt::Display for Budget {
     }
 }
 
-/// A time as all of them are told.
+/// A duration as the report prints it.
 pub(super) fn minutes(time: Duration) -> String {
     format!("{:.1} min", time.as_secs_f64() / 60.0)
 }

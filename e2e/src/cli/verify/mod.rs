@@ -14,12 +14,12 @@ use self::parts::{PARTS, Part, Work};
 use self::report::{Report, Row};
 use self::shared::{Shared, serves};
 use super::scenarios::play;
-use crate::campaign::Extent;
 use crate::engine::process::Run;
 use crate::engine::progress::Step;
-use crate::engine::{Cache, bed};
-use crate::scenarios::kit::{Profile, build_binaries, cargo, project};
+use crate::engine::{Cache, test_server};
+use crate::scenarios::kit::{cargo, project};
 use crate::scenarios::{Decision, LANES, Lane, SCENARIOS, Scenario, Wish, decide};
+use crate::suite_result::SuiteResult;
 
 /// What asks for all that there is: every part, every lane, and the suites whole.
 const ALL: &str = "all";
@@ -32,7 +32,7 @@ pub(super) struct Options {
     /// Say which parts there are, and run none
     #[arg(long)]
     list: bool,
-    /// Leave the namespaces of scenarios that fail, for looking at them; the cluster must run already
+    /// Leave the namespaces of scenarios that fail, for inspection; the cluster must run already
     #[arg(long)]
     keep: bool,
 }
@@ -94,7 +94,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
 fn finish(cache: &Cache, asked: Asked, begun: &Begun, report: &Report) -> Result<()> {
     let took = begun.elapsed();
     if asked != Asked::Usual {
-        // Whoever writes down when all passed writes of what.
+        // A record of a run names the sources.
         let sources = Run::new("git", ["describe", "--always", "--dirty"]).folder(&project()).output();
         let sources = sources.map(|commit| format!(", on {}", commit.trim())).unwrap_or_default();
         println!("\n{report}, in {}{sources}", minutes(took));
@@ -183,7 +183,7 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
         report::read(line, rows);
     });
     // A test program that was ended by force leaves its servers to the next one, and there may be none.
-    bed::sweep(cache)?;
+    test_server::sweep(cache)?;
     if !well? {
         bail!("cargo test failed");
     }
@@ -196,17 +196,25 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
 
 /// Faults between the operator and its API server: those that are asked of every change, or all.
 fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
-    build_binaries(cache, Profile::Quick)?;
-    let (extent, how) = if asked == Asked::All { (Extent::Whole, "") } else { (Extent::Quick, " --quick") };
-    let mut all_failed = 0;
-    for suite in super::campaign::suites(cache, &extent)? {
-        let (passed, failed, took) = (suite.plans - suite.failed, suite.failed, minutes(suite.took));
-        let runner = format!("e2e campaign{how} {}", suite.suite);
+    let (options, how): (&[&str], _) = if asked == Asked::All { (&[], "") } else { (&["--quick"], " --quick") };
+    let mut suites = Vec::new();
+    let well = super::campaign::program("run").args(options).folder(&project()).followed(|line| {
+        println!("{line}");
+        suites.extend(line.parse::<SuiteResult>());
+    });
+    // A campaign that was ended by force leaves its servers.
+    test_server::sweep(cache)?;
+    for SuiteResult { suite, plans, failed, took } in &suites {
+        let (passed, failed, took) = (plans.saturating_sub(*failed), *failed, minutes(*took));
+        let runner = format!("e2e campaign{how} {suite}");
         rows.push(Row { runner, summary: format!("{passed} passed, {failed} failed, {took}"), passed, failed });
-        ensure!(suite.plans > 0, "the suite {} played no plan", suite.suite);
-        all_failed += failed;
     }
-    ensure!(all_failed == 0, "{all_failed} plans failed");
+    let failed: usize = suites.iter().map(|suite| suite.failed).sum();
+    ensure!(failed == 0, "{failed} plans failed");
+    ensure!(well?, "the campaign failed");
+    ensure!(!suites.is_empty(), "the campaign played no suite");
+    let idle = suites.iter().find(|suite| suite.plans == 0);
+    ensure!(idle.is_none(), "the suite {} played no plan", idle.map_or("", |suite| &suite.suite));
     Ok(())
 }
 
@@ -286,7 +294,7 @@ mod tests {
         let cache = Cache::at(folder.path()).expect("a cache");
         for (wish, fails) in [(Wish::IfItFits(Duration::MAX), false), (Wish::Named, true)] {
             let (mut shared, mut report) = (Shared::new(&cache), Report::default());
-            on_lane(&impossible(), wish, (&mut shared, false), &mut report).expect("told");
+            on_lane(&impossible(), wish, (&mut shared, false), &mut report).expect("reported");
             assert_eq!(report.result().is_err(), fails, "{report}");
             assert!(report.to_string().contains("there are no sources of it"), "{report}");
             assert!(!shared.is_open());

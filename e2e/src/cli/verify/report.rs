@@ -1,4 +1,4 @@
-//! What came out of each part: the runners' own last words, so that nobody has to look for them above.
+//! The results of the parts: the summary of each runner, repeated at the end of the run.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::budget::minutes;
 
-/// What a test runner said of itself.
+/// The result of a test runner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     /// `tests/examples.rs`, `src/lib.rs`, `e2e scenarios`.
@@ -37,12 +37,12 @@ struct Ran {
 enum Outcome {
     Well,
     Failed(String),
-    /// Nobody has asked for it by name, and it would have cost too much.
+    /// The user did not name it, and it would have taken too long.
     NotRun(String),
 }
 
 impl Report {
-    /// Runs a part. One that fails does not keep the next from being run.
+    /// Runs a part. After a failure the next part runs all the same.
     pub(super) fn add(&mut self, name: &'static str, work: impl FnOnce(&mut Vec<Row>) -> Result<()>) {
         let (started, mut rows) = (Instant::now(), Vec::new());
         let outcome = match work(&mut rows) {
@@ -144,12 +144,12 @@ mod tests {
         let mut rows = Vec::new();
         let said = "   Compiling something v1.0.0\n     Running unittests src/lib.rs (target/debug/deps/lib-0)\n\nrunning 2 tests\n\
                     test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
-                    Running tests/bed.rs (target/debug/deps/bed-1)\n";
+                    Running tests/test_server.rs (target/debug/deps/test_server-1)\n";
         said.lines().for_each(|line| read(line, &mut rows));
-        let [lib, bed] = &rows[..] else { unreachable!("two runners: {rows:?}") };
+        let [lib, server] = &rows[..] else { unreachable!("two runners: {rows:?}") };
         assert_eq!((lib.runner.as_str(), lib.passed, lib.failed), ("src/lib.rs", 12, 1));
         assert!(lib.summary.starts_with("FAILED. 12 passed"));
-        assert_eq!(bed, &Row { runner: "tests/bed.rs".to_owned(), ..Row::default() });
+        assert_eq!(server, &Row { runner: "tests/test_server.rs".to_owned(), ..Row::default() });
     }
 
     #[test]

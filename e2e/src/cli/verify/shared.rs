@@ -1,4 +1,4 @@
-//! The one cluster of a run: looked at by the part that is about clusters, then used by all scenarios.
+//! The one cluster of a run: the part `cluster` checks it, then all scenarios use it.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use crate::cli::scenarios::{Session, joined, set_up};
 use crate::engine::{Cache, Cluster};
 use crate::scenarios::kit::{Profile, build_binaries};
 
-/// The cluster, once somebody has asked for it.
+/// The cluster, from its first use on.
 pub(super) struct Shared<'a> {
     cache: &'a Cache,
     session: Option<Session>,

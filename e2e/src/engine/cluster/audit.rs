@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use crate::engine::bed::{AuditCall, audit};
+use crate::engine::test_server::{AuditCall, audit};
 
 /// The namespace that the operator is installed in. Its service accounts are the ones that are logged.
 pub const OPERATOR_NAMESPACE: &str = "rorun-system";

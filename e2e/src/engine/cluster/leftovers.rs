@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::engine::bed;
 use crate::engine::cache::Cache;
 use crate::engine::docker::{Docker, OwnEngine};
 use crate::engine::process::{Run, find_program};
+use crate::engine::test_server;
 
 use super::state;
 
@@ -17,7 +17,9 @@ pub fn leftovers(cache: &Cache) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let running = state::names(cache)?;
     left.extend(running.iter().map(|name| format!("the cluster {name}")));
-    left.extend(bed::abandoned(cache)?.iter().map(|folder| format!("the abandoned bed {}", folder.display())));
+    left.extend(
+        test_server::abandoned(cache)?.iter().map(|folder| format!("the abandoned test server {}", folder.display())),
+    );
     let engine = OwnEngine::of(cache)?;
     left.extend(processes_naming(engine.folder())?);
     left.extend(mounts_below(cache.root())?);

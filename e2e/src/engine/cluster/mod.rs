@@ -136,7 +136,7 @@ impl Cluster {
     }
 
     fn create(cache: &Cache, name: &str) -> Result<Cluster> {
-        let host = Host::look()?;
+        let host = Host::detect()?;
         let ports = choose_ports()?;
         let mut state = {
             // Nobody stops our Docker Engine between its start and the file that says that it is needed.
@@ -281,7 +281,7 @@ fn take_down(cache: &Cache, name: &str) -> Result<()> {
         let step = Step::start(&format!("removing the cluster {name}"), "with all that is in it");
         if matches!(state.docker, Docker::Own(_)) {
             // If it was killed, it comes back to end the containers that it left.
-            engine.start(Host::look()?)?;
+            engine.start(Host::detect()?)?;
         }
         let delete = ["delete", "cluster", "--quiet", "--name", name];
         let kubeconfig = state::folder(cache, name).join("kubeconfig");
@@ -299,7 +299,7 @@ fn take_down(cache: &Cache, name: &str) -> Result<()> {
     let _lock = cache.lock("docker")?;
     if names(cache)?.is_empty() {
         engine.stop()?;
-        super::bed::sweep(cache)?;
+        super::test_server::sweep(cache)?;
         prove_nothing_is_left(cache)?;
     }
     Ok(())

@@ -41,7 +41,7 @@ impl Docker {
             Err(error) => format!("{error:#}").lines().next().unwrap_or_default().to_owned(),
         };
         progress::note(&format!("Docker Engine: one of our own for the time of the run, because {why}"));
-        Ok(Docker::Own(OwnEngine::of(cache)?.start(Host::look()?)?))
+        Ok(Docker::Own(OwnEngine::of(cache)?.start(Host::detect()?)?))
     }
 
     /// A `docker` command with these arguments.

@@ -19,7 +19,7 @@ pub(super) fn root_archive(cache: &Cache, release: &str, with: &[&str]) -> Resul
     let include = with.join(",");
     let key = Key::new("debian", release, "minbase", [include.as_bytes()]);
     let folder = cache.entry(&key, |folder| {
-        if !Host::look()?.root {
+        if !Host::detect()?.root {
             bail!("building images from Debian packages needs root: run this as root, or where images can be pulled");
         }
         packages::ensure(&["debootstrap", "debian-archive-keyring"], "to build images from Debian packages")?;

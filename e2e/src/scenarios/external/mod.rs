@@ -1,5 +1,5 @@
 //! A stack like staging.yaml, whose PostgreSQL, Redis and S3 server the operator did not make: TLS to each under a
-//! private authority, and a password full of what means something in a URL.
+//! private authority, and a password full of characters that have a meaning in a URL.
 
 pub(super) mod services;
 
@@ -9,51 +9,49 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use self::services::{Issuers, Services};
-use super::kit::{Authority, Scene, Stack};
+use super::kit::{Authority, Stack, TestContext};
 
 /// A first roll-out of two pods each on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(4);
 
-pub(super) async fn run(scene: &Scene) -> Result<()> {
+pub(super) async fn run(test: &TestContext) -> Result<()> {
     let authority = Authority::create("Rorun scenario services")?;
     let issuers = Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None };
-    let services = Services::start(scene, &issuers).await?;
-    secrets(scene, &services, &authority).await?;
-    let stack = scene.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
+    let services = Services::start(test, &issuers).await?;
+    secrets(test, &services, &authority).await?;
+    let stack = test.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
     nothing_is_embedded(&stack).await?;
-    receipts_are_served(scene, &stack, &services, &authority).await?;
+    receipts_are_served(test, &stack, &services, &authority).await?;
     // A dump goes through the same authority and the same password, in programs of their own.
-    scene.run_backup(&stack, "by-hand").await?;
+    test.run_backup(&stack, "by-hand").await?;
     Ok(())
 }
 
 /// The Secrets that the example names, as its first lines say.
-pub(super) async fn secrets(scene: &Scene, services: &Services, authority: &Authority) -> Result<()> {
+pub(super) async fn secrets(test: &TestContext, services: &Services, authority: &Authority) -> Result<()> {
     let url = services.database_url();
-    scene.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
-    scene.secret("supabase-ca", json!({"ca.crt": authority.pem()})).await?;
-    scene.secret("upstash", json!({"REDIS_URL": services.redis_url()})).await?;
-    scene
-        .secret("s3", json!({"AWS_ACCESS_KEY_ID": services::KEY_ID, "AWS_SECRET_ACCESS_KEY": services::PASSWORD}))
+    test.secret("supabase", json!({"DATABASE_URL": url, "DIRECT_URL": url})).await?;
+    test.secret("supabase-ca", json!({"ca.crt": authority.pem()})).await?;
+    test.secret("upstash", json!({"REDIS_URL": services.redis_url()})).await?;
+    test.secret("s3", json!({"AWS_ACCESS_KEY_ID": services::KEY_ID, "AWS_SECRET_ACCESS_KEY": services::PASSWORD}))
         .await?;
-    let hosts = [scene.host("api"), scene.host("admin")];
+    let hosts = [test.host("api"), test.host("admin")];
     let served = authority.issue(&[&hosts[0], &hosts[1]])?;
-    scene.tls_secret("rorun-staging-tls", &served).await?;
+    test.tls_secret("rorun-staging-tls", &served).await?;
     let docker = json!({"auths": {"ghcr.io": {"username": "nobody", "password": "none"}}}).to_string();
-    scene
-        .apply_objects(&json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "ghcr", "namespace": scene.namespace},
-            "type": "kubernetes.io/dockerconfigjson",
-            "stringData": {".dockerconfigjson": docker},
-        }))
-        .await
+    test.apply_objects(&json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "ghcr", "namespace": test.namespace},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": docker},
+    }))
+    .await
 }
 
-/// What of the example is about somebody else's network: where the bucket is, and whom to trust.
+/// The values of the example that depend on the network of its user: where the bucket is, and which authority signs for it.
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = json!({"caSecretRef": {"name": "supabase-ca"}});
     let spec = &mut stack["spec"];
@@ -70,14 +68,14 @@ async fn nothing_is_embedded(stack: &Stack) -> Result<()> {
 
 /// Through every service, and the Ingress.
 pub(super) async fn receipts_are_served(
-    scene: &Scene,
+    test: &TestContext,
     stack: &Stack,
     services: &Services,
     authority: &Authority,
 ) -> Result<()> {
-    let app = scene.https_app(stack, authority).await?;
-    let receipt = scene.first_receipt(&app, "cassava 300").await?;
+    let app = test.https_app(stack, authority).await?;
+    let receipt = test.first_receipt(&app, "cassava 300").await?;
     app.check(&receipt).await?;
-    services.has(scene, &receipt).await?;
-    scene.wait_routed(&scene.ingress.over_https(&authority.pem()), &scene.host("admin"), "/").await
+    services.has(test, &receipt).await?;
+    test.wait_routed(&test.ingress.over_https(&authority.pem()), &test.host("admin"), "/").await
 }

@@ -1,5 +1,5 @@
-//! A PostgreSQL, a Redis and an S3 server as somebody else runs them: in another namespace, by manifests of their own,
-//! and deaf to whoever does not speak TLS.
+//! A PostgreSQL, a Redis and an S3 server that the operator does not run: in another namespace, by manifests of their own.
+//! They accept TLS alone.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::engine::image::data::{POSTGRES, SEAWEEDFS, VALKEY};
-use crate::scenarios::kit::{Authority, Bucket, BucketAccess, Receipt, Scene, Seen, ready, until};
+use crate::scenarios::kit::{Authority, Bucket, BucketAccess, Observed, Receipt, TestContext, ready, until};
 
 /// Each character of it means something in a URL, a shell, SQL or a configuration file.
 pub(in crate::scenarios) const PASSWORD: &str = r#"a:b@c/d?e#f[g]h%i&j=k+l m"n'o\p|q^r<s>t{u}`v$w!x;y,z~"#;
@@ -46,7 +46,7 @@ impl Issuers<'_> {
     }
 }
 
-/// What differs between the three.
+/// The values that differ between the three.
 struct Service {
     name: &'static str,
     image: &'static str,
@@ -94,8 +94,8 @@ static SERVICES: [Service; 4] = [
 
 impl Services {
     /// Starts them and waits until they run; makes the bucket, which an operator has no business making.
-    pub(in crate::scenarios) async fn start(scene: &Scene, issuers: &Issuers<'_>) -> Result<Services> {
-        let services = Services { namespace: scene.namespace_called("services").await? };
+    pub(in crate::scenarios) async fn start(test: &TestContext, issuers: &Issuers<'_>) -> Result<Services> {
+        let services = Services { namespace: test.namespace_called("services").await? };
         let mut items = vec![services.configuration()];
         for (service, authority) in issuers.services() {
             let certificate = authority.issue(&[&services.host(service.name), "localhost"])?;
@@ -108,11 +108,11 @@ impl Services {
             }));
             items.extend([services.deployment(service), services.service(service)]);
         }
-        scene.apply_objects(&json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
-        services.wait_until_up(scene, issuers.services().count()).await?;
-        services.bucket(scene, "s3", issuers.s3).await?.create().await?;
+        test.apply_objects(&json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
+        services.wait_until_up(test, issuers.services().count()).await?;
+        services.bucket(test, "s3", issuers.s3).await?.create().await?;
         if let Some(authority) = issuers.dumps {
-            services.bucket(scene, "dumps", authority).await?.create().await?;
+            services.bucket(test, "dumps", authority).await?.create().await?;
         }
         Ok(services)
     }
@@ -135,27 +135,27 @@ impl Services {
     }
 
     /// Asks each of them for a receipt, without the application.
-    pub(in crate::scenarios) async fn has(&self, scene: &Scene, receipt: &Receipt) -> Result<()> {
+    pub(in crate::scenarios) async fn has(&self, test: &TestContext, receipt: &Receipt) -> Result<()> {
         let query = format!("SELECT count(*) FROM receipts WHERE id = '{}'", receipt.id);
-        ensure!(self.psql(scene, &query).await? == "1", "PostgreSQL has no row of {}", receipt.id);
+        ensure!(self.psql(test, &query).await? == "1", "PostgreSQL has no row of {}", receipt.id);
         let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                      WHERE client_addr IS NOT NULL AND NOT ssl";
-        ensure!(self.psql(scene, plain).await? == "0", "there are connections to PostgreSQL without TLS");
+        ensure!(self.psql(test, plain).await? == "0", "there are connections to PostgreSQL without TLS");
         let read = "REDISCLI_AUTH=\"$PASSWORD\" exec redis-cli --tls --insecure -p 6380 LRANGE receipts 0 -1";
-        let queue = scene.exec(&self.namespace, "deployment/redis", &["sh", "-c", read]).await?;
+        let queue = test.exec(&self.namespace, "deployment/redis", &["sh", "-c", read]).await?;
         ensure!(queue.lines().any(|id| id == receipt.id), "Redis has the queue {queue}");
         Ok(())
     }
 
-    async fn psql(&self, scene: &Scene, query: &str) -> Result<String> {
+    async fn psql(&self, test: &TestContext, query: &str) -> Result<String> {
         let command = ["psql", "--username", USER, "--dbname", DATABASE, "-At", "--command", query];
-        Ok(scene.exec(&self.namespace, "deployment/postgres", &command).await?.trim().to_owned())
+        Ok(test.exec(&self.namespace, "deployment/postgres", &command).await?.trim().to_owned())
     }
 
-    /// The bucket on one of the S3 servers, as its owner sees it.
+    /// The bucket on one of the S3 servers, for its owner.
     pub(in crate::scenarios) async fn bucket(
         &self,
-        scene: &Scene,
+        test: &TestContext,
         server: &str,
         authority: &Authority,
     ) -> Result<Bucket> {
@@ -167,14 +167,14 @@ impl Services {
             keys: (KEY_ID, PASSWORD),
             authority: Some(&authority),
         };
-        Bucket::open(scene, access).await
+        Bucket::open(test, access).await
     }
 
-    async fn wait_until_up(&self, scene: &Scene, count: usize) -> Result<()> {
-        let pods = scene.api::<Pod>(&self.namespace);
-        until(scene, &self.namespace, "the external services to run", UP_WITHIN, async || {
+    async fn wait_until_up(&self, test: &TestContext, count: usize) -> Result<()> {
+        let pods = test.api::<Pod>(&self.namespace);
+        until(test, &self.namespace, "the external services to run", UP_WITHIN, async || {
             let up = pods.list(&ListParams::default()).await?.iter().filter(|pod| ready(pod)).count();
-            Ok(Seen::when(up == count, format!("{up} of {count} pods are ready")))
+            Ok(Observed::when(up == count, format!("{up} of {count} pods are ready")))
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Authority, Ingress, Scene, Seen, Stack};
+use super::{Authority, Ingress, Observed, Stack, TestContext};
 
 /// How long an Ingress controller may take to learn of a new route.
 const ROUTED_WITHIN: Duration = Duration::from_secs(30);
@@ -24,14 +24,14 @@ pub struct App {
 pub struct Receipt {
     /// Its identifier, in the database, the bucket and the queue.
     pub id: String,
-    /// SHA-256 of what was sent.
+    /// SHA-256 of the text that the client sent.
     pub sha256: String,
-    /// What the OCR service read; none without one.
+    /// The lines that the OCR service read; none without that service.
     pub ocr: Option<String>,
 }
 
-impl Scene {
-    /// The API of a stack of this scene that has an Ingress; waits until the Ingress leads to it.
+impl TestContext {
+    /// The API of a stack of this test that has an Ingress; waits until the Ingress leads to it.
     pub async fn app(&self, stack: &Stack) -> Result<App> {
         self.app_by(self.ingress.clone(), stack).await
     }
@@ -45,7 +45,7 @@ impl Scene {
     /// behind it are ready, so one service may not find the other at once.
     pub async fn first_receipt(&self, app: &App, text: &str) -> Result<Receipt> {
         let what = format!("{} to take its first receipt", app.host);
-        self.wait(&what, ROUTED_WITHIN, async || Ok(Seen::There(app.send(text).await?))).await
+        self.wait(&what, ROUTED_WITHIN, async || Ok(Observed::Met(app.send(text).await?))).await
     }
 
     /// Waits until the Ingress leads to a host. Its controller learns of each host by itself: that one answers does not
@@ -53,7 +53,7 @@ impl Scene {
     pub async fn wait_routed(&self, ingress: &Ingress, host: &str, path: &str) -> Result<()> {
         self.wait(&format!("the Ingress to lead to {host}{path}"), ROUTED_WITHIN, async || {
             let answer = ingress.get(host, path).await?;
-            Ok(Seen::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
+            Ok(Observed::when(answer.code == 200, format!("{} {}", answer.code, answer.body)))
         })
         .await
     }
@@ -89,7 +89,7 @@ impl App {
         Ok(version["version"].as_str().context("no version")?.to_owned())
     }
 
-    /// What a path answers, as JSON.
+    /// The answer of a path, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.ingress.get(&self.host, path).await?;
         answer.json().with_context(|| format!("http://{}{path}", self.host))

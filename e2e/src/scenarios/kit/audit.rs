@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::World;
-use super::world::blocking;
-use crate::engine::bed::AuditCall;
+use super::TestCluster;
+use super::test_cluster::blocking;
 use crate::engine::cluster::{Mark, OPERATOR_NAMESPACE};
+use crate::engine::test_server::AuditCall;
 
 /// The writes of the operator to a namespace. Leases and Events are left out: the one is its heartbeat, the other its
 /// log, and neither changes what a stack is.
@@ -37,19 +37,19 @@ impl Writes {
     }
 }
 
-impl World {
-    /// A moment, for what comes after it.
+impl TestCluster {
+    /// A mark in the audit log, for the calls after it.
     pub async fn mark(&self) -> Result<Mark> {
         let cluster = self.cluster.clone();
         blocking(move || cluster.mark()).await
     }
 
-    /// What the operator wrote in a namespace since that moment.
+    /// The writes of the operator in a namespace since that mark.
     pub async fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Result<Writes> {
         let calls = self.operator_calls_since(mark).await?;
         let in_scope = |call: &AuditCall| {
-            let told = matches!(call.resource.as_str(), "leases" | "events");
-            call.is_write() && !told && call.namespace == namespace
+            let reported = matches!(call.resource.as_str(), "leases" | "events");
+            call.is_write() && !reported && call.namespace == namespace
         };
         Ok(Writes(calls.into_iter().filter(in_scope).collect()))
     }

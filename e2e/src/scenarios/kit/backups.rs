@@ -1,4 +1,4 @@
-//! Backups, as their user runs them and sees them end.
+//! Backups, as their user runs them and follows them to their end.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
-use super::{Scene, Seen, Stack, Status};
+use super::{Observed, Stack, Status, TestContext};
 
 /// A dump of little data, on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_mins(2);
 
-/// A good backup, as the status tells it.
+/// A good backup, as the status lists it.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupRecord {
@@ -33,8 +33,8 @@ impl Status {
     }
 }
 
-impl Scene {
-    /// Runs a backup now, as `kubectl create job --from=cronjob/...` does; waits until the status tells of it.
+impl TestContext {
+    /// Runs a backup now, as `kubectl create job --from=cronjob/...` does; waits until the status lists it.
     pub async fn run_backup(&self, stack: &Stack, name: &str) -> Result<BackupRecord> {
         let before = stack.status().await?.last_backup();
         let cron_job = format!("--from=cronjob/{}", stack.child("backup"));
@@ -47,7 +47,7 @@ impl Scene {
 impl Stack {
     /// Waits until a Job has ended well; one that has failed is not waited for.
     pub async fn finished(&self, job: &str) -> Result<()> {
-        let jobs: Api<Job> = self.world().api(&self.namespace);
+        let jobs: Api<Job> = self.test_cluster().api(&self.namespace);
         let what = format!("the job {job} to end");
         let ended = self.wait(&what, ENDS_WITHIN, async || {
             let found = jobs.get(job).await?.status.unwrap_or_default();
@@ -55,7 +55,7 @@ impl Stack {
             let ended = conditions.into_iter().find(|condition| {
                 matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
             });
-            Ok(ended.map_or_else(|| Seen::NotYet(format!("{:?} active", found.active)), Seen::There))
+            Ok(ended.map_or_else(|| Observed::NotYet(format!("{:?} active", found.active)), Observed::Met))
         });
         match ended.await? {
             condition if condition.type_ == "Complete" => Ok(()),
@@ -63,7 +63,7 @@ impl Stack {
         }
     }
 
-    /// Waits until the status tells of a backup after this one.
+    /// Waits until the status lists a backup after this one.
     pub async fn new_backup(&self, before: Option<&BackupRecord>) -> Result<BackupRecord> {
         let status = self.wait_status("a new backup in the status", ENDS_WITHIN, |status| {
             status.last_backup().is_some_and(|backup| Some(&backup) != before)
@@ -73,7 +73,7 @@ impl Stack {
 
     /// The Jobs that the schedule of the stack has made, by name.
     pub async fn scheduled_jobs(&self) -> Result<Vec<String>> {
-        let jobs = self.world().api::<Job>(&self.namespace).list(&ListParams::default()).await?;
+        let jobs = self.test_cluster().api::<Job>(&self.namespace).list(&ListParams::default()).await?;
         let scheduled = |job: &Job| {
             // One that was made by hand from the CronJob names it too, but carries this annotation.
             let annotations = job.metadata.annotations.as_ref();

@@ -1,4 +1,4 @@
-//! A bucket in the cluster, looked at from outside with an S3 client of our own.
+//! A bucket in the cluster, read from outside by an S3 client.
 
 use anyhow::{Context, Result};
 use aws_credential_types::Credentials;
@@ -8,7 +8,7 @@ use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
-use super::{Forward, Stack, World};
+use super::{Forward, Stack, TestCluster};
 
 /// A bucket.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Bucket {
 pub struct BucketAccess<'a> {
     /// The namespace of the server.
     pub namespace: &'a str,
-    /// What kubectl forwards a port of.
+    /// The object whose port kubectl forwards.
     pub server: &'a str,
     /// The name of the bucket.
     pub name: &'a str,
@@ -38,11 +38,11 @@ const PORT: u16 = 8333;
 
 impl Bucket {
     /// The bucket that the operator runs for a stack.
-    pub async fn of(world: &World, stack: &Stack) -> Result<Bucket> {
+    pub async fn of(test_cluster: &TestCluster, stack: &Stack) -> Result<Bucket> {
         let connection = stack.connection().await?;
         let value = |key: &str| connection.get(key).map(String::as_str).with_context(|| format!("no {key}"));
         Bucket::open(
-            world,
+            test_cluster,
             BucketAccess {
                 namespace: &stack.namespace,
                 server: &format!("service/{}", stack.child("bucket")),
@@ -55,8 +55,8 @@ impl Bucket {
     }
 
     /// Any bucket on a server in the cluster, whether it exists or not.
-    pub async fn open(world: &World, access: BucketAccess<'_>) -> Result<Bucket> {
-        let forward = world.forward(access.namespace, access.server, PORT).await?;
+    pub async fn open(test_cluster: &TestCluster, access: BucketAccess<'_>) -> Result<Bucket> {
+        let forward = test_cluster.forward(access.namespace, access.server, PORT).await?;
         let builder = aws_smithy_http_client::Builder::new();
         let (scheme, http_client) = match access.authority {
             None => ("http", builder.build_http()),

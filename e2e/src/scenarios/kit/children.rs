@@ -1,4 +1,4 @@
-//! What the operator made for a stack, as the API server has it.
+//! The children that the operator made for a stack, as the API server has them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Seen, Stack};
+use super::{Observed, Stack};
 
 /// Every kind of child.
 const KINDS: &str = "serviceaccounts,secrets,configmaps,persistentvolumeclaims,services,statefulsets,deployments,cronjobs,horizontalpodautoscalers,poddisruptionbudgets,ingresses";
@@ -23,8 +23,8 @@ impl Stack {
         let data = of("rorun.app/stack");
         // Another tool may have put the label of all others on data, too.
         let others = format!("{},!rorun.app/stack", of("app.kubernetes.io/instance"));
-        let mut found = self.world().list(&self.namespace, kinds, &others).await?;
-        found.extend(self.world().list(&self.namespace, kinds, &data).await?);
+        let mut found = self.test_cluster().list(&self.namespace, kinds, &others).await?;
+        found.extend(self.test_cluster().list(&self.namespace, kinds, &data).await?);
         Ok(found)
     }
 
@@ -36,8 +36,8 @@ impl Stack {
         Ok(children.iter().map(|child| (key(child), line(child))).collect())
     }
 
-    /// The children by `Kind/name`, without what differs between two stacks of the same spec: names, uids, times, hashes,
-    /// addresses and what was made up.
+    /// The children by `Kind/name`, without the values that differ between two stacks of the same spec: names, uids, times,
+    /// hashes, addresses and generated credentials.
     pub async fn shape(&self) -> Result<BTreeMap<String, Value>> {
         let children = self.children().await?;
         Ok(children.into_iter().map(|child| (key(&child).replace(&self.name, "STACK"), self.shape_of(child))).collect())
@@ -58,7 +58,7 @@ impl Stack {
         self.wait(&format!("the pods of {component} to be replaced"), limit, async || {
             let now = self.pod_uids(Some(component)).await?;
             let left = now.values().filter(|uid| old.values().any(|gone| gone == *uid)).count();
-            Ok(Seen::when(left == 0 && now.len() == old.len(), format!("{} pods, {left} of them old", now.len())))
+            Ok(Observed::when(left == 0 && now.len() == old.len(), format!("{} pods, {left} of them old", now.len())))
         })
         .await?;
         self.wait_ready(limit).await.map(drop)

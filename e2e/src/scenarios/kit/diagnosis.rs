@@ -1,4 +1,4 @@
-//! What is there when something did not come: for the person who reads the failure in a log, without the cluster.
+//! The state of a namespace at the moment of a failure, for a reader of the log who has no access to the cluster.
 
 use std::fmt::Write;
 
@@ -7,20 +7,20 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use serde_json::Value;
 
-use super::{World, ready};
+use super::{TestCluster, ready};
 use crate::engine::cluster::OPERATOR_NAMESPACE;
 
 const EVENTS: usize = 15;
 const LOG_LINES: usize = 15;
 
-/// The stacks, pods and last events of a namespace, and the end of what the operator said of it.
-pub async fn diagnose(world: &World, namespace: &str) -> String {
+/// The stacks, pods and last events of a namespace, and the last lines that the operator logged about it.
+pub async fn diagnose(test_cluster: &TestCluster, namespace: &str) -> String {
     let mut text = format!("--- the namespace {namespace}\n");
     let parts = [
-        ("stacks", stacks(world, namespace).await),
-        ("pods", pods(world, namespace).await),
-        ("events", events(world, namespace).await),
-        ("operator", operator(world, namespace).await),
+        ("stacks", stacks(test_cluster, namespace).await),
+        ("pods", pods(test_cluster, namespace).await),
+        ("events", events(test_cluster, namespace).await),
+        ("operator", operator(test_cluster, namespace).await),
     ];
     for (what, part) in parts {
         let lines = part.unwrap_or_else(|error| vec![format!("cannot be read: {error:#}")]);
@@ -32,9 +32,9 @@ pub async fn diagnose(world: &World, namespace: &str) -> String {
     text
 }
 
-async fn stacks(world: &World, namespace: &str) -> Result<Vec<String>> {
+async fn stacks(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    for stack in world.stacks(namespace).list(&ListParams::default()).await? {
+    for stack in test_cluster.stacks(namespace).list(&ListParams::default()).await? {
         let generation = stack.metadata.generation.unwrap_or_default();
         let deleted = stack.metadata.deletion_timestamp.is_some();
         let status = &stack.data["status"];
@@ -49,8 +49,8 @@ async fn stacks(world: &World, namespace: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-async fn pods(world: &World, namespace: &str) -> Result<Vec<String>> {
-    let api = world.api::<Pod>(namespace);
+async fn pods(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<String>> {
+    let api = test_cluster.api::<Pod>(namespace);
     let mut lines = Vec::new();
     for pod in api.list(&ListParams::default()).await? {
         let name = pod.metadata.name.clone().unwrap_or_default();
@@ -69,8 +69,8 @@ async fn pods(world: &World, namespace: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-async fn events(world: &World, namespace: &str) -> Result<Vec<String>> {
-    let mut events = world.api::<Event>(namespace).list(&ListParams::default()).await?.items;
+async fn events(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<String>> {
+    let mut events = test_cluster.api::<Event>(namespace).list(&ListParams::default()).await?.items;
     events.sort_by_key(|event| event.metadata.creation_timestamp.clone());
     let last = events.split_off(events.len().saturating_sub(EVENTS));
     let line = |event: Event| {
@@ -81,14 +81,14 @@ async fn events(world: &World, namespace: &str) -> Result<Vec<String>> {
     Ok(last.into_iter().map(line).collect())
 }
 
-async fn operator(world: &World, namespace: &str) -> Result<Vec<String>> {
-    let api = world.api::<Pod>(OPERATOR_NAMESPACE);
+async fn operator(test_cluster: &TestCluster, namespace: &str) -> Result<Vec<String>> {
+    let api = test_cluster.api::<Pod>(OPERATOR_NAMESPACE);
     let mut lines = Vec::new();
     for pod in api.list(&ListParams::default()).await? {
         let name = pod.metadata.name.unwrap_or_default();
         let said = log(&api, &name, 2000).await;
         let of_namespace: Vec<_> = said.iter().filter(|line| line.contains(namespace)).collect();
-        // A line about the whole operator may tell more than none about the namespace.
+        // Lines about the whole operator help more than none.
         let chosen = if of_namespace.is_empty() { said.iter().collect() } else { of_namespace };
         let from = chosen.len().saturating_sub(LOG_LINES);
         lines.extend(chosen[from..].iter().map(|line| format!("{name} | {}", shorten(line))));
@@ -96,7 +96,7 @@ async fn operator(world: &World, namespace: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A JSON line without what is the same in all of them.
+/// A JSON line without the fields that all lines share.
 fn shorten(line: &str) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return line.to_owned() };
     fields.retain(|name, _| !matches!(name.as_str(), "spans" | "span" | "target"));

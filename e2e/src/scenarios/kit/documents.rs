@@ -1,4 +1,4 @@
-//! Manifests, out of `examples/`: what the documentation shows is what is run.
+//! Manifests from `examples/`: the scenarios run what the documentation shows.
 
 use std::fs;
 use std::path::Path;

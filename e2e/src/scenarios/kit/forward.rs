@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::World;
+use super::TestCluster;
 use crate::engine::cleanup::{Registration, on_interrupt};
 use crate::engine::record::ProcessRecord;
 
@@ -21,7 +21,7 @@ pub struct Forward {
     _interrupted: Registration,
 }
 
-impl World {
+impl TestCluster {
     /// Forwards a port of a pod, a service or anything else that kubectl can find a pod for.
     pub async fn forward(&self, namespace: &str, to: &str, port: u16) -> Result<Forward> {
         let arguments = ["port-forward", "--namespace", namespace, "--address=127.0.0.1", to];

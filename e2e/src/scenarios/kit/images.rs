@@ -26,12 +26,12 @@ pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
 
 const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"), (ADMIN, "admin")];
 
-/// How far what is built is optimised, as Cargo.toml says.
+/// The profile of a build, as Cargo.toml defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// To try out what the program does.
+    /// For tests of what the program does.
     Quick,
-    /// As it is released: for what is measured and weighed.
+    /// As it is released: for measurements of time and size.
     Release,
 }
 
@@ -60,8 +60,8 @@ fn target_folder() -> Result<PathBuf> {
     Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
 }
 
-/// What `cargo run` and `cargo test` tell a program about its own package. Build scripts that look at it, as that of `ring` does,
-/// would run again, and all that is built on them would be built again, whenever another cargo did the same.
+/// Variables that `cargo run` and `cargo test` set about the package of the program. Build scripts that read them, as the one of
+/// `ring` does, would run again, and all dependent crates would be compiled again, whenever another cargo did the same.
 const OF_THIS_PROGRAM: [&str; 4] = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_"];
 
 /// The cargo that this process was started by.
@@ -71,9 +71,9 @@ where
     A: AsRef<OsStr>,
 {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let told = std::env::vars_os().map(|(name, _)| name);
-    let told = told.filter(|name| OF_THIS_PROGRAM.iter().any(|of| name.to_string_lossy().starts_with(of)));
-    Run::new(program, arguments).without(told)
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    let inherited = inherited.filter(|name| OF_THIS_PROGRAM.iter().any(|of| name.to_string_lossy().starts_with(of)));
+    Run::new(program, arguments).without(inherited)
 }
 
 /// Builds the operator and the applications for the images, quick when nothing changed. From now on they are what
@@ -94,7 +94,7 @@ pub fn build_binaries(cache: &Cache, profile: Profile) -> Result<()> {
     if folder.join(BINARY).exists() {
         Step::of(what, &why, build)?;
     } else {
-        // Only from nothing it takes a time that can be foretold.
+        // Only the duration of a build from nothing is predictable.
         Step::timed(&Durations::of(cache), &Timed { name, what, why: &why, table }, build)?;
     }
     use_operator(folder.join(BINARY));
@@ -105,7 +105,7 @@ const BINARY: &str = "rorun-operator";
 /// Both at once, wherever one of them is built: what they have in common is compiled with the same features.
 const PROGRAMS: [&str; 4] = ["-p", BINARY, "-p", "rorun-fixture"];
 
-/// What building for that target needs of the machine.
+/// Installs what the build for that target needs.
 fn prepare() -> Result<()> {
     if let Some(rustup) = find_program("rustup") {
         // It does nothing where the target is there, and needs no network then.
@@ -210,12 +210,12 @@ pub fn was_built(profile: Profile) -> Result<bool> {
     Ok(built(profile)?.join(BINARY).exists())
 }
 
-/// This very program, optimised, for what is measured with it.
-pub fn optimised_e2e() -> Result<PathBuf> {
+/// Builds an optimised program of a package, for measurements that the program makes.
+pub fn optimised(package: &str, program: &str) -> Result<PathBuf> {
     Step::of("building the benchmarks", "optimised: they are what the operator is compared with", || {
-        cargo(["build", "--quiet", "--release", "--target", TARGET, "-p", "rorun-e2e"]).folder(&project()).output()
+        cargo(["build", "--quiet", "--release", "--target", TARGET, "-p", package]).folder(&project()).output()
     })?;
-    Ok(built(Profile::Release)?.join("e2e"))
+    Ok(built(Profile::Release)?.join(program))
 }
 
 fn built(profile: Profile) -> Result<PathBuf> {

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A receipt goes through four services; a proxy that never answers must not hold a scenario.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The Ingress controller, from outside.
 #[derive(Clone, Debug)]
@@ -80,8 +80,8 @@ impl Ingress {
                 Some(authority) => exchange(connect_tls(self.https, host, authority).await?, request).await,
             }
         };
-        let answered = timeout(PATIENCE, exchanged).await;
-        answered.with_context(|| format!("{host}{path} did not answer in {} s", PATIENCE.as_secs()))?
+        let answered = timeout(TIMEOUT, exchanged).await;
+        answered.with_context(|| format!("{host}{path} did not answer in {} s", TIMEOUT.as_secs()))?
     }
 }
 
@@ -100,7 +100,7 @@ async fn connect(port: u16) -> Result<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.with_context(|| format!("nothing listens on port {port}"))
 }
 
-/// One request on a connection of its own: what is asked is where the route leads now, not when a pool was filled.
+/// One request on a connection of its own: so the request follows the route as it is now, not as it was when a pool was filled.
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

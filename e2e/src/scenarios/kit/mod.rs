@@ -1,5 +1,5 @@
-//! What scenarios are written with. It knows Kubernetes and the public face of the operator (its resource, its chart,
-//! its log), and nothing of its code: a scenario sees what a user sees.
+//! The vocabulary of scenarios. It uses Kubernetes and the public face of the operator (its resource, its chart, its log), and
+//! nothing of the operator's code: a scenario knows no more than a user.
 
 mod app;
 mod audit;
@@ -16,12 +16,12 @@ mod leading;
 mod objects;
 mod operator;
 mod previous;
-mod scene;
 mod stack;
 mod steady;
+mod test_cluster;
+mod test_context;
 mod timeline;
 mod wait;
-mod world;
 
 pub use app::{App, Receipt};
 pub use audit::Writes;
@@ -33,16 +33,15 @@ pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
     ADMIN, API, API_NEXT, OCR, OPERATOR, Profile, TARGET, build_binaries, build_operator, build_other_version, cargo,
-    load_images, load_operator, operator_binary, optimised_e2e, project, use_operator, use_released_operator,
-    was_built,
+    load_images, load_operator, operator_binary, optimised, project, use_operator, use_released_operator, was_built,
 };
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};
 pub use previous::Previous;
-pub use scene::Scene;
 pub use stack::{Condition, Stack, Status};
 pub use steady::Asked;
+pub use test_cluster::TestCluster;
+pub use test_context::TestContext;
 pub use timeline::Timeline;
-pub use wait::{Seen, Stuck, until};
-pub use world::World;
+pub use wait::{Observed, Stuck, until};

@@ -6,7 +6,7 @@ use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use serde_json::Value;
 
-use super::World;
+use super::TestCluster;
 
 /// Whether a pod is ready.
 pub fn ready(pod: &Pod) -> bool {
@@ -14,7 +14,7 @@ pub fn ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-impl World {
+impl TestCluster {
     /// An object as JSON; null when it is not there. `kind` is what kubectl calls it: `deployment`, `secret`.
     pub async fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Value> {
         let get = ["get", "--namespace", namespace, kind, name, "--ignore-not-found", "--output=json"];

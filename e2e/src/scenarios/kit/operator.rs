@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::stack::restarts;
-use super::{OPERATOR, World, ready};
+use super::{OPERATOR, TestCluster, ready};
 use crate::engine::cluster::OPERATOR_NAMESPACE;
 
 /// The name of the Helm release.
@@ -22,7 +22,7 @@ fn chart() -> PathBuf {
 }
 
 /// Installs the chart, or brings an installed one up to date, with two replicas; waits until both are ready.
-pub async fn install(world: &World) -> Result<()> {
+pub async fn install(test_cluster: &TestCluster) -> Result<()> {
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -32,14 +32,16 @@ pub async fn install(world: &World) -> Result<()> {
         },
     });
     let apply = PatchParams::apply("rorun-e2e").force();
-    Api::<Namespace>::all(world.client.clone()).patch(OPERATOR_NAMESPACE, &apply, &Patch::Apply(namespace)).await?;
+    Api::<Namespace>::all(test_cluster.client.clone())
+        .patch(OPERATOR_NAMESPACE, &apply, &Patch::Apply(namespace))
+        .await?;
     // An image of the same name may be another one than that of the last time.
-    let built = world.image_id(OPERATOR).await?;
+    let built = test_cluster.image_id(OPERATOR).await?;
     let annotation = format!("podAnnotations.image-id={built}");
-    world.upgrade_operator(&chart(), &["--set-string", &annotation]).await
+    test_cluster.upgrade_operator(&chart(), &["--set-string", &annotation]).await
 }
 
-impl World {
+impl TestCluster {
     /// Installs a chart as the operator's release, with these arguments for helm, and waits until it is ready.
     pub async fn upgrade_operator(&self, chart: &Path, arguments: &[&str]) -> Result<()> {
         let (chart, tag) = (chart.display().to_string(), OPERATOR.rsplit(':').next().unwrap_or_default());

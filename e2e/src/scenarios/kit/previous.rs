@@ -19,7 +19,7 @@ const COMMIT: &str = "e2e/previous-version";
 const BINARY: &str = "rorun-operator";
 const DEFINITION: &str = "crds/rorunstacks.rorun.app.yaml";
 
-/// What that release consists of.
+/// The files of that release.
 #[derive(Clone, Debug)]
 pub struct Previous {
     /// Its program.
@@ -33,15 +33,15 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// What the step of building it is kept by, and how long it takes on two idle processors.
+    /// The key of the duration of its build, and how many seconds it takes on two idle processors.
     pub const BUILD: (&str, u32) = ("build the operator of the release before", 200);
 
-    /// Whether it is in the cache.
+    /// Whether the cache has the release.
     pub fn is_there(cache: &Cache) -> Result<bool> {
         Ok(cache.root().join(key(&commit()?).path()).is_dir())
     }
 
-    /// What is in the cache; nothing if it was not built yet.
+    /// The release in the cache; none if it was not built yet.
     pub fn built(cache: &Cache) -> Result<Option<Previous>> {
         if Previous::is_there(cache)? { Previous::build(cache).map(Some) } else { Ok(None) }
     }

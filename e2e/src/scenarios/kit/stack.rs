@@ -1,4 +1,4 @@
-//! A stack, as its user sees it: spec in, status out.
+//! A stack, as its user knows it: spec in, status out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Seen, World, until};
+use super::{Observed, TestCluster, until};
 
 /// A stack by name.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    world: Arc<World>,
+    test_cluster: Arc<TestCluster>,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -38,14 +38,14 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// What the operator says of a stack.
+/// The status that the operator wrote.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The generation of the spec.
     pub generation: i64,
     /// The generation that the status speaks of; none before the first status.
     pub observed_generation: Option<i64>,
-    /// The whole of it.
+    /// The whole status.
     pub json: Value,
 }
 
@@ -78,12 +78,12 @@ impl Status {
 
 impl Stack {
     /// The stack of that name, whether it exists or not.
-    pub fn new(world: Arc<World>, namespace: &str, name: &str) -> Stack {
-        Stack { world, namespace: namespace.to_owned(), name: name.to_owned() }
+    pub fn new(test_cluster: Arc<TestCluster>, namespace: &str, name: &str) -> Stack {
+        Stack { test_cluster, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    pub(super) fn world(&self) -> &World {
-        &self.world
+    pub(super) fn test_cluster(&self) -> &TestCluster {
+        &self.test_cluster
     }
 
     /// The name of a child: `<stack>-<part>`.
@@ -93,13 +93,13 @@ impl Stack {
 
     /// The whole resource.
     pub async fn resource(&self) -> Result<Value> {
-        let found = self.world.stacks(&self.namespace).get(&self.name).await;
+        let found = self.test_cluster.stacks(&self.namespace).get(&self.name).await;
         Ok(serde_json::to_value(found.with_context(|| format!("failed to read the stack {}", self.name))?)?)
     }
 
-    /// What the application is told about its services: the Secret `<stack>-connection`.
+    /// The Secret `<stack>-connection`, by which the application finds its services.
     pub async fn connection(&self) -> Result<BTreeMap<String, String>> {
-        let secret = self.world.api::<Secret>(&self.namespace).get(&self.child("connection")).await?;
+        let secret = self.test_cluster.api::<Secret>(&self.namespace).get(&self.child("connection")).await?;
         let data = secret.data.unwrap_or_default();
         Ok(data.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
     }
@@ -116,7 +116,7 @@ impl Stack {
 
     /// Changes the stack by a JSON merge patch, as `kubectl patch --type=merge` does.
     pub async fn patch(&self, patch: Value) -> Result<()> {
-        let stacks = self.world.stacks(&self.namespace);
+        let stacks = self.test_cluster.stacks(&self.namespace);
         let patched = stacks.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         patched.map(drop).with_context(|| format!("failed to patch the stack {}", self.name))
     }
@@ -128,10 +128,10 @@ impl Stack {
 
     /// Deletes the stack and waits until it is gone.
     pub async fn delete(&self, limit: Duration) -> Result<()> {
-        let stacks = self.world.stacks(&self.namespace);
+        let stacks = self.test_cluster.stacks(&self.namespace);
         stacks.delete(&self.name, &DeleteParams::background()).await?;
         self.wait("the stack to be gone", limit, async || {
-            Ok(Seen::when(stacks.get_opt(&self.name).await?.is_none(), "it is still there"))
+            Ok(Observed::when(stacks.get_opt(&self.name).await?.is_none(), "it is still there"))
         })
         .await
     }
@@ -148,20 +148,20 @@ impl Stack {
     /// Waits for a condition with this status and reason.
     pub async fn wait_condition(&self, kind: &str, status: &str, reason: &str, limit: Duration) -> Result<Condition> {
         let what = format!("{kind}={status} with the reason {reason}");
-        let found = self.wait_seen(&what, limit, kind, |seen| {
-            let condition = seen.condition(kind)?;
-            let matches = seen.is_current() && condition.status == status && condition.reason == reason;
+        let found = self.wait_observed(&what, limit, kind, |observed| {
+            let condition = observed.condition(kind)?;
+            let matches = observed.is_current() && condition.status == status && condition.reason == reason;
             matches.then_some(condition)
         });
         found.await
     }
 
-    /// Waits until the status is as `holds` wants it; what is seen meanwhile is told by the condition `Ready`.
+    /// Waits until the status satisfies `holds`; a failure quotes the condition `Ready`.
     pub async fn wait_status(&self, what: &str, limit: Duration, holds: impl Fn(&Status) -> bool) -> Result<Status> {
-        self.wait_seen(what, limit, "Ready", |status| holds(status).then(|| status.clone())).await
+        self.wait_observed(what, limit, "Ready", |status| holds(status).then(|| status.clone())).await
     }
 
-    async fn wait_seen<T>(
+    async fn wait_observed<T>(
         &self,
         what: &str,
         limit: Duration,
@@ -170,7 +170,7 @@ impl Stack {
     ) -> Result<T> {
         self.wait(what, limit, async || {
             let status = self.status().await?;
-            Ok(find(&status).map_or_else(|| Seen::NotYet(status.line(told_by)), Seen::There))
+            Ok(find(&status).map_or_else(|| Observed::NotYet(status.line(told_by)), Observed::Met))
         })
         .await
     }
@@ -178,24 +178,29 @@ impl Stack {
     /// Waits for an Event about the stack with this reason. It is written after the status.
     pub async fn wait_event(&self, reason: &str, limit: Duration) -> Result<()> {
         let selector = format!("involvedObject.kind=RorunStack,involvedObject.name={},reason={reason}", self.name);
-        let events = self.world.api::<Event>(&self.namespace);
+        let events = self.test_cluster.api::<Event>(&self.namespace);
         self.wait(&format!("an Event with the reason {reason}"), limit, async || {
             let found = events.list(&ListParams::default().fields(&selector)).await?;
-            Ok(Seen::when(!found.items.is_empty(), "there is none"))
+            Ok(Observed::when(!found.items.is_empty(), "there is none"))
         })
         .await
     }
 
     /// Waits for anything about the stack.
-    pub async fn wait<T>(&self, what: &str, limit: Duration, look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
-        until(&self.world, &self.namespace, what, limit, look).await
+    pub async fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        observe: impl AsyncFnMut() -> Result<Observed<T>>,
+    ) -> Result<T> {
+        until(&self.test_cluster, &self.namespace, what, limit, observe).await
     }
 
     /// The pods of the stack, or of one component.
     pub async fn pods(&self, component: Option<&str>) -> Result<Vec<Pod>> {
         let part = component.map(|name| format!(",app.kubernetes.io/component={name}")).unwrap_or_default();
         let labels = format!("app.kubernetes.io/instance={}{part}", self.name);
-        let pods = self.world.api::<Pod>(&self.namespace).list(&ListParams::default().labels(&labels)).await?;
+        let pods = self.test_cluster.api::<Pod>(&self.namespace).list(&ListParams::default().labels(&labels)).await?;
         Ok(pods.items)
     }
 

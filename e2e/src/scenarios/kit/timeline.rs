@@ -1,13 +1,13 @@
-//! Where the time goes until a stack is Ready: what its status said it waits for, and for how long.
+//! How the time until a stack is Ready is spent: the reasons of its status, and how long each lasted.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Seen, Stack};
+use super::{Observed, Stack};
 
-/// What a stack waited for, in order.
+/// The reasons of a stack that was not ready, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     steps: Vec<(Duration, String)>,
@@ -16,7 +16,7 @@ pub struct Timeline {
 }
 
 impl Stack {
-    /// Waits until the stack is Ready, from a moment before it was applied, and keeps what it waited for.
+    /// Waits until the stack is Ready, from a moment before it was applied, and records its reasons.
     pub async fn ready_timeline(&self, started: Instant, limit: Duration) -> Result<Timeline> {
         let mut timeline = Timeline::default();
         let what = format!("the stack {} to be Ready", self.name);
@@ -25,10 +25,10 @@ impl Stack {
             let ready = status.condition("Ready").unwrap_or_default();
             if status.is_current() && ready.status == "True" {
                 timeline.total = started.elapsed();
-                return Ok(Seen::There(()));
+                return Ok(Observed::Met(()));
             }
             timeline.see(started.elapsed(), &ready.message);
-            Ok(Seen::NotYet(status.line("Ready")))
+            Ok(Observed::NotYet(status.line("Ready")))
         })
         .await?;
         Ok(timeline)

@@ -1,4 +1,4 @@
-//! The one wait of all scenarios: a condition, a deadline, and a failure that says what was there instead.
+//! The one wait of all scenarios: a condition, a deadline, and a failure that says what the cluster had instead.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{World, diagnose};
+use super::{TestCluster, diagnose};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What a look found.
+/// The result of one observation.
 #[derive(Debug)]
-pub enum Seen<T> {
-    /// What was waited for.
-    There(T),
-    /// Something else, in words for whoever reads the failure.
+pub enum Observed<T> {
+    /// The condition holds, and this is its value.
+    Met(T),
+    /// The condition does not hold; the text says, for the reader of a failure, what is there instead.
     NotYet(String),
 }
 
-impl Seen<()> {
-    /// There if `holds`; `otherwise` says what is seen instead.
-    pub fn when(holds: bool, otherwise: impl fmt::Display) -> Seen<()> {
-        if holds { Seen::There(()) } else { Seen::NotYet(otherwise.to_string()) }
+impl Observed<()> {
+    /// Met if `holds`; `otherwise` says what is there instead.
+    pub fn when(holds: bool, otherwise: impl fmt::Display) -> Observed<()> {
+        if holds { Observed::Met(()) } else { Observed::NotYet(otherwise.to_string()) }
     }
 }
 
@@ -32,40 +32,44 @@ impl Seen<()> {
 pub struct Stuck {
     what: String,
     limit: Duration,
-    seen: String,
+    observed: String,
     diagnosis: String,
 }
 
 impl fmt::Display for Stuck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stuck { what, limit, seen, diagnosis } = self;
-        write!(formatter, "gave up after {} s waiting for {what}; seen last: {seen}\n{diagnosis}", limit.as_secs())
+        let Stuck { what, limit, observed, diagnosis } = self;
+        write!(
+            formatter,
+            "gave up after {} s waiting for {what}; observed last: {observed}\n{diagnosis}",
+            limit.as_secs()
+        )
     }
 }
 
 impl std::error::Error for Stuck {}
 
-/// Looks until the condition is there. A look that fails counts as one that did not find it: an API server that is
-/// slow to answer, or an Ingress that has no route yet, is what is waited out here.
+/// Observes until the condition is met. An error counts as "not yet": the API server may be slow to answer, and the Ingress
+/// controller may not have the route yet.
 pub async fn until<T>(
-    world: &World,
+    test_cluster: &TestCluster,
     namespace: &str,
     what: &str,
     limit: Duration,
-    mut look: impl AsyncFnMut() -> Result<Seen<T>>,
+    mut observe: impl AsyncFnMut() -> Result<Observed<T>>,
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
     let mut pause = FIRST_PAUSE;
     loop {
-        let seen = match look().await {
-            Ok(Seen::There(value)) => return Ok(value),
-            Ok(Seen::NotYet(seen)) => seen,
+        let observed = match observe().await {
+            Ok(Observed::Met(value)) => return Ok(value),
+            Ok(Observed::NotYet(observed)) => observed,
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() > deadline {
             // Boxed: it is large, and every wait would carry it.
-            let diagnosis = Box::pin(diagnose(world, namespace)).await;
-            return Err(Stuck { what: what.to_owned(), limit, seen, diagnosis }.into());
+            let diagnosis = Box::pin(diagnose(test_cluster, namespace)).await;
+            return Err(Stuck { what: what.to_owned(), limit, observed, diagnosis }.into());
         }
         sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);

@@ -4,128 +4,144 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, SecretKeyReference, Storage, text};
+use super::{Modes, PodTemplate, Resources, Scheduling, SecretKeyReference, Storage, modes, text};
+
+/// The modes of `database`.
+pub const DATABASE_MODES: Modes = &["embedded", "external"];
 
 /// The PostgreSQL database of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.embedded) != has(self.external)")
-        .message("set exactly one of embedded and external, e.g. `embedded: {}` or `external: {secretRef: {name: my-database}}`")
-)]
+#[x_kube(validation = modes::exactly_one(DATABASE_MODES, "`embedded: {}` or `external: {secretRef: {name: my-database}}`"))]
 pub struct DatabaseSpec {
-    /// A single PostgreSQL server in the cluster with a volume and a generated password. Not for Production.
+    /// A single PostgreSQL server that the operator runs in the cluster, with a volume and a generated password. Not for
+    /// Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedDatabase>,
-    /// A PostgreSQL server that the operator did not make, described by a Secret.
+    /// An existing PostgreSQL server that the operator does not manage. A Secret holds its URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
 }
 
-/// A single PostgreSQL server in the cluster.
+/// A single PostgreSQL server that the operator runs in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmbeddedDatabase {
-    /// The major version of PostgreSQL, `13` to `18`. Left out: `17`. Cannot change.
+    /// The major version of PostgreSQL, `13` to `18`. Defaults to `17`. Cannot change. On a volume with the files of another
+    /// version, which an earlier stack of the name left, the reason `VersionMismatch` says so and nothing is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^1[3-8]$"))]
     pub version: Option<String>,
-    /// The image to run instead of `postgres:<version>`. It must honour the environment variables of the official image
-    /// and be of the same major version.
+    /// The image of the server. It must read the environment variables of the official image and be of the major version of
+    /// `version`. Defaults to `postgres:<version>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
-    /// The volume for the data files.
+    /// The volume of the data files. Defaults to `10Gi` of the cluster's default StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// CPU and memory of the server. Left out: requests of `100m` and `256Mi`, no limits.
+    /// CPU and memory of the server. Defaults to requests of `100m` and `256Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Where the pod may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: postgres, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
-/// A PostgreSQL server that the operator did not make.
+/// An existing PostgreSQL server that the operator does not manage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalDatabase {
     /// The Secret with the connection URLs.
     pub secret_ref: DatabaseSecretReference,
-    /// The dialect of the URLs that the application gets. Defaults to `Libpq`.
+    /// The dialect of the URLs that the operator gives the application. Defaults to `Libpq`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_style: Option<UrlStyle>,
-    /// How the connection is secured. Left out: what the URL's `sslmode` says.
+    /// The TLS of the connection. Defaults to the `sslmode` of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
-    /// `true`: the operator asks whether the database answers also where `sslmode` is `disable` or `allow`, so that whoever listens on the way
-    /// can read the login. It concerns Staging and Production, and the question alone: the pods connect as they are told. Defaults
-    /// to `false`: such a database is used and not asked, and its condition says so.
+    /// `true`: the operator also probes a database whose `sslmode` is `disable` or `allow`, so that anyone on the network path
+    /// can read the login. In Development it always does; pods connect in any case. Defaults to `false`: the operator does not
+    /// probe the database, and its condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
-    /// How often the operator asks whether the database answers, while it does, such as `30s`, `5m` or `1h30m`: from `10s` to
-    /// `24h`. Defaults to `1m`, and to `5m` where the provider is known to sleep or to count requests.
+    /// How often the operator probes the database while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`.
+    /// Defaults to `1m`, and to `5m` for a provider that is known to sleep or to count requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,
 }
 
-/// The Secret that holds the connection URLs of a database, and its keys.
+/// The Secret with the connection URLs of a database, and its keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSecretReference {
     /// The name of the Secret in the stack's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key of the URL that the application uses at run time, `postgresql://user:password@host:port/database`; it may
-    /// lead to a pooler. Reserved characters in the password are percent-encoded. Left out: `DATABASE_URL`.
+    /// The key of the URL that the application uses at run time, `postgresql://user:password@host:port/database`; it may be
+    /// that of a pooler. Reserved characters in the password are percent-encoded. Defaults to `DATABASE_URL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub url_key: Option<String>,
-    /// The key of the URL that leads to the server itself, never to a pooler: backups use it. Left out: `DIRECT_URL` if
-    /// the Secret has it, else the run-time URL.
+    /// The key of the URL of the server itself, never of a pooler: backups use it. Defaults to `DIRECT_URL` if the Secret has
+    /// that key, else to the run-time URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub direct_url_key: Option<String>,
-    /// The key of the URL of a read replica. Left out: `READ_URL` if the Secret has it, else the run-time URL.
+    /// The key of the URL of a read replica. Defaults to `READ_URL` if the Secret has that key, else to the run-time URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub read_url_key: Option<String>,
 }
 
-/// The dialect of the URLs that the application gets. `Prisma` is for an application with Prisma's own engine, which is that of Prisma
-/// up to 6 without a driver adapter: it knows no `verify-full`, and falls back to `prefer` without a word. Backups and the
-/// operator's own questions use libpq's dialect in any case. Defaults to `Libpq`.
+/// The dialect of the URLs that the operator gives the application. `Prisma` is for an application with Prisma's own engine,
+/// which is that of Prisma up to 6 without a driver adapter: it does not know `verify-full` and silently falls back to
+/// `prefer`. Backups and the operator's probes use libpq's dialect in any case. Defaults to `Libpq`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UrlStyle {
-    /// `sslmode=verify-full`, as libpq and the clients after its model read it.
+    /// `sslmode=verify-full`, as libpq and the clients modelled on it read it.
     #[default]
     Libpq,
     /// `sslmode=require&sslaccept=strict&sslcert=<file>`, as Prisma's own engine reads it.
     Prisma,
 }
 
-/// How the connection to an external database is secured.
+/// The TLS of the connection to an external database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseTls {
-    /// As `sslmode` of libpq; it replaces what the URL says. Left out: `verify-full` with `caSecretRef`, else what the URL says.
+    /// The `sslmode` of libpq; it replaces that of the URL. Defaults to `verify-full` with `caSecretRef`, else to that of the
+    /// URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SslMode>,
-    /// A Secret with the certificate authority (PEM) that signed the server's certificate. Left out: the public authorities.
+    /// A Secret with the certificate authority (PEM) that signed the server's certificate. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyReference>,
 }
 
-/// `sslmode` as in libpq (PostgreSQL documentation, section 32.19).
+/// The `sslmode` of libpq (PostgreSQL documentation, section 32.19); it replaces that of the URL. Defaults to `verify-full`
+/// with `caSecretRef`, else to that of the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SslMode {
     /// No encryption.
     Disable,
-    /// Encryption if the server offers it, without checking who it is.
+    /// Encryption if the server offers it. The client does not check the certificate.
     Prefer,
-    /// Encryption, without checking who the server is.
+    /// Encryption. The client does not check the certificate.
     Require,
-    /// Encryption, and the certificate must come from the authority.
+    /// Encryption. The authority must have signed the certificate.
     VerifyCa,
-    /// Encryption, and the certificate must come from the authority and name the host.
+    /// Encryption. The authority must have signed the certificate, which must name the host.
     VerifyFull,
 }

@@ -5,26 +5,26 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 
-/// Where the images of the whole stack come from.
+/// The registry of the stack's images, and how the kubelet pulls them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSource {
-    /// Put before every image of the stack whose name does not start with a registry, e.g. `ghcr.io/rorun`: then
-    /// `rorun-api:1.8.0` is pulled as `ghcr.io/rorun/rorun-api:1.8.0`, and `postgres:17` of an embedded database as
-    /// `ghcr.io/rorun/postgres:17`. Left out: images are pulled under the names given.
+    /// The registry that the operator puts before every image of the stack whose name does not start with one, e.g.
+    /// `ghcr.io/rorun`: the kubelet then pulls `rorun-api:1.8.0` as `ghcr.io/rorun/rorun-api:1.8.0`, and `postgres:17` of an
+    /// embedded database as `ghcr.io/rorun/postgres:17`. Defaults to none: the kubelet pulls images by the names given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = text::registry()))]
     pub registry: Option<String>,
-    /// Secrets of type `kubernetes.io/dockerconfigjson` in the stack's namespace, for every pod of the stack. Left out: none.
+    /// Secrets of type `kubernetes.io/dockerconfigjson` in the stack's namespace, for every pod of the stack. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub pull_secrets: Vec<LocalReference>,
-    /// When the kubelet pulls. Left out: `IfNotPresent`.
+    /// When the kubelet pulls an image. Defaults to `IfNotPresent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
 }
 
-/// When the kubelet pulls an image.
+/// When the kubelet pulls an image. Defaults to `IfNotPresent`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
     /// At every start of a container.
@@ -52,18 +52,18 @@ pub struct SecretKeyReference {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key in the Secret. Left out: `ca.crt`.
+    /// The key in the Secret. Defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub key: Option<String>,
 }
 
-/// How the connection to an external service is secured.
+/// The TLS of the connection to an external service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTls {
-    /// A Secret with the certificate authority (PEM) that signed the server's certificate. It is mounted into the pods
-    /// of the application and named in `NODE_EXTRA_CA_CERTS`. Left out: the public authorities.
+    /// A Secret with the certificate authority (PEM) that signed the server's certificate. The operator mounts it into the pods
+    /// of the application and names it in `NODE_EXTRA_CA_CERTS`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyReference>,
 }

@@ -47,23 +47,24 @@ impl From<&str> for Quantity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Left out, each
-    /// resource on its own: the limit if it has one, else the default of the component.
+    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Defaults, for each resource, to its
+    /// limit if it has one, else to the default of the component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
-    /// What the container may use at most, by resource name, e.g. `{memory: 512Mi}`. Left out: no limit.
+    /// The most that the container may use, by resource name, e.g. `{memory: 512Mi}`. Defaults to no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// The volume of an embedded service. It is kept when the stack is deleted, unless `deletionPolicy` says otherwise.
+/// The volume of an embedded service. It outlives the stack, unless `deletionPolicy` says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// How large the volume is, e.g. `10Gi`. It can grow where the storage class allows it, never shrink. Left out: `10Gi`.
+    /// The size of the volume, e.g. `10Gi`. It can grow if the StorageClass allows it, and never shrink. Defaults to `10Gi`,
+    /// and to `1Gi` for Redis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,
-    /// The StorageClass to ask. Left out: the cluster's default class. Cannot change once the volume exists.
+    /// The StorageClass of the volume. Cannot change once the volume exists. Defaults to the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,

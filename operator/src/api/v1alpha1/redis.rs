@@ -4,69 +4,82 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, ServiceTls, Storage, text};
+use super::{Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
+
+/// The modes of `redis`.
+pub const REDIS_MODES: Modes = &["embedded", "external"];
 
 /// The Redis of the stack: exactly one of `embedded` and `external`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.embedded) != has(self.external)")
-        .message("set exactly one of embedded and external, e.g. `embedded: {}` or `external: {secretRef: {name: my-redis}}`")
-)]
+#[x_kube(validation = modes::exactly_one(REDIS_MODES, "`embedded: {}` or `external: {secretRef: {name: my-redis}}`"))]
 pub struct RedisSpec {
-    /// A single server in the cluster with a volume, an append-only file and a generated password. Not for Production.
+    /// A single server that the operator runs in the cluster, with a volume, an append-only file and a generated password. Not
+    /// for Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedRedis>,
-    /// A server that the operator did not make, described by a Secret.
+    /// An existing server that the operator does not manage. A Secret holds its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
 }
 
-/// A single Valkey or Redis server in the cluster.
+/// A single Valkey or Redis server that the operator runs in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmbeddedRedis {
-    /// The image to run; `valkey-server` or `redis-server` must be in its PATH. Left out: `valkey/valkey:8.1`.
+    /// The image of the server; `valkey-server` or `redis-server` must be in its PATH. Defaults to `valkey/valkey:8.1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,
-    /// The volume for the append-only file. Left out: `1Gi` of the default class.
+    /// The volume of the append-only file. Defaults to `1Gi` of the cluster's default StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// CPU and memory of the server. Left out: requests of `50m` and `64Mi`, no limits.
+    /// CPU and memory of the server. Defaults to requests of `50m` and `64Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Where the pod may run. Defaults to any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: redis, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
-/// A Redis server that the operator did not make.
+/// An existing Redis server that the operator does not manage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRedis {
     /// The Secret with the connection URL.
     pub secret_ref: RedisSecretReference,
-    /// How the connection is secured; it needs a `rediss://` URL.
+    /// The certificate authority of the server; the URL must start with `rediss://`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
-    /// `true`: the operator asks whether the Redis answers also where the URL starts with `redis://`, so that whoever listens on the way
-    /// can read the password. It concerns Staging and Production, and the question alone: the pods connect as they are told. Defaults
-    /// to `false`: such a Redis is used and not asked, and its condition says so.
+    /// `true`: the operator also probes a Redis whose URL starts with `redis://`, so that anyone on the network path can read
+    /// the password. In Development it always does; pods connect in any case. Defaults to `false`: the operator does not probe
+    /// the Redis, and its condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
-    /// How often the operator asks whether the Redis answers, while it does, such as `30s`, `5m` or `1h30m`: from `10s` to
-    /// `24h`. Defaults to `1m`, and to `5m` where the provider is known to sleep or to count requests.
+    /// How often the operator probes the Redis while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`. Defaults
+    /// to `1m`, and to `5m` for a provider that is known to sleep or to count requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,
 }
 
-/// The Secret that holds the connection URL of a Redis, and its key.
+/// The Secret with the connection URL of a Redis, and its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisSecretReference {
     /// The name of the Secret in the stack's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key of the URL, `redis://user:password@host:port/0` or `rediss://` for TLS. Left out: `REDIS_URL`.
+    /// The key of the URL, `redis://user:password@host:port/0`, or `rediss://` for TLS. Defaults to `REDIS_URL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub url_key: Option<String>,

@@ -16,7 +16,9 @@ pub struct ReleaseSpec {
     pub approval: Option<Approval>,
 }
 
-/// Whether somebody has to approve a release.
+/// Whether somebody has to approve a release whose images never served. `Automatic`: nobody has to. `Required`: the release waits
+/// until the annotation `rorun.app/approve` is its hash, which `status.release` and the condition `Ready` name. Defaults to
+/// `Automatic`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Approval {
     /// Nobody has to.

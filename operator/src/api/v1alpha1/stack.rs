@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupSpec, BucketSpec, DatabaseSpec, ImageSource, IngressSpec, RedisSpec, ReleaseSpec, RorunStackStatus,
-    WorkloadSpec,
+    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, REDIS_MODES,
+    RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -54,12 +54,9 @@ use super::{
         .message("in Production the API needs at least 2 pods: set api.autoscaling.minReplicas (or api.replicas) to 2 or more"),
     validation = Rule::new(r"self.environment != 'Production' || ([self.api.image] + (has(self.ocr) ? [self.ocr.image] : []) + (has(self.admin) ? [self.admin.image] : [])).all(i, i.contains('@') || (i.matches(':[A-Za-z0-9_][A-Za-z0-9._-]*$') && !i.endsWith(':latest')))")
         .message("in Production every image needs a tag other than latest, or a digest, e.g. `image: rorun-api:1.8.0`"),
-    validation = Rule::new("(has(self.database) && has(self.database.external)) == (has(oldSelf.database) && has(oldSelf.database.external))")
-        .message("a database cannot change between embedded and external while the stack exists: create a new stack and move the data with pg_dump and pg_restore"),
-    validation = Rule::new("(has(self.redis) && has(self.redis.external)) == (has(oldSelf.redis) && has(oldSelf.redis.external))")
-        .message("redis cannot change between embedded and external while the stack exists: create a new stack and move the data"),
-    validation = Rule::new("(has(self.bucket) && has(self.bucket.external)) == (has(oldSelf.bucket) && has(oldSelf.bucket.external))")
-        .message("a bucket cannot change between embedded and external while the stack exists: create a new stack and copy the objects"),
+    validation = modes::unchanged("database", DATABASE_MODES, "a database", "create a new stack and move the data with pg_dump and pg_restore"),
+    validation = modes::unchanged("redis", REDIS_MODES, "redis", "create a new stack and move the data"),
+    validation = modes::unchanged("bucket", BUCKET_MODES, "a bucket", "create a new stack and copy the objects"),
     validation = Rule::new("(has(self.database) && has(self.database.embedded) && has(self.database.embedded.version) ? self.database.embedded.version : '17') == (has(oldSelf.database) && has(oldSelf.database.embedded) && has(oldSelf.database.embedded.version) ? oldSelf.database.embedded.version : '17')")
         .message("database.embedded.version cannot change (17 if left out): another major version cannot open the files; create a new stack and move the data with pg_dump and pg_restore"),
     validation = Rule::new("(has(self.bucket) && has(self.bucket.embedded) && has(self.bucket.embedded.server) ? self.bucket.embedded.server : 'SeaweedFS') == (has(oldSelf.bucket) && has(oldSelf.bucket.embedded) && has(oldSelf.bucket.embedded.server) ? oldSelf.bucket.embedded.server : 'SeaweedFS')")
@@ -68,49 +65,56 @@ use super::{
         .message("ingress.adminHost needs an admin panel: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or leave adminHost out"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.ocrHost) || has(self.ocr)")
         .message("ingress.ocrHost needs an OCR service: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or leave ocrHost out"),
+    validation = Rule::new("!has(self.ingress) || has(self.admin) || (!(has(self.ingress.paths) && self.ingress.paths.exists(p, p.component == 'admin')) && !(has(self.ingress.extraHosts) && self.ingress.extraHosts.exists(h, has(h.paths) && h.paths.exists(p, p.component == 'admin'))))")
+        .message("a path of ingress leads to admin, which the stack does not have: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or let the path lead to api"),
+    validation = Rule::new("!has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths) && self.ingress.paths.exists(p, p.component == 'ocr')) && !(has(self.ingress.extraHosts) && self.ingress.extraHosts.exists(h, has(h.paths) && h.paths.exists(p, p.component == 'ocr'))))")
+        .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
+    validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
+        .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
 )]
 pub struct RorunStackSpec {
-    /// Picks defaults and rules. `Development`: everything may be left out but `api`. `Staging`: data services must be named.
-    /// `Production`: no embedded data services, at least 2 API pods, backups, pinned images. Cannot change.
+    /// The environment, which decides defaults and rules. `Development`: only `api` is required. `Staging`: the data services
+    /// are required. `Production`: no embedded data services, at least 2 API pods, backups, pinned images. Cannot change.
     pub environment: Environment,
-    /// `true`: the operator watches and reports, and changes nothing. Left out: `false`.
+    /// `true`: the operator watches and reports, and changes nothing. Defaults to `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// What happens to the volumes and generated passwords of embedded services when the stack is deleted. `Retain`: they
-    /// stay, and a stack of the same name finds them again. `Delete`: they are deleted with it; in Production that also needs
-    /// the annotation `rorun.app/confirm-delete: <name of the stack>`. External services and backups are never deleted:
-    /// an embedded bucket that has backups in it stays. Left out: `Retain`.
+    /// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted.
+    /// `Retain`: they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it
+    /// also needs the annotation `rorun.app/confirm-delete: <name of the stack>`. The operator never deletes external services
+    /// and backups: it retains an embedded bucket that has backups in it. Defaults to `Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// How a new version reaches the users. Defaults to at once, after its migration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseSpec>,
-    /// Where images come from. Left out: images are pulled under the names given.
+    /// The registry of the images. Defaults to none: the kubelet pulls images by the names given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageSource>,
     /// The API server (`rorun-api`).
     pub api: WorkloadSpec,
-    /// The OCR and AI service (`rorun-ai-service`). Left out: none.
+    /// The OCR and AI service (`rorun-ai-service`). Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "without_migrations")]
     pub ocr: Option<WorkloadSpec>,
-    /// The admin panel (`rorun-admin`). Left out: none.
+    /// The admin panel (`rorun-admin`). Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "without_migrations")]
     pub admin: Option<WorkloadSpec>,
-    /// PostgreSQL. May be left out only in Development, and then it is embedded.
+    /// PostgreSQL. Defaults to `{embedded: {}}` in Development; required elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseSpec>,
-    /// Redis. May be left out only in Development, and then it is embedded.
+    /// Redis. Defaults to `{embedded: {}}` in Development; required elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSpec>,
-    /// The S3 bucket for files. May be left out only in Development, and then it is embedded.
+    /// The S3 bucket for files. Defaults to `{embedded: {}}` in Development; required elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketSpec>,
-    /// How requests from outside reach the stack. Left out: they do not.
+    /// The Ingress for requests from outside the cluster. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
-    /// Dumps of the database. Left out: none in Development, daily in Staging. Must be set in Production.
+    /// The dumps of the database. Defaults to none in Development and to `{}`, which is daily, in Staging; required in
+    /// Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
 }
@@ -124,7 +128,8 @@ fn without_migrations(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// What a stack is for.
+/// The environment, which decides defaults and rules. `Development`: only `api` is required. `Staging`: the data services are
+/// required. `Production`: no embedded data services, at least 2 API pods, backups, pinned images. Cannot change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Environment {
     /// For one developer: everything in the cluster, one pod each.
@@ -135,12 +140,15 @@ pub enum Environment {
     Production,
 }
 
-/// What happens to data when the stack is deleted.
+/// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted. `Retain`:
+/// they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it also needs
+/// the annotation `rorun.app/confirm-delete: <name of the stack>`. The operator never deletes external services and backups: it
+/// retains an embedded bucket that has backups in it. Defaults to `Retain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// Volumes and generated passwords stay.
+    /// The operator retains volumes and generated passwords.
     #[default]
     Retain,
-    /// Volumes and generated passwords are deleted with the stack.
+    /// The operator deletes volumes and generated passwords with the stack.
     Delete,
 }

@@ -51,6 +51,15 @@ pub(super) fn folder() -> Value {
     )
 }
 
+/// The paths of a host: each once by its type.
+pub(super) fn distinct_paths() -> Value {
+    let kind = |of: &str| format!("(has({of}.pathType) ? {of}.pathType : 'Prefix')");
+    json!([{
+        "rule": format!("self.all(a, self.exists_one(b, b.path == a.path && {} == {}))", kind("b"), kind("a")),
+        "message": "the same path stands twice in paths: a path leads to one component, so leave one of them out",
+    }])
+}
+
 fn matching(pattern: &str, message: &str) -> Value {
     json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
 }

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MigrationsSpec, Resources, text};
+use super::{DisruptionSpec, MigrationsSpec, PodTemplate, Resources, ScalingBehavior, text};
 
 /// A stateless service of the application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -17,47 +17,57 @@ use super::{MigrationsSpec, Resources, text};
         .message("set replicas or autoscaling, not both: with autoscaling the number of replicas is the autoscaler's"),
 )]
 pub struct WorkloadSpec {
-    /// The image, e.g. `rorun-api:1.8.0`. `spec.image.registry` is put before it if it does not name a registry.
+    /// The image, e.g. `rorun-api:1.8.0`. The operator puts `spec.image.registry` before it if its name does not start with a
+    /// registry.
     #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: String,
-    /// The command, instead of the image's entrypoint. Left out: the image's.
+    /// The command, instead of the image's entrypoint. Defaults to that of the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub command: Vec<String>,
-    /// The arguments, instead of the image's. Left out: the image's.
+    /// The arguments, instead of the image's. Defaults to those of the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub args: Vec<String>,
-    /// The port that the service listens on; it is told by the environment variable `PORT`. Left out: 3000 for the API,
-    /// 8000 for the OCR service, 8080 for the admin panel.
+    /// The port that the service listens on; pods have it as the environment variable `PORT`. Defaults to 3000 for the API, to
+    /// 8000 for the OCR service and to 8080 for the admin panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
-    /// Environment variables. They win over those of the connection Secret. Left out: none.
+    /// Environment variables. They win over those of the connection Secret. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
-    /// Secrets and ConfigMaps in the stack's namespace whose keys become environment variables. The pods roll when one
-    /// of them changes. Left out: none.
+    /// Secrets and ConfigMaps in the stack's namespace whose keys become environment variables. The operator replaces the pods
+    /// when one of them changes. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub env_from: Vec<EnvFromSource>,
-    /// CPU and memory of a pod. Left out: requests of `100m` and `128Mi`, no limits.
+    /// CPU and memory of a pod. Defaults to requests of `100m` and `128Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// A fixed number of pods. Left out: 1 in Development; elsewhere 2 for the admin panel, and the autoscaler decides for
-    /// the others.
+    /// A fixed number of pods. Defaults to 1 in Development; elsewhere to 2 for the admin panel and to what the autoscaler
+    /// decides for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
-    /// Scales by load. Left out: none in Development and for the admin panel; elsewhere 2 to 10 pods, unless `replicas` is
-    /// set.
+    /// The HorizontalPodAutoscaler. Defaults to none in Development, for the admin panel and with `replicas`; elsewhere to 2 to
+    /// 10 pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
-    /// How the kubelet finds out whether a pod serves.
+    /// How many pods evictions leave, e.g. when a node is drained. Defaults to `maxUnavailable: 1` where the fewest pods are 2
+    /// or more, and to no PodDisruptionBudget where they are less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption: Option<DisruptionSpec>,
+    /// Sets the environment variable `API_URL` to the public URL of the API. `Ingress`: the URL under which `spec.ingress` leads
+    /// to the API, e.g. `https://api.example.com`. Defaults to no variable.
+    #[serde(default, rename = "apiURLFrom", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiUrlSource")] // so that the field is explained, and not its type
+    pub api_url_from: Option<ApiUrlSource>,
+    /// How the kubelet probes a pod. Defaults to `/health` within 60 seconds, and to `/` for the admin panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// How long a rollout may make no progress, in seconds, before it is told as stuck. Defaults to 600, or to
+    /// How long a rollout may make no progress, in seconds, before its condition reports it as stuck. Defaults to 600, or to
     /// `health.startupSeconds` and 300 if that is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
@@ -66,18 +76,28 @@ pub struct WorkloadSpec {
     /// image serves at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<MigrationsSpec>,
-    /// Where pods may run.
+    /// The nodes that pods may run on. Defaults to any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// The ServiceAccount that the operator makes for the pods.
+    /// The ServiceAccount that the operator creates for the pods. Defaults to one without annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountSpec>,
-    /// Labels that are added to the pods. Those of the operator win. Left out: none.
+    /// Labels that the operator adds to the pods. A label of the operator wins over one of the same key. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
-    /// Annotations that are added to the pods. Those of the operator win. Left out: none.
+    /// Annotations that the operator adds to the pods. An annotation of the operator wins over one of the same key. Defaults to
+    /// none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
+    /// e.g. `spec: {containers: [{name: api, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
+    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
+    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
+    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
+    /// replaces no pod. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// A HorizontalPodAutoscaler.
@@ -86,57 +106,69 @@ pub struct WorkloadSpec {
 #[x_kube(validation = Rule::new("(has(self.minReplicas) ? self.minReplicas : 2) <= (has(self.maxReplicas) ? self.maxReplicas : 10)")
     .message("minReplicas (2 if left out) must not be greater than maxReplicas (10 if left out)"))]
 pub struct Autoscaling {
-    /// The fewest pods. Left out: 2.
+    /// The fewest pods. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub min_replicas: Option<i32>,
-    /// The most pods. Left out: 10.
+    /// The most pods. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: Option<i32>,
-    /// The mean CPU use to aim at, in percent of the requested CPU. Left out: 70.
+    /// The mean CPU use to aim at, in percent of the requested CPU. Defaults to 70.
     #[serde(default, rename = "targetCPUUtilization", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_cpu_utilization: Option<i32>,
-    /// The mean memory use to aim at, in percent of the requested memory. Left out: memory does not scale.
+    /// The mean memory use to aim at, in percent of the requested memory. Defaults to none: the autoscaler ignores memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_memory_utilization: Option<i32>,
+    /// How fast pods are added and removed. Defaults to the behavior of Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<ScalingBehavior>,
 }
 
-/// How the kubelet finds out whether a pod serves.
+/// Where the public URL of the API is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiUrlSource {
+    /// The hosts and paths of `spec.ingress`.
+    Ingress,
+}
+
+/// How the kubelet probes a pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    /// The path that answers 200 when the pod can serve. Left out: `/health`; `/` for the admin panel.
+    /// The path that answers 200 when the pod can serve. Defaults to `/health`, and to `/` for the admin panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = "^/"))]
     pub path: Option<String>,
-    /// How long a pod may take until it serves for the first time, in seconds; then it is started again. Left out: 60.
+    /// How long a pod may take until its first successful probe, in seconds; then the kubelet restarts the container. Defaults
+    /// to 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub startup_seconds: Option<i32>,
 }
 
-/// Where pods may run. The fields mean what they mean in a pod.
+/// The nodes that pods may run on. The fields mean what they mean in a pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scheduling {
-    /// Labels that a node must have. Left out: any node.
+    /// Labels that a node must have. Defaults to none: any node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pods tolerate. Left out: none.
+    /// Taints that the pods tolerate. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
-    /// Rules that attract pods to nodes or keep them apart. Left out: none.
+    /// Rules that attract pods to nodes or keep them apart. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How pods are spread over zones and nodes. Left out: over nodes and zones as evenly as can be, when there are 2 or more.
+    /// How the scheduler spreads pods over zones and nodes. Defaults to as evenly as possible over zones and nodes, from 2 pods
+    /// on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
-    /// The PriorityClass of the pods. Left out: the cluster's default.
+    /// The PriorityClass of the pods. Defaults to that of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
@@ -146,7 +178,7 @@ pub struct Scheduling {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountSpec {
-    /// Annotations of the ServiceAccount, e.g. those that bind it to a cloud role. Left out: none.
+    /// Annotations of the ServiceAccount, e.g. those that bind it to a cloud role. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

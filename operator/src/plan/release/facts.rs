@@ -19,6 +19,8 @@ pub(super) struct Facts {
     images_served: bool,
     approval: Approval,
     migration: Migrated,
+    /// The Job of a dump that runs: a migration waits for its end.
+    dump: Option<String>,
     /// What the migration is about: the image, the command and the data.
     identity: String,
     rollout: Rollout,
@@ -53,7 +55,7 @@ impl Facts {
     pub(super) fn of(stack: &Stack, observed: &Observed) -> Self {
         let mut revisions = observed.releases.revisions.clone();
         revisions.sort_by_key(|revision| revision.number);
-        let name = String::from(ObjectName::record(&stack.name, RELEASE, &stack.content.revision()));
+        let name = String::from(ObjectName::record(&stack.name, RELEASE, stack.content.revision()));
         let number = revisions.last().map_or(0, |last| last.number) + 1;
         let known = revisions.iter().position(|revision| revision.name == name).map(|index| revisions.remove(index));
         let target = known.unwrap_or_else(|| Revision {
@@ -77,6 +79,7 @@ impl Facts {
         let mut facts = Self {
             approval: approval(stack, observed, images_served, &target),
             migration,
+            dump: observed.dump.clone(),
             identity,
             rollout: rollout(stack, observed, &target),
             target,
@@ -227,6 +230,11 @@ impl Facts {
 
     fn job(&self) -> String {
         match &self.migration {
+            Migrated::Pending(step) if !step.exists => self
+                .dump
+                .as_ref()
+                .map(|dump| format!(", which waits for the dump of job/{dump} to end"))
+                .unwrap_or_default(),
             Migrated::Pending(step) | Migrated::Failed(step, _) => format!(", job/{}", step.name),
             _ => String::new(),
         }
@@ -236,7 +244,10 @@ impl Facts {
     pub(super) fn migration_step(&self, state: State) -> Option<Step> {
         match &self.migration {
             // Before the approval nothing runs.
-            Migrated::Pending(step) => Some(step.clone()).filter(|step| state == State::Migrating || step.exists),
+            Migrated::Pending(step) => {
+                let may_start = state == State::Migrating && self.dump.is_none();
+                Some(step.clone()).filter(|step| may_start || step.exists)
+            }
             Migrated::Failed(step, _) => Some(step.clone()),
             Migrated::Done(step) => step.clone(),
             Migrated::NotNeeded => None,
@@ -324,7 +335,7 @@ fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> Rollout {
         |say: fn(&crate::stack::ObservedWorkload) -> Option<&Waiting>| workloads.values().find_map(say).cloned();
     Rollout {
         complete,
-        excuse: observed.releases.excuse.clone().or_else(|| service_down(stack)),
+        excuse: observed.releases.excuse.clone().or_else(|| service_down(stack)).or_else(|| unresolved(stack)),
         trouble: first(|there| there.trouble.as_ref()),
         deadline: stack.release.progress_deadline,
     }
@@ -338,4 +349,10 @@ fn service_down(stack: &Stack) -> Option<Waiting> {
             _ => None,
         }
     })
+}
+
+/// A workload that cannot be as the spec asks for: its condition names the field or the object.
+fn unresolved(stack: &Stack) -> Option<Waiting> {
+    let all = [&stack.unresolved, &stack.pods_refused];
+    WORKLOADS.iter().find_map(|component| all.iter().find_map(|waiting| waiting.get(component)).cloned())
 }

@@ -142,6 +142,18 @@ fn nothing_of_a_release_serves_before_its_migration_has_succeeded() {
 }
 
 #[test]
+fn a_migration_waits_for_a_dump_that_runs() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.observed.dump = Some("shop-backup-1".to_owned());
+    let release = cluster.settle();
+    assert_eq!((release.state, release.migration.is_none()), (State::Migrating, true));
+    assert!(release.waiting.unwrap().message.contains("waits for the dump of job/shop-backup-1"));
+    cluster.observed.dump = None;
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+}
+
+#[test]
 fn an_edit_without_an_image_rolls_at_once_and_migrates_nothing() {
     let mut cluster = serving();
     cluster.edit("/api", json!({"image": "api:1", "migrations": {"command": ["migrate", "all"]}, "port": 4000}));

@@ -56,15 +56,15 @@ async fn services_that_answered_before_a_restart_are_asked_no_more_often_than_ot
 fn two_failures_in_a_row_turn_an_answer_and_a_first_answer_counts_at_once() {
     let state = |first| State { answer: Mutex::new(first), at: Mutex::new(Instant::now()), doubt: Notify::new() };
     let settled = state(good());
-    assert!(!settled.told(failed(), 1));
+    assert!(!settled.store(failed(), 1));
     assert_eq!(*settled.answer(), good());
-    assert!(settled.told(failed(), 2));
+    assert!(settled.store(failed(), 2));
     assert_eq!(*settled.answer(), failed());
-    assert!(!settled.told(failed(), 3));
-    assert!(settled.told(good(), 0));
-    assert!(!settled.told(failed(), 1));
+    assert!(!settled.store(failed(), 3));
+    assert!(settled.store(good(), 0));
+    assert!(!settled.store(failed(), 1));
     let new = state(Answer::Pending);
-    assert!(new.told(failed(), 1));
+    assert!(new.store(failed(), 1));
     assert_eq!(*new.answer(), failed());
 }
 
@@ -72,7 +72,7 @@ fn two_failures_in_a_row_turn_an_answer_and_a_first_answer_counts_at_once() {
 fn a_question_that_costs_something_is_asked_less_often() {
     let minutes = |url: &str, interval| {
         let question = Question { interval, ..question(url.to_owned()) };
-        question.often().as_secs() / 60
+        question.interval().as_secs() / 60
     };
     assert_eq!(minutes("redis://redis.shop.svc:6379", None), 1);
     assert_eq!(minutes("rediss://eu1.upstash.io:6379", None), 5);

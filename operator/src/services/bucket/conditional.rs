@@ -1,4 +1,4 @@
-//! Writes that count only if nobody has written meanwhile, what an object says of itself, and single versions of it.
+//! Conditional writes, the metadata of objects, and single versions of them.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub struct Tagged {
 pub enum Replaced {
     /// It was written.
     Now,
-    /// Somebody else has written it since, or deleted it.
+    /// Another client has written or deleted it since.
     Changed,
 }
 
@@ -111,7 +111,7 @@ impl BucketClient {
                 let (key, id) = (version.key()?.to_owned(), version.version_id()?.to_owned());
                 Some(Version { key, id, latest: version.is_latest() == Some(true), marker: true })
             }));
-            // A server that says so without saying where to go on would be asked for ever.
+            // A server that gives no marker for the next page would be asked without end.
             if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
                 return Ok(found);
             }

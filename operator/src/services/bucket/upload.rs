@@ -16,7 +16,7 @@ pub struct Upload {
     parts: Vec<CompletedPart>,
 }
 
-/// An upload that somebody started and that is neither completed nor aborted.
+/// An upload that is neither completed nor aborted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadInProgress {
     /// The key of the object to be.
@@ -43,7 +43,7 @@ impl BucketClient {
     /// The uploads in progress under the prefix.
     pub async fn uploads(&self, prefix: &str) -> Result<Vec<UploadInProgress>, ServiceError> {
         let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
-        // One page: whoever aborts what it holds finds the rest the next time. Some servers ignore the prefix.
+        // One page: the next run finds the rest. Some servers ignore the prefix.
         let page = request.send().await.map_err(|error| self.failed(&error))?;
         let uploads = page.uploads().iter().filter_map(|upload| {
             Some(UploadInProgress { key: upload.key()?.to_owned(), id: upload.upload_id()?.to_owned() })

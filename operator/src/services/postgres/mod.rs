@@ -1,5 +1,7 @@
 //! Checks that a PostgreSQL database can be used, and says how `libpq` would connect to it.
 
+mod lock;
+mod session;
 mod url;
 
 use std::fmt;
@@ -15,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
+pub use lock::{AdvisoryLock, LockError, LockRequest};
 use url::Connection;
 pub use url::TlsMode;
 
@@ -23,7 +26,7 @@ pub use url::TlsMode;
 pub struct PostgresTarget {
     /// `postgresql://user:password@host:port/database?sslmode=...`, the password percent-encoded.
     pub url: String,
-    /// The authorities (PEM) to trust, and no others. Left out: the public ones, where `sslmode` asks to verify.
+    /// The authorities (PEM) to trust, and no others. Defaults to the public ones, where `sslmode` verifies.
     pub ca: Option<String>,
 }
 
@@ -73,6 +76,16 @@ pub async fn check_through(
     target: &PostgresTarget,
     timeout: Duration,
 ) -> Result<PostgresInfo, ServiceError> {
+    let (connection, tls) = connector(target)?;
+    if let Ok(answer) = tokio::time::timeout(timeout, ask(network, &connection, tls)).await {
+        return answer.map_err(|failure| failure.told(&connection));
+    }
+    let detail = format!("no answer within {} s", timeout.as_secs_f32());
+    Err(ServiceError::new(Cause::Unreachable, connection.subject(), detail))
+}
+
+/// The connection that a URL means, and how it is encrypted.
+fn connector(target: &PostgresTarget) -> Result<(Connection, MakeRustlsConnect), ServiceError> {
     if has_control_characters(&target.url) {
         let detail = "the URL holds a control character, which no part of it needs";
         return Err(ServiceError::new(Cause::Other, "PostgreSQL", detail));
@@ -87,12 +100,7 @@ pub async fn check_through(
     }
     let tls = tls::client(verify, target.ca.as_deref())
         .map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
-    match tokio::time::timeout(timeout, ask(network, &connection, MakeRustlsConnect::new(tls))).await {
-        Ok(answer) => answer.map_err(|failure| failure.told(&connection)),
-        Err(_) => {
-            Err(ServiceError::new(Cause::Unreachable, subject, format!("no answer within {} s", timeout.as_secs_f32())))
-        }
-    }
+    Ok((connection, MakeRustlsConnect::new(tls)))
 }
 
 /// Why one host of a URL was not asked, or did not answer.
@@ -177,17 +185,21 @@ async fn ask_one(
         answers = asked => answers?,
         ended = driver => { ended?; return Err(Failure::Network(NetworkError::Connect(ErrorKind::UnexpectedEof.into()))) }
     };
-    let other_kind = match &read_only {
-        Some((TargetSessionAttrs::ReadWrite, Some(read_only))) => read_only == "on",
-        Some((TargetSessionAttrs::ReadOnly, Some(read_only))) => read_only == "off",
-        _ => false,
-    };
-    if other_kind {
+    if read_only.is_some_and(|(attributes, read_only)| is_other_kind(attributes, read_only.as_deref())) {
         return Err(Failure::OtherKind);
     }
     // "15.18 (Debian 15.18-0+deb12u1)"
     let version = version.as_deref().and_then(|text| text.split_whitespace().next()).unwrap_or("unknown");
     Ok(PostgresInfo { version: version.to_owned() })
+}
+
+/// Whether a server is not of the kind that `target_session_attrs` asks for.
+fn is_other_kind(attributes: TargetSessionAttrs, read_only: Option<&str>) -> bool {
+    match (attributes, read_only) {
+        (TargetSessionAttrs::ReadWrite, Some(read_only)) => read_only == "on",
+        (TargetSessionAttrs::ReadOnly, Some(read_only)) => read_only == "off",
+        _ => false,
+    }
 }
 
 /// The first value of an answer.
@@ -196,6 +208,11 @@ fn first(messages: &[SimpleQueryMessage]) -> Option<String> {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
     })
+}
+
+/// An answer that no server should give.
+fn other(subject: &str, detail: &str) -> ServiceError {
+    ServiceError::new(Cause::Other, subject, detail)
 }
 
 fn classify(connection: &Connection, error: &tokio_postgres::Error) -> ServiceError {

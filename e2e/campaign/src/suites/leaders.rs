@@ -1,0 +1,429 @@
+//! Two operators and one Lease. Whatever happens to the one that leads, the other follows in time, and nothing is written by the
+//! first once the second has written.
+//!
+//! The time of a Lease is written by a clock and read by people: a candidate counts by its own clock how long it has seen no
+//! change. So a clock that is wrong is played as what it writes: the harness holds the Lease as a candidate whose clock is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, DeleteParams, PostParams};
+use rorun_e2e::engine::AuditCall;
+use rorun_e2e::engine::progress::Step;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::environment::{Operator, TestEnvironment};
+use crate::fleet::{Fleet, on_this_thread};
+use crate::gate::Gate;
+use crate::snapshot::Reference;
+use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
+
+/// Leaders that end, sleep or are cut off.
+pub(crate) const SUITE: Suite = Suite {
+    name: "leaders",
+    proves: "of several operators one writes at a time, and another follows in time, whatever happens to the leader",
+    quick: true,
+    play: Play::Alone(|run| Box::pin(async move { on_this_thread(play_suite(run)) })),
+};
+
+const LEASE: &str = "rorun-operator";
+const STACK: &str = "shop";
+/// The lease timings that the operators are built with.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// For the lease and the retry, and for a machine with few processors that does other things too.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(15 + 2 + 13);
+/// Longer than the lease, so that another operator leads then.
+const OFFSIDE: Duration = Duration::from_secs(20);
+const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+/// How often the user changes the stack, so that the leader always has something to write.
+const CHANGE_EVERY: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(50);
+
+/// The fault of the leader, or of the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Plan {
+    /// It is killed.
+    Kill,
+    /// It is stopped where it stands for longer than its lease, and goes on.
+    Freeze,
+    /// It does not reach the API server for longer than its lease, and then does.
+    Cut,
+    /// The Lease is deleted.
+    Delete,
+    /// The Lease is written for a candidate that is gone, and whose clock was so many seconds wrong.
+    Taken(i64),
+    /// A candidate whose clock is so many seconds wrong renews the Lease for longer than a lease, and then ends.
+    Held(i64),
+}
+
+impl Plan {
+    /// `Held` with a wrong clock contains `Taken` with one: that candidate takes the Lease first, and is gone in the end. Only
+    /// the quick form, which has no time for `Held`, plays `Taken` with a wrong clock.
+    const ALL: [Plan; 7] =
+        [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(0), Plan::Held(20), Plan::Held(-20)];
+}
+
+/// An operator among others.
+struct Candidate<'a> {
+    environment: &'a TestEnvironment,
+    name: String,
+    namespace: String,
+    gate: Gate,
+    operator: Option<Operator>,
+}
+
+impl<'a> Candidate<'a> {
+    async fn start(fleet: &Fleet<'a>, letter: char) -> Result<Candidate<'a>> {
+        let environment = fleet.environment;
+        let port = environment
+            .server
+            .url()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .context("a URL without a port")?;
+        let name = format!("{}-{letter}", fleet.namespace);
+        let (namespace, gate) = (fleet.namespace.clone(), Gate::start(port).await?);
+        let mut candidate = Candidate { environment, name, namespace, gate, operator: None };
+        candidate.run()?;
+        Ok(candidate)
+    }
+
+    /// Starts it, as the kubelet would after its end. The audit log knows it by the name in which it asks.
+    fn run(&mut self) -> Result<()> {
+        let folder = self.environment.server.folder();
+        let mut kubeconfig: Value =
+            serde_json::from_str(&std::fs::read_to_string(&self.environment.server.kubeconfig)?)?;
+        kubeconfig["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", self.gate.address()));
+        kubeconfig["users"][0]["user"]["as"] = json!(self.name);
+        kubeconfig["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
+        let path = folder.join(format!("{}.kubeconfig", self.name));
+        std::fs::write(&path, kubeconfig.to_string())?;
+        let arguments = [
+            "--watch-namespace",
+            &self.namespace,
+            "--namespace",
+            &self.namespace,
+            "--pod-name",
+            &self.name,
+            "--lease-name",
+            LEASE,
+        ];
+        self.operator = Some(self.environment.launch(&self.name, &path, &arguments)?);
+        Ok(())
+    }
+
+    fn record(&self) -> Result<&rorun_e2e::engine::record::ProcessRecord> {
+        Ok(&self.operator.as_ref().context("the operator does not run")?.record)
+    }
+
+    /// Starts it again when it has ended. It may end when it has lost the Lease, and says so; a problem if it did otherwise.
+    fn restart_if_ended(&mut self) -> Result<Option<String>> {
+        let Some(operator) = &mut self.operator else { return Ok(None) };
+        let Some(status) = operator.child.try_wait()? else { return Ok(None) };
+        let log = std::fs::read_to_string(self.environment.log(&self.name)).unwrap_or_default();
+        let last = log.lines().last().unwrap_or_default().to_owned();
+        self.run()?;
+        Ok((!last.contains("leadership is lost")).then(|| format!("O8 the operator ended by itself, {status}: {last}")))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Kill => formatter.write_str("the leader is killed"),
+            Plan::Freeze => write!(formatter, "the leader is stopped for {} s", OFFSIDE.as_secs()),
+            Plan::Cut => write!(formatter, "the leader is cut off for {} s", OFFSIDE.as_secs()),
+            Plan::Delete => formatter.write_str("the Lease is deleted"),
+            Plan::Taken(skew) => write!(formatter, "the Lease is given to somebody who is gone, clock {skew:+} s"),
+            Plan::Held(skew) => write!(formatter, "the Lease is held by another candidate, clock {skew:+} s"),
+        }
+    }
+}
+
+async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
+    let environment = TestEnvironment::open(run.cache).await?;
+    let plans: Vec<(Plan, usize)> = match &run.extent {
+        Extent::Only(plan) => vec![serde_json::from_value(plan.clone()).context("this is no plan of this suite")?],
+        Extent::Quick => {
+            [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(-20)].map(|plan| (plan, 2)).into()
+        }
+        Extent::Whole => Plan::ALL.into_iter().flat_map(|plan| [(plan, 2), (plan, 3)]).collect(),
+    };
+    let reference = learn(&environment).await?;
+    // Most of the time is spent with waiting for a lease to end.
+    for some in plans.chunks(5) {
+        let step = Step::start(&format!("leaders: {} plans", some.len()), "side by side, each with its own Lease");
+        let played = some.iter().map(|&(plan, operators)| play(&environment, plan, operators, &reference));
+        for (plan, problems) in some.iter().zip(futures::future::try_join_all(played).await?) {
+            let text = format!("{}, {} operators", plan.0, plan.1);
+            run.report(&Verdict { plan: text, problems, replay: serde_json::to_value(plan)? })?;
+        }
+        step.done();
+    }
+    Ok(())
+}
+
+fn spec(number: usize) -> Value {
+    json!({
+        "environment": "Development",
+        "api": {"image": "rorun-api:1"},
+        "database": {"embedded": {"image": format!("postgres:{number}")}},
+    })
+}
+
+/// The state of a stack with one operator and one spec.
+async fn learn(environment: &TestEnvironment) -> Result<Reference> {
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let fleet = Fleet::open(environment).await?;
+        let _operator = Candidate::start(&fleet, 'a').await?;
+        fleet.apply(STACK, &spec(0)).await?;
+        if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
+            bail!("without a fault: {problem}");
+        }
+        runs.push(fleet.leaves().await?);
+    }
+    Ok(Reference::learn(&runs))
+}
+
+async fn play(
+    environment: &TestEnvironment,
+    plan: Plan,
+    operators: usize,
+    reference: &Reference,
+) -> Result<Vec<String>> {
+    let fleet = Fleet::open(environment).await?;
+    let mark = environment.server.mark()?;
+    let first = Candidate::start(&fleet, 'a').await?;
+    fleet.apply(STACK, &spec(0)).await?;
+    if let Some(problem) = fleet.settle(CONVERGED_WITHIN).await {
+        bail!("before the fault: {problem}");
+    }
+    let mut candidates = vec![first];
+    for letter in ('b'..).take(operators - 1) {
+        candidates.push(Candidate::start(&fleet, letter).await?);
+    }
+    for candidate in &candidates[1..] {
+        until_standing_by(environment, candidate).await?;
+    }
+    let mut run = Run { fleet: &fleet, candidates, changes: 0, problems: Vec::new() };
+    run.busy(Duration::from_secs(1)).await?;
+    let begun = run.harm(plan).await?;
+    run.until_followed(begun).await?;
+    run.busy(RETRY_PERIOD * 2).await?;
+    run.end(plan, reference).await?;
+    let calls = environment.server.calls_since(mark)?;
+    let written = writes(&calls, &fleet.namespace);
+    run.problems.extend(overlaps(&written));
+    // Else nothing was proved.
+    let leaders: BTreeSet<_> = written.iter().map(|call| call.user.as_str()).collect();
+    if matches!(plan, Plan::Kill | Plan::Freeze | Plan::Cut) && leaders.len() != 2 {
+        run.problems.push(format!("O3 the writers were {leaders:?}, not two of {operators}"));
+    }
+    Ok(run.problems)
+}
+
+async fn until_standing_by(environment: &TestEnvironment, candidate: &Candidate<'_>) -> Result<()> {
+    let deadline = Instant::now() + CONVERGED_WITHIN;
+    while !tokio::fs::read_to_string(environment.log(&candidate.name)).await.unwrap_or_default().contains("standing by")
+    {
+        if Instant::now() > deadline {
+            bail!("{} does not stand by", candidate.name);
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    Ok(())
+}
+
+/// A plan under way.
+struct Run<'a> {
+    fleet: &'a Fleet<'a>,
+    candidates: Vec<Candidate<'a>>,
+    changes: usize,
+    problems: Vec<String>,
+}
+
+impl Run<'_> {
+    /// The user changes the stack all the while, and operators that end are started again.
+    async fn busy(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.change().await?;
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self) -> Result<()> {
+        self.changes += 1;
+        self.fleet.apply(STACK, &spec(self.changes)).await?;
+        for candidate in &mut self.candidates {
+            self.problems.extend(candidate.restart_if_ended()?);
+        }
+        tokio::time::sleep(CHANGE_EVERY).await;
+        Ok(())
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.fleet.environment.client.clone(), &self.fleet.namespace)
+    }
+
+    /// Causes the fault; returns since when another operator has to follow.
+    async fn harm(&mut self, plan: Plan) -> Result<Instant> {
+        let begun = Instant::now();
+        match plan {
+            Plan::Kill => {
+                self.candidates[0].record()?.kill();
+                self.candidates[0].operator = None;
+            }
+            Plan::Freeze => {
+                self.candidates[0].record()?.pause()?;
+                self.busy(OFFSIDE).await?;
+                self.candidates[0].record()?.go_on()?;
+            }
+            Plan::Cut => {
+                self.candidates[0].gate.set_open(false);
+                self.busy(OFFSIDE).await?;
+                self.candidates[0].gate.set_open(true);
+            }
+            Plan::Delete => {
+                self.leases().delete(LEASE, &DeleteParams::default()).await?;
+            }
+            Plan::Taken(skew) => self.take(skew).await?,
+            Plan::Held(skew) => {
+                let held = Instant::now();
+                while held.elapsed() < OFFSIDE {
+                    self.take(skew).await?;
+                    self.busy(RETRY_PERIOD).await?;
+                }
+                return Ok(Instant::now());
+            }
+        }
+        Ok(begun)
+    }
+
+    /// Writes the Lease as a candidate of another name does.
+    async fn take(&self, skew: i64) -> Result<()> {
+        let leases = self.leases();
+        loop {
+            let mut lease = leases.get(LEASE).await?;
+            let time = MicroTime(clock() + SignedDuration::from_secs(skew));
+            let spec = lease.spec.get_or_insert_default();
+            *spec = LeaseSpec {
+                holder_identity: Some("somebody-else".to_owned()),
+                lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+                renew_time: Some(time.clone()),
+                acquire_time: Some(time),
+                ..spec.clone()
+            };
+            match leases.replace(LEASE, &PostParams::default(), &lease).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                done => return done.map(drop).context("failed to take the Lease"),
+            }
+        }
+    }
+
+    /// Waits until a later change of the user is carried out by the leader of then.
+    async fn until_followed(&mut self, begun: Instant) -> Result<()> {
+        let (server, before) = (self.fleet.api("StatefulSet")?, self.changes);
+        loop {
+            self.change().await?;
+            let observed = server.get(&format!("{STACK}-database")).await?;
+            let image = observed.data.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
+            let change = image.and_then(|image| image.strip_prefix("postgres:")?.parse().ok());
+            if change.is_some_and(|change: usize| change > before) {
+                return Ok(());
+            }
+            if begun.elapsed() > FOLLOWED_WITHIN.max(OFFSIDE + RETRY_PERIOD) {
+                self.problems.push(format!("O3 nobody leads {} s after", begun.elapsed().as_secs()));
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last change of the user, and its result.
+    async fn end(&mut self, plan: Plan, reference: &Reference) -> Result<()> {
+        if plan == Plan::Kill {
+            self.candidates[0].run()?;
+        }
+        self.fleet.apply(STACK, &spec(0)).await?;
+        self.problems.extend(self.fleet.settle(CONVERGED_WITHIN).await);
+        let different = reference.differences_in_content(&self.fleet.leaves().await?).into_iter();
+        self.problems.extend(different.map(|difference| format!("O1 {difference}")));
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a Lease is written as a candidate writes it")]
+fn clock() -> Timestamp {
+    Timestamp::now()
+}
+
+/// The writes of operators, in the order of the answers, without Leases and Events.
+fn writes<'a>(calls: &'a [AuditCall], namespace: &str) -> Vec<&'a AuditCall> {
+    let mut writes: Vec<&AuditCall> = calls
+        .iter()
+        .filter(|call| call.namespace == namespace && call.user_agent.starts_with("rorun-"))
+        .filter(|call| call.is_write() && (200..300).contains(&call.code))
+        .filter(|call| call.resource != "leases" && call.resource != "events")
+        .collect();
+    writes.sort_by_key(|call| call.at);
+    writes
+}
+
+/// The writes of an operator after another one had taken over. Each operator may lead, and so write, during one period.
+fn overlaps(writes: &[&AuditCall]) -> Vec<String> {
+    let (mut over, mut problems) = (BTreeMap::<&str, &AuditCall>::new(), Vec::new());
+    let mut leader: Option<&AuditCall> = None;
+    for &call in writes {
+        if let Some(before) = leader.filter(|before| before.user != call.user) {
+            over.entry(&before.user).or_insert(call);
+        }
+        if let Some(successor) = over.get(call.user.as_str()) {
+            problems.push(format!(
+                "O4 {} wrote {}/{} at {}, after {} had begun at {}",
+                call.user, call.resource, call.name, call.at, successor.user, successor.at
+            ));
+        }
+        leader = Some(call);
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(user: &str, second: i64) -> AuditCall {
+        AuditCall {
+            verb: "patch".to_owned(),
+            resource: "services".to_owned(),
+            subresource: String::new(),
+            name: "shop".to_owned(),
+            namespace: "n".to_owned(),
+            user_agent: "rorun-operator/0.1.0".to_owned(),
+            code: 200,
+            uri: String::new(),
+            user: user.to_owned(),
+            at: Timestamp::from_second(second).expect("a time"),
+            body: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn who_has_handed_over_must_not_write_again() {
+        let calls = [call("a", 1), call("b", 3), call("a", 2), call("b", 4)];
+        assert!(overlaps(&writes(&calls, "n")).is_empty());
+        let late = [call("a", 1), call("b", 3), call("a", 4), call("b", 5)];
+        assert_eq!(overlaps(&writes(&late, "n")).len(), 2);
+        assert!(writes(&calls, "another").is_empty());
+    }
+}

@@ -1,0 +1,169 @@
+//! Fake controllers for an API server without a controller-manager: they write into the status of each workload of the operator
+//! that it is rolled out and serves, and, on request, scale it to the fewest pods of its autoscaler. No pod runs, and they touch
+//! no other object.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// The label selector of the operator's objects.
+const OURS: &str = "app.kubernetes.io/managed-by=rorun-operator";
+/// How often a status that the API server does not take is sent, and the pause between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Sets the status of every Deployment and StatefulSet of the operator, until it is dropped.
+pub struct FakeControllers {
+    task: JoinHandle<()>,
+}
+
+impl fmt::Debug for FakeControllers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FakeControllers").finish_non_exhaustive()
+    }
+}
+
+impl FakeControllers {
+    /// From now on, in all namespaces: so long after a workload is made or changed, all its pods are new and ready.
+    pub fn start(client: Client, delay: Duration) -> FakeControllers {
+        FakeControllers { task: tokio::spawn(act(client, delay)) }
+    }
+
+    /// As [`FakeControllers::start`], and autoscalers scale to their fewest pods.
+    pub fn start_with_autoscalers(client: Client, delay: Duration) -> FakeControllers {
+        FakeControllers {
+            task: tokio::spawn(async move {
+                tokio::join!(act(client.clone(), delay), autoscale(client));
+            }),
+        }
+    }
+}
+
+impl Drop for FakeControllers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn act(client: Client, delay: Duration) {
+    let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&())];
+    let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
+    let mut acting = JoinSet::new();
+    while let Some((resource, object)) = observed.next().await {
+        if let Some(status) = missing(&resource.kind, &object) {
+            acting.spawn(set(client.clone(), (resource, object), status, delay));
+        }
+        while acting.try_join_next().is_some() {}
+    }
+}
+
+/// Scales each Deployment that has fewer pods than its autoscaler wants, when either of the two changes.
+async fn autoscale(client: Client) {
+    let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<HorizontalPodAutoscaler>(&())];
+    let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
+    while let Some((_, object)) = observed.next().await {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        // A failure is tried again with the next event of either object.
+        let _ = scale(&client, namespace, object.metadata.name.as_deref().unwrap_or_default()).await;
+    }
+}
+
+async fn scale(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let fewest = autoscalers.get(name).await?.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+    let replicas = deployments.get(name).await?.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    // At 0 an autoscaler is switched off.
+    if replicas > 0 && replicas < fewest {
+        let patch = Patch::Merge(json!({"spec": {"replicas": fewest}}));
+        deployments.patch_scale(name, &PatchParams::default(), &patch).await?;
+    }
+    Ok(())
+}
+
+/// Every object of the resource, and each again when it changes.
+fn observed(client: Client, resource: ApiResource) -> impl Stream<Item = (ApiResource, DynamicObject)> {
+    let config = watcher::Config::default().labels(OURS);
+    let changes = watcher(Api::all_with(client, &resource), config).default_backoff().applied_objects();
+    // The watcher reconnects after an error.
+    changes.filter_map(move |object| futures::future::ready(object.ok().map(|object| (resource.clone(), object))))
+}
+
+async fn set(client: Client, (resource, object): (ApiResource, DynamicObject), status: Value, delay: Duration) {
+    tokio::time::sleep(delay).await;
+    let api = Api::<DynamicObject>::namespaced_with(
+        client,
+        object.metadata.namespace.as_deref().unwrap_or_default(),
+        &resource,
+    );
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    // With the uid, since an object of the same name may have replaced this one.
+    let patch = Patch::Merge(json!({"metadata": {"uid": object.metadata.uid}, "status": status}));
+    for _ in 0..TRIES {
+        match api.patch_status(name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(answer)) if [404, 409, 422].contains(&answer.code) => return,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok(_) => return,
+        }
+    }
+}
+
+/// The status of a workload whose pods are all new and ready; none if it has that already.
+fn missing(kind: &str, object: &DynamicObject) -> Option<Value> {
+    let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let mut status = json!({
+        "observedGeneration": object.metadata.generation,
+        "replicas": replicas,
+        "updatedReplicas": replicas,
+        "readyReplicas": replicas,
+        "availableReplicas": replicas,
+    });
+    if kind == "StatefulSet" {
+        status["currentReplicas"] = json!(replicas);
+        for revision in ["currentRevision", "updateRevision"] {
+            status[revision] = json!(format!("revision-{}", object.metadata.generation.unwrap_or_default()));
+        }
+    }
+    let there = &object.data["status"];
+    // A count of zero is left out by the API server.
+    let same = |(field, wanted): (&String, &Value)| there.get(field).unwrap_or(&json!(0)) == wanted;
+    let wanted = status.as_object()?;
+    (!wanted.iter().all(same)).then_some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(generation: i64, data: &Value) -> DynamicObject {
+        let mut object = json!({"metadata": {"name": "api", "generation": generation}});
+        object["spec"] = data["spec"].clone();
+        object["status"] = data["status"].clone();
+        serde_json::from_value(object).expect("an object")
+    }
+
+    #[test]
+    fn a_workload_is_ready_once_and_again_when_it_changes() {
+        for kind in ["Deployment", "StatefulSet"] {
+            let spec = json!({"replicas": 2});
+            let status = missing(kind, &workload(1, &json!({"spec": spec}))).expect("it is new");
+            assert_eq!((&status["observedGeneration"], &status["readyReplicas"]), (&json!(1), &json!(2)));
+            assert_eq!(missing(kind, &workload(1, &json!({"spec": spec, "status": status}))), None);
+            assert!(missing(kind, &workload(2, &json!({"spec": spec, "status": status}))).is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_is_to_be_said_of_counts_of_zero_that_are_left_out() {
+        let object = workload(3, &json!({"spec": {"replicas": 0}, "status": {"observedGeneration": 3}}));
+        assert_eq!(missing("Deployment", &object), None);
+    }
+}

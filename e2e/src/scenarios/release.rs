@@ -1,0 +1,132 @@
+//! Releases: nothing of one serves before somebody approved it and its migration succeeded, a failed migration and a release that
+//! never becomes ready leave the last good one serving, and a client that polls all the while notices nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::kit::{API_NEXT, App, Stack, TestContext};
+use crate::engine::progress;
+
+const READY_WITHIN: Duration = Duration::from_mins(3);
+const DECIDED_WITHIN: Duration = Duration::from_mins(2);
+/// How long a release may take until it is given up, in seconds.
+const DEADLINE: i64 = 20;
+
+pub(super) async fn run(test: &TestContext) -> Result<()> {
+    let stack = test
+        .apply_example("development.yaml", |stack| {
+            let spec = &mut stack["spec"];
+            spec["release"] = json!({"approval": "Required"});
+            spec["api"]["migrations"] = migrations("ok");
+            spec["api"]["progressDeadlineSeconds"] = json!(DEADLINE);
+        })
+        .await?;
+    approve(&stack).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    let app = test.app(&stack).await?;
+    ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
+    test.first_receipt(&app, "2 crates of palm wine, 4000").await?;
+    stack.patch_spec(json!({"release": {"approval": "Automatic"}})).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+
+    unnoticed("a migration that fails, and one that succeeds", &app, migrates(&stack, &app)).await?;
+    unnoticed("a release that is rolled back, and one that is mended", &app, rolls_back(&stack, &app)).await?;
+    unnoticed("going back", &app, goes_back(&stack, &app)).await
+}
+
+async fn unnoticed(what: &str, app: &App, work: impl Future<Output = Result<()>>) -> Result<()> {
+    let ((), asked) = app.asked_while(work).await.with_context(|| what.to_owned())?;
+    progress::note(&format!("{what}: {} requests, {} failed", asked.count(), asked.failed.len()));
+    asked.without_failure()
+}
+
+fn migrations(mode: &str) -> Value {
+    json!({
+        "command": ["/rorun-fixture", "migrate"],
+        "timeoutSeconds": 60,
+        "env": [{"name": "MIGRATE_MODE", "value": mode}],
+    })
+}
+
+fn release_of(status: &Value) -> (&str, &Value) {
+    (status["release"]["state"].as_str().unwrap_or_default(), &status["release"])
+}
+
+/// The first release waits without a pod, until the annotation is its hash.
+async fn approve(stack: &Stack) -> Result<()> {
+    let waiting = stack.wait_condition("Ready", "False", "AwaitingApproval", READY_WITHIN).await?;
+    let status = stack.status().await?;
+    ensure!(status.condition("Stalled").is_none(), "waiting for approval is no stall: {}", status.json);
+    let (state, release) = release_of(&status.json);
+    let hash = release["target"]["hash"].as_str().context("a target with a hash")?;
+    ensure!(state == "AwaitingApproval" && waiting.message.contains(hash), "{state}: {}", waiting.message);
+    let pods = stack.pods(Some("api")).await?.len() + stack.pods(Some("migration")).await?.len();
+    ensure!(pods == 0, "{pods} pods before the approval");
+    let annotations = json!({"rorun.app/approve": hash, "rorun.app/approved-by": "ada"});
+    stack.patch(json!({"metadata": {"annotations": annotations}})).await
+}
+
+/// The names of the Jobs of migrations.
+async fn jobs(stack: &Stack) -> Result<Vec<String>> {
+    let jobs = stack.list("jobs").await?.into_iter();
+    let names = jobs.filter_map(|job| Some(job["metadata"]["name"].as_str()?.to_owned()));
+    Ok(names.filter(|name| name.contains("-migration-")).collect())
+}
+
+async fn wait_state(stack: &Stack, state: &str) -> Result<Value> {
+    let what = format!("the release to be {state}");
+    let status =
+        stack.wait_status(&what, DECIDED_WITHIN, |status| status.is_current() && release_of(&status.json).0 == state);
+    Ok(status.await?.json)
+}
+
+async fn migrates(stack: &Stack, app: &App) -> Result<()> {
+    let pods = stack.pod_uids(Some("api")).await?;
+    stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("fail")}})).await?;
+    let status = wait_state(stack, "MigrationFailed").await?;
+    let failed = stack.wait_condition("Ready", "False", "MigrationFailed", DECIDED_WITHIN).await?;
+    ensure!(failed.message.contains("0003_tax"), "the migration is not named: {}", failed.message);
+    ensure!(stack.status().await?.condition("Stalled").is_some(), "not stalled: {status}");
+    ensure!(stack.pod_uids(Some("api")).await? == pods, "pods were replaced before the migration succeeded");
+    ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
+
+    stack.patch_spec(json!({"api": {"migrations": migrations("ok")}})).await?;
+    stack.patch(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}})).await?;
+    stack.wait_replaced("api", &pods, READY_WITHIN).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    ensure!(app.version().await? == "1.9.0", "{} answers", app.version().await?);
+    let status = wait_state(stack, "Serving").await?;
+    let (current, previous) = (&status["release"]["current"]["api"], &status["release"]["previous"]["api"]);
+    ensure!(current == API_NEXT && previous != current, "{}", status["release"]);
+    ensure!(jobs(stack).await?.len() == 1, "not the one Job of the release that serves: {:?}", jobs(stack).await?);
+    Ok(())
+}
+
+async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
+    let before = jobs(stack).await?;
+    stack.patch_spec(json!({"api": {"health": {"path": "/nothing-here"}}})).await?;
+    wait_state(stack, "RollingOut").await?;
+    wait_state(stack, "RolledBack").await?;
+    let given_up = stack.wait_condition("Ready", "False", "RolledBack", DECIDED_WITHIN).await?;
+    ensure!(given_up.message.contains(&format!("within {DEADLINE} s")), "{}", given_up.message);
+    let available = stack.wait_condition("Available", "True", "Ready", DECIDED_WITHIN).await?;
+    ensure!(app.version().await? == "1.9.0", "{available:?}");
+    ensure!(jobs(stack).await? == before, "a roll-back ran a migration");
+    stack.patch_spec(json!({"api": {"health": {"path": "/health"}}})).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    wait_state(stack, "Serving").await.map(drop)
+}
+
+/// To images that served: no approval, no migration.
+async fn goes_back(stack: &Stack, app: &App) -> Result<()> {
+    let pods = stack.pod_uids(Some("api")).await?;
+    let status = stack.status().await?.json;
+    let previous = status["release"]["previous"]["api"].as_str().context("a release before")?.to_owned();
+    stack.patch_spec(json!({"release": {"approval": "Required"}, "api": {"image": previous}})).await?;
+    stack.wait_replaced("api", &pods, READY_WITHIN).await?;
+    stack.wait_ready(READY_WITHIN).await?;
+    ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The generated credentials of embedded services: whether the stored ones are those that were generated, and generating them; the
+//! only place with random numbers for them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+};
+use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
+use rand::distr::{Alphanumeric, SampleString};
+
+use super::{Context, observe::ObserveError};
+use crate::{
+    api::v1alpha1::RorunStack,
+    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, annotation, label},
+    objects::{Digest, LiveObject, LiveSet, Minted, kind_of},
+    runtime::ResourceKey,
+    stack::{self, CredentialState, SecretData, connection_keys, credential_bytes, credential_keys},
+};
+
+/// The generated credentials of the embedded services. The operator generates them only when neither they nor a volume exist, for
+/// which it asks the API server: the caches show only labelled objects.
+pub(super) async fn observe(
+    context: &Context,
+    cr: &RorunStack,
+    key: &ResourceKey,
+    live: &LiveSet,
+) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
+    let uid = cr.metadata.uid.clone().unwrap_or_default();
+    let mut witness = Witness { context, key, live, uid: &uid, connection: Connection::Unread };
+    let mut states = BTreeMap::new();
+    let mut missing = Vec::new();
+    for component in stack::embedded(cr) {
+        let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
+        if let Some(secret) = live.named("Secret", name.as_str()).filter(|secret| secret.data().is_some()) {
+            context.memory().minted.remove(&(uid.clone(), component));
+            states.insert(component, witness.judge(component, secret).await?);
+        } else if let Some(data) = context.memory().minted.get(&(uid.clone(), component)) {
+            states.insert(component, CredentialState::Minted(data.clone()));
+        } else {
+            missing.push((component, name));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(states);
+    }
+    let volumes = volumes(context, &key.namespace).await?;
+    for (component, name) in missing {
+        let volume = ObjectName::of(&key.name, component);
+        let state = if let Some(volume) = volumes.iter().find(|there| there.name_any() == volume.as_str()) {
+            match unlabelled_secret(context, &key.namespace, name.as_str()).await? {
+                Some(secret) => witness.judge(component, &secret).await?,
+                None => without_credentials(volume, &key.name),
+            }
+        } else {
+            let data = mint(component);
+            context.memory().minted.insert((uid.clone(), component), data.clone());
+            CredentialState::Minted(data)
+        };
+        states.insert(component, state);
+    }
+    Ok(states)
+}
+
+/// The evidence for whether stored credentials are those that were generated.
+struct Witness<'a> {
+    context: &'a Context,
+    key: &'a ResourceKey,
+    live: &'a LiveSet,
+    uid: &'a str,
+    connection: Connection,
+}
+
+/// The connection Secret, from which the application has its credentials.
+enum Connection {
+    /// It was not read yet.
+    Unread,
+    /// It does not exist.
+    Absent,
+    /// It has these members.
+    Members(SecretData),
+}
+
+impl Witness<'_> {
+    /// The state of credentials that are stored. The apply step refuses a Secret of another stack, and the validation one that
+    /// lacks a key.
+    async fn judge(&mut self, component: Component, secret: &LiveObject) -> Result<CredentialState, ObserveError> {
+        let data = secret.data().map(decode).unwrap_or_default();
+        let Some(bytes) = credential_bytes(component, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
+        else {
+            return Ok(CredentialState::Present(data));
+        };
+        Ok(match secret.minted {
+            Some(Minted::Adopt) => CredentialState::Present(data),
+            Some(Minted::As(digest)) if digest == Digest::of_bytes(&bytes) => CredentialState::Present(data),
+            Some(Minted::As(_) | Minted::Unreadable) => CredentialState::Changed,
+            None if self.confirms(component, &data).await? => CredentialState::Present(data),
+            None => CredentialState::Unconfirmed,
+        })
+    }
+
+    /// Whether the application has the same credentials. This counts for Secrets without a digest of their own, as version 0.1.0
+    /// made them. Where neither the connection Secret nor a pod that uses it exists, other credentials could cut off no pod: the
+    /// stack is created again, or its creation was interrupted.
+    async fn confirms(&mut self, component: Component, data: &SecretData) -> Result<bool, ObserveError> {
+        if matches!(self.connection, Connection::Unread) {
+            self.connection = self.read_connection().await?;
+        }
+        let Connection::Members(members) = &self.connection else {
+            let users = [Component::Api, Component::Ocr];
+            return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
+        };
+        Ok(connection_keys(component).iter().all(|(key, member)| members.get(*member) == data.get(*key)))
+    }
+
+    /// Reads the connection Secret, whose members are not in the caches.
+    async fn read_connection(&self) -> Result<Connection, ObserveError> {
+        let name = ObjectName::of(&self.key.name, Component::Connection);
+        let api = Api::<Secret>::namespaced(self.context.runtime.client.clone(), &self.key.namespace);
+        let found = api.get_opt(name.as_str()).await.map_err(ObserveError::Volumes)?;
+        let members = |secret: Secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        Ok(found.map_or(Connection::Absent, |secret| Connection::Members(members(secret).collect())))
+    }
+}
+
+type Claim = PartialObjectMeta<PersistentVolumeClaim>;
+
+/// Every volume claim in the namespace, whatever its labels.
+async fn volumes(context: &Context, namespace: &str) -> Result<Vec<Claim>, ObserveError> {
+    let api = Api::<PersistentVolumeClaim>::namespaced(context.runtime.client.clone(), namespace);
+    let list = api.list_metadata(&ListParams::default()).await.map_err(ObserveError::Volumes)?;
+    Ok(list.items)
+}
+
+/// The state of a volume whose credentials do not exist. A volume that no stack of this name has made holds foreign data.
+fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
+    let labels = volume.labels();
+    let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
+    let of_stack = has(label::STACK, stack) || has(label::INSTANCE, stack);
+    let labelled = has(label::MANAGED_BY, FIELD_MANAGER) && of_stack;
+    if !labelled && !volume.annotations().contains_key(annotation::STACK_UID) {
+        return CredentialState::VolumeTaken;
+    }
+    if volume.metadata.deletion_timestamp.is_some() {
+        return CredentialState::VolumeTerminating;
+    }
+    CredentialState::Lost
+}
+
+/// The Secret beside an existing volume. One that only lost its labels is valid; the apply step restores the labels.
+async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Result<Option<LiveObject>, ObserveError> {
+    let api = Api::<Secret>::namespaced(context.runtime.client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(ObserveError::Volumes)?;
+    let whole = |secret| LiveObject::whole(kind_of("", "Secret")?, serde_json::to_value(secret).ok()?);
+    Ok(found.and_then(whole))
+}
+
+fn mint(component: Component) -> SecretData {
+    let mut random = rand::rng();
+    let made = credential_keys(component).iter().map(|(key, recipe)| {
+        let value = match recipe {
+            Ok(length) => Alphanumeric.sample_string(&mut random, *length),
+            Err(fixed) => (*fixed).to_owned(),
+        };
+        ((*key).to_owned(), value.into_bytes())
+    });
+    made.collect()
+}
+
+pub(super) fn decode(data: &BTreeMap<String, String>) -> SecretData {
+    let decoded = data.iter().filter_map(|(key, value)| {
+        let bytes: ByteString = serde_json::from_value(serde_json::Value::String(value.clone())).ok()?;
+        Some((key.clone(), bytes.0))
+    });
+    decoded.collect()
+}

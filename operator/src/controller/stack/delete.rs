@@ -1,0 +1,53 @@
+//! The reconcile of a stack that is being deleted.
+
+use kube::runtime::controller::Action;
+
+use super::{
+    Context, finalizer,
+    policy::{self, Ending},
+    reconcile::ReconcileError,
+    report::stopped,
+};
+use crate::{
+    api::v1alpha1::RorunStack,
+    apply::Owner,
+    objects::LiveSet,
+    runtime::{ResourceKey, Written},
+};
+
+/// Deletes the data if the spec says so, and then gives the stack free. The garbage collector deletes the children by their owner
+/// references.
+pub(super) async fn reconcile(
+    context: &Context,
+    cr: &RorunStack,
+    owner: &Owner,
+    live: &LiveSet,
+) -> Result<Action, ReconcileError> {
+    let key = ResourceKey { namespace: owner.namespace.clone(), name: owner.name.clone() };
+    if !finalizer::is_set(cr) {
+        return Ok(Action::await_change());
+    }
+    if finalizer::wanted(cr) {
+        if let Err(waiting) = finalizer::permitted(cr) {
+            return match stopped(context, cr, &waiting).await? {
+                Written::Conflict => Ok(policy::next(context, &key, &Ending::Again)),
+                Written::Stored | Written::Dropped => Ok(Action::await_change()),
+            };
+        }
+        let applied = match finalizer::delete_data(context, cr, owner, live).await {
+            Ok(applied) => applied,
+            Err(waiting) => {
+                stopped(context, cr, &waiting).await?;
+                return Ok(policy::next(context, &key, &Ending::Again));
+            }
+        };
+        if let Some(refused) = applied.refused.first() {
+            stopped(context, cr, &refused.waiting).await?;
+        }
+        if applied.again || !applied.refused.is_empty() {
+            return Ok(policy::next(context, &key, &Ending::Again));
+        }
+    }
+    finalizer::set(context, cr, false).await?;
+    Ok(Action::await_change())
+}

@@ -1,0 +1,135 @@
+//! The reads of the cluster, and the only place with the clock.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Context, credentials, ownership, steps};
+use crate::{
+    api::v1alpha1::RorunStack,
+    names::{Component, ObjectName},
+    objects::{Claim, LiveSet, ServerTemplate},
+    runtime::{ResourceKey, references::Needs},
+    stack::{self, Content, Observed, ObservedVolume, RunningServer, SecretTraits},
+};
+
+/// Why the cluster could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// A Secret or `ConfigMap` that the spec names could not be read.
+    #[error("failed to read {0}, which the spec names: {1}")]
+    Reference(String, #[source] kube::Error),
+    /// The volumes or the credentials of an earlier stack could not be read.
+    #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
+    Volumes(#[source] kube::Error),
+    /// The StorageClass of a volume that is to grow could not be read.
+    #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
+    StorageClass(String, #[source] kube::Error),
+    /// The uid of the namespace could not be read.
+    #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
+    Namespace(#[source] kube::Error),
+}
+
+impl ObserveError {
+    /// Whether the operator lacks a right.
+    pub(super) fn is_forbidden(&self) -> bool {
+        let (Self::Reference(_, error) | Self::StorageClass(_, error) | Self::Volumes(error) | Self::Namespace(error)) =
+            self;
+        matches!(error, kube::Error::Api(status) if status.code == 403)
+    }
+}
+
+/// The time, in whole seconds as statuses keep it.
+#[expect(clippy::disallowed_methods, reason = "the clock of the controller is read here and nowhere else")]
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Reads the objects that the spec names, and those that exist of the stack.
+pub(super) async fn observe(
+    context: &Context,
+    cr: &RorunStack,
+    key: &ResourceKey,
+    live: &LiveSet,
+) -> Result<Observed, ObserveError> {
+    let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
+    steps::observe(cr, live, now().as_second(), &mut observed);
+    let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
+    let served = served.and_then(|served| served.content.in_spec(&cr.spec));
+    let mut named = stack::references(&cr.spec);
+    if let Some(served) = &served {
+        named.add(stack::references(served));
+    }
+    context.references.set(key, needs(&named));
+    for (name, keys) in &named.keys {
+        let found = context.references.secret(&key.namespace, name, keys).await;
+        let found = found.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;
+        let traits = found.as_ref().map(|found| SecretTraits { for_s3: found.s3, too_large: found.too_large });
+        observed.traits.extend(traits.map(|traits| (name.clone(), traits)));
+        observed.secrets.insert(name.clone(), found.map(|found| found.values));
+    }
+    observed.credentials = credentials::observe(context, cr, key, live).await?;
+    observed.volumes = existing_volumes(context, cr, key, live).await?;
+    observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
+        .into_iter()
+        .filter_map(|of| {
+            let there = live.named("Deployment", ObjectName::of(&key.name, of).as_str())?;
+            Some((of, there.corrected.as_deref()?.to_owned()))
+        })
+        .collect();
+    ownership::observe(context, cr, key, &mut observed).await?;
+    let mut inputs = stack::config_inputs(cr, &observed);
+    let of_spec = inputs.len();
+    if let Some(served) = served {
+        inputs.extend(stack::config_inputs(&RorunStack { spec: served, ..cr.clone() }, &observed));
+    }
+    let configuration = context.configurations.of(key, &inputs).await;
+    let mut configuration = configuration.map_err(|(name, error)| ObserveError::Reference(name, error))?;
+    observed.releases.configuration = configuration.split_off(of_spec).into_iter().collect();
+    observed.configuration = configuration.into_iter().collect();
+    Ok(observed)
+}
+
+/// The Secrets and `ConfigMaps` that the spec names, with the keys whose values the operator itself uses.
+fn needs(named: &stack::References) -> Needs {
+    let keys = |name: &String| named.keys.get(name).cloned().unwrap_or_default();
+    Needs {
+        secrets: named.secrets.iter().map(|name| (name.clone(), keys(name))).collect(),
+        config_maps: named.config_maps.clone(),
+    }
+}
+
+/// The volumes of embedded services that exist. The StorageClass is read only where a volume is to grow.
+async fn existing_volumes(
+    context: &Context,
+    cr: &RorunStack,
+    key: &ResourceKey,
+    live: &LiveSet,
+) -> Result<BTreeMap<Component, ObservedVolume>, ObserveError> {
+    let mut volumes = BTreeMap::new();
+    for component in stack::embedded(cr) {
+        let name = ObjectName::of(&key.name, component);
+        let there = live.named("PersistentVolumeClaim", name.as_str());
+        let Some(claim) = there.and_then(|there| there.claim.as_deref()) else { continue };
+        let expandable = match &claim.class {
+            Some(class) if stack::grows(stack::storage(cr, component), component, &claim.size) => {
+                let asked = context.storage_classes.expandable(&context.runtime.client, class).await;
+                asked.map_err(|error| ObserveError::StorageClass(class.clone(), error))?
+            }
+            _ => None,
+        };
+        let Claim { size, class, class_applied, data_files } = claim.clone();
+        let server = running_server(live, name.as_str()).filter(|_| data_files.is_none());
+        let uid = there.map(|there| there.uid.to_string()).unwrap_or_default();
+        let volume = ObservedVolume { uid, size, class, class_applied, expandable, data_files, server };
+        volumes.insert(component, volume);
+    }
+    Ok(volumes)
+}
+
+fn running_server(live: &LiveSet, name: &str) -> Option<RunningServer> {
+    let there = live.named("StatefulSet", name)?;
+    let ServerTemplate { image, user, mount } = there.server.as_deref()?.clone();
+    Some(RunningServer { image, user, mount, ready: there.readiness.is_ready() })
+}

@@ -1,0 +1,175 @@
+//! The probes of a stack's services: between the types of `stack` and those of `probe`, which knows no stack.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Context;
+use crate::{
+    api::v1alpha1::RorunStack,
+    desired,
+    names::{Component, Waiting, reason},
+    objects::LiveSet,
+    probe::{Answer, Question, Service, Tenant},
+    runtime::ResourceKey,
+    services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
+    stack::{BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
+};
+
+impl Tenant for ResourceKey {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+/// Adds the last answers of the stack's services. A reconcile never waits for a service.
+pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live: &LiveSet) -> Stack {
+    let key = ResourceKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
+    let questions = questions(&stack, live);
+    if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
+        context.prober.doubt(&key);
+    }
+    let in_status = context.runtime.statuses.last(cr).and_then(|status| status.backup?.last_successful);
+    let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
+    let newest = in_status.into_iter().chain(in_pods).map(|record| record.at.0.as_second());
+    stack.last_backup = newest.max();
+    let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
+    stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
+    stack
+}
+
+fn probe(answer: Answer) -> Probe {
+    match answer {
+        Answer::Pending => Probe::Pending,
+        Answer::Answers { note } => Probe::Answers { note },
+        Answer::Failed(waiting) => Probe::Failed(waiting),
+    }
+}
+
+/// The answer of a service in the status, if the status is of this very spec.
+fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answer> {
+    const ANSWERS: [reason::Reason; 7] = [
+        reason::UNREACHABLE,
+        reason::TLS_FAILED,
+        reason::AUTHENTICATION_FAILED,
+        reason::NOT_FOUND,
+        reason::ACCESS_DENIED,
+        reason::UNSUPPORTED,
+        reason::ADDRESS_REFUSED,
+    ];
+    let condition = |component: Component| {
+        let conditions = &cr.status.as_ref()?.conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == component.condition())?;
+        (found.observed_generation == cr.metadata.generation).then_some(found)
+    };
+    let failed = |condition: &Condition| {
+        let reason = ANSWERS.into_iter().find(|reason| *reason == condition.reason)?;
+        Some(Answer::Failed(Waiting::new(reason, condition.message.clone())))
+    };
+    if target == ProbeTarget::DIRECT
+        && let (Some(backup), Some(opening)) = (condition(Component::Backup), stack.opening(target))
+        && backup.message.starts_with(&opening)
+    {
+        return failed(backup);
+    }
+    let own = condition(target.component)?;
+    if own.status == "True" {
+        return Some(match stack.noted(target, Some(own.message.as_str()).filter(|message| !message.is_empty())) {
+            Probe::Failed(waiting) => Answer::Failed(waiting),
+            Probe::Answers { note } => Answer::Answers { note },
+            Probe::Pending => Answer::Pending,
+        });
+    }
+    if target.url == ServiceUrl::Main { failed(own) } else { None }
+}
+
+/// The services that can be asked now: not an embedded bucket before its pod is ready.
+fn questions(stack: &Stack, live: &LiveSet) -> BTreeMap<ProbeTarget, Question> {
+    let mut endpoints = stack.endpoints();
+    endpoints.retain(|target, endpoint| {
+        let embedded = matches!(endpoint, Endpoint::Bucket { create: true, .. });
+        let name = stack.child(target.component);
+        !embedded || live.named("StatefulSet", &name).is_some_and(|server| server.readiness.is_ready())
+    });
+    let interval = |component: &Component| stack.probing.get(component).and_then(|probing| probing.interval);
+    let question =
+        |(target, endpoint): (ProbeTarget, Endpoint)| (target, question(endpoint, interval(&target.component)));
+    endpoints.into_iter().map(question).collect()
+}
+
+fn question(endpoint: Endpoint, interval: Option<Duration>) -> Question {
+    let (origin, service) = match endpoint {
+        Endpoint::Postgres { origin, url, ca } => (Some(origin), Service::Postgres(PostgresTarget { url, ca })),
+        Endpoint::Redis { url, ca } => (None, Service::Redis(RedisTarget { url, ca })),
+        Endpoint::Bucket { access, prefix, create, versioning } => {
+            (None, Service::Bucket { target: target(access), prefix, create, versioning })
+        }
+    };
+    Question { service, origin, interval }
+}
+
+/// A bucket, and the keys to it.
+pub(super) fn target(access: BucketAccess) -> BucketTarget {
+    BucketTarget {
+        endpoint: access.endpoint,
+        region: access.region,
+        bucket: access.name,
+        force_path_style: access.force_path_style,
+        access_key_id: access.access_key_id,
+        secret_access_key: access.secret_access_key,
+        session_token: access.session_token.map(|token| token.value),
+        ca: access.ca,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::stack::{Observed, validate};
+
+    const DIRECT: &str = "DIRECT_URL in secret/db: failed to log in";
+
+    /// The answers for `DATABASE_URL`, `DIRECT_URL` and `READ_URL` that a status gives back.
+    fn answers(backup: bool, conditions: &[(&str, &str, &str, &str)]) -> [Option<Answer>; 3] {
+        let condition = |(kind, status, reason, message): &(&str, &str, &str, &str)| {
+            json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": 3,
+                "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let external = json!({"external": {"secretRef": {"name": "db"}}});
+        let mut spec = json!({"environment": "Development", "api": {"image": "api:1"}, "database": external});
+        if backup {
+            spec["backup"] = json!({});
+        }
+        let conditions: Vec<Value> = conditions.iter().map(condition).collect();
+        let manifest = json!({"metadata": {"name": "shop", "namespace": "n", "generation": 3}, "spec": spec,
+            "status": {"conditions": conditions}});
+        let cr: RorunStack = serde_json::from_value(manifest).expect("a stack");
+        let url = |host: &str| Some(format!("postgresql://u:p@{host}/d").into_bytes());
+        let urls = [("DATABASE_URL", "a"), ("DIRECT_URL", "b"), ("READ_URL", "c")];
+        let data = urls.into_iter().filter_map(|(key, host)| Some((key.to_owned(), url(host)?))).collect();
+        let observed = Observed { secrets: [("db".to_owned(), Some(data))].into(), ..Observed::default() };
+        let stack = validate(&cr, &observed);
+        let targets = [Component::Database.into(), ProbeTarget::DIRECT, ProbeTarget::READ];
+        targets.map(|target| answer_of(&cr, &stack, target))
+    }
+
+    #[test]
+    fn a_restart_knows_each_url_from_the_condition_that_tells_of_it() {
+        let good = Some(Answer::Answers { note: None });
+        let failed = |reason, message: &str| Some(Answer::Failed(Waiting::new(reason, message)));
+        let serves = ("DatabaseReady", "True", "Ready", "");
+        assert_eq!(answers(true, &[serves]), [good.clone(), good.clone(), good.clone()]);
+        let backup = ("BackupHealthy", "False", "AuthenticationFailed", DIRECT);
+        let direct = failed(reason::AUTHENTICATION_FAILED, DIRECT);
+        assert_eq!(answers(true, &[serves, backup]), [good.clone(), direct, good.clone()]);
+        let other = ("BackupHealthy", "False", "BackupFailed", "job/x failed");
+        assert_eq!(answers(true, &[serves, other]), [good.clone(), good.clone(), good.clone()]);
+        let noted = ("DatabaseReady", "True", "Ready", DIRECT);
+        assert_eq!(answers(false, &[noted]), [good.clone(), failed(reason::UNREACHABLE, DIRECT), good]);
+        let main = "DATABASE_URL in secret/db: no answer";
+        let down = ("DatabaseReady", "False", "Unreachable", main);
+        assert_eq!(answers(true, &[down]), [failed(reason::UNREACHABLE, main), None, None]);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the cluster holds of the steps of a stack: its Jobs, its records, and the commands of its annotations.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{
+    api::v1alpha1::RorunStack,
+    names::{
+        COMMANDS, Component, ObjectName, Waiting, annotation,
+        reason::{self, Reason},
+    },
+    objects::{LiveObject, LiveSet, Readiness},
+    stack::{
+        Command, Content, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedWorkload, Revision,
+        WORKLOADS,
+    },
+};
+
+/// Reads Jobs, records and commands. Jobs and records are those that this very stack owns: a StatefulSet's revisions carry the
+/// labels of its pods, and the Jobs of a CronJob those of the backup.
+pub(super) fn observe(cr: &RorunStack, live: &LiveSet, now: i64, observed: &mut Observed) {
+    let uid = cr.metadata.uid.as_deref().unwrap_or_default();
+    let owned = |there: &&LiveObject| there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
+    observed.jobs = live.iter().filter(owned).filter_map(|there| job(there, live)).collect();
+    observed.now = now;
+    observed.dump = live
+        .of_component("Job", Component::Backup.as_str())
+        .find(|job| runs_still(job))
+        .map(|job| job.name.to_string());
+    observed.releases = releases(cr, uid, live);
+    observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
+    let annotations = cr.metadata.annotations.as_ref();
+    let read = |(key, _): &(&String, &String)| key.starts_with(annotation::PREFIX);
+    observed.annotations =
+        annotations.into_iter().flatten().filter(read).map(|(key, value)| (key.clone(), value.clone())).collect();
+}
+
+fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
+    let owned = |there: &&LiveObject| there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
+    let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();
+    let stack = cr.metadata.name.as_deref().unwrap_or_default();
+    let deployment = |component| live.named("Deployment", ObjectName::of(stack, component).as_str());
+    let workload = |component| {
+        let there = deployment(component)?;
+        let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
+        let revision = there.revision.as_deref().map(str::to_owned);
+        let trouble = pod_with(live, component, &AT_FAULT);
+        Some((component, ObservedWorkload { revision, rolled_out, trouble }))
+    };
+    let not_at_fault = |component| {
+        let refused = deployment(component).and_then(|there| match &there.readiness {
+            Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
+            _ => None,
+        });
+        refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT))
+    };
+    let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
+    let down = services.filter_map(|there| match &there.readiness {
+        Readiness::Waiting(waiting) => Some(waiting.clone()),
+        Readiness::Ready => None,
+    });
+    ObservedReleases {
+        adoptable: revisions.is_empty()
+            && deployment(Component::Api).is_some_and(|there| there.revision.is_none())
+            && runs(cr),
+        excuse: WORKLOADS.into_iter().find_map(not_at_fault).or_else(|| down.into_iter().next()),
+        workloads: WORKLOADS.into_iter().filter_map(workload).collect(),
+        configuration: BTreeMap::new(),
+        revisions,
+    }
+}
+
+/// What a pod says for which its release is not at fault.
+const NOT_AT_FAULT: [Reason; 2] = [reason::UNSCHEDULABLE, reason::IMAGE_PULL_FAILED];
+/// What a pod says for which its release is.
+const AT_FAULT: [Reason; 3] = [reason::CRASH_LOOP, reason::CONTAINER_CONFIG_ERROR, reason::NOT_HEALTHY];
+
+fn pod_with(live: &LiveSet, component: Component, reasons: &[Reason]) -> Option<Waiting> {
+    let mut pods = live.of_component("Pod", component.as_str()).filter(|pod| !pod.deleting);
+    pods.find_map(|pod| match &pod.readiness {
+        Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
+        _ => None,
+    })
+}
+
+/// Whether the operator that wrote the status has rolled out the images of the spec as it is now.
+fn runs(cr: &RorunStack) -> bool {
+    let Some(status) = &cr.status else { return false };
+    let content = Content::of(&cr.spec);
+    let told = |component: Component| {
+        let row = status.components.iter().find(|row| row.name == component.as_str());
+        row.and_then(|row| row.image.as_deref())
+    };
+    WORKLOADS.into_iter().all(|component| told(component) == content.image(component))
+}
+
+/// A revision of a release, as [`crate::desired`] writes it.
+fn revision(there: &LiveObject) -> Option<Revision> {
+    let record = there.record.as_deref()?;
+    let content = Content::read(&record.data)?;
+    let progress = record.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    Some(Revision { name: there.name.to_string(), number: record.revision, content, progress })
+}
+
+fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
+    let component = Component::from_label(there.component).filter(|_| there.kind.kind == "Job")?;
+    let phase = match &there.readiness {
+        Readiness::Ready => JobPhase::Complete,
+        Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
+            JobPhase::Failed(last_words(there, live).unwrap_or_else(|| waiting.message.clone()))
+        }
+        Readiness::Waiting(_) => JobPhase::Running,
+    };
+    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase })
+}
+
+fn runs_still(job: &LiveObject) -> bool {
+    matches!(&job.readiness, Readiness::Waiting(waiting) if waiting.reason != reason::JOB_FAILED)
+}
+
+/// What the newest pod of a Job said at its end.
+fn last_words(job: &LiveObject, live: &LiveSet) -> Option<String> {
+    let pods = live.of_component("Pod", job.component);
+    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
+    let said = of_job.max_by_key(|pod| pod.created)?.note.as_deref()?.trim();
+    (!said.is_empty()).then(|| said.to_owned())
+}
+
+/// A record of handled commands, as [`crate::desired`] writes it.
+fn handled(there: &LiveObject) -> Option<Handled> {
+    let record = there.record.as_deref()?;
+    let entries = record.data.get(COMMANDS)?.as_object()?;
+    let command = |entry: &Value| {
+        Some(Command { value: entry.get("value")?.as_str()?.to_owned(), count: entry.get("count")?.as_i64()? })
+    };
+    let commands = entries.iter().filter_map(|(of, entry)| Some((of.clone(), command(entry)?))).collect();
+    Some(Handled { revision: record.revision, commands })
+}

@@ -1,0 +1,18 @@
+//! PostgreSQL on a server that the operator did not make: there is nothing to apply.
+
+use crate::{
+    desired::{Keys, mode::Mode, probed},
+    names::Component as Name,
+    objects::{DesiredObject, LiveSet, Readiness},
+    stack::{Stack, database::External},
+};
+
+impl Mode for External {
+    fn objects(&self, _: &Stack) -> Vec<DesiredObject> {
+        Vec::new()
+    }
+
+    fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
+        probed(stack, Name::Database)
+    }
+}

@@ -1,0 +1,170 @@
+//! A bucket that the operator did not make: from a Secret to keys. Backups may go to one of their own.
+
+use super::{Bucket, BucketAccess, SessionToken, versioning};
+use crate::{
+    api::v1alpha1::{Environment, ExternalBucket},
+    contract,
+    names::{Component, Waiting, label, reason},
+    stack::{
+        Endpoint, Observed, ProbeTarget, Probing, References,
+        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
+        placeholders::Values,
+        probing::{clear_text, refuses_clear_text},
+        secret::{NamedSecret, authority},
+    },
+};
+
+const FIELD: &str = "bucket.external";
+
+/// A bucket that the operator did not make.
+#[derive(Clone, Debug)]
+pub struct External {
+    access: Option<BucketAccess>,
+    probing: Probing,
+    versioning: bool,
+}
+
+impl Mode for External {
+    fn probing(&self) -> Option<&Probing> {
+        Some(&self.probing)
+    }
+
+    fn endpoints(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        let endpoint = |access: &BucketAccess| Endpoint::Bucket {
+            access: access.clone(),
+            prefix: backups.map(str::to_owned),
+            create: false,
+            versioning: self.versioning,
+        };
+        self.access.iter().map(|access| (Component::Bucket.into(), endpoint(access))).collect()
+    }
+}
+
+impl ModeAccess for External {
+    type Access = BucketAccess;
+
+    fn access(&self) -> Option<&BucketAccess> {
+        self.access.as_ref()
+    }
+}
+
+impl ModeSpec for ExternalBucket {
+    fn references(&self, found: &mut References) {
+        let of = &self.credentials_secret_ref;
+        let keys = [
+            of.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID),
+            of.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY),
+            of.session_token_key.as_deref().unwrap_or(contract::ENV_SESSION_TOKEN),
+        ];
+        found.secret(&of.name, keys);
+        found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+    }
+
+    fn placeholders(&self, values: &mut Values<'_>) {
+        let (of, value) = (&self.credentials_secret_ref, values.value());
+        let (id, key) = (of.access_key_id_key.as_deref(), of.secret_access_key_key.as_deref());
+        values.secret(&of.name, id.unwrap_or(contract::ENV_ACCESS_KEY_ID), format!("id{value}"));
+        values.secret(&of.name, key.unwrap_or(contract::ENV_SECRET_ACCESS_KEY), format!("key{value}"));
+        if let Some(key) = &of.session_token_key {
+            values.secret(&of.name, key, format!("token{value}"));
+        }
+        values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+    }
+
+    fn opens_backups(&self, destination: Option<&ExternalBucket>) -> bool {
+        let place = |bucket: &ExternalBucket| (bucket.endpoint.trim_end_matches('/').to_owned(), bucket.name.clone());
+        destination.is_none_or(|destination| {
+            place(destination) == place(self) && destination.credentials_secret_ref == self.credentials_secret_ref
+        })
+    }
+}
+
+impl Resolve for ExternalBucket {
+    type Service = Bucket;
+
+    fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Bucket {
+        let access = ok_or_unresolved(access(self, FIELD, context.observed), Component::Bucket, unresolved);
+        Bucket::External(Box::new(External {
+            access,
+            probing: probing(self, FIELD, context.spec.environment, context.observed),
+            versioning: versioning(context.spec).unwrap_or(false),
+        }))
+    }
+}
+
+/// The bucket of a block and the keys to it. `field` is the path in the spec, for messages.
+pub(in crate::stack) fn access(
+    spec: &ExternalBucket,
+    field: &str,
+    observed: &Observed,
+) -> Result<BucketAccess, Waiting> {
+    let reference = &spec.credentials_secret_ref;
+    let secret_field = format!("{field}.credentialsSecretRef");
+    let secret = NamedSecret::find(observed, &reference.name, &secret_field)?;
+    let tls_field = format!("{field}.tls.caSecretRef");
+    let ca = authority(spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()), &tls_field, observed)?;
+    if ca.is_some() && !spec.endpoint.starts_with("https://") {
+        return Err(Waiting::new(
+            reason::INVALID_SPEC,
+            format!("{field}.endpoint must start with https:// since {field}.tls is set"),
+        ));
+    }
+    let has_path = url::Url::parse(&spec.endpoint).is_ok_and(|url| !matches!(url.path(), "" | "/"));
+    if has_path && spec.force_path_style == Some(false) {
+        let message = format!("{field}.forcePathStyle must not be false since {field}.endpoint has a path: remove it");
+        return Err(Waiting::new(reason::INVALID_SPEC, message));
+    }
+    let session_token = if let Some(key) = &reference.session_token_key {
+        Some(SessionToken { value: secret.unquoted(key)?, named: true })
+    } else {
+        let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
+        found.map(|value| SessionToken { value, named: false })
+    };
+    Ok(BucketAccess {
+        endpoint: spec.endpoint.trim_end_matches('/').to_owned(),
+        region: spec.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
+        name: spec.name.clone(),
+        force_path_style: spec.force_path_style.unwrap_or(true),
+        access_key_id: secret
+            .access_key_id(reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID))?,
+        secret_access_key: secret
+            .unquoted(reference.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY))?,
+        session_token,
+        checksums: spec.checksums,
+        ca,
+    })
+}
+
+/// How the operator probes the bucket of a block.
+pub(in crate::stack) fn probing(
+    spec: &ExternalBucket,
+    field: &str,
+    environment: Environment,
+    observed: &Observed,
+) -> Probing {
+    let refused = spec.endpoint.starts_with("http://") && refuses_clear_text(environment, spec.allow_insecure);
+    let doubt = if refused {
+        Some(clear_text(field, "the endpoint starts with http://", "https://"))
+    } else {
+        unusual_keys(spec, observed)
+    };
+    Probing::new(spec.probe_interval.as_deref(), doubt)
+}
+
+/// Why the keys may be none of S3. A signature sends the access key id in clear, and the secret access key never, so each must be
+/// in its own place.
+fn unusual_keys(spec: &ExternalBucket, observed: &Observed) -> Option<String> {
+    let keys = &spec.credentials_secret_ref;
+    let usual = keys.access_key_id_key.as_deref().is_none_or(|key| key == contract::ENV_ACCESS_KEY_ID)
+        && keys.secret_access_key_key.as_deref().is_none_or(|key| key == contract::ENV_SECRET_ACCESS_KEY);
+    if usual || observed.traits.get(&keys.name).is_some_and(|traits| traits.for_s3) {
+        return None;
+    }
+    Some(format!(
+        "it is used by the pods and not asked whether it answers, since secret/{name} may hold something else than keys of \
+         S3 under names other than AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: label it (kubectl label secret {name} \
+         {}=true), or use these names",
+        label::S3,
+        name = keys.name,
+    ))
+}

@@ -1,0 +1,94 @@
+//! The S3 bucket, in one of its modes.
+
+mod embedded;
+mod external;
+
+pub use embedded::Embedded;
+pub use external::External;
+
+pub(super) use external::{access, probing};
+
+use super::mode::{ModeAccess, Resolve};
+use crate::api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec};
+
+/// The modes of the bucket.
+#[derive(Clone, Debug)]
+pub enum Bucket {
+    /// On a server in the cluster.
+    Embedded(Box<Embedded>),
+    /// On a server that the operator did not make.
+    External(Box<External>),
+}
+
+impl Bucket {
+    /// The mode.
+    pub fn mode(&self) -> &dyn ModeAccess<Access = BucketAccess> {
+        match self {
+            Self::Embedded(mode) => &**mode,
+            Self::External(mode) => &**mode,
+        }
+    }
+
+    /// The bucket and the keys to it.
+    pub fn access(&self) -> Option<&BucketAccess> {
+        self.mode().access()
+    }
+}
+
+static EMBEDDED: EmbeddedBucket =
+    EmbeddedBucket { server: None, image: None, storage: None, resources: None, scheduling: None, pod_template: None };
+
+/// The block of the mode that the spec chooses.
+pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
+    let Some(BucketSpec { embedded, external, versioning: _ }) = &spec.bucket else { return &EMBEDDED };
+    match (embedded, external) {
+        (_, Some(external)) => external,
+        (Some(embedded), None) => embedded,
+        (None, None) => &EMBEDDED,
+    }
+}
+
+/// `spec.bucket.versioning`, which applies to each mode.
+fn versioning(spec: &RorunStackSpec) -> Option<bool> {
+    spec.bucket.as_ref().and_then(|bucket| bucket.versioning)
+}
+
+/// The port that an S3 server listens on.
+pub fn bucket_port(server: BucketServer) -> i32 {
+    match server {
+        BucketServer::SeaweedFS => 8333,
+        BucketServer::MinIO | BucketServer::RustFS => 9000,
+    }
+}
+
+/// A bucket and the keys to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BucketAccess {
+    /// The URL of the S3 service.
+    pub endpoint: String,
+    /// The region to sign for.
+    pub region: String,
+    /// The name of the bucket.
+    pub name: String,
+    /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
+    pub force_path_style: bool,
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: String,
+    /// The session token of temporary keys.
+    pub session_token: Option<SessionToken>,
+    /// The checksums that the application's client is to send and expect. `None`: the client decides.
+    pub checksums: Option<Checksums>,
+    /// Certificate authorities (PEM).
+    pub ca: Option<String>,
+}
+
+/// The token that comes with keys of limited life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionToken {
+    /// The token.
+    pub value: String,
+    /// Whether the spec names its key. Else the operator read the key `AWS_SESSION_TOKEN`.
+    pub named: bool,
+}

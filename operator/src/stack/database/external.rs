@@ -1,0 +1,133 @@
+//! PostgreSQL on a server that the operator did not make: from a Secret to URLs.
+
+use super::{Database, DatabaseAccess, NamedUrl, url_style};
+use crate::{
+    api::v1alpha1::{ExternalDatabase, SslMode},
+    contract::{PostgresUrl, UrlError},
+    names::{Component, Waiting},
+    stack::{
+        Endpoint, Observed, ProbeTarget, Probing, References,
+        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
+        placeholders::Values,
+        probing::{clear_text, refuses_clear_text},
+        secret::{NamedSecret, authority},
+    },
+};
+
+const FIELD: &str = "database.external";
+
+/// PostgreSQL on a server that the operator did not make.
+#[derive(Clone, Debug)]
+pub struct External {
+    access: Option<DatabaseAccess>,
+    probing: Probing,
+}
+
+impl Mode for External {
+    fn probing(&self) -> Option<&Probing> {
+        Some(&self.probing)
+    }
+
+    fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        let Some(access) = &self.access else { return Vec::new() };
+        let urls = [
+            (ProbeTarget::from(Component::Database), &access.url),
+            (ProbeTarget::DIRECT, &access.direct),
+            (ProbeTarget::READ, &access.read),
+        ];
+        let first = |index: usize, named: &NamedUrl| urls[..index].iter().all(|(_, other)| other.url != named.url);
+        let distinct = urls.iter().enumerate().filter(|(index, (_, named))| first(*index, named));
+        distinct
+            .map(|(_, (target, named))| {
+                let (origin, url) = (named.origin.clone(), named.url.to_string());
+                (*target, Endpoint::Postgres { origin, url, ca: access.ca.clone() })
+            })
+            .collect()
+    }
+}
+
+impl ModeAccess for External {
+    type Access = DatabaseAccess;
+
+    fn access(&self) -> Option<&DatabaseAccess> {
+        self.access.as_ref()
+    }
+}
+
+impl ModeSpec for ExternalDatabase {
+    fn references(&self, found: &mut References) {
+        let of = &self.secret_ref;
+        let keys = [
+            of.url_key.as_deref().unwrap_or("DATABASE_URL"),
+            of.direct_url_key.as_deref().unwrap_or("DIRECT_URL"),
+            of.read_url_key.as_deref().unwrap_or("READ_URL"),
+        ];
+        found.secret(&of.name, keys);
+        found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+    }
+
+    fn placeholders(&self, values: &mut Values<'_>) {
+        let value = values.value();
+        let url = |host: &str| format!("postgresql://app:{value}@{host}.example.com:5432/rorun");
+        let of = &self.secret_ref;
+        values.secret(&of.name, of.url_key.as_deref().unwrap_or("DATABASE_URL"), url("pooler"));
+        for (key, host) in [(&of.direct_url_key, "database"), (&of.read_url_key, "replica")] {
+            if let Some(key) = key {
+                values.secret(&of.name, key, url(host));
+            }
+        }
+        values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+    }
+}
+
+impl Resolve for ExternalDatabase {
+    type Service = Database;
+
+    fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Database {
+        let access = ok_or_unresolved(access(self, context.observed), Component::Database, unresolved);
+        let refused = refuses_clear_text(context.spec.environment, self.allow_insecure)
+            && access.as_ref().is_some_and(connects_in_clear_text);
+        let doubt = refused
+            .then(|| clear_text(FIELD, "the URL says sslmode=disable or allow", "another sslmode, or set tls.mode"));
+        let probing = Probing::new(self.probe_interval.as_deref(), doubt);
+        Database::External(Box::new(External { access, probing }))
+    }
+}
+
+fn connects_in_clear_text(access: &DatabaseAccess) -> bool {
+    let in_clear = |named: &NamedUrl| matches!(named.url.parameter("sslmode"), Some("disable" | "allow"));
+    [&access.url, &access.direct, &access.read].into_iter().any(in_clear)
+}
+
+fn access(spec: &ExternalDatabase, observed: &Observed) -> Result<DatabaseAccess, Waiting> {
+    let secret = NamedSecret::find(observed, &spec.secret_ref.name, "database.external.secretRef")?;
+    let ca = authority(
+        spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()),
+        "database.external.tls.caSecretRef",
+        observed,
+    )?;
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode).or_else(|| ca.as_ref().map(|_| SslMode::VerifyFull));
+    let parse = |key: &str, text: String| {
+        let url = postgres_url(&text, mode).map_err(|problem| secret.invalid(key, &problem.to_string()))?;
+        Ok::<_, Waiting>(NamedUrl { url, origin: format!("{key} in secret/{}", secret.name) })
+    };
+    let key = spec.secret_ref.url_key.as_deref().unwrap_or("DATABASE_URL");
+    let url = parse(key, secret.required(key)?)?;
+    let other = |named: Option<&str>, usual: &str| match named {
+        Some(key) => parse(key, secret.required(key)?),
+        None => match secret.optional(usual)? {
+            Some(text) => parse(usual, text),
+            None => Ok(url.clone()),
+        },
+    };
+    let direct = other(spec.secret_ref.direct_url_key.as_deref(), "DIRECT_URL")?;
+    let read = other(spec.secret_ref.read_url_key.as_deref(), "READ_URL")?;
+    Ok(DatabaseAccess { url, direct, read, style: spec.url_style.unwrap_or_default(), ca })
+}
+
+/// The URL with the mode of the spec, if it has one.
+fn postgres_url(text: &str, mode: Option<SslMode>) -> Result<PostgresUrl, UrlError> {
+    let url = PostgresUrl::parse(text)?;
+    let url = mode.map(|mode| url.with(&[("sslmode", url_style::tls_mode(mode).as_str())])).unwrap_or(url);
+    url.tls_mode().map(|_| url)
+}

@@ -1,0 +1,86 @@
+//! PostgreSQL, in one of its modes.
+
+mod data;
+mod embedded;
+mod external;
+mod url_style;
+
+pub(crate) use data::user;
+pub use data::{DataFiles, Layout};
+pub use embedded::Embedded;
+pub use external::External;
+
+use super::mode::{ModeAccess, Resolve};
+use crate::{
+    api::v1alpha1::{DatabaseSpec, EmbeddedDatabase, RorunStackSpec, UrlStyle},
+    contract::PostgresUrl,
+};
+
+/// The modes of PostgreSQL.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// In the cluster.
+    Embedded(Box<Embedded>),
+    /// On a server that the operator did not make.
+    External(Box<External>),
+}
+
+impl Database {
+    /// The mode.
+    pub fn mode(&self) -> &dyn ModeAccess<Access = DatabaseAccess> {
+        match self {
+            Self::Embedded(mode) => &**mode,
+            Self::External(mode) => &**mode,
+        }
+    }
+}
+
+static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
+    version: None,
+    image: None,
+    storage: None,
+    resources: None,
+    scheduling: None,
+    pod_template: None,
+};
+
+/// The block of the mode that the spec chooses.
+pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {
+    let Some(DatabaseSpec { embedded, external }) = &spec.database else { return &EMBEDDED };
+    match (embedded, external) {
+        (_, Some(external)) => external,
+        (Some(embedded), None) => embedded,
+        (None, None) => &EMBEDDED,
+    }
+}
+
+/// The URLs of a database, with the parameters of libpq.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseAccess {
+    /// For the application at run time.
+    pub url: NamedUrl,
+    /// To the server itself.
+    pub direct: NamedUrl,
+    /// To a read replica.
+    pub read: NamedUrl,
+    /// The dialect that the application gets.
+    pub style: UrlStyle,
+    /// Certificate authorities (PEM).
+    pub ca: Option<String>,
+}
+
+impl DatabaseAccess {
+    /// A URL as the application's client reads it. `ca_file` is the path of the authorities of the database in its pods.
+    pub(super) fn render(&self, url: &NamedUrl, ca_file: Option<&str>) -> String {
+        url_style::render(&url.url, self.style, ca_file)
+    }
+}
+
+/// A URL, and the key that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedUrl {
+    /// The URL.
+    pub url: PostgresUrl,
+    /// The key and the Secret, e.g. `DATABASE_URL in secret/supabase`. Empty for the embedded database.
+    pub origin: String,
+}

@@ -1,0 +1,124 @@
+//! The interface of the modes of a data service: `embedded`, `external`, and those to come.
+//!
+//! Each service has an enum of its modes, which its own folder matches exhaustively and no other code matches: the rest of the
+//! crate asks through [`Mode`]. A new mode is one file here and one in `desired`, which the enum, the field of the spec and an
+//! example name.
+
+use super::{Credentials, Endpoint, Observed, ProbeTarget, Probing, References, placeholders::Values, volume::Volume};
+use crate::{
+    api::v1alpha1::{ExternalBucket, RorunStackSpec, Storage},
+    names::{Component, ObjectName, Waiting},
+};
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use std::collections::BTreeMap;
+
+/// A data service in one of its modes.
+pub trait Mode: Send + Sync {
+    /// The server that the operator runs in a pod of the stack.
+    fn server(&self) -> Option<&Server> {
+        None
+    }
+
+    /// How the operator probes the service. `None`: the state of its pods is all that counts.
+    fn probing(&self) -> Option<&Probing>;
+
+    /// The targets of the probes. `backups` is the folder of the backups in the bucket.
+    fn endpoints(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)>;
+}
+
+/// A mode whose service clients reach by an address of the type `Access`.
+pub trait ModeAccess: Mode {
+    /// The address and the credentials.
+    type Access;
+
+    /// The address and the credentials. `None`: see [`super::Stack::unresolved`].
+    fn access(&self) -> Option<&Self::Access>;
+}
+
+/// The block of a mode in the spec.
+pub(super) trait ModeSpec: Sync {
+    /// Adds the Secrets that the block names, with the keys that the operator reads.
+    fn references(&self, _: &mut References) {}
+
+    /// Adds values for the Secrets that the block names.
+    fn placeholders(&self, _: &mut Values<'_>) {}
+
+    /// Whether the operator runs the server itself, on a volume and with generated credentials.
+    fn is_embedded(&self) -> bool {
+        false
+    }
+
+    /// The volume that the block asks for.
+    fn storage(&self) -> Option<&Storage> {
+        None
+    }
+
+    /// Whether the application's keys open its backups, which go to `destination`, or without one to the stack's own bucket.
+    fn opens_backups(&self, _: Option<&ExternalBucket>) -> bool {
+        false
+    }
+
+    /// Why Production refuses the mode.
+    fn warning(&self, _: Component) -> Option<String> {
+        None
+    }
+}
+
+/// The block of a mode that resolves to one of the modes of `Service`.
+pub(super) trait Resolve: ModeSpec {
+    /// The enum of the service's modes.
+    type Service;
+
+    /// Resolves defaults, Secrets and credentials. Reasons for what cannot be resolved go to `unresolved`.
+    fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Self::Service;
+}
+
+/// A server that the operator runs: one pod with a volume.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The image.
+    pub image: String,
+    /// The volume.
+    pub volume: Volume,
+    /// CPU and memory.
+    pub resources: ResourceRequirements,
+    /// The generated credentials. `None`: see [`super::Stack::unresolved`].
+    pub credentials: Option<Credentials>,
+}
+
+/// The components that cannot be resolved, and why.
+pub(super) type Unresolved = BTreeMap<Component, Waiting>;
+
+/// The value; `None` if there is none, and then the reason goes to `unresolved`.
+pub(super) fn ok_or_unresolved<T>(
+    result: Result<T, Waiting>,
+    component: Component,
+    unresolved: &mut Unresolved,
+) -> Option<T> {
+    result.map_err(|waiting| unresolved.insert(component, waiting)).ok()
+}
+
+/// The inputs of a mode beside its own block.
+pub(super) struct Context<'a> {
+    pub(super) spec: &'a RorunStackSpec,
+    pub(super) name: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) observed: &'a Observed,
+}
+
+impl Context<'_> {
+    /// The address of a component's Service within the cluster.
+    pub(super) fn service_host(&self, component: Component) -> String {
+        service_host(self.name, self.namespace, component)
+    }
+}
+
+/// The address of a component's Service within the cluster.
+pub(super) fn service_host(stack: &str, namespace: &str, component: Component) -> String {
+    format!("{}.{namespace}.svc", ObjectName::of(stack, component))
+}
+
+/// The warning about an embedded service in Staging.
+pub(super) fn single_pod(component: Component) -> String {
+    format!("{component}.embedded is a single pod without failover: Production will refuse it")
+}

@@ -1,0 +1,115 @@
+//! Placeholders for what a spec names, to render the objects of a manifest without a cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, pod_template, references, services};
+use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
+
+/// Placeholders for values that only a cluster has.
+#[derive(Clone, Copy, Debug)]
+pub struct Placeholders<'a> {
+    /// For each password, key and other value of a Secret; it means nothing in a URL.
+    pub value: &'a str,
+    /// For each certificate authority (PEM).
+    pub authority: &'a str,
+    /// The image of the operator.
+    pub agent_image: &'a str,
+}
+
+/// The placeholder of the namespace's uid.
+const NAMESPACE_UID: &str = "00000000-0000-4000-8000-000000000000";
+
+impl Placeholders<'_> {
+    /// Every Secret and `ConfigMap` that the spec names with the keys that it names, and stored credentials. References that are
+    /// optional do not exist.
+    pub fn observed(self, cr: &RorunStack) -> Observed {
+        let mut values = Values { placeholders: self, secrets: BTreeMap::new(), config_maps: BTreeMap::new() };
+        services::placeholders(&cr.spec, &mut values);
+        for workload in [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()].into_iter().flatten() {
+            values.configuration(workload);
+        }
+        values.mounted(cr);
+        let named = references(&cr.spec);
+        let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
+            names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()
+        };
+        let credentials = services::embedded(cr).map(|component| {
+            let keys = credential_keys(component).iter();
+            let data =
+                keys.map(|(key, recipe)| ((*key).to_owned(), recipe.err().unwrap_or(self.value).as_bytes().to_vec()));
+            (component, CredentialState::Present(data.collect()))
+        });
+        let traits = SecretTraits { for_s3: true, too_large: false };
+        Observed {
+            traits: named.keys.into_keys().map(|name| (name, traits)).collect(),
+            secrets: pick(named.secrets, values.secrets),
+            config_maps: pick(named.config_maps, values.config_maps),
+            credentials: credentials.collect(),
+            agent_image: self.agent_image.to_owned(),
+            backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
+            ..Observed::default()
+        }
+    }
+}
+
+/// The members of Secrets and `ConfigMaps` so far.
+pub(super) struct Values<'a> {
+    placeholders: Placeholders<'a>,
+    secrets: BTreeMap<String, SecretData>,
+    config_maps: BTreeMap<String, SecretData>,
+}
+
+impl<'a> Values<'a> {
+    /// The placeholder of a password.
+    pub(super) fn value(&self) -> &'a str {
+        self.placeholders.value
+    }
+
+    /// Adds a member of a Secret.
+    pub(super) fn secret(&mut self, name: &str, key: &str, value: impl Into<Vec<u8>>) {
+        self.secrets.entry(name.to_owned()).or_default().insert(key.to_owned(), value.into());
+    }
+
+    /// Adds a certificate authority, if a field names one.
+    pub(super) fn authority(&mut self, reference: Option<&SecretKeyReference>) {
+        if let Some(of) = reference {
+            self.secret(&of.name, of.key.as_deref().unwrap_or("ca.crt"), self.placeholders.authority);
+        }
+    }
+
+    /// What volumes of `podTemplate` name.
+    fn mounted(&mut self, cr: &RorunStack) {
+        for of in pod_template::references(&cr.spec).into_values().flatten() {
+            let key = of.key.as_deref().unwrap_or("file");
+            if of.secret {
+                self.secret(&of.name, key, self.value());
+            } else {
+                self.config_map(&of.name, key);
+            }
+        }
+    }
+
+    fn config_map(&mut self, name: &str, key: &str) {
+        self.config_maps.entry(name.to_owned()).or_default().insert(key.to_owned(), b"on".to_vec());
+    }
+
+    fn configuration(&mut self, workload: &WorkloadSpec) {
+        let value = self.value();
+        for source in workload.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+            if let Some(of) = source.secret_key_ref.as_ref().filter(|of| of.optional != Some(true)) {
+                self.secret(&of.name, &of.key, value);
+            }
+            if let Some(of) = source.config_map_key_ref.as_ref().filter(|of| of.optional != Some(true)) {
+                self.config_map(&of.name, &of.key);
+            }
+        }
+        for source in &workload.env_from {
+            if let Some(of) = source.secret_ref.as_ref().filter(|of| of.optional != Some(true)) {
+                self.secret(&of.name, "SETTING", value);
+            }
+            if let Some(of) = source.config_map_ref.as_ref().filter(|of| of.optional != Some(true)) {
+                self.config_map(&of.name, "SETTING");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What of a pod is the operator's: the one list of the names of its containers, volumes, ports and mount paths. A patch that
+//! names one of them is judged more strictly; `desired` makes no other, which a test compares.
+
+use crate::{contract, names::Component};
+
+/// What a pod is for, which decides what a patch may add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A workload of the application.
+    Workload,
+    /// An embedded service with data.
+    Server,
+    /// A Job that ends.
+    Job,
+}
+
+/// What of a component's pods is the operator's.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// The field of the spec that describes the component.
+    pub field: &'static str,
+    pub(super) purpose: Purpose,
+    /// The container that does the work.
+    pub main: &'static str,
+    /// Init containers of the agent.
+    pub init: &'static [&'static str],
+    /// Volumes that live as long as the pod: their size is the user's to limit.
+    pub scratch: &'static [&'static str],
+    /// All other volumes.
+    pub fixed: &'static [&'static str],
+    /// Names of ports that Services lead to.
+    pub ports: &'static [&'static str],
+    /// Paths that are mounted, and below which nothing else is.
+    pub mounts: &'static [&'static str],
+}
+
+/// A folder that anything may be mounted below, and nothing at.
+pub(super) const TEMPORARY: &str = "/tmp";
+
+const WORKLOAD: Own = Own {
+    field: "",
+    purpose: Purpose::Workload,
+    main: "",
+    init: &["authorities"],
+    scratch: &["tmp"],
+    fixed: &["ca", "given-ca"],
+    ports: &["http"],
+    mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY],
+};
+
+const SERVER: Own = Own {
+    field: "",
+    purpose: Purpose::Server,
+    main: "",
+    init: &[],
+    scratch: &[],
+    fixed: &["data"],
+    ports: &[],
+    mounts: &[],
+};
+
+/// What of the pods of a component is the operator's. `None`: it has no pods.
+pub fn own(component: Component) -> Option<Own> {
+    Some(match component {
+        Component::Api => Own { field: "api", main: "api", ..WORKLOAD },
+        Component::Ocr => Own { field: "ocr", main: "ocr", ..WORKLOAD },
+        Component::Admin => Own { field: "admin", main: "admin", ..WORKLOAD },
+        Component::Database => Own {
+            field: "database.embedded",
+            main: "postgres",
+            scratch: &["run", "tmp", "shm"],
+            ports: &["postgresql"],
+            // Whole: where the files are below it differs between versions.
+            mounts: &["/var/lib/postgresql", "/var/run/postgresql", TEMPORARY, "/dev/shm"],
+            ..SERVER
+        },
+        Component::Redis => Own {
+            field: "redis.embedded",
+            main: "redis",
+            // The password is in `auth`, which must not reach a disk.
+            fixed: &["data", "auth"],
+            ports: &["redis"],
+            mounts: &["/data", "/run/auth"],
+            ..SERVER
+        },
+        Component::Bucket => Own {
+            field: "bucket.embedded",
+            main: "s3",
+            scratch: &["tmp"],
+            ports: &["s3"],
+            mounts: &["/data", TEMPORARY],
+            ..SERVER
+        },
+        Component::Backup => Own {
+            field: "backup",
+            purpose: Purpose::Job,
+            main: "dump",
+            init: &["install"],
+            scratch: &["tmp"],
+            fixed: &["binary", "ca"],
+            ports: &[],
+            mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY],
+        },
+        // `podTemplate` does not reach these pods: a sidecar of the API would keep a migration from ending.
+        Component::Migration => Own {
+            field: "api.migrations",
+            purpose: Purpose::Job,
+            main: "migrate",
+            init: &["authorities", "lock"],
+            scratch: &["tmp", "lock"],
+            fixed: &["ca", "given-ca"],
+            ports: &[],
+            mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::LOCK_DIRECTORY],
+        },
+        Component::Connection | Component::Ingress => return None,
+    })
+}

@@ -1,0 +1,58 @@
+//! Redis or Valkey, in one of its modes.
+
+mod embedded;
+mod external;
+mod url;
+
+pub use embedded::Embedded;
+pub use external::External;
+
+use super::mode::{ModeAccess, Resolve};
+use crate::api::v1alpha1::{EmbeddedRedis, RedisSpec, RorunStackSpec};
+
+/// The modes of Redis.
+#[derive(Clone, Debug)]
+pub enum Redis {
+    /// In the cluster.
+    Embedded(Box<Embedded>),
+    /// On a server that the operator did not make.
+    External(Box<External>),
+}
+
+impl Redis {
+    /// The mode.
+    pub fn mode(&self) -> &dyn ModeAccess<Access = RedisAccess> {
+        match self {
+            Self::Embedded(mode) => &**mode,
+            Self::External(mode) => &**mode,
+        }
+    }
+}
+
+static EMBEDDED: EmbeddedRedis =
+    EmbeddedRedis { image: None, storage: None, resources: None, scheduling: None, pod_template: None };
+
+/// The block of the mode that the spec chooses.
+pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Redis> {
+    let Some(RedisSpec { embedded, external }) = &spec.redis else { return &EMBEDDED };
+    match (embedded, external) {
+        (_, Some(external)) => external,
+        (Some(embedded), None) => embedded,
+        (None, None) => &EMBEDDED,
+    }
+}
+
+/// The address of a Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisAccess {
+    /// The whole URL.
+    pub url: String,
+    /// Host name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Password, decoded.
+    pub password: String,
+    /// Certificate authorities (PEM).
+    pub ca: Option<String>,
+}
