@@ -49,6 +49,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = |secret: &str| json!({"caSecretRef": {"name": secret}});
     let spec = &mut stack["spec"];
+    spec["api"]["migrations"]["command"] = json!(["/rorun-fixture", "migrate"]);
     if let Some(database) = spec["database"]["external"].as_object_mut() {
         database.remove("tls");
     }

@@ -6,6 +6,7 @@ mod lease;
 pub mod rbac;
 pub mod render;
 mod run;
+mod wait;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long, short, value_enum, default_value_t)]
         output: render::Output,
     },
+    /// Waits until a release serves: exit code 0; 2 if it failed or was rolled back, 3 after the timeout, 4 if it awaits approval
+    Wait(wait::WaitArgs),
     /// Runs inside the pod of a backup
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -117,6 +120,9 @@ impl Cli {
             Command::Rbac(args) => rbac::print(&args, &mut io::stdout()).map_err(Into::into),
             Command::Render { file, output } => {
                 render::print(&file, output, io::BufWriter::new(io::stdout())).map_err(Into::into)
+            }
+            Command::Wait(args) => {
+                return wait::run(args, &mut io::stdout()).await.unwrap_or_else(|error| fail(&error));
             }
             Command::Version => version(),
             Command::Completion { shell } => {

@@ -73,7 +73,7 @@ pub struct RunArgs {
 }
 
 /// A shorter period would be a busy loop, and a longer one no safety net.
-fn period(text: &str) -> Result<Duration, String> {
+pub(super) fn period(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     let between = Duration::from_secs(1)..=Duration::from_hours(24);
     let period = Duration::try_from(parsed).ok().filter(|period| between.contains(period));

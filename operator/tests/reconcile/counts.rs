@@ -64,7 +64,10 @@ async fn a_change_of_one_field_writes_one_child(env: &TestEnv) {
     let mut spec = development();
     spec["admin"]["image"] = json!("rorun-admin:2");
     env.apply("create", spec).await;
-    assert_eq!(env.writes("create", mark), ["patch deployments/shop-admin"]);
+    let mut writes = env.writes("create", mark);
+    // The revision of the release that never served makes room for the next one.
+    writes.retain(|write| !write.contains(" controllerrevisions/shop-release-"));
+    assert_eq!(writes, ["patch deployments/shop-admin"]);
 }
 
 async fn a_change_of_a_field_of_several_children_costs_them_and_one_status(env: &TestEnv) {

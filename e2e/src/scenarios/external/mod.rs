@@ -55,6 +55,7 @@ pub(super) async fn secrets(test: &TestContext, services: &Services, authority: 
 fn lead_to(stack: &mut Value, services: &Services) {
     let trust = json!({"caSecretRef": {"name": "supabase-ca"}});
     let spec = &mut stack["spec"];
+    spec["api"]["migrations"]["command"] = json!(["/rorun-fixture", "migrate"]);
     spec["redis"]["external"]["tls"] = trust.clone();
     spec["bucket"]["external"]["tls"] = trust;
     spec["bucket"]["external"]["endpoint"] = json!(services.bucket_endpoint());
