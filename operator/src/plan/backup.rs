@@ -50,7 +50,7 @@ mod tests {
             "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": "shop", "namespace": "n"},
             "spec": {"environment": "Development", "api": {"image": "a"}, "backup": {}},
         });
-        plan(&validate(&serde_json::from_value(cr).unwrap(), observed), observed)
+        plan(&validate(&serde_json::from_value(cr).unwrap(), observed), observed, 0)
     }
 
     /// What the cluster holds after a reconcile: Jobs and records as the plan wants them, others gone.

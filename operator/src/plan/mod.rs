@@ -37,10 +37,10 @@ impl Plan {
     }
 }
 
-/// Plans the steps of a stack.
-pub fn plan(stack: &Stack, observed: &Observed) -> Plan {
+/// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
+pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let asked = backup::asked(stack, observed);
     let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
     let handled = commands::handled(observed, obeyed);
-    Plan { backups: backup::steps(asked, observed), handled, release: release::release(stack, observed) }
+    Plan { backups: backup::steps(asked, observed), handled, release: release::release(stack, observed, now) }
 }

@@ -42,8 +42,6 @@ pub struct Observed {
     pub dump: Option<String>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
-    /// The time, in seconds since 1970.
-    pub now: i64,
 }
 
 /// The releases of a stack, and what runs of them.

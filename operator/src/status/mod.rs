@@ -60,7 +60,8 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         components: summary::components(report, notes.as_ref()),
         endpoints: summary::endpoints(report.stack),
         backup,
-        release: release::told(report.release),
+        // Of a suspended stack nothing is recorded, so a moment would be another one each time.
+        release: if report.stack.suspend { old.release } else { release::told(report.release) },
     }
 }
 

@@ -137,7 +137,7 @@ impl Context {
             .any_other(key, |there| there.kind.kind == "Deployment" && there.corrected.is_some() && rolls(there));
         let may = self.memory().corrections.may(key, inputs(), (changed, rolling), Instant::now());
         if !may {
-            stack.deferred = stack.correctable().chain([Component::Connection]).collect::<BTreeSet<_>>();
+            stack.deferred.extend(stack.correctable().chain([Component::Connection]).collect::<BTreeSet<_>>());
         }
         may
     }

@@ -54,7 +54,7 @@ pub(super) async fn observe(
     live: &LiveSet,
 ) -> Result<Observed, ObserveError> {
     let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
-    steps::observe(cr, live, now().as_second(), &mut observed);
+    steps::observe(cr, live, &mut observed);
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
     let served = served.and_then(|served| served.content.in_spec(&cr.spec));
     let mut named = stack::references(&cr.spec);

@@ -78,7 +78,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     let stack = probes::observe(context, cr, validate(cr, &observed), &live);
 
     // Plan: the steps that are due, and the release that the Deployments get.
-    let plan = plan(&stack, &observed);
+    let plan = plan(&stack, &observed, observe::now().as_second());
     let mut stack = picked(stack, &plan);
     classes::check(context, cr, &mut stack, &live).await;
     plan.turns_at().map(|moment| live.has_passed(moment));

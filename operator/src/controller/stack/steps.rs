@@ -19,11 +19,10 @@ use crate::{
 
 /// Reads Jobs, records and commands. Jobs and records are those that this very stack owns: a StatefulSet's revisions carry the
 /// labels of its pods, and the Jobs of a CronJob those of the backup.
-pub(super) fn observe(cr: &RorunStack, live: &LiveSet, now: i64, observed: &mut Observed) {
+pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) {
     let uid = cr.metadata.uid.as_deref().unwrap_or_default();
     let owned = |there: &&LiveObject| there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
     observed.jobs = live.iter().filter(owned).filter_map(|there| job(there, live)).collect();
-    observed.now = now;
     observed.dump = live
         .of_component("Job", Component::Backup.as_str())
         .find(|job| runs_still(job))
@@ -98,7 +97,7 @@ fn runs(cr: &RorunStack) -> bool {
 /// A revision of a release, as [`crate::desired`] writes it.
 fn revision(there: &LiveObject) -> Option<Revision> {
     let record = there.record.as_deref()?;
-    let content = Content::read(&record.data)?;
+    let content = Content::read(&serde_json::from_str(&record.data).ok()?)?;
     let progress = record.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Some(Revision { name: there.name.to_string(), number: record.revision, content, progress })
 }
@@ -130,7 +129,8 @@ fn last_words(job: &LiveObject, live: &LiveSet) -> Option<String> {
 /// A record of handled commands, as [`crate::desired`] writes it.
 fn handled(there: &LiveObject) -> Option<Handled> {
     let record = there.record.as_deref()?;
-    let entries = record.data.get(COMMANDS)?.as_object()?;
+    let data: Value = serde_json::from_str(&record.data).ok()?;
+    let entries = data.get(COMMANDS)?.as_object()?;
     let command = |entry: &Value| {
         Some(Command { value: entry.get("value")?.as_str()?.to_owned(), count: entry.get("count")?.as_i64()? })
     };

@@ -52,7 +52,7 @@ struct Rollout {
 }
 
 impl Facts {
-    pub(super) fn of(stack: &Stack, observed: &Observed) -> Self {
+    pub(super) fn of(stack: &Stack, observed: &Observed, now: i64) -> Self {
         let mut revisions = observed.releases.revisions.clone();
         revisions.sort_by_key(|revision| revision.number);
         let name = String::from(ObjectName::record(&stack.name, RELEASE, stack.content.revision()));
@@ -62,7 +62,7 @@ impl Facts {
             name,
             number,
             content: stack.content.clone(),
-            progress: Progress { created_at: observed.now, ..Progress::default() },
+            progress: Progress { created_at: now, ..Progress::default() },
         });
         let served = |revision: &&Revision| revision.progress.served_at.is_some();
         let newest = revisions
@@ -87,25 +87,25 @@ impl Facts {
             others: revisions,
             images_served,
         };
-        facts.progress(observed);
+        facts.progress(observed, now);
         facts
     }
 
     /// Brings forward what became of the target.
-    fn progress(&mut self, observed: &Observed) {
+    fn progress(&mut self, observed: &Observed, now: i64) {
         let retry = observed.annotations.get(annotation::RETRY);
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
-        if self.is_overdue(observed) {
+        if self.is_overdue(now) {
             let trouble =
                 self.rollout.trouble.as_ref().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
             let message = format!("its pods did not become ready within {} s{trouble}", self.rollout.deadline);
-            self.target.progress.rolled_back = Some(RolledBack { at: observed.now, message, retry: retry.cloned() });
+            self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry: retry.cloned() });
         }
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
         if (self.rollout.complete || adopted) && !self.serves() {
-            self.target.progress.served_at = Some(observed.now);
+            self.target.progress.served_at = Some(now);
             self.target.progress.excused = None;
             self.last_good = Some(self.target.clone());
             self.images_served = true;
@@ -124,28 +124,28 @@ impl Facts {
     }
 
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
-    pub(super) fn after(mut self, state: State, observed: &Observed) -> Self {
+    pub(super) fn after(mut self, state: State, now: i64) -> Self {
         if state != State::RollingOut {
             return self;
         }
         let since = self.last_good.as_ref().and_then(|good| good.progress.served_at).unwrap_or(0);
         let progress = &mut self.target.progress;
         if progress.started_at.is_none_or(|started| started < since) {
-            progress.started_at = Some(observed.now);
+            progress.started_at = Some(now);
             progress.excused_until = None;
         }
         match &self.rollout.excuse {
             Some(waiting) => progress.excused = progress.excused.take().or_else(|| Some(waiting.message.clone())),
-            None if progress.excused.take().is_some() => progress.excused_until = Some(observed.now),
+            None if progress.excused.take().is_some() => progress.excused_until = Some(now),
             None => {}
         }
         self
     }
 
     /// Whether the rollout had its time, there is a revision to go back to, and nothing else is at fault.
-    fn is_overdue(&self, observed: &Observed) -> bool {
+    fn is_overdue(&self, now: i64) -> bool {
         let excused = self.rollout.excuse.is_some() || self.target.progress.excused.is_some();
-        let over = self.deadline().is_some_and(|deadline| observed.now >= deadline);
+        let over = self.deadline().is_some_and(|deadline| now >= deadline);
         over && !excused && !self.rollout.complete && !self.serves() && !self.is_rolled_back()
     }
 

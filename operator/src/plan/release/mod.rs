@@ -53,10 +53,10 @@ impl Release {
 }
 
 /// Plans the release of a stack.
-pub(super) fn release(stack: &Stack, observed: &Observed) -> Release {
-    let facts = Facts::of(stack, observed);
+pub(super) fn release(stack: &Stack, observed: &Observed, now: i64) -> Release {
+    let facts = Facts::of(stack, observed, now);
     let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
-    let facts = facts.after(row.state, observed);
+    let facts = facts.after(row.state, now);
     Release {
         state: row.state,
         pick: facts.pick(row.pick),
