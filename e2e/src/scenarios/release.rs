@@ -31,9 +31,10 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch_spec(json!({"release": {"approval": "Automatic"}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
-    unnoticed("a migration that fails, and one that succeeds", &app, migrates(&stack, &app)).await?;
-    unnoticed("a release that is rolled back, and one that is mended", &app, rolls_back(&stack, &app)).await?;
-    unnoticed("going back", &app, goes_back(&stack, &app)).await
+    unnoticed("a migration that fails, and one that succeeds", &app, Box::pin(migrates(&stack, &app))).await?;
+    unnoticed("a release that is rolled back, and one that is mended", &app, Box::pin(rolls_back(&stack, &app)))
+        .await?;
+    unnoticed("going back", &app, Box::pin(goes_back(&stack, &app))).await
 }
 
 async fn unnoticed(what: &str, app: &App, work: impl Future<Output = Result<()>>) -> Result<()> {

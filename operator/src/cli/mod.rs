@@ -122,7 +122,7 @@ impl Cli {
                 render::print(&file, output, io::BufWriter::new(io::stdout())).map_err(Into::into)
             }
             Command::Wait(args) => {
-                return wait::run(args, &mut io::stdout()).await.unwrap_or_else(|error| fail(&error));
+                return Box::pin(wait::run(args, &mut io::stdout())).await.unwrap_or_else(|error| fail(&error));
             }
             Command::Version => version(),
             Command::Completion { shell } => {

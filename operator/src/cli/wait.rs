@@ -63,13 +63,11 @@ pub(super) async fn run(args: WaitArgs, out: &mut impl Write) -> Result<ExitCode
     let config = client::config().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let stacks: Api<RorunStack> = Api::namespaced(Client::try_from(config)?, &namespace);
-    match tokio::time::timeout(args.timeout, follow(&args, stacks, out)).await {
-        Ok(code) => code,
-        Err(_) => {
-            writeln!(out, "timed out after {} s", args.timeout.as_secs())?;
-            Ok(ExitCode::from(TIMED_OUT))
-        }
+    if let Ok(code) = tokio::time::timeout(args.timeout, Box::pin(follow(&args, stacks, out))).await {
+        return code;
     }
+    writeln!(out, "timed out after {} s", args.timeout.as_secs())?;
+    Ok(ExitCode::from(TIMED_OUT))
 }
 
 async fn follow(args: &WaitArgs, stacks: Api<RorunStack>, out: &mut impl Write) -> Result<ExitCode, CliError> {
