@@ -134,6 +134,10 @@ impl Facts {
             progress.started_at = Some(now);
             progress.excused_until = None;
         }
+        if self.last_good.is_none() {
+            // There is nothing to go back to, so no clock stands still.
+            return self;
+        }
         match &self.rollout.excuse {
             Some(waiting) => progress.excused = progress.excused.take().or_else(|| Some(waiting.message.clone())),
             None if progress.excused.take().is_some() => progress.excused_until = Some(now),
