@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(25);
 /// An API server with the CRD, and a client.
 pub struct TestEnv {
     pub client: Client,
-    bed: TestServer,
+    server: TestServer,
     folder: tempfile::TempDir,
 }
 
@@ -93,11 +93,11 @@ async fn get(port: u16, path: &str) -> Option<String> {
 
 impl TestEnv {
     pub async fn open() -> Self {
-        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
-        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
+        let server = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a server");
+        let kubeconfig = Kubeconfig::read_from(&server.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
-        let env = Self { client, bed, folder: tempfile::tempdir().expect("a folder") };
+        let env = Self { client, server, folder: tempfile::tempdir().expect("a folder") };
         let crd = rorun_operator::cli::crd::yaml().expect("the CRD");
         let api: Api<DynamicObject> = Api::all_with(
             env.client.clone(),
@@ -136,7 +136,7 @@ impl TestEnv {
             .args(["run", "--log-format", "text"])
             .args(["--http-address", &format!("127.0.0.1:{port}")])
             .args(arguments)
-            .env("KUBECONFIG", &self.bed.kubeconfig)
+            .env("KUBECONFIG", &self.server.kubeconfig)
             .env_remove("POD_NAME")
             .env_remove("POD_NAMESPACE")
             .stdin(Stdio::null())
@@ -153,7 +153,7 @@ impl TestEnv {
 
     /// Kills the API server, and waits until it is back.
     pub fn restart_apiserver(&self) {
-        tokio::task::block_in_place(|| self.bed.restart_apiserver()).expect("it is back");
+        tokio::task::block_in_place(|| self.server.restart_apiserver()).expect("it is back");
     }
 
     /// Makes a namespace.
@@ -231,12 +231,12 @@ impl TestEnv {
     }
 
     pub fn mark(&self) -> Mark {
-        self.bed.mark().expect("a mark")
+        self.server.mark().expect("a mark")
     }
 
     /// The calls of the operator in a namespace since a mark, without watches and leases.
     pub fn calls(&self, namespace: &str, mark: Mark) -> Vec<AuditCall> {
-        let calls = self.bed.calls_since(mark).expect("the audit log");
+        let calls = self.server.calls_since(mark).expect("the audit log");
         let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.namespace == namespace;
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch" && call.resource != "leases").collect()
     }
