@@ -1,4 +1,4 @@
-//! The workflows of the project, and those that it has for its users, by actionlint; and what they name is there.
+//! The workflows of the project, and those that it has for its users, checked by actionlint and by rules of the project.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn workflows() -> Result<Vec<(PathBuf, String)>> {
 
 fn lint(files: &[&Path]) -> Result<String> {
     let actionlint = tools::ACTIONLINT.path(&Cache::from_env()?)?;
-    // What runs in shells is checked with ShellCheck where it is installed; here the result is to be the same everywhere.
+    // Without ShellCheck, which not every machine has: the result is the same on all of them.
     Run::new(&actionlint, ["-no-color", "-shellcheck=", "-pyflakes="]).args(files).folder(&root()).output()
 }
 
@@ -39,7 +39,7 @@ fn actionlint_finds_nothing() -> Result<()> {
     Ok(())
 }
 
-/// That the linter is asked, and in a way that it answers.
+/// The linter runs, and its exit code counts.
 #[test]
 fn actionlint_finds_what_is_wrong() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -51,8 +51,7 @@ fn actionlint_finds_what_is_wrong() -> Result<()> {
     Ok(())
 }
 
-/// What a step does with a shell ends at the first command that fails, and its variables are quoted: no `${{ }}` of what others
-/// write (a branch, a title) in a script.
+/// A script has no `${{ }}`, which puts text that others write (a branch, a title) into the source of the shell.
 #[test]
 fn scripts_take_values_from_variables() -> Result<()> {
     for (path, text) in workflows()? {

@@ -1,4 +1,4 @@
--- What Argo CD shows of a RorunStack. Written for the libraries that Argo CD gives a health check: `string` is not among them.
+-- The health of a RorunStack for Argo CD, which gives a health check few libraries: `string` is not among them.
 local status = obj.status or {}
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
@@ -12,11 +12,11 @@ local function health(verdict, condition, message)
 end
 
 local ready = conditions["Ready"]
--- What the conditions say is about an earlier spec, or about nothing yet.
+-- The conditions are about an earlier spec, or there are none yet.
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
   return {status = "Progressing", message = "the operator has not observed this generation of the spec yet"}
 end
--- Stalled is there only while a user has to act. What ends by itself has no Stalled, so that a sync does not fail for it.
+-- Stalled is there only while a user has to act. A state that ends by itself has no Stalled, so no sync fails for it.
 if is("Stalled") then
   return health("Degraded", conditions["Stalled"])
 end
@@ -29,7 +29,7 @@ end
 if is("Hibernated") then
   return health("Suspended", conditions["Hibernated"])
 end
--- A user has to act, and nothing is wrong: what served before goes on serving.
+-- A user has to act, and nothing is wrong: the release before goes on serving.
 if ready.status ~= "True" and ready.reason == "AwaitingApproval" then
   return health("Suspended", ready)
 end

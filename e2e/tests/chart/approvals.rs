@@ -1,5 +1,5 @@
-//! Who may approve, confirm and discard: the chart's policy on a real API server, with users that have nothing but the chart's
-//! ClusterRoles.
+//! The chart's policy for approvals, confirmations and discards on a real API server, with users that have nothing but the roles
+//! of the chart.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{DEFINITION, Helm, NAMESPACE, objects};
 
 /// May edit stacks, as the cluster's `edit` may.
 const EDITOR: &str = "eve";
-/// Has the ClusterRole `rorun-approver` and no other.
+/// Has the role `rorun-approver` and no other.
 const APPROVER: &str = "ada";
 /// The name in the kubeconfig of a test server, of a cluster administrator.
 const ADMINISTRATOR: &str = "admin";
@@ -98,7 +98,7 @@ fn stack(name: &str, with: &Value) -> Value {
     stack
 }
 
-/// What the policy said, or nothing where the server did as it was asked. Whatever else is refused is a failure.
+/// The message of the policy, or nothing where the server admits the write. Every other refusal is a failure.
 fn verdict<T>(result: kube::Result<T>) -> Result<Option<String>> {
     let Err(error) = result else { return Ok(None) };
     let kube::Error::Api(status) = &error else { return Err(error.into()) };
@@ -124,121 +124,106 @@ fn annotate(annotations: &Value) -> Value {
     json!({"metadata": {"annotations": annotations}})
 }
 
-/// What users change of a stack that carries what is given, and what the policy says of it.
-fn changes() -> Vec<(&'static str, Value, Value, Option<String>)> {
-    let none = || json!({});
-    let may_not = |user: &str, what: &str| Some(format!("{user} may not change {what}: {WAY_OUT}"));
+/// A user, the stack before, the patch of the user, and the message of the policy.
+type Change = (&'static str, Value, Value, Option<String>);
+
+fn may_not(user: &str, what: &str) -> String {
+    format!("{user} may not change {what}: {WAY_OUT}")
+}
+
+/// Approving, and taking an approval away.
+fn approvals() -> Vec<Change> {
     let together = "rorun.app/approve changes only together with rorun.app/approved-by, the name of the user who approves: set \
                     the annotation rorun.app/approved-by to ada in the same change";
     let own_name = "rorun.app/approved-by can only become the name of the user who changes it: set it to ada";
-    let approval = |by: &str| annotate(&json!({"rorun.app/approve": "1d3b52ca8f", "rorun.app/approved-by": by}));
-    let mut rows = vec![
-        // Approving.
-        (
-            EDITOR,
-            none(),
-            approval(EDITOR),
-            may_not(EDITOR, "the annotation rorun.app/approve, the annotation rorun.app/approved-by"),
-        ),
-        (APPROVER, none(), approval(APPROVER), None),
-        (APPROVER, carrying(), approval(APPROVER), None),
-        (ADMINISTRATOR, none(), approval(ADMINISTRATOR), None),
-        (APPROVER, none(), approval(EDITOR), Some(together.to_owned())),
-        (APPROVER, none(), annotate(&json!({"rorun.app/approve": "1d3b52ca8f"})), Some(together.to_owned())),
-        (APPROVER, carrying(), annotate(&json!({"rorun.app/approve": "1d3b52ca8f"})), Some(together.to_owned())),
-        (APPROVER, carrying(), annotate(&json!({"rorun.app/approved-by": EDITOR})), Some(own_name.to_owned())),
-        (APPROVER, carrying(), annotate(&json!({"rorun.app/approved-by": ""})), Some(own_name.to_owned())),
-        (
-            APPROVER,
-            carrying(),
-            annotate(&json!({"rorun.app/approved-by": null})),
-            Some(
-                "rorun.app/approved-by says who approved 0c2a41b97e: keep it, or remove rorun.app/approve with it"
-                    .to_owned(),
-            ),
-        ),
-        (APPROVER, carrying(), annotate(&json!({"rorun.app/approve": null, "rorun.app/approved-by": null})), None),
-        (
-            EDITOR,
-            carrying(),
-            annotate(&json!({"rorun.app/approve": null})),
-            may_not(EDITOR, "the annotation rorun.app/approve"),
-        ),
-        (
-            EDITOR,
-            carrying(),
-            annotate(&json!({"rorun.app/approved-by": EDITOR})),
-            may_not(EDITOR, "the annotation rorun.app/approved-by"),
-        ),
-        // All annotations at once.
-        (
-            EDITOR,
-            carrying(),
-            json!({"metadata": {"annotations": null}}),
-            may_not(
-                EDITOR,
-                "the annotation rorun.app/approve, the annotation rorun.app/approved-by, the annotation \
-                 rorun.app/skip-recovery-point, the annotation rorun.app/discard, the annotation rorun.app/adopt-backups, the \
-                 annotation rorun.app/confirm-delete",
-            ),
-        ),
-        // What is not guarded, on a stack that carries all of it.
+    let kept = "rorun.app/approved-by says who approved 0c2a41b97e: keep it, or remove rorun.app/approve with it";
+    let refused = |said: &str| Some(said.to_owned());
+    let both = "the annotation rorun.app/approve, the annotation rorun.app/approved-by";
+    let none = || json!({});
+    let by = |user: &str| annotate(&json!({"rorun.app/approve": "1d3b52ca8f", "rorun.app/approved-by": user}));
+    let by_nobody = || annotate(&json!({"rorun.app/approve": "1d3b52ca8f"}));
+    let name = |value: Value| annotate(&json!({"rorun.app/approved-by": value}));
+    let taken_away = || annotate(&json!({"rorun.app/approve": null, "rorun.app/approved-by": null}));
+    vec![
+        (EDITOR, none(), by(EDITOR), Some(may_not(EDITOR, both))),
+        (EDITOR, carrying(), by_nobody(), Some(may_not(EDITOR, "the annotation rorun.app/approve"))),
+        (EDITOR, carrying(), name(json!(EDITOR)), Some(may_not(EDITOR, "the annotation rorun.app/approved-by"))),
+        (EDITOR, carrying(), taken_away(), Some(may_not(EDITOR, both))),
+        (APPROVER, none(), by(APPROVER), None),
+        (APPROVER, carrying(), by(APPROVER), None),
+        (APPROVER, carrying(), taken_away(), None),
+        (APPROVER, none(), by(EDITOR), refused(together)),
+        (APPROVER, none(), by_nobody(), refused(together)),
+        (APPROVER, carrying(), by_nobody(), refused(together)),
+        (APPROVER, carrying(), name(json!(EDITOR)), refused(own_name)),
+        (APPROVER, carrying(), name(json!("")), refused(own_name)),
+        (APPROVER, carrying(), name(Value::Null), refused(kept)),
+        (ADMINISTRATOR, none(), by(ADMINISTRATOR), None),
+    ]
+}
+
+/// The other annotations, one by one and all at once.
+fn annotations() -> Vec<Change> {
+    let mut rows = Vec::new();
+    let confirming = ["confirm-delete", "confirm-restore", "confirm-change", "confirm-x"];
+    for key in confirming.into_iter().chain(["skip-recovery-point", "discard", "adopt-backups"]) {
+        let key = format!("rorun.app/{key}");
+        let refused = || Some(may_not(EDITOR, &format!("the annotation {key}")));
+        let there = json!({"annotations": {&key: "none"}});
+        for (before, value) in
+            [(json!({}), json!("shop")), (json!({}), json!("")), (there.clone(), json!("")), (there, json!(null))]
+        {
+            let patch = annotate(&json!({&key: value}));
+            rows.push((EDITOR, before.clone(), patch.clone(), refused()));
+            rows.push((APPROVER, before, patch, None));
+        }
+    }
+    let all = "the annotation rorun.app/approve, the annotation rorun.app/approved-by, the annotation \
+               rorun.app/skip-recovery-point, the annotation rorun.app/discard, the annotation rorun.app/adopt-backups, the \
+               annotation rorun.app/confirm-delete";
+    rows.push((EDITOR, carrying(), annotate(&Value::Null), Some(may_not(EDITOR, all))));
+    rows
+}
+
+fn fields() -> Vec<Change> {
+    let none = || json!({});
+    let rows = [
+        ("spec.deletionPolicy", none(), json!({"deletionPolicy": "Delete"})),
+        ("spec.deletionPolicy", carrying(), json!({"deletionPolicy": null})),
+        ("spec.deletionPolicy", carrying(), json!({"deletionPolicy": "Retain"})),
+        ("spec.release.approval", none(), json!({"release": {"approval": "Required"}})),
+        ("spec.release.approval", carrying(), json!({"release": {"approval": "Automatic"}})),
+        ("spec.release.approval", carrying(), json!({"release": {"approval": null}})),
+        ("spec.release.approval", carrying(), json!({"release": null})),
+        ("spec.release.approval, spec.deletionPolicy", carrying(), json!({"release": null, "deletionPolicy": null})),
+    ];
+    let of_both = |(field, before, spec): (&str, Value, Value)| {
+        let patch = json!({"spec": spec});
+        [(EDITOR, before.clone(), patch.clone(), Some(may_not(EDITOR, field))), (APPROVER, before, patch, None)]
+    };
+    rows.into_iter().flat_map(of_both).collect()
+}
+
+/// Changes that are free, on stacks that carry guarded values. A field that is left out means its default.
+fn unguarded() -> Vec<Change> {
+    let commands = json!({"rorun.app/backup": "now", "rorun.app/retry": "1", "confirm-delete": "x"});
+    let defaults = json!({"spec": {"deletionPolicy": "Retain", "release": {"approval": "Automatic"}}});
+    vec![
         (EDITOR, carrying(), json!({"spec": {"api": {"image": "rorun-api:1.9.0"}}}), None),
-        (
-            EDITOR,
-            carrying(),
-            annotate(&json!({"rorun.app/backup": "now", "rorun.app/retry": "1", "confirm-delete": "x"})),
-            None,
-        ),
+        (EDITOR, carrying(), annotate(&commands), None),
         (EDITOR, carrying(), annotate(&carrying()["annotations"]), None),
         (OPERATOR, carrying(), json!({"metadata": {"finalizers": ["rorun.app/data"]}}), None),
-        // A default is what is meant where the field is left out.
-        (EDITOR, none(), json!({"spec": {"deletionPolicy": "Retain", "release": {"approval": "Automatic"}}}), None),
-        (EDITOR, none(), json!({"spec": {"release": {}}}), None),
-    ];
-    for key in [
-        "confirm-delete",
-        "confirm-restore",
-        "confirm-change",
-        "confirm-x",
-        "skip-recovery-point",
-        "discard",
-        "adopt-backups",
-    ] {
-        let key = format!("rorun.app/{key}");
-        for value in ["shop", ""] {
-            let patch = annotate(&json!({&key: value}));
-            rows.push((EDITOR, none(), patch.clone(), may_not(EDITOR, &format!("the annotation {key}"))));
-            rows.push((APPROVER, none(), patch, None));
-        }
-        let refused = may_not(EDITOR, &format!("the annotation {key}"));
-        rows.push((EDITOR, json!({"annotations": {&key: "none"}}), annotate(&json!({&key: null})), refused));
-    }
-    for (field, before, patch) in [
-        ("spec.deletionPolicy", none(), json!({"spec": {"deletionPolicy": "Delete"}})),
-        ("spec.deletionPolicy", carrying(), json!({"spec": {"deletionPolicy": null}})),
-        ("spec.deletionPolicy", carrying(), json!({"spec": {"deletionPolicy": "Retain"}})),
-        ("spec.release.approval", none(), json!({"spec": {"release": {"approval": "Required"}}})),
-        ("spec.release.approval", carrying(), json!({"spec": {"release": {"approval": "Automatic"}}})),
-        ("spec.release.approval", carrying(), json!({"spec": {"release": {"approval": null}}})),
-        ("spec.release.approval", carrying(), json!({"spec": {"release": null}})),
-        (
-            "spec.release.approval, spec.deletionPolicy",
-            carrying(),
-            json!({"spec": {"release": null, "deletionPolicy": null}}),
-        ),
-    ] {
-        rows.push((EDITOR, before.clone(), patch.clone(), may_not(EDITOR, field)));
-        rows.push((APPROVER, before, patch, None));
-    }
-    rows
+        (EDITOR, json!({}), defaults, None),
+        (EDITOR, json!({}), json!({"spec": {"release": {}}}), None),
+    ]
 }
 
 #[tokio::test]
 async fn only_approvers_change_what_approves_confirms_or_discards() -> Result<()> {
     let cluster = Cluster::start()?;
     let owner = cluster.stacks(ADMINISTRATOR).await?;
-    for (number, (user, before, patch, expected)) in changes().into_iter().enumerate() {
+    let changes = [approvals(), annotations(), fields(), unguarded()];
+    for (number, (user, before, patch, expected)) in changes.into_iter().flatten().enumerate() {
         let name = format!("shop-{number}");
         owner.create(&PostParams::default(), &serde_json::from_value(stack(&name, &before))?).await?;
         let stacks = cluster.stacks(user).await?;
@@ -282,7 +267,7 @@ async fn a_new_stack_has_the_policies_that_its_creator_wants_and_no_approvals() 
 }
 
 #[tokio::test]
-async fn who_changes_nothing_of_it_is_not_hindered() -> Result<()> {
+async fn writes_that_change_nothing_guarded_are_not_hindered() -> Result<()> {
     let cluster = Cluster::start()?;
     let (administrator, editor) = (cluster.stacks(ADMINISTRATOR).await?, cluster.stacks(EDITOR).await?);
     administrator.create(&PostParams::default(), &serde_json::from_value(stack("shop", &carrying()))?).await?;
@@ -308,7 +293,7 @@ async fn who_changes_nothing_of_it_is_not_hindered() -> Result<()> {
     assert_eq!(written.data["status"]["observedGeneration"], 1);
     assert_eq!(written.metadata.annotations.as_ref().context("no annotations")?["rorun.app/approve"], "0c2a41b97e");
 
-    // With as many annotations as there may be, the policy is still within what the server lets it cost, for the operator too.
+    // With the most annotations the policy stays within the cost that the server allows, for the operator too.
     let annotations = |count: usize| {
         let many = (0..count).map(|number| (number.to_string(), Value::from("")));
         annotate(&Value::Object(many.collect()))

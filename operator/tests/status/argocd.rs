@@ -1,4 +1,4 @@
-//! What Argo CD shows of a status, by the chart's health check in the interpreter that Argo CD has, beside what kstatus says of it.
+//! The health that Argo CD shows for a status, by the chart's check in the interpreter that Argo CD has, beside that of kstatus.
 
 use std::{fs, process::Command};
 
@@ -15,7 +15,7 @@ use super::{
 
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/rorun-operator/files/health.lua");
 
-/// What the libraries that Argo CD does not give a health check are taken away by.
+/// Takes away the libraries that Argo CD does not give a health check.
 const WITHOUT_LIBRARIES: &str = "string, math, io, debug, coroutine, channel = nil, nil, nil, nil, nil, nil\n";
 
 /// The verdict and the message for a stack with this status.
@@ -38,7 +38,7 @@ pub fn health(cr: &RorunStack, status: Option<&RorunStackStatus>) -> (String, St
     (status.to_owned(), message.trim_end().to_owned())
 }
 
-/// What Argo CD shows where kstatus says this, as long as nobody has asked the stack to wait.
+/// The health that Argo CD shows beside this one of kstatus, as long as no user has asked the stack to wait.
 pub fn shown(kstatus: &Kstatus) -> &'static str {
     match kstatus {
         InProgress => "Progressing",
@@ -116,7 +116,7 @@ fn what_argo_cd_shows(
     assert_eq!(said, (verdict.to_owned(), message.unwrap_or_else(|| not_yet.clone())));
     assert_eq!(kstatus(Some(2), &now), by_kstatus);
 
-    // Whatever the status says of another generation, it says nothing of this one.
+    // A status of another generation says nothing of this one.
     assert_eq!(health(&cr, Some(&status(1, conditions))), ("Progressing".to_owned(), not_yet.clone()));
     assert_eq!(health(&cr, None), ("Progressing".to_owned(), not_yet));
 }
@@ -133,7 +133,7 @@ fn a_stack_that_is_deleted_is_in_progress_until_a_user_has_to_act() {
     assert_eq!(said, ("Degraded".into(), "Stalled says \"ConfirmationRequired\"".into()));
 }
 
-/// By the table of reasons: what ends by itself never fails a sync, and what needs a user always does.
+/// By the table of reasons: a reason that ends by itself never fails a sync, and one that needs a user always does.
 #[test]
 fn only_reasons_that_need_a_user_are_degraded() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conditions.md")).unwrap();

@@ -59,7 +59,7 @@ pub(super) const PARTS: &[Part] = &[
     },
     Part {
         name: "chart",
-        proves: "the chart, with a real Helm on a real API server, who may approve there, and the workflows, with actionlint",
+        proves: "the chart and its policy for approvals, with a real Helm on a real API server; the workflows, with actionlint",
         work: Work::Tests(&["--test=chart", "--test=workflows"]),
     },
     Part {
