@@ -1,5 +1,8 @@
 //! The chart, by a real Helm: what it renders, what it refuses, and its life on a real API server.
 
+#[path = "chart/approvals.rs"]
+mod approvals;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +92,8 @@ fn without_a_period_the_operator_takes_its_own() -> Result<()> {
 fn without_the_values_of_a_later_chart_it_renders_as_with_their_defaults() -> Result<()> {
     let helm = Helm::new()?;
     let later = ["leaderElection", "extraArgs", "extraEnv", "extraVolumes", "extraVolumeMounts", "podSecurityContext"];
-    let later = later.iter().chain(&["securityContext", "commonLabels", "deploymentAnnotations"]);
+    let later =
+        later.iter().chain(&["securityContext", "commonLabels", "deploymentAnnotations", "approvalPolicy", "argocd"]);
     let without: Vec<_> = later.map(|value| format!("--set={value}=null")).collect();
     let without: Vec<_> = without.iter().map(String::as_str).collect();
     assert_eq!(objects(&helm.template(&without)?)?, objects(&helm.template(&[])?)?);
@@ -173,6 +177,16 @@ fn with_namespaces_nothing_but_the_definition_is_of_the_cluster() -> Result<()> 
         }
     }
     assert_eq!(roles, ["shop", "shop-staging", NAMESPACE]);
+    Ok(())
+}
+
+#[test]
+fn the_health_check_of_argo_cd_comes_as_it_was_tried() -> Result<()> {
+    let rendered = Helm::new()?.template(&["--set=argocd.healthCheck=true", "--show-only=templates/argocd.yaml"])?;
+    let fragment = objects(&rendered)?.into_iter().next().context("no ConfigMap")?;
+    let script = fragment["data"]["resource.customizations.health.rorun.app_RorunStack"].as_str();
+    assert_eq!(script, Some(&*read("files/health.lua")?));
+    assert_eq!(fragment["data"].as_object().map(serde_json::Map::len), Some(1));
     Ok(())
 }
 

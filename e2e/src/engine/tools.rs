@@ -1,4 +1,4 @@
-//! The programs of the cluster, built from Go modules that `e2e/tools/` pins: one module for each, since what they
+//! The programs of the cluster and of the tests, built from Go modules that `e2e/tools/` pins: one module for each, since what they
 //! require conflicts. Each binary is an entry of the cache of its own, so a run builds only what it needs.
 
 use std::fs;
@@ -66,7 +66,13 @@ tools! {
     ETCD = "etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", 40;
     KIND = "kind", "kind", "sigs.k8s.io/kind", "sigs.k8s.io/kind", 10;
     HELM = "helm", "helm", "helm.sh/helm/v3", "helm.sh/helm/v3/cmd/helm", 130;
+    ACTIONLINT = "actionlint", "actionlint", "github.com/rhysd/actionlint", "github.com/rhysd/actionlint/cmd/actionlint", 8;
+    // The interpreter of Lua that Argo CD has.
+    GLUA = "glua", "gopher-lua", "github.com/yuin/gopher-lua", "github.com/yuin/gopher-lua/cmd/glua", 3;
 }
+
+/// Those that no node has.
+pub const BESIDE_NODES: &[Tool] = &[HELM, ACTIONLINT, GLUA];
 
 impl Tool {
     /// The path of the binary, built first if it has to be.

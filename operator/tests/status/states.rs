@@ -14,6 +14,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{
+    argocd,
     cluster::{Cluster, at, condition, line, rolled_out},
     support::{Fixture, nothing_there, stack, valid_with},
 };
@@ -21,14 +22,14 @@ use super::{
 /// What kstatus says of a custom resource, by its published rules
 /// (source: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>).
 #[derive(Debug, PartialEq, Eq)]
-enum Kstatus {
+pub(super) enum Kstatus {
     InProgress,
     Failed,
     Current,
 }
 use Kstatus::{Current, Failed, InProgress};
 
-fn kstatus(generation: Option<i64>, status: &RorunStackStatus) -> Kstatus {
+pub(super) fn kstatus(generation: Option<i64>, status: &RorunStackStatus) -> Kstatus {
     let is = |kind: &str, value: &str| condition(status, kind).is_some_and(|of| of.status == value);
     if status.observed_generation != generation {
         return InProgress;
@@ -112,6 +113,7 @@ fn what_a_tool_reads_after(
     let lines = (line(&status, "Available"), line(&status, "Ready"), line(&status, "Reconciling"));
     assert_eq!((&*lines.0, &*lines.1, lines.2.is_empty()), (available, ready, !reconciling), "{status:#?}");
     assert_eq!(kstatus(cluster.cr.metadata.generation, &status), expected, "{lines:?}");
+    assert_eq!(argocd::health(&cluster.cr, Some(&status)).0, argocd::shown(&expected), "{lines:?}");
     let (stalled, reconciles) = (condition(&status, "Stalled"), condition(&status, "Reconciling"));
     assert!(stalled.is_none() || reconciles.is_none(), "never both");
 }

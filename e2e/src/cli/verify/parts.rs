@@ -59,8 +59,8 @@ pub(super) const PARTS: &[Part] = &[
     },
     Part {
         name: "chart",
-        proves: "the chart, with a real Helm on a real API server",
-        work: Work::Tests(&["--test=chart"]),
+        proves: "the chart and its policy for approvals, with a real Helm on a real API server; the workflows, with actionlint",
+        work: Work::Tests(&["--test=chart", "--test=workflows"]),
     },
     Part {
         name: "campaign",

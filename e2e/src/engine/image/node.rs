@@ -103,7 +103,7 @@ impl Wanted {
 
 /// What the image is made of, and the program that starts a cluster. What is got from elsewhere comes beside what is built here.
 fn gather(cache: &Cache) -> Result<()> {
-    let tools: Vec<Tool> = tools::IN_ORDER.iter().copied().filter(|tool| *tool != tools::HELM).collect();
+    let tools: Vec<Tool> = tools::IN_ORDER.iter().copied().filter(|tool| !tools::BESIDE_NODES.contains(tool)).collect();
     let fetch = || -> Result<()> {
         debian_archive(cache)?;
         data::debian_archive(cache).map(drop)
