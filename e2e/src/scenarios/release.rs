@@ -23,7 +23,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
             spec["api"]["progressDeadlineSeconds"] = json!(DEADLINE);
         })
         .await?;
-    approve(&stack).await?;
+    approve(test, &stack).await?;
     stack.wait_ready(READY_WITHIN).await?;
     let app = test.app(&stack).await?;
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
@@ -56,7 +56,7 @@ fn release_of(status: &Value) -> (&str, &Value) {
 }
 
 /// The first release waits without a pod, until the annotation is its hash.
-async fn approve(stack: &Stack) -> Result<()> {
+async fn approve(test: &TestContext, stack: &Stack) -> Result<()> {
     let waiting = stack.wait_condition("Ready", "False", "AwaitingApproval", READY_WITHIN).await?;
     let status = stack.status().await?;
     ensure!(status.condition("Stalled").is_none(), "waiting for approval is no stall: {}", status.json);
@@ -65,7 +65,9 @@ async fn approve(stack: &Stack) -> Result<()> {
     ensure!(state == "AwaitingApproval" && waiting.message.contains(hash), "{state}: {}", waiting.message);
     let pods = stack.pods(Some("api")).await?.len() + stack.pods(Some("migration")).await?.len();
     ensure!(pods == 0, "{pods} pods before the approval");
-    let annotations = json!({"rorun.app/approve": hash, "rorun.app/approved-by": "ada"});
+    // The policy of the chart takes no other name than that of the user who approves.
+    let who = test.kubectl(&["auth", "whoami", "--output=jsonpath={.status.userInfo.username}"]).await?;
+    let annotations = json!({"rorun.app/approve": hash, "rorun.app/approved-by": who.trim()});
     stack.patch(json!({"metadata": {"annotations": annotations}})).await
 }
 
