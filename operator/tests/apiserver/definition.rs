@@ -76,7 +76,7 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
     server.replace_status(&namespace, &stored).await.unwrap();
     let table = server.table(&namespace).await;
     let names: Vec<_> = items(&table, "/columnDefinitions").map(|column| text(column, "/name").unwrap()).collect();
-    let always = ["Name", "Env", "Ready", "API", "OCR", "Database", "Backup", "URL", "Age"];
+    let always = ["Name", "Env", "Ready", "Release", "API", "OCR", "Database", "Backup", "URL", "Age"];
     let when_wide = ["Available", "Redis", "Bucket", "Message"];
     assert_eq!(names, [&always[..], &when_wide[..]].concat());
     let cells: Vec<_> = items(&table, "/rows/0/cells").map(|cell| cell.as_str().unwrap_or_default()).collect();

@@ -241,11 +241,15 @@ impl TestEnv {
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch" && call.resource != "leases").collect()
     }
 
-    /// The writes among them that the API server carried out, without statuses and events.
+    /// The writes among them that the API server carried out, without statuses and events, and without the records of releases, which each change of
+    /// a workload makes.
     pub fn writes(&self, namespace: &str, mark: Mark) -> Vec<String> {
         let calls = self.calls(namespace, mark);
         let done = calls.into_iter().filter(|call| {
-            call.is_write() && call.code < 300 && call.subresource != "status" && call.resource != "events"
+            call.is_write()
+                && call.code < 300
+                && call.subresource != "status"
+                && !["events", "controllerrevisions"].contains(&call.resource.as_str())
         });
         done.map(|call| format!("{} {}/{}", call.verb, call.resource, call.name)).collect()
     }

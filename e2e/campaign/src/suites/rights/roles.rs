@@ -27,6 +27,8 @@ const UNUSED: &[(&str, &str, &str)] = &[
     ("*", "leases", "there is one replica: the suite of leaders"),
     ("list", "*", "a server that cannot stream lists in watches gives them in pages: the suite watches"),
     ("get", "*", "an object of the name that no watch shows: the suite drift"),
+    ("*", "jobs", "a backup on demand and the migration of a release: the scenarios backup and release"),
+    ("delete", "controllerrevisions", "a release that served makes room for the eleventh after it"),
     ("delete", "secrets", "the credentials of a stack that goes with its data are deleted, and no other"),
     ("delete", "statefulsets", "an embedded service that becomes an external one"),
     ("delete", "poddisruptionbudgets", "a stack whose floor of pods falls below two"),
