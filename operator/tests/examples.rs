@@ -81,7 +81,7 @@ fn each_example_is_rendered_whole() {
         let rendered = cli::render::render(cr.clone()).expect("it is rendered");
         let names: BTreeSet<_> = rendered.iter().map(name).collect();
         let stack = valid(&cr);
-        let expected: BTreeSet<_> = desired::everything(&stack).iter().map(|object| object.key().to_string()).collect();
+        let expected: BTreeSet<_> = desired::everything(&stack).iter().map(|object| name(&object.body)).collect();
         assert_eq!(names, expected, "{}", path.display());
     }
 }

@@ -23,11 +23,13 @@ pub enum Component {
     Ingress,
     /// The dumps of the database.
     Backup,
+    /// What the metrics of the application are collected by.
+    Monitoring,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -37,6 +39,7 @@ impl Component {
         Self::Admin,
         Self::Ingress,
         Self::Backup,
+        Self::Monitoring,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -51,6 +54,7 @@ impl Component {
             Self::Admin => "admin",
             Self::Ingress => "ingress",
             Self::Backup => "backup",
+            Self::Monitoring => "monitoring",
         }
     }
 
@@ -71,6 +75,7 @@ impl Component {
             Self::Admin => "AdminReady",
             Self::Ingress => "IngressReady",
             Self::Backup => "BackupHealthy",
+            Self::Monitoring => "MonitoringReady",
         }
     }
 

@@ -17,6 +17,7 @@ mod disruption;
 mod endpoint;
 mod ingress;
 mod mode;
+mod monitoring;
 mod observed;
 mod placeholders;
 mod pod_template;
@@ -46,6 +47,7 @@ pub use disruption::Disruption;
 pub use endpoint::Endpoint;
 pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
+pub use monitoring::Monitoring;
 pub use observed::{CredentialState, Observed, ObservedVolume, Probe, RunningServer, SecretData, SecretTraits};
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
@@ -100,6 +102,8 @@ pub struct Stack {
     pub ingress: Option<Ingress>,
     /// The dumps of the database.
     pub backup: Option<Backup>,
+    /// What collects the metrics of the application.
+    pub monitoring: Option<Monitoring>,
     /// Names of Secrets to pull images with.
     pub pull_secrets: Vec<String>,
     /// When images are pulled.
@@ -165,6 +169,7 @@ impl Stack {
             Component::Admin => self.admin.is_some(),
             Component::Ingress => self.ingress.is_some(),
             Component::Backup => self.backup.is_some(),
+            Component::Monitoring => self.monitoring.is_some(),
             _ => true,
         }
     }

@@ -31,6 +31,8 @@ pub struct Observed {
     pub backup_owner: Option<String>,
     /// The value of the annotation that adopts backups, unless a backup run has handled it.
     pub adopt_backups: Option<String>,
+    /// Components that need a kind of another project which cannot be used now, and why.
+    pub missing_apis: BTreeMap<Component, Waiting>,
 }
 
 /// A volume that exists, and what can be changed of it.

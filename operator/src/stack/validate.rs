@@ -7,7 +7,7 @@ use super::{
     connection::Parts,
     database, defaults, ingress,
     mode::{Context, Unresolved},
-    pod_template,
+    monitoring, pod_template,
     probing::probing,
     redis, services, workload,
 };
@@ -40,6 +40,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         connection: None,
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
+        monitoring: monitoring::resolve(spec),
         pull_secrets: spec
             .image
             .iter()
@@ -70,6 +71,7 @@ pub fn validate(cr: &RorunStack, observed: &Observed) -> Stack {
         }
     }
     stack.connection = connection;
+    unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;
     stack.probing = probing(&stack);
     stack

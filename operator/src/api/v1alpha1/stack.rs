@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, REDIS_MODES,
-    RedisSpec, RorunStackStatus, WorkloadSpec, modes,
+    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, MonitoringSpec,
+    REDIS_MODES, RedisSpec, RorunStackStatus, WorkloadSpec, modes,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -112,6 +112,9 @@ pub struct RorunStackSpec {
     /// Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
+    /// What collects the metrics of the application. It needs the Prometheus Operator. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<MonitoringSpec>,
 }
 
 /// The environment, which decides defaults and rules. `Development`: only `api` is required. `Staging`: the data services are

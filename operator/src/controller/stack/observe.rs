@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Context, credentials, ownership};
+use super::{Context, credentials, optional, ownership};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
@@ -55,7 +55,8 @@ pub(super) async fn observe(
 ) -> Result<Observed, ObserveError> {
     let named = stack::references(&cr.spec);
     context.references.set(key, needs(&named));
-    let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
+    let missing_apis = optional::missing(&context.runtime.optional, cr, key);
+    let mut observed = Observed { agent_image: context.agent_image.clone(), missing_apis, ..Observed::default() };
     for (name, keys) in &named.keys {
         let found = context.references.secret(&key.namespace, name, keys).await;
         let found = found.map_err(|error| ObserveError::Reference(format!("secret/{name}"), error))?;

@@ -101,6 +101,6 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY],
         },
-        Component::Connection | Component::Ingress => return None,
+        Component::Connection | Component::Ingress | Component::Monitoring => return None,
     })
 }
