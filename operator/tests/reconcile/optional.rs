@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DeleteParams};
 use rorun_e2e::engine::{schemas::SERVICE_MONITORS, test_server::Mark};
 use rorun_operator::{
     cli::rbac::{self, RbacArgs},
@@ -67,6 +67,8 @@ pub async fn a_kind_that_is_switched_off_is_not_asked_for(env: &TestEnv) {
     let calls = asked(env, mark);
     assert!(!calls.contains("/apis") && !calls.iter().any(|call| call.contains("servicemonitors")), "{calls:?}");
     drop(operator);
+    // It would go on to wait for the kind.
+    env.stacks(namespace).delete("shop", &DeleteParams::default()).await.expect("it is deleted");
     env.delete_yaml(&definition).await;
     env.until("the kind is gone", async || !is_served(env).await).await;
 }
@@ -129,6 +131,7 @@ pub async fn a_kind_comes_and_goes_without_a_restart(env: &TestEnv) {
     assert!(!operator.said("panicked"));
     drop(operator);
     nothing_is_written_after_a_restart(env, namespace).await;
+    env.stacks(namespace).delete("shop", &DeleteParams::default()).await.expect("it is deleted");
     env.delete_yaml(&definition).await;
     env.until("the kind is gone", async || !is_served(env).await).await;
 }
