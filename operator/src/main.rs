@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The allocator of the static C library took about 40 % of a pass's processor time, since it gives pages back and asks for
+/// The allocator of the static C library took about 40 % of a reconcile's processor time, since it gives pages back and asks for
 /// them again all the time. How this one is set is in `.cargo/config.toml`.
 #[cfg(target_env = "musl")]
 #[global_allocator]

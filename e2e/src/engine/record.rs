@@ -96,10 +96,10 @@ impl ProcessRecord {
     }
 
     /// Asks the process to end, waits, and ends it when it does not.
-    pub fn stop(&self, patience: Duration) -> Result<()> {
+    pub fn stop(&self, limit: Duration) -> Result<()> {
         self.signal(Signal::TERM);
         let what = format!("process {} to end", self.pid);
-        if wait::until_true(&what, patience, || Ok(!self.is_running())).is_err() {
+        if wait::until_true(&what, limit, || Ok(!self.is_running())).is_err() {
             self.kill();
         }
         wait::until_true(&what, Duration::from_secs(10), || Ok(!self.is_running()))
@@ -107,11 +107,11 @@ impl ProcessRecord {
 
     /// Asks the process, which must be the first of its group, and the rest of the group to end, waits, and ends all of
     /// them when it does not.
-    pub fn stop_group(&self, patience: Duration) -> Result<()> {
+    pub fn stop_group(&self, limit: Duration) -> Result<()> {
         let Some(group) = Pid::from_raw(self.pid).filter(|_| self.is_running()) else { return Ok(()) };
         // The group keeps its number from being used again for as long as one of it is there.
         let _ = kill_process_group(group, Signal::TERM);
-        let ended = wait::until_true("a group of processes to end", patience, || {
+        let ended = wait::until_true("a group of processes to end", limit, || {
             Ok(rustix::process::test_kill_process_group(group).is_err())
         });
         if ended.is_err() {

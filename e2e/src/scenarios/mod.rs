@@ -124,7 +124,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "pod-template",
         proves: "pods run as the user, with the volumes and the sidecar that a podTemplate asks for; a refused one changes nothing",
         exclusive: false,
-        run: |scene| Box::pin(pod_template::run(scene)),
+        run: |test| Box::pin(pod_template::run(test)),
     },
     Scenario {
         name: "kills",

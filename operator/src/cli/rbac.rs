@@ -23,7 +23,7 @@ const OPERATOR: &str = "rorun-operator";
 /// Whose rights, and where.
 #[derive(Clone, Debug, Args)]
 pub struct RbacArgs {
-    /// A namespace to watch; may be repeated, or a list with commas. Left out: all namespaces, by a cluster role
+    /// A namespace to watch; may be repeated, or a list with commas. Defaults to all namespaces, by a cluster role
     #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
     /// The namespace that the operator runs in

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Observed, Stack, mode::Unresolved};
 use crate::{
-    api::v1alpha1::{IngressPath, IngressSpec, PathType, RorunStackSpec, RoutedComponent},
+    api::v1alpha1::{IngressPath, IngressSpec, IngressTls, PathType, RorunStackSpec, RoutedComponent},
     names::{Component, Waiting, reason},
 };
 
@@ -117,6 +117,12 @@ impl Stack {
     pub fn refused(&self, component: Component) -> Option<&Waiting> {
         self.ingress.as_ref().filter(|_| component == Component::Ingress)?.refused.as_ref()
     }
+}
+
+/// The Secrets with certificates that the spec names.
+pub(super) fn certificates(spec: &RorunStackSpec) -> impl Iterator<Item = &IngressTls> {
+    let ingress = spec.ingress.iter();
+    ingress.flat_map(|of| of.tls.iter().chain(of.extra_hosts.iter().filter_map(|host| host.tls.as_ref())))
 }
 
 /// Resolves hosts, paths and certificates.

@@ -6,7 +6,7 @@
 
 use super::{Credentials, Endpoint, Observed, ProbeTarget, Probing, References, placeholders::Values, volume::Volume};
 use crate::{
-    api::v1alpha1::{ExternalBucket, RorunStackSpec, Storage},
+    api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
     names::{Component, ObjectName, Waiting},
 };
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -53,6 +53,11 @@ pub(super) trait ModeSpec: Sync {
         None
     }
 
+    /// The fields for the pods of the server that the operator runs.
+    fn pods(&self) -> Option<PodFields<'_>> {
+        None
+    }
+
     /// Whether the application's keys open its backups, which go to `destination`, or without one to the stack's own bucket.
     fn opens_backups(&self, _: Option<&ExternalBucket>) -> bool {
         false
@@ -62,6 +67,16 @@ pub(super) trait ModeSpec: Sync {
     fn warning(&self, _: Component) -> Option<String> {
         None
     }
+}
+
+/// The fields of a block of the spec for the pods that it asks for.
+#[derive(Clone, Copy)]
+pub(super) struct PodFields<'a> {
+    /// The port that the main container listens on; 0 if it listens on none.
+    pub(super) port: i32,
+    pub(super) template: Option<&'a PodTemplate>,
+    /// `None` also of workloads, which resolve it themselves.
+    pub(super) scheduling: Option<&'a Scheduling>,
 }
 
 /// The block of a mode that resolves to one of the modes of `Service`.

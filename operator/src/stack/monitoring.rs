@@ -28,3 +28,32 @@ pub(super) fn resolve(spec: &RorunStackSpec) -> Option<Monitoring> {
         labels: monitoring.labels.clone().into_iter().filter(|(key, _)| !key.starts_with(annotation::PREFIX)).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn resolved(monitoring: &serde_json::Value) -> Option<Monitoring> {
+        let spec = json!({"environment": "Development", "api": {"image": "a"}, "monitoring": monitoring});
+        resolve(&serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn nothing_is_scraped_unless_the_spec_says_so() {
+        for monitoring in [json!(null), json!({}), json!({"scrape": false}), json!({"metricsPath": "/m"})] {
+            assert_eq!(resolved(&monitoring), None, "{monitoring}");
+        }
+        let monitoring = resolved(&json!({"scrape": true})).unwrap();
+        assert_eq!((&*monitoring.path, monitoring.interval, monitoring.labels), ("/metrics", None, BTreeMap::new()));
+    }
+
+    /// Whatever definition the cluster has.
+    #[test]
+    fn no_label_makes_the_monitor_look_like_data() {
+        let labels = json!({"rorun.app/retained": "true", "rorun.app/stack": "other", "release": "prometheus"});
+        let monitoring = resolved(&json!({"scrape": true, "labels": labels})).unwrap();
+        assert_eq!(monitoring.labels, BTreeMap::from([("release".to_owned(), "prometheus".to_owned())]));
+    }
+}

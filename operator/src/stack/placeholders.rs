@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CredentialState, Observed, SecretData, SecretTraits, credential_keys, pod_template, references, services};
+use super::{
+    CredentialState, Observed, SecretData, SecretTraits, credential_keys, ingress, pod_template, references, services,
+};
 use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
 
 /// Placeholders for values that only a cluster has.
@@ -29,6 +31,9 @@ impl Placeholders<'_> {
             values.configuration(workload);
         }
         values.mounted(cr);
+        for tls in ingress::certificates(&cr.spec) {
+            values.secret(&tls.secret_name, "tls.key", self.value);
+        }
         let named = references(&cr.spec);
         let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
             names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ConfigReference, pod_template, services, workload::config_references};
+use super::{ConfigReference, ingress, pod_template, services, workload::config_references};
 use crate::{
     api::v1alpha1::{RorunStackSpec, SecretKeyReference, WorkloadSpec},
     names::Component,
@@ -27,11 +27,8 @@ pub fn references(spec: &RorunStackSpec) -> References {
     found.workload(Component::Ocr, spec.ocr.as_ref());
     found.workload(Component::Admin, spec.admin.as_ref());
     found.contents(pod_template::references(spec).into_values().flatten());
-    if let Some(ingress) = &spec.ingress {
-        let extra = ingress.extra_hosts.iter().filter_map(|host| host.tls.as_ref());
-        for tls in ingress.tls.iter().chain(extra) {
-            found.secret(&tls.secret_name, []);
-        }
+    for tls in ingress::certificates(spec) {
+        found.secret(&tls.secret_name, []);
     }
     found
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, Endpoint, ProbeTarget, References, Stack, bucket, database,
-    mode::{Mode, ModeSpec, Server},
+    mode::{Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,
 };
@@ -32,6 +32,11 @@ pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
     chosen(&cr.spec).into_iter().find(|(of, _)| *of == component)?.1.storage()
 }
 
+/// The fields for the pods of the servers that the operator runs.
+pub(super) fn pods(spec: &RorunStackSpec) -> impl Iterator<Item = (Component, PodFields<'_>)> {
+    chosen(spec).into_iter().filter_map(|(component, mode)| Some((component, mode.pods()?)))
+}
+
 /// Adds the Secrets that the services name.
 pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
     for (_, mode) in chosen(spec) {
@@ -42,17 +47,13 @@ pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
     }
 }
 
-/// Adds values for the Secrets that the services name, and for that of the Ingress.
+/// Adds values for the Secrets that the services name.
 pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
     for (_, mode) in chosen(spec) {
         mode.placeholders(values);
     }
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(values);
-    }
-    if let Some(tls) = spec.ingress.as_ref().and_then(|ingress| ingress.tls.as_ref()) {
-        let value = values.value();
-        values.secret(&tls.secret_name, "tls.key", value);
     }
 }
 

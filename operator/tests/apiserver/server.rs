@@ -23,7 +23,7 @@ const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 /// The server, which ends with this value.
 pub struct Server {
     client: Client,
-    _bed: TestServer,
+    _process: TestServer,
     refusals: Mutex<BTreeSet<String>>,
 }
 
@@ -38,11 +38,11 @@ pub enum Store {
 impl Server {
     /// Starts it and gives it the definition.
     pub async fn start() -> Self {
-        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
-        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
+        let process = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a server");
+        let kubeconfig = Kubeconfig::read_from(&process.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
-        let server = Self { client, _bed: bed, refusals: Mutex::default() };
+        let server = Self { client, _process: process, refusals: Mutex::default() };
         server
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await

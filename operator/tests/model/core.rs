@@ -1,5 +1,5 @@
 //! The pure core, state by state: three children, a cache that lags, a memory, users, faults and crashes. What is written is
-//! decided by the operator's own engine ([`crate::pass`]).
+//! decided by the operator's own engine ([`crate::reconcile`]).
 
 use rorun_operator::objects::Digest;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use stateright::{Model, Property};
 
 use crate::{
     children::{CONFIG, Credentials, NAMESPACE, SECRET, Slot, VOLUME, desired, is_foreign, key, labelled, read, token},
-    pass::{self, Step, numbered},
+    reconcile::{self, Step, numbered},
 };
 
 /// What the operator remembers of its last write of a child.
@@ -50,8 +50,8 @@ pub enum Flaw {
 pub struct Memory {
     settled: [Option<Entry>; 3],
     minted: Option<u8>,
-    /// The pass under way: the generation that it is about, what it saw, and the credentials that it goes by.
-    pass: Option<(u8, [Slot; 3], Credentials)>,
+    /// The reconcile under way: the generation that it is about, what it saw, and the credentials that it goes by.
+    reconcile: Option<(u8, [Slot; 3], Credentials)>,
 }
 
 /// A state.
@@ -88,7 +88,7 @@ pub enum Action {
     CatchUp(usize),
     /// The memory of a write that the cache has not seen is too old.
     Expire(usize),
-    /// The operator begins a pass or goes on with it, up to one write.
+    /// The operator begins a reconcile or goes on with it, up to one write.
     Write(Fault),
     /// The operator is killed, and starts again.
     Crash,
@@ -138,8 +138,8 @@ impl State {
         }
     }
 
-    /// The credentials that a pass goes by, as `controller::observe` finds them: in the cache, in the memory, by a look at
-    /// the API server, or made up.
+    /// The credentials that a reconcile goes by, as `controller/stack/credentials.rs` finds them: in the cache, in the memory, by a
+    /// read from the API server, or made up.
     fn credentials(&mut self, flaw: Option<Flaw>) -> Credentials {
         if let Some(token) = Some(self.cache[SECRET]).filter(|slot| labelled(*slot)).and_then(token) {
             self.memory.minted = None;
@@ -158,8 +158,8 @@ impl State {
 
     /// The operator goes on, up to one write.
     fn write(&mut self, fault: Fault, flaw: Option<Flaw>) {
-        let (generation, seen, credentials) = match self.memory.pass.take() {
-            Some(pass) => pass,
+        let (generation, seen, credentials) = match self.memory.reconcile.take() {
+            Some(reconcile) => reconcile,
             None => (self.generation, self.cache, self.credentials(flaw)),
         };
         let step = Step {
@@ -171,7 +171,7 @@ impl State {
             fault,
             flaw,
         };
-        let done = pass::step(&step);
+        let done = reconcile::step(&step);
         if let Some((child, slot)) = &done.written {
             self.judge(*child, slot.as_ref());
             if let Some(object) = slot {
@@ -186,7 +186,7 @@ impl State {
             self.memory.settled[child] = Some(Entry { uid, version: self.versions[child], hash, owned });
         }
         if done.more && fault == Fault::Pass {
-            self.memory.pass = Some((generation, seen, credentials));
+            self.memory.reconcile = Some((generation, seen, credentials));
         }
     }
 
@@ -214,13 +214,13 @@ impl State {
     /// The state when nothing is written any more, if the operator goes on and the cache keeps up.
     fn settle(&self) -> Option<State> {
         let mut state = self.clone();
-        // A pass that ends without a write may have been refused or begun with old news: the next one, which follows, counts.
+        // A reconcile that ends without a write may have been refused or begun with old news: the next one, which follows, counts.
         let mut idle = 0;
         for _ in 0..16 {
             (0..3).for_each(|child| state.catch_up(child));
             let before = state.there;
             state.write(Fault::Pass, None);
-            idle = if state.there == before && state.memory.pass.is_none() { idle + 1 } else { 0 };
+            idle = if state.there == before && state.memory.reconcile.is_none() { idle + 1 } else { 0 };
             if idle == 2 {
                 return Some(state);
             }

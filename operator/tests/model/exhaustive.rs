@@ -4,7 +4,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
     core::{Core, Flaw},
-    pass,
+    reconcile,
 };
 
 /// How many steps.
@@ -21,7 +21,7 @@ fn no_state_is_wrong_and_every_state_leads_to_the_end() {
     println!(
         "{states} states by {} steps to depth {depth}; the engine decided {} times",
         checker.state_count(),
-        pass::taken()
+        reconcile::taken()
     );
     checker.assert_properties();
     assert_eq!(depth, DEPTH);

@@ -10,4 +10,4 @@ mod children;
 mod core;
 mod exhaustive;
 mod interned;
-mod pass;
+mod reconcile;

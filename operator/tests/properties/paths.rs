@@ -45,9 +45,13 @@ proptest! {
     }
 }
 
-/// The other spec, of the same stack.
+/// The same stack after a change to the other spec, of which the API server makes a new generation.
 fn same_stack(one: &RorunStack, other: RorunStack) -> RorunStack {
-    RorunStack { metadata: one.metadata.clone(), ..other }
+    let mut changed = RorunStack { metadata: one.metadata.clone(), ..other };
+    if serde_json::to_value(&changed.spec).unwrap() != serde_json::to_value(&one.spec).unwrap() {
+        changed.metadata.generation = one.metadata.generation.map(|generation| generation + 1);
+    }
+    changed
 }
 
 fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackStatus>) -> RorunStackStatus {

@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(25);
 /// An API server with the CRD, and a client.
 pub struct TestEnv {
     pub client: Client,
-    bed: TestServer,
+    server: TestServer,
     folder: tempfile::TempDir,
 }
 
@@ -93,11 +93,11 @@ async fn get(port: u16, path: &str) -> Option<String> {
 
 impl TestEnv {
     pub async fn open() -> Self {
-        let bed = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a bed");
-        let kubeconfig = Kubeconfig::read_from(&bed.kubeconfig).expect("a kubeconfig");
+        let server = tokio::task::spawn_blocking(TestServer::start).await.expect("a thread").expect("a server");
+        let kubeconfig = Kubeconfig::read_from(&server.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
-        let env = Self { client, bed, folder: tempfile::tempdir().expect("a folder") };
+        let env = Self { client, server, folder: tempfile::tempdir().expect("a folder") };
         let crd = rorun_operator::cli::crd::yaml().expect("the CRD");
         let api: Api<DynamicObject> = Api::all_with(
             env.client.clone(),
@@ -130,7 +130,7 @@ impl TestEnv {
 
     /// Starts it as a user of the cluster, with the rights that this user has.
     pub async fn operator_as(&self, user: &str, arguments: &[&str]) -> Operator {
-        let text = std::fs::read_to_string(&self.bed.kubeconfig).expect("a kubeconfig");
+        let text = std::fs::read_to_string(&self.server.kubeconfig).expect("a kubeconfig");
         let mut kubeconfig: Value = serde_saphyr::from_str(&text).expect("YAML");
         kubeconfig["users"][0]["user"]["as"] = json!(user);
         let path = self.folder.path().join(format!("{}.kubeconfig", user.replace(':', "-")));
@@ -139,7 +139,7 @@ impl TestEnv {
     }
 
     async fn process(&self, arguments: &[&str]) -> Operator {
-        self.start(arguments, &self.bed.kubeconfig).await
+        self.start(arguments, &self.server.kubeconfig).await
     }
 
     async fn start(&self, arguments: &[&str], kubeconfig: &Path) -> Operator {
@@ -167,7 +167,7 @@ impl TestEnv {
 
     /// Kills the API server, and waits until it is back.
     pub fn restart_apiserver(&self) {
-        tokio::task::block_in_place(|| self.bed.restart_apiserver()).expect("it is back");
+        tokio::task::block_in_place(|| self.server.restart_apiserver()).expect("it is back");
     }
 
     /// Makes a namespace.
@@ -249,19 +249,19 @@ impl TestEnv {
     }
 
     pub fn mark(&self) -> Mark {
-        self.bed.mark().expect("a mark")
+        self.server.mark().expect("a mark")
     }
 
     /// The calls of the operator in a namespace since a mark, without watches and leases.
     pub fn calls(&self, namespace: &str, mark: Mark) -> Vec<AuditCall> {
-        let calls = self.bed.calls_since(mark).expect("the audit log");
+        let calls = self.server.calls_since(mark).expect("the audit log");
         let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.namespace == namespace;
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch" && call.resource != "leases").collect()
     }
 
     /// The calls of the operator since a mark, in whatever namespace and about none, without watches and leases.
     pub fn all_calls(&self, mark: Mark) -> Vec<AuditCall> {
-        let calls = self.bed.calls_since(mark).expect("the audit log");
+        let calls = self.server.calls_since(mark).expect("the audit log");
         let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.resource != "leases";
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch").collect()
     }

@@ -14,7 +14,7 @@ use rorun_e2e::engine::TestServer;
 use rorun_operator::telemetry::Metrics;
 
 /// The name of the API server in metrics.
-const HOST: &str = "bed";
+const HOST: &str = "api-server";
 /// The longest that a test waits for anything.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 

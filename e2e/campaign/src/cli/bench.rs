@@ -15,7 +15,7 @@ use crate::bench;
 /// Options of `e2e bench`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Which ones, as in `B4 B6`; left out: all of them
+    /// Which ones, as in `B4 B6`. Defaults to all of them
     ids: Vec<String>,
     /// How many stacks the heavy ones have
     #[arg(long, default_value_t = 1000, value_name = "COUNT")]

@@ -52,10 +52,10 @@ impl TestContext {
     pub async fn wait_settled_leader(&self) -> Result<String> {
         let (leader, stacks) = (self.wait_leader().await?, self.count_stacks().await?);
         self.wait(&format!("{leader} to reconcile {stacks} stacks"), LEADS_WITHIN, async || {
-            let passes = self.operator_metric(&leader, "controller_runtime_reconcile_total").await?;
+            let reconciles = self.operator_metric(&leader, "controller_runtime_reconcile_total").await?;
             let running = self.operator_metric(&leader, "controller_runtime_active_workers").await?;
-            let settled = passes >= f64::from(stacks) && running == 0.0;
-            Ok(Observed::when(settled, format!("{passes} passes, {running} running")))
+            let settled = reconciles >= f64::from(stacks) && running == 0.0;
+            Ok(Observed::when(settled, format!("{reconciles} reconciles, {running} running")))
         })
         .await?;
         Ok(leader)

@@ -6,7 +6,7 @@ use crate::{
     names::Component,
     stack::{
         Endpoint, ProbeTarget, Probing,
-        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Server, Unresolved, single_pod},
+        mode::{Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, single_pod},
         server::ServerSpec,
     },
 };
@@ -58,6 +58,11 @@ impl ModeSpec for EmbeddedBucket {
 
     fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+
+    fn pods(&self) -> Option<PodFields<'_>> {
+        let port = bucket_port(self.server.unwrap_or_default());
+        Some(PodFields { port, template: self.pod_template.as_ref(), scheduling: self.scheduling.as_ref() })
     }
 
     fn warning(&self, component: Component) -> Option<String> {

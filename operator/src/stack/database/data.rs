@@ -7,7 +7,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    api::v1alpha1::EmbeddedDatabase,
     names::{Component, Waiting, annotation, reason},
     stack::{ObservedVolume, RunningServer, mode::Context},
 };
@@ -97,8 +96,8 @@ pub(super) struct Resolved {
 }
 
 /// The files that a new volume gets, or those that are on the volume. The reason says why the spec cannot have them.
-pub(super) fn resolve(spec: &EmbeddedDatabase, image: &str, context: &Context<'_>) -> Result<Resolved, Waiting> {
-    let wanted = major(image, spec.version.as_deref());
+pub(super) fn resolve(version: Option<&str>, image: &str, context: &Context<'_>) -> Result<Resolved, Waiting> {
+    let wanted = major(image, version);
     let layout = if wanted >= FIRST_VERSIONED { Layout::Versioned } else { Layout::Data };
     let new = DataFiles { major: wanted, user: user(image), layout };
     let Some(there) = context.observed.volumes.get(&Component::Database) else { return Ok(recorded(new)) };
@@ -207,7 +206,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{api::v1alpha1::RorunStack, stack::Observed};
+    use crate::{
+        api::v1alpha1::{EmbeddedDatabase, RorunStack},
+        stack::Observed,
+    };
 
     fn resolved(block: &serde_json::Value, volume: Option<ObservedVolume>) -> Result<Resolved, Waiting> {
         let spec: EmbeddedDatabase = serde_json::from_value(block.clone()).unwrap();
@@ -219,7 +221,7 @@ mod tests {
         let context = Context { spec: &cr.spec, name: "shop", namespace: "n", observed: &observed };
         let image =
             spec.image.clone().unwrap_or_else(|| format!("postgres:{}", spec.version.as_deref().unwrap_or("17")));
-        resolve(&spec, &image, &context)
+        resolve(spec.version.as_deref(), &image, &context)
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the cases without a volume say None")]

@@ -7,7 +7,9 @@ use crate::{
     names::{Component, annotation},
     stack::{
         Endpoint, POSTGRES_PORT, ProbeTarget, Probing, defaults,
-        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Server, Unresolved, ok_or_unresolved, single_pod},
+        mode::{
+            Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, ok_or_unresolved, single_pod,
+        },
         server::ServerSpec,
     },
 };
@@ -53,6 +55,11 @@ impl ModeSpec for EmbeddedDatabase {
         self.storage.as_ref()
     }
 
+    fn pods(&self) -> Option<PodFields<'_>> {
+        let port = POSTGRES_PORT;
+        Some(PodFields { port, template: self.pod_template.as_ref(), scheduling: self.scheduling.as_ref() })
+    }
+
     fn warning(&self, component: Component) -> Option<String> {
         Some(single_pod(component))
     }
@@ -73,7 +80,7 @@ impl Resolve for EmbeddedDatabase {
         };
         // Where several things are wrong, lost credentials are told, since nothing goes on without them.
         let registry = defaults::registry(context.spec);
-        let resolved = data::resolve(self, &defaults::image(registry, &image), context);
+        let resolved = data::resolve(self.version.as_deref(), &defaults::image(registry, &image), context);
         let resolved = ok_or_unresolved(resolved, Component::Database, unresolved);
         let mut server = server.resolve(context, unresolved);
         let annotation = resolved.as_ref().and_then(|resolved| resolved.annotation.clone());

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{PodTemplateSpec, Volume};
 
 pub use own::{Own, own};
 
-use super::{ConfigReference, Observed, POSTGRES_PORT, REDIS_PORT, bucket_port, workload};
+use super::{ConfigReference, Observed, mode::PodFields, services, workload};
 use crate::{
     api::v1alpha1::{PodTemplate, RorunStackSpec, Scheduling},
     names::{Component, Waiting, reason},
@@ -98,7 +98,7 @@ pub(super) struct Shapes {
 /// Parses and judges every patch of a spec.
 pub(super) fn resolve(spec: &RorunStackSpec) -> Shapes {
     let mut found = Shapes::default();
-    for Written { own, component, port, template, scheduling } in written(spec) {
+    for Written { own, component, fields: PodFields { port, template, scheduling } } in written(spec) {
         let mut shape = PodShape { scheduling: scheduling.cloned().map(Box::new), patch: None };
         match template.map(|template| patch(&own, port, template)).transpose() {
             Ok(patch) => shape.patch = patch.map(Box::new),
@@ -123,10 +123,7 @@ fn patch(own: &Own, port: i32, template: &PodTemplate) -> Result<PodPatch, Refus
 struct Written<'a> {
     own: Own,
     component: Component,
-    /// The port that the main container listens on.
-    port: i32,
-    template: Option<&'a PodTemplate>,
-    scheduling: Option<&'a Scheduling>,
+    fields: PodFields<'a>,
 }
 
 fn written(spec: &RorunStackSpec) -> impl Iterator<Item = Written<'_>> {
@@ -137,25 +134,15 @@ fn written(spec: &RorunStackSpec) -> impl Iterator<Item = Written<'_>> {
     ];
     let workloads = workloads.into_iter().filter_map(|(component, of)| {
         let of = of?;
-        Some((component, workload::port(of, component), of.pod_template.as_ref(), None))
+        let port = workload::port(of, component);
+        Some((component, PodFields { port, template: of.pod_template.as_ref(), scheduling: None }))
     });
-    let database = spec.database.as_ref().and_then(|database| database.embedded.as_ref());
-    let database =
-        database.map(|of| (Component::Database, POSTGRES_PORT, of.pod_template.as_ref(), of.scheduling.as_ref()));
-    let redis = spec.redis.as_ref().and_then(|redis| redis.embedded.as_ref());
-    let redis = redis.map(|of| (Component::Redis, REDIS_PORT, of.pod_template.as_ref(), of.scheduling.as_ref()));
-    let bucket = spec.bucket.as_ref().and_then(|bucket| bucket.embedded.as_ref());
-    let bucket = bucket.map(|of| {
-        let port = bucket_port(of.server.unwrap_or_default());
-        (Component::Bucket, port, of.pod_template.as_ref(), of.scheduling.as_ref())
+    let backup = spec.backup.iter().map(|of| {
+        let fields = PodFields { port: 0, template: of.pod_template.as_ref(), scheduling: of.scheduling.as_ref() };
+        (Component::Backup, fields)
     });
-    let backup = spec.backup.as_ref();
-    // The dump listens on no port.
-    let backup = backup.map(|of| (Component::Backup, 0, of.pod_template.as_ref(), of.scheduling.as_ref()));
-    let all = workloads.chain(database).chain(redis).chain(bucket).chain(backup);
-    all.filter_map(|(component, port, template, scheduling)| {
-        Some(Written { own: own(component)?, component, port, template, scheduling })
-    })
+    let all = workloads.chain(services::pods(spec)).chain(backup);
+    all.filter_map(|(component, fields)| Some(Written { own: own(component)?, component, fields }))
 }
 
 /// The Secrets and `ConfigMaps` that volumes of the patches name and that must exist, by component: while one is missing, the
@@ -166,7 +153,8 @@ pub(super) fn references(spec: &RorunStackSpec) -> BTreeMap<Component, Vec<Confi
 
 /// Whether a patch may name a Secret or `ConfigMap`: parsing each takes ten times as long as asking.
 pub(super) fn may_mount(spec: &RorunStackSpec) -> bool {
-    let volumes = written(spec).filter_map(|written| written.template?.0.get("spec")?.get("volumes")?.as_array());
+    let volumes =
+        written(spec).filter_map(|written| written.fields.template?.0.get("spec")?.get("volumes")?.as_array());
     let kinds = ["secret", "configMap", "projected"];
     volumes.flatten().any(|volume| kinds.iter().any(|kind| volume.get(kind).is_some()))
 }

@@ -6,7 +6,7 @@ use crate::{
     names::Component,
     stack::{
         Endpoint, ProbeTarget, Probing, REDIS_PORT,
-        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Server, Unresolved, single_pod},
+        mode::{Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, single_pod},
         server::ServerSpec,
     },
 };
@@ -48,6 +48,11 @@ impl ModeSpec for EmbeddedRedis {
 
     fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+
+    fn pods(&self) -> Option<PodFields<'_>> {
+        let port = REDIS_PORT;
+        Some(PodFields { port, template: self.pod_template.as_ref(), scheduling: self.scheduling.as_ref() })
     }
 
     fn warning(&self, component: Component) -> Option<String> {

@@ -68,6 +68,10 @@ fn leaf(schema: &Value, place: &str) -> Vec<Value> {
         let mut values = known.clone();
         values.truncate(4);
         values.push(json!("Nonsense"));
+        // There is no other value to change to: one that differs in case alone is refused too.
+        if let [Value::String(only)] = known.as_slice() {
+            values.push(json!(only.to_lowercase()));
+        }
         return values;
     }
     match schema["type"].as_str() {

@@ -29,7 +29,7 @@ use crate::{
 /// What a step starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// The generation that the pass is about.
+    /// The generation that the reconcile is about.
     pub generation: u8,
     /// The credentials that it goes by.
     pub credentials: Credentials,
@@ -52,7 +52,7 @@ pub struct Stepped {
     pub written: Option<(usize, Option<Value>)>,
     /// Which children's last write is remembered now, with the hash and the digest of it.
     pub remembered: Vec<(usize, Digest, Digest)>,
-    /// Whether the pass goes on: there is more to write.
+    /// Whether the reconcile goes on: there is more to write.
     pub more: bool,
 }
 
@@ -152,7 +152,7 @@ struct Gate {
 }
 
 impl Gate {
-    async fn pass(self, mut asked: Asked) -> io::Result<Response<Body>> {
+    async fn forward(self, mut asked: Asked) -> io::Result<Response<Body>> {
         let answer = |asked: &Asked| self.objects.lock().expect("nobody panicked").answer(asked);
         if asked.verb == Verb::Get {
             return Ok(answers::response(&answer(&asked)));
@@ -198,7 +198,7 @@ impl tower::Service<Request<kube::client::Body>> for Gate {
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let gate = self.clone();
-        async move { gate.pass(Asked::read(request).await).await }.boxed()
+        async move { gate.forward(Asked::read(request).await).await }.boxed()
     }
 }
 
