@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions of other projects, as they publish them: out of the Go modules that `e2e/tools/schemas` pins.
+//! The definitions of the kinds of other projects, as they publish them: out of the Go modules that `e2e/tools/schemas` pins.
 
 use std::fs;
 

@@ -105,7 +105,7 @@ impl ObjectKind {
 
     /// The same of another project, with its key.
     const fn optional(self, availability: Availability, key: &'static str) -> Self {
-        Self { availability, key, ..self }
+        Self { key, availability, ..self }
     }
 }
 

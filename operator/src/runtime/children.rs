@@ -53,13 +53,13 @@ pub struct ChildWatches {
 impl ChildWatches {
     /// Watches every kind until the future is dropped.
     pub async fn run(self, client: Client) {
-        let watched = KINDS.iter().filter(|kind| self.optional.is_watched(kind));
-        let all = watched.map(|kind| {
-            let watches = self.clone();
+        let kinds = KINDS.iter().filter(|kind| self.optional.is_watched(kind));
+        let all = kinds.map(|kind| {
+            let (this, client) = (self.clone(), client.clone());
             if kind.is_core() {
-                watches.watch(client.clone(), kind).boxed()
+                this.watch(client, kind).boxed()
             } else {
-                watches.watch_while_served(client.clone(), kind).boxed()
+                this.watch_while_served(client, kind).boxed()
             }
         });
         // Not joined, which would poll every watch at each event of one.

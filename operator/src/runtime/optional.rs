@@ -383,8 +383,8 @@ mod tests {
         ResourceKey { namespace: namespace.to_owned(), name: "shop".to_owned() }
     }
 
-    fn has(kinds: &[&'static ObjectKind]) -> Result<BTreeSet<&'static str>, kube::Error> {
-        Ok(kinds.iter().map(|kind| kind.key).collect())
+    fn has(kinds: &[&'static ObjectKind]) -> BTreeSet<&'static str> {
+        kinds.iter().map(|kind| kind.key).collect()
     }
 
     /// In how many seconds the API server is asked.
@@ -414,19 +414,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_asked_once_a_minute_and_only_while_a_resource_waits() {
         let apis = switched_on();
-        apis.answered(has(&[]));
+        apis.answered(Ok(has(&[])));
         assert_eq!(due(&apis), None, "nobody waits");
         apis.note(SERVICE_MONITOR, None, ApiState::Absent);
         advance(30 * SECOND).await;
         assert_eq!(apis.states(&key("n"), &[SERVICE_MONITOR]), [ApiState::Absent]);
         assert_eq!(due(&apis), Some(0), "a resource begins to wait, and the answer is old");
-        apis.answered(has(&[]));
+        apis.answered(Ok(has(&[])));
         assert_eq!(due(&apis), Some(60));
         apis.states(&key("n"), &[SERVICE_MONITOR]);
         assert_eq!(due(&apis), Some(60), "it waited before");
         apis.states(&key("m"), &[SERVICE_MONITOR]);
         assert_eq!(due(&apis), Some(5), "the answer is young");
-        apis.answered(has(&[]));
+        apis.answered(Ok(has(&[])));
         apis.forget(&key("m"));
         assert_eq!(due(&apis), Some(60));
         apis.states(&key("n"), &[]);
@@ -439,7 +439,7 @@ mod tests {
         let apis = switched_on();
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            apis.answered(has(&[SERVICE_MONITOR]));
+            apis.answered(Ok(has(&[SERVICE_MONITOR])));
             assert_eq!(apis.served().borrow().state(SERVICE_MONITOR), ApiState::Listing);
             apis.gone(SERVICE_MONITOR);
             assert_eq!(apis.served().borrow().state(SERVICE_MONITOR), ApiState::Absent);
@@ -447,7 +447,7 @@ mod tests {
             advance(60 * SECOND).await;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        apis.answered(has(&[SERVICE_MONITOR]));
+        apis.answered(Ok(has(&[SERVICE_MONITOR])));
         apis.works();
         apis.gone(SERVICE_MONITOR);
         assert_eq!(due(&apis), Some(1), "a list has come since");
@@ -460,7 +460,7 @@ mod tests {
         apis.answered(failure());
         assert!(matches!(apis.served().borrow().state(SERVICE_MONITOR), ApiState::Failed(_)));
         assert_eq!(due(&apis), Some(1), "it is tried again, whoever waits");
-        apis.answered(has(&[SERVICE_MONITOR]));
+        apis.answered(Ok(has(&[SERVICE_MONITOR])));
         apis.answered(failure());
         assert_eq!(apis.served().borrow().state(SERVICE_MONITOR), ApiState::Listing);
     }
