@@ -105,7 +105,7 @@ fn ingress(
 }
 
 fn monitoring() -> impl Strategy<Value = Value> {
-    let label = ("(example[.]com/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", "([A-Za-z0-9]{1,20})?");
+    let label = ("(example[.]com/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", "[A-Za-z0-9]{1,20}");
     let path = option::of("/[a-z0-9/._-]{0,20}");
     let interval = option::of(select(vec!["1s", "30s", "5m", "1h30m"]));
     (any::<Option<bool>>(), path, interval, btree_map(label.0, label.1, 0..3)).prop_map(
