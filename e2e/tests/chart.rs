@@ -92,11 +92,40 @@ fn without_a_period_the_operator_takes_its_own() -> Result<()> {
 fn without_the_values_of_a_later_chart_it_renders_as_with_their_defaults() -> Result<()> {
     let helm = Helm::new()?;
     let later = ["leaderElection", "extraArgs", "extraEnv", "extraVolumes", "extraVolumeMounts", "podSecurityContext"];
-    let later =
-        later.iter().chain(&["securityContext", "commonLabels", "deploymentAnnotations", "approvalPolicy", "argocd"]);
+    let later = later.iter().chain(&[
+        "securityContext",
+        "commonLabels",
+        "deploymentAnnotations",
+        "approvalPolicy",
+        "argocd",
+        "optionalApis",
+    ]);
     let without: Vec<_> = later.map(|value| format!("--set={value}=null")).collect();
     let without: Vec<_> = without.iter().map(String::as_str).collect();
     assert_eq!(objects(&helm.template(&without)?)?, objects(&helm.template(&[])?)?);
+    Ok(())
+}
+
+/// The rights, and the argument without which the operator does not use them.
+#[test]
+fn an_api_of_another_project_is_used_only_where_it_is_switched_on() -> Result<()> {
+    let helm = Helm::new()?;
+    let rights = |values: &[&str]| -> Result<(Vec<String>, bool)> {
+        let objects = objects(&helm.template(values)?)?;
+        let granting = objects.iter().filter(|object| object["rules"].to_string().contains("monitoring.coreos.com"));
+        let granting =
+            granting.map(|role| format!("{}/{}", role["kind"], role["metadata"]["namespace"]).replace('"', ""));
+        let arguments =
+            objects.iter().map(|object| object["spec"]["template"]["spec"]["containers"][0]["args"].to_string());
+        let used = arguments.into_iter().any(|arguments| arguments.contains("--optional-api=prometheusOperator"));
+        Ok((granting.collect(), used))
+    };
+    let on = "--set=optionalApis.prometheusOperator=true";
+    assert_eq!(rights(&[])?, (vec![], false));
+    assert_eq!(rights(&[on])?, (vec!["ClusterRole/null".to_owned()], true));
+    let namespaced = rights(&[on, "--set=watchNamespaces={shop,shop-staging}"])?;
+    assert_eq!(namespaced, (vec!["Role/shop".to_owned(), "Role/shop-staging".to_owned()], true));
+    assert_eq!(rights(&[on, "--set=rbac.create=false"])?, (vec![], true));
     Ok(())
 }
 
@@ -133,6 +162,7 @@ fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
         ("--set=leaderElection.renewDeadline=11s", "leaseDuration is 15s: it must be longer than"),
         ("--set=leaderElection.retryPeriod=9s", "must be longer than 1.2 times leaderElection.retryPeriod (9s)"),
         ("--set=extraEnv[0].name=AGENT_IMAGE", "at '/extraEnv/0/name': 'not' failed"),
+        ("--set=optionalApis.prometheus=true", "additional properties 'prometheus' not allowed"),
         ("--set=extraArgs={run}", "at '/extraArgs/0': 'run' does not match pattern"),
         ("--set=logLevel=loud", "at '/logLevel': 'loud' does not match pattern"),
         ("--set=logFormat=yaml", "at '/logFormat': value must be one of 'json', 'text'"),

@@ -83,7 +83,7 @@ fn each_example_is_rendered_whole() {
         let stack = valid(&cr);
         let expected: BTreeSet<_> = desired::everything(&stack, &rorun_operator::plan::Plan::default())
             .iter()
-            .map(|object| object.key().to_string())
+            .map(|object| name(&object.body))
             .collect();
         assert_eq!(names, expected, "{}", path.display());
     }

@@ -105,14 +105,11 @@ impl Tool {
 
     /// The folder of Go's module cache that holds the sources of the tool's module.
     pub fn sources(&self) -> Result<PathBuf> {
-        let list = fetched(|| self.go(&["mod", "download", "-json", self.module])?.output())?;
-        let found: serde_json::Value = serde_json::from_str(&list)?;
-        let folder = found["Dir"].as_str().with_context(|| format!("go knows no folder of {}", self.module))?;
-        Ok(PathBuf::from(folder))
+        sources_of(self.folder, self.module)
     }
 
     fn module_folder(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.folder)
+        folder_below_tools(self.folder)
     }
 
     /// Gets the modules that it is built of, so that building needs none that is not there.
@@ -136,9 +133,7 @@ impl Tool {
 
     /// Go in the tool's module, for static binaries, which run on the root file system of any image.
     fn go(&self, arguments: &[&str]) -> Result<Run> {
-        let go = find_program("go")
-            .context("failed to find `go`: building the cluster's programs needs Go 1.26 or later")?;
-        Ok(Run::new(go, arguments).folder(&self.module_folder()).env("CGO_ENABLED", "0").env("GOFLAGS", ""))
+        go_in(self.folder, arguments)
     }
 
     /// Kubernetes must have its version stamped: a server that says v0.0.0 breaks its clients.
@@ -170,6 +165,24 @@ pub fn build_all(cache: &Cache, tools: &[Tool]) -> Result<()> {
         Box::new(move || of_folder.iter().try_for_each(|tool| tool.path(cache).map(drop)))
     };
     pool::run(2, folders.into_iter().map(build).collect())
+}
+
+/// The folder of Go's module cache that holds the sources of a module, in the version that a folder below `e2e/tools/` pins.
+pub fn sources_of(folder: &str, module: &str) -> Result<PathBuf> {
+    let list = fetched(|| go_in(folder, &["mod", "download", "-json", module])?.output())?;
+    let found: serde_json::Value = serde_json::from_str(&list)?;
+    let sources = found["Dir"].as_str().with_context(|| format!("go knows no folder of {module}"))?;
+    Ok(PathBuf::from(sources))
+}
+
+fn folder_below_tools(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(folder)
+}
+
+fn go_in(folder: &str, arguments: &[&str]) -> Result<Run> {
+    let go =
+        find_program("go").context("failed to find `go`: building the cluster's programs needs Go 1.26 or later")?;
+    Ok(Run::new(go, arguments).folder(&folder_below_tools(folder)).env("CGO_ENABLED", "0").env("GOFLAGS", ""))
 }
 
 /// Go gives up at the first answer that does not come, and keeps what came: so it is asked three times.

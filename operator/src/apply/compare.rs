@@ -95,7 +95,7 @@ impl Wanted {
             let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
             annotations[annotation::APPLIED_HASH] = Value::String(hash.to_string());
         }
-        let key = ObjectKey { kind: kind.kind, name };
+        let key = ObjectKey { kind: kind.key, name };
         Self { key, kind, component, policy, hash, owned, rolls, body, floor: 0 }
     }
 }

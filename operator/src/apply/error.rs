@@ -5,7 +5,7 @@ use kube::Error;
 use super::{Outcome, writer::WriteError};
 use crate::{
     names::{Waiting, reason},
-    objects::ObjectKey,
+    objects::{ObjectKey, ObjectKind, kind_with_key},
 };
 
 /// The outcome of a write that failed.
@@ -20,6 +20,11 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
     };
     match status.code {
         409 => Outcome::Again,
+        // Not the object, which an apply makes: the kind, which is gone, or 405 while its definition is being deleted.
+        404 | 405 if let Some(kind) = of_another_project(key) => refused(
+            reason::MISSING_API,
+            format!("{key} cannot be written: the cluster no longer serves {}", kind.resource()),
+        ),
         403 if status.message.contains("exceeded quota") => refused(
             reason::APPLY_REFUSED,
             format!("{key} was refused: {}: raise the ResourceQuota or lower requests", status.message),
@@ -48,6 +53,10 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
     }
 }
 
+fn of_another_project(key: &ObjectKey) -> Option<&'static ObjectKind> {
+    kind_with_key(key.kind).filter(|kind| !kind.is_core())
+}
+
 fn refused(reason: reason::Reason, message: String) -> Outcome {
     Outcome::Refused(Waiting::new(reason, message))
 }
@@ -58,6 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::objects::SERVICE_MONITOR;
 
     #[rstest]
     #[case(
@@ -82,6 +92,24 @@ mod tests {
         };
         assert_eq!(waiting.reason, expected);
         assert!(waiting.message.contains("service/a"), "{}", waiting.message);
+    }
+
+    #[rstest]
+    #[case(404, "the server could not find the requested resource")]
+    #[case(405, "create not allowed while custom resource definition is terminating")]
+    fn a_kind_of_another_project_that_is_gone_is_a_missing_api(#[case] code: u16, #[case] message: &str) {
+        let refusal = |kind| {
+            let status = json!({"status": "Failure", "code": code, "message": message});
+            let error = WriteError::Request(Error::Api(serde_json::from_value(status).unwrap()));
+            match outcome(&ObjectKey { kind, name: "a".to_owned() }, &error) {
+                Outcome::Refused(waiting) => waiting,
+                other => panic!("{other:?}"),
+            }
+        };
+        let waiting = refusal(SERVICE_MONITOR.key);
+        assert_eq!(waiting.reason, reason::MISSING_API);
+        assert!(waiting.message.starts_with("servicemonitor.monitoring.coreos.com/a "), "{}", waiting.message);
+        assert_eq!(refusal("Service").reason, reason::APPLY_FAILED);
     }
 
     #[rstest]

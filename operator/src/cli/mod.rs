@@ -3,6 +3,7 @@
 mod client;
 pub mod crd;
 mod lease;
+mod optional;
 pub mod rbac;
 pub mod render;
 mod run;

@@ -12,7 +12,8 @@ use clap::Args;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
 
-use crate::objects::{KINDS, Role};
+use super::optional;
+use crate::objects::{Availability, KINDS, OPTIONAL_APIS, ObjectKind, OptionalApi, Role};
 
 /// Server-side apply is `patch`, and `create` too when the object is new.
 const CHILD_VERBS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
@@ -34,6 +35,10 @@ pub struct RbacArgs {
     /// The name of the Lease that replicas agree by
     #[arg(long, value_name = "NAME", default_value = OPERATOR)]
     pub lease_name: String,
+    /// An API of another project that the operator may use; may be repeated, or a list with commas: prometheusOperator. Left out:
+    /// none
+    #[arg(long = "optional-api", value_delimiter = ',', value_parser = optional::api, value_name = "NAME")]
+    pub optional_apis: Vec<&'static OptionalApi>,
 }
 
 /// Writes the Roles and their bindings.
@@ -49,6 +54,7 @@ pub fn yaml(args: &RbacArgs) -> io::Result<String> {
     let namespaces = if namespaces.is_empty() { &everywhere[..] } else { &namespaces[..] };
     let grants = namespaces.iter().map(|namespace| {
         let mut rules = stack_rules();
+        rules.extend(args.optional_apis.iter().flat_map(|api| optional_rules(api)));
         if namespace.is_none() {
             rules.extend(cluster_rules());
         }
@@ -63,10 +69,15 @@ pub fn yaml(args: &RbacArgs) -> io::Result<String> {
 }
 
 /// The rules alone, as the chart reads them: `stacks` for where stacks are, `cluster` beside them where these are all
-/// namespaces, `lease` for the operator's own namespace.
+/// namespaces, `lease` for the operator's own namespace, and `optional` beside `stacks` for each API that is switched on.
 pub fn rules_yaml() -> io::Result<String> {
-    let rules =
-        BTreeMap::from([("stacks", stack_rules()), ("cluster", cluster_rules()), ("lease", lease_rules(OPERATOR))]);
+    let optional: BTreeMap<_, _> = OPTIONAL_APIS.into_iter().map(|api| (api.name, optional_rules(api))).collect();
+    let rules = BTreeMap::from([
+        ("stacks", json!(stack_rules())),
+        ("cluster", json!(cluster_rules())),
+        ("lease", json!(lease_rules(OPERATOR))),
+        ("optional", json!(optional)),
+    ]);
     serde_saphyr::to_string(&rules).map_err(io::Error::other)
 }
 
@@ -79,19 +90,31 @@ fn stack_rules() -> Vec<PolicyRule> {
         // Where the admission plugin OwnerReferencesPermissionEnforcement runs, `blockOwnerDeletion` needs it.
         rule("rorun.app", ["rorunstacks/finalizers"], &["update"]),
     ];
-    for (role, verbs) in [(Role::Child, CHILD_VERBS), (Role::Observed, OBSERVED_VERBS)] {
-        let mut groups = BTreeMap::<&str, Vec<&str>>::new();
-        for kind in KINDS.iter().filter(|kind| kind.role == role) {
-            groups.entry(kind.group).or_default().push(kind.plural);
-        }
-        rules.extend(groups.into_iter().map(|(group, resources)| rule(group, resources, verbs)));
-    }
+    rules.extend(kind_rules(ObjectKind::is_core));
     // Whose backups are whose is told by the uid of the namespace. A Role may grant it: it is that of its own namespace.
     rules.push(rule("", ["namespaces"], &["get"]));
     // A repeated event is counted by `patch`.
     rules.push(rule("events.k8s.io", ["events"], &["create", "patch"]));
     // Why pods of a StatefulSet or Job are refused: without it nothing is said.
     rules.push(rule("", ["events"], &["list"]));
+    rules
+}
+
+/// What an API of another project needs beside them, in the same namespaces.
+fn optional_rules(api: &'static OptionalApi) -> Vec<PolicyRule> {
+    kind_rules(|kind| kind.availability == Availability::Optional(api))
+}
+
+/// A rule for each group of these kinds, by the operator's part in them.
+fn kind_rules(of: impl Fn(&ObjectKind) -> bool) -> Vec<PolicyRule> {
+    let mut rules = Vec::new();
+    for (role, verbs) in [(Role::Child, CHILD_VERBS), (Role::Observed, OBSERVED_VERBS)] {
+        let mut groups = BTreeMap::<&str, Vec<&str>>::new();
+        for kind in KINDS.iter().filter(|kind| kind.role == role && of(kind)) {
+            groups.entry(kind.group).or_default().push(kind.plural);
+        }
+        rules.extend(groups.into_iter().map(|(group, resources)| rule(group, resources, verbs)));
+    }
     rules
 }
 
@@ -155,6 +178,7 @@ mod tests {
             namespace: "rorun-system".to_owned(),
             service_account: OPERATOR.to_owned(),
             lease_name: OPERATOR.to_owned(),
+            optional_apis: Vec::new(),
         }
     }
 
@@ -177,8 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn an_api_of_another_project_is_granted_only_where_it_is_switched_on() {
+        for namespaces in [&[][..], &["shop", "staging"]] {
+            let mut args = args(namespaces);
+            assert!(!yaml(&args).expect("YAML").contains("monitoring.coreos.com"));
+            args.optional_apis = OPTIONAL_APIS.to_vec();
+            let yaml = yaml(&args).expect("YAML");
+            assert_eq!(yaml.matches("monitoring.coreos.com").count(), namespaces.len().max(1), "{yaml}");
+        }
+    }
+
+    #[test]
     fn every_kind_is_granted_and_nothing_leads_to_more() {
-        let rules = stack_rules();
+        let optional = OPTIONAL_APIS.into_iter().flat_map(optional_rules);
+        let rules: Vec<_> = stack_rules().into_iter().chain(optional).collect();
         for kind in &KINDS {
             let granting: Vec<_> = rules
                 .iter()

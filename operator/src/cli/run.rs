@@ -8,10 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{CliError, client, lease::LeaseTimings};
+use super::{CliError, client, lease::LeaseTimings, optional};
 use crate::{
     controller::{self, Settings},
-    runtime::{Clients, RetryAfterLayer, leader},
+    objects::OptionalApi,
+    runtime::{Clients, RetryAfterLayer, leader, optional::OptionalSettings},
     services::Network,
     telemetry::{Health, HealthLimits, Metrics, http::Server, logs},
 };
@@ -66,6 +67,14 @@ pub struct RunArgs {
     /// How often a settled stack is reconciled without an event, in case one was lost: from 1s to 24h
     #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
     resync_period: Duration,
+    /// An API of another project that is watched and written where the cluster serves it; may be repeated, or a list with commas:
+    /// prometheusOperator. It takes rights of its own, see `rorun-operator rbac`. Defaults to none
+    #[arg(long = "optional-api", env = "OPTIONAL_APIS", value_delimiter = ',', value_parser = optional::api, value_name = "NAME")]
+    optional_apis: Vec<&'static OptionalApi>,
+    /// How often the API server is asked for an optional API that a stack waits for: from 1s to 24h. Where no stack waits, it is not
+    /// asked
+    #[arg(long, default_value = "1m", value_parser = period, value_name = "DURATION")]
+    discovery_period: Duration,
     /// Whether services at loopback addresses are asked whether they answer: for an operator that runs beside them, outside of
     /// a cluster. In a cluster these are the operator's own pod and node, which a stack must not reach
     #[arg(long, env = "PROBE_ALLOW_LOOPBACK", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
@@ -100,6 +109,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         agent_image: args.agent_image,
         network: Network::guarded(vec![api_server, API_SERVER.to_owned()], args.probe_allow_loopback),
         instance: Some(identity),
+        optional: OptionalSettings { switched_on: args.optional_apis, period: args.discovery_period },
     };
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, address = %server.address(), "started");
     // The endpoints answer until the end, so that a replica that drains is not ready.

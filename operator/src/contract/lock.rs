@@ -50,3 +50,16 @@ pub enum LockOutcome {
         message: String,
     },
 }
+
+impl LockOutcome {
+    /// Why the lock was not held, in one line for the user. `None`: it was, or was not waited for.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Released | Self::Stopped => None,
+            Self::TimedOut { message }
+            | Self::PooledConnection { message }
+            | Self::Lost { message }
+            | Self::Failed { message } => Some(message),
+        }
+    }
+}

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stack;
 use crate::{
-    runtime::{Clients, RunError, Runtime, RuntimeSettings, leader::LeaderConfig},
+    runtime::{Clients, RunError, Runtime, RuntimeSettings, leader::LeaderConfig, optional::OptionalSettings},
     services::Network,
     telemetry::{Health, Metrics},
 };
@@ -27,6 +27,8 @@ pub struct Settings {
     pub network: Network,
     /// The name of this replica, for Events.
     pub instance: Option<String>,
+    /// The APIs of other projects that are used where the cluster serves them.
+    pub optional: OptionalSettings,
 }
 
 /// Runs until `shutdown`, then finishes the reconciles that have begun and hands the lease over.
@@ -41,6 +43,7 @@ pub async fn run(
         lease: settings.lease.clone(),
         concurrency: settings.concurrency,
         instance: settings.instance.clone(),
+        optional: settings.optional.clone(),
     };
     let runtime = Runtime::new(clients, of_runtime, metrics, health);
     let one_reader = Arc::default();

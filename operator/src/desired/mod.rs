@@ -13,6 +13,7 @@ mod ingress;
 mod metadata;
 mod migration;
 mod mode;
+mod monitoring;
 mod pod;
 mod pod_template;
 mod records;
@@ -28,8 +29,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use backup::last_backup;
 
 use crate::{
+    api::v1alpha1::RorunStackSpec,
     names::{Component as Name, Waiting, reason},
-    objects::{self, DesiredObject, Keyed, LiveObject, LiveSet, Readiness},
+    objects::{self, DesiredObject, Keyed, LiveObject, LiveSet, ObjectKind, Readiness},
     plan::{Plan, release::State},
     stack::{Probe, Stack},
 };
@@ -47,6 +49,11 @@ pub trait Component: Sync {
     /// The components that must be ready before this one is created. Later it stays as desired, even while one of them is down.
     fn waits_for(&self) -> &'static [Name] {
         &[]
+    }
+
+    /// The kinds of other projects that the spec needs for it. Without one of them it waits, and nothing else does.
+    fn optional_kinds(&self, _: &RorunStackSpec) -> Vec<&'static ObjectKind> {
+        Vec::new()
     }
 
     /// The desired objects. Empty when the spec omits the component.
@@ -73,7 +80,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 10] = [
+pub static COMPONENTS: [&dyn Component; 11] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -84,6 +91,7 @@ pub static COMPONENTS: [&dyn Component; 10] = [
     &workload::ADMIN,
     &ingress::Ingress,
     &backup::Backup,
+    &monitoring::Monitoring,
 ];
 
 /// The desired objects, and the components that stay as they are for now.
@@ -143,6 +151,15 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
     }
     result.objects.extend(records::objects(stack, plan));
     result
+}
+
+/// The kinds of other projects that the spec needs, with the component that needs each.
+pub fn optional_kinds(spec: &RorunStackSpec) -> Vec<(Name, &'static ObjectKind)> {
+    let of = |component: &&dyn Component| {
+        let name = component.name();
+        component.optional_kinds(spec).into_iter().map(move |kind| (name, kind))
+    };
+    COMPONENTS.iter().flat_map(of).collect()
 }
 
 /// All desired objects, as once no component waits.

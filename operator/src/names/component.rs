@@ -25,11 +25,13 @@ pub enum Component {
     Backup,
     /// The migration of a release.
     Migration,
+    /// What the metrics of the application are collected by.
+    Monitoring,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -40,6 +42,7 @@ impl Component {
         Self::Admin,
         Self::Ingress,
         Self::Backup,
+        Self::Monitoring,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -55,6 +58,7 @@ impl Component {
             Self::Ingress => "ingress",
             Self::Backup => "backup",
             Self::Migration => "migration",
+            Self::Monitoring => "monitoring",
         }
     }
 
@@ -76,6 +80,7 @@ impl Component {
             Self::Ingress => "IngressReady",
             Self::Backup => "BackupHealthy",
             Self::Migration => "MigrationsComplete",
+            Self::Monitoring => "MonitoringReady",
         }
     }
 

@@ -53,6 +53,8 @@ pub const APPLY_REFUSED: Reason = "ApplyRefused";
 pub const APPLY_FAILED: Reason = "ApplyFailed";
 /// The operator may not do what it must.
 pub const FORBIDDEN: Reason = "Forbidden";
+/// The cluster does not serve a kind of another project that the spec needs, or this operator is set not to use it.
+pub const MISSING_API: Reason = "MissingAPI";
 /// A service does not answer.
 pub const UNREACHABLE: Reason = "Unreachable";
 /// TLS failed: wrong authority, name or date.

@@ -13,6 +13,14 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Readiness,
+    optional::{Availability, PROMETHEUS_OPERATOR},
+    readiness,
+    service_monitor::ServiceMonitor,
+};
 
 /// The operator's part in a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +33,11 @@ pub enum Role {
 }
 
 /// A kind that the operator creates or observes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ObjectKind {
+    /// The name by which everything in the operator finds the kind: the kind itself where it is of Kubernetes, and `Kind.group`,
+    /// as kubectl writes it, where it is of another project, two of which may have a kind of one name.
+    pub key: &'static str,
     /// The API group, empty for the core.
     pub group: &'static str,
     /// The version of the group.
@@ -40,9 +51,31 @@ pub struct ObjectKind {
     pub rank: u8,
     /// The operator's part in it.
     pub role: Role,
+    /// Whether every cluster serves it.
+    pub availability: Availability,
+    /// Whether an object of the kind is ready, as the API server sends it.
+    pub(super) readiness: fn(&Value) -> Readiness,
 }
 
+impl PartialEq for ObjectKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for ObjectKind {}
+
 impl ObjectKind {
+    /// Whether every cluster serves it.
+    pub fn is_core(&self) -> bool {
+        matches!(self.availability, Availability::Core)
+    }
+
+    /// `plural.group`, as kubectl and RBAC name it; the plural alone for the core.
+    pub fn resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
     /// Whether objects of the kind make pods, so that a change of their spec replaces these.
     pub fn runs_pods(&self) -> bool {
         matches!(self.kind, "Deployment" | "StatefulSet")
@@ -61,7 +94,20 @@ const fn kind(
     rank: u8,
     role: Role,
 ) -> ObjectKind {
-    ObjectKind { group, version, kind, plural, rank, role }
+    let (availability, readiness) = (Availability::Core, readiness::exists as fn(&Value) -> Readiness);
+    ObjectKind { key: kind, group, version, kind, plural, rank, role, availability, readiness }
+}
+
+impl ObjectKind {
+    /// The same with a rule of its own for when an object is ready; without one it is as soon as it exists.
+    const fn ready_by(self, readiness: fn(&Value) -> Readiness) -> Self {
+        Self { readiness, ..self }
+    }
+
+    /// The same of another project, with its key.
+    const fn optional(self, availability: Availability, key: &'static str) -> Self {
+        Self { key, availability, ..self }
+    }
 }
 
 const CORE: (&str, &str) = ("", "v1");
@@ -71,30 +117,43 @@ const BATCH: (&str, &str) = ("batch", "v1");
 /// Every kind that the operator makes or looks at. Rank 0: what pods name and do not wait for. Rank 1: credentials, before
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
-pub static KINDS: [ObjectKind; 14] = [
+///
+/// The kinds of other projects come last: each is watched and written only where the cluster serves it.
+pub static KINDS: [ObjectKind; 15] = [
     kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
     kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
     kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
     kind(CORE, "Secret", "secrets", 1, Role::Child),
-    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 1, Role::Child),
+    kind(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", 1, Role::Child).ready_by(readiness::volume),
     kind(CORE, "Service", "services", 1, Role::Child),
-    kind(APPS, "StatefulSet", "statefulsets", 2, Role::Child),
-    kind(APPS, "Deployment", "deployments", 2, Role::Child),
+    kind(APPS, "StatefulSet", "statefulsets", 2, Role::Child).ready_by(readiness::stateful_set),
+    kind(APPS, "Deployment", "deployments", 2, Role::Child).ready_by(readiness::deployment),
     kind(BATCH, "CronJob", "cronjobs", 2, Role::Child),
-    kind(BATCH, "Job", "jobs", 2, Role::Child),
+    kind(BATCH, "Job", "jobs", 2, Role::Child).ready_by(readiness::job),
     kind(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers", 2, Role::Child),
     kind(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets", 2, Role::Child),
     kind(("networking.k8s.io", "v1"), "Ingress", "ingresses", 2, Role::Child),
-    kind(CORE, "Pod", "pods", 3, Role::Observed),
+    kind(CORE, "Pod", "pods", 3, Role::Observed).ready_by(readiness::pod),
+    kind(("monitoring.coreos.com", "v1"), "ServiceMonitor", "servicemonitors", 4, Role::Child)
+        .optional(Availability::Optional(&PROMETHEUS_OPERATOR), "ServiceMonitor.monitoring.coreos.com"),
 ];
 
-/// How many of [`KINDS`] are children.
+/// How many of [`KINDS`] are children that every cluster serves.
 pub const CHILD_KINDS: usize = 13;
 
+/// How many of [`KINDS`] every cluster serves. They come first.
+const KINDS_OF_KUBERNETES: usize = 14;
+
+/// The kind of what makes a Prometheus scrape.
+pub static SERVICE_MONITOR: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES];
+
 /// A type whose kind is a child in [`KINDS`].
-pub trait Child: Serialize + Metadata<Ty = ObjectMeta> {
+pub trait Child: Serialize {
     /// The entry of the type.
     fn kind() -> &'static ObjectKind;
+
+    /// The metadata.
+    fn metadata(&self) -> &ObjectMeta;
 }
 
 macro_rules! children {
@@ -102,6 +161,10 @@ macro_rules! children {
         $(impl Child for $kind {
             fn kind() -> &'static ObjectKind {
                 &KINDS[$index]
+            }
+
+            fn metadata(&self) -> &ObjectMeta {
+                Metadata::metadata(self)
             }
         })+
 
@@ -126,6 +189,21 @@ children! {
     12 => Ingress,
 }
 
+impl Child for ServiceMonitor {
+    fn kind() -> &'static ObjectKind {
+        SERVICE_MONITOR
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+/// The entry with a key.
+pub fn kind_with_key(key: &str) -> Option<&'static ObjectKind> {
+    KINDS.iter().find(|entry| entry.key == key)
+}
+
 /// The entry of a kind.
 pub fn kind_of(group: &str, kind: &str) -> Option<&'static ObjectKind> {
     KINDS.iter().find(|entry| entry.group == group && entry.kind == kind)
@@ -144,7 +222,24 @@ mod tests {
             assert_eq!(KINDS[*index].kind, *name);
         }
         for (index, kind) in KINDS.iter().enumerate() {
-            assert!(KINDS[index + 1..].iter().all(|other| other.kind != kind.kind), "{}", kind.kind);
+            assert!(KINDS[index + 1..].iter().all(|other| other.key != kind.key), "{}", kind.key);
         }
+    }
+
+    /// So that no kind of another project is taken for one of Kubernetes, nor for that of a third.
+    #[test]
+    fn a_kind_of_another_project_has_its_group_in_its_key() {
+        for kind in &KINDS {
+            let expected = match kind.availability {
+                Availability::Core => kind.kind.to_owned(),
+                Availability::Optional(_) => format!("{}.{}", kind.kind, kind.group),
+            };
+            assert_eq!(kind.key, expected);
+            assert_eq!(kind_with_key(kind.key), Some(kind));
+        }
+        let own = KINDS.iter().position(|kind| !kind.is_core());
+        assert_eq!(own, Some(KINDS_OF_KUBERNETES));
+        assert!(KINDS[KINDS_OF_KUBERNETES..].iter().all(|kind| !kind.is_core()));
+        assert_eq!(ServiceMonitor::kind().kind, "ServiceMonitor");
     }
 }

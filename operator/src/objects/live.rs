@@ -159,7 +159,7 @@ impl LiveObject {
         let name = metadata.name.take().filter(|name| !name.is_empty())?;
         // The rules of a kind read these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
-        let (readiness, pods) = (readiness::of(kind, &object), readiness::pods(kind, &object));
+        let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
         let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
         let changed = applied.as_ref().and_then(|own| own.changed);
         let fires = readiness::fires(kind, &object, changed).map(Box::new);
@@ -248,7 +248,7 @@ impl LiveObject {
 
     /// The identity within the namespace.
     pub fn key(&self) -> super::ObjectKey {
-        super::ObjectKey { kind: self.kind.kind, name: self.name.as_ref().to_owned() }
+        super::ObjectKey { kind: self.kind.key, name: self.name.as_ref().to_owned() }
     }
 
     /// Whether it says itself that it is data of a stack: by the stack's uid, or by labels that name the stack, as those of an
@@ -296,7 +296,7 @@ impl LiveObject {
 /// By which the objects of a stack are sorted.
 impl Keyed for LiveObject {
     fn kind_and_name(&self) -> (&'static str, &str) {
-        (self.kind.kind, &self.name)
+        (self.kind.key, &self.name)
     }
 }
 

@@ -69,7 +69,7 @@ impl LiveSet {
         kind: &'static str,
         component: &'a str,
     ) -> impl Iterator<Item = &'a LiveObject> + 'a {
-        self.iter().filter(move |live| live.kind.kind == kind && live.component == component)
+        self.iter().filter(move |live| live.kind.key == kind && live.component == component)
     }
 
     /// Puts an object in its place, instead of one of the same kind and name.

@@ -8,21 +8,25 @@ mod kinds;
 mod live;
 mod live_set;
 mod minted;
+mod optional;
 mod quantity;
 mod readiness;
 mod received;
 mod server_template;
+mod service_monitor;
 
 use std::fmt;
 
 pub use digest::{Digest, wanted};
-pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, kind_of};
+pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, SERVICE_MONITOR, kind_of, kind_with_key};
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;
+pub use optional::{Availability, OPTIONAL_APIS, OptionalApi};
 pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins, terminating};
 pub use received::{Received, ReceivedMetadata};
 pub use server_template::ServerTemplate;
+pub use service_monitor::{Endpoint as ScrapedEndpoint, ServiceMonitor, ServiceMonitorSpec};
 
 use serde_json::Value;
 
@@ -71,10 +75,15 @@ impl DesiredObject {
 
     /// As [`Self::own`], with another policy.
     pub fn new<K: Child>(object: &K, policy: ApplyPolicy) -> Self {
+        let kind = K::kind();
         let mut body = serde_json::to_value(object).unwrap_or_default();
         prune_empty(&mut body);
+        if let Some(members) = body.as_object_mut().filter(|_| !kind.is_core()) {
+            members.insert("apiVersion".to_owned(), Value::String(kind.api_version()));
+            members.insert("kind".to_owned(), Value::String(kind.kind.to_owned()));
+        }
         let name = object.metadata().name.clone().unwrap_or_default();
-        Self { kind: K::kind(), name, policy, body }
+        Self { kind, name, policy, body }
     }
 
     /// The value of a label.
@@ -92,26 +101,26 @@ impl DesiredObject {
 
     /// The identity within the namespace.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey { kind: self.kind.kind, name: self.name.clone() }
+        ObjectKey { kind: self.kind.key, name: self.name.clone() }
     }
 }
 
 /// An object that has an identity within a namespace.
 pub trait Keyed {
-    /// Kind and name.
+    /// The key of the kind, and the name.
     fn kind_and_name(&self) -> (&'static str, &str);
 }
 
 impl Keyed for DesiredObject {
     fn kind_and_name(&self) -> (&'static str, &str) {
-        (self.kind.kind, &self.name)
+        (self.kind.key, &self.name)
     }
 }
 
 /// The identity of an object within a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// The kind, which is unique in [`KINDS`].
+    /// The key of the kind, which is unique in [`KINDS`] and holds the group of one of another project.
     pub kind: &'static str,
     /// `metadata.name`.
     pub name: String,

@@ -81,16 +81,9 @@ pub struct Fires {
     pub counted_from: Option<i64>,
 }
 
-/// The readiness of an object as the API server sends it.
-pub(super) fn of(kind: &ObjectKind, object: &Value) -> Readiness {
-    match kind.kind {
-        "Deployment" => deployment(object),
-        "StatefulSet" => stateful_set(object),
-        "PersistentVolumeClaim" => volume(object),
-        "Pod" => pod(object),
-        "Job" => job(object),
-        _ => Readiness::Ready,
-    }
+/// Of a kind that is ready as soon as it exists.
+pub(super) fn exists(_: &Value) -> Readiness {
+    Readiness::Ready
 }
 
 /// The counts of a workload.
@@ -159,10 +152,14 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
 
 /// What a container said when it ended. Others beside ours may have ended too, and what they say is no JSON.
 fn said(pod: &Value) -> Option<&str> {
-    let all = || container_fields(pod, "state").chain(container_fields(pod, "lastState"));
-    let mut messages = all().filter_map(|(_, state)| at(state, "/terminated/message").and_then(Value::as_str));
-    let first = messages.next()?;
-    Some([first].into_iter().chain(messages).find(|message| message.starts_with('{')).unwrap_or(first))
+    // Init containers, sidecars among them, say less than the containers that they are there for.
+    let lists = ["/status/containerStatuses", "/status/initContainerStatuses"].map(|list| at(pod, list)?.as_array());
+    let statuses = || lists.iter().copied().flatten().flatten();
+    let ended = |field: &'static str| {
+        statuses().filter_map(move |status| at(status.get(field)?, "/terminated/message")?.as_str())
+    };
+    let messages: Vec<_> = ended("state").chain(ended("lastState")).collect();
+    messages.iter().find(|message| message.starts_with('{')).or(messages.first()).copied()
 }
 
 fn narrow(count: i64) -> i32 {
@@ -194,7 +191,7 @@ fn observed(object: &Value) -> bool {
     int(object, "/status/observedGeneration").unwrap_or(0) >= int(object, "/metadata/generation").unwrap_or(0)
 }
 
-fn deployment(object: &Value) -> Readiness {
+pub(super) fn deployment(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let status = |field: &str| int(object, &format!("/status/{field}")).unwrap_or(0);
@@ -272,7 +269,7 @@ fn is_updating(object: &Value) -> bool {
         && int(object, "/status/updatedReplicas").unwrap_or(0) < wanted
 }
 
-fn stateful_set(object: &Value) -> Readiness {
+pub(super) fn stateful_set(object: &Value) -> Readiness {
     let name = name(object);
     let wanted = int(object, "/spec/replicas").unwrap_or(1);
     let ready = int(object, "/status/readyReplicas").unwrap_or(0);
@@ -286,7 +283,7 @@ fn stateful_set(object: &Value) -> Readiness {
 }
 
 /// A claim that waits for its first consumer is as it should be: only a lost one is a problem.
-fn volume(object: &Value) -> Readiness {
+pub(super) fn volume(object: &Value) -> Readiness {
     match text(object, "/status/phase") {
         Some("Lost") => Readiness::waiting(
             reason::VOLUME_PENDING,
@@ -296,7 +293,7 @@ fn volume(object: &Value) -> Readiness {
     }
 }
 
-fn job(object: &Value) -> Readiness {
+pub(super) fn job(object: &Value) -> Readiness {
     let name = name(object);
     if let Some(failed) = condition(object, "Failed").filter(|c| text(c, "/status") == Some("True")) {
         let message = text(failed, "/message").unwrap_or("it failed");
@@ -317,7 +314,7 @@ fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<It
 }
 
 /// The worst thing that a pod reports: that it has no node, no image, no configuration, or that it ends again and again.
-fn pod(object: &Value) -> Readiness {
+pub(super) fn pod(object: &Value) -> Readiness {
     let name = name(object);
     if let Some(scheduled) = condition(object, "PodScheduled").filter(|c| text(c, "/status") == Some("False")) {
         let message = text(scheduled, "/message").unwrap_or("no node fits");
@@ -381,7 +378,7 @@ mod tests {
 
     fn told(group: &str, kind: &str, mut object: Value) -> (Reason, String) {
         object["metadata"] = json!({"name": "x", "generation": 2});
-        match of(kind_of(group, kind).expect("a known kind"), &object) {
+        match (kind_of(group, kind).expect("a known kind").readiness)(&object) {
             Readiness::Ready => (reason::READY, String::new()),
             Readiness::Waiting(waiting) => (waiting.reason, waiting.message),
         }

@@ -98,7 +98,7 @@ impl Contents {
     fn take(&mut self, live: &LiveObject) -> ResourceKey {
         let key = owner(live);
         if let Some(set) = self.owners.get_mut(&key) {
-            set.take(live.kind.kind, &live.name);
+            set.take(live.kind.key, &live.name);
             if set.is_empty() {
                 self.owners.remove(&key);
             }
@@ -123,7 +123,7 @@ trait Place {
 
 impl Place for LiveObject {
     fn place(&self) -> (&str, &str, &str) {
-        (&self.namespace, self.kind.kind, &self.name)
+        (&self.namespace, self.kind.key, &self.name)
     }
 }
 

@@ -9,6 +9,7 @@ mod children;
 mod events;
 mod key;
 pub mod leader;
+pub mod optional;
 mod queue;
 pub mod references;
 mod requeue;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::{ResourceKey, Triggers, watch};
+use super::{ResourceKey, Triggers, optional::OptionalApis, watch};
 use crate::{objects::KINDS, telemetry::Health};
 
 /// The kinds of objects that cannot be created again with the same content.
@@ -19,16 +19,17 @@ pub struct Scope {
     /// The queues of the types whose resources own children.
     owners: Arc<Mutex<Vec<Triggers>>>,
     health: Arc<Health>,
+    optional: Arc<OptionalApis>,
     /// The watches of [`DATA_KINDS`], as `health` names them.
     data_watches: Arc<[String]>,
 }
 
 impl Scope {
     /// A scope of which nothing is listed yet. `None`: all namespaces.
-    pub(super) fn new(namespace: Option<&str>, health: Arc<Health>) -> Self {
+    pub(super) fn new(namespace: Option<&str>, health: Arc<Health>, optional: Arc<OptionalApis>) -> Self {
         let data_watches = DATA_KINDS.iter().map(|kind| watch::name(kind, namespace)).collect();
         let (listed, owners) = (Arc::new(Semaphore::new(0)), Arc::default());
-        Self { namespace: namespace.map(Arc::from), listed, owners, health, data_watches }
+        Self { namespace: namespace.map(Arc::from), listed, owners, health, optional, data_watches }
     }
 
     /// The namespace. `None`: all.
@@ -48,15 +49,17 @@ impl Scope {
         self.data_watches.iter().any(|watch| self.health.is_broken(watch))
     }
 
-    /// Waits until every kind was listed once.
+    /// Waits until every kind of Kubernetes was listed once, and for a while until it is known which kinds of others there are.
     pub(super) async fn synced(&self) {
-        let all = u32::try_from(KINDS.len()).unwrap_or(u32::MAX);
+        let all = KINDS.iter().filter(|kind| kind.is_core()).count();
+        let all = u32::try_from(all).unwrap_or(u32::MAX);
         if let Ok(permits) = self.listed.acquire_many(all).await {
             drop(permits);
         }
+        self.optional.known(self.namespace()).await;
     }
 
-    /// A kind was listed for the first time.
+    /// A kind of Kubernetes was listed for the first time.
     pub(super) fn listed(&self) {
         self.listed.add_permits(1);
     }

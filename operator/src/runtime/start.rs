@@ -17,6 +17,7 @@ use super::{
     Cache, EventPublisher, Reconciled, Requeue, ResourceKey, RetryAfterLayer, Scope, StatusWriter, Triggers,
     children::ChildWatches,
     leader::{Elector, Fence, LeaderConfig, LeaderError, Leadership},
+    optional::{OptionalApis, OptionalSettings},
     queue::{ControlLoop, Reconciler},
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct RuntimeSettings {
     pub concurrency: u16,
     /// The name of this replica, for Events.
     pub instance: Option<String>,
+    /// The kinds of other projects that are used where the cluster serves them.
+    pub optional: OptionalSettings,
 }
 
 /// The clients: one for the work, one for the lease with short limits and without retries.
@@ -73,6 +76,8 @@ pub struct ControllerRuntime<K: Reconciled> {
     pub throttle: WriteThrottle,
     /// The children of all resources.
     pub cache: Arc<Cache>,
+    /// Which kinds of other projects can be used.
+    pub optional: Arc<OptionalApis>,
     /// Enqueues resources of the type.
     pub triggers: Triggers,
     /// The pauses between retries.
@@ -128,23 +133,26 @@ pub struct Runtime {
     permit: Permit,
     writer: Writer,
     cache: Arc<Cache>,
+    optional: Arc<OptionalApis>,
     scopes: Vec<Scope>,
 }
 
 impl Runtime {
     /// Nothing is watched before [`Self::run`].
     pub fn new(clients: Clients, settings: RuntimeSettings, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
-        for kind in &KINDS {
+        for kind in KINDS.iter().filter(|kind| kind.is_core()) {
             health.expect_cache(kind.kind);
         }
         let permit = Permit::default();
         let writer = writer(&clients, &metrics, &permit);
+        let optional = Arc::new(OptionalApis::new(&settings.optional));
+        let scope = |namespace| Scope::new(namespace, health.clone(), optional.clone());
         let scopes = if settings.namespaces.is_empty() {
-            vec![Scope::new(None, health.clone())]
+            vec![scope(None)]
         } else {
-            settings.namespaces.iter().map(|namespace| Scope::new(Some(namespace), health.clone())).collect()
+            settings.namespaces.iter().map(|namespace| scope(Some(namespace.as_str()))).collect()
         };
-        Self { clients, settings, metrics, health, permit, writer, cache: Arc::default(), scopes }
+        Self { clients, settings, metrics, health, permit, writer, cache: Arc::default(), optional, scopes }
     }
 
     /// Each namespace that is watched, or one scope for all.
@@ -165,6 +173,7 @@ impl Runtime {
             writer: self.writer.clone(),
             throttle: self.clients.retry_after.throttle(),
             cache: self.cache.clone(),
+            optional: self.optional.clone(),
             triggers,
             requeue: Requeue::new(controller_metrics.clone()),
             statuses: StatusWriter::new(client.clone(), self.writer.clone(), metrics.clone()),
@@ -214,10 +223,11 @@ impl Runtime {
                 scope: scope.clone(),
                 synced: Arc::new(synced),
                 health: self.health.clone(),
+                optional: self.optional.clone(),
             };
             watches.run(self.clients.work.clone()).boxed()
         });
-        watches.collect()
+        watches.chain(self.optional.clone().discovery(self.clients.work.clone())).collect()
     }
 
     /// Waits for the lease, runs the control loops, and gives the lease back.

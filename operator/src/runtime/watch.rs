@@ -37,6 +37,18 @@ pub(super) fn watch<K>(
 where
     K: Resource<DynamicType: Send + Sync> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
+    endless(api, config).inspect(move |event| match event {
+        Ok(Event::InitDone) => health.watch_works(&name),
+        Err(error) if may_have_another_past(error) => health.watch_broken(&name),
+        _ => {}
+    })
+}
+
+/// The same, of which `/readyz` reports nothing: of a kind that the cluster may lack.
+pub(super) fn endless<K>(api: Api<K>, config: Config) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource<DynamicType: Send + Sync> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
     let begin = move |streamed| {
         let config = config.clone();
         watcher(api.clone(), if streamed { config.streaming_lists() } else { config }).boxed()
@@ -54,11 +66,7 @@ where
         }
         Some((Some(event), (steps, begin)))
     });
-    steps.filter_map(futures::future::ready).default_backoff().inspect(move |event| match event {
-        Ok(Event::InitDone) => health.watch_works(&name),
-        Err(error) if may_have_another_past(error) => health.watch_broken(&name),
-        _ => {}
-    })
+    steps.filter_map(futures::future::ready).default_backoff()
 }
 
 /// The state of a watch.
@@ -84,6 +92,16 @@ impl<E> Steps<E> {
         let refused = event.as_ref().is_err_and(streams_no_lists);
         self.refused |= self.streamed && refused;
         self.streamed && (broke_off || refused)
+    }
+}
+
+/// The answer of the API server that a watch failed with.
+pub(super) fn refusal(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ mod disruption;
 mod endpoint;
 mod ingress;
 mod mode;
+mod monitoring;
 mod observed;
 mod placeholders;
 mod pod_template;
@@ -47,6 +48,7 @@ pub use disruption::Disruption;
 pub use endpoint::Endpoint;
 pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
+pub use monitoring::Monitoring;
 pub use observed::{
     Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedVolume,
     ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
@@ -113,6 +115,8 @@ pub struct Stack {
     pub ingress: Option<Ingress>,
     /// The dumps of the database.
     pub backup: Option<Backup>,
+    /// What collects the metrics of the application.
+    pub monitoring: Option<Monitoring>,
     /// Names of Secrets to pull images with.
     pub pull_secrets: Vec<String>,
     /// When images are pulled.
@@ -184,6 +188,7 @@ impl Stack {
             Component::Ingress => self.ingress.is_some(),
             Component::Backup => self.backup.is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
+            Component::Monitoring => self.monitoring.is_some(),
             _ => true,
         }
     }

@@ -40,6 +40,8 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// The name of a Job of the backup that runs, whoever made it.
     pub dump: Option<String>,
+    /// Components that need a kind of another project which cannot be used now, and why.
+    pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
 }

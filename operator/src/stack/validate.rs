@@ -7,7 +7,7 @@ use super::{
     connection::Parts,
     database, defaults, ingress,
     mode::{Context, Unresolved},
-    pod_template,
+    monitoring, pod_template,
     probing::probing,
     redis, release, services, workload,
 };
@@ -63,12 +63,8 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         connection: None,
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
-        pull_secrets: spec
-            .image
-            .iter()
-            .flat_map(|image| &image.pull_secrets)
-            .map(|secret| secret.name.clone())
-            .collect(),
+        monitoring: monitoring::resolve(spec),
+        pull_secrets: pull_secrets(spec),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
         agent_image: observed.agent_image.clone(),
         probing: BTreeMap::new(),
@@ -94,9 +90,14 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         }
     }
     stack.connection = connection;
+    unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;
     stack.probing = probing(&stack);
     stack
+}
+
+fn pull_secrets(spec: &RorunStackSpec) -> Vec<String> {
+    spec.image.iter().flat_map(|image| &image.pull_secrets).map(|secret| secret.name.clone()).collect()
 }
 
 /// The inputs of the hashes of workloads that name Secrets or `ConfigMaps`, whose content need not be observed; and of every component

@@ -85,7 +85,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 23] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 24] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -109,6 +109,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 23] = [
     reason::ROLLED_BACK,
     reason::VERSION_MISMATCH,
     reason::POD_TEMPLATE_REFUSED,
+    reason::MISSING_API,
 ];
 
 /// The readiness of each component. A refusal of the API server goes before all else.

@@ -51,10 +51,10 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     Some(RootCause { component: *component, reason: waiting.reason, message })
 }
 
-/// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and a
-/// service that is not asked may well serve.
+/// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and
+/// whether or not its metrics are collected; and a service that is not asked may well serve.
 pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
-    component == Component::Backup || reason == reason::NOT_PROBED
+    matches!(component, Component::Backup | Component::Monitoring) || reason == reason::NOT_PROBED
 }
 
 /// What to do, where the message itself does not say it.
@@ -113,6 +113,17 @@ mod tests {
             let readiness = [(Component::Bucket, Readiness::waiting(reason, "the bucket"))];
             assert_eq!(root_cause(&readiness).map(|cause| cause.reason), Some(reason));
         }
+    }
+
+    #[test]
+    fn an_application_that_is_not_scraped_serves() {
+        for reason in [reason::MISSING_API, reason::FORBIDDEN, reason::NAME_TAKEN, reason::PROGRESSING] {
+            let readiness = [(Component::Monitoring, Readiness::waiting(reason, "the monitor"))];
+            assert_eq!(root_cause(&readiness), None, "{reason}");
+        }
+        // A service that lacks its API does not.
+        let readiness = [(Component::Database, Readiness::waiting(reason::MISSING_API, "the cluster"))];
+        assert_eq!(root_cause(&readiness).map(|cause| cause.reason), Some(reason::MISSING_API));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is refused at admission, with the words that tell the way out; and next to each what is accepted.
 
 mod edge;
+mod monitoring;
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,8 @@ fn case(bad: Fixture, words: &'static [&'static str], good: Fixture) -> Case {
 pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server) {
     let namespace = server.namespace("refusals").await;
     let mut wrong = Vec::new();
-    for Case { bad, words, good } in rules().into_iter().chain(unions()).chain(values()).chain(edge::cases()) {
+    let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases()).chain(monitoring::cases());
+    for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),
             Err(message) => {

@@ -10,7 +10,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::TestServer;
+use rorun_e2e::engine::{TestServer, schemas::SERVICE_MONITORS};
 use rorun_operator::{
     cli,
     objects::{DesiredObject, ObjectKind},
@@ -47,8 +47,17 @@ impl Server {
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await
             .expect("the definition is accepted");
-        let path = format!("/apis/{}/{}", STACKS.0, STACKS.1);
-        server.until("stacks are served", async || server.get(&path).await.is_ok()).await;
+        let published = tokio::task::spawn_blocking(|| SERVICE_MONITORS.read()).await.expect("a thread");
+        let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
+        server
+            .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &published)
+            .await
+            .expect("the definition of another project is accepted");
+        for path in
+            [format!("/apis/{}/{}", STACKS.0, STACKS.1), "/apis/monitoring.coreos.com/v1/servicemonitors".into()]
+        {
+            server.until("its kind is served", async || server.get(&path).await.is_ok()).await;
+        }
         server
     }
 

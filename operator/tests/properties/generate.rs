@@ -42,11 +42,14 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
             (any::<[bool; 4]>(), option::of(select(vec!["nginx", "traefik"])), option::of(Just("web-tls"))),
             if production { backup().prop_map(Some).boxed() } else { option::of(backup()).boxed() },
             option::of(image_source()),
+            option::of(monitoring()),
         );
-        top.prop_map(move |(api, ocr, admin, services, (hosts, class, tls), backup, image)| {
+        top.prop_map(move |(api, ocr, admin, services, (hosts, class, tls), backup, image, monitoring)| {
             let mut fixture = stack(&name).set("environment", json!(environment)).set("api", api);
             fixture = fixture.set("ingress", ingress(ocr.as_ref(), admin.as_ref(), hosts, class, tls));
-            for (field, value) in [("ocr", ocr), ("admin", admin), ("backup", backup), ("image", image)] {
+            let blocks =
+                [("ocr", ocr), ("admin", admin), ("backup", backup), ("image", image), ("monitoring", monitoring)];
+            for (field, value) in blocks {
                 fixture = match value {
                     Some(value) => fixture.set(field, value),
                     None => fixture,
@@ -99,6 +102,24 @@ fn ingress(
         ingress["tls"] = json!({"secretName": secret});
     }
     ingress
+}
+
+fn monitoring() -> impl Strategy<Value = Value> {
+    let label = ("(example[.]com/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", "[A-Za-z0-9]{1,20}");
+    let path = option::of("/[a-z0-9/._-]{0,20}");
+    let interval = option::of(select(vec!["1s", "30s", "5m", "1h30m"]));
+    (any::<Option<bool>>(), path, interval, btree_map(label.0, label.1, 0..3)).prop_map(
+        |(scrape, path, every, labels)| {
+            let mut block = json!({"labels": labels});
+            for (field, value) in [("scrape", json!(scrape)), ("metricsPath", json!(path)), ("interval", json!(every))]
+            {
+                if !value.is_null() {
+                    block[field] = value;
+                }
+            }
+            block
+        },
+    )
 }
 
 fn image_source() -> impl Strategy<Value = Value> {

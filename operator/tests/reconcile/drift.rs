@@ -40,7 +40,7 @@ pub async fn every_kind_is_repaired_with_one_write(env: &TestEnv) {
     env.settled(namespace).await;
 }
 
-async fn repaired(env: &TestEnv, (namespace, kind, name): (&str, &str, &str), how: &str, patch: Value) {
+pub(super) async fn repaired(env: &TestEnv, (namespace, kind, name): (&str, &str, &str), how: &str, patch: Value) {
     let api = env.objects(kind, namespace);
     let before = wanted(&api.get(name).await.expect("the object"));
     let mark = env.mark();
@@ -51,7 +51,7 @@ async fn repaired(env: &TestEnv, (namespace, kind, name): (&str, &str, &str), ho
     assert_eq!(env.writes(namespace, mark), [format!("patch {}/{name}", plural(kind))], "{kind} {how}");
 }
 
-async fn made_again(env: &TestEnv, (namespace, kind, name): (&str, &str, &str)) {
+pub(super) async fn made_again(env: &TestEnv, (namespace, kind, name): (&str, &str, &str)) {
     let api = env.objects(kind, namespace);
     let before = api.get(name).await.expect("the object");
     let mark = env.mark();

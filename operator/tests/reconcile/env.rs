@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -128,7 +128,21 @@ impl TestEnv {
         self.process(&["--leader-elect", "true"]).await
     }
 
+    /// Starts it as a user of the cluster, with the rights that this user has.
+    pub async fn operator_as(&self, user: &str, arguments: &[&str]) -> Operator {
+        let text = std::fs::read_to_string(&self.server.kubeconfig).expect("a kubeconfig");
+        let mut kubeconfig: Value = serde_saphyr::from_str(&text).expect("YAML");
+        kubeconfig["users"][0]["user"]["as"] = json!(user);
+        let path = self.folder.path().join(format!("{}.kubeconfig", user.replace(':', "-")));
+        std::fs::write(&path, kubeconfig.to_string()).expect("a kubeconfig");
+        self.start(&[&["--leader-elect", "false"], arguments].concat(), &path).await
+    }
+
     async fn process(&self, arguments: &[&str]) -> Operator {
+        self.start(arguments, &self.server.kubeconfig).await
+    }
+
+    async fn start(&self, arguments: &[&str], kubeconfig: &Path) -> Operator {
         let [port] = ports::free().expect("a port");
         let log = self.folder.path().join(format!("operator-{port}.log"));
         let output = File::create(&log).expect("a log");
@@ -136,7 +150,7 @@ impl TestEnv {
             .args(["run", "--log-format", "text"])
             .args(["--http-address", &format!("127.0.0.1:{port}")])
             .args(arguments)
-            .env("KUBECONFIG", &self.server.kubeconfig)
+            .env("KUBECONFIG", kubeconfig)
             .env_remove("POD_NAME")
             .env_remove("POD_NAMESPACE")
             .stdin(Stdio::null())
@@ -221,7 +235,11 @@ impl TestEnv {
         let mut all = Vec::new();
         for kind in KINDS.iter().filter(|kind| kind.role == Role::Child) {
             let ours = ListParams::default().labels("app.kubernetes.io/managed-by=rorun-operator");
-            let list = self.objects(kind.kind, namespace).list(&ours).await.expect("a list");
+            let list = match self.objects(kind.kind, namespace).list(&ours).await {
+                // The cluster may lack the kinds of other projects.
+                Err(kube::Error::Api(status)) if status.code == 404 && !kind.is_core() => continue,
+                list => list.expect("a list"),
+            };
             all.extend(list.items.into_iter().map(|mut object| {
                 object.types = Some(types(kind));
                 object
@@ -239,6 +257,41 @@ impl TestEnv {
         let calls = self.server.calls_since(mark).expect("the audit log");
         let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.namespace == namespace;
         calls.into_iter().filter(|call| ours(call) && call.verb != "watch" && call.resource != "leases").collect()
+    }
+
+    /// The calls of the operator since a mark, in whatever namespace and about none, without watches and leases.
+    pub fn all_calls(&self, mark: Mark) -> Vec<AuditCall> {
+        let calls = self.server.calls_since(mark).expect("the audit log");
+        let ours = |call: &AuditCall| call.user_agent.starts_with("rorun-operator/") && call.resource != "leases";
+        calls.into_iter().filter(|call| ours(call) && call.verb != "watch").collect()
+    }
+
+    /// Applies objects of any kind, as `kubectl apply` does, and waits for none of them.
+    pub async fn apply_yaml(&self, yaml: &str) {
+        for object in serde_saphyr::from_multiple::<Value>(yaml).expect("YAML") {
+            let object: DynamicObject = serde_json::from_value(object).expect("an object");
+            let (api, name) = (self.api_of(&object), object.name_any());
+            api.patch(&name, &PatchParams::apply("user").force(), &Patch::Apply(&object)).await.expect("it is applied");
+        }
+    }
+
+    /// Deletes them.
+    pub async fn delete_yaml(&self, yaml: &str) {
+        for object in serde_saphyr::from_multiple::<Value>(yaml).expect("YAML") {
+            let object: DynamicObject = serde_json::from_value(object).expect("an object");
+            let api = self.api_of(&object);
+            api.delete(&object.name_any(), &DeleteParams::default()).await.expect("it is deleted");
+        }
+    }
+
+    fn api_of(&self, object: &DynamicObject) -> Api<DynamicObject> {
+        let types = object.types.clone().expect("a kind");
+        let kind = kube::core::GroupVersionKind::try_from(types).expect("a kind");
+        let resource = kube::api::ApiResource::from_gvk(&kind);
+        match object.namespace() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
     }
 
     /// The writes among them that the API server carried out, without statuses and events, and without the records of releases, which each change of

@@ -29,7 +29,7 @@ enum Deed {
 async fn argo_cd(env: &TestEnv, namespace: &str, deed: Deed) -> Vec<String> {
     let members = ListParams::default().labels("app.kubernetes.io/instance=shop");
     let mut deleted = Vec::new();
-    for kind in KINDS.iter().filter(|kind| kind.role == Role::Child) {
+    for kind in KINDS.iter().filter(|kind| kind.role == Role::Child && kind.is_core()) {
         let api = env.objects(kind.kind, namespace);
         for member in api.list(&members).await.expect("a list").items {
             if member.owner_references().is_empty() && !is_spared(&member, deed) {

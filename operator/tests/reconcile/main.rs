@@ -13,6 +13,7 @@ mod database_files;
 mod drift;
 mod env;
 mod gitops;
+mod optional;
 mod pod_templates;
 mod restarts;
 mod sources;
@@ -88,4 +89,13 @@ async fn one_operator_after_the_other() {
     cases!(&env, commands::a_command_is_obeyed_once);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
+}
+
+/// With an API server of its own, since a definition is of the whole cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kinds_of_other_projects() {
+    let env = TestEnv::open().await;
+    cases!(&env, optional::a_kind_that_is_switched_off_is_not_asked_for);
+    cases!(&env, optional::a_kind_comes_and_goes_without_a_restart);
+    cases!(&env, optional::a_lack_of_rights_concerns_one_component);
 }

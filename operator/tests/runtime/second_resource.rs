@@ -22,7 +22,7 @@ use kube::{
 use rorun_operator::{
     runtime::{
         Clients, Controller, ControllerRuntime, Reconciled, Reconciler, ResourceKey, RetryAfterLayer, Runtime,
-        RuntimeSettings, StatusError, Triggers, Watched, Written,
+        RuntimeSettings, StatusError, Triggers, Watched, Written, optional::OptionalSettings,
     },
     telemetry::{Health, HealthLimits, Metrics, logs},
 };
@@ -162,8 +162,13 @@ fn start(client: &Client) -> Started {
     let limits = HealthLimits { longest_reconcile: Duration::MAX, longest_silence: Duration::MAX };
     let health = Arc::new(Health::new(metrics.clone(), limits));
     let clients = Clients { work: client.clone(), lease: client.clone(), retry_after: RetryAfterLayer::default() };
-    let settings =
-        RuntimeSettings { namespaces: vec![NAMESPACE.to_owned()], lease: None, concurrency: 2, instance: None };
+    let settings = RuntimeSettings {
+        namespaces: vec![NAMESPACE.to_owned()],
+        lease: None,
+        concurrency: 2,
+        instance: None,
+        optional: OptionalSettings::default(),
+    };
     let runtime = Runtime::new(clients, settings, metrics.clone(), health);
     let (record, stop) = (Record::default(), CancellationToken::new());
     let (of_tickets, triggered) = runtime.controller::<Ticket>();

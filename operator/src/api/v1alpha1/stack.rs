@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, REDIS_MODES,
-    RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes,
+    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, MonitoringSpec,
+    REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -118,6 +118,9 @@ pub struct RorunStackSpec {
     /// Production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
+    /// What collects the metrics of the application. It needs the Prometheus Operator. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<MonitoringSpec>,
 }
 
 /// The schema of a workload that has no migrations: they are the API's, and its schema alone offers them.

@@ -43,6 +43,30 @@ pub(super) fn interval() -> Value {
     }])
 }
 
+/// How often metrics are scraped, as Go writes durations.
+pub(super) fn scrape_interval() -> Value {
+    json!([{
+        "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",
+        "message": "write a duration from `1s` to `24h`, e.g. `30s`",
+    }])
+}
+
+/// The path of an endpoint with metrics.
+pub(super) fn metrics_path() -> Value {
+    matching(r#"^/[^\\s?#"]*$"#, "write a path that starts with /, without ? and #, e.g. `/metrics`")
+}
+
+/// Labels whose keys and values the API server admits.
+pub(super) fn labels() -> Value {
+    json!([{
+        "rule": r"self.all(key, key.matches('^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$') && self[key].matches('^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$'))",
+        "message": "write labels as Kubernetes has them, of letters, digits and any of . _ -, at most 63 characters, e.g. `release: prometheus`",
+    }, {
+        "rule": "self.all(key, !key.startsWith('rorun.app/'))",
+        "message": "leave out labels that start with rorun.app/: by them the operator knows its own objects",
+    }])
+}
+
 /// A folder in a bucket: relative, ending in a slash, and leading nowhere else.
 pub(super) fn folder() -> Value {
     matching(

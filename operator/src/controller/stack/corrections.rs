@@ -16,7 +16,7 @@ use crate::{
     names::{Component, reason},
     objects::{Digest, LiveObject, LiveSet, Readiness},
     runtime::{ResourceKey, event},
-    stack::{Corrected, Observed, Stack},
+    stack::{Corrected, Observed, ObservedReleases, Stack},
 };
 
 /// The longest time of one correction, also if a user has paused the Deployment, which then neither becomes ready nor exceeds its
@@ -108,7 +108,16 @@ pub(super) fn rolls(there: &LiveObject) -> bool {
 
 /// The digest of all inputs of the objects of a stack: its spec, and what was observed for it.
 pub(super) fn inputs(watched: &WatchedStack, observed: &Observed) -> Digest {
-    Digest::of_parts(&(&watched.resource.metadata.uid, watched.spec, observed))
+    // Steps and records follow from these, and change while nothing is asked for.
+    let asked = Observed {
+        annotations: BTreeMap::new(),
+        handled: None,
+        jobs: Vec::new(),
+        dump: None,
+        releases: ObservedReleases::default(),
+        ..observed.clone()
+    };
+    Digest::of_parts(&(&watched.resource.metadata.uid, watched.spec, &asked))
 }
 
 impl Context {

@@ -2,7 +2,7 @@
 
 use kube::runtime::events::{Event, EventType};
 
-use crate::{api::v1alpha1::RorunStackStatus, names::reason, runtime::event};
+use crate::{api::v1alpha1::RorunStackStatus, names::reason, plan::release::State, runtime::event};
 
 /// The Events for a change of `Ready`, and the warnings when the spec is new.
 pub(super) fn of_status((old, new): (Option<&RorunStackStatus>, &RorunStackStatus), warnings: &[String]) -> Vec<Event> {
@@ -19,7 +19,12 @@ fn rollout_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Opti
         status.conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
     };
     let generation = new.observed_generation.unwrap_or_default();
-    if is(old, "Ready") && is(new, "Reconciling") {
+    let state =
+        |status: &RorunStackStatus| status.release.as_ref().map(|release| release.state.clone()).unwrap_or_default();
+    // A release that waits for its migration rolls nothing out yet.
+    let rolls = state(new) != State::Migrating.as_str();
+    let migrated = state(old) == State::Migrating.as_str() && state(new) == State::RollingOut.as_str();
+    if migrated || (rolls && is(old, "Ready") && is(new, "Reconciling")) {
         let changed = images(old, new).map(|(name, from, to)| format!("{name} from {from} to {to}"));
         let changed: Vec<_> = changed.collect();
         let what = if changed.is_empty() { "its configuration".to_owned() } else { changed.join(", ") };

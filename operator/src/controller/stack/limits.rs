@@ -23,7 +23,10 @@ use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     apply::{WRITE_LIMIT, WriteError, WriteThrottle, Writer},
     probe::Prober,
-    runtime::{Cache, ControllerRuntime, EventPublisher, Requeue, StatusError, StatusWriter, Triggers, Written, event},
+    runtime::{
+        Cache, ControllerRuntime, EventPublisher, Requeue, StatusError, StatusWriter, Triggers, Written, event,
+        optional::{OptionalApis, OptionalSettings},
+    },
     services::Network,
     telemetry::{Health, HealthLimits, Metrics},
 };
@@ -44,6 +47,7 @@ fn silent(may_write: bool) -> Context {
     let runtime = ControllerRuntime {
         throttle,
         cache: Arc::new(Cache::default()),
+        optional: Arc::new(OptionalApis::new(&OptionalSettings::default())),
         triggers,
         requeue: Requeue::new(controller_metrics.clone()),
         statuses: StatusWriter::new(client.clone(), writer.clone(), metrics.clone()),

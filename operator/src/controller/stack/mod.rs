@@ -14,6 +14,7 @@ mod finalizer;
 #[cfg(test)]
 mod limits;
 mod observe;
+mod optional;
 mod ownership;
 mod pods_refused;
 mod policy;
@@ -141,6 +142,7 @@ impl Reconciler for Context {
 
     fn forget(&self, key: &ResourceKey, uid: Option<&str>) {
         self.references.forget(key);
+        self.runtime.optional.forget(key);
         self.configurations.forget(key);
         self.prober.forget(key);
         self.end_correction(key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Context, credentials, ownership, steps};
+use super::{Context, credentials, optional, ownership, steps};
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
@@ -53,7 +53,8 @@ pub(super) async fn observe(
     key: &ResourceKey,
     live: &LiveSet,
 ) -> Result<Observed, ObserveError> {
-    let mut observed = Observed { agent_image: context.agent_image.clone(), ..Observed::default() };
+    let missing_apis = optional::missing(&context.runtime.optional, cr, key);
+    let mut observed = Observed { agent_image: context.agent_image.clone(), missing_apis, ..Observed::default() };
     steps::observe(cr, live, &mut observed);
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
     let served = served.and_then(|served| served.content.in_spec(&cr.spec));

@@ -5,7 +5,7 @@ use kube::{Resource, ResourceExt, runtime::controller::Action};
 use super::{
     Context, WatchedStack, classes, corrections, delete, finalizer,
     observe::{self, ObserveError},
-    pods_refused,
+    optional, pods_refused,
     policy::{self, Ending},
     probes,
     report::{not_observed, report, suspended, write_status},
@@ -90,6 +90,9 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     let (desired, applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;
+    }
+    if optional::is_gone(&applied) {
+        context.runtime.optional.doubt();
     }
     if applied.namespace_terminating {
         context.note_namespace_terminating(&owner.uid);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     api::v1alpha1::RorunStack,
+    contract::LockOutcome,
     names::{
         COMMANDS, Component, ObjectName, Waiting, annotation,
         reason::{self, Reason},
@@ -123,6 +124,10 @@ fn last_words(job: &LiveObject, live: &LiveSet) -> Option<String> {
     let pods = live.of_component("Pod", job.component);
     let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
     let said = of_job.max_by_key(|pod| pod.created)?.note.as_deref()?.trim();
+    // The container beside a migration says why it could not keep the lock.
+    if let Ok(outcome) = serde_json::from_str::<LockOutcome>(said) {
+        return outcome.message().map(str::to_owned);
+    }
     (!said.is_empty()).then(|| said.to_owned())
 }
 

@@ -112,6 +112,6 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::LOCK_DIRECTORY],
         },
-        Component::Connection | Component::Ingress => return None,
+        Component::Connection | Component::Ingress | Component::Monitoring => return None,
     })
 }

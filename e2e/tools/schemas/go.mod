@@ -1,0 +1,6 @@
+// The definitions that other projects publish, for tests: nothing is built of these modules.
+module github.com/rorun/rorun-operator/e2e/tools/schemas
+
+go 1.26.0
+
+require github.com/prometheus-operator/prometheus-operator v0.93.0
