@@ -121,8 +121,6 @@ pub struct ReleaseSettings {
     pub approval_required: bool,
     /// How the schema of the database is brought forward. `None`: it is not.
     pub migration: Option<Migration>,
-    /// How long a rollout may take until it is given up, in seconds: the longest of all workloads.
-    pub progress_deadline: i64,
     /// Which data the migration is about: the volume, or the host and database of an external server.
     pub data: String,
 }
@@ -146,12 +144,9 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
         timeout_seconds: migrations.timeout_seconds.unwrap_or(600),
         env: migrations.env,
     });
-    let workloads = WORKLOADS.into_iter().filter_map(|component| stack.workload(component));
-    let deadline = workloads.map(|workload| i64::from(workload.progress_deadline_seconds)).max();
     ReleaseSettings {
         approval_required: release.approval == Some(Approval::Required),
         migration,
-        progress_deadline: deadline.unwrap_or_default(),
         data: data(stack, observed),
     }
 }

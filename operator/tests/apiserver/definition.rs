@@ -71,6 +71,7 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
             {"name": "ocr", "ready": true, "pods": "1/1"},
         ],
         "endpoints": {"api": "https://api.example.com"},
+        "release": {"state": "Serving"},
         "backup": {"lastSuccessful": {"id": "x", "at": "2026-11-24T02:15:00Z", "sizeBytes": 1, "location": "s3://b/x"}},
     });
     server.replace_status(&namespace, &stored).await.unwrap();
@@ -80,10 +81,10 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
     let when_wide = ["Available", "Redis", "Bucket", "Message"];
     assert_eq!(names, [&always[..], &when_wide[..]].concat());
     let cells: Vec<_> = items(&table, "/rows/0/cells").map(|cell| cell.as_str().unwrap_or_default()).collect();
-    assert_eq!(cells[..6], ["shop", "Development", "True", "2/3", "1/1", "True"]);
-    assert!(!cells[6].is_empty() && cells[6] != "<unknown>", "the age of the backup is {:?}", cells[6]);
-    assert_eq!(cells[7], "https://api.example.com");
-    assert_eq!(cells[9..], ["True", "True", "True", "all is well"]);
+    assert_eq!(cells[..7], ["shop", "Development", "True", "Serving", "2/3", "1/1", "True"]);
+    assert!(!cells[7].is_empty() && cells[7] != "<unknown>", "the age of the backup is {:?}", cells[7]);
+    assert_eq!(cells[8], "https://api.example.com");
+    assert_eq!(cells[10..], ["True", "True", "True", "all is well"]);
     let wide = items(&table, "/columnDefinitions").filter(|column| column["priority"] != 0);
     let wide: Vec<_> = wide.map(|column| text(column, "/name").unwrap()).collect();
     assert_eq!(wide, when_wide, "for -o wide");

@@ -329,19 +329,21 @@ fn identity(stack: &Stack) -> String {
 
 fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> Rollout {
     let workloads = &observed.releases.workloads;
-    let complete = WORKLOADS.into_iter().all(|component| match target.content.workload(component) {
-        Some(revision) => workloads
-            .get(&component)
-            .is_some_and(|there| there.rolled_out && there.revision.as_ref() == Some(&revision)),
-        None => true,
-    });
+    let pending = |component: &Component| {
+        let wanted = target.content.workload(*component);
+        let there = workloads.get(component);
+        wanted.is_some() && !there.is_some_and(|there| there.rolled_out && there.revision == wanted)
+    };
+    let pending: Vec<_> = WORKLOADS.into_iter().filter(pending).collect();
+    let deadlines = pending.iter().filter_map(|component| stack.workload(*component));
+    let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
     let first =
         |say: fn(&crate::stack::ObservedWorkload) -> Option<&Waiting>| workloads.values().find_map(say).cloned();
     Rollout {
-        complete,
+        complete: pending.is_empty(),
         excuse: observed.releases.excuse.clone().or_else(|| service_down(stack)).or_else(|| unresolved(stack)),
         trouble: first(|there| there.trouble.as_ref()),
-        deadline: stack.release.progress_deadline,
+        deadline,
     }
 }
 

@@ -23,7 +23,7 @@ struct Cluster {
     migrated: Vec<String>,
 }
 
-const DEADLINE: i64 = 600;
+const DEADLINE: i64 = 100;
 
 impl Cluster {
     fn new() -> Self {
