@@ -11,6 +11,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("suspend", "it keeps everything as it is"),
     ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
     ("storage/storageClassName", "the class of a volume that is there stays what it is"),
+    ("monitoring/labels", "no cluster of this suite serves the kind of the Prometheus Operator"),
 ];
 
 /// What a field is when it is left out: writing it makes no difference.
@@ -31,8 +32,10 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Paths within children that keep what they were first, and why nothing else is possible.
-const KEPT: &[(&str, &str)] =
-    &[("PersistentVolumeClaim//spec/storageClassName", "Kubernetes takes a class once, and never lets it go")];
+const KEPT: &[(&str, &str)] = &[
+    ("PersistentVolumeClaim//spec/storageClassName", "Kubernetes takes a class once, and never lets it go"),
+    ("PersistentVolumeClaim//spec/resources/requests/storage", "a volume never becomes smaller"),
+];
 
 /// Whether no child is expected to show a value of the place.
 pub(super) fn is_elsewhere(place: &str) -> bool {

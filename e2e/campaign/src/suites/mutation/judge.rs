@@ -13,13 +13,18 @@ use crate::snapshot::Leaves;
 pub(super) struct Masks(BTreeSet<String>);
 
 /// Times and counts of changes: not the same after one change and after three.
-const COUNTED: [&str; 5] = [
+const COUNTED: [&str; 7] = [
     "/metadata/creationTimestamp",
     "/metadata/generation",
     "/metadata/resourceVersion",
     "/observedGeneration",
     "/lastTransitionTime",
+    "/startedAt",
+    "/servedAt",
 ];
+
+/// The releases that served before: not the same after one change and after three.
+const BEFORE: [&str; 2] = ["RorunStack//status/release/history/", "RorunStack//status/release/previous/"];
 
 impl Masks {
     /// Learns from runs of one base.
@@ -42,6 +47,7 @@ impl Masks {
         let place = without_name(path);
         let metadata = place.split_once("//metadata/").map(|(_, rest)| format!("//metadata/{rest}"));
         COUNTED.iter().any(|end| path.ends_with(end))
+            || BEFORE.iter().any(|begin| place.starts_with(begin))
             || is_kept(&place)
             || self.0.contains(&place)
             || metadata.is_some_and(|place| self.0.contains(&place))
@@ -58,6 +64,10 @@ impl Masks {
         let paths = different(&found.leaves, &wanted.leaves).into_iter().filter(|path| !self.hides(path));
         // What is asked for is the same by construction.
         let paths = paths.filter(|path| !path.starts_with("RorunStack/shop/spec/"));
+        // What a note says of a volume follows from the volume.
+        let of_volume =
+            |leaves: &Leaves, path: &str| leaves.get(path).is_some_and(|value| value.to_string().contains(".storage."));
+        let paths = paths.filter(|path| !of_volume(&found.leaves, path) && !of_volume(&wanted.leaves, path));
         paths
             .map(|path| {
                 format!("{oracle} {path}: {}, not {}", shown(found.leaves.get(path)), shown(wanted.leaves.get(path)))
