@@ -48,7 +48,7 @@ pub(super) fn spread(path: &str, value: Value, leaves: &mut Leaves) {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {
                 // Who set a field, and when, is not what is asked about.
-                if name != "managedFields" {
+                if !["managedFields", "startedAt", "servedAt", "rolledBackAt"].contains(&name.as_str()) {
                     spread(&format!("{path}/{name}"), member, leaves);
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{API_NEXT, App, Stack, TestContext};
+use super::kit::{API_NEXT, App, Stack, Status, TestContext};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -124,11 +124,14 @@ async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
 
 /// To images that served: no approval, no migration.
 async fn goes_back(stack: &Stack, app: &App) -> Result<()> {
-    let pods = stack.pod_uids(Some("api")).await?;
     let status = stack.status().await?.json;
     let previous = status["release"]["previous"]["api"].as_str().context("a release before")?.to_owned();
     stack.patch_spec(json!({"release": {"approval": "Required"}, "api": {"image": previous}})).await?;
-    stack.wait_replaced("api", &pods, READY_WITHIN).await?;
+    let serves = |status: &Status| {
+        let (state, release) = release_of(&status.json);
+        status.is_current() && state == "Serving" && release["current"]["api"] == *previous
+    };
+    stack.wait_status(&format!("{previous} to serve"), READY_WITHIN, serves).await?;
     stack.wait_ready(READY_WITHIN).await?;
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
     Ok(())

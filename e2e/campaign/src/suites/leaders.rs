@@ -176,7 +176,7 @@ fn spec(number: usize) -> Value {
     json!({
         "environment": "Development",
         "api": {"image": "rorun-api:1"},
-        "database": {"embedded": {"image": format!("postgres:{number}")}},
+        "database": {"embedded": {"image": format!("postgres:17.{number}")}},
     })
 }
 
@@ -338,7 +338,7 @@ impl Run<'_> {
             self.change().await?;
             let observed = server.get(&format!("{STACK}-database")).await?;
             let image = observed.data.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
-            let change = image.and_then(|image| image.strip_prefix("postgres:")?.parse().ok());
+            let change = image.and_then(|image| image.strip_prefix("postgres:17.")?.parse().ok());
             if change.is_some_and(|change: usize| change > before) {
                 return Ok(());
             }

@@ -95,7 +95,7 @@ fn spec(number: u64) -> Value {
     let mut spec = json!({
         "environment": "Development",
         "api": {"image": format!("rorun-api:{number}")},
-        "database": {"embedded": {"image": format!("postgres:{number}")}},
+        "database": {"embedded": {"image": format!("postgres:17.{number}")}},
         "redis": {"embedded": {"image": format!("valkey:{}", number / 2)}},
     });
     if number.is_multiple_of(3) {

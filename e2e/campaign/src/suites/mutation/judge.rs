@@ -13,14 +13,12 @@ use crate::snapshot::Leaves;
 pub(super) struct Masks(BTreeSet<String>);
 
 /// Times and counts of changes: not the same after one change and after three.
-const COUNTED: [&str; 7] = [
+const COUNTED: [&str; 5] = [
     "/metadata/creationTimestamp",
     "/metadata/generation",
     "/metadata/resourceVersion",
     "/observedGeneration",
     "/lastTransitionTime",
-    "/startedAt",
-    "/servedAt",
 ];
 
 /// The releases that served before: not the same after one change and after three.

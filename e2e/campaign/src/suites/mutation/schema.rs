@@ -57,10 +57,12 @@ impl Schema {
         Ok(Schema(spec.context("the definition has no schema of the spec")?.clone()))
     }
 
-    /// Every place below the spec, with its part of the schema.
+    /// Every place below the spec, with its part of the schema. Without the migrations: no Job ends in this suite, so nothing of a
+    /// new stack that has one would ever serve, which a stack that served before does.
     pub(super) fn places(&self) -> Vec<(String, &Value)> {
         let mut places = Vec::new();
         walk("", &self.0, &mut places);
+        places.retain(|(place, _)| !place.starts_with("api/migrations"));
         places
     }
 
