@@ -1,12 +1,13 @@
-//! Releases: nothing of one serves before somebody approved it and its migration succeeded, a failed migration and a release that
-//! never becomes ready leave the last good one serving, and a client that polls all the while notices nothing.
+//! Releases: nothing of one serves before somebody approved it and its migration succeeded, a migration that runs is never ended
+//! half-way, a failed one and a release that never becomes ready leave the last good one serving, and a client that polls all the
+//! while notices nothing.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{API_NEXT, App, Stack, Status, TestContext};
+use super::kit::{API, API_NEXT, App, Observed, Stack, Status, TestContext};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -21,6 +22,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
             spec["release"] = json!({"approval": "Required"});
             spec["api"]["migrations"] = migrations("ok");
             spec["api"]["progressDeadlineSeconds"] = json!(DEADLINE);
+            spec["backup"] = json!({"schedule": "0 0 29 2 *"});
         })
         .await?;
     approve(test, &stack).await?;
@@ -31,6 +33,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch_spec(json!({"release": {"approval": "Automatic"}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
+    unnoticed("a spec that goes back while a migration runs", &app, Box::pin(withdraws(test, &stack))).await?;
     unnoticed("a migration that fails, and one that succeeds", &app, Box::pin(migrates(&stack, &app))).await?;
     unnoticed("a release that is rolled back, and one that is mended", &app, Box::pin(rolls_back(&stack, &app)))
         .await?;
@@ -83,6 +86,57 @@ async fn wait_state(stack: &Stack, state: &str) -> Result<Value> {
     let status =
         stack.wait_status(&what, DECIDED_WITHIN, |status| status.is_current() && release_of(&status.json).0 == state);
     Ok(status.await?.json)
+}
+
+/// A spec that goes back ends no migration half-way, none starts beside it, and no dump begins.
+async fn withdraws(test: &TestContext, stack: &Stack) -> Result<()> {
+    stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("hang")}})).await?;
+    let runs = stack.wait("the migration to run", DECIDED_WITHIN, async || {
+        let logs = match stack.pod("migration").await {
+            Ok(pod) => test.kubectl(&["logs", &pod, "--container=migrate"]).await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        Ok(Observed::when(logs.contains("keeps the lock"), logs))
+    });
+    runs.await?;
+    let (pods, job) = (stack.pod_uids(Some("migration")).await?, jobs(stack).await?);
+    stack.patch_spec(json!({"api": {"image": API}})).await?;
+    wait_state(stack, "Serving").await?;
+    stack.patch(json!({"metadata": {"annotations": {"rorun.app/retry": "0"}}})).await?;
+    stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
+    wait_state(stack, "Migrating").await?;
+    let waiting = stack.wait_condition("Ready", "False", "Migrating", DECIDED_WITHIN).await?;
+    let words = format!("waits for the migration of job/{} to end", job[0]);
+    ensure!(waiting.message.contains(&words), "{}", waiting.message);
+    ensure!(suspended(stack).await?, "a backup may begin while the migration runs");
+    stack.patch_spec(json!({"api": {"image": API}})).await?;
+    wait_state(stack, "Serving").await?;
+    ensure!(jobs(stack).await? == job, "{:?} instead of {job:?}", jobs(stack).await?);
+    ensure!(stack.pod_uids(Some("migration")).await? == pods, "the migration was ended half-way");
+    ensure!(
+        test.kubectl(&["logs", &stack.pod("migration").await?, "--container=migrate"])
+            .await?
+            .contains("keeps the lock"),
+        "it runs no more"
+    );
+
+    // A user ends it, and nothing makes it again.
+    test.kubectl(&["delete", "job", &job[0]]).await?;
+    stack
+        .wait("nothing of the migration to be left", DECIDED_WITHIN, async || {
+            let children = stack.list("jobs,secrets,serviceaccounts,pods").await?;
+            let names: Vec<_> = children.iter().filter_map(|child| child["metadata"]["name"].as_str()).collect();
+            let left: Vec<_> = names.into_iter().filter(|name| name.contains("-migration")).collect();
+            let done = left.is_empty() && !suspended(stack).await?;
+            Ok(Observed::when(done, format!("{left:?}, backups suspended: {}", suspended(stack).await?)))
+        })
+        .await
+}
+
+/// Whether the CronJob of the backups is suspended.
+async fn suspended(stack: &Stack) -> Result<bool> {
+    let cron_jobs = stack.list("cronjobs").await?;
+    cron_jobs.first().and_then(|job| job["spec"]["suspend"].as_bool()).context("no CronJob")
 }
 
 async fn migrates(stack: &Stack, app: &App) -> Result<()> {

@@ -15,9 +15,12 @@ pub struct Spared<'a> {
 }
 
 /// Deletes the objects that this owner controls and that are no longer desired. It never deletes data, nor an object of a
-/// component that is left as it is, nor one that this very owner does not control.
+/// component that is left as it is, nor one that this very owner does not control. While a Job of a component runs, its objects
+/// stay: a migration or a dump that began ends by itself, with the Secret and the ServiceAccount that its pod has.
 pub async fn prune(writer: &Writer, owner: &Owner, spared: Spared<'_>, live: &LiveSet, applied: &mut Applied) {
-    for there in live.iter().filter(|there| unwanted(owner, spared, there)) {
+    let running: BTreeSet<_> = live.iter().filter(|there| live.is_running(there)).map(|job| job.component).collect();
+    let unwanted = |there: &&LiveObject| unwanted(owner, spared, there) && !running.contains(there.component);
+    for there in live.iter().filter(unwanted) {
         delete(writer, there, applied).await;
     }
 }

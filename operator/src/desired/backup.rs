@@ -23,7 +23,7 @@ use crate::{
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
     objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, Readiness},
-    plan::{Plan, Step, release::State},
+    plan::{Plan, Step},
     stack::{
         Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
         database,
@@ -53,7 +53,7 @@ impl Component for Backup {
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),
-            cron_job(stack, backup, trusted, plan.release.state == State::Migrating),
+            cron_job(stack, backup, trusted, plan.release.migration_runs),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
         objects.extend(trusted.config_map(stack));

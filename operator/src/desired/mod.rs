@@ -126,6 +126,8 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
         readiness: BTreeMap::new(),
         notes: BTreeMap::new(),
     };
+    // Also those that the spec no longer has: what runs of them is not pruned before a release without them serves.
+    result.deferred.extend(&stack.deferred);
     for component in COMPONENTS.iter().filter(|component| stack.has(component.name())) {
         let name = component.name();
         if let Some(waiting) = waiting(*component, (stack, plan), live, &result) {
@@ -142,7 +144,6 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
         let readiness = readiness(&mut objects.iter().map(Keyed::kind_and_name));
         if stack.deferred.contains(&name) {
             result.readiness.insert(name, readiness);
-            result.deferred.insert(name);
             continue;
         }
         result.notes.extend(component.note(stack, live).filter(|_| readiness.is_ready()).map(|note| (name, note)));

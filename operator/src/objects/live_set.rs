@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use super::{Keyed, LiveObject};
+use super::{Keyed, LiveObject, Readiness};
+use crate::names::reason::{self, Reason};
+
+/// What the pod of a Job says while no container of it can start before a user acts.
+const CANNOT_START: [Reason; 3] = [reason::UNSCHEDULABLE, reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR];
 
 /// The observed objects of one stack at a time, sorted by kind and name.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +76,22 @@ impl LiveSet {
         self.iter().filter(move |live| live.kind.key == kind && live.component == component)
     }
 
+    /// Whether an object is a Job that runs: it has not ended, its pods are not refused, and the newest of them can start. One that
+    /// has no pod yet runs, and so does one of which a pod is being stopped.
+    pub fn is_running(&self, job: &LiveObject) -> bool {
+        let on_its_way = matches!(&job.readiness, Readiness::Waiting(waiting) if waiting.reason == reason::PROGRESSING);
+        if job.kind.kind != "Job" || !on_its_way {
+            return false;
+        }
+        let pods = || {
+            self.of_component("Pod", job.component)
+                .filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid))
+        };
+        let stuck = |pod: &LiveObject| matches!(&pod.readiness, Readiness::Waiting(waiting) if CANNOT_START.contains(&waiting.reason));
+        let newest = pods().max_by_key(|pod| pod.created);
+        newest.is_none_or(|pod| !stuck(pod)) || pods().any(|pod| pod.deleting)
+    }
+
     /// Puts an object in its place, instead of one of the same kind and name.
     pub fn put(&mut self, live: Arc<LiveObject>) {
         match self.objects.binary_search_by(|there| there.kind_and_name().cmp(&live.kind_and_name())) {
@@ -103,7 +123,73 @@ impl FromIterator<Arc<LiveObject>> for LiveSet {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::objects::kind_of;
+
+    fn migration(group: &str, kind: &str, metadata: &Value, status: &Value) -> Arc<LiveObject> {
+        let labels = json!({"app.kubernetes.io/component": "migration", "app.kubernetes.io/instance": "shop"});
+        let mut body = json!({"metadata": {"namespace": "default", "labels": labels}, "status": status});
+        body["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        Arc::new(LiveObject::whole(kind_of(group, kind).expect("a kind"), body).expect("an object"))
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"phase": "Pending", "containerStatuses": [{"name": "migrate", "state": {"waiting": {"reason": reason}}}]})
+    }
+
+    fn running() -> Value {
+        json!({"phase": "Running", "containerStatuses": [{"name": "migrate", "state": {"running": {}}}]})
+    }
+
+    fn no_room() -> Value {
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]})
+    }
+
+    fn ended() -> Value {
+        json!({"phase": "Failed", "containerStatuses": [{"name": "migrate", "state": {"terminated": {"exitCode": 1}}}]})
+    }
+
+    /// The condition of a Job; the statuses of its pods, the oldest first, and whether the first is being deleted.
+    #[rstest]
+    #[case::no_pod_yet(None, &[], false, true)]
+    #[case::it_runs(None, &[running()], false, true)]
+    #[case::its_pod_is_being_made(None, &[waiting("ContainerCreating")], false, true)]
+    #[case::its_sidecar_ends_again_and_again(None, &[waiting("CrashLoopBackOff")], false, true)]
+    #[case::between_two_attempts(None, &[ended()], false, true)]
+    #[case::no_image(None, &[waiting("ImagePullBackOff")], false, false)]
+    #[case::no_secret(None, &[waiting("CreateContainerConfigError")], false, false)]
+    #[case::no_node(None, &[no_room()], false, false)]
+    #[case::the_second_attempt_has_no_node(None, &[ended(), no_room()], false, false)]
+    #[case::the_first_attempt_is_being_stopped(None, &[running(), no_room()], true, true)]
+    #[case::complete(Some("Complete"), &[running()], false, false)]
+    #[case::failed(Some("Failed"), &[], false, false)]
+    fn a_job_runs_until_it_has_ended_unless_its_pod_cannot_start(
+        #[case] condition: Option<&str>,
+        #[case] pods: &[Value],
+        #[case] deleting: bool,
+        #[case] runs: bool,
+    ) {
+        let conditions: Vec<_> = condition.iter().map(|kind| json!({"type": kind, "status": "True"})).collect();
+        let job = migration("batch", "Job", &json!({"name": "m", "uid": "m"}), &json!({"conditions": conditions}));
+        let owner =
+            |uid| json!([{"apiVersion": "batch/v1", "kind": "Job", "name": uid, "uid": uid, "controller": true}]);
+        let pod = |(index, status): (usize, &Value)| {
+            let mut metadata = json!({"name": index.to_string(), "uid": index.to_string(), "ownerReferences": owner("m"),
+                "creationTimestamp": format!("2026-11-24T02:15:0{index}Z")});
+            if deleting && index == 0 {
+                metadata["deletionTimestamp"] = json!("2026-11-24T02:16:00Z");
+            }
+            migration("", "Pod", &metadata, status)
+        };
+        // The pod of another Job says nothing of this one.
+        let other = json!({"name": "9", "uid": "9", "ownerReferences": owner("n"), "creationTimestamp": "2026-11-24T03:00:00Z"});
+        let pods = pods.iter().enumerate().map(pod).chain([migration("", "Pod", &other, &no_room())]);
+        let live: LiveSet = pods.chain([job.clone()]).collect();
+        assert_eq!(live.is_running(&job), runs);
+    }
 
     #[test]
     fn the_first_moment_to_come_is_remembered() {

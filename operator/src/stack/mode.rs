@@ -20,10 +20,14 @@ pub trait Mode: Send + Sync {
     }
 
     /// How the operator probes the service. `None`: the state of its pods is all that counts.
-    fn probing(&self) -> Option<&Probing>;
+    fn probing(&self) -> Option<&Probing> {
+        None
+    }
 
-    /// The targets of the probes. `backups` is the folder of the backups in the bucket.
-    fn endpoints(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)>;
+    /// The targets of the probes. The argument is the folder of the backups in the bucket.
+    fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        Vec::new()
+    }
 }
 
 /// A mode whose service clients reach by an address of the type `Access`.

@@ -38,7 +38,7 @@ pub struct Observed {
     pub handled: Option<Handled>,
     /// The Jobs that the stack itself owns: its steps. Those of its CronJob are not in here.
     pub jobs: Vec<ObservedJob>,
-    /// The name of a Job of the backup that runs, whoever made it.
+    /// The name of a Job of the backup that runs, whoever made it. One whose pod cannot start does not.
     pub dump: Option<String>,
     /// Components that need a kind of another project which cannot be used now, and why.
     pub missing_apis: BTreeMap<Component, Waiting>,
@@ -53,7 +53,7 @@ pub struct ObservedReleases {
     pub revisions: Vec<Revision>,
     /// The Deployments of the workloads.
     pub workloads: BTreeMap<Component, ObservedWorkload>,
-    /// What keeps any release from becoming ready: a service is down, or the cluster has no room for its pods.
+    /// What keeps any release from becoming ready: a service is down.
     pub excuse: Option<Waiting>,
     /// An operator that kept no revisions has rolled out the images of the spec.
     pub adoptable: bool,
@@ -77,8 +77,10 @@ pub struct ObservedWorkload {
     pub revision: Option<String>,
     /// Every pod is of its template.
     pub rolled_out: bool,
-    /// What keeps its pods from serving.
+    /// What keeps its pods from serving, and the release is at fault.
     pub trouble: Option<Waiting>,
+    /// What keeps its pods from serving, and the release is not at fault: the cluster has no room for them, say.
+    pub excuse: Option<Waiting>,
 }
 
 /// The commands that were obeyed.
@@ -117,6 +119,8 @@ pub struct ObservedJob {
 pub enum JobPhase {
     /// Its pod runs, or is about to.
     Running,
+    /// Its pod cannot start before a user acts.
+    CannotStart,
     /// It succeeded.
     Complete,
     /// It failed, in the words of its condition.

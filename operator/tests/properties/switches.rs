@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 
 use proptest::{prelude::*, sample::select};
-use rorun_operator::objects::{ApplyPolicy, DesiredObject, ObjectKey};
+use rorun_operator::{
+    desired::desired,
+    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey},
+    plan::{picked, plan},
+};
+use serde_json::json;
 
 use super::{
     generate::{config, fixtures},
-    support::{Fixture, objects},
+    support::{Fixture, all_there, objects, stack, valid_with},
 };
 
 proptest! {
@@ -30,6 +35,19 @@ proptest! {
         let known: BTreeSet<_> = before.iter().map(DesiredObject::key).collect();
         prop_assert!(after.is_subset(&known), "{:?}", after.difference(&known).collect::<Vec<_>>());
     }
+}
+
+/// A release that is held, of a cluster that no revision of is known: what runs of the workloads stays, also of one that the spec
+/// no longer has.
+#[test]
+fn a_workload_that_a_held_release_leaves_out_is_not_pruned() {
+    let cr = stack("shop").set("release", json!({"approval": "Required"})).build();
+    let observed = all_there(&cr);
+    let stack = valid_with(&cr, &observed);
+    let plan = plan(&stack, &observed, 0);
+    let stack = picked(stack, &plan);
+    let desired = desired(&stack, &plan, &LiveSet::default());
+    assert!(stack.admin.is_none() && desired.left_alone().contains("admin"), "{:?}", desired.left_alone());
 }
 
 /// Without the component, and without the host that leads to it.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::env::{TestEnv, development};
 
-/// What a controller of workloads would write.
-async fn set_status(env: &TestEnv, (kind, namespace, name): (&str, &str, &str), status: Value) -> DynamicObject {
+/// Writes a status, as the object's controller or the kubelet would.
+pub async fn set_status(env: &TestEnv, (kind, namespace, name): (&str, &str, &str), status: Value) -> DynamicObject {
     let api = env.objects(kind, namespace);
     let patch = Patch::Merge(json!({"status": status}));
     api.patch_status(name, &PatchParams::default(), &patch).await.expect("its status is written")

@@ -68,11 +68,11 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     }
 
     // Observe: all reads of the cluster.
+    let live = pods_refused::observe(context, cr, &key, live).await;
     let observed = match observe::observe(context, cr, &key, &live).await {
         Ok(observed) => observed,
         Err(error) => return not_observed(context, cr, error).await,
     };
-    let live = pods_refused::observe(context, cr, &key, live).await;
 
     // Validate: what the spec means, or a reason for the user.
     let stack = probes::observe(context, cr, validate(cr, &observed), &live);

@@ -26,7 +26,7 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
     observed.jobs = live.iter().filter(owned).filter_map(|there| job(there, live)).collect();
     observed.dump = live
         .of_component("Job", Component::Backup.as_str())
-        .find(|job| runs_still(job))
+        .find(|job| live.is_running(job))
         .map(|job| job.name.to_string());
     observed.releases = releases(cr, uid, live);
     observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
@@ -46,17 +46,15 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
         let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
         let revision = there.revision.as_deref().map(str::to_owned);
         let trouble = pod_with(live, component, &AT_FAULT);
-        Some((component, ObservedWorkload { revision, rolled_out, trouble }))
-    };
-    let not_at_fault = |component| {
-        let refused = deployment(component).and_then(|there| match &there.readiness {
+        let refused = match &there.readiness {
             Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
             _ => None,
-        });
-        refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT))
+        };
+        let excuse = refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT));
+        Some((component, ObservedWorkload { revision, rolled_out, trouble, excuse }))
     };
     let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
-    let down = services.filter_map(|there| match &there.readiness {
+    let mut down = services.filter_map(|there| match &there.readiness {
         Readiness::Waiting(waiting) => Some(waiting.clone()),
         Readiness::Ready => None,
     });
@@ -64,7 +62,7 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
         adoptable: revisions.is_empty()
             && deployment(Component::Api).is_some_and(|there| there.revision.is_none())
             && runs(cr),
-        excuse: WORKLOADS.into_iter().find_map(not_at_fault).or_else(|| down.into_iter().next()),
+        excuse: down.next(),
         workloads: WORKLOADS.into_iter().filter_map(workload).collect(),
         configuration: BTreeMap::new(),
         revisions,
@@ -110,13 +108,10 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
             JobPhase::Failed(last_words(there, live).unwrap_or_else(|| waiting.message.clone()))
         }
-        Readiness::Waiting(_) => JobPhase::Running,
+        Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
+        Readiness::Waiting(_) => JobPhase::CannotStart,
     };
     Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase })
-}
-
-fn runs_still(job: &LiveObject) -> bool {
-    matches!(&job.readiness, Readiness::Waiting(waiting) if waiting.reason != reason::JOB_FAILED)
 }
 
 /// What the newest pod of a Job said at its end.

@@ -4,7 +4,7 @@ use super::{HISTORY, Pick, State, Step};
 use crate::{
     names::{Component, ObjectName, RELEASE, Waiting, annotation, reason},
     plan::meaning,
-    stack::{JobPhase, Observed, Probe, Progress, Revision, RolledBack, Stack, WORKLOADS},
+    stack::{JobPhase, Observed, ObservedJob, Probe, Progress, Revision, RolledBack, Stack, WORKLOADS},
 };
 
 /// What is known of a release.
@@ -19,8 +19,10 @@ pub(super) struct Facts {
     images_served: bool,
     approval: Approval,
     migration: Migrated,
-    /// The Job of a dump that runs: a migration waits for its end.
-    dump: Option<String>,
+    /// The Job that runs and whose end the migration waits for: a dump, or the migration of a release that was withdrawn.
+    blocker: Option<String>,
+    /// A migration runs, of this release or of one that was withdrawn.
+    pub(super) migration_runs: bool,
     /// What the migration is about: the image, the command and the data.
     identity: String,
     rollout: Rollout,
@@ -79,7 +81,8 @@ impl Facts {
         let mut facts = Self {
             approval: approval(stack, observed, images_served, &target),
             migration,
-            dump: observed.dump.clone(),
+            blocker: blocker(observed),
+            migration_runs: migrations(observed).next().is_some(),
             identity,
             rollout: rollout(stack, observed, &target),
             target,
@@ -234,11 +237,9 @@ impl Facts {
 
     fn job(&self) -> String {
         match &self.migration {
-            Migrated::Pending(step) if !step.exists => self
-                .dump
-                .as_ref()
-                .map(|dump| format!(", which waits for the dump of job/{dump} to end"))
-                .unwrap_or_default(),
+            Migrated::Pending(step) if !step.exists => {
+                self.blocker.as_ref().map(|job| format!(", which waits for {job} to end")).unwrap_or_default()
+            }
             Migrated::Pending(step) | Migrated::Failed(step, _) => format!(", job/{}", step.name),
             _ => String::new(),
         }
@@ -249,7 +250,7 @@ impl Facts {
         match &self.migration {
             // Before the approval nothing runs.
             Migrated::Pending(step) => {
-                let may_start = state == State::Migrating && self.dump.is_none();
+                let may_start = state == State::Migrating && self.blocker.is_none();
                 Some(step.clone()).filter(|step| may_start || step.exists)
             }
             Migrated::Failed(step, _) => Some(step.clone()),
@@ -319,6 +320,17 @@ fn migrated<'a>(
     }
 }
 
+/// The migrations that run: that of the target, and one that began before the spec went on. Nothing ends either half-way.
+fn migrations(observed: &Observed) -> impl Iterator<Item = &ObservedJob> {
+    observed.jobs.iter().filter(|job| job.component == Component::Migration && job.phase == JobPhase::Running)
+}
+
+/// What keeps a migration that has no Job yet from starting.
+fn blocker(observed: &Observed) -> Option<String> {
+    let dump = observed.dump.as_ref().map(|job| format!("the dump of job/{job}"));
+    dump.or_else(|| migrations(observed).next().map(|job| format!("the migration of job/{}", job.name)))
+}
+
 /// The image, the command, and which data: what a migration is about.
 fn identity(stack: &Stack) -> String {
     let Some(migration) = &stack.release.migration else { return String::new() };
@@ -337,12 +349,13 @@ fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> Rollout {
     let pending: Vec<_> = WORKLOADS.into_iter().filter(pending).collect();
     let deadlines = pending.iter().filter_map(|component| stack.workload(*component));
     let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
-    let first =
-        |say: fn(&crate::stack::ObservedWorkload) -> Option<&Waiting>| workloads.values().find_map(say).cloned();
+    // What the pods of a workload say that is rolled out has nothing to do with the release.
+    let rolling = || pending.iter().filter_map(|component| workloads.get(component));
+    let services = observed.releases.excuse.clone().or_else(|| service_down(stack)).or_else(|| unresolved(stack));
     Rollout {
         complete: pending.is_empty(),
-        excuse: observed.releases.excuse.clone().or_else(|| service_down(stack)).or_else(|| unresolved(stack)),
-        trouble: first(|there| there.trouble.as_ref()),
+        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone())),
+        trouble: rolling().find_map(|there| there.trouble.clone()),
         deadline,
     }
 }

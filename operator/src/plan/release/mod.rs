@@ -33,6 +33,8 @@ pub struct Release {
     pub last_good: Option<Revision>,
     /// The migration that runs, that is to run, or that is kept for reading.
     pub migration: Option<Step>,
+    /// A migration runs, of this release or of one that was withdrawn: no dump begins meanwhile.
+    pub migration_runs: bool,
     /// The revisions that are kept, with what became of each.
     pub revisions: Vec<Revision>,
     /// What it waits for. `None`: it serves, or only its rollout is waited for.
@@ -62,6 +64,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, now: i64) -> Release {
         pick: facts.pick(row.pick),
         waiting: facts.waiting(row.state),
         migration: facts.migration_step(row.state),
+        migration_runs: facts.migration_runs,
         turns_at: facts.turns_at(row.state),
         revisions: facts.kept(),
         last_good: facts.last_good,

@@ -1,5 +1,6 @@
 //! Releases played against a cluster that does what the plan says.
 
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
@@ -18,6 +19,8 @@ struct Cluster {
     broken: Vec<&'static str>,
     /// What a migration of an image ends with.
     failing: Vec<&'static str>,
+    /// Migrations run and do not end.
+    hanging: bool,
     /// Every image that a Deployment ever had, in order.
     served: Vec<String>,
     migrated: Vec<String>,
@@ -32,8 +35,8 @@ impl Cluster {
             "api": {"image": "api:1", "migrations": {"command": ["migrate"]}, "progressDeadlineSeconds": DEADLINE},
             "ocr": {"image": "ocr:1"},
         });
-        let (broken, failing, served, migrated) = Default::default();
-        Self { spec, observed: Observed::default(), now: 1000, broken, failing, served, migrated }
+        let (broken, failing, hanging, served, migrated) = Default::default();
+        Self { spec, observed: Observed::default(), now: 1000, broken, failing, hanging, served, migrated }
     }
 
     fn plan(&self) -> (Release, Stack) {
@@ -50,7 +53,9 @@ impl Cluster {
         let (release, _) = self.plan();
         let before = (self.observed.releases.clone(), self.observed.jobs.clone());
         self.observed.releases.revisions.clone_from(&release.revisions);
-        self.observed.jobs.retain(|job| release.migration.as_ref().is_some_and(|step| step.name == job.name));
+        // Prune leaves a Job that runs.
+        let wanted = |name: &str| release.migration.as_ref().is_some_and(|step| step.name == name);
+        self.observed.jobs.retain(|job| job.phase == JobPhase::Running || wanted(&job.name));
         if let Some(step) = release.migration.as_ref().filter(|step| !step.exists) {
             let name = step.name.clone();
             self.observed.jobs.push(ObservedJob {
@@ -60,7 +65,9 @@ impl Cluster {
                 phase: JobPhase::Running,
             });
             self.migrated.push(release.target.content.image(Component::Api).unwrap().to_owned());
-        } else {
+            let running = self.observed.jobs.iter().filter(|job| job.phase == JobPhase::Running);
+            assert!(running.count() < 2, "two migrations run at once: {:?}", self.observed.jobs);
+        } else if !self.hanging {
             let image = release.target.content.image(Component::Api).unwrap();
             let fails = self.failing.contains(&image);
             for job in self.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
@@ -154,6 +161,53 @@ fn a_migration_waits_for_a_dump_that_runs() {
     assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
 }
 
+/// How the spec goes on while the migration to api:2 runs, and what serves in the end.
+#[rstest]
+#[case::to_another_image("/api/image", json!("api:3"), "api:3")]
+#[case::back("/api/image", json!("api:1"), "api:1")]
+#[case::without_a_migration("/api", json!({"image": "api:2"}), "api:2")]
+#[case::with_another_command("/api", json!({"image": "api:2", "migrations": {"command": ["migrate", "all"]}}), "api:2")]
+#[case::by_a_retry("/environment", json!("Development"), "api:2")]
+fn a_migration_that_runs_is_ended_by_nothing_and_the_next_waits(
+    #[case] path: &str,
+    #[case] value: Value,
+    #[case] serves: &str,
+) {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.hanging = true;
+    cluster.settle();
+    let first = cluster.observed.jobs.clone();
+    cluster.edit(path, value);
+    cluster.annotate(annotation::RETRY, "1");
+    let release = cluster.settle();
+    assert_eq!(cluster.observed.jobs, first, "it runs, and alone");
+    assert!(release.migration_runs && release.migration.is_none());
+    if release.state == State::Migrating {
+        assert_eq!(cluster.api(), "api:1");
+        let waiting = release.waiting.unwrap().message;
+        assert!(waiting.contains(&format!("waits for the migration of job/{} to end", first[0].name)), "{waiting}");
+    }
+    cluster.hanging = false;
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api(), release.migration_runs), (State::Serving, serves, false));
+}
+
+#[test]
+fn a_migration_that_cannot_start_holds_neither_dumps_nor_the_next_one() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.hanging = true;
+    cluster.settle();
+    cluster.observed.jobs[0].phase = JobPhase::CannotStart;
+    let (release, _) = cluster.plan();
+    assert_eq!((release.state, release.migration_runs), (State::Migrating, false));
+    assert!(release.migration.unwrap().exists, "it starts once its image is there");
+    cluster.hanging = false;
+    cluster.edit("/api/image", json!("api:3"));
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:3"));
+}
+
 #[test]
 fn an_edit_without_an_image_rolls_at_once_and_migrates_nothing() {
     let mut cluster = serving();
@@ -215,6 +269,20 @@ fn the_clock_stands_while_the_release_is_not_at_fault() {
     assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.now + DEADLINE)));
     cluster.now += DEADLINE;
     assert_eq!(cluster.settle().state, State::RolledBack);
+}
+
+#[test]
+fn what_the_pods_of_another_workload_say_excuses_no_release() {
+    let mut cluster = serving();
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    let full = Some(Waiting::new(reason::UNSCHEDULABLE, "no room"));
+    cluster.observed.releases.workloads.get_mut(&Component::Ocr).unwrap().excuse.clone_from(&full);
+    let (release, _) = cluster.plan();
+    assert_eq!(release.turns_at, Some(cluster.now + DEADLINE), "the clock runs on");
+    cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap().excuse = full;
+    assert_eq!(cluster.settle().turns_at, None, "its own pods have no room");
 }
 
 #[test]

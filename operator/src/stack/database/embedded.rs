@@ -6,7 +6,7 @@ use crate::{
     contract::{PostgresUrl, TlsMode},
     names::{Component, annotation},
     stack::{
-        Endpoint, POSTGRES_PORT, ProbeTarget, Probing, defaults,
+        POSTGRES_PORT, defaults,
         mode::{
             Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, ok_or_unresolved, single_pod,
         },
@@ -27,14 +27,6 @@ pub struct Embedded {
 impl Mode for Embedded {
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
-    }
-
-    fn probing(&self) -> Option<&Probing> {
-        None
-    }
-
-    fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        Vec::new()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     api::v1alpha1::{EmbeddedRedis, Storage},
     names::Component,
     stack::{
-        Endpoint, ProbeTarget, Probing, REDIS_PORT,
+        REDIS_PORT,
         mode::{Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, single_pod},
         server::ServerSpec,
     },
@@ -22,14 +22,6 @@ pub struct Embedded {
 impl Mode for Embedded {
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
-    }
-
-    fn probing(&self) -> Option<&Probing> {
-        None
-    }
-
-    fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        Vec::new()
     }
 }
 
