@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rorun_e2e::engine::host::Host;
 use rorun_e2e::engine::record::ProcessRecord;
 use rorun_e2e::engine::{Cache, Cluster, cluster, docker, wait};
 
@@ -35,6 +36,10 @@ fn a_cluster_whose_docker_was_killed_can_be_removed() -> Result<()> {
     let engine = docker::OwnEngine::of(&cache)?;
     if matches!(up.docker(), docker::Docker::Own(_)) && cluster::names(&cache)? == [NAME] {
         engine.process()?.context("it does not run")?.kill();
+        assert!(Cluster::attach(&cache, NAME)?.is_none());
+        // Started again, it brings back no node: the ports of one would be taken from a cluster that is made meanwhile.
+        engine.start(Host::detect()?)?;
+        assert_eq!(up.docker().output(["ps", "--quiet"])?, "");
         assert!(Cluster::attach(&cache, NAME)?.is_none());
         Cluster::down(&cache, NAME)?;
         assert_eq!(cluster::leftovers(&cache)?, [""; 0]);

@@ -9,6 +9,7 @@ mod state;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -26,7 +27,7 @@ use super::image::{Source, control_plane, data, node};
 use super::ports::{self, is_free};
 use super::process::Run;
 use super::progress::Step;
-use super::{cleanup, packages, tools};
+use super::{cleanup, packages, tools, wait};
 
 const USUAL_PORTS: [u16; 2] = [18080, 18443];
 
@@ -63,10 +64,17 @@ impl Cluster {
     pub fn attach(cache: &Cache, name: &str) -> Result<Option<Cluster>> {
         let Some(state) = State::load(cache, name)?.filter(|state| state.ready) else { return Ok(None) };
         let running = ["inspect", "--format", "{{.State.Running}}", &node_of(name)];
-        if state.docker.output(running).is_ok_and(|answer| answer.trim() == "true") {
-            return Ok(Some(Cluster::of(cache, name, &state)));
+        if !state.docker.output(running).is_ok_and(|answer| answer.trim() == "true") {
+            return Ok(None);
         }
-        Ok(None)
+        let cluster = Cluster::of(cache, name, &state);
+        Ok(cluster.is_ready().then_some(cluster))
+    }
+
+    /// Whether the API server is ready, its first roles made, within a minute: Docker may have started the node just now.
+    fn is_ready(&self) -> bool {
+        let ready = ["get", "--raw=/readyz", "--request-timeout=10s"];
+        wait::until_true("the API server is ready", Duration::from_mins(1), || Ok(self.kubectl(ready).is_ok())).is_ok()
     }
 
     /// Takes the cluster down, with our Docker Engine if it was the last one in it, and proves that nothing is left.
@@ -137,14 +145,15 @@ impl Cluster {
 
     fn create(cache: &Cache, name: &str) -> Result<Cluster> {
         let host = Host::detect()?;
-        let ports = choose_ports()?;
-        let mut state = {
+        let (mut state, ports) = {
             // Nobody stops our Docker Engine between its start and the file that says that it is needed.
             let _lock = cache.lock("docker")?;
             let docker = Docker::choose(cache)?;
+            // After the engine is up: containers that come back with it take their ports again.
+            let ports = choose_ports()?;
             let state = State { docker, http_port: ports.http, https_port: ports.https, ready: false };
             state.save(cache, name)?;
-            state
+            (state, ports)
         };
         let cluster = Cluster::of(cache, name, &state);
         let node = node::find(cache, &state.docker, host)?;
@@ -181,6 +190,10 @@ impl Cluster {
             .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_of(&self.name))
             .output()
             .context("failed to create the kind cluster")?;
+        if matches!(self.docker, Docker::Own(_)) {
+            // An engine that was killed is started again to remove what it left, never to go on with a cluster.
+            self.docker.output(["update", "--restart=no", &self.node()])?;
+        }
         Ok(())
     }
 
