@@ -34,7 +34,7 @@ fn lint(files: &[&Path]) -> Result<String> {
 fn actionlint_finds_nothing() -> Result<()> {
     let workflows = workflows()?;
     let files: Vec<&Path> = workflows.iter().map(|(path, _)| path.as_path()).collect();
-    assert_eq!(files.len(), 4, "{files:?}");
+    assert_eq!(files.len(), 5, "{files:?}");
     assert_eq!(lint(&files)?, "");
     Ok(())
 }

@@ -17,6 +17,7 @@ mod drift;
 mod external;
 mod faults;
 mod helm;
+mod hibernation;
 mod kills;
 mod namespaced;
 mod pod_template;
@@ -102,6 +103,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "a release waits for approval and migration, a bad one is rolled back, and no request fails meanwhile",
         exclusive: false,
         run: |test| Box::pin(release::run(test)),
+    },
+    Scenario {
+        name: "hibernation",
+        proves: "a stack that hibernates has no pods and keeps its data, what is asked meanwhile waits, and it wakes in order",
+        exclusive: false,
+        run: |test| Box::pin(hibernation::run(test)),
     },
     Scenario {
         name: "deletion",

@@ -93,8 +93,8 @@ async fn withdraws(test: &TestContext, stack: &Stack) -> Result<()> {
     stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("hang")}})).await?;
     let runs = stack.wait("the migration to run", DECIDED_WITHIN, async || {
         let logs = match stack.pod("migration").await {
-            Ok(pod) => test.kubectl(&["logs", &pod, "--container=migrate"]).await.unwrap_or_default(),
-            Err(_) => String::new(),
+            Ok(pod) => log_of(test, stack, &pod).await.unwrap_or_else(|error| format!("{error:#}")),
+            Err(error) => format!("{error:#}"),
         };
         Ok(Observed::when(logs.contains("keeps the lock"), logs))
     });
@@ -113,15 +113,10 @@ async fn withdraws(test: &TestContext, stack: &Stack) -> Result<()> {
     wait_state(stack, "Serving").await?;
     ensure!(jobs(stack).await? == job, "{:?} instead of {job:?}", jobs(stack).await?);
     ensure!(stack.pod_uids(Some("migration")).await? == pods, "the migration was ended half-way");
-    ensure!(
-        test.kubectl(&["logs", &stack.pod("migration").await?, "--container=migrate"])
-            .await?
-            .contains("keeps the lock"),
-        "it runs no more"
-    );
+    ensure!(log_of(test, stack, &stack.pod("migration").await?).await?.contains("keeps the lock"), "it runs no more");
 
     // A user ends it, and nothing makes it again.
-    test.kubectl(&["delete", "job", &job[0]]).await?;
+    test.kubectl(&["--namespace", &stack.namespace, "delete", "job", &job[0]]).await?;
     stack
         .wait("nothing of the migration to be left", DECIDED_WITHIN, async || {
             let children = stack.list("jobs,secrets,serviceaccounts,pods").await?;
@@ -131,6 +126,10 @@ async fn withdraws(test: &TestContext, stack: &Stack) -> Result<()> {
             Ok(Observed::when(done, format!("{left:?}, backups suspended: {}", suspended(stack).await?)))
         })
         .await
+}
+
+async fn log_of(test: &TestContext, stack: &Stack, pod: &str) -> Result<String> {
+    test.kubectl(&["--namespace", &stack.namespace, "logs", pod, "--container=migrate"]).await
 }
 
 /// Whether the CronJob of the backups is suspended.

@@ -17,6 +17,9 @@ use crate::{
 
 /// The autoscaler of a workload that scales by load.
 pub(super) fn autoscaler(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
+    if stack.asleep {
+        return None;
+    }
     let Replicas::Auto { min, max, cpu, memory } = workload.replicas else { return None };
     let name = stack.child(workload.component);
     let metric = |resource: &str, percent: i32| MetricSpec {
@@ -81,6 +84,9 @@ fn policy(policy: &ScalingPolicy) -> HPAScalingPolicy {
 
 /// How many pods evictions leave.
 pub(super) fn disruption_budget(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
+    if stack.asleep {
+        return None;
+    }
     let (min_available, max_unavailable) = match workload.disruption.clone()? {
         Disruption::MinAvailable(count) => (Some(count), None),
         Disruption::MaxUnavailable(count) => (None, Some(count)),

@@ -53,7 +53,7 @@ impl Component for Backup {
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),
-            cron_job(stack, backup, trusted, plan.release.migration_runs),
+            cron_job(stack, backup, trusted, plan.dumps_paused),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
         objects.extend(trusted.config_map(stack));
@@ -236,7 +236,7 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
     })
 }
 
-/// `suspend`: a migration runs, and no dump begins meanwhile.
+/// `suspend`: no dump begins for now.
 fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>, suspend: bool) -> DesiredObject {
     let labels = metadata::labels(stack, Name::Backup);
     let spec = job_spec(stack, backup, trusted);

@@ -193,11 +193,13 @@ fn waiting(
     }
     // A migration that is over, or that may not run yet, needs no database.
     let idle = name == Name::Migration && plan.release.state != State::Migrating;
-    if component.waits_for().is_empty() || exists(name, live) || idle {
+    if component.waits_for().is_empty() || runs(name, stack, live) || idle {
         return None;
     }
-    let need = component.waits_for().iter().find(|need| sofar.readiness.get(need).is_some_and(is_waited_for))?;
-    Some(waits(name, *need))
+    let waited_for = |need: &&Name| {
+        sofar.readiness.get(need).is_some_and(|readiness| is_waited_for(readiness) || sleeps(**need, live))
+    };
+    component.waits_for().iter().find(waited_for).map(|need| waits(name, *need))
 }
 
 /// A service that the operator does not probe blocks nothing: no probe would ever say that it answers.
@@ -209,8 +211,20 @@ fn waits(name: Name, need: Name) -> Waiting {
     Waiting::new(reason::DEPENDENCY_NOT_READY, format!("{name} waits for {need}"))
 }
 
-fn exists(component: Name, live: &LiveSet) -> bool {
-    ["Deployment", "CronJob"].into_iter().any(|kind| live.of_component(kind, component.as_str()).next().is_some())
+/// Whether a component was created, and need not wake: once it runs, it is applied also while a dependency is down.
+fn runs(component: Name, stack: &Stack, live: &LiveSet) -> bool {
+    let exists = |kind| live.of_component(kind, component.as_str()).next().is_some();
+    let wakes = || {
+        let wanted = stack.workload(component).is_some_and(|workload| workload.replicas.floor() > 0);
+        wanted && !stack.asleep && sleeps(component, live)
+    };
+    ["Deployment", "CronJob"].into_iter().any(exists) && !wakes()
+}
+
+/// Whether the operator has applied that a component has no pods.
+fn sleeps(component: Name, live: &LiveSet) -> bool {
+    let asleep = |there: &LiveObject| there.applied_replicas == Some(0);
+    ["Deployment", "StatefulSet"].into_iter().any(|kind| live.of_component(kind, component.as_str()).any(asleep))
 }
 
 /// How long the pod of an embedded service may take from its start until its health check succeeds, in seconds.

@@ -62,7 +62,7 @@ pub(super) fn stateful_set(stack: &Stack, pod: Pod<'_>) -> DesiredObject {
             // The default waits for a pod that is not ready before it replaces it: one that can never be, for a wrong image
             // say, would stay after the spec was corrected (kubernetes/kubernetes#67250).
             pod_management_policy: Some("Parallel".to_owned()),
-            replicas: Some(1),
+            replicas: Some(i32::from(!stack.asleep)),
             revision_history_limit: Some(5),
             selector: metadata::selector(stack, component),
             service_name: Some(stack.child(component)),

@@ -95,6 +95,12 @@ pub const ROLLOUT_STARTED: Reason = "RolloutStarted";
 pub const ROLLOUT_FINISHED: Reason = "RolloutFinished";
 /// `spec.suspend` is true.
 pub const SUSPENDED: Reason = "Suspended";
+/// The stack hibernates: no pods run, and the data stay.
+pub const HIBERNATED: Reason = "Hibernated";
+/// The stack has expired by `spec.expiresAfter`, and hibernates.
+pub const EXPIRED: Reason = "Expired";
+/// Of an Event: the stack expires within an hour.
+pub const EXPIRES_SOON: Reason = "ExpiresSoon";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
 /// A release waits until somebody approves it.

@@ -1,6 +1,6 @@
 //! The dumps that somebody asked for by the annotation `rorun.app/backup`.
 
-use super::{Step, commands};
+use super::{Step, commands, wakes};
 use crate::{
     names::{Component, ObjectName, annotation},
     stack::{JobPhase, Observed, ObservedJob, Stack},
@@ -12,6 +12,10 @@ pub const HISTORY: usize = 10;
 /// The Job that the annotation asks for, as long as the command is not handled. Without `backup` in the spec it asks for nothing.
 pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
     stack.backup.as_ref()?;
+    if stack.hibernation.cause.is_some() || wakes(stack, observed) {
+        // The command is not handled, and is obeyed when the stack has woken.
+        return None;
+    }
     let meaning = commands::pending(observed, annotation::BACKUP)?;
     let name = ObjectName::step(&stack.name, Component::Backup, &meaning);
     let exists = observed.jobs.iter().any(|job| job.name == name.as_str());

@@ -6,17 +6,19 @@
 
 mod backup;
 mod commands;
+mod operation;
 mod picked;
 pub mod release;
 mod step;
 
+pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
 pub use release::Release;
 pub use step::{Step, meaning};
 
 use crate::{
-    names::annotation,
-    stack::{Handled, Observed, Stack},
+    names::{Component, annotation},
+    stack::{Handled, JobPhase, Observed, Stack},
 };
 
 /// The steps of a stack, and the record of the commands that were obeyed.
@@ -28,12 +30,21 @@ pub struct Plan {
     pub handled: Option<Handled>,
     /// The release on its way, or the one that serves.
     pub release: Release,
+    /// What the stack does now, and what comes next.
+    pub operations: Operations,
+    /// No dump begins: a migration runs, or the stack hibernates or wakes.
+    pub dumps_paused: bool,
 }
 
 impl Plan {
     /// When the plan may be another one though nothing happens, in seconds since 1970.
     pub fn turns_at(&self) -> Option<i64> {
         self.release.turns_at
+    }
+
+    /// Whether the stack hibernates now.
+    pub fn hibernates(&self) -> bool {
+        self.operations.current == Some(Operation::Hibernation)
     }
 }
 
@@ -42,5 +53,28 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let asked = backup::asked(stack, observed);
     let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
     let handled = commands::handled(observed, obeyed);
-    Plan { backups: backup::steps(asked, observed), handled, release: release::release(stack, observed, now) }
+    let operations = operations(stack, observed);
+    let hibernates = operations.current == Some(Operation::Hibernation);
+    let release = release::release(stack, observed, hibernates, now);
+    let operations = match operations.current {
+        None if release.state.has_begun() => Operations { current: Some(Operation::Release), ..operations },
+        _ => operations,
+    };
+    let dumps_paused = release.migration_runs || stack.hibernation.cause.is_some() || wakes(stack, observed);
+    Plan { backups: backup::steps(asked, observed), handled, release, operations, dumps_paused }
+}
+
+/// What the stack is asked to do beside its releases.
+fn operations(stack: &Stack, observed: &Observed) -> Operations {
+    let asked = stack.hibernation.cause.map(|_| Operation::Hibernation);
+    let migrations = observed.jobs.iter().filter(|job| job.component == Component::Migration);
+    let migration = migrations.filter(|job| job.phase == JobPhase::Running).map(|job| job.name.as_str()).next();
+    let job = observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"));
+    choose(asked.as_slice(), job.as_deref())
+}
+
+/// Whether the application is yet to start after the stack hibernated: dumps begin once it has.
+fn wakes(stack: &Stack, observed: &Observed) -> bool {
+    let there = observed.releases.workloads.get(&Component::Api);
+    there.is_some_and(|there| there.asleep) && stack.api.replicas.floor() > 0
 }

@@ -6,7 +6,7 @@ use crate::stack::{Stack, WORKLOADS};
 /// Picks the workloads. A revision that served and that this version of the operator cannot read is left as it runs.
 pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
     let serving = stack.serving.take();
-    match (plan.release.pick, serving) {
+    let picked = match (plan.release.pick, serving) {
         (Pick::Target, _) => stack,
         (Pick::LastGood, Some(serving)) => {
             let Stack { api, probing, probes, last_backup, warnings, release, content, .. } = stack;
@@ -17,5 +17,6 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
             stack.deferred.extend(WORKLOADS);
             stack
         }
-    }
+    };
+    Stack { asleep: plan.hibernates(), ..picked }
 }

@@ -15,6 +15,7 @@ pub mod database;
 mod defaults;
 mod disruption;
 mod endpoint;
+mod hibernation;
 mod ingress;
 mod mode;
 mod monitoring;
@@ -46,6 +47,7 @@ pub use credentials::{Credentials, connection_keys, credential_bytes, credential
 pub use database::{Database, DatabaseAccess, NamedUrl};
 pub use disruption::Disruption;
 pub use endpoint::Endpoint;
+pub use hibernation::{Cause, Expiry, Hibernation};
 pub use ingress::{Host, Ingress, Route};
 pub use mode::{Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
@@ -89,6 +91,10 @@ pub struct Stack {
     pub environment: Environment,
     /// Change nothing.
     pub suspend: bool,
+    /// Whether the stack is to hibernate.
+    pub hibernation: Hibernation,
+    /// It hibernates: no pods run. The plan decides it.
+    pub asleep: bool,
     /// The API server.
     pub api: Workload,
     /// The OCR service.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Revision;
+use super::{Hibernation, Revision};
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -44,6 +44,8 @@ pub struct Observed {
     pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
+    /// Whether the stack is to hibernate at this moment.
+    pub hibernation: Hibernation,
 }
 
 /// The releases of a stack, and what runs of them.
@@ -77,6 +79,8 @@ pub struct ObservedWorkload {
     pub revision: Option<String>,
     /// Every pod is of its template.
     pub rolled_out: bool,
+    /// It has no pods since the operator applied that it has none.
+    pub asleep: bool,
     /// What keeps its pods from serving, and the release is at fault.
     pub trouble: Option<Waiting>,
     /// What keeps its pods from serving, and the release is not at fault: the cluster has no room for them, say.

@@ -60,6 +60,9 @@ fn paused(stack: &Stack, probing: &Probing) -> Option<String> {
     if stack.suspend {
         return Some("it is not asked whether it answers while spec.suspend is true".to_owned());
     }
+    if stack.hibernation.cause.is_some() {
+        return Some("it is not asked whether it answers while the stack hibernates".to_owned());
+    }
     let mut workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
     let none = !probing.without_pods && workloads.all(|workload| workload.replicas == Replicas::Fixed(0));
     none.then(|| "it is not asked whether it answers while every workload has 0 replicas".to_owned())
@@ -79,6 +82,6 @@ pub(super) fn clear_text(field: &str, why: &str, instead: &str) -> String {
 }
 
 /// As the CRD admits it.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
 }

@@ -50,6 +50,8 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         uid: cr.metadata.uid.clone().unwrap_or_default(),
         environment: spec.environment,
         suspend: spec.suspend.unwrap_or(false),
+        hibernation: observed.hibernation.clone(),
+        asleep: false,
         api: resolve(&spec.api, Component::Api),
         ocr: spec.ocr.as_ref().map(|ocr| resolve(ocr, Component::Ocr)),
         admin: spec.admin.as_ref().map(|admin| resolve(admin, Component::Admin)),

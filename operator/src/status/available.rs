@@ -1,6 +1,6 @@
 //! Whether the minimum of pods serves, whatever an autoscaler or a rollout does, and whether they are of the current spec.
 
-use super::{Report, RootCause, conditions::Fact, root_cause::advice};
+use super::{Report, RootCause, conditions::Fact, hibernation, root_cause::advice};
 use crate::{
     names::{Component, reason},
     objects::{Pods, Readiness},
@@ -18,6 +18,9 @@ pub(super) fn fact(report: &Report<'_>, cause: Option<&RootCause>) -> Fact {
 
 /// The first component that has too few pods; a component without pods on purpose only if there is no other.
 fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Reason, String)> {
+    if let Some(cause) = report.stack.hibernation.cause.filter(|_| report.stack.asleep) {
+        return Some((reason::HIBERNATED, hibernation::message(report, cause)));
+    }
     let short = report.readiness.iter().filter_map(|(component, readiness)| {
         let floor = floor(report.stack, *component)?;
         let ready = pods(report, *component).map_or(0, |pods| pods.ready);
@@ -37,7 +40,7 @@ fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Re
             (_, Readiness::Ready) => (reason::PROGRESSING, format!("{component}: {ready} of {floor} pods ready")),
         });
     }
-    let (component, _) = report.readiness.iter().find(|(component, _)| is_empty(report.stack, *component))?;
+    let (component, _) = report.readiness.iter().find(|(component, _)| empty(report.stack, *component).is_some())?;
     Some((reason::SCALED_TO_ZERO, format!("{component} has no pods: spec.{component}.replicas is 0")))
 }
 
@@ -52,9 +55,13 @@ fn floor(stack: &Stack, component: Component) -> Option<i32> {
     workload.or_else(|| stack.server(component).map(|_| 1))
 }
 
-/// Whether the spec asks for no pods of a workload.
-pub(super) fn is_empty(stack: &Stack, component: Component) -> bool {
-    stack.workload(component).is_some_and(|workload| workload.replicas == Replicas::Fixed(0))
+/// Why a component has no pods on purpose. `None`: it has pods, or has none of its own.
+pub(super) fn empty(stack: &Stack, component: Component) -> Option<reason::Reason> {
+    let workload = stack.workload(component);
+    if stack.asleep && (workload.is_some() || stack.server(component).is_some()) {
+        return Some(reason::HIBERNATED);
+    }
+    workload.filter(|workload| workload.replicas == Replicas::Fixed(0)).map(|_| reason::SCALED_TO_ZERO)
 }
 
 /// Whether the pods of a component are yet to be what the spec asks for: they are being created, or replaced.

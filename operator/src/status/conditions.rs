@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, available, note, root_cause::is_forgiven};
+use super::{NEEDS_THE_USER, Report, RootCause, available, hibernation, note, root_cause::is_forgiven};
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
@@ -32,11 +32,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Opti
             (Readiness::Ready, None) => Fact {
                 kind: component.condition(),
                 status: "True",
-                reason: if available::is_empty(report.stack, *component) {
-                    reason::SCALED_TO_ZERO
-                } else {
-                    reason::READY
-                },
+                reason: available::empty(report.stack, *component).unwrap_or(reason::READY),
                 message: note(report, *component).unwrap_or_default(),
             },
             (Readiness::Waiting(waiting), also) => Fact {
@@ -63,9 +59,10 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
         let message = "spec.suspend is true: the operator watches and changes nothing".to_owned();
         facts.push(Fact { kind: "Suspended", status: "True", reason: reason::SUSPENDED, message });
     }
+    facts.extend(hibernation::facts(report));
     let Some(cause) = cause else {
-        let empty = report.readiness.iter().any(|(component, _)| available::is_empty(report.stack, *component));
-        let reason = if empty { reason::SCALED_TO_ZERO } else { reason::READY };
+        let empty = report.readiness.iter().find_map(|(component, _)| available::empty(report.stack, *component));
+        let reason = empty.unwrap_or(reason::READY);
         facts.push(Fact { kind: "Ready", status: "True", reason, message: all_is_well(report) });
         return facts;
     };
@@ -112,6 +109,9 @@ pub(super) fn stopped(old: &[Condition], waiting: &Waiting) -> Vec<Fact> {
 }
 
 fn all_is_well(report: &Report<'_>) -> String {
+    if let Some(cause) = report.stack.hibernation.cause.filter(|_| report.stack.asleep) {
+        return hibernation::message(report, cause);
+    }
     let quiet = |reason| matches!(reason, reason::NO_BACKUP_YET | reason::PROGRESSING | reason::DEPENDENCY_NOT_READY);
     let trouble = report.readiness.iter().find_map(|(component, readiness)| match readiness {
         Readiness::Waiting(waiting) if is_forgiven(*component, waiting.reason) && !quiet(waiting.reason) => {
@@ -119,7 +119,7 @@ fn all_is_well(report: &Report<'_>) -> String {
         }
         _ => None,
     });
-    let empty = report.readiness.iter().find(|(component, _)| available::is_empty(report.stack, *component));
+    let empty = report.readiness.iter().find(|(component, _)| available::empty(report.stack, *component).is_some());
     let empty = empty.and_then(|(component, _)| note(report, *component)).map(|note| format!("; {note}"));
     let (empty, trouble) = (empty.unwrap_or_default(), trouble.unwrap_or_default());
     format!("everything that the spec asks for serves{empty}{trouble}")

@@ -5,6 +5,7 @@
 mod available;
 mod backup;
 mod conditions;
+mod hibernation;
 mod release;
 mod root_cause;
 mod summary;
@@ -19,7 +20,7 @@ use crate::{
     api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
-    plan::Release,
+    plan::{Operations, Release},
     stack::Stack,
 };
 
@@ -33,6 +34,8 @@ pub struct Report<'a> {
     pub stack: &'a Stack,
     /// The release on its way, or the one that serves.
     pub release: &'a Release,
+    /// What the stack does now, and what comes next.
+    pub operations: &'a Operations,
     /// Its live objects.
     pub live: &'a LiveSet,
     /// Whether each component that the spec asks for serves, in the order in which one needs the other.
@@ -52,6 +55,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let old = report.old.clone().unwrap_or_default();
     let backup = backup::remembered(&old, report);
     let notes = backup::notes(report, backup.as_ref());
+    let (hibernated_since, expires_at, expiry) = hibernation::told(report, &old, now);
     let facts = conditions::facts(report, cause.as_ref(), notes.as_ref());
     RorunStackStatus {
         observed_generation: generation,
@@ -62,6 +66,9 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         backup,
         // Of a suspended stack nothing is recorded, so a moment would be another one each time.
         release: if report.stack.suspend { old.release } else { release::told(report.release) },
+        hibernated_since,
+        expires_at,
+        expiry,
     }
 }
 

@@ -94,7 +94,7 @@ pub async fn argo_cd_takes_no_data_for_its_own(env: &TestEnv) {
     let claims = env.objects("PersistentVolumeClaim", namespace);
     claims.create(&PostParams::default(), &claim("as-before")).await.expect("it is made");
 
-    assert_eq!(argo_cd(env, namespace, Deed::Prune).await, ["PersistentVolumeClaim/as-before"]);
+    assert_eq!(Box::pin(argo_cd(env, namespace, Deed::Prune)).await, ["PersistentVolumeClaim/as-before"]);
     assert_eq!(data_of(env, namespace, "shop").await, before);
 
     // Somebody labels all that the stack has, data included: then the annotations are all that keeps them.
@@ -105,10 +105,14 @@ pub async fn argo_cd_takes_no_data_for_its_own(env: &TestEnv) {
         secrets.patch(&secret, &PatchParams::default(), &tracked).await.expect("it is labelled");
     }
     env.settled(namespace).await;
-    assert_eq!(argo_cd(env, namespace, Deed::Prune).await, ["PersistentVolumeClaim/as-before"], "deleted once more");
+    assert_eq!(
+        Box::pin(argo_cd(env, namespace, Deed::Prune)).await,
+        ["PersistentVolumeClaim/as-before"],
+        "deleted once more"
+    );
     assert_eq!(data_of(env, namespace, "shop").await, before);
 
-    let deleted = argo_cd(env, namespace, Deed::DeleteApplication).await;
+    let deleted = Box::pin(argo_cd(env, namespace, Deed::DeleteApplication)).await;
     assert_eq!(deleted, ["PersistentVolumeClaim/as-before", "RorunStack/shop"]);
     env.until("the stack is gone", async || env.stacks(namespace).get_opt("shop").await.expect("an answer").is_none())
         .await;

@@ -117,6 +117,7 @@ impl Cluster {
         }
         let report = Report {
             release: &rorun_operator::plan::Release::default(),
+            operations: &rorun_operator::plan::Operations::default(),
             cr: &self.cr,
             old: self.old.clone(),
             stack: &self.stack,

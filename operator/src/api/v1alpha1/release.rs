@@ -50,7 +50,7 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Migrating`, `MigrationFailed`, `RollingOut` or `RolledBack`.
+    /// `Serving`, `AwaitingApproval`, `Hibernating`, `Migrating`, `MigrationFailed`, `RollingOut` or `RolledBack`.
     pub state: String,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]

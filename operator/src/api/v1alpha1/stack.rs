@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, ImageSource, IngressSpec, MonitoringSpec,
-    REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes,
+    BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, HibernationSpec, ImageSource, IngressSpec,
+    MonitoringSpec, REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes, text,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -72,6 +72,10 @@ use super::{
         .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
     validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
         .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
+    validation = Rule::new("self.environment != 'Production' || !has(self.hibernation)")
+        .message("hibernation by a schedule is for Development and Staging: leave hibernation out; hibernate: true stops a stack of any environment"),
+    validation = Rule::new("self.environment == 'Development' || !has(self.expiresAfter)")
+        .message("expiresAfter is for Development: leave it out, or use a Development stack for a preview"),
 )]
 pub struct RorunStackSpec {
     /// The environment, which decides defaults and rules. `Development`: only `api` is required. `Staging`: the data services
@@ -80,6 +84,19 @@ pub struct RorunStackSpec {
     /// `true`: the operator watches and reports, and changes nothing. Defaults to `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// `true`: the stack hibernates. No pods run, and CronJobs are suspended; volumes, passwords and backups stay. Set it to
+    /// `false`, and the data services start, then the application, then the backups. Defaults to `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernate: Option<bool>,
+    /// When the stack hibernates by itself. Development and Staging only. Defaults to never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernation: Option<HibernationSpec>,
+    /// How long after its creation the stack expires, e.g. `72h`: then it hibernates, and the operator deletes nothing.
+    /// Development only. `status.expiresAt` tells the moment, at the earliest an hour after this field was set; the annotation
+    /// `rorun.app/keep-until` puts it off. Defaults to never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = text::lifetime()))]
+    pub expires_after: Option<String>,
     /// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted.
     /// `Retain`: they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it
     /// also needs the annotation `rorun.app/confirm-delete: <name of the stack>`. The operator never deletes external services

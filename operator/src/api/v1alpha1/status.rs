@@ -12,7 +12,7 @@ pub struct RorunStackStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` with the root cause in its message, `Available`, one `<Component>Ready` for each component that the spec asks
-    /// for, `BackupHealthy`, and, only while true, `Reconciling`, `Stalled` and `Suspended`. Sorted by type.
+    /// for, `BackupHealthy`, and, only while they apply, `Reconciling`, `Stalled`, `Suspended`, `Hibernated` and `Expired`. Sorted by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -32,6 +32,15 @@ pub struct RorunStackStatus {
     /// The release that serves, and the one on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<super::ReleaseStatus>,
+    /// Since when the stack hibernates. Absent while it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernated_since: Option<Time>,
+    /// When the stack expires, or did, by `spec.expiresAfter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// How the operator came to `expiresAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<super::ExpiryStatus>,
 }
 
 /// The state of one component.

@@ -43,6 +43,14 @@ pub(super) fn interval() -> Value {
     }])
 }
 
+/// How long a stack is to live, as Go writes durations.
+pub(super) fn lifetime() -> Value {
+    json!([{
+        "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('1h') && duration(self) <= duration('8760h')",
+        "message": "write a duration from `1h` to `8760h`, e.g. `72h`",
+    }])
+}
+
 /// How often metrics are scraped, as Go writes durations.
 pub(super) fn scrape_interval() -> Value {
     json!([{

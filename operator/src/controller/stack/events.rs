@@ -2,14 +2,34 @@
 
 use kube::runtime::events::{Event, EventType};
 
-use crate::{api::v1alpha1::RorunStackStatus, names::reason, plan::release::State, runtime::event};
+use crate::{
+    api::v1alpha1::RorunStackStatus,
+    names::{annotation, reason},
+    plan::release::State,
+    runtime::event,
+};
 
 /// The Events for a change of `Ready`, and the warnings when the spec is new.
 pub(super) fn of_status((old, new): (Option<&RorunStackStatus>, &RorunStackStatus), warnings: &[String]) -> Vec<Event> {
     let new_spec = old.and_then(|status| status.observed_generation) != new.observed_generation;
     let warnings = warnings.iter().filter(|_| new_spec);
     let warnings = warnings.map(|warning| event(EventType::Warning, "NotForProduction", warning));
-    rollout_event(old, new).or_else(|| ready_event(old, new)).into_iter().chain(warnings).collect()
+    let ready = rollout_event(old, new).or_else(|| ready_event(old, new));
+    ready.into_iter().chain(expiry_event(old, new)).chain(warnings).collect()
+}
+
+/// A stack that expires within an hour has an Event, once.
+fn expiry_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option<Event> {
+    let warned = |status: &RorunStackStatus| status.expiry.as_ref().is_some_and(|expiry| expiry.warned_at.is_some());
+    if !warned(new) || old.is_some_and(warned) {
+        return None;
+    }
+    let note = format!(
+        "the stack expires at {} and hibernates then: to put it off, set the annotation {} to a later moment",
+        new.expires_at.as_ref()?.0,
+        annotation::KEEP_UNTIL
+    );
+    Some(event(EventType::Warning, reason::EXPIRES_SOON, &note))
 }
 
 /// A rollout of a stack that was ready has an Event when it begins and when it ends. The creation of a stack has none.

@@ -10,7 +10,7 @@ use crate::{
     names::{Component, ObjectName},
     objects::{Claim, LiveSet, ServerTemplate},
     runtime::{ResourceKey, references::Needs},
-    stack::{self, Content, Observed, ObservedVolume, RunningServer, SecretTraits},
+    stack::{self, Content, Hibernation, Observed, ObservedVolume, RunningServer, SecretTraits},
 };
 
 /// Why the cluster could not be read.
@@ -56,6 +56,8 @@ pub(super) async fn observe(
     let missing_apis = optional::missing(&context.runtime.optional, cr, key);
     let mut observed = Observed { agent_image: context.agent_image.clone(), missing_apis, ..Observed::default() };
     steps::observe(cr, live, &mut observed);
+    // The last status, which the cache may not show yet, says since when the stack is known to expire.
+    observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
     let served = served.and_then(|served| served.content.in_spec(&cr.spec));
     let mut named = stack::references(&cr.spec);

@@ -81,7 +81,9 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     let plan = plan(&stack, &observed, observe::now().as_second());
     let mut stack = picked(stack, &plan);
     classes::check(context, cr, &mut stack, &live).await;
-    plan.turns_at().map(|moment| live.has_passed(moment));
+    for moment in plan.turns_at().into_iter().chain(observed.hibernation.turns_at) {
+        live.has_passed(moment);
+    }
     let inputs = || corrections::inputs(watched, &observed);
     let corrected = context.may_correct((cr, &key), &mut stack, inputs, &live);
 

@@ -44,6 +44,7 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
     let workload = |component| {
         let there = deployment(component)?;
         let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
+        let asleep = there.applied_replicas == Some(0);
         let revision = there.revision.as_deref().map(str::to_owned);
         let trouble = pod_with(live, component, &AT_FAULT);
         let refused = match &there.readiness {
@@ -51,7 +52,7 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
             _ => None,
         };
         let excuse = refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT));
-        Some((component, ObservedWorkload { revision, rolled_out, trouble, excuse }))
+        Some((component, ObservedWorkload { revision, rolled_out, asleep, trouble, excuse }))
     };
     let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
     let mut down = services.filter_map(|there| match &there.readiness {

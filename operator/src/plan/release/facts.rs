@@ -1,10 +1,13 @@
 //! What a release is judged by: its revisions, its approval, its migration and its rollout, as the cluster tells them.
 
-use super::{HISTORY, Pick, State, Step};
+use super::{
+    HISTORY, Pick, State, Step,
+    migration::{Migrated, blocker, identity, migrated, migrations},
+    rollout::{Rollout, rollout},
+};
 use crate::{
-    names::{Component, ObjectName, RELEASE, Waiting, annotation, reason},
-    plan::meaning,
-    stack::{JobPhase, Observed, ObservedJob, Probe, Progress, Revision, RolledBack, Stack, WORKLOADS},
+    names::{ObjectName, RELEASE, Waiting, annotation, reason},
+    stack::{Observed, Progress, Revision, RolledBack, Stack},
 };
 
 /// What is known of a release.
@@ -23,6 +26,8 @@ pub(super) struct Facts {
     blocker: Option<String>,
     /// A migration runs, of this release or of one that was withdrawn.
     pub(super) migration_runs: bool,
+    /// No pod runs.
+    hibernates: bool,
     /// What the migration is about: the image, the command and the data.
     identity: String,
     rollout: Rollout,
@@ -35,26 +40,8 @@ enum Approval {
     Given,
 }
 
-enum Migrated {
-    NotNeeded,
-    Pending(Step),
-    Failed(Step, String),
-    Done(Option<Step>),
-}
-
-struct Rollout {
-    /// Every workload is rolled out to the target.
-    complete: bool,
-    /// What keeps it from going on though the release is not at fault.
-    excuse: Option<Waiting>,
-    /// What its pods say.
-    trouble: Option<Waiting>,
-    /// How long it may take, in seconds.
-    deadline: i64,
-}
-
 impl Facts {
-    pub(super) fn of(stack: &Stack, observed: &Observed, now: i64) -> Self {
+    pub(super) fn of(stack: &Stack, observed: &Observed, hibernates: bool, now: i64) -> Self {
         let mut revisions = observed.releases.revisions.clone();
         revisions.sort_by_key(|revision| revision.number);
         let name = String::from(ObjectName::record(&stack.name, RELEASE, stack.content.revision()));
@@ -81,8 +68,9 @@ impl Facts {
         let mut facts = Self {
             approval: approval(stack, observed, images_served, &target),
             migration,
-            blocker: blocker(observed),
+            blocker: blocker(stack, observed),
             migration_runs: migrations(observed).next().is_some(),
+            hibernates,
             identity,
             rollout: rollout(stack, observed, &target),
             target,
@@ -107,7 +95,8 @@ impl Facts {
             self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry: retry.cloned() });
         }
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
-        if (self.rollout.complete || adopted) && !self.serves() {
+        // Without pods nothing shows whether a release serves.
+        if (self.rollout.complete || adopted) && !self.hibernates && !self.serves() {
             self.target.progress.served_at = Some(now);
             self.target.progress.excused = None;
             self.last_good = Some(self.target.clone());
@@ -128,7 +117,9 @@ impl Facts {
 
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
-        if state != State::RollingOut {
+        // A rollout that began before the stack hibernated has its whole time when it wakes.
+        let interrupted = state == State::Hibernating && self.deadline().is_some();
+        if state != State::RollingOut && !interrupted {
             return self;
         }
         let since = self.last_good.as_ref().and_then(|good| good.progress.served_at).unwrap_or(0);
@@ -171,6 +162,10 @@ impl Facts {
         self.target.progress.rolled_back.is_some()
     }
 
+    pub(super) fn hibernates(&self) -> bool {
+        self.hibernates
+    }
+
     pub(super) fn lacks_approval(&self) -> bool {
         self.approval == Approval::Missing
     }
@@ -185,7 +180,11 @@ impl Facts {
 
     /// Which revision the Deployments get: without one that served they are left as they are.
     pub(super) fn pick(&self, pick: Pick) -> Pick {
-        if pick == Pick::LastGood && self.last_good.is_none() { Pick::Keep } else { pick }
+        if pick != Pick::LastGood || self.last_good.is_some() {
+            return pick;
+        }
+        // The pods of a first release that began to roll out are to end, too.
+        if self.hibernates && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
     }
 
     /// What the release waits for, for the user.
@@ -193,7 +192,7 @@ impl Facts {
         let images: Vec<_> = self.target.content.images().into_values().collect();
         let (images, release) = (images.join(", "), self.target.content.release());
         match state {
-            State::Serving | State::RollingOut => None,
+            State::Serving | State::Hibernating | State::RollingOut => None,
             State::AwaitingApproval => Some(Waiting::new(
                 reason::AWAITING_APPROVAL,
                 format!(
@@ -222,6 +221,7 @@ impl Facts {
             State::RolledBack => {
                 let given_up = self.target.progress.rolled_back.as_ref()?;
                 let good = self.last_good.as_ref().map(|good| good.content.release()).unwrap_or_default();
+                let good = if good == release { "what served of it before".to_owned() } else { good };
                 Some(Waiting::new(
                     reason::ROLLED_BACK,
                     format!(
@@ -267,8 +267,11 @@ impl Facts {
     /// The target, the last good revision, and of each of the last releases the newest revision that served.
     pub(super) fn kept(&self) -> Vec<Revision> {
         let mut kept = vec![self.target.clone()];
-        let mut releases = vec![self.target.content.release()];
-        let mut served: Vec<_> = self.others.iter().filter(|other| other.progress.served_at.is_some()).collect();
+        // One that never served keeps no revision of its release from being the one to go back to.
+        let served = |revision: &&Revision| revision.progress.served_at.is_some();
+        let target = Some(&self.target).filter(served);
+        let mut releases: Vec<_> = target.map(|target| target.content.release()).into_iter().collect();
+        let mut served: Vec<_> = self.others.iter().filter(served).collect();
         served.sort_by_key(|other| std::cmp::Reverse((other.progress.served_at, other.number)));
         for other in served {
             let (release, is_good) =
@@ -291,87 +294,4 @@ fn approval(stack: &Stack, observed: &Observed, images_served: bool, target: &Re
     let given =
         target.progress.approved_by.is_some() || observed.annotations.get(annotation::APPROVE) == Some(&release);
     if given { Approval::Given } else { Approval::Missing }
-}
-
-fn migrated<'a>(
-    stack: &Stack,
-    observed: &Observed,
-    (identity, images_served): (&str, bool),
-    mut revisions: impl Iterator<Item = &'a Revision>,
-) -> Migrated {
-    if stack.release.migration.is_none() {
-        return Migrated::NotNeeded;
-    }
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    let name = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
-    let job = observed.jobs.iter().find(|job| job.name == name.as_str());
-    let step = |exists| Step { name: name.as_str().to_owned(), exists };
-    match job.map(|job| &job.phase) {
-        Some(JobPhase::Complete) => return Migrated::Done(Some(step(true))),
-        _ if images_served => return Migrated::NotNeeded,
-        _ => {}
-    }
-    if revisions.any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
-        return Migrated::Done(None);
-    }
-    match job.map(|job| &job.phase) {
-        Some(JobPhase::Failed(said)) => Migrated::Failed(step(true), said.clone()),
-        running => Migrated::Pending(step(running.is_some())),
-    }
-}
-
-/// The migrations that run: that of the target, and one that began before the spec went on. Nothing ends either half-way.
-fn migrations(observed: &Observed) -> impl Iterator<Item = &ObservedJob> {
-    observed.jobs.iter().filter(|job| job.component == Component::Migration && job.phase == JobPhase::Running)
-}
-
-/// What keeps a migration that has no Job yet from starting.
-fn blocker(observed: &Observed) -> Option<String> {
-    let dump = observed.dump.as_ref().map(|job| format!("the dump of job/{job}"));
-    dump.or_else(|| migrations(observed).next().map(|job| format!("the migration of job/{}", job.name)))
-}
-
-/// The image, the command, and which data: what a migration is about.
-fn identity(stack: &Stack) -> String {
-    let Some(migration) = &stack.release.migration else { return String::new() };
-    let mut parts = vec![stack.api.image.as_str(), &stack.release.data];
-    parts.extend(migration.command.iter().map(String::as_str));
-    meaning(&parts)
-}
-
-fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> Rollout {
-    let workloads = &observed.releases.workloads;
-    let pending = |component: &Component| {
-        let wanted = target.content.workload(*component);
-        let there = workloads.get(component);
-        wanted.is_some() && !there.is_some_and(|there| there.rolled_out && there.revision == wanted)
-    };
-    let pending: Vec<_> = WORKLOADS.into_iter().filter(pending).collect();
-    let deadlines = pending.iter().filter_map(|component| stack.workload(*component));
-    let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
-    // What the pods of a workload say that is rolled out has nothing to do with the release.
-    let rolling = || pending.iter().filter_map(|component| workloads.get(component));
-    let services = observed.releases.excuse.clone().or_else(|| service_down(stack)).or_else(|| unresolved(stack));
-    Rollout {
-        complete: pending.is_empty(),
-        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone())),
-        trouble: rolling().find_map(|there| there.trouble.clone()),
-        deadline,
-    }
-}
-
-/// A service outside that does not answer.
-fn service_down(stack: &Stack) -> Option<Waiting> {
-    [Component::Database, Component::Redis, Component::Bucket].into_iter().find_map(|component| {
-        match stack.probe(component) {
-            Probe::Failed(waiting) => Some(waiting.clone()),
-            _ => None,
-        }
-    })
-}
-
-/// A workload that cannot be as the spec asks for: its condition names the field or the object.
-fn unresolved(stack: &Stack) -> Option<Waiting> {
-    let all = [&stack.unresolved, &stack.pods_refused];
-    WORKLOADS.iter().find_map(|component| all.iter().find_map(|waiting| waiting.get(component)).cloned())
 }

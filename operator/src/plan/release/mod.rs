@@ -4,6 +4,8 @@
 //! leaves: a [`Release`]. The steps are the rows of one [`TABLE`].
 
 mod facts;
+mod migration;
+mod rollout;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,9 +56,9 @@ impl Release {
     }
 }
 
-/// Plans the release of a stack.
-pub(super) fn release(stack: &Stack, observed: &Observed, now: i64) -> Release {
-    let facts = Facts::of(stack, observed, now);
+/// Plans the release of a stack. `hibernates`: no pod of it runs meanwhile.
+pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now: i64) -> Release {
+    let facts = Facts::of(stack, observed, hibernates, now);
     let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
     let facts = facts.after(row.state, now);
     Release {

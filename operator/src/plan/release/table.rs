@@ -16,6 +16,8 @@ pub enum State {
     AwaitingApproval,
     /// Its migration failed.
     MigrationFailed,
+    /// The stack hibernates, and the release goes on when it wakes.
+    Hibernating,
     /// Its migration runs.
     Migrating,
     /// The Deployments are changed, and not all pods are of it yet.
@@ -30,6 +32,7 @@ impl State {
             Self::RolledBack => "RolledBack",
             Self::AwaitingApproval => "AwaitingApproval",
             Self::MigrationFailed => "MigrationFailed",
+            Self::Hibernating => "Hibernating",
             Self::Migrating => "Migrating",
             Self::RollingOut => "RollingOut",
         }
@@ -69,7 +72,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 6] = [
+pub static TABLE: [Row; 7] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -97,6 +100,16 @@ pub static TABLE: [Row; 6] = [
         holds: Facts::migration_failed,
         pick: Pick::LastGood,
         next: &[(State::Migrating, "rorun.app/retry has a new value")],
+    },
+    Row {
+        state: State::Hibernating,
+        when: "the stack hibernates",
+        holds: Facts::hibernates,
+        pick: Pick::LastGood,
+        next: &[
+            (State::Migrating, "the stack wakes, and the images never served"),
+            (State::RollingOut, "the stack wakes"),
+        ],
     },
     Row {
         state: State::Migrating,

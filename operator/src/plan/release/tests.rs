@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     names::{Component, annotation, reason},
-    plan::plan,
-    stack::{JobPhase, ObservedJob, ObservedWorkload, validate},
+    plan::{Operation, Plan, plan},
+    stack::{Cause, JobPhase, ObservedJob, ObservedWorkload, validate},
 };
 
 /// A stack and what the cluster holds of it.
@@ -40,17 +40,23 @@ impl Cluster {
     }
 
     fn plan(&self) -> (Release, Stack) {
+        let (plan, stack) = self.whole_plan();
+        (plan.release, stack)
+    }
+
+    fn whole_plan(&self) -> (Plan, Stack) {
         let cr = json!({
             "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
             "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": self.spec,
         });
         let stack = validate(&serde_json::from_value(cr).unwrap(), &self.observed);
-        (plan(&stack, &self.observed, self.now).release, stack)
+        (plan(&stack, &self.observed, self.now), stack)
     }
 
     /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
     fn step(&mut self) -> bool {
-        let (release, _) = self.plan();
+        let (plan, _) = self.whole_plan();
+        let (hibernates, release) = (plan.hibernates(), plan.release);
         let before = (self.observed.releases.clone(), self.observed.jobs.clone());
         self.observed.releases.revisions.clone_from(&release.revisions);
         // Prune leaves a Job that runs.
@@ -78,9 +84,17 @@ impl Cluster {
             for (component, image) in picked.content.images() {
                 let there = self.observed.releases.workloads.entry(component).or_default();
                 let revision = picked.content.workload(component);
-                if there.revision != revision {
-                    self.served.push(image.to_owned());
-                    *there = ObservedWorkload { revision, ..ObservedWorkload::default() };
+                if there.revision != revision || there.asleep != hibernates {
+                    if !hibernates && there.revision != revision {
+                        self.served.push(image.to_owned());
+                    }
+                    // A Deployment without pods is rolled out.
+                    *there = ObservedWorkload {
+                        revision,
+                        asleep: hibernates,
+                        rolled_out: hibernates,
+                        ..ObservedWorkload::default()
+                    };
                 } else if !self.broken.contains(&image) {
                     there.rolled_out = true;
                 }
@@ -100,6 +114,10 @@ impl Cluster {
 
     fn annotate(&mut self, key: &str, value: &str) {
         self.observed.annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    fn hibernate(&mut self, cause: Option<Cause>) {
+        self.observed.hibernation.cause = cause;
     }
 
     fn api(&self) -> &str {
@@ -386,6 +404,91 @@ fn a_spec_that_goes_on_at_any_step_ends_well() {
             assert_eq!((release.state, cluster.api()), (State::Serving, next), "after {steps} steps");
         }
     }
+}
+
+/// Another revision of a release that served is a way back as the first one is, at every step of the way.
+#[test]
+fn going_back_with_another_variable_needs_no_approval_and_no_migration() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    cluster.migrated.clear();
+    cluster.now += 60;
+    cluster.spec["release"] = json!({"approval": "Required"});
+    cluster.spec["api"]["env"] = json!([{"name": "A", "value": "1"}]);
+    cluster.edit("/api/image", json!("api:1"));
+    while cluster.step() {
+        assert!(matches!(cluster.plan().0.state, State::RollingOut | State::Serving), "{:?}", cluster.plan().0.state);
+    }
+    assert_eq!((cluster.api(), cluster.migrated.len()), ("api:1", 0));
+}
+
+#[test]
+fn a_release_waits_while_the_stack_hibernates_and_goes_on_when_it_wakes() {
+    let mut cluster = serving();
+    cluster.hibernate(Some(Cause::Spec));
+    assert_eq!(cluster.settle().state, State::Serving, "what served is what serves when it wakes");
+    assert!(cluster.observed.releases.workloads.values().all(|there| there.asleep));
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api(), cluster.migrated.len()), (State::Hibernating, "api:1", 0));
+    assert_eq!(release.waiting, None);
+    cluster.hibernate(None);
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+}
+
+#[test]
+fn the_clock_of_a_rollout_begins_again_when_the_stack_wakes() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.broken = vec!["api:2"];
+    assert_eq!(cluster.settle().state, State::RollingOut);
+    cluster.now += DEADLINE - 1;
+    cluster.hibernate(Some(Cause::Schedule(None)));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api(), release.turns_at), (State::Hibernating, "api:1", None));
+    cluster.now += 100 * DEADLINE;
+    assert_eq!(cluster.settle().state, State::Hibernating);
+    cluster.hibernate(None);
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.now + DEADLINE)));
+    cluster.now += DEADLINE;
+    assert_eq!((cluster.settle().state, cluster.api()), (State::RolledBack, "api:1"));
+}
+
+#[test]
+fn a_stack_that_never_served_ends_its_pods_and_serves_once_it_has_woken() {
+    let mut cluster = Cluster::new();
+    cluster.broken = vec!["api:1"];
+    assert_eq!(cluster.settle().state, State::RollingOut);
+    cluster.hibernate(Some(Cause::Spec));
+    let release = cluster.settle();
+    assert_eq!((release.state, release.pick), (State::Hibernating, Pick::Target));
+    assert_eq!(release.last_good, None, "without pods nothing shows that it serves");
+    cluster.hibernate(None);
+    assert_eq!(cluster.settle().state, State::RollingOut);
+    cluster.broken.clear();
+    assert_eq!(cluster.settle().state, State::Serving);
+}
+
+#[test]
+fn hibernation_waits_for_a_migration_that_runs_and_none_begins_meanwhile() {
+    let mut cluster = serving();
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.hanging = true;
+    cluster.settle();
+    cluster.hibernate(Some(Cause::Spec));
+    cluster.edit("/api/image", json!("api:3"));
+    cluster.settle();
+    let (plan, _) = cluster.whole_plan();
+    let job = format!("job/{}", cluster.observed.jobs[0].name);
+    assert_eq!(plan.operations.next, Some((Operation::Hibernation, job)));
+    assert!(!plan.hibernates() && plan.dumps_paused && cluster.migrated == ["api:2"]);
+    cluster.hanging = false;
+    assert_eq!((cluster.settle().state, cluster.migrated.len()), (State::Hibernating, 1));
+    assert!(cluster.whole_plan().0.hibernates());
+    cluster.hibernate(None);
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:3"));
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! The rollout of a release: whether it is complete, and what keeps it from becoming so.
+
+use crate::{
+    names::{Component, Waiting, reason},
+    stack::{Observed, ObservedWorkload, Probe, Revision, Stack, WORKLOADS},
+};
+
+/// How far the rollout of a release is.
+pub(super) struct Rollout {
+    /// Every workload is rolled out to the target.
+    pub(super) complete: bool,
+    /// What keeps it from going on though the release is not at fault.
+    pub(super) excuse: Option<Waiting>,
+    /// What its pods say.
+    pub(super) trouble: Option<Waiting>,
+    /// How long it may take, in seconds.
+    pub(super) deadline: i64,
+}
+
+/// How far the rollout to a revision is.
+pub(super) fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> Rollout {
+    let workloads = &observed.releases.workloads;
+    let pending = |component: &Component| {
+        let wanted = target.content.workload(*component);
+        let there = workloads.get(component);
+        // Before the first pods after a hibernation, nothing shows that a workload serves.
+        let asleep = stack.workload(*component).is_some_and(|workload| workload.replicas.floor() > 0);
+        let served = |there: &ObservedWorkload| there.rolled_out && !(there.asleep && asleep);
+        wanted.is_some() && !there.is_some_and(|there| served(there) && there.revision == wanted)
+    };
+    let pending: Vec<_> = WORKLOADS.into_iter().filter(pending).collect();
+    let deadlines = pending.iter().filter_map(|component| stack.workload(*component));
+    let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
+    // What the pods of a workload say that is rolled out has nothing to do with the release.
+    let rolling = || pending.iter().filter_map(|component| workloads.get(component));
+    let services = hibernation(stack)
+        .or_else(|| observed.releases.excuse.clone())
+        .or_else(|| service_down(stack))
+        .or_else(|| unresolved(stack));
+    Rollout {
+        complete: pending.is_empty(),
+        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone())),
+        trouble: rolling().find_map(|there| there.trouble.clone()),
+        deadline,
+    }
+}
+
+fn hibernation(stack: &Stack) -> Option<Waiting> {
+    let cause = stack.hibernation.cause?;
+    Some(Waiting::new(reason::HIBERNATED, format!("the stack hibernates {}", cause.because())))
+}
+
+/// A service outside that does not answer.
+fn service_down(stack: &Stack) -> Option<Waiting> {
+    [Component::Database, Component::Redis, Component::Bucket].into_iter().find_map(|component| {
+        match stack.probe(component) {
+            Probe::Failed(waiting) => Some(waiting.clone()),
+            _ => None,
+        }
+    })
+}
+
+/// A workload that cannot be as the spec asks for: its condition names the field or the object.
+fn unresolved(stack: &Stack) -> Option<Waiting> {
+    let all = [&stack.unresolved, &stack.pods_refused];
+    WORKLOADS.iter().find_map(|component| all.iter().find_map(|waiting| waiting.get(component)).cloned())
+}

@@ -1,0 +1,118 @@
+//! That a stack hibernates, or is about to, and when it expires.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Report, conditions::Fact};
+use crate::{
+    api::v1alpha1::{ExpiryStatus, RorunStack, RorunStackStatus},
+    names::{annotation, reason},
+    plan::Operation,
+    stack::{Cause, Expiry},
+};
+
+/// The conditions `Hibernated` and `Expired`. A stack that is to serve has neither.
+pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
+    let hibernation = &report.stack.hibernation;
+    let hibernated = |status, reason, message| Fact { kind: "Hibernated", status, reason, message };
+    let mut facts = Vec::new();
+    match (hibernation.cause, &report.operations.next) {
+        (Some(cause), _) if report.stack.asleep => {
+            let message = match &hibernation.problem {
+                Some(problem) => format!("{}; {problem}", message(report, cause)),
+                None => message(report, cause),
+            };
+            facts.push(hibernated("True", reason::HIBERNATED, message));
+        }
+        (Some(cause), Some((Operation::Hibernation, job))) => {
+            let message = format!("the stack hibernates {} once {job} has ended", cause.because());
+            facts.push(hibernated("False", reason::DEPENDENCY_NOT_READY, message));
+        }
+        _ => {
+            let told = |problem| hibernated("False", reason::INVALID_SPEC, problem);
+            facts.extend(hibernation.problem.clone().map(told));
+        }
+    }
+    if let Some(cause @ Cause::Expired(_)) = hibernation.cause {
+        let message = format!(
+            "the stack hibernates {}, and its data stay: {}; to put it off, set the annotation {} to a later moment",
+            cause.because(),
+            removal(report.cr),
+            annotation::KEEP_UNTIL
+        );
+        facts.push(Fact { kind: "Expired", status: "True", reason: reason::EXPIRED, message });
+    }
+    facts
+}
+
+/// What is told of a stack that hibernates.
+pub(super) fn message(report: &Report<'_>, cause: Cause) -> String {
+    let target = &report.release.target.content;
+    let waits = report.release.last_good.as_ref().is_some_and(|good| good.content.release() != target.release());
+    let release = if waits { format!("; release {} goes on when it wakes", target.release()) } else { String::new() };
+    format!("the stack hibernates {}: no pods run, and its data stay{release}", cause.because())
+}
+
+/// Who made the stack, and so where to remove it.
+fn removal(cr: &RorunStack) -> String {
+    let annotated = |key: &str| cr.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+    let labelled = |key: &str| cr.metadata.labels.as_ref().and_then(|all| all.get(key)).cloned();
+    if let Some(tracking) = annotated("argocd.argoproj.io/tracking-id") {
+        let application = tracking.split(':').next().unwrap_or_default().to_owned();
+        return format!("remove it in git, from where the Argo CD Application {application} brings it");
+    }
+    for (key, kind) in
+        [("kustomize.toolkit.fluxcd.io/name", "Kustomization"), ("helm.toolkit.fluxcd.io/name", "HelmRelease")]
+    {
+        if let Some(name) = labelled(key) {
+            return format!("remove it in git, from where the Flux {kind} {name} brings it");
+        }
+    }
+    if let Some(release) = annotated("meta.helm.sh/release-name") {
+        return format!("remove it with helm uninstall {release}");
+    }
+    let name = cr.metadata.name.as_deref().unwrap_or_default();
+    format!("remove it with kubectl delete rstack {name}")
+}
+
+/// The moments that the status keeps: since when it hibernates, when it expires, and how that came.
+pub(super) fn told(
+    report: &Report<'_>,
+    old: &RorunStackStatus,
+    now: Timestamp,
+) -> (Option<Time>, Option<Time>, Option<ExpiryStatus>) {
+    if report.stack.suspend {
+        return (old.hibernated_since.clone(), old.expires_at.clone(), old.expiry.clone());
+    }
+    let since = report.stack.asleep.then(|| old.hibernated_since.clone().unwrap_or(Time(now)));
+    let Some(Expiry { at, after, observed_at, soon }) = report.stack.hibernation.expiry.clone() else {
+        return (since, None, None);
+    };
+    let moment = |second| Time(Timestamp::from_second(second).unwrap_or_default());
+    let warned = old.expiry.as_ref().filter(|told| told.after == after).and_then(|told| told.warned_at.clone());
+    let over = matches!(report.stack.hibernation.cause, Some(Cause::Expired(_)));
+    let warned_at = if soon { Some(warned.unwrap_or(Time(now))) } else { warned.filter(|_| over) };
+    let expiry = ExpiryStatus { after, observed_at: moment(observed_at), warned_at };
+    (since, Some(moment(at)), Some(expiry))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case(json!({}), "kubectl delete rstack shop")]
+    #[case(json!({"annotations": {"argocd.argoproj.io/tracking-id": "previews:rorun.app/RorunStack:pr-7/shop"}}), "Argo CD Application previews")]
+    #[case(json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "previews"}}), "Flux Kustomization previews")]
+    #[case(json!({"labels": {"helm.toolkit.fluxcd.io/name": "pr-7"}}), "Flux HelmRelease pr-7")]
+    #[case(json!({"annotations": {"meta.helm.sh/release-name": "pr-7"}}), "helm uninstall pr-7")]
+    fn whoever_made_the_stack_is_named(#[case] mut metadata: Value, #[case] words: &str) {
+        metadata["name"] = json!("shop");
+        let cr = json!({"metadata": metadata, "spec": {"environment": "Development", "api": {"image": "a"}}});
+        let told = removal(&serde_json::from_value(cr).expect("a stack"));
+        assert!(told.contains(words), "{told}");
+    }
+}
