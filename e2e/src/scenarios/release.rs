@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{API, API_NEXT, App, Observed, Stack, Status, TestContext};
+use super::kit::{API, API_NEXT, API_TESTED, App, Observed, Stack, Status, TestContext};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -37,6 +37,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     unnoticed("a migration that fails, and one that succeeds", &app, Box::pin(migrates(&stack, &app))).await?;
     unnoticed("a release that is rolled back, and one that is mended", &app, Box::pin(rolls_back(&stack, &app)))
         .await?;
+    tests_candidates(&stack, &app).await?;
     unnoticed("going back", &app, Box::pin(goes_back(&stack, &app))).await
 }
 
@@ -160,6 +161,52 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     Ok(())
 }
 
+/// A release whose candidate does not answer as the smoke test wants it meets no user; one that does rolls out.
+async fn tests_candidates(stack: &Stack, app: &App) -> Result<()> {
+    let test = |version: &str| json!([{"component": "api", "path": "/version", "contains": version}]);
+    let ((), asked) = app
+        .asked_while(async {
+            let spec =
+                json!({"release": {"smokeTests": test("2.0.0")}, "api": {"candidate": true, "image": API_TESTED}});
+            stack.patch_spec(spec).await?;
+            wait_state(stack, "SmokeTestFailed").await?;
+            let failed = stack.wait_condition("Ready", "False", "SmokeTestFailed", DECIDED_WITHIN).await?;
+            let words = "-api-candidate.";
+            ensure!(failed.message.contains(words) && failed.message.contains("2.0.0"), "{}", failed.message);
+            stack.wait_condition("SmokeTestsPassed", "False", "SmokeTestFailed", DECIDED_WITHIN).await?;
+            no_candidate(stack).await
+        })
+        .await?;
+    asked.without_failure()?;
+    ensure!(asked.answered.keys().all(|version| version == "1.9.0"), "a client met {:?}", asked.answered);
+    progress::note(&format!(
+        "a release that fails its smoke test: {} requests, 0 failed, none answered by it",
+        asked.count()
+    ));
+    unnoticed("a release that passes its smoke test", app, async {
+        stack.patch_spec(json!({"release": {"smokeTests": test("1.10.0")}})).await?;
+        let status = wait_state(stack, "Serving").await?;
+        ensure!(status["release"]["current"]["testedAt"].is_string(), "{}", status["release"]);
+        stack.wait_ready(READY_WITHIN).await?;
+        no_candidate(stack).await
+    })
+    .await?;
+    ensure!(app.version().await? == "1.10.0", "{} answers", app.version().await?);
+    Ok(())
+}
+
+/// Waits until nothing of a candidate is left.
+async fn no_candidate(stack: &Stack) -> Result<()> {
+    stack
+        .wait("the candidate to be gone", DECIDED_WITHIN, async || {
+            let left = stack.list("deployments,services").await?.into_iter();
+            let left: Vec<_> =
+                left.filter_map(|object| Some(object["metadata"]["name"].as_str()?.to_owned())).collect();
+            Ok(Observed::when(left.iter().all(|name| !name.ends_with("-candidate")), format!("{left:?}")))
+        })
+        .await
+}
+
 async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
     let before = jobs(stack).await?;
     stack.patch_spec(json!({"api": {"health": {"path": "/nothing-here"}}})).await?;
@@ -178,13 +225,14 @@ async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
 /// To images that served: no approval, no migration.
 async fn goes_back(stack: &Stack, app: &App) -> Result<()> {
     let status = stack.status().await?.json;
-    let previous = status["release"]["previous"]["api"].as_str().context("a release before")?.to_owned();
-    stack.patch_spec(json!({"release": {"approval": "Required"}, "api": {"image": previous}})).await?;
+    let history = status["release"]["history"].as_array().context("a history")?;
+    ensure!(history.iter().any(|release| release["api"] == API), "{}", status["release"]);
+    stack.patch_spec(json!({"release": {"approval": "Required"}, "api": {"image": API}})).await?;
     let serves = |status: &Status| {
         let (state, release) = release_of(&status.json);
-        status.is_current() && state == "Serving" && release["current"]["api"] == *previous
+        status.is_current() && state == "Serving" && release["current"]["api"] == API
     };
-    stack.wait_status(&format!("{previous} to serve"), READY_WITHIN, serves).await?;
+    stack.wait_status(&format!("{API} to serve"), READY_WITHIN, serves).await?;
     stack.wait_ready(READY_WITHIN).await?;
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
-use crate::contract;
+use crate::contract::{self, SmokeQuestion};
 use crate::services::bucket::BucketTarget;
 
 /// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
@@ -48,6 +48,15 @@ pub struct DumpArgs {
     /// The exact name of a schema that is not dumped; once for each.
     #[arg(long, value_parser = schema)]
     pub exclude_schema: Vec<String>,
+    /// The release whose way back the backup is: it is held in its folder. Defaults to none.
+    #[arg(long, value_parser = release)]
+    pub hold: Option<String>,
+    /// How old in seconds a good backup may be to be held instead of a new one. Defaults to none: the run makes a new one.
+    #[arg(long, requires = "hold")]
+    pub reuse_within_seconds: Option<u32>,
+    /// A release whose hold stays; once for each.
+    #[arg(long, value_parser = release)]
+    pub held: Vec<String>,
     /// How long in seconds to wait for the lock that excludes migrations.
     #[arg(long, default_value_t = LOCK_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u32).range(1..), hide = true)]
     pub lock_timeout_seconds: u32,
@@ -102,6 +111,17 @@ pub struct AuthoritiesArgs {
     /// The folder to write to.
     #[arg(long)]
     pub into: PathBuf,
+}
+
+/// The questions for the candidates of a release.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SmokeTestArgs {
+    /// A question as JSON, as `contract::SmokeQuestion` has it; once for each.
+    #[arg(long = "question", required = true, value_parser = question)]
+    pub questions: Vec<SmokeQuestion>,
+    /// The file for the reason of a failure.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
 }
 
 /// The bucket, and who uses it.
@@ -173,6 +193,16 @@ fn prefix(text: &str) -> Result<String, String> {
         return Err("it must be like backups/namespace/stack/".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// The hash of a release, which becomes a part of a key.
+fn release(text: &str) -> Result<String, String> {
+    let word = !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if word { Ok(text.to_owned()) } else { Err("it must be the hash of a release".to_owned()) }
+}
+
+fn question(text: &str) -> Result<SmokeQuestion, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn owner(text: &str) -> Result<String, String> {

@@ -14,7 +14,7 @@ use super::manifest::{self, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, Written};
 use super::upkeep::{self, Upkeep};
-use super::{BackupId, DumpArgs, owner, prune};
+use super::{BackupId, DumpArgs, owner, prune, recovery_point};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
 use crate::services::bucket::{BucketClient, Created, Timeouts};
 
@@ -32,6 +32,9 @@ pub(super) async fn dump(
     // Before the dump: what cannot be written need not be read.
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
+    if let Some(record) = recovery_point::reused(&bucket, args, now()).await? {
+        return Ok(record);
+    }
     let pg_dump_version = pg_dump::version().await?;
     let database = database::connect(&args.database_url, &authorities).await?;
     let lock = Box::pin(exclusion::take(&database.target, args, stop)).await?;
@@ -57,7 +60,17 @@ pub(super) async fn dump(
         stack_uid: args.stack_uid.clone(),
         excluded_schemas: args.exclude_schema.clone(),
     };
-    let manifest_key = publish(&bucket, &args.prefix, &manifest).await?;
+    if let Some(hold) = &args.hold {
+        // Before the manifest: a backup that counts is held from its first moment.
+        recovery_point::put(&bucket, args, &manifest.id, hold, manifest.created_at).await?;
+    }
+    let published = publish(&bucket, &args.prefix, &manifest).await;
+    if published.is_err()
+        && let Some(hold) = &args.hold
+    {
+        recovery_point::withdraw(&bucket, args, &manifest.id, hold).await;
+    }
+    let manifest_key = published?;
     let upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
     Ok(DumpRecord { not_locked, ..record(&manifest, written, location, upkeep) })

@@ -1,13 +1,13 @@
 //! What is in the bucket under the prefix, and whose it says that it is. Reads only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::manifest::{self, Manifest};
 use super::{BackupId, DumpArgs};
-use crate::contract::{DUMP_FILE, MANIFEST_FILE};
+use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
@@ -23,6 +23,8 @@ pub(super) struct BackupFolder {
     pub(super) manifest: Found,
     /// The size of the dump, if there is one.
     pub(super) dump: Option<u64>,
+    /// The objects that hold it against retention.
+    pub(super) holds: BTreeSet<String>,
 }
 
 /// What a manifest is.
@@ -59,12 +61,12 @@ impl BackupFolder {
 /// Looks into every folder that is named like a backup. Anything else under the prefix is not seen.
 pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<BackupFolder>, ServiceError> {
     let folders = folders(&args.prefix, &bucket.list(&args.prefix).await?);
-    let entries = stream::iter(folders).map(async |(id, sizes)| {
-        let manifest = match sizes.manifest {
+    let entries = stream::iter(folders).map(async |(id, files)| {
+        let manifest = match files.manifest {
             None => Found::Missing,
             Some(size) if size > LONGEST_MANIFEST => Found::Unreadable,
             Some(_) => match bucket.get(&key(&args.prefix, &id, MANIFEST_FILE)).await {
-                Ok(Some(body)) => judge(&body, &id, sizes.dump),
+                Ok(Some(body)) => judge(&body, &id, files.dump),
                 Ok(None) => Found::Missing,
                 Err(error) => {
                     tracing::warn!(%error, %id, "a manifest cannot be read");
@@ -72,7 +74,7 @@ pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<B
                 }
             },
         };
-        BackupFolder { id, manifest, dump: sizes.dump }
+        BackupFolder { id, manifest, dump: files.dump, holds: files.holds }
     });
     let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
     entries.sort_by(|one, other| one.id.cmp(&other.id));
@@ -106,22 +108,38 @@ pub(super) fn with_owner(body: &[u8], owner: &str, stack_uid: Option<&str>) -> O
     serde_json::to_vec_pretty(&manifest).ok()
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sizes {
+/// The sizes of the objects of a backup, and the names of those that hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Files {
     manifest: Option<u64>,
     dump: Option<u64>,
+    holds: BTreeSet<String>,
 }
 
-fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Sizes> {
-    let mut found: BTreeMap<BackupId, Sizes> = BTreeMap::new();
+fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
+    let mut found: BTreeMap<BackupId, Files> = BTreeMap::new();
     for object in objects {
         match parts(prefix, &object.key) {
             Some((id, MANIFEST_FILE)) => found.entry(id).or_default().manifest = Some(object.size),
             Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
+            Some((id, file)) if is_hold(file) => drop(found.entry(id).or_default().holds.insert(file.to_owned())),
             _ => {}
         }
     }
     found
+}
+
+/// Whether an object of a backup's folder holds it.
+fn is_hold(file: &str) -> bool {
+    let name = file.strip_prefix(HOLD).and_then(|name| name.strip_suffix(".json"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// Whether a backup is held, asked of the bucket now.
+pub(super) async fn is_held(bucket: &BucketClient, prefix: &str, id: &BackupId) -> Result<bool, ServiceError> {
+    let folder = format!("{prefix}{id}/");
+    let files = bucket.list(&folder).await?;
+    Ok(files.iter().any(|object| object.key.strip_prefix(&folder).is_some_and(is_hold)))
 }
 
 /// `<prefix><id>/<file>`

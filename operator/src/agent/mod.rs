@@ -21,7 +21,9 @@ mod outcome;
 mod owner;
 mod pg_dump;
 mod prune;
+mod recovery_point;
 mod retention;
+mod smoke_test;
 mod stream;
 mod upkeep;
 
@@ -33,13 +35,15 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs, HoldLockArgs, LockHeldArgs};
+pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
 pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
 pub use manifest::{Manifest, ManifestObject};
 pub use retention::{Backup, expired};
+
+use crate::contract;
 
 /// The exit code of a process that was asked to stop, as shells give it.
 const STOPPED: u8 = 128 + 15;
@@ -60,6 +64,8 @@ pub enum AgentCommand {
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
     LockHeld(LockHeldArgs),
+    /// Asks the candidates of a release, and succeeds once every answer is as it must be.
+    SmokeTest(SmokeTestArgs),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -81,6 +87,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         },
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
+        AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -90,6 +97,19 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             }
         },
     }
+}
+
+async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {
+    let result = match stop_on_signal() {
+        Ok(stop) => smoke_test::ask_all(&args.questions, &stop).await,
+        Err(error) => Err(error.to_string()),
+    };
+    let Err(problem) = result else { return ExitCode::SUCCESS };
+    tracing::error!(problem, "a smoke test failed");
+    if let Err(error) = std::fs::write(&args.termination_path, problem) {
+        tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");
+    }
+    ExitCode::from(contract::SMOKE_TEST_FAILED)
 }
 
 async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {

@@ -43,7 +43,13 @@ pub(super) async fn prune(
         if stop.is_cancelled() {
             break;
         }
-        match remove(bucket, &args.prefix, &id).await {
+        // Asked just before: a release may have taken it for its way back meanwhile.
+        let removed = match inventory::is_held(bucket, &args.prefix, &id).await {
+            Ok(true) => continue,
+            Ok(false) => remove(bucket, &args.prefix, &id).await,
+            Err(error) => Err(error),
+        };
+        match removed {
             Ok(()) => {
                 tracing::info!(%id, "old backup removed");
                 pruned.removed.insert(id);
@@ -65,7 +71,8 @@ async fn own(
     entries: &[BackupFolder],
 ) -> Vec<Backup> {
     let mut own = Vec::new();
-    for entry in entries {
+    // What is held is not counted either: it never makes another one the oldest.
+    for entry in entries.iter().filter(|entry| entry.holds.is_empty() || entry.manifest == Found::Missing) {
         let good = match &entry.manifest {
             Found::Of { owner: Some(of), whole } if of == owner => *whole,
             Found::Missing if entry.dump.is_some() && is_leftover(now, &entry.id) => {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::inventory::{self, BackupFolder};
 use super::owner::{self, Mark};
-use super::{DumpArgs, prune};
+use super::{DumpArgs, prune, recovery_point};
 use crate::contract::{Adoption, MARKER_FILE};
 use crate::services::bucket::BucketClient;
 
@@ -49,6 +49,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
             mark = Some(Mark::Own);
         }
     }
+    recovery_point::release_holds(bucket, args, owner, &mut entries).await;
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let pruned = prune::prune(bucket, args, (owner, now), &entries, stop).await;

@@ -12,6 +12,8 @@ use crate::api::v1alpha1::RorunStack;
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
 const KUBERNETES_TYPES: [&str; 4] = ["affinity", "tolerations", "topologySpreadConstraints", "valueFrom"];
+/// Fields whose schema stands more than three times in the definition.
+const REPEATED: [&str; 4] = ["resources", "history", "previous", "target"];
 
 /// Writes the definition.
 pub fn print(out: &mut impl Write) -> io::Result<()> {
@@ -35,12 +37,12 @@ fn mark(index: usize) -> String {
     format!("kubernetes-type-{index}")
 }
 
-/// Takes out the schemas of [`KUBERNETES_TYPES`], which nest so deeply that three quarters of their lines are indentation. They are
-/// written as JSON, which is YAML in the flow style.
+/// Takes out the schemas of [`KUBERNETES_TYPES`], which nest so deeply that three quarters of their lines are indentation, and those
+/// of [`REPEATED`]. They are written as JSON, which is YAML in the flow style.
 fn take_kubernetes_types(value: &mut Value, flow: &mut Vec<Value>) {
     match value {
         Value::Object(members) => {
-            for name in KUBERNETES_TYPES {
+            for name in KUBERNETES_TYPES.into_iter().chain(REPEATED) {
                 let Some(schema) = members.get_mut(name).filter(|schema| schema.is_object()) else { continue };
                 let mark = Value::String(mark(flow.len()));
                 flow.push(std::mem::replace(schema, mark));

@@ -5,12 +5,14 @@
 
 mod lock;
 mod postgres_url;
+mod smoke_test;
 mod tls_mode;
 
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, OPERATOR_PATH,
 };
 pub use postgres_url::{PostgresUrl, Written};
+pub use smoke_test::{ARG_QUESTION, SMOKE_TEST, SMOKE_TEST_FAILED, SmokeQuestion};
 pub use tls_mode::{TlsMode, UrlError};
 
 use jiff::Timestamp;
@@ -50,6 +52,13 @@ pub const ADOPT_NONE: &str = "none";
 pub const ARG_DELETE_VERSIONS: &str = "--delete-versions";
 /// `--exclude-schema=<name>`: the exact name of a schema that is not dumped; once for each.
 pub const ARG_EXCLUDE_SCHEMA: &str = "--exclude-schema";
+/// `--hold`: the release whose way back the backup is. The run uses a backup that is young enough again, or makes one, and holds it
+/// against retention by an object in its folder.
+pub const ARG_HOLD: &str = "--hold";
+/// `--reuse-within-seconds`: how old a good backup may be to be used again by [`ARG_HOLD`].
+pub const ARG_REUSE_WITHIN_SECONDS: &str = "--reuse-within-seconds";
+/// `--held`: a release whose hold stays; once for each. A run with [`ARG_HOLD`] removes the holds of all others.
+pub const ARG_HELD: &str = "--held";
 /// `agent authorities --private-file`: the authorities (PEM) of all services.
 pub const ARG_PRIVATE_FILE: &str = "--private-file";
 /// `agent authorities --database-file`: the authorities (PEM) of the database.
@@ -105,6 +114,14 @@ pub const TERMINATION_PATH: &str = "/dev/termination-log";
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The dump, in the custom format of `pg_dump`.
 pub const DUMP_FILE: &str = "database.dump";
+/// How the name of an object begins that holds the backup in its folder against retention.
+pub const HOLD: &str = "hold-";
+
+/// The object in the folder of a backup that holds it for a release.
+pub fn hold_file(release: &str) -> String {
+    format!("{HOLD}release-{release}.json")
+}
+
 /// The object under the prefix that says whose the backups below it are.
 pub const MARKER_FILE: &str = "owner.json";
 

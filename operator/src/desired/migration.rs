@@ -69,7 +69,10 @@ impl Component for Migration {
     }
 
     fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
-        let waiting = plan.release.waiting.clone().filter(|_| plan.release.state != State::RolledBack)?;
+        let waiting = plan.release.waiting.clone()?;
+        if matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::RolledBack) {
+            return None;
+        }
         // A pod that cannot start tells more than that its Job runs.
         let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| plan.release.state == State::Migrating);
         Some(trouble.unwrap_or(waiting))
@@ -93,7 +96,7 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
 }
 
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
-    let api = stack.target_api();
+    let api = &stack.target().api;
     let workload::Parts { container, mut init_containers, mut volumes } = workload::parts(stack, api);
     init_containers.push(lock(stack, &container));
     volumes.push(pod::scratch(LOCK));

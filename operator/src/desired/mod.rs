@@ -21,6 +21,7 @@ mod redis;
 mod schedule;
 mod service;
 mod serving;
+mod smoke_test;
 mod trust;
 mod workload;
 
@@ -80,12 +81,13 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 11] = [
+pub static COMPONENTS: [&dyn Component; 12] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
     &connection::Connection,
     &migration::Migration,
+    &smoke_test::SmokeTest,
     &workload::OCR,
     &workload::API,
     &workload::ADMIN,

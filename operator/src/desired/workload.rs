@@ -29,7 +29,7 @@ use crate::{
 
 /// The user of the application's pods. A number, since the kubelet cannot tell whether a name is root.
 pub(super) const USER: i64 = 10001;
-const PORT_NAME: &str = "http";
+pub(super) const PORT_NAME: &str = "http";
 
 /// A stateless service.
 pub(super) struct Workload {
@@ -136,7 +136,8 @@ fn deployment(stack: &Stack, workload: &Resolved, revision: Option<String>) -> D
     })
 }
 
-fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
+/// The template of its pods.
+pub(super) fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
     let Parts { container, init_containers, volumes } = parts(stack, workload);
     let mut template = Pod {
         component: workload.component,

@@ -27,16 +27,19 @@ pub enum Component {
     Migration,
     /// What the metrics of the application are collected by.
     Monitoring,
+    /// The candidates of a release, and the Job that asks them.
+    SmokeTest,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
         Self::Connection,
         Self::Migration,
+        Self::SmokeTest,
         Self::Ocr,
         Self::Api,
         Self::Admin,
@@ -59,6 +62,7 @@ impl Component {
             Self::Backup => "backup",
             Self::Migration => "migration",
             Self::Monitoring => "monitoring",
+            Self::SmokeTest => "smoketest",
         }
     }
 
@@ -81,6 +85,7 @@ impl Component {
             Self::Backup => "BackupHealthy",
             Self::Migration => "MigrationsComplete",
             Self::Monitoring => "MonitoringReady",
+            Self::SmokeTest => "SmokeTestsPassed",
         }
     }
 

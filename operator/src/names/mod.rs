@@ -10,7 +10,7 @@ use std::fmt;
 
 pub use component::Component;
 pub use reason::Waiting;
-pub use role::{ROLE_CA, ROLE_CREDENTIALS, Role};
+pub use role::{ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, Role};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "rorun-operator";

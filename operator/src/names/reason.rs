@@ -109,6 +109,10 @@ pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 pub const MIGRATING: Reason = "Migrating";
 /// A migration failed, and what served before serves.
 pub const MIGRATION_FAILED: Reason = "MigrationFailed";
+/// The candidates of a release are tested.
+pub const TESTING: Reason = "Testing";
+/// The candidates of a release did not pass their tests, and what served before serves.
+pub const SMOKE_TEST_FAILED: Reason = "SmokeTestFailed";
 /// A release did not become ready, and the last good one serves.
 pub const ROLLED_BACK: Reason = "RolledBack";
 /// A Job failed. The component that asked for it says what that means.

@@ -13,9 +13,12 @@ pub const ROLE_CREDENTIALS: Role = Role("credentials");
 /// The role of the `ConfigMap` with certificate authorities.
 pub const ROLE_CA: Role = Role("ca");
 
+/// The role of the pod of a release that is tested before its rollout, and of its Service.
+pub const ROLE_CANDIDATE: Role = Role("candidate");
+
 impl Role {
     /// Each.
-    pub const ALL: [Self; 2] = [ROLE_CREDENTIALS, ROLE_CA];
+    pub const ALL: [Self; 3] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE];
 
     /// The part of names.
     pub const fn as_str(self) -> &'static str {

@@ -1,6 +1,9 @@
 //! The stack as it is to be now: with the workloads of the revision that the plan picks.
 
-use super::{Plan, release::Pick};
+use super::{
+    Plan,
+    release::{Pick, State},
+};
 use crate::stack::{Stack, WORKLOADS};
 
 /// Picks the workloads. A revision that served and that this version of the operator cannot read is left as it runs.
@@ -9,14 +12,15 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
     let picked = match (plan.release.pick, serving) {
         (Pick::Target, _) => stack,
         (Pick::LastGood, Some(serving)) => {
-            let Stack { api, probing, probes, last_backup, warnings, release, content, .. } = stack;
-            let migrating = Some(Box::new(api));
-            Stack { content, release, migrating, probing, probes, last_backup, warnings, ..*serving }
+            let Stack { probing, probes, last_backup, warnings, release, content, .. } = stack.clone();
+            let target = Some(Box::new(stack));
+            Stack { content, release, target, probing, probes, last_backup, warnings, ..*serving }
         }
         (Pick::LastGood | Pick::Keep, _) => {
             stack.deferred.extend(WORKLOADS);
             stack
         }
     };
-    Stack { asleep: plan.hibernates(), ..picked }
+    let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed);
+    Stack { asleep: plan.hibernates(), testing, ..picked }
 }

@@ -183,15 +183,21 @@ fn given(ingress: &IngressSpec) -> Vec<Given<'_>> {
     all
 }
 
+impl From<RoutedComponent> for Component {
+    fn from(routed: RoutedComponent) -> Self {
+        match routed {
+            RoutedComponent::Api => Self::Api,
+            RoutedComponent::Ocr => Self::Ocr,
+            RoutedComponent::Admin => Self::Admin,
+        }
+    }
+}
+
 fn routes(field: &str, paths: &[IngressPath]) -> Vec<(String, Route)> {
     let route = |path: &IngressPath| Route {
         path: path.path.clone(),
         path_type: path.path_type.unwrap_or_default(),
-        component: match path.component {
-            RoutedComponent::Api => Component::Api,
-            RoutedComponent::Ocr => Component::Ocr,
-            RoutedComponent::Admin => Component::Admin,
-        },
+        component: path.component.into(),
     };
     paths.iter().enumerate().map(|(index, path)| (format!("{field}.paths[{index}]"), route(path))).collect()
 }

@@ -61,7 +61,7 @@ pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
-pub use release::{Content, Migration, Progress, ReleaseSettings, Revision, RolledBack, WORKLOADS};
+pub use release::{Content, Migration, Progress, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS};
 pub use schedule::Schedule;
 pub use services::{embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};
@@ -107,8 +107,10 @@ pub struct Stack {
     pub release: ReleaseSettings,
     /// The stack with the workloads of the revision that served last. `None`: they are those of the spec, or none ever served.
     pub serving: Option<Box<Stack>>,
-    /// The API of the release on its way, while that of another one serves. `None`: it is `api`.
-    pub migrating: Option<Box<Workload>>,
+    /// The stack with the workloads of the release on its way, while those of another one serve. `None`: it is this one.
+    pub target: Option<Box<Stack>>,
+    /// The candidates of a release are tested, or did not pass.
+    pub testing: bool,
     /// PostgreSQL.
     pub database: Database,
     /// Redis.
@@ -171,9 +173,9 @@ impl Stack {
         self.server(component).map_or(&[], |server| &server.volume.notes)
     }
 
-    /// The API of the release that the spec asks for.
-    pub fn target_api(&self) -> &Workload {
-        self.migrating.as_deref().unwrap_or(&self.api)
+    /// The stack with the workloads of the release that the spec asks for.
+    pub fn target(&self) -> &Stack {
+        self.target.as_deref().unwrap_or(self)
     }
 
     /// The workload of a component.
@@ -195,6 +197,7 @@ impl Stack {
             Component::Backup => self.backup.is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
+            Component::SmokeTest => self.testing,
             _ => true,
         }
     }

@@ -55,6 +55,8 @@ pub struct ObservedReleases {
     pub revisions: Vec<Revision>,
     /// The Deployments of the workloads.
     pub workloads: BTreeMap<Component, ObservedWorkload>,
+    /// The Deployments of candidates, by the workload.
+    pub candidates: BTreeMap<Component, ObservedWorkload>,
     /// What keeps any release from becoming ready: a service is down.
     pub excuse: Option<Waiting>,
     /// An operator that kept no revisions has rolled out the images of the spec.

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Observed, Stack, defaults};
 use crate::{
-    api::v1alpha1::{Approval, RorunStackSpec, WorkloadSpec},
+    api::v1alpha1::{Approval, RorunStackSpec, SmokeTest, WorkloadSpec},
     names::Component,
 };
 
@@ -121,6 +121,8 @@ pub struct ReleaseSettings {
     pub approval_required: bool,
     /// How the schema of the database is brought forward. `None`: it is not.
     pub migration: Option<Migration>,
+    /// What is asked of the candidates of a release.
+    pub smoke_tests: Vec<SmokeTest>,
     /// Which data the migration is about: the volume, or the host and database of an external server.
     pub data: String,
 }
@@ -147,6 +149,7 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
     ReleaseSettings {
         approval_required: release.approval == Some(Approval::Required),
         migration,
+        smoke_tests: release.smoke_tests,
         data: data(stack, observed),
     }
 }
@@ -181,7 +184,10 @@ pub struct Revision {
 pub struct Progress {
     /// When it was first observed.
     pub created_at: i64,
-    /// When its rollout began.
+    /// How the tests of its candidates ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
+    /// When its rollout began, or that of its candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<i64>,
     /// When it began to serve. A revision that served is one to go back to.
@@ -202,6 +208,22 @@ pub struct Progress {
     /// Who approved it, if anybody had to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+}
+
+/// How the tests of candidates ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tested {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// What the tests were about: a hash of the revision and of the tests.
+    pub of: String,
+    /// Why they failed, in one sentence. `None`: they passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// The value of `rorun.app/retry` at that moment: another one tests again what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
 }
 
 /// A rollout that was given up.

@@ -40,6 +40,8 @@ pub struct Workload {
     pub resources: ResourceRequirements,
     /// How the kubelet finds out whether it serves.
     pub health: HealthCheck,
+    /// Whether a candidate of a new image is tested before the rollout.
+    pub candidate: bool,
     /// How long a rollout may make no progress, in seconds.
     pub progress_deadline_seconds: i32,
     /// Where its pods may run.
@@ -117,6 +119,7 @@ pub(super) fn resolve(
         connected: component != Component::Admin,
         resources: defaults::resources(spec.resources.as_ref(), "100m", "128Mi"),
         health: HealthCheck { path: health.path.unwrap_or_else(|| path.to_owned()), startup_seconds },
+        candidate: spec.candidate.unwrap_or(environment != Environment::Development),
         // A pod may take as long as it is given to start, and then be pulled and scheduled.
         progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or_else(|| 600.max(startup_seconds + 300)),
         scheduling: spec.scheduling.clone().unwrap_or_default(),

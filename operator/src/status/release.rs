@@ -41,10 +41,22 @@ fn record(revision: &Revision) -> ReleaseRecord {
         api: image(Component::Api).unwrap_or_default(),
         ocr: image(Component::Ocr),
         admin: image(Component::Admin),
+        tested_at: progress
+            .tested
+            .as_ref()
+            .filter(|tested| tested.failed.is_none())
+            .and_then(|tested| moment(tested.at)),
         started_at: progress.started_at.and_then(moment),
         served_at: progress.served_at.and_then(moment),
         rolled_back_at: progress.rolled_back.as_ref().and_then(|given_up| moment(given_up.at)),
         approved_by: progress.approved_by.clone(),
-        message: progress.rolled_back.as_ref().map(|given_up| given_up.message.clone()).unwrap_or_default(),
+        message: [
+            progress.rolled_back.as_ref().map(|given_up| given_up.message.clone()),
+            progress.tested.as_ref().and_then(|tested| tested.failed.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or_default(),
     }
 }

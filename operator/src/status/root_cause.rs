@@ -35,7 +35,14 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
         found.or_else(|| dependent.iter().find(|(component, waiting)| !is_forgiven(*component, waiting.reason)))?;
     let affected: Vec<_> = dependent.iter().map(|(component, _)| component.as_str()).collect();
     // A release is none of the components.
-    let release = [reason::AWAITING_APPROVAL, reason::MIGRATING, reason::MIGRATION_FAILED, reason::ROLLED_BACK];
+    let release = [
+        reason::AWAITING_APPROVAL,
+        reason::MIGRATING,
+        reason::MIGRATION_FAILED,
+        reason::TESTING,
+        reason::SMOKE_TEST_FAILED,
+        reason::ROLLED_BACK,
+    ];
     let mut message = match waiting.reason {
         reason if release.contains(&reason) => waiting.message.clone(),
         _ => format!("{component}: {}", waiting.message),

@@ -19,12 +19,15 @@ pub const OPERATOR: &str = concat!("ghcr.io/rorun/rorun-operator:", env!("CARGO_
 pub const API: &str = "ghcr.io/rorun/rorun-api:1.8.0";
 /// The release of the API after that.
 pub const API_NEXT: &str = "ghcr.io/rorun/rorun-api:1.9.0";
+/// The release after that.
+pub const API_TESTED: &str = "ghcr.io/rorun/rorun-api:1.10.0";
 /// The OCR service.
 pub const OCR: &str = "ghcr.io/rorun/rorun-ai-service:1.8.0";
 /// The admin panel.
 pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
 
-const FIXTURES: &[(&str, &str)] = &[(API, "api"), (API_NEXT, "api"), (OCR, "ocr"), (ADMIN, "admin")];
+const FIXTURES: &[(&str, &str)] =
+    &[(API, "api"), (API_NEXT, "api"), (API_TESTED, "api"), (OCR, "ocr"), (ADMIN, "admin")];
 
 /// The profile of a build, as Cargo.toml defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

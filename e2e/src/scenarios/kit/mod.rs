@@ -32,8 +32,9 @@ pub use diagnosis::diagnose;
 pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
-    ADMIN, API, API_NEXT, OCR, OPERATOR, Profile, TARGET, build_binaries, build_operator, build_other_version, cargo,
-    load_images, load_operator, operator_binary, optimised, project, use_operator, use_released_operator, was_built,
+    ADMIN, API, API_NEXT, API_TESTED, OCR, OPERATOR, Profile, TARGET, build_binaries, build_operator,
+    build_other_version, cargo, load_images, load_operator, operator_binary, optimised, project, use_operator,
+    use_released_operator, was_built,
 };
 pub use ingress::{Answer, Ingress};
 pub use objects::ready;

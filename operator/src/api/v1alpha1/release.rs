@@ -4,6 +4,8 @@ use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{RoutedComponent, text};
+
 /// How a new version reaches the users. A release is a set of images: another image of a workload makes another release, and
 /// nothing of it serves before its migration has succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +16,47 @@ pub struct ReleaseSpec {
     /// Defaults to `Automatic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// What is asked of a release before users meet it. Before its rollout one pod of each workload whose image changes, the
+    /// candidate, runs beside those that serve and out of reach of users, and the tests ask it. Defaults to the health check of
+    /// each such workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub smoke_tests: Vec<SmokeTest>,
+}
+
+/// A request, and what the answer must be. The test repeats it for a minute before it counts as failed, and follows no redirect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SmokeTest {
+    /// The workload that is asked: `api`, `ocr` or `admin`.
+    pub component: RoutedComponent,
+    /// The path, with the query if there is one, e.g. `/health`.
+    #[schemars(length(min = 1, max = 1024), extend("x-kubernetes-validations" = text::request_path()))]
+    pub path: String,
+    /// The status code of the answer. Defaults to 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 599))]
+    pub status: Option<i32>,
+    /// A text that the first 64 KiB of the answer contain. Defaults to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub contains: Option<String>,
+    /// A header that the answer has. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<ExpectedHeader>,
+}
+
+/// A header of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectedHeader {
+    /// The name, e.g. `content-type`.
+    #[schemars(length(min = 1, max = 128), extend("x-kubernetes-validations" = text::header_name()))]
+    pub name: String,
+    /// A text that the value contains. Defaults to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub contains: Option<String>,
 }
 
 /// Whether somebody has to approve a release whose images never served. `Automatic`: nobody has to. `Required`: the release waits
@@ -50,7 +93,8 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Hibernating`, `Migrating`, `MigrationFailed`, `RollingOut` or `RolledBack`.
+    /// `Serving`, `AwaitingApproval`, `Hibernating`, `Migrating`, `MigrationFailed`, `Testing`, `SmokeTestFailed`, `RollingOut` or
+    /// `RolledBack`.
     pub state: String,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +127,9 @@ pub struct ReleaseRecord {
     /// The image of the admin panel. Absent if the release has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// When the smoke tests of its candidates passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested_at: Option<Time>,
     /// When its rollout began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
@@ -95,7 +142,7 @@ pub struct ReleaseRecord {
     /// The user name in the annotation `rorun.app/approved-by` when it was approved; empty if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
-    /// Why it was rolled back.
+    /// Why its smoke tests failed, or why it was rolled back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }

@@ -64,6 +64,16 @@ pub(super) fn metrics_path() -> Value {
     matching(r#"^/[^\\s?#"]*$"#, "write a path that starts with /, without ? and #, e.g. `/metrics`")
 }
 
+/// The path of a request, with a query or without.
+pub(super) fn request_path() -> Value {
+    matching(r#"^/[^\\s#"]*$"#, "write a path that starts with /, without spaces and #, e.g. `/health?deep=true`")
+}
+
+/// The name of a header (RFC 9110).
+pub(super) fn header_name() -> Value {
+    matching("^[A-Za-z0-9!$%&*+.^_|~-]+$", "write the name of a header, e.g. `content-type`")
+}
+
 /// Labels whose keys and values the API server admits.
 pub(super) fn labels() -> Value {
     json!([{

@@ -67,6 +67,11 @@ pub struct WorkloadSpec {
     /// How the kubelet probes a pod. Defaults to `/health` within 60 seconds, and to `/` for the admin panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Whether a candidate of a new image of this workload is tested before the rollout: one pod beside those that serve, with
+    /// the variable `RORUN_CANDIDATE=true`, by which workers and schedulers are to hold back. Defaults to `true` in Staging and
+    /// Production, and to `false` in Development.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<bool>,
     /// How long a rollout may make no progress, in seconds, before its condition reports it as stuck. Defaults to 600, or to
     /// `health.startupSeconds` and 300 if that is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]

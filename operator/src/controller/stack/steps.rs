@@ -8,7 +8,7 @@ use crate::{
     api::v1alpha1::RorunStack,
     contract::LockOutcome,
     names::{
-        COMMANDS, Component, ObjectName, Waiting, annotation,
+        COMMANDS, Component, ObjectName, ROLE_CANDIDATE, Waiting, annotation,
         reason::{self, Reason},
     },
     objects::{LiveObject, LiveSet, Readiness},
@@ -41,18 +41,9 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
     let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();
     let stack = cr.metadata.name.as_deref().unwrap_or_default();
     let deployment = |component| live.named("Deployment", ObjectName::of(stack, component).as_str());
-    let workload = |component| {
-        let there = deployment(component)?;
-        let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
-        let asleep = there.applied_replicas == Some(0);
-        let revision = there.revision.as_deref().map(str::to_owned);
-        let trouble = pod_with(live, component, &AT_FAULT);
-        let refused = match &there.readiness {
-            Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
-            _ => None,
-        };
-        let excuse = refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT));
-        Some((component, ObservedWorkload { revision, rolled_out, asleep, trouble, excuse }))
+    let candidate = |component| {
+        let name = ObjectName::with_role(stack, component, ROLE_CANDIDATE);
+        Some((component, workload(live.named("Deployment", name.as_str())?, live)))
     };
     let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
     let mut down = services.filter_map(|there| match &there.readiness {
@@ -64,9 +55,26 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
             && deployment(Component::Api).is_some_and(|there| there.revision.is_none())
             && runs(cr),
         excuse: down.next(),
-        workloads: WORKLOADS.into_iter().filter_map(workload).collect(),
+        workloads: WORKLOADS.into_iter().filter_map(|of| Some((of, workload(deployment(of)?, live)))).collect(),
+        candidates: WORKLOADS.into_iter().filter_map(candidate).collect(),
         configuration: BTreeMap::new(),
         revisions,
+    }
+}
+
+/// What runs of a Deployment, and what its pods say.
+fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
+    let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
+    let refused = match &there.readiness {
+        Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
+        _ => None,
+    };
+    ObservedWorkload {
+        revision: there.revision.as_deref().map(str::to_owned),
+        rolled_out,
+        asleep: there.applied_replicas == Some(0),
+        trouble: pod_with(live, there, &AT_FAULT),
+        excuse: refused.or_else(|| pod_with(live, there, &NOT_AT_FAULT)),
     }
 }
 
@@ -75,8 +83,10 @@ const NOT_AT_FAULT: [Reason; 2] = [reason::UNSCHEDULABLE, reason::IMAGE_PULL_FAI
 /// What a pod says for which its release is.
 const AT_FAULT: [Reason; 3] = [reason::CRASH_LOOP, reason::CONTAINER_CONFIG_ERROR, reason::NOT_HEALTHY];
 
-fn pod_with(live: &LiveSet, component: Component, reasons: &[Reason]) -> Option<Waiting> {
-    let mut pods = live.of_component("Pod", component.as_str()).filter(|pod| !pod.deleting);
+/// What a pod of a Deployment says. The names of its pods begin with its own.
+fn pod_with(live: &LiveSet, deployment: &LiveObject, reasons: &[Reason]) -> Option<Waiting> {
+    let of = |pod: &&LiveObject| pod.name.strip_prefix(&*deployment.name).is_some_and(|rest| rest.starts_with('-'));
+    let mut pods = live.of_component("Pod", deployment.component).filter(|pod| !pod.deleting).filter(of);
     pods.find_map(|pod| match &pod.readiness {
         Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
         _ => None,

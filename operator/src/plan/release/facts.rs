@@ -2,12 +2,13 @@
 
 use super::{
     HISTORY, Pick, State, Step,
+    candidate::{self, Candidates, Pending},
     migration::{Migrated, blocker, identity, migrated, migrations},
     rollout::{Rollout, rollout},
 };
 use crate::{
-    names::{ObjectName, RELEASE, Waiting, annotation, reason},
-    stack::{Observed, Progress, Revision, RolledBack, Stack},
+    names::{Component, ObjectName, RELEASE, annotation},
+    stack::{Observed, Progress, Revision, RolledBack, Stack, Tested},
 };
 
 /// What is known of a release.
@@ -17,20 +18,23 @@ pub(super) struct Facts {
     /// The revision that began to serve last.
     pub(super) last_good: Option<Revision>,
     /// Every other revision.
-    others: Vec<Revision>,
+    pub(super) others: Vec<Revision>,
     /// The images served before, or serve: no approval, no migration.
-    images_served: bool,
+    pub(super) images_served: bool,
     approval: Approval,
-    migration: Migrated,
+    pub(super) migration: Migrated,
     /// The Job that runs and whose end the migration waits for: a dump, or the migration of a release that was withdrawn.
-    blocker: Option<String>,
+    pub(super) blocker: Option<String>,
     /// A migration runs, of this release or of one that was withdrawn.
     pub(super) migration_runs: bool,
     /// No pod runs.
-    hibernates: bool,
+    pub(super) hibernates: bool,
     /// What the migration is about: the image, the command and the data.
-    identity: String,
-    rollout: Rollout,
+    pub(super) identity: String,
+    pub(super) rollout: Rollout,
+    /// The workloads that have a candidate, while it is to be tested.
+    pub(super) components: Vec<Component>,
+    pub(super) candidates: Candidates,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +69,11 @@ impl Facts {
         let all = || revisions.iter().chain([&target]);
         let identity = identity(stack);
         let migration = migrated(stack, observed, (&identity, images_served), all());
+        let components = candidate::components(stack, &target, last_good.as_ref());
+        let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
         let mut facts = Self {
+            components,
+            candidates,
             approval: approval(stack, observed, images_served, &target),
             migration,
             blocker: blocker(stack, observed),
@@ -88,6 +96,7 @@ impl Facts {
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
+        self.conclude_tests(observed, now);
         if self.is_overdue(now) {
             let trouble =
                 self.rollout.trouble.as_ref().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
@@ -115,11 +124,33 @@ impl Facts {
         }
     }
 
+    /// Records how the tests of the candidates ended.
+    fn conclude_tests(&mut self, observed: &Observed, now: i64) {
+        let Candidates::Pending(pending) = &self.candidates else { return };
+        let failed = match &pending.ended {
+            Some(Ok(())) => None,
+            Some(Err(said)) => Some(said.clone()),
+            None if pending.ready || !self.is_over(now, pending.deadline, pending.excuse.is_some()) => return,
+            None => {
+                let trouble = pending.trouble.as_ref().map(|trouble| format!(": {}", trouble.message));
+                let trouble = trouble.unwrap_or_default();
+                Some(format!("its candidate did not become ready within {} s{trouble}", pending.deadline))
+            }
+        };
+        let (of, retry) = (pending.identity.clone(), observed.annotations.get(annotation::RETRY).cloned());
+        let step = pending.step.clone();
+        self.candidates = failed.clone().map_or(Candidates::Passed, |said| Candidates::Failed(step, said));
+        self.target.progress.tested = Some(Tested { at: now, of, failed, retry });
+        // The rollout has its whole time.
+        self.target.progress =
+            Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress.clone() };
+    }
+
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         // A rollout that began before the stack hibernated has its whole time when it wakes.
-        let interrupted = state == State::Hibernating && self.deadline().is_some();
-        if state != State::RollingOut && !interrupted {
+        let interrupted = state == State::Hibernating && self.deadline(0).is_some();
+        if !matches!(state, State::Testing | State::RollingOut) && !interrupted {
             return self;
         }
         let since = self.last_good.as_ref().and_then(|good| good.progress.served_at).unwrap_or(0);
@@ -132,7 +163,11 @@ impl Facts {
             // There is nothing to go back to, so no clock stands still.
             return self;
         }
-        match &self.rollout.excuse {
+        let excuse = match &self.candidates {
+            Candidates::Pending(pending) => &pending.excuse,
+            _ => &self.rollout.excuse,
+        };
+        match excuse {
             Some(waiting) => progress.excused = progress.excused.take().or_else(|| Some(waiting.message.clone())),
             None if progress.excused.take().is_some() => progress.excused_until = Some(now),
             None => {}
@@ -142,16 +177,22 @@ impl Facts {
 
     /// Whether the rollout had its time, there is a revision to go back to, and nothing else is at fault.
     fn is_overdue(&self, now: i64) -> bool {
-        let excused = self.rollout.excuse.is_some() || self.target.progress.excused.is_some();
-        let over = self.deadline().is_some_and(|deadline| now >= deadline);
-        over && !excused && !self.rollout.complete && !self.serves() && !self.is_rolled_back()
+        let over = self.is_over(now, self.rollout.deadline, self.rollout.excuse.is_some());
+        over && !self.tests() && !self.rollout.complete && !self.serves() && !self.is_rolled_back()
     }
 
-    /// When the rollout has had its time. `None`: it did not begin, or there is nothing to go back to.
-    fn deadline(&self) -> Option<i64> {
+    /// Whether so many seconds have passed since the rollout, or the start of the candidates, began, and nothing excused it.
+    fn is_over(&self, now: i64, seconds: i64, excused: bool) -> bool {
+        let over = self.deadline(seconds).is_some_and(|deadline| now >= deadline);
+        over && !excused && self.target.progress.excused.is_none()
+    }
+
+    /// When the rollout, or the start of the candidates, has had its time. `None`: it did not begin, or there is nothing to go
+    /// back to.
+    fn deadline(&self, seconds: i64) -> Option<i64> {
         let since = self.last_good.as_ref()?.progress.served_at?;
         let started = self.target.progress.started_at.filter(|started| *started >= since)?;
-        Some(started.max(self.target.progress.excused_until.unwrap_or(0)) + self.rollout.deadline)
+        Some(started.max(self.target.progress.excused_until.unwrap_or(0)) + seconds)
     }
 
     pub(super) fn serves(&self) -> bool {
@@ -174,6 +215,30 @@ impl Facts {
         matches!(self.migration, Migrated::Failed(..))
     }
 
+    pub(super) fn smoke_test_failed(&self) -> bool {
+        matches!(self.candidates, Candidates::Failed(..))
+    }
+
+    pub(super) fn tests(&self) -> bool {
+        matches!(self.candidates, Candidates::Pending(_))
+    }
+
+    /// The workloads whose candidates run.
+    pub(super) fn candidates(&self, state: State) -> Vec<Component> {
+        if state == State::Testing { self.components.clone() } else { Vec::new() }
+    }
+
+    /// The Job that asks the candidates: it begins once all of them serve.
+    pub(super) fn smoke_test(&self, state: State) -> Option<Step> {
+        match &self.candidates {
+            Candidates::Pending(Pending { ready, step, .. }) if state == State::Testing => {
+                Some(step.clone()).filter(|step| *ready || step.exists)
+            }
+            Candidates::Failed(step, _) => Some(step.clone()).filter(|step| step.exists),
+            _ => None,
+        }
+    }
+
     pub(super) fn migrates(&self) -> bool {
         matches!(self.migration, Migrated::Pending(_))
     }
@@ -185,64 +250,6 @@ impl Facts {
         }
         // The pods of a first release that began to roll out are to end, too.
         if self.hibernates && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
-    }
-
-    /// What the release waits for, for the user.
-    pub(super) fn waiting(&self, state: State) -> Option<Waiting> {
-        let images: Vec<_> = self.target.content.images().into_values().collect();
-        let (images, release) = (images.join(", "), self.target.content.release());
-        match state {
-            State::Serving | State::Hibernating | State::RollingOut => None,
-            State::AwaitingApproval => Some(Waiting::new(
-                reason::AWAITING_APPROVAL,
-                format!(
-                    "release {release} ({images}) waits for approval: set the annotation {}: {release} (with {}: your user \
-                     name); what serves stays",
-                    annotation::APPROVE,
-                    annotation::APPROVED_BY
-                ),
-            )),
-            State::Migrating => Some(Waiting::new(
-                reason::MIGRATING,
-                format!("release {release} ({images}) waits for its migration{}; what serves stays", self.job()),
-            )),
-            State::MigrationFailed => {
-                let Migrated::Failed(_, said) = &self.migration else { return None };
-                Some(Waiting::new(
-                    reason::MIGRATION_FAILED,
-                    format!(
-                        "release {release} ({images}) is held, since its migration failed{}: {said}; mend it, then change the \
-                         image or set the annotation {} to a new value; what served before serves",
-                        self.job(),
-                        annotation::RETRY
-                    ),
-                ))
-            }
-            State::RolledBack => {
-                let given_up = self.target.progress.rolled_back.as_ref()?;
-                let good = self.last_good.as_ref().map(|good| good.content.release()).unwrap_or_default();
-                let good = if good == release { "what served of it before".to_owned() } else { good };
-                Some(Waiting::new(
-                    reason::ROLLED_BACK,
-                    format!(
-                        "release {release} ({images}) was rolled back to {good}: {}; mend it, or set the annotation {} to a new \
-                         value",
-                        given_up.message,
-                        annotation::RETRY
-                    ),
-                ))
-            }
-        }
-    }
-
-    fn job(&self) -> String {
-        match &self.migration {
-            Migrated::Pending(step) if !step.exists => {
-                self.blocker.as_ref().map(|job| format!(", which waits for {job} to end")).unwrap_or_default()
-            }
-            Migrated::Pending(step) | Migrated::Failed(step, _) => format!(", job/{}", step.name),
-            _ => String::new(),
-        }
     }
 
     /// The Job of the migration, while it is to run or is kept for reading.
@@ -261,7 +268,13 @@ impl Facts {
 
     /// When the state may be another one though nothing happens.
     pub(super) fn turns_at(&self, state: State) -> Option<i64> {
-        self.deadline().filter(|_| state == State::RollingOut && self.rollout.excuse.is_none())
+        match (&self.candidates, state) {
+            (Candidates::Pending(pending), State::Testing) if !pending.ready && pending.excuse.is_none() => {
+                self.deadline(pending.deadline)
+            }
+            (_, State::RollingOut) if self.rollout.excuse.is_none() => self.deadline(self.rollout.deadline),
+            _ => None,
+        }
     }
 
     /// The target, the last good revision, and of each of the last releases the newest revision that served.

@@ -3,7 +3,9 @@
 //! What enters: the content of the spec, the revisions that the cluster keeps, and what was observed of Jobs and workloads. What
 //! leaves: a [`Release`]. The steps are the rows of one [`TABLE`].
 
+mod candidate;
 mod facts;
+mod message;
 mod migration;
 mod rollout;
 mod table;
@@ -15,7 +17,7 @@ pub use table::{Pick, Row, State, TABLE, diagram};
 
 use super::Step;
 use crate::{
-    names::Waiting,
+    names::{Component, Waiting},
     stack::{Observed, Revision, Stack},
 };
 
@@ -35,6 +37,10 @@ pub struct Release {
     pub last_good: Option<Revision>,
     /// The migration that runs, that is to run, or that is kept for reading.
     pub migration: Option<Step>,
+    /// The workloads whose candidates run beside those that serve.
+    pub candidates: Vec<Component>,
+    /// The Job that asks the candidates, that is to run, that runs, or that is kept for reading.
+    pub smoke_test: Option<Step>,
     /// A migration runs, of this release or of one that was withdrawn: no dump begins meanwhile.
     pub migration_runs: bool,
     /// The revisions that are kept, with what became of each.
@@ -66,6 +72,8 @@ pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now:
         pick: facts.pick(row.pick),
         waiting: facts.waiting(row.state),
         migration: facts.migration_step(row.state),
+        candidates: facts.candidates(row.state),
+        smoke_test: facts.smoke_test(row.state),
         migration_runs: facts.migration_runs,
         turns_at: facts.turns_at(row.state),
         revisions: facts.kept(),

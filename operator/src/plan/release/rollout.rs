@@ -33,16 +33,20 @@ pub(super) fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> 
     let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
     // What the pods of a workload say that is rolled out has nothing to do with the release.
     let rolling = || pending.iter().filter_map(|component| workloads.get(component));
-    let services = hibernation(stack)
-        .or_else(|| observed.releases.excuse.clone())
-        .or_else(|| service_down(stack))
-        .or_else(|| unresolved(stack));
+    let services = service_excuse(stack, observed);
     Rollout {
         complete: pending.is_empty(),
         excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone())),
         trouble: rolling().find_map(|there| there.trouble.clone()),
         deadline,
     }
+}
+
+/// What keeps any pod of a release from serving: the stack is about to hibernate, a service is down, or the spec names what there is
+/// not.
+pub(super) fn service_excuse(stack: &Stack, observed: &Observed) -> Option<Waiting> {
+    let down = || observed.releases.excuse.clone().or_else(|| service_down(stack));
+    hibernation(stack).or_else(down).or_else(|| unresolved(stack))
 }
 
 fn hibernation(stack: &Stack) -> Option<Waiting> {

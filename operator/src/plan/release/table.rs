@@ -20,6 +20,10 @@ pub enum State {
     Hibernating,
     /// Its migration runs.
     Migrating,
+    /// Its candidates start, or are asked.
+    Testing,
+    /// Its candidates did not pass their tests.
+    SmokeTestFailed,
     /// The Deployments are changed, and not all pods are of it yet.
     RollingOut,
 }
@@ -34,14 +38,17 @@ impl State {
             Self::MigrationFailed => "MigrationFailed",
             Self::Hibernating => "Hibernating",
             Self::Migrating => "Migrating",
+            Self::Testing => "Testing",
+            Self::SmokeTestFailed => "SmokeTestFailed",
             Self::RollingOut => "RollingOut",
         }
     }
 
-    /// Whether the release has begun, so that it holds other operations: its migration runs, or its Deployments change. One that
+    /// Whether the release has begun, so that it holds other operations: its migration or its candidates run, or its Deployments
+    /// change. One that
     /// waits for approval, failed or was rolled back holds nobody.
     pub fn has_begun(self) -> bool {
-        matches!(self, Self::Migrating | Self::RollingOut)
+        matches!(self, Self::Migrating | Self::Testing | Self::RollingOut)
     }
 }
 
@@ -72,7 +79,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 7] = [
+pub static TABLE: [Row; 9] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -102,12 +109,20 @@ pub static TABLE: [Row; 7] = [
         next: &[(State::Migrating, "rorun.app/retry has a new value")],
     },
     Row {
+        state: State::SmokeTestFailed,
+        when: "a candidate did not pass its tests, or did not become ready within progressDeadlineSeconds",
+        holds: Facts::smoke_test_failed,
+        pick: Pick::LastGood,
+        next: &[(State::Testing, "rorun.app/retry has a new value")],
+    },
+    Row {
         state: State::Hibernating,
         when: "the stack hibernates",
         holds: Facts::hibernates,
         pick: Pick::LastGood,
         next: &[
             (State::Migrating, "the stack wakes, and the images never served"),
+            (State::Testing, "the stack wakes, and a candidate is to be tested"),
             (State::RollingOut, "the stack wakes"),
         ],
     },
@@ -116,7 +131,21 @@ pub static TABLE: [Row; 7] = [
         when: "api.migrations is set, and the images never served",
         holds: Facts::migrates,
         pick: Pick::LastGood,
-        next: &[(State::RollingOut, "the Job is complete"), (State::MigrationFailed, "the Job failed")],
+        next: &[
+            (State::Testing, "the Job is complete, and something serves"),
+            (State::RollingOut, "the Job is complete, and no candidate is wanted"),
+            (State::MigrationFailed, "the Job failed"),
+        ],
+    },
+    Row {
+        state: State::Testing,
+        when: "an image never served, and its workload wants a candidate",
+        holds: Facts::tests,
+        pick: Pick::LastGood,
+        next: &[
+            (State::RollingOut, "the Job of the smoke tests is complete"),
+            (State::SmokeTestFailed, "the Job failed, or a candidate does not become ready"),
+        ],
     },
     Row {
         state: State::RollingOut,
@@ -136,7 +165,7 @@ pub fn diagram() -> String {
     for row in &TABLE {
         let _ = writeln!(text, "    {}: {} ({})", row.state.as_str(), row.state.as_str(), row.when);
     }
-    for state in [State::AwaitingApproval, State::Migrating, State::RollingOut] {
+    for state in [State::AwaitingApproval, State::Migrating, State::Testing, State::RollingOut] {
         let _ = writeln!(text, "    Serving --> {}: the spec changes", state.as_str());
     }
     for row in &TABLE {

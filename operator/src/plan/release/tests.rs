@@ -24,6 +24,10 @@ struct Cluster {
     /// Every image that a Deployment ever had, in order.
     served: Vec<String>,
     migrated: Vec<String>,
+    /// Every image that a candidate had, in order.
+    tested: Vec<String>,
+    /// Candidates of these images answer otherwise than they must.
+    failing_tests: Vec<&'static str>,
 }
 
 const DEADLINE: i64 = 100;
@@ -36,7 +40,9 @@ impl Cluster {
             "ocr": {"image": "ocr:1"},
         });
         let (broken, failing, hanging, served, migrated) = Default::default();
-        Self { spec, observed: Observed::default(), now: 1000, broken, failing, hanging, served, migrated }
+        let (tested, failing_tests) = Default::default();
+        let observed = Observed::default();
+        Self { spec, observed, now: 1000, broken, failing, hanging, served, migrated, tested, failing_tests }
     }
 
     fn plan(&self) -> (Release, Stack) {
@@ -61,7 +67,8 @@ impl Cluster {
         self.observed.releases.revisions.clone_from(&release.revisions);
         // Prune leaves a Job that runs.
         let wanted = |name: &str| release.migration.as_ref().is_some_and(|step| step.name == name);
-        self.observed.jobs.retain(|job| job.phase == JobPhase::Running || wanted(&job.name));
+        let other = |job: &ObservedJob| job.component != Component::Migration;
+        self.observed.jobs.retain(|job| other(job) || job.phase == JobPhase::Running || wanted(&job.name));
         if let Some(step) = release.migration.as_ref().filter(|step| !step.exists) {
             let name = step.name.clone();
             self.observed.jobs.push(ObservedJob {
@@ -71,15 +78,18 @@ impl Cluster {
                 phase: JobPhase::Running,
             });
             self.migrated.push(release.target.content.image(Component::Api).unwrap().to_owned());
-            let running = self.observed.jobs.iter().filter(|job| job.phase == JobPhase::Running);
+            let migrations = self.observed.jobs.iter().filter(|job| job.component == Component::Migration);
+            let running = migrations.filter(|job| job.phase == JobPhase::Running);
             assert!(running.count() < 2, "two migrations run at once: {:?}", self.observed.jobs);
         } else if !self.hanging {
             let image = release.target.content.image(Component::Api).unwrap();
             let fails = self.failing.contains(&image);
-            for job in self.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
+            let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
+            for job in migrations.filter(|job| job.phase == JobPhase::Running) {
                 job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
             }
         }
+        self.test(&release);
         if let Some(picked) = release.picked() {
             for (component, image) in picked.content.images() {
                 let there = self.observed.releases.workloads.entry(component).or_default();
@@ -101,6 +111,35 @@ impl Cluster {
             }
         }
         before != (self.observed.releases.clone(), self.observed.jobs.clone())
+    }
+
+    /// Candidates start, and the Job that asks them ends.
+    fn test(&mut self, release: &Release) {
+        let target = &release.target.content;
+        let there = std::mem::take(&mut self.observed.releases.candidates);
+        for component in &release.candidates {
+            let (revision, image) = (target.workload(*component), target.image(*component).unwrap());
+            let old = there.get(component).filter(|there| there.revision == revision).cloned();
+            if old.is_none() {
+                self.tested.push(image.to_owned());
+            }
+            let rolled_out = old.is_some() && !self.broken.contains(&image);
+            let candidate = ObservedWorkload { revision, rolled_out, ..ObservedWorkload::default() };
+            self.observed.releases.candidates.insert(*component, candidate);
+        }
+        let name = |step: &Step| step.name.clone();
+        let step = release.smoke_test.as_ref();
+        self.observed
+            .jobs
+            .retain(|job| job.component != Component::SmokeTest || step.map(name).as_ref() == Some(&job.name));
+        let fails = target.images().values().any(|image| self.failing_tests.contains(image));
+        for job in self.observed.jobs.iter_mut().filter(|job| job.component == Component::SmokeTest) {
+            job.phase = if fails { JobPhase::Failed("the answer is 503".to_owned()) } else { JobPhase::Complete };
+        }
+        if let Some(step) = step.filter(|step| !step.exists) {
+            let (component, phase) = (Component::SmokeTest, JobPhase::Running);
+            self.observed.jobs.push(ObservedJob { name: name(step), component, created: 0, phase });
+        }
     }
 
     fn settle(&mut self) -> Release {
@@ -489,6 +528,110 @@ fn hibernation_waits_for_a_migration_that_runs_and_none_begins_meanwhile() {
     assert!(cluster.whole_plan().0.hibernates());
     cluster.hibernate(None);
     assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:3"));
+}
+
+/// A stack that serves, and whose releases are tested.
+fn tested() -> Cluster {
+    let mut cluster = serving();
+    for component in ["api", "ocr"] {
+        cluster.spec[component]["candidate"] = json!(true);
+    }
+    assert_eq!(cluster.settle().state, State::Serving);
+    assert!(cluster.tested.is_empty(), "an edit without an image has no candidate");
+    cluster
+}
+
+#[test]
+fn a_new_image_is_tested_after_its_migration_and_before_its_rollout() {
+    let mut cluster = tested();
+    cluster.edit("/api/image", json!("api:2"));
+    let mut states = vec![cluster.plan().0.state];
+    while cluster.step() {
+        states.push(cluster.plan().0.state);
+    }
+    states.dedup();
+    assert_eq!(states, [State::Migrating, State::Testing, State::RollingOut, State::Serving]);
+    assert_eq!((cluster.api(), &*cluster.tested), ("api:2", &["api:2".to_owned()][..]), "the other image serves");
+    assert!(cluster.observed.releases.candidates.is_empty(), "the candidate is gone");
+    // Going back needs no test.
+    cluster.edit("/api/image", json!("api:1"));
+    assert_eq!((cluster.settle().state, cluster.tested.len()), (State::Serving, 1));
+}
+
+#[test]
+fn an_image_that_fails_its_tests_never_serves_and_is_tested_again_by_a_retry() {
+    let mut cluster = tested();
+    cluster.failing_tests = vec!["ocr:2"];
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, release.smoke_test.is_some()), (State::SmokeTestFailed, true));
+    assert!(cluster.served.is_empty() && release.candidates.is_empty());
+    let told = release.waiting.unwrap().message;
+    assert!(told.contains("the answer is 503") && told.contains("rorun.app/retry"), "{told}");
+    cluster.failing_tests.clear();
+    assert_eq!(cluster.settle().state, State::SmokeTestFailed, "nothing tests it again by itself");
+    cluster.annotate(annotation::RETRY, "1");
+    assert_eq!((cluster.settle().state, &*cluster.served), (State::Serving, &["ocr:2".to_owned()][..]));
+}
+
+#[test]
+fn a_candidate_that_never_becomes_ready_fails_within_the_deadline_unless_something_else_is_at_fault() {
+    let mut cluster = tested();
+    cluster.broken = vec!["ocr:2"];
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    let release = cluster.settle();
+    // That of the OCR service, which is on the way, by its default.
+    assert_eq!((release.state, release.turns_at), (State::Testing, Some(cluster.now + 600)));
+    let excuse = crate::names::Waiting::new(reason::UNSCHEDULABLE, "no room");
+    cluster.observed.releases.excuse = Some(excuse);
+    cluster.now += 5000;
+    assert_eq!(cluster.settle().state, State::Testing);
+    cluster.observed.releases.excuse = None;
+    assert_eq!(cluster.settle().turns_at, Some(cluster.now + 600));
+    cluster.now += 600;
+    let release = cluster.settle();
+    assert_eq!(release.state, State::SmokeTestFailed);
+    assert!(release.waiting.unwrap().message.contains("did not become ready within 600 s"));
+    // A mended variable is another try.
+    cluster.broken.clear();
+    cluster.spec["ocr"]["env"] = json!([{"name": "A", "value": "1"}]);
+    assert_eq!(cluster.settle().state, State::Serving);
+}
+
+#[test]
+fn a_rollout_after_a_test_has_its_whole_time_and_is_not_tested_again() {
+    let mut cluster = tested();
+    cluster.edit("/api/image", json!("api:2"));
+    while cluster.plan().0.state != State::RollingOut {
+        cluster.now += 10;
+        cluster.step();
+    }
+    cluster.broken = vec!["api:2"];
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.now + DEADLINE)));
+    cluster.now += DEADLINE;
+    assert_eq!((cluster.settle().state, cluster.api()), (State::RolledBack, "api:1"));
+    cluster.broken.clear();
+    cluster.annotate(annotation::RETRY, "1");
+    assert_eq!((cluster.settle().state, cluster.tested.len()), (State::Serving, 1));
+}
+
+/// At every step of a release that is tested.
+#[test]
+fn a_spec_that_goes_on_while_a_candidate_is_tested_ends_well() {
+    for steps in 0..12 {
+        for next in ["api:1", "api:3"] {
+            let mut cluster = tested();
+            cluster.edit("/api/image", json!("api:2"));
+            for _ in 0..steps {
+                cluster.step();
+            }
+            cluster.edit("/api/image", json!(next));
+            let release = cluster.settle();
+            assert_eq!((release.state, cluster.api()), (State::Serving, next), "after {steps} steps");
+            assert!(cluster.observed.releases.candidates.is_empty() && release.smoke_test.is_none());
+        }
+    }
 }
 
 #[test]

@@ -112,6 +112,16 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::LOCK_DIRECTORY],
         },
+        Component::SmokeTest => Own {
+            field: "release.smokeTests",
+            purpose: Purpose::Job,
+            main: "ask",
+            init: &[],
+            scratch: &[],
+            fixed: &[],
+            ports: &[],
+            mounts: &[],
+        },
         Component::Connection | Component::Ingress | Component::Monitoring => return None,
     })
 }

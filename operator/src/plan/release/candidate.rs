@@ -1,0 +1,104 @@
+//! The candidates of a release: which workloads have one, and how their tests go.
+
+use serde_json::json;
+
+use super::{Step, rollout::service_excuse};
+use crate::{
+    names::{Component, ObjectName, Waiting, annotation},
+    plan::meaning,
+    stack::{JobPhase, Observed, Revision, Stack, WORKLOADS},
+};
+
+/// How far the tests of the candidates are.
+pub(super) enum Candidates {
+    /// Every image served before, nothing serves yet, or the spec asks for no candidate.
+    NotNeeded,
+    /// Their pods start, or are asked.
+    Pending(Pending),
+    /// They did not pass.
+    Failed(Step, String),
+    /// They passed.
+    Passed,
+}
+
+/// Candidates that are not through with their tests.
+pub(super) struct Pending {
+    /// What the tests are about.
+    pub(super) identity: String,
+    /// Every candidate serves, so the tests may begin.
+    pub(super) ready: bool,
+    /// The Job that asks them.
+    pub(super) step: Step,
+    /// How the Job ended.
+    pub(super) ended: Option<Result<(), String>>,
+    /// What keeps a candidate from serving though the release is not at fault.
+    pub(super) excuse: Option<Waiting>,
+    /// What the pods of the candidates say.
+    pub(super) trouble: Option<Waiting>,
+    /// How long they may take to serve, in seconds.
+    pub(super) deadline: i64,
+}
+
+/// The workloads that have a candidate: their image is not the one that serves, and the spec wants one.
+pub(super) fn components(stack: &Stack, target: &Revision, last_good: Option<&Revision>) -> Vec<Component> {
+    let Some(good) = last_good else { return Vec::new() };
+    let changed = |component: &Component| {
+        let image = target.content.image(*component);
+        image.is_some() && image != good.content.image(*component)
+    };
+    let wanted = |component: &Component| stack.workload(*component).is_some_and(|workload| workload.candidate);
+    WORKLOADS.into_iter().filter(changed).filter(wanted).collect()
+}
+
+/// How far the tests are. `components`: see [`components`].
+pub(super) fn candidates(
+    stack: &Stack,
+    observed: &Observed,
+    components: &[Component],
+    (target, images_served): (&Revision, bool),
+) -> Candidates {
+    if components.is_empty() || images_served {
+        return Candidates::NotNeeded;
+    }
+    let identity = identity(stack, components, target);
+    let retry = observed.annotations.get(annotation::RETRY);
+    let name = meaning(&[&identity, retry.map_or("", String::as_str)]);
+    let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &name));
+    let job = observed.jobs.iter().find(|job| job.name == name);
+    let step = Step { name, exists: job.is_some() };
+    if let Some(tested) = target.progress.tested.as_ref().filter(|tested| tested.of == identity) {
+        match &tested.failed {
+            None => return Candidates::Passed,
+            Some(failed) if tested.retry.as_ref() == retry => return Candidates::Failed(step, failed.clone()),
+            Some(_) => {}
+        }
+    }
+    let there = |component: &Component| observed.releases.candidates.get(component);
+    let ready = |component: &Component| {
+        let wanted = target.content.workload(*component);
+        there(component).is_some_and(|there| there.rolled_out && there.revision == wanted)
+    };
+    let all = || components.iter().filter_map(there);
+    let deadlines = components.iter().filter_map(|component| stack.workload(*component));
+    Candidates::Pending(Pending {
+        ready: components.iter().all(ready),
+        step,
+        ended: match job.map(|job| &job.phase) {
+            Some(JobPhase::Complete) => Some(Ok(())),
+            Some(JobPhase::Failed(said)) => Some(Err(said.clone())),
+            _ => None,
+        },
+        excuse: service_excuse(stack, observed).or_else(|| all().find_map(|there| there.excuse.clone())),
+        trouble: all().find_map(|there| there.trouble.clone()),
+        deadline: deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default(),
+        identity,
+    })
+}
+
+/// The revision, and what is asked of it.
+fn identity(stack: &Stack, components: &[Component], target: &Revision) -> String {
+    let tests = json!(stack.release.smoke_tests).to_string();
+    let mut parts = vec![target.name.as_str(), &tests];
+    parts.extend(components.iter().map(|component| component.as_str()));
+    meaning(&parts)
+}

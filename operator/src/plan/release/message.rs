@@ -1,0 +1,92 @@
+//! What a release waits for, in the words of a status.
+
+use super::{
+    State,
+    candidate::{Candidates, Pending},
+    facts::Facts,
+    migration::Migrated,
+};
+use crate::names::{Waiting, annotation, reason};
+
+impl Facts {
+    /// What the release waits for. `None`: it serves, or only its rollout or the end of a hibernation is waited for.
+    pub(super) fn waiting(&self, state: State) -> Option<Waiting> {
+        let images: Vec<_> = self.target.content.images().into_values().collect();
+        let images = images.join(", ");
+        let release = format!("release {} ({images})", self.target.content.release());
+        let retry = annotation::RETRY;
+        Some(match state {
+            State::Serving | State::Hibernating | State::RollingOut => return None,
+            State::AwaitingApproval => Waiting::new(
+                reason::AWAITING_APPROVAL,
+                format!(
+                    "{release} waits for approval: set the annotation {}: {} (with {}: your user name); what serves stays",
+                    annotation::APPROVE,
+                    self.target.content.release(),
+                    annotation::APPROVED_BY
+                ),
+            ),
+            State::Migrating => Waiting::new(
+                reason::MIGRATING,
+                format!("{release} waits for its migration{}; what serves stays", self.job()),
+            ),
+            State::MigrationFailed => {
+                let Migrated::Failed(_, said) = &self.migration else { return None };
+                let why = format!("since its migration failed{}: {said}", self.job());
+                Waiting::new(reason::MIGRATION_FAILED, held(&release, &why))
+            }
+            State::Testing => {
+                let Candidates::Pending(pending) = &self.candidates else { return None };
+                let message = format!("{release} is tested: {}; what serves stays", progress(pending));
+                Waiting::new(reason::TESTING, message)
+            }
+            State::SmokeTestFailed => {
+                let Candidates::Failed(_, said) = &self.candidates else { return None };
+                let why = format!("since it did not pass its smoke tests: {said}");
+                Waiting::new(reason::SMOKE_TEST_FAILED, held(&release, &why))
+            }
+            State::RolledBack => {
+                let given_up = self.target.progress.rolled_back.as_ref()?;
+                let good = self.last_good.as_ref().map(|good| good.content.release());
+                let good = match good.filter(|good| *good != self.target.content.release()) {
+                    Some(good) => good,
+                    None => "what served of it before".to_owned(),
+                };
+                let message = &given_up.message;
+                Waiting::new(
+                    reason::ROLLED_BACK,
+                    format!(
+                        "{release} was rolled back to {good}: {message}; mend it, or set the annotation {retry} to a new value"
+                    ),
+                )
+            }
+        })
+    }
+
+    /// The Job of the migration, or what its start waits for.
+    fn job(&self) -> String {
+        match &self.migration {
+            Migrated::Pending(step) if !step.exists => {
+                self.blocker.as_ref().map(|job| format!(", which waits for {job} to end")).unwrap_or_default()
+            }
+            Migrated::Pending(step) | Migrated::Failed(step, _) => format!(", job/{}", step.name),
+            _ => String::new(),
+        }
+    }
+}
+
+fn held(release: &str, why: &str) -> String {
+    format!(
+        "{release} is held, {why}; mend it, then change the image or set the annotation {} to a new value; what served before \
+         serves",
+        annotation::RETRY
+    )
+}
+
+fn progress(pending: &Pending) -> String {
+    match (&pending.trouble, pending.ready) {
+        (_, true) => format!("job/{} asks its candidates", pending.step.name),
+        (Some(trouble), false) => format!("its candidates start: {}", trouble.message),
+        (None, false) => "its candidates start".to_owned(),
+    }
+}
