@@ -41,7 +41,9 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
     let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();
     let stack = cr.metadata.name.as_deref().unwrap_or_default();
     let deployment = |component| live.named("Deployment", ObjectName::of(stack, component).as_str());
-    let workload = |component| {
+    let content = Content::of(&cr.spec);
+    let image = |component| content.image(component);
+    let workload = |component: Component| {
         let there = deployment(component)?;
         let rolled_out = there.pods.is_some_and(|pods| pods.observed && pods.current);
         let asleep = there.applied_replicas == Some(0);
@@ -52,7 +54,9 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
             _ => None,
         };
         let excuse = refused.or_else(|| pod_with(live, component, &NOT_AT_FAULT));
-        Some((component, ObservedWorkload { revision, rolled_out, asleep, trouble, excuse }))
+        let digests = image(component).map(|image| live.digests(component.as_str(), image)).unwrap_or_default();
+        let digests = digests.into_iter().map(|digest| digest.map(str::to_owned)).collect();
+        Some((component, ObservedWorkload { revision, rolled_out, asleep, digests, trouble, excuse }))
     };
     let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
     let mut down = services.filter_map(|there| match &there.readiness {
@@ -112,7 +116,7 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
-    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase })
+    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase, ended: there.since })
 }
 
 /// What the newest pod of a Job said at its end.

@@ -5,6 +5,7 @@
 
 mod facts;
 mod migration;
+mod proof;
 mod rollout;
 mod table;
 #[cfg(test)]
