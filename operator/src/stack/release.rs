@@ -214,6 +214,9 @@ pub struct Progress {
     /// What its pods ran when last looked at, by workload: a digest, or why there is none, as the status tells it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub digests: BTreeMap<String, String>,
+    /// When one of them was last another one: a tag was moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digests_changed_at: Option<i64>,
 }
 
 /// A rollout that was given up.

@@ -63,14 +63,16 @@ fn pinned(revision: &Revision, component: Component, image: &str) -> String {
     }
 }
 
-/// Since when a release serves and no container of it was started again. A restart that was told stays told when its pod is gone.
+/// Since when a release serves with the same digests and no container of it was started again. A restart that was told stays told when its pod is gone.
 /// Pods that are added or moved were started once, and count for nothing.
 fn since(report: &Report<'_>, current: &Revision) -> Option<i64> {
+    let progress = &current.progress;
     let images = current.content.images();
     let restarts = images.into_iter().filter_map(|(of, image)| report.live.restarted(of.as_str(), image));
     let told = report.old.as_ref().and_then(|old| old.release.as_ref()?.proven.as_ref());
     let told = told.filter(|told| told.revision == current.name).map(|told| told.since.0.as_second());
-    restarts.chain(told).chain(current.progress.served_at).max().filter(|_| current.progress.served_at.is_some())
+    let moved = progress.digests_changed_at;
+    restarts.chain(told).chain(moved).chain(progress.served_at).max().filter(|_| progress.served_at.is_some())
 }
 
 fn record(revision: &Revision) -> ReleaseRecord {

@@ -91,6 +91,8 @@ fn only_restarts_and_another_release_move_the_moment_since_which_it_serves() {
     assert_eq!(since(&mut cluster, 5000), moment(600));
     cluster.live.take("Pod", "shop-api-0");
     assert_eq!(since(&mut cluster, 5000), moment(600), "what was told stays when its pod is gone");
+    cluster.release.last_good.as_mut().unwrap().progress.digests_changed_at = Some(650);
+    assert_eq!(since(&mut cluster, 5000), moment(650), "its tag was moved");
     cluster.release = release(&cluster, 700);
     assert_eq!(since(&mut cluster, 5000), moment(700));
 }

@@ -83,7 +83,7 @@ pub struct ProvenRelease {
     /// How long its migration took, in seconds. Absent if none ran for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration_seconds: Option<i64>,
-    /// Since when it serves and no container of it was started again.
+    /// Since when it serves, with the same digests, and no container of it was started again.
     pub since: Time,
 }
 

@@ -116,7 +116,7 @@ impl Facts {
             self.target.progress.approved_at = Some(now);
         }
         if self.serves() {
-            proof::digests(&mut self.target, observed);
+            proof::digests(&mut self.target, observed, now);
             self.last_good = Some(self.target.clone());
         }
     }

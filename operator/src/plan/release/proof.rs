@@ -11,14 +11,16 @@ use crate::{
 };
 
 /// Records which digests the ready pods of the revision that serves run. What is known stays known while no pod is ready, so that
-/// a pause keeps it.
-pub(super) fn digests(serving: &mut Revision, observed: &Observed) {
+/// a pause keeps it. Pods that come to run another image under the same tag prove it anew.
+pub(super) fn digests(serving: &mut Revision, observed: &Observed, now: i64) {
     for (component, image) in serving.content.images() {
         let there = observed.releases.workloads.get(&component).filter(|there| there.rolled_out);
         let written = ImageName::new(image).digest;
         let known = written.map(str::to_owned).or_else(|| told(&there?.digests));
-        if let Some(known) = known {
-            serving.progress.digests.insert(component.to_string(), known);
+        let Some(known) = known else { continue };
+        let before = serving.progress.digests.insert(component.to_string(), known.clone());
+        if before.is_some_and(|before| before != known) {
+            serving.progress.digests_changed_at = Some(now);
         }
     }
 }

@@ -417,7 +417,11 @@ fn a_digest_is_told_if_all_pods_run_the_same(#[case] pods: &[Option<&str>], #[ca
     cluster.settle();
     let there = cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap();
     there.digests = pods.iter().map(|digest| digest.map(str::to_owned)).collect();
-    assert_eq!(cluster.plan().0.target.progress.digests["api"], told);
+    cluster.now += 60;
+    let progress = cluster.plan().0.target.progress;
+    assert_eq!(progress.digests["api"], told);
+    let moved = told != "digest of api:1";
+    assert_eq!(progress.digests_changed_at, moved.then_some(cluster.now), "another image is proven anew");
     // Pods that are being replaced may run anything.
     cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap().rolled_out = false;
     assert_eq!(cluster.plan().0.target.progress.digests["api"], "digest of api:1");
