@@ -42,13 +42,26 @@ pub(super) async fn take(client: &Client, namespace: &str) -> Result<Leaves> {
     Ok(leaves)
 }
 
+/// Members that are another in each run: who set a field and when, and the moments of a release.
+const MOMENTS: [&str; 9] = [
+    "managedFields",
+    "approvedAt",
+    "migratedAt",
+    "migrationSeconds",
+    "migrationStartedAt",
+    "rolledBackAt",
+    "servedAt",
+    "since",
+    "startedAt",
+];
+
 /// Every leaf of a value, by its path.
 pub(super) fn spread(path: &str, value: Value, leaves: &mut Leaves) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {
                 // Who set a field, and when, is not what is asked about.
-                if !["managedFields", "startedAt", "servedAt", "rolledBackAt"].contains(&name.as_str()) {
+                if !MOMENTS.contains(&name.as_str()) {
                     spread(&format!("{path}/{name}"), member, leaves);
                 }
             }

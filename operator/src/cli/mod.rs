@@ -4,6 +4,7 @@ mod client;
 pub mod crd;
 mod lease;
 mod optional;
+mod promote;
 pub mod rbac;
 pub mod render;
 mod run;
@@ -53,6 +54,11 @@ enum Command {
     },
     /// Waits until a release serves: exit code 0; 2 if it failed or was rolled back, 3 after the timeout, 4 if it awaits approval
     Wait(wait::WaitArgs),
+    /// Writes the images that a stack has proven into the manifest of another, each with its digest
+    ///
+    /// Refuses a release that is not proven: the stack has to be Ready, and its status has to have `release.proven`. Only the image
+    /// lines change; comments, order and quotes stay. Nothing is written to a cluster: commit the file for a pull request.
+    Promote(promote::PromoteArgs),
     /// Runs inside the pod of a backup
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -101,6 +107,9 @@ pub enum CliError {
     /// A manifest could not be rendered.
     #[error(transparent)]
     Render(#[from] render::RenderError),
+    /// A release could not be promoted.
+    #[error(transparent)]
+    Promote(#[from] promote::PromoteError),
     /// The result could not be printed.
     #[error("failed to print: {0}")]
     Print(#[from] io::Error),
@@ -125,6 +134,7 @@ impl Cli {
             Command::Wait(args) => {
                 return Box::pin(wait::run(args, &mut io::stdout())).await.unwrap_or_else(|error| fail(&error));
             }
+            Command::Promote(args) => Box::pin(promote::run(args, &mut io::stdout())).await,
             Command::Version => version(),
             Command::Completion { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "rorun-operator", &mut io::stdout());

@@ -91,7 +91,8 @@ fn name_of(object: &serde_json::Value) -> String {
     format!("{kind}{group}/{}", text("/metadata/name"))
 }
 
-fn read(file: &Path) -> io::Result<String> {
+/// The text of a file, or of standard input.
+pub(super) fn read(file: &Path) -> io::Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text)?;

@@ -9,6 +9,7 @@ mod bucket;
 mod connection;
 mod credentials;
 mod database;
+mod images;
 mod ingress;
 mod metadata;
 mod migration;

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Keys, autoscaler, metadata,
+    Component, Keys, autoscaler, images, metadata,
     pod::{self, Pod},
     pod_template, service, serving, trust,
 };
@@ -94,7 +94,9 @@ impl Component for Workload {
     }
 
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
-        let notes = [serving::note(stack, stack.workload(self.name)?, live), stack.disruption_note(self.name)];
+        let workload = stack.workload(self.name)?;
+        let notes =
+            [serving::note(stack, workload, live), images::note(workload, live), stack.disruption_note(self.name)];
         let notes: Vec<_> = notes.into_iter().flatten().collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }

@@ -3,6 +3,7 @@
 //! What enters: a stack's name and a component. What leaves: strings that Kubernetes accepts. Forbidden here: anything of ours.
 
 mod component;
+pub mod image;
 pub mod reason;
 mod role;
 

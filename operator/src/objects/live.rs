@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::{
-    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, ServerTemplate, at, digest, pods_of, readiness,
+    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, at, digest, pods_of,
+    readiness,
 };
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
@@ -135,8 +136,10 @@ pub struct LiveObject {
     /// not scale, the address of an Ingress, or which volume a claim has.
     pub note: Option<Box<str>>,
     /// Since when it is so, in seconds since 1970, of what may end by itself soon: a pod that serves, that has no node, or
-    /// that runs and does not serve, and an autoscaler that does not scale.
+    /// that runs and does not serve, and an autoscaler that does not scale; and of a Job, when it ended well.
     pub since: Option<i64>,
+    /// What the main container of a pod runs.
+    pub running: Option<Box<Running>>,
     /// When a CronJob fires.
     pub fires: Option<Box<Fires>>,
     /// The request of a PersistentVolumeClaim.
@@ -164,6 +167,8 @@ impl LiveObject {
         let changed = applied.as_ref().and_then(|own| own.changed);
         let fires = readiness::fires(kind, &object, changed).map(Box::new);
         let applied = applied.map(|own| own.fields);
+        let component = component(&metadata);
+        let running = Running::read(kind, &object, component);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);
         let retained = marked(label::RETAINED, "true");
         let applied_replicas = applied.as_ref().and_then(|fields| applied_replicas(&object, fields));
@@ -177,9 +182,7 @@ impl LiveObject {
             version: metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0),
             generation: metadata.generation.unwrap_or(0),
             instance: stack(&metadata, owner.is_some()).into(),
-            component: labelled(&metadata, label::COMPONENT)
-                .and_then(Component::from_label)
-                .map_or("", Component::as_str),
+            component,
             owner,
             labelled_ours: marked(label::MANAGED_BY, FIELD_MANAGER),
             applied_replicas,
@@ -200,6 +203,7 @@ impl LiveObject {
             server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
+            running,
             fires,
             // A StatefulSet's own revisions carry the labels of its pods, and are no records of ours.
             record: applied
@@ -291,6 +295,15 @@ impl LiveObject {
             self.owner.clone_from(&sibling.owner);
         }
     }
+
+    /// Shares what it runs with another pod that runs the same.
+    pub fn intern_running(&mut self, sibling: &Self) {
+        if let (Some(ours), Some(theirs)) = (&mut self.running, &sibling.running)
+            && ours.image == theirs.image
+        {
+            ours.image = theirs.image.clone();
+        }
+    }
 }
 
 /// By which the objects of a stack are sorted.
@@ -306,6 +319,11 @@ fn stack(metadata: &ObjectMeta, owned: bool) -> &str {
     let [instance, data] = [label::INSTANCE, label::STACK].map(|key| labelled(metadata, key));
     let found = if owned { instance.or(data) } else { data.or(instance) };
     found.unwrap_or_default()
+}
+
+/// The component that the labels name.
+fn component(metadata: &ObjectMeta) -> &'static str {
+    labelled(metadata, label::COMPONENT).and_then(Component::from_label).map_or("", Component::as_str)
 }
 
 fn labelled<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {

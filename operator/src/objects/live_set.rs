@@ -1,11 +1,14 @@
 //! The observed objects of one stack, and the time of the reconcile: time alone may change a verdict.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
-use super::{Keyed, LiveObject, Readiness};
+use super::{Keyed, LiveObject, Readiness, Running};
 use crate::names::reason::{self, Reason};
 
 /// What the pod of a Job says while no container of it can start before a user acts.
@@ -90,6 +93,29 @@ impl LiveSet {
         let stuck = |pod: &LiveObject| matches!(&pod.readiness, Readiness::Waiting(waiting) if CANNOT_START.contains(&waiting.reason));
         let newest = pods().max_by_key(|pod| pod.created);
         newest.is_none_or(|pod| !stuck(pod)) || pods().any(|pod| pod.deleting)
+    }
+
+    /// What the pods of a component run of an image, with those pods. A pod that is being deleted does not count.
+    fn running<'a>(
+        &'a self,
+        component: &'a str,
+        image: &'a str,
+    ) -> impl Iterator<Item = (&'a LiveObject, &'a Running)> {
+        let pods = self.of_component("Pod", component).filter(|pod| !pod.deleting);
+        let running = pods.filter_map(|pod| Some((pod, pod.running.as_deref()?)));
+        running.filter(move |(_, running)| *running.image.name == *image)
+    }
+
+    /// The digests that the ready pods of a component run of an image. `None` among them: that of a node which has it from no
+    /// registry.
+    pub fn digests<'a>(&'a self, component: &'a str, image: &'a str) -> BTreeSet<Option<&'a str>> {
+        let ready = self.running(component, image).filter(|(pod, _)| pod.readiness.is_ready());
+        ready.map(|(_, running)| running.image.digest.as_deref()).collect()
+    }
+
+    /// When a pod of a component that runs an image was last started again, in seconds since 1970.
+    pub fn restarted(&self, component: &str, image: &str) -> Option<i64> {
+        self.running(component, image).filter_map(|(_, running)| running.restarted).max()
     }
 
     /// Puts an object in its place, instead of one of the same kind and name.

@@ -12,6 +12,7 @@ mod optional;
 mod quantity;
 mod readiness;
 mod received;
+mod running;
 mod server_template;
 mod service_monitor;
 
@@ -25,6 +26,7 @@ pub use minted::Minted;
 pub use optional::{Availability, OPTIONAL_APIS, OptionalApi};
 pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins, terminating};
 pub use received::{Received, ReceivedMetadata};
+pub use running::{Image, Running};
 pub use server_template::ServerTemplate;
 pub use service_monitor::{Endpoint as ScrapedEndpoint, ServiceMonitor, ServiceMonitorSpec};
 

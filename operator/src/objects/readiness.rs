@@ -117,6 +117,7 @@ pub(super) fn since(kind: &ObjectKind, object: &Value) -> Option<i64> {
     let turned = |kind| condition(object, kind).and_then(|condition| moment(condition, "/lastTransitionTime"));
     match kind.kind {
         "HorizontalPodAutoscaler" => turned("ScalingActive"),
+        "Job" => moment(object, "/status/completionTime"),
         "Pod" => match pod(object) {
             Readiness::Ready => turned("Ready"),
             Readiness::Waiting(waiting) if waiting.reason == reason::UNSCHEDULABLE => turned("PodScheduled"),

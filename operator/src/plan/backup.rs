@@ -69,6 +69,7 @@ mod tests {
                 component: Component::Backup,
                 created: now,
                 phase,
+                ended: None,
             });
         }
         observed.handled.clone_from(&plan.handled);
@@ -139,6 +140,7 @@ mod tests {
             component: Component::Backup,
             created: number,
             phase,
+            ended: None,
         };
         observed.jobs = (1..=20).map(|number| job(number, JobPhase::Complete)).collect();
         observed.jobs.push(job(0, JobPhase::Running));

@@ -52,6 +52,9 @@ impl Cache {
             if let Some(sibling) = set.iter().next() {
                 live.intern(sibling);
             }
+            if live.running.is_some() {
+                set.of_component(live.kind.key, live.component).for_each(|pod| live.intern_running(pod));
+            }
             let live = Arc::new(live);
             set.put(live.clone());
             contents.objects.insert(ByPlace(live));
@@ -270,6 +273,27 @@ mod tests {
         assert_eq!(current(&cache), (false, false), "another template begins one");
         cache.put(deployment("i:2", (4, 1), 6, 2));
         assert_eq!(current(&cache), (false, false), "and another number after it changes nothing");
+    }
+
+    #[test]
+    fn pods_that_run_the_same_share_what_is_known_of_it() {
+        let pod = |name: &str, image: &str| {
+            let object = json!({
+                "metadata": {"name": name, "namespace": "n",
+                    "labels": {"app.kubernetes.io/instance": "one", "app.kubernetes.io/component": "api"}},
+                "spec": {"containers": [{"name": "api", "image": image}]},
+                "status": {"containerStatuses": [{"name": "api", "imageID": "sha256:0"}]},
+            });
+            LiveObject::whole(kind_of("", "Pod").unwrap(), object).unwrap()
+        };
+        let cache = Cache::default();
+        for (name, image) in [("a", "i:1"), ("b", "i:1"), ("c", "i:2"), ("d", "i:2")] {
+            cache.put(pod(name, image));
+        }
+        let live = cache.of(&key("one"));
+        let image = |name: &str| live.named("Pod", name).unwrap().running.clone().unwrap().image;
+        assert!(Arc::ptr_eq(&image("a"), &image("b")) && Arc::ptr_eq(&image("c"), &image("d")));
+        assert!(!Arc::ptr_eq(&image("a"), &image("c")));
     }
 
     #[test]

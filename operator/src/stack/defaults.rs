@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity};
 
-use crate::api::v1alpha1::{Quantity, Resources, RorunStackSpec};
+use crate::{
+    api::v1alpha1::{Quantity, Resources, RorunStackSpec},
+    names::image::is_registry,
+};
 
 /// The registry of the stack.
 pub(super) fn registry(spec: &RorunStackSpec) -> Option<&str> {
     spec.image.as_ref().and_then(|image| image.registry.as_deref())
 }
 
-/// The image with the registry of the stack before it, unless its name starts with a registry: a first part that holds a dot
-/// or a colon, or is `localhost` (the rule of Docker's reference grammar).
-pub(super) fn image(registry: Option<&str>, image: &str) -> String {
-    let names_registry =
-        image.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
+/// The image with the registry of the stack before it, unless its name starts with a registry.
+pub fn image(registry: Option<&str>, image: &str) -> String {
+    let names_registry = image.split_once('/').is_some_and(|(first, _)| is_registry(first));
     match registry {
         Some(registry) if !names_registry => format!("{}/{image}", registry.trim_end_matches('/')),
         _ => image.to_owned(),

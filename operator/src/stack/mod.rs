@@ -45,6 +45,7 @@ pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{Credentials, connection_keys, credential_bytes, credential_keys};
 pub use database::{Database, DatabaseAccess, NamedUrl};
+pub use defaults::image as full_image;
 pub use disruption::Disruption;
 pub use endpoint::Endpoint;
 pub use hibernation::{Cause, Expiry, Hibernation};

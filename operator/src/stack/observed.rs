@@ -1,6 +1,6 @@
 //! The inputs of a reconcile, as plain data, so that a test needs no cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Hibernation, Revision};
 use crate::names::{Component, Waiting};
@@ -83,6 +83,9 @@ pub struct ObservedWorkload {
     pub rolled_out: bool,
     /// It has no pods since the operator applied that it has none.
     pub asleep: bool,
+    /// The digests that its ready pods run of the image that the spec asks for. `None` among them: that of a node which has the
+    /// image from no registry.
+    pub digests: BTreeSet<Option<String>>,
     /// What keeps its pods from serving, and the release is at fault.
     pub trouble: Option<Waiting>,
     /// What keeps its pods from serving, and the release is not at fault: the cluster has no room for them, say.
@@ -118,6 +121,8 @@ pub struct ObservedJob {
     pub created: i64,
     /// How far it is.
     pub phase: JobPhase,
+    /// When it ended well, in seconds since 1970.
+    pub ended: Option<i64>,
 }
 
 /// How far a Job is.

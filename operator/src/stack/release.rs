@@ -205,9 +205,24 @@ pub struct Progress {
     /// The migrations that were applied: a hash of image, command and identity of the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated: Option<String>,
+    /// When the Job of the migration was made. Absent where none ran for this revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_started_at: Option<i64>,
+    /// When the Job of the migration had succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrated_at: Option<i64>,
     /// Who approved it, if anybody had to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// When that was observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<i64>,
+    /// What its pods ran when last looked at, by workload: a digest, or why there is none, as the status tells it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
+    /// When one of them was last another one: a tag was moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digests_changed_at: Option<i64>,
 }
 
 /// How the tests of candidates ended.

@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::Report;
 use crate::{
-    api::v1alpha1::{ReleaseRecord, ReleaseStatus},
-    names::Component,
-    plan::Release,
+    api::v1alpha1::{ProvenRelease, ReleaseRecord, ReleaseStatus},
+    names::{Component, image},
     stack::Revision,
 };
 
 /// What the status tells of releases. `None`: nothing was planned.
-pub(super) fn told(release: &Release) -> Option<ReleaseStatus> {
+pub(super) fn told(report: &Report<'_>) -> Option<Box<ReleaseStatus>> {
+    let release = report.release;
     if release.target.name.is_empty() {
         return None;
     }
@@ -22,18 +23,67 @@ pub(super) fn told(release: &Release) -> Option<ReleaseStatus> {
     let target = Some(&release.target).filter(|target| current.is_none_or(|current| current.name != target.name));
     let other =
         |revision: &&Revision| current.is_none_or(|current| current.content.release() != revision.content.release());
-    Some(ReleaseStatus {
+    Some(Box::new(ReleaseStatus {
         state: release.state.as_str().to_owned(),
         current: current.map(record),
         target: target.map(record),
         previous: served.iter().copied().find(other).map(record),
+        proven: current.and_then(|current| proven(report, current)),
         history: served.into_iter().map(record).collect(),
+    }))
+}
+
+fn moment(second: i64) -> Option<Time> {
+    Timestamp::from_second(second).ok().map(Time)
+}
+
+/// When the smoke tests of a revision passed.
+fn tested_at(revision: &Revision) -> Option<Time> {
+    let tested = revision.progress.tested.as_ref().filter(|tested| tested.failed.is_none())?;
+    moment(tested.at)
+}
+
+/// What is known of the release that serves.
+fn proven(report: &Report<'_>, current: &Revision) -> Option<ProvenRelease> {
+    let progress = &current.progress;
+    let took = || Some(progress.migrated_at? - progress.migration_started_at?);
+    Some(ProvenRelease {
+        revision: current.name.clone(),
+        images: current
+            .content
+            .images()
+            .into_iter()
+            .map(|(of, image)| (of.to_string(), pinned(current, of, image)))
+            .collect(),
+        migration_seconds: took(),
+        tested_at: tested_at(current),
+        since: since(report, current).and_then(moment)?,
     })
+}
+
+/// An image with the digest that its pods run, if there is one.
+fn pinned(revision: &Revision, component: Component, image: &str) -> String {
+    let digest = revision.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
+    match digest {
+        Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
+        _ => image.to_owned(),
+    }
+}
+
+/// Since when a release serves with the same digests and no container of it was started again. A restart that was told stays told
+/// when its pod is gone. Pods that are added or moved were started once, and count for nothing.
+fn since(report: &Report<'_>, current: &Revision) -> Option<i64> {
+    let progress = &current.progress;
+    let images = current.content.images();
+    let restarts = images.into_iter().filter_map(|(of, image)| report.live.restarted(of.as_str(), image));
+    let told = report.old.as_ref().and_then(|old| old.release.as_ref()?.proven.as_ref());
+    let told = told.filter(|told| told.revision == current.name).map(|told| told.since.0.as_second());
+    let moved = progress.digests_changed_at;
+    restarts.chain(told).chain(moved).chain(progress.served_at).max().filter(|_| progress.served_at.is_some())
 }
 
 fn record(revision: &Revision) -> ReleaseRecord {
     let image = |component| revision.content.image(component).map(str::to_owned);
-    let moment = |second: i64| Timestamp::from_second(second).ok().map(Time);
     let progress = &revision.progress;
     ReleaseRecord {
         hash: revision.content.release(),
@@ -41,15 +91,16 @@ fn record(revision: &Revision) -> ReleaseRecord {
         api: image(Component::Api).unwrap_or_default(),
         ocr: image(Component::Ocr),
         admin: image(Component::Admin),
-        tested_at: progress
-            .tested
-            .as_ref()
-            .filter(|tested| tested.failed.is_none())
-            .and_then(|tested| moment(tested.at)),
+        tested_at: tested_at(revision),
+        digests: progress.digests.clone(),
+        migrated: progress.migrated.is_some(),
+        migration_started_at: progress.migration_started_at.and_then(moment),
+        migrated_at: progress.migrated_at.and_then(moment),
         started_at: progress.started_at.and_then(moment),
         served_at: progress.served_at.and_then(moment),
         rolled_back_at: progress.rolled_back.as_ref().and_then(|given_up| moment(given_up.at)),
         approved_by: progress.approved_by.clone(),
+        approved_at: progress.approved_at.and_then(moment),
         message: [
             progress.rolled_back.as_ref().map(|given_up| given_up.message.clone()),
             progress.tested.as_ref().and_then(|tested| tested.failed.clone()),

@@ -9,6 +9,7 @@ use rorun_operator::{
     desired::{self, Desired, desired},
     names::Component,
     objects::{LiveObject, LiveSet, Readiness, kind_of},
+    plan::Release,
     stack::Stack,
     status::{self, Report},
 };
@@ -21,6 +22,8 @@ pub struct Cluster {
     pub stack: Stack,
     pub live: LiveSet,
     pub old: Option<RorunStackStatus>,
+    /// The release that serves.
+    pub release: Release,
     /// In how many seconds the last verdict changes by time alone.
     pub requeue_after: Option<u64>,
 }
@@ -30,7 +33,7 @@ impl Cluster {
     pub fn empty(spec: Fixture) -> Self {
         let cr = spec.build();
         let stack = valid(&cr);
-        Self { cr, stack, live: LiveSet::default(), old: None, requeue_after: None }
+        Self { cr, stack, live: LiveSet::default(), old: None, release: Release::default(), requeue_after: None }
     }
 
     /// All objects exist and serve, and the status says so.
@@ -116,7 +119,7 @@ impl Cluster {
             held.entry(*component).or_insert_with(|| rorun_operator::objects::rollout_begins(&key(component)));
         }
         let report = Report {
-            release: &rorun_operator::plan::Release::default(),
+            release: &self.release,
             operations: &rorun_operator::plan::Operations::default(),
             cr: &self.cr,
             old: self.old.clone(),

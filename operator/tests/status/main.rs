@@ -13,4 +13,5 @@ mod cluster;
 mod creation;
 mod edge;
 mod notes;
+mod proven;
 mod states;

@@ -1,5 +1,7 @@
 //! How a new version reaches the users.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -99,16 +101,47 @@ pub struct ReleaseStatus {
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<ReleaseRecord>,
-    /// The release that the spec asks for, while it is not the one that serves.
+    /// The release that the spec asks for, while it is not the one that serves. It has the fields of `current`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<ReleaseRecord>,
-    /// The last release that served before the current one.
+    /// The last release that served before the current one. It has the fields of `current`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReleaseRecord>,
-    /// The releases that served, the newest first, at most ten. To go back to one, put its images into the spec: that needs no
-    /// approval and runs no migration.
+    /// What is known of the current release, for another environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<ProvenRelease>,
+    /// The releases that served, the newest first, at most ten, with the fields of `current`. To go back to one, put its images
+    /// into the spec: that needs no approval and runs no migration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<ReleaseRecord>,
+}
+
+/// What is known of a release that serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenRelease {
+    /// The ControllerRevision that it is of.
+    pub revision: String,
+    /// Its images by component, each with the digest that its pods run if there is exactly one.
+    pub images: BTreeMap<String, String>,
+    /// How long its migration took, in seconds. Absent if none ran for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_seconds: Option<i64>,
+    /// When the smoke tests of its candidates passed. Absent if it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested_at: Option<Time>,
+    /// Since when it serves, with the same digests, and no container of it was started again.
+    pub since: Time,
+}
+
+/// In place of a digest: the nodes have the image from no registry.
+pub const NO_REGISTRY: &str = "Local";
+/// In place of a digest: pods run different images under one tag.
+pub const SEVERAL_DIGESTS: &str = "Several";
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A release.
@@ -130,6 +163,19 @@ pub struct ReleaseRecord {
     /// When the smoke tests of its candidates passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<Time>,
+    /// The digests of the images that its pods run, by component. `Local`: its nodes have the image from no registry. `Several`: its
+    /// pods run different images under one tag.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
+    /// Whether its migration is applied.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub migrated: bool,
+    /// When its migration began. Absent if none ran for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_started_at: Option<Time>,
+    /// When its migration had succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated_at: Option<Time>,
     /// When its rollout began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
@@ -142,6 +188,9 @@ pub struct ReleaseRecord {
     /// The user name in the annotation `rorun.app/approved-by` when it was approved; empty if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// When it was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<Time>,
     /// Why its smoke tests failed, or why it was rolled back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

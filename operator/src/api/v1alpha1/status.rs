@@ -31,7 +31,7 @@ pub struct RorunStackStatus {
     pub backup: Option<BackupStatus>,
     /// The release that serves, and the one on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<super::ReleaseStatus>,
+    pub release: Option<Box<super::ReleaseStatus>>,
     /// Since when the stack hibernates. Absent while it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hibernated_since: Option<Time>,

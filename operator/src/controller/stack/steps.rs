@@ -1,6 +1,6 @@
 //! What the cluster holds of the steps of a stack: its Jobs, its records, and the commands of its annotations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -41,6 +41,15 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
     let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();
     let stack = cr.metadata.name.as_deref().unwrap_or_default();
     let deployment = |component| live.named("Deployment", ObjectName::of(stack, component).as_str());
+    let content = Content::of(&cr.spec);
+    let digests = |component: Component| {
+        let digests = content.image(component).map(|image| live.digests(component.as_str(), image)).unwrap_or_default();
+        digests.into_iter().map(|digest| digest.map(str::to_owned)).collect()
+    };
+    let serving = |component| {
+        let there = workload(deployment(component)?, live);
+        Some((component, ObservedWorkload { digests: digests(component), ..there }))
+    };
     let candidate = |component| {
         let name = ObjectName::with_role(stack, component, ROLE_CANDIDATE);
         Some((component, workload(live.named("Deployment", name.as_str())?, live)))
@@ -55,7 +64,7 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
             && deployment(Component::Api).is_some_and(|there| there.revision.is_none())
             && runs(cr),
         excuse: down.next(),
-        workloads: WORKLOADS.into_iter().filter_map(|of| Some((of, workload(deployment(of)?, live)))).collect(),
+        workloads: WORKLOADS.into_iter().filter_map(serving).collect(),
         candidates: WORKLOADS.into_iter().filter_map(candidate).collect(),
         configuration: BTreeMap::new(),
         revisions,
@@ -73,6 +82,7 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
         revision: there.revision.as_deref().map(str::to_owned),
         rolled_out,
         asleep: there.applied_replicas == Some(0),
+        digests: BTreeSet::new(),
         trouble: pod_with(live, there, &AT_FAULT),
         excuse: refused.or_else(|| pod_with(live, there, &NOT_AT_FAULT)),
     }
@@ -122,7 +132,7 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
-    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase })
+    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase, ended: there.since })
 }
 
 /// What the newest pod of a Job said at its end.
@@ -147,4 +157,60 @@ fn handled(there: &LiveObject) -> Option<Handled> {
     };
     let commands = entries.iter().filter_map(|(of, entry)| Some((of.clone(), command(entry)?))).collect();
     Some(Handled { revision: record.revision, commands })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::kind_of;
+
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn object((group, kind): (&str, &str), component: &str, name: &str, mut body: Value) -> Arc<LiveObject> {
+        body["metadata"] = json!({
+            "name": name, "namespace": "n", "uid": name, "creationTimestamp": "1970-01-01T00:01:00Z",
+            "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": component},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "shop", "uid": "1", "controller": true}],
+        });
+        Arc::new(LiveObject::whole(kind_of(group, kind).unwrap(), body).unwrap())
+    }
+
+    fn pod(name: &str, image: &str, id: &str, ready: &str) -> Arc<LiveObject> {
+        let body = json!({
+            "spec": {"containers": [{"name": "api", "image": image}]},
+            "status": {"conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "api", "imageID": id, "restartCount": 0}]},
+        });
+        object(("", "Pod"), "api", name, body)
+    }
+
+    #[test]
+    fn what_a_release_is_proven_by_is_read_of_its_pods_and_its_job() {
+        let spec = json!({"environment": "Development", "image": {"registry": "r.example"}, "api": {"image": "api:2"}});
+        let metadata = json!({"name": "shop", "namespace": "n", "uid": "1"});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": metadata, "spec": spec});
+        let job = json!({"status": {"completionTime": "1970-01-01T00:02:00Z",
+            "conditions": [{"type": "Complete", "status": "True"}]}});
+        let live: LiveSet = [
+            object(("apps", "Deployment"), "api", "shop-api", json!({"spec": {"replicas": 1}})),
+            object(("batch", "Job"), "migration", "shop-migration-1", job),
+            pod("a", "r.example/api:2", &format!("r.example/api@{DIGEST}"), "True"),
+            // Of another release, not ready, or of no registry.
+            pod("b", "r.example/api:1", "r.example/api@sha256:1", "True"),
+            pod("c", "r.example/api:2", "r.example/api@sha256:2", "False"),
+            pod("d", "r.example/api:2", DIGEST, "True"),
+        ]
+        .into_iter()
+        .collect();
+        let mut observed = Observed::default();
+        observe(&serde_json::from_value(cr).unwrap(), &live, &mut observed);
+        let digests = &observed.releases.workloads[&Component::Api].digests;
+        assert_eq!(*digests, [None, Some(DIGEST.to_owned())].into());
+        let [job] = &*observed.jobs else { panic!("{:?}", observed.jobs) };
+        assert_eq!((job.created, job.ended, &job.phase), (60, Some(120), &JobPhase::Complete));
+    }
 }

@@ -4,6 +4,7 @@ use super::{
     HISTORY, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     migration::{Migrated, blocker, identity, migrated, migrations},
+    proof,
     rollout::{Rollout, rollout},
 };
 use crate::{
@@ -115,12 +116,17 @@ impl Facts {
             // What runs was migrated by whoever released it.
             self.target.progress.migrated = Some(self.identity.clone());
         }
-        if let Migrated::Done(_) = &self.migration {
-            self.target.progress.migrated = Some(self.identity.clone());
+        if let Migrated::Done(step) = &self.migration {
+            proof::migrated(&mut self.target.progress, &self.others, (&self.identity, step.as_ref()), observed);
         }
         if self.approval == Approval::Given && self.target.progress.approved_by.is_none() {
             let by = observed.annotations.get(annotation::APPROVED_BY);
             self.target.progress.approved_by = Some(by.cloned().unwrap_or_default());
+            self.target.progress.approved_at = Some(now);
+        }
+        if self.serves() {
+            proof::digests(&mut self.target, observed, now);
+            self.last_good = Some(self.target.clone());
         }
     }
 

@@ -7,6 +7,7 @@ mod candidate;
 mod facts;
 mod message;
 mod migration;
+mod proof;
 mod rollout;
 mod table;
 #[cfg(test)]

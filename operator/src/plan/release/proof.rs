@@ -1,0 +1,54 @@
+//! What a revision keeps of how it came to serve: the digests of its images, and the moments of its migration. Each is recorded
+//! together with a step that is recorded anyway, so a release takes no write more.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    api::v1alpha1::{NO_REGISTRY, SEVERAL_DIGESTS},
+    names::image::ImageName,
+    plan::Step,
+    stack::{Observed, Progress, Revision},
+};
+
+/// Records which digests the ready pods of the revision that serves run. What is known stays known while no pod is ready, so that
+/// a pause keeps it. Pods that come to run another image under the same tag prove it anew.
+pub(super) fn digests(serving: &mut Revision, observed: &Observed, now: i64) {
+    for (component, image) in serving.content.images() {
+        let there = observed.releases.workloads.get(&component).filter(|there| there.rolled_out);
+        let written = ImageName::new(image).digest;
+        let known = written.map(str::to_owned).or_else(|| told(&there?.digests));
+        let Some(known) = known else { continue };
+        let before = serving.progress.digests.insert(component.to_string(), known.clone());
+        if before.is_some_and(|before| before != known) {
+            serving.progress.digests_changed_at = Some(now);
+        }
+    }
+}
+
+/// The one digest that all pods run, or why there is none. `None`: no pod is ready.
+fn told(digests: &BTreeSet<Option<String>>) -> Option<String> {
+    let first = digests.first()?;
+    if digests.len() > 1 {
+        return Some(SEVERAL_DIGESTS.to_owned());
+    }
+    Some(first.clone().unwrap_or_else(|| NO_REGISTRY.to_owned()))
+}
+
+/// Records that the migration of this identity is applied, and when its Job ran. The Job of an earlier release that had the same
+/// migration is none of this one.
+pub(super) fn migrated(
+    progress: &mut Progress,
+    others: &[Revision],
+    (identity, step): (&str, Option<&Step>),
+    observed: &Observed,
+) {
+    let applied = |progress: &Progress| progress.migrated.as_deref() == Some(identity);
+    if applied(progress) {
+        return;
+    }
+    let own = step.filter(|_| !others.iter().any(|other| applied(&other.progress)));
+    let job = own.and_then(|step| observed.jobs.iter().find(|job| job.name == step.name && job.ended.is_some()));
+    progress.migrated = Some(identity.to_owned());
+    progress.migration_started_at = job.map(|job| job.created);
+    progress.migrated_at = job.and_then(|job| job.ended);
+}
