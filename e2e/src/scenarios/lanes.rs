@@ -74,7 +74,7 @@ pub const LANES: &[Lane] = &[
             can_be_made: || Ok(()),
             make: ArgoCd::build,
         }],
-        seconds: 210,
+        seconds: 280,
     },
 ];
 
