@@ -284,7 +284,8 @@ impl<'a> ArgoCd<'a> {
         let application = self.application(name).await;
         let line = application.map_or_else(|error| format!("{error:#}"), |application| application.to_string());
         let _ = writeln!(text, "application {name}: {line}");
-        let diff = ["argocd", "app", "diff", name, "--core", "--exit-code=false"];
+        // That of the API server wants a kubeconfig, which the pod lacks.
+        let diff = ["argocd", "app", "diff", name, "--core", "--exit-code=false", "--server-side-diff=false"];
         let diff = self.test.exec(&self.namespace, CONTROLLER, &diff).await;
         let _ = writeln!(text, "diff:\n{}", diff.unwrap_or_else(|error| format!("{error:#}")));
         for workload in [CONTROLLER, REPOSITORY_SERVER] {
