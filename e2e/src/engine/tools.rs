@@ -69,12 +69,18 @@ tools! {
     ACTIONLINT = "actionlint", "actionlint", "github.com/rhysd/actionlint", "github.com/rhysd/actionlint/cmd/actionlint", 8;
     // The interpreter of Lua that Argo CD has.
     GLUA = "glua", "gopher-lua", "github.com/yuin/gopher-lua", "github.com/yuin/gopher-lua/cmd/glua", 3;
+    ARGOCD = "argocd", "argocd", "github.com/argoproj/argo-cd/v3", "github.com/argoproj/argo-cd/v3/cmd", 400;
 }
 
 /// Those that no node has.
-pub const BESIDE_NODES: &[Tool] = &[HELM, ACTIONLINT, GLUA];
+pub const BESIDE_NODES: &[Tool] = &[HELM, ACTIONLINT, GLUA, ARGOCD];
 
 impl Tool {
+    /// Whether the cache has it.
+    pub fn is_built(&self, cache: &Cache) -> Result<bool> {
+        Ok(cache.root().join(self.key()?.path()).is_dir())
+    }
+
     /// The path of the binary, built first if it has to be.
     pub fn path(&self, cache: &Cache) -> Result<PathBuf> {
         let folder = cache.entry(&self.key()?, |folder| self.build(cache, folder))?;

@@ -1,9 +1,8 @@
 //! A stack that is deleted leaves its data, and one of the same name finds them again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::kit::{Bucket, Documents, Observed, Receipt, Stack, TestContext};
@@ -11,15 +10,13 @@ use crate::engine::progress;
 
 /// Objects that a stack owns, and that are deleted with it.
 const OWNED: &str = "deployments,statefulsets,services,ingresses,serviceaccounts,pods";
-/// Objects that hold its data.
-const DATA: &str = "persistentvolumeclaims,secrets";
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let documents: Documents = test.example("development.yaml")?;
     let stack = test.apply(&documents).await?;
     stack.wait_ready(Duration::from_mins(3)).await?;
     let (receipts, rows) = sent(test, &stack).await?;
-    let before = data(&stack).await?;
+    let before = stack.data().await?;
     ensure!(before.len() == 6, "not three volumes and three Secrets: {:?}", before.keys());
 
     stack.delete(Duration::from_secs(30)).await?;
@@ -34,13 +31,13 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
         })
         .await?;
     progress::note(&format!("all that the stack owned was gone after {:.1} s", started.elapsed().as_secs_f64()));
-    ensure!(data(&stack).await? == before, "the data are not what they were: {:?}", data(&stack).await?);
+    ensure!(stack.data().await? == before, "the data are not what they were: {:?}", stack.data().await?);
 
     test.apply(&documents).await?;
     let again = std::time::Instant::now();
     stack.wait_ready(Duration::from_mins(3)).await?;
     progress::note(&format!("the stack was Ready again after {:.1} s", again.elapsed().as_secs_f64()));
-    ensure!(data(&stack).await? == before, "the data are not those of before: {:?}", data(&stack).await?);
+    ensure!(stack.data().await? == before, "the data are not those of before: {:?}", stack.data().await?);
     let app = test.app(&stack).await?;
     let bucket = Bucket::of(test, &stack).await?;
     for receipt in &receipts {
@@ -65,19 +62,6 @@ async fn sent(test: &TestContext, stack: &Stack) -> Result<(Vec<Receipt>, Vec<Va
     }
     let rows = app.list().await?;
     Ok((receipts, rows))
-}
-
-/// The objects that hold the data, by name: the uid of each, and the content of a Secret.
-async fn data(stack: &Stack) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    for object in stack.list(DATA).await? {
-        if object["metadata"]["labels"]["rorun.app/retained"] != "true" {
-            continue;
-        }
-        let uid = object["metadata"]["uid"].as_str().context("an object has a uid")?;
-        found.insert(name(&object), format!("{uid} {}", object["data"]));
-    }
-    Ok(found)
 }
 
 fn name(object: &Value) -> String {

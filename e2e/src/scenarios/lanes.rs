@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::kit::Previous;
-use super::{Scenario, upgrade};
+use super::kit::{ArgoCd, Previous};
+use super::{Scenario, argocd, upgrade};
 use crate::engine::{Cache, Durations};
 
 /// A scenario with the things that it needs.
@@ -43,22 +43,40 @@ impl fmt::Debug for Need {
 }
 
 /// All of them.
-pub const LANES: &[Lane] = &[Lane {
-    scenario: Scenario {
-        name: "upgrade",
-        proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
-        exclusive: true,
-        run: |test| Box::pin(upgrade::run(test)),
+pub const LANES: &[Lane] = &[
+    Lane {
+        scenario: Scenario {
+            name: "upgrade",
+            proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
+            exclusive: true,
+            run: |test| Box::pin(upgrade::run(test)),
+        },
+        needs: &[Need {
+            name: "the operator of the release before",
+            build: Previous::BUILD,
+            is_there: Previous::is_there,
+            can_be_made: Previous::has_sources,
+            make: |cache| Previous::build(cache).map(drop),
+        }],
+        seconds: 150,
     },
-    needs: &[Need {
-        name: "the operator of the release before",
-        build: Previous::BUILD,
-        is_there: Previous::is_there,
-        can_be_made: Previous::has_sources,
-        make: |cache| Previous::build(cache).map(drop),
-    }],
-    seconds: 150,
-}];
+    Lane {
+        scenario: Scenario {
+            name: "argocd",
+            proves: "Argo CD shows no diff of a stack out of git, nothing is fought over, and its deletion keeps the data",
+            exclusive: true,
+            run: |test| Box::pin(argocd::run(test)),
+        },
+        needs: &[Need {
+            name: "Argo CD",
+            build: ArgoCd::BUILD,
+            is_there: ArgoCd::is_there,
+            can_be_made: || Ok(()),
+            make: ArgoCd::build,
+        }],
+        seconds: 280,
+    },
+];
 
 /// The facts by which a run decides whether it plays a lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

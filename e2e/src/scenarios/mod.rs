@@ -8,6 +8,7 @@ pub mod kit;
 mod lanes;
 mod runner;
 
+mod argocd;
 mod authorities;
 mod backup;
 mod credentials;

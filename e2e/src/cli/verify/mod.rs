@@ -6,10 +6,12 @@ mod parts;
 mod report;
 mod shared;
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use self::budget::{Begun, minutes};
+use self::budget::{Begun, Budget, minutes};
 use self::parts::{PARTS, Part, Work};
 use self::report::{Report, Row};
 use self::shared::{Shared, serves};
@@ -77,9 +79,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
             Work::Scenarios => on_cluster(&mut shared, scenarios, options.keep, rows),
         });
     }
+    // What lanes make is no reason for more time.
+    let budget = begun.budget(cache)?;
     for lane in &chosen.lanes {
         let wish = match chosen.asked {
-            Asked::Usual => Wish::IfItFits(begun.budget(cache)?.left(begun.elapsed())),
+            Asked::Usual => Wish::IfItFits(budget.left(begun.elapsed())),
             Asked::All | Asked::Named => Wish::Named,
         };
         on_lane(lane, wish, (&mut shared, options.keep), &mut report)?;
@@ -87,12 +91,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     if shared.is_open() {
         report.add("removal", |_| shared.close());
     }
-    finish(cache, chosen.asked, &begun, &report)
+    finish(&budget, chosen.asked, begun.elapsed(), &report)
 }
 
 /// Says what came of it; an error if it was not all well, or took too long.
-fn finish(cache: &Cache, asked: Asked, begun: &Begun, report: &Report) -> Result<()> {
-    let took = begun.elapsed();
+fn finish(budget: &Budget, asked: Asked, took: Duration, report: &Report) -> Result<()> {
     if asked != Asked::Usual {
         // A record of a run names the sources.
         let sources = Run::new("git", ["describe", "--always", "--dirty"]).folder(&project()).output();
@@ -100,7 +103,6 @@ fn finish(cache: &Cache, asked: Asked, begun: &Begun, report: &Report) -> Result
         println!("\n{report}, in {}{sources}", minutes(took));
         return report.result();
     }
-    let budget = begun.budget(cache)?;
     println!("\n{report}, in {} of {budget}", minutes(took));
     report.result()?;
     budget.judge(took, &report.longest(3))
@@ -250,8 +252,6 @@ fn on_lane(lane: &Lane, wish: Wish, on: (&mut Shared<'_>, bool), report: &mut Re
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn names(asked: &[&str]) -> Vec<(&'static str, usize)> {

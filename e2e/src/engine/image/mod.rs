@@ -1,6 +1,7 @@
 //! Container images: pulled where they can be, otherwise made here, once, under the same names.
 
 pub mod archive;
+pub mod argocd;
 mod constants;
 pub mod control_plane;
 pub mod data;

@@ -28,6 +28,14 @@ impl Stack {
         Ok(found)
     }
 
+    /// The objects that hold its data, by `Kind/name`: the uid of each, and the content of a Secret.
+    pub async fn data(&self) -> Result<BTreeMap<String, String>> {
+        let mut found = self.list("persistentvolumeclaims,secrets").await?;
+        found.retain(|object| object["metadata"]["labels"]["rorun.app/retained"] == "true");
+        let line = |object: &Value| format!("{} {}", object["metadata"]["uid"], object["data"]);
+        Ok(found.iter().map(|object| (key(object), line(object))).collect())
+    }
+
     /// Uid and generation of each child, by `Kind/name`: a child that is the same object and was not changed has both
     /// from before.
     pub async fn generations(&self) -> Result<BTreeMap<String, String>> {

@@ -2,6 +2,7 @@
 //! nothing of the operator's code: a scenario knows no more than a user.
 
 mod app;
+mod argocd;
 mod audit;
 mod authority;
 mod backups;
@@ -24,6 +25,7 @@ mod timeline;
 mod wait;
 
 pub use app::{App, Receipt};
+pub use argocd::{Application, ArgoCd};
 pub use audit::Writes;
 pub use authority::{Authority, Certificate};
 pub use backups::{BackupRecord, manifest_object};

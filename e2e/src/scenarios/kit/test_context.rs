@@ -64,10 +64,16 @@ impl TestContext {
     /// Applies an example of the project, with its stack as `change` leaves it. First gives it Ingress hosts of this test, and
     /// small pods: scenarios run side by side on one node.
     pub async fn apply_example(&self, file: &str, change: impl FnOnce(&mut Value)) -> Result<Stack> {
-        let mut documents = self.example(file)?;
-        documents.edit_stack(small)?;
+        let mut documents = self.small_example(file)?;
         documents.edit_stack(change)?;
         self.apply(&documents).await
+    }
+
+    /// An example of the project, with Ingress hosts of this test and small pods.
+    pub fn small_example(&self, file: &str) -> Result<Documents> {
+        let mut documents = self.example(file)?;
+        documents.edit_stack(small)?;
+        Ok(documents)
     }
 
     /// An example of the project, with Ingress hosts of this test.
