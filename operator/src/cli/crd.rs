@@ -13,10 +13,7 @@ use crate::api::v1alpha1::RorunStack;
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
 const KUBERNETES_TYPES: [&str; 4] = ["affinity", "tolerations", "topologySpreadConstraints", "valueFrom"];
 /// Fields whose schema stands more than three times in the definition.
-const REPEATED: [&str; 4] = ["resources", "history", "previous", "target"];
-
-/// The fields of `status.release` that are shaped like `current`.
-const RECORDS: [&str; 3] = ["previous", "target", "history"];
+const REPEATED: [&str; 6] = ["current", "env", "history", "previous", "resources", "target"];
 
 /// Writes the definition.
 pub fn print(out: &mut impl Write) -> io::Result<()> {
@@ -27,22 +24,12 @@ pub fn print(out: &mut impl Write) -> io::Result<()> {
 pub fn yaml() -> io::Result<String> {
     let mut definition = serde_json::to_value(RorunStack::crd())?;
     tidy(&mut definition);
-    tell_records_once(&mut definition);
     let mut flow = Vec::new();
     take_kubernetes_types(&mut definition, &mut flow);
     let text = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
     // Backwards, since the mark of the tenth begins with that of the first.
     let indexed = flow.iter().enumerate().rev();
     Ok(indexed.fold(text, |text, (index, schema)| text.replace(&mark(index), &schema.to_string())))
-}
-
-/// Leaves the descriptions of the fields of a release to `current`, since the others have the same.
-fn tell_records_once(definition: &mut Value) {
-    const RELEASE: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/release/properties";
-    let release = definition.pointer_mut(RELEASE).and_then(Value::as_object_mut);
-    for (_, schema) in release.into_iter().flatten().filter(|(name, _)| RECORDS.contains(&name.as_str())) {
-        schema.as_object_mut().into_iter().flat_map(|schema| schema.values_mut()).for_each(drop_descriptions);
-    }
 }
 
 /// What stands for a schema that is written in one line.
@@ -173,15 +160,7 @@ mod tests {
         let mut found = Vec::new();
         fields(&schema(), "", &mut found);
         assert!(found.len() > 200, "{}", found.len());
-        let told_elsewhere = |path: &str| {
-            let of = super::RECORDS.iter().find_map(|name| path.strip_prefix(&format!(".status.release.{name}.")))?;
-            Some(format!(".status.release.current.{of}"))
-        };
         for (path, field) in found.iter().filter(|(path, _)| path != ".metadata") {
-            if let Some(elsewhere) = told_elsewhere(path) {
-                assert!(found.iter().any(|(path, _)| *path == elsewhere), "{path} is not told at {elsewhere}");
-                continue;
-            }
             let description = field.get("description").and_then(Value::as_str).unwrap_or_default();
             assert!(!description.is_empty(), "{path} is not described");
             assert!(!description.replace("\n\n", "").contains('\n'), "{path}: {description}");

@@ -1,6 +1,8 @@
 //! The CronJob that dumps the database into the bucket, inside the database's own image: the agent is copied in by an init
 //! container.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
@@ -35,6 +37,9 @@ const STARTING_DEADLINE_SECONDS: i64 = 3600;
 /// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
 const ACTIVE_DEADLINE_SECONDS: i64 = 12 * 3600;
 
+/// The container that dumps.
+const DUMP: &str = "dump";
+
 pub(super) struct Backup;
 
 impl Component for Backup {
@@ -56,6 +61,10 @@ impl Component for Backup {
             cron_job(stack, backup, trusted, plan.dumps_paused),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
+        // One that exists is among those that are kept.
+        let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
+        objects
+            .extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), stack, plan))));
         objects.extend(trusted.config_map(stack));
         objects
     }
@@ -276,6 +285,22 @@ fn job_spec(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> JobSpec {
     }
 }
 
+/// A dump that is held as the way back of a release, or a good one that is young enough in its place.
+fn recovery_point(mut spec: JobSpec, stack: &Stack, plan: &Plan) -> JobSpec {
+    let release = plan.release.target.content.release();
+    let within = stack.release.recovery_point_within.unwrap_or_default().to_string();
+    let mut extra = vec![contract::ARG_HOLD.to_owned(), release];
+    extra.extend([contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within]);
+    let held: BTreeSet<String> = plan.release.revisions.iter().map(|revision| revision.content.release()).collect();
+    extra.extend(held.into_iter().flat_map(|release| [contract::ARG_HELD.to_owned(), release]));
+    let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
+    let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
+    if let Some(dump) = dump {
+        dump.args.get_or_insert_default().extend(extra);
+    }
+    spec
+}
+
 fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTemplateSpec {
     let mut dump = dump_container(stack, backup);
     let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
@@ -317,7 +342,7 @@ fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes:
 }
 
 fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
-    let mut dump = pod::container(stack, "dump", &backup.image);
+    let mut dump = pod::container(stack, DUMP, &backup.image);
     dump.command = Some(vec![contract::BINARY_PATH.to_owned()]);
     let (days, kept) = (backup.retention_days.to_string(), backup.minimum_kept.to_string());
     let mut args = vec![

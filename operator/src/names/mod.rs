@@ -88,6 +88,8 @@ pub mod annotation {
     pub const APPROVED_BY: &str = "rorun.app/approved-by";
     /// On a stack: a moment, e.g. `2026-05-04T18:00:00Z`, before which it does not expire.
     pub const KEEP_UNTIL: &str = "rorun.app/keep-until";
+    /// On a stack: the hash of the release that may migrate without a recovery point.
+    pub const SKIP_RECOVERY_POINT: &str = "rorun.app/skip-recovery-point";
     /// On a ControllerRevision: what became of the revision.
     pub const PROGRESS: &str = "rorun.app/progress";
     /// On a Deployment: which revision of the workload its pods are of. Not on its pods, which it does not change.

@@ -109,6 +109,10 @@ pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 pub const MIGRATING: Reason = "Migrating";
 /// A migration failed, and what served before serves.
 pub const MIGRATION_FAILED: Reason = "MigrationFailed";
+/// A release waits for its recovery point.
+pub const BACKING_UP: Reason = "BackingUp";
+/// The recovery point of a release could not be made, and what served before serves.
+pub const RECOVERY_POINT_FAILED: Reason = "RecoveryPointFailed";
 /// The candidates of a release are tested.
 pub const TESTING: Reason = "Testing";
 /// The candidates of a release did not pass their tests, and what served before serves.

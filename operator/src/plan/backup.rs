@@ -68,6 +68,7 @@ mod tests {
                 name: step.name.clone(),
                 component: Component::Backup,
                 created: now,
+                said: None,
                 phase,
                 ended: None,
             });
@@ -139,6 +140,7 @@ mod tests {
             name: format!("shop-backup-{number}"),
             component: Component::Backup,
             created: number,
+            said: None,
             phase,
             ended: None,
         };

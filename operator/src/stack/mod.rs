@@ -62,7 +62,9 @@ pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
-pub use release::{Content, Migration, Progress, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS};
+pub use release::{
+    Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
+};
 pub use schedule::Schedule;
 pub use services::{embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};

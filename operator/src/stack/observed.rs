@@ -119,6 +119,8 @@ pub struct ObservedJob {
     pub component: Component,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
+    /// What its newest pod said at its end, if it is complete.
+    pub said: Option<String>,
     /// How far it is.
     pub phase: JobPhase,
     /// When it ended well, in seconds since 1970.

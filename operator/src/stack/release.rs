@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Observed, Stack, defaults};
+use super::{Observed, Stack, defaults, probing::duration};
 use crate::{
-    api::v1alpha1::{Approval, RorunStackSpec, SmokeTest, WorkloadSpec},
+    api::v1alpha1::{Approval, Environment, RorunStackSpec, SmokeTest, WorkloadSpec},
     names::Component,
 };
 
@@ -121,6 +121,8 @@ pub struct ReleaseSettings {
     pub approval_required: bool,
     /// How the schema of the database is brought forward. `None`: it is not.
     pub migration: Option<Migration>,
+    /// How old the recovery point of a migration may be, in seconds. `None`: a migration needs none.
+    pub recovery_point_within: Option<i64>,
     /// What is asked of the candidates of a release.
     pub smoke_tests: Vec<SmokeTest>,
     /// Which data the migration is about: the volume, or the host and database of an external server.
@@ -149,9 +151,18 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
     ReleaseSettings {
         approval_required: release.approval == Some(Approval::Required),
         migration,
+        recovery_point_within: recovery_point_within(spec),
         smoke_tests: release.smoke_tests,
         data: data(stack, observed),
     }
+}
+
+/// How old the recovery point of a migration may be: Production needs one.
+fn recovery_point_within(spec: &RorunStackSpec) -> Option<i64> {
+    let backup = spec.backup.as_ref().filter(|_| spec.environment == Environment::Production)?;
+    let objective = backup.objectives.as_ref().and_then(|objectives| objectives.rpo.as_deref());
+    let within = objective.and_then(duration).and_then(|within| i64::try_from(within.as_secs()).ok());
+    Some(within.unwrap_or(3600))
 }
 
 /// The identity of the data: the uid of the volume, or the hosts and the database of an external server.
@@ -184,6 +195,9 @@ pub struct Revision {
 pub struct Progress {
     /// When it was first observed.
     pub created_at: i64,
+    /// The backup that is the way back from its migration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<RecoveryPoint>,
     /// How the tests of its candidates ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
@@ -223,6 +237,20 @@ pub struct Progress {
     /// When one of them was last another one: a tag was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digests_changed_at: Option<i64>,
+}
+
+/// The backup that is the way back from the migration of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecoveryPoint {
+    /// The identifier of the backup. Empty if it is not known.
+    pub id: String,
+    /// The URL of its manifest.
+    pub location: String,
+    /// When it was complete, or was skipped, in seconds since 1970.
+    pub at: i64,
+    /// Somebody wanted the release to go on without.
+    pub skipped: bool,
 }
 
 /// How the tests of candidates ended.

@@ -92,7 +92,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 25] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 26] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -113,6 +113,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 25] = [
     reason::TOO_LARGE,
     reason::BACKUPS_UNKNOWN,
     reason::MIGRATION_FAILED,
+    reason::RECOVERY_POINT_FAILED,
     reason::SMOKE_TEST_FAILED,
     reason::ROLLED_BACK,
     reason::VERSION_MISMATCH,

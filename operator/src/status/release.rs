@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Report;
 use crate::{
-    api::v1alpha1::{ProvenRelease, ReleaseRecord, ReleaseStatus},
+    api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus},
     names::{Component, image},
     stack::Revision,
 };
@@ -91,6 +91,11 @@ fn record(revision: &Revision) -> ReleaseRecord {
         api: image(Component::Api).unwrap_or_default(),
         ocr: image(Component::Ocr),
         admin: image(Component::Admin),
+        recovery_point: progress.recovery_point.as_ref().map(|point| RecoveryPointStatus {
+            id: point.id.clone(),
+            location: point.location.clone(),
+            skipped: point.skipped,
+        }),
         tested_at: tested_at(revision),
         digests: progress.digests.clone(),
         migrated: progress.migrated.is_some(),

@@ -37,6 +37,8 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
     // A release is none of the components.
     let release = [
         reason::AWAITING_APPROVAL,
+        reason::BACKING_UP,
+        reason::RECOVERY_POINT_FAILED,
         reason::MIGRATING,
         reason::MIGRATION_FAILED,
         reason::TESTING,

@@ -14,6 +14,7 @@ mod servers;
 
 mod dumps;
 mod failures;
+mod holds;
 mod installs;
 mod locked;
 mod locks;

@@ -56,7 +56,8 @@ async fn the_policy_of_the_documentation_lists_just_what_a_run_asks_for() {
         let (right, of_bucket) = request.right();
         asked[usize::from(!of_bucket)].insert(right.to_owned());
         let folder = if of_bucket {
-            request.query.split('&').any(|pair| pair == format!("prefix={prefix}"))
+            // One backup's folder, or that of all.
+            request.query.split('&').any(|pair| pair.starts_with(&format!("prefix={prefix}")))
         } else {
             request.path.starts_with(&format!("/rights/{}", scenario.prefix))
         };

@@ -30,6 +30,9 @@ pub struct BackupSpec {
     /// The bucket and the folder that dumps go to. Defaults to the stack's own bucket, under `backups/<namespace>/<stack>/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<BackupDestination>,
+    /// What the backups are measured against. Defaults to `{rpo: 1h}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<BackupObjectives>,
     /// The image with `pg_dump`, at least of the server's major version. Defaults to the image of the embedded database, and to
     /// `postgres:17` for an external one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,4 +97,15 @@ pub struct BackupDestination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 256), extend("x-kubernetes-validations" = text::folder()))]
     pub prefix: Option<String>,
+}
+
+/// What the backups of a stack are measured against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupObjectives {
+    /// How much of the newest data may be lost, as a duration from `1m` to `168h`. In Production a migration begins only beside a
+    /// good backup that is not older; if there is none, the operator makes one first. Defaults to `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::objective()))]
+    pub rpo: Option<String>,
 }

@@ -95,8 +95,8 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Hibernating`, `Migrating`, `MigrationFailed`, `Testing`, `SmokeTestFailed`, `RollingOut` or
-    /// `RolledBack`.
+    /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationFailed`,
+    /// `Testing`, `SmokeTestFailed`, `RollingOut` or `RolledBack`.
     pub state: String,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +160,9 @@ pub struct ReleaseRecord {
     /// The image of the admin panel. Absent if the release has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// The backup that is the way back from its migration, held against retention. Absent if it needed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<RecoveryPointStatus>,
     /// When the smoke tests of its candidates passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<Time>,
@@ -194,4 +197,19 @@ pub struct ReleaseRecord {
     /// Why its smoke tests failed, or why it was rolled back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// The backup that is the way back from the migration of a release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryPointStatus {
+    /// The identifier of the backup. Empty if there is none, or if its pod was gone before the operator read it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The URL of its manifest: `s3://<bucket>/<key>`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
+    /// Whether the annotation `rorun.app/skip-recovery-point` let the release go on without one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skipped: bool,
 }

@@ -43,6 +43,14 @@ pub(super) fn interval() -> Value {
     }])
 }
 
+/// An objective of backups, as Go writes durations.
+pub(super) fn objective() -> Value {
+    json!([{
+        "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('1m') && duration(self) <= duration('168h')",
+        "message": "write a duration from `1m` to `168h`, e.g. `1h`",
+    }])
+}
+
 /// How long a stack is to live, as Go writes durations.
 pub(super) fn lifetime() -> Value {
     json!([{

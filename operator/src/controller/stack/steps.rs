@@ -132,7 +132,16 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
-    Some(ObservedJob { name: there.name.to_string(), component, created: there.created, phase, ended: there.since })
+    // Only the agent's own words are read of a Job that is complete.
+    let said = last_words(there, live).filter(|_| phase == JobPhase::Complete && component == Component::Backup);
+    Some(ObservedJob {
+        name: there.name.to_string(),
+        component,
+        created: there.created,
+        said,
+        phase,
+        ended: there.since,
+    })
 }
 
 /// What the newest pod of a Job said at its end.

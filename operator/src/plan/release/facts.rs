@@ -3,6 +3,7 @@
 use super::{
     HISTORY, Pick, State, Step,
     candidate::{self, Candidates, Pending},
+    gate::{Gate, gate},
     migration::{Migrated, blocker, identity, migrated, migrations},
     proof,
     rollout::{Rollout, rollout},
@@ -24,6 +25,7 @@ pub(super) struct Facts {
     pub(super) images_served: bool,
     approval: Approval,
     pub(super) migration: Migrated,
+    pub(super) gate: Gate,
     /// The Job that runs and whose end the migration waits for: a dump, or the migration of a release that was withdrawn.
     pub(super) blocker: Option<String>,
     /// A migration runs, of this release or of one that was withdrawn.
@@ -72,7 +74,9 @@ impl Facts {
         let migration = migrated(stack, observed, (&identity, images_served), all());
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
+        let gate = gate(stack, observed, &target, &migration, now);
         let mut facts = Self {
+            gate,
             components,
             candidates,
             approval: approval(stack, observed, images_served, &target),
@@ -96,6 +100,10 @@ impl Facts {
         let retry = observed.annotations.get(annotation::RETRY);
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
+        }
+        if let Gate::Passed(point) = &self.gate {
+            // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.
+            self.target.progress.recovery_point = Some(point.clone()).filter(|_| self.approval != Approval::Missing);
         }
         self.conclude_tests(observed, now);
         if self.is_overdue(now) {
@@ -219,6 +227,27 @@ impl Facts {
 
     pub(super) fn migration_failed(&self) -> bool {
         matches!(self.migration, Migrated::Failed(..))
+    }
+
+    pub(super) fn recovery_point_failed(&self) -> bool {
+        matches!(self.gate, Gate::Failed(..))
+    }
+
+    pub(super) fn backs_up(&self) -> bool {
+        matches!(self.gate, Gate::Pending(_))
+    }
+
+    /// The Job of the recovery point, while it is to run, runs, or is kept for reading. Before the approval nothing runs, and beside a
+    /// migration no dump does.
+    pub(super) fn recovery_point(&self, state: State) -> Option<Step> {
+        match &self.gate {
+            Gate::Pending(step) => {
+                let may_start = state == State::BackingUp && self.blocker.is_none();
+                Some(step.clone()).filter(|step| may_start || step.exists)
+            }
+            Gate::Failed(step, _) => Some(step.clone()),
+            Gate::Open | Gate::Passed(_) => None,
+        }
     }
 
     pub(super) fn smoke_test_failed(&self) -> bool {

@@ -4,9 +4,13 @@ use super::{
     State,
     candidate::{Candidates, Pending},
     facts::Facts,
+    gate::Gate,
     migration::Migrated,
 };
-use crate::names::{Waiting, annotation, reason};
+use crate::{
+    names::{Waiting, annotation, reason},
+    stack::RolledBack,
+};
 
 impl Facts {
     /// What the release waits for. `None`: it serves, or only its rollout or the end of a hibernation is waited for.
@@ -14,7 +18,6 @@ impl Facts {
         let images: Vec<_> = self.target.content.images().into_values().collect();
         let images = images.join(", ");
         let release = format!("release {} ({images})", self.target.content.release());
-        let retry = annotation::RETRY;
         Some(match state {
             State::Serving | State::Hibernating | State::RollingOut => return None,
             State::AwaitingApproval => Waiting::new(
@@ -26,6 +29,20 @@ impl Facts {
                     annotation::APPROVED_BY
                 ),
             ),
+            State::BackingUp => Waiting::new(
+                reason::BACKING_UP,
+                format!("{release} waits for its recovery point{}; what serves stays", self.backup()),
+            ),
+            State::RecoveryPointFailed => {
+                let Gate::Failed(step, said) = &self.gate else { return None };
+                let why = format!(
+                    "since its recovery point could not be made, job/{}: {said}; the annotation {}: {} lets it go on without",
+                    step.name,
+                    annotation::SKIP_RECOVERY_POINT,
+                    self.target.content.release()
+                );
+                Waiting::new(reason::RECOVERY_POINT_FAILED, held(&release, &why))
+            }
             State::Migrating => Waiting::new(
                 reason::MIGRATING,
                 format!("{release} waits for its migration{}; what serves stays", self.job()),
@@ -45,22 +62,29 @@ impl Facts {
                 let why = format!("since it did not pass its smoke tests: {said}");
                 Waiting::new(reason::SMOKE_TEST_FAILED, held(&release, &why))
             }
-            State::RolledBack => {
-                let given_up = self.target.progress.rolled_back.as_ref()?;
-                let good = self.last_good.as_ref().map(|good| good.content.release());
-                let good = match good.filter(|good| *good != self.target.content.release()) {
-                    Some(good) => good,
-                    None => "what served of it before".to_owned(),
-                };
-                let message = &given_up.message;
-                Waiting::new(
-                    reason::ROLLED_BACK,
-                    format!(
-                        "{release} was rolled back to {good}: {message}; mend it, or set the annotation {retry} to a new value"
-                    ),
-                )
-            }
+            State::RolledBack => Waiting::new(reason::ROLLED_BACK, self.given_up(&release)?),
         })
+    }
+
+    /// Why the release was rolled back, and to which.
+    fn given_up(&self, release: &str) -> Option<String> {
+        let RolledBack { message, .. } = self.target.progress.rolled_back.as_ref()?;
+        let good = self.last_good.as_ref().map(|good| good.content.release());
+        let good = good.filter(|good| *good != self.target.content.release());
+        let good = good.unwrap_or_else(|| "what served of it before".to_owned());
+        let retry = annotation::RETRY;
+        Some(format!(
+            "{release} was rolled back to {good}: {message}; mend it, or set the annotation {retry} to a new value"
+        ))
+    }
+
+    /// The Job of the recovery point, or what its start waits for.
+    fn backup(&self) -> String {
+        match (&self.gate, &self.blocker) {
+            (Gate::Pending(step), _) if step.exists => format!(", job/{}", step.name),
+            (_, Some(job)) => format!(", which waits for {job} to end"),
+            _ => String::new(),
+        }
     }
 
     /// The Job of the migration, or what its start waits for.

@@ -5,6 +5,7 @@
 
 mod candidate;
 mod facts;
+mod gate;
 mod message;
 mod migration;
 mod proof;
@@ -36,6 +37,8 @@ pub struct Release {
     pub target: Revision,
     /// The last one that served.
     pub last_good: Option<Revision>,
+    /// The Job that finds or makes the recovery point, that is to run, that runs, or that is kept for reading.
+    pub recovery_point: Option<Step>,
     /// The migration that runs, that is to run, or that is kept for reading.
     pub migration: Option<Step>,
     /// The workloads whose candidates run beside those that serve.
@@ -72,6 +75,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now:
         state: row.state,
         pick: facts.pick(row.pick),
         waiting: facts.waiting(row.state),
+        recovery_point: facts.recovery_point(row.state),
         migration: facts.migration_step(row.state),
         candidates: facts.candidates(row.state),
         smoke_test: facts.smoke_test(row.state),

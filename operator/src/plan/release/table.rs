@@ -18,6 +18,10 @@ pub enum State {
     MigrationFailed,
     /// The stack hibernates, and the release goes on when it wakes.
     Hibernating,
+    /// Its recovery point is found or made.
+    BackingUp,
+    /// Its recovery point could not be made.
+    RecoveryPointFailed,
     /// Its migration runs.
     Migrating,
     /// Its candidates start, or are asked.
@@ -37,6 +41,8 @@ impl State {
             Self::AwaitingApproval => "AwaitingApproval",
             Self::MigrationFailed => "MigrationFailed",
             Self::Hibernating => "Hibernating",
+            Self::BackingUp => "BackingUp",
+            Self::RecoveryPointFailed => "RecoveryPointFailed",
             Self::Migrating => "Migrating",
             Self::Testing => "Testing",
             Self::SmokeTestFailed => "SmokeTestFailed",
@@ -44,11 +50,11 @@ impl State {
         }
     }
 
-    /// Whether the release has begun, so that it holds other operations: its migration or its candidates run, or its Deployments
-    /// change. One that
+    /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
+    /// candidates run, or its Deployments change. One that
     /// waits for approval, failed or was rolled back holds nobody.
     pub fn has_begun(self) -> bool {
-        matches!(self, Self::Migrating | Self::Testing | Self::RollingOut)
+        matches!(self, Self::BackingUp | Self::Migrating | Self::Testing | Self::RollingOut)
     }
 }
 
@@ -79,7 +85,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 9] = [
+pub static TABLE: [Row; 11] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -99,7 +105,10 @@ pub static TABLE: [Row; 9] = [
         when: "release.approval is Required, and the images never served",
         holds: Facts::lacks_approval,
         pick: Pick::LastGood,
-        next: &[(State::Migrating, "rorun.app/approve is the hash of the release")],
+        next: &[
+            (State::BackingUp, "rorun.app/approve is the hash of the release"),
+            (State::Migrating, "the same, and no recovery point is needed"),
+        ],
     },
     Row {
         state: State::MigrationFailed,
@@ -107,6 +116,16 @@ pub static TABLE: [Row; 9] = [
         holds: Facts::migration_failed,
         pick: Pick::LastGood,
         next: &[(State::Migrating, "rorun.app/retry has a new value")],
+    },
+    Row {
+        state: State::RecoveryPointFailed,
+        when: "the Job that makes the recovery point failed",
+        holds: Facts::recovery_point_failed,
+        pick: Pick::LastGood,
+        next: &[
+            (State::BackingUp, "rorun.app/retry has a new value"),
+            (State::Migrating, "rorun.app/skip-recovery-point is the hash of the release"),
+        ],
     },
     Row {
         state: State::SmokeTestFailed,
@@ -121,9 +140,20 @@ pub static TABLE: [Row; 9] = [
         holds: Facts::hibernates,
         pick: Pick::LastGood,
         next: &[
+            (State::BackingUp, "the stack wakes, and a recovery point is needed"),
             (State::Migrating, "the stack wakes, and the images never served"),
             (State::Testing, "the stack wakes, and a candidate is to be tested"),
             (State::RollingOut, "the stack wakes"),
+        ],
+    },
+    Row {
+        state: State::BackingUp,
+        when: "a migration is to run in Production",
+        holds: Facts::backs_up,
+        pick: Pick::LastGood,
+        next: &[
+            (State::Migrating, "a good backup that is young enough is held"),
+            (State::RecoveryPointFailed, "the Job failed"),
         ],
     },
     Row {
@@ -165,7 +195,7 @@ pub fn diagram() -> String {
     for row in &TABLE {
         let _ = writeln!(text, "    {}: {} ({})", row.state.as_str(), row.state.as_str(), row.when);
     }
-    for state in [State::AwaitingApproval, State::Migrating, State::Testing, State::RollingOut] {
+    for state in [State::AwaitingApproval, State::BackingUp, State::Migrating, State::Testing, State::RollingOut] {
         let _ = writeln!(text, "    Serving --> {}: the spec changes", state.as_str());
     }
     for row in &TABLE {

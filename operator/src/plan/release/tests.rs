@@ -28,6 +28,8 @@ struct Cluster {
     tested: Vec<String>,
     /// Candidates of these images answer otherwise than they must.
     failing_tests: Vec<&'static str>,
+    /// The identifier of each backup, or why none can be made.
+    backups: Result<&'static str, &'static str>,
 }
 
 const DEADLINE: i64 = 100;
@@ -41,8 +43,9 @@ impl Cluster {
         });
         let (broken, failing, hanging, served, migrated) = Default::default();
         let (tested, failing_tests) = Default::default();
+        let backups = Ok("20260504T110000Z-x7k2p");
         let observed = Observed::default();
-        Self { spec, observed, now: 1000, broken, failing, hanging, served, migrated, tested, failing_tests }
+        Self { spec, observed, now: 1000, broken, failing, hanging, served, migrated, tested, failing_tests, backups }
     }
 
     fn plan(&self) -> (Release, Stack) {
@@ -75,6 +78,7 @@ impl Cluster {
                 name,
                 component: Component::Migration,
                 created: self.now,
+                said: None,
                 phase: JobPhase::Running,
                 ended: None,
             });
@@ -92,6 +96,7 @@ impl Cluster {
             }
         }
         self.test(&release);
+        self.back_up(&release);
         if let Some(picked) = release.picked() {
             for (component, image) in picked.content.images() {
                 let there = self.observed.releases.workloads.entry(component).or_default();
@@ -114,6 +119,27 @@ impl Cluster {
             }
         }
         before != (self.observed.releases.clone(), self.observed.jobs.clone())
+    }
+
+    /// The Job of the recovery point ends.
+    fn back_up(&mut self, release: &Release) {
+        for job in self.observed.jobs.iter_mut().filter(|job| job.component == Component::Backup) {
+            let said = match self.backups {
+                Ok(id) => json!({"complete": {"id": id, "at": "2026-05-04T11:00:00Z", "sizeBytes": 7, "sha256": "0",
+                    "location": "s3://b/k", "removed": 0}}),
+                Err(message) => json!({"failed": {"message": message}}),
+            };
+            (job.said, job.phase) = match self.backups {
+                Ok(_) => (Some(said.to_string()), JobPhase::Complete),
+                Err(_) => (None, JobPhase::Failed(said.to_string())),
+            };
+        }
+        let missing = release.recovery_point.iter().filter(|step| !step.exists);
+        for step in missing {
+            let (name, component, phase) = (step.name.clone(), Component::Backup, JobPhase::Running);
+            assert!(self.observed.jobs.iter().all(|job| job.phase != JobPhase::Running), "{:?}", self.observed.jobs);
+            self.observed.jobs.push(ObservedJob { name, component, created: 0, said: None, ended: None, phase });
+        }
     }
 
     /// Candidates start, and the Job that asks them ends.
@@ -141,7 +167,14 @@ impl Cluster {
         }
         if let Some(step) = step.filter(|step| !step.exists) {
             let (component, phase) = (Component::SmokeTest, JobPhase::Running);
-            self.observed.jobs.push(ObservedJob { name: name(step), component, created: 0, ended: None, phase });
+            self.observed.jobs.push(ObservedJob {
+                name: name(step),
+                component,
+                created: 0,
+                said: None,
+                ended: None,
+                phase,
+            });
         }
     }
 
@@ -698,6 +731,74 @@ fn a_spec_that_goes_on_while_a_candidate_is_tested_ends_well() {
             assert!(cluster.observed.releases.candidates.is_empty() && release.smoke_test.is_none());
         }
     }
+}
+
+/// A stack of Production that serves.
+fn in_production() -> Cluster {
+    let mut cluster = serving();
+    cluster.spec["environment"] = json!("Production");
+    cluster.spec["backup"] = json!({});
+    cluster.spec["api"]["candidate"] = json!(false);
+    assert_eq!(cluster.settle().state, State::Serving);
+    cluster
+}
+
+#[test]
+fn a_migration_in_production_begins_beside_a_recovery_point() {
+    let mut cluster = in_production();
+    cluster.edit("/api/image", json!("api:2"));
+    let mut states = vec![cluster.plan().0.state];
+    while cluster.step() {
+        states.push(cluster.plan().0.state);
+    }
+    states.dedup();
+    assert_eq!(states, [State::BackingUp, State::Migrating, State::RollingOut, State::Serving]);
+    let point = cluster.plan().0.target.progress.recovery_point.expect("a way back");
+    assert_eq!(
+        (&*point.id, point.skipped, &*cluster.migrated),
+        ("20260504T110000Z-x7k2p", false, &["api:2".to_owned()][..])
+    );
+    // Another image of another workload runs no migration, and needs none.
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    cluster.spec["ocr"]["candidate"] = json!(false);
+    assert_eq!(cluster.plan().0.state, State::RollingOut);
+}
+
+#[test]
+fn without_a_recovery_point_no_migration_begins_until_somebody_says_so() {
+    let mut cluster = in_production();
+    cluster.backups = Err("the bucket is full");
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.migrated.len()), (State::RecoveryPointFailed, 0));
+    let (told, hash) = (release.waiting.unwrap().message, release.target.content.release());
+    for words in ["the bucket is full", "rorun.app/retry", &format!("rorun.app/skip-recovery-point: {hash}")] {
+        assert!(told.contains(words), "{told}");
+    }
+    cluster.annotate(annotation::RETRY, "1");
+    assert_eq!(cluster.settle().state, State::RecoveryPointFailed, "tried again");
+    cluster.annotate(annotation::SKIP_RECOVERY_POINT, "another");
+    assert_eq!(cluster.settle().state, State::RecoveryPointFailed, "another release may go on");
+    cluster.annotate(annotation::SKIP_RECOVERY_POINT, &hash);
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::Serving, "api:2"));
+    assert!(release.target.progress.recovery_point.is_some_and(|point| point.skipped), "it stays in the record");
+}
+
+#[test]
+fn a_recovery_point_waits_for_the_approval_and_for_a_dump_that_runs() {
+    let mut cluster = in_production();
+    cluster.spec["release"] = json!({"approval": "Required"});
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.observed.jobs.len()), (State::AwaitingApproval, 0));
+    cluster.observed.dump = Some("shop-backup-1".to_owned());
+    cluster.annotate(annotation::APPROVE, &release.target.content.release());
+    let release = cluster.settle();
+    assert_eq!((release.state, release.recovery_point), (State::BackingUp, None));
+    assert!(release.waiting.unwrap().message.contains("waits for the dump of job/shop-backup-1 to end"));
+    cluster.observed.dump = None;
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
 }
 
 #[test]

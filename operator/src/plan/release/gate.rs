@@ -1,0 +1,60 @@
+//! The recovery point that a migration in Production needs: a good backup that is young enough, held as the way back.
+
+use super::{Step, migration::Migrated};
+use crate::{
+    contract::DumpOutcome,
+    names::{Component, ObjectName, annotation},
+    plan::meaning,
+    stack::{JobPhase, Observed, RecoveryPoint, Revision, Stack},
+};
+
+/// How far the recovery point is.
+pub(super) enum Gate {
+    /// The release runs no migration, the environment asks for none, or the release has its recovery point.
+    Open,
+    /// The Job that finds or makes it runs, or is to run.
+    Pending(Step),
+    /// The Job failed.
+    Failed(Step, String),
+    /// The Job has ended well, or somebody wanted the release to go on without.
+    Passed(RecoveryPoint),
+}
+
+/// How far the recovery point of a migration that did not begin is.
+pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migration: &Migrated, now: i64) -> Gate {
+    let waits = matches!(migration, Migrated::Pending(step) if !step.exists);
+    if stack.release.recovery_point_within.is_none() || !waits || target.progress.recovery_point.is_some() {
+        return Gate::Open;
+    }
+    let release = target.content.release();
+    if observed.annotations.get(annotation::SKIP_RECOVERY_POINT) == Some(&release) {
+        return Gate::Passed(RecoveryPoint { at: now, skipped: true, ..RecoveryPoint::default() });
+    }
+    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+    let meaning = meaning(&["recovery-point", &target.name, &stack.release.data, retry]);
+    let name = String::from(ObjectName::step(&stack.name, Component::Backup, &meaning));
+    let job = observed.jobs.iter().find(|job| job.name == name);
+    let step = Step { name, exists: job.is_some() };
+    match job.map(|job| (&job.phase, job.said.as_deref())) {
+        Some((JobPhase::Complete, said)) => Gate::Passed(made(said, now)),
+        Some((JobPhase::Failed(said), _)) => Gate::Failed(step, reason_of(said)),
+        _ => Gate::Pending(step),
+    }
+}
+
+/// What the agent says of the backup. Without its pod the identifier is not known, and the backup is held all the same.
+fn made(said: Option<&str>, now: i64) -> RecoveryPoint {
+    match said.and_then(|said| serde_json::from_str::<DumpOutcome>(said).ok()) {
+        Some(DumpOutcome::Complete(record)) => {
+            RecoveryPoint { id: record.id, location: record.location, at: record.at.as_second(), skipped: false }
+        }
+        _ => RecoveryPoint { at: now, ..RecoveryPoint::default() },
+    }
+}
+
+fn reason_of(said: &str) -> String {
+    match serde_json::from_str::<DumpOutcome>(said) {
+        Ok(DumpOutcome::Failed { message }) => message,
+        _ => said.to_owned(),
+    }
+}
