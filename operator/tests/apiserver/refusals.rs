@@ -2,6 +2,7 @@
 
 mod edge;
 mod monitoring;
+mod release;
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ fn case(bad: Fixture, words: &'static [&'static str], good: Fixture) -> Case {
 pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server) {
     let namespace = server.namespace("refusals").await;
     let mut wrong = Vec::new();
-    let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases()).chain(monitoring::cases());
+    let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases());
+    let all = all.chain(monitoring::cases()).chain(release::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),
@@ -431,7 +433,7 @@ pub async fn unknown_and_doubled_fields_are_refused(server: &Server) {
     for (bad, words) in [
         (stack("shop").set("databse", json!({})), "unknown field \"spec.databse\""),
         (stack("shop").set("api.replica", json!(1)), "unknown field \"spec.api.replica\""),
-        (stack("shop").set("hibernate", json!(true)), "unknown field \"spec.hibernate\""),
+        (stack("shop").set("hibernates", json!(true)), "unknown field \"spec.hibernates\""),
         (stack("shop").set("api.env", twice("LOG_LEVEL")), "spec.api.env[1]: Duplicate value"),
         (stack("shop").set("image.pullSecrets", twice("ghcr")), "spec.image.pullSecrets[1]: Duplicate value"),
     ] {

@@ -40,6 +40,8 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule !has(self.ingress) || has(self.admin) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
     ("spec: rule !has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths)", "0.1.0 had no paths"),
     ("spec: rule has(self.ingress) || !(has(self.api.apiURLFrom)", "0.1.0 had no apiURLFrom"),
+    ("spec: rule self.environment != 'Production' || !has(self.hibernation)", "0.1.0 had no hibernation"),
+    ("spec: rule self.environment == 'Development' || !has(self.expiresAfter)", "0.1.0 had no expiresAfter"),
     (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of the same two modes"),
     (
         "has(self.database.external) ? 'external' : 'embedded') ==",
