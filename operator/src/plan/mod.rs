@@ -32,6 +32,8 @@ pub struct Plan {
     pub release: Release,
     /// What the stack does now, and what comes next.
     pub operations: Operations,
+    /// A Job works on live data, or is to: a deletion of the stack waits for its end.
+    pub works_on_data: bool,
     /// No dump begins: a migration runs, or the stack hibernates or wakes.
     pub dumps_paused: bool,
 }
@@ -61,16 +63,23 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         _ => operations,
     };
     let dumps_paused = release.migration_runs || stack.hibernation.cause.is_some() || wakes(stack, observed);
-    Plan { backups: backup::steps(asked, observed), handled, release, operations, dumps_paused }
+    let backups = backup::steps(asked, observed);
+    let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
+    let works_on_data = begins || on_live_data(observed).is_some();
+    Plan { backups, handled, release, operations, works_on_data, dumps_paused }
 }
 
 /// What the stack is asked to do beside its releases.
 fn operations(stack: &Stack, observed: &Observed) -> Operations {
     let asked = stack.hibernation.cause.map(|_| Operation::Hibernation);
+    choose(asked.as_slice(), on_live_data(observed).as_deref())
+}
+
+/// The Job that works on live data, as `job/<name>`: a dump, or a migration. Nothing ends it half-way.
+fn on_live_data(observed: &Observed) -> Option<String> {
     let migrations = observed.jobs.iter().filter(|job| job.component == Component::Migration);
     let migration = migrations.filter(|job| job.phase == JobPhase::Running).map(|job| job.name.as_str()).next();
-    let job = observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"));
-    choose(asked.as_slice(), job.as_deref())
+    observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"))
 }
 
 /// Whether the application is yet to start after the stack hibernated: dumps begin once it has.

@@ -136,6 +136,36 @@ pub async fn a_job_that_runs_outlives_the_spec_that_asked_for_it(env: &TestEnv) 
     }
 }
 
+/// The garbage collector would end the Job with its stack: the stack stays until the Job has ended.
+pub async fn a_stack_is_deleted_once_its_job_has_ended(env: &TestEnv) {
+    let namespace = "job-ends";
+    env.namespace(namespace).await;
+    env.apply(namespace, development()).await;
+    let finalizers = async || env.stacks(namespace).get("shop").await.expect("the stack").finalizers().to_vec();
+    assert!(finalizers().await.is_empty(), "no Job works on its data");
+    annotate(env, namespace, Some("now")).await;
+    let name = until_jobs(env, namespace, 1).await.remove(0);
+    assert_eq!(finalizers().await, ["rorun.app/delete-data"]);
+    env.stacks(namespace).delete("shop", &DeleteParams::background()).await.expect("it is deleted");
+    let message = format!("the stack is deleted once job/{name} has ended");
+    env.until("its status names the Job", async || {
+        let stack = env.stacks(namespace).get("shop").await.expect("it is still there");
+        let conditions = stack.status.map(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.message.starts_with(&message))
+    })
+    .await;
+    assert_eq!(jobs(env, namespace).await, [name.as_str()]);
+    let condition = |kind: &str| {
+        json!({"type": kind, "status": "True", "reason": "CompletionsReached", "lastTransitionTime": "2026-11-24T02:20:00Z",
+            "lastProbeTime": "2026-11-24T02:20:00Z", "message": "it is complete"})
+    };
+    let status = json!({"startTime": "2026-11-24T02:15:00Z", "completionTime": "2026-11-24T02:20:00Z", "succeeded": 1,
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]});
+    set_status(env, ("Job", namespace, &name), status).await;
+    env.until("the stack is gone", async || env.stacks(namespace).get_opt("shop").await.expect("an answer").is_none())
+        .await;
+}
+
 /// A pod as the Job's controller makes it.
 fn pod_of(job: &kube::api::DynamicObject) -> kube::api::DynamicObject {
     let owner =

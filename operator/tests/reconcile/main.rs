@@ -66,6 +66,7 @@ async fn the_released_binary() {
         backups::the_owner_of_backups_is_asked_for_once,
         backups::a_wish_to_adopt_is_obeyed_once,
         commands::a_job_that_runs_outlives_the_spec_that_asked_for_it,
+        commands::a_stack_is_deleted_once_its_job_has_ended,
         data::production_needs_a_confirmation,
         credentials::credentials_changed_by_hand_change_nothing,
         credentials::a_changed_value_is_never_believed_by_accident,

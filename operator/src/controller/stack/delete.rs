@@ -7,11 +7,14 @@ use super::{
     policy::{self, Ending},
     reconcile::ReconcileError,
     report::stopped,
+    steps,
 };
 use crate::{
     api::v1alpha1::RorunStack,
     apply::Owner,
+    names::{Waiting, reason},
     objects::LiveSet,
+    plan::{Operation, choose},
     runtime::{ResourceKey, Written},
 };
 
@@ -27,7 +30,15 @@ pub(super) async fn reconcile(
     if !finalizer::is_set(cr) {
         return Ok(Action::await_change());
     }
-    if finalizer::wanted(cr) {
+    if let Some((_, job)) = choose(&[Operation::Deletion], steps::on_live_data(live).as_deref()).next {
+        let message = format!(
+            "the stack is deleted once {job} has ended, which no deletion ends half-way; to end it now, delete it"
+        );
+        stopped(context, cr, &Waiting::new(reason::TERMINATING, message)).await?;
+        // The watch of the Job reports its end.
+        return Ok(Action::await_change());
+    }
+    if finalizer::deletes_data(cr) {
         if let Err(waiting) = finalizer::permitted(cr) {
             return match stopped(context, cr, &waiting).await? {
                 Written::Conflict => Ok(policy::next(context, &key, &Ending::Again)),

@@ -1,5 +1,5 @@
-//! The finalizer, and the deletion of data with the stack: only when the spec says so, and in Production only when the user
-//! confirms it.
+//! The finalizer, which a stack has while a Job works on its live data, and always when its data go with it; and the deletion of
+//! data with the stack: only when the spec says so, and in Production only when the user confirms it.
 
 use kube::{
     Api, ResourceExt,
@@ -15,8 +15,8 @@ use crate::{
     objects::LiveSet,
 };
 
-/// Whether the stack should have the finalizer: it is needed only to delete data.
-pub(super) fn wanted(cr: &RorunStack) -> bool {
+/// Whether the operator deletes the data of the stack with it.
+pub(super) fn deletes_data(cr: &RorunStack) -> bool {
     cr.spec.deletion_policy == Some(DeletionPolicy::Delete)
 }
 

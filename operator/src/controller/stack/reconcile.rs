@@ -62,10 +62,6 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     if let Some(left) = context.namespace_terminates(&owner.uid) {
         return Ok(Action::requeue(left));
     }
-    if cr.spec.suspend != Some(true) && finalizer::set(context, cr, finalizer::wanted(cr)).await? {
-        // The watch brings the change back, with the version that the next writes need.
-        return Ok(Action::await_change());
-    }
 
     // Observe: all reads of the cluster.
     let live = pods_refused::observe(context, cr, &key, live).await;
@@ -79,6 +75,11 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
 
     // Plan: the steps that are due, and the release that the Deployments get.
     let plan = plan(&stack, &observed, observe::now().as_second());
+    let holds = finalizer::deletes_data(cr) || plan.works_on_data;
+    if !stack.suspend && finalizer::set(context, cr, holds).await? {
+        // The watch brings the change back, with the version that the next writes need.
+        return Ok(Action::await_change());
+    }
     let mut stack = picked(stack, &plan);
     classes::check(context, cr, &mut stack, &live).await;
     for moment in plan.turns_at().into_iter().chain(observed.hibernation.turns_at) {
