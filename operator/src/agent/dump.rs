@@ -134,5 +134,6 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         not_removed: upkeep.not_removed,
         adoption: upkeep.adoption,
         not_locked: None,
+        reused: false,
     }
 }

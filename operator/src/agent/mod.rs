@@ -43,6 +43,7 @@ pub use install::InstallError;
 pub use manifest::{Manifest, ManifestObject};
 pub use retention::{Backup, expired};
 
+use self::smoke_test::NotPassed;
 use crate::contract;
 
 /// The exit code of a process that was asked to stop, as shells give it.
@@ -102,9 +103,13 @@ pub async fn run(command: AgentCommand) -> ExitCode {
 async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {
     let result = match stop_on_signal() {
         Ok(stop) => smoke_test::ask_all(&args.questions, &stop).await,
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(NotPassed::Failed(error.to_string())),
     };
-    let Err(problem) = result else { return ExitCode::SUCCESS };
+    let problem = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(NotPassed::Stopped) => return ExitCode::from(STOPPED),
+        Err(NotPassed::Failed(problem)) => problem,
+    };
     tracing::error!(problem, "a smoke test failed");
     if let Err(error) = std::fs::write(&args.termination_path, problem) {
         tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");

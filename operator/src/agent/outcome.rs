@@ -140,6 +140,7 @@ mod tests {
             without_owner: u32::MAX,
             not_removed: Some(said.clone()),
             adoption: Some(adoption),
+            reused: false,
             not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);

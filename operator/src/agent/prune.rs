@@ -43,9 +43,11 @@ pub(super) async fn prune(
         if stop.is_cancelled() {
             break;
         }
+        let leftover = entries.iter().find(|entry| entry.id == id && entry.manifest == Found::Missing);
         // Asked just before: a release may have taken it for its way back meanwhile.
         let removed = match inventory::is_held(bucket, &args.prefix, &id).await {
-            Ok(true) => continue,
+            Ok(true) if leftover.is_none() => continue,
+            Ok(true) => remove_leftover(bucket, &args.prefix, leftover).await,
             Ok(false) => remove(bucket, &args.prefix, &id).await,
             Err(error) => Err(error),
         };
@@ -61,6 +63,20 @@ pub(super) async fn prune(
         }
     }
     pruned
+}
+
+/// A backup without a manifest is no way back, so what holds it holds nothing.
+async fn remove_leftover(
+    bucket: &BucketClient,
+    prefix: &str,
+    leftover: Option<&BackupFolder>,
+) -> Result<(), ServiceError> {
+    let Some(entry) = leftover else { return Ok(()) };
+    remove(bucket, prefix, &entry.id).await?;
+    for hold in &entry.holds {
+        bucket.delete(&inventory::key(prefix, &entry.id, hold)).await?;
+    }
+    Ok(())
 }
 
 /// The backups that are this owner's to remove. One without a manifest is a leftover of this owner if its dump says so.

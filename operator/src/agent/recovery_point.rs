@@ -22,8 +22,9 @@ pub(super) async fn reused(
     let (Some(hold), Some(seconds), Some(owner)) = (&args.hold, args.reuse_within_seconds, &args.owner) else {
         return Ok(None);
     };
-    let entries = inventory::read(bucket, args).await?;
-    let Some(id) = newest(&entries, owner, now - SignedDuration::from_secs(seconds.into())) else { return Ok(None) };
+    let mut entries = inventory::read(bucket, args).await?;
+    let newest = newest(&entries, owner, now - SignedDuration::from_secs(seconds.into())).cloned();
+    let Some(id) = &newest else { return Ok(None) };
     let key = inventory::key(&args.prefix, id, MANIFEST_FILE);
     let body = bucket.get(&key).await?.unwrap_or_default();
     let Some(manifest) = inventory::parse(&body, id) else { return Ok(None) };
@@ -33,6 +34,8 @@ pub(super) async fn reused(
         bucket.delete(&inventory::key(&args.prefix, id, &hold_file(hold))).await?;
         return Ok(None);
     }
+    // This run makes no backup, so nothing else comes after it.
+    release_holds(bucket, args, owner, &mut entries).await;
     tracing::info!(%id, hold, "a backup that is young enough is held as the recovery point");
     Ok(record(&manifest, format!("s3://{}/{key}", bucket.bucket())))
 }
@@ -97,6 +100,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         not_removed: None,
         adoption: None,
         not_locked: None,
+        reused: true,
     })
 }
 

@@ -21,21 +21,30 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How much of an answer is read.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Asks every question until its answer is as it must be. The error is a sentence for the user.
-pub(super) async fn ask_all(questions: &[SmokeQuestion], stop: &CancellationToken) -> Result<(), String> {
+/// Why a test did not pass.
+#[derive(Debug)]
+pub(super) enum NotPassed {
+    /// An answer was not as it must be, in a sentence for the user.
+    Failed(String),
+    /// The pod is being stopped, which says nothing of the release.
+    Stopped,
+}
+
+/// Asks every question until its answer is as it must be.
+pub(super) async fn ask_all(questions: &[SmokeQuestion], stop: &CancellationToken) -> Result<(), NotPassed> {
     ask_within(LIMIT, questions, stop).await
 }
 
-async fn ask_within(limit: Duration, questions: &[SmokeQuestion], stop: &CancellationToken) -> Result<(), String> {
+async fn ask_within(limit: Duration, questions: &[SmokeQuestion], stop: &CancellationToken) -> Result<(), NotPassed> {
     let end = Instant::now() + limit;
     for question in questions {
         while let Err(problem) = ask(question).await {
             tracing::info!(problem, "the answer is not as it must be");
             if Instant::now() + PAUSE > end {
-                return Err(problem);
+                return Err(NotPassed::Failed(problem));
             }
             tokio::select! {
-                () = stop.cancelled() => return Err("the test was told to stop".to_owned()),
+                () = stop.cancelled() => return Err(NotPassed::Stopped),
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }
@@ -194,11 +203,14 @@ mod tests {
             .await
             .expect("the second answer");
         assert_eq!(asked.load(Ordering::Relaxed), 2);
-        let told = ask_within(Duration::ZERO, &[question(port, "/down")], &stop).await.expect_err("it is down");
-        assert!(told.contains("the answer is 503"), "{told}");
+        let told = ask_within(Duration::ZERO, &[question(port, "/down")], &stop).await;
+        assert!(matches!(&told, Err(NotPassed::Failed(why)) if why.contains("the answer is 503")), "{told:?}");
         let nobody = SmokeQuestion { port: 1, ..question(port, "/health") };
-        let told = ask_within(Duration::ZERO, &[nobody], &stop).await.expect_err("nobody listens");
-        assert!(told.contains("failed to reach it"), "{told}");
+        let told = ask_within(Duration::ZERO, &[nobody], &stop).await;
+        assert!(matches!(&told, Err(NotPassed::Failed(why)) if why.contains("failed to reach it")), "{told:?}");
+        stop.cancel();
+        let told = ask_within(limit, &[question(port, "/down")], &stop).await;
+        assert!(matches!(told, Err(NotPassed::Stopped)), "a pod that is stopped fails no test: {told:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,6 +109,9 @@ fn verdict(stack: &RorunStack, image: Option<&str>) -> Verdict {
     let condition = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let Some(ready) = condition("Ready") else { return Verdict::Progresses("no condition Ready yet".to_owned()) };
     let message = format!("{}: {}", ready.reason, ready.message);
+    if let Some(asleep) = condition("Hibernated").filter(|asleep| asleep.status == "True") {
+        return Verdict::Progresses(format!("{}: {}", asleep.reason, asleep.message));
+    }
     if ready.status == "True" && release.target.is_none() {
         return if release.current.as_ref().is_some_and(wanted) {
             Verdict::Serves

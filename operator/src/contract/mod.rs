@@ -170,6 +170,9 @@ pub struct DumpRecord {
     /// Why the dump ran without the lock that excludes migrations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_locked: Option<String>,
+    /// The run made no backup: it held this one, of an earlier run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
 }
 
 /// The result of an adoption of backups.

@@ -63,8 +63,7 @@ impl Component for Backup {
         objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
         // One that exists is among those that are kept.
         let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
-        objects
-            .extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), stack, plan))));
+        objects.extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), plan))));
         objects.extend(trusted.config_map(stack));
         objects
     }
@@ -187,7 +186,7 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
 pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let records = pods.filter_map(|pod| match outcome(pod)? {
-        contract::DumpOutcome::Complete(record) => Some(record),
+        contract::DumpOutcome::Complete(record) => Some(record).filter(|record| !record.reused),
         contract::DumpOutcome::Failed { .. } => None,
     });
     let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
@@ -286,9 +285,9 @@ fn job_spec(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> JobSpec {
 }
 
 /// A dump that is held as the way back of a release, or a good one that is young enough in its place.
-fn recovery_point(mut spec: JobSpec, stack: &Stack, plan: &Plan) -> JobSpec {
+fn recovery_point(mut spec: JobSpec, plan: &Plan) -> JobSpec {
     let release = plan.release.target.content.release();
-    let within = stack.release.recovery_point_within.unwrap_or_default().to_string();
+    let within = plan.release.reuse_within.to_string();
     let mut extra = vec![contract::ARG_HOLD.to_owned(), release];
     extra.extend([contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within]);
     let held: BTreeSet<String> = plan.release.revisions.iter().map(|revision| revision.content.release()).collect();

@@ -68,10 +68,15 @@ impl Component for Migration {
         ]
     }
 
-    fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+    fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
         if matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::RolledBack) {
             return None;
+        }
+        if plan.release.state == State::BackingUp {
+            // Why no backup can be made says more than that one is waited for.
+            let why = stack.unresolved.get(&Name::Backup).or_else(|| stack.pods_refused.get(&Name::Backup));
+            return Some(why.cloned().or_else(|| super::worst_pod(Name::Backup, 0, live)).unwrap_or(waiting));
         }
         // A pod that cannot start tells more than that its Job runs.
         let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| plan.release.state == State::Migrating);

@@ -62,7 +62,7 @@ pub trait Component: Sync {
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject>;
 
     /// What the plan makes the component wait for, whatever its objects are.
-    fn planned(&self, _: &Plan, _: &LiveSet) -> Option<Waiting> {
+    fn planned(&self, _: &Stack, _: &Plan, _: &LiveSet) -> Option<Waiting> {
         None
     }
 
@@ -138,7 +138,7 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
             result.waiting.insert(name, waiting);
             continue;
         }
-        let planned = stack.unresolved.get(&name).cloned().or_else(|| component.planned(plan, live));
+        let planned = stack.unresolved.get(&name).cloned().or_else(|| component.planned(stack, plan, live));
         let readiness = |places: &mut Keys<'_>| match planned.clone() {
             Some(waiting) => Readiness::Waiting(waiting),
             None => component.readiness(stack, places, live),

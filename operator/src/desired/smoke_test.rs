@@ -71,7 +71,7 @@ impl Component for SmokeTest {
         objects
     }
 
-    fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+    fn planned(&self, _: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
         // A pod that cannot start says more than that it starts.
         let trouble = super::worst_pod(Name::SmokeTest, 0, live).filter(|_| plan.release.state == State::Testing);
@@ -194,8 +194,9 @@ fn failure_policy() -> PodFailurePolicy {
     let rule = |action: &str| PodFailurePolicyRule { action: action.to_owned(), ..PodFailurePolicyRule::default() };
     PodFailurePolicy {
         rules: vec![
-            PodFailurePolicyRule { on_exit_codes: Some(failed), ..rule("FailJob") },
+            // The first that matches decides.
             PodFailurePolicyRule { on_pod_conditions: Some(vec![lost]), ..rule("Ignore") },
+            PodFailurePolicyRule { on_exit_codes: Some(failed), ..rule("FailJob") },
         ],
     }
 }

@@ -82,7 +82,7 @@ impl Component for Workload {
             .map_or(Readiness::Ready, |workload| serving::readiness(stack, workload, objects, live))
     }
 
-    fn planned(&self, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+    fn planned(&self, _: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let release = &plan.release;
         if release.state == State::RolledBack {
             return release.waiting.clone().filter(|_| self.name == Name::Api);

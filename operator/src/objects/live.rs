@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::{
-    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, at, digest, pods_of,
-    readiness,
+    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, Work, at, digest,
+    pods_of, readiness,
 };
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
@@ -132,6 +132,8 @@ pub struct LiveObject {
     pub readiness: Readiness,
     /// The pods of a workload.
     pub pods: Option<Pods>,
+    /// Whether a container of a pod runs that is none of its init containers.
+    pub work: Work,
     /// What the last container of a pod said when it ended, why the pods of a Deployment are refused, why an autoscaler does
     /// not scale, the address of an Ingress, or which volume a claim has.
     pub note: Option<Box<str>>,
@@ -165,7 +167,6 @@ impl LiveObject {
         let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
         let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
         let changed = applied.as_ref().and_then(|own| own.changed);
-        let fires = readiness::fires(kind, &object, changed).map(Box::new);
         let applied = applied.map(|own| own.fields);
         let component = component(&metadata);
         let running = Running::read(kind, &object, component);
@@ -203,8 +204,9 @@ impl LiveObject {
             server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
+            work: readiness::work(kind, &object),
             running,
-            fires,
+            fires: readiness::fires(kind, &object, changed).map(Box::new),
             // A StatefulSet's own revisions carry the labels of its pods, and are no records of ours.
             record: applied
                 .as_ref()

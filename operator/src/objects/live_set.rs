@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Keyed, LiveObject, Readiness, Running};
+use super::{Keyed, LiveObject, Readiness, Running, Work};
 use crate::names::reason::{self, Reason};
 
 /// What the pod of a Job says while no container of it can start before a user acts.
@@ -90,7 +90,10 @@ impl LiveSet {
             self.of_component("Pod", job.component)
                 .filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid))
         };
-        let stuck = |pod: &LiveObject| matches!(&pod.readiness, Readiness::Waiting(waiting) if CANNOT_START.contains(&waiting.reason));
+        let stuck = |pod: &LiveObject| {
+            pod.work == Work::Idle
+                && matches!(&pod.readiness, Readiness::Waiting(waiting) if CANNOT_START.contains(&waiting.reason))
+        };
         let newest = pods().max_by_key(|pod| pod.created);
         newest.is_none_or(|pod| !stuck(pod)) || pods().any(|pod| pod.deleting)
     }
@@ -174,6 +177,13 @@ mod tests {
         json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]})
     }
 
+    /// The migration runs, and the container beside it cannot.
+    fn beside(reason: &str) -> Value {
+        let mut status = running();
+        status["initContainerStatuses"] = json!([{"name": "lock", "state": {"waiting": {"reason": reason}}}]);
+        status
+    }
+
     fn ended() -> Value {
         json!({"phase": "Failed", "containerStatuses": [{"name": "migrate", "state": {"terminated": {"exitCode": 1}}}]})
     }
@@ -187,6 +197,7 @@ mod tests {
     #[case::between_two_attempts(None, &[ended()], false, true)]
     #[case::no_image(None, &[waiting("ImagePullBackOff")], false, false)]
     #[case::no_secret(None, &[waiting("CreateContainerConfigError")], false, false)]
+    #[case::its_sidecar_has_no_image(None, &[beside("ImagePullBackOff")], false, true)]
     #[case::no_node(None, &[no_room()], false, false)]
     #[case::the_second_attempt_has_no_node(None, &[ended(), no_room()], false, false)]
     #[case::the_first_attempt_is_being_stopped(None, &[running(), no_room()], true, true)]

@@ -24,7 +24,7 @@ pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;
 pub use optional::{Availability, OPTIONAL_APIS, OptionalApi};
-pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins, terminating};
+pub use readiness::{Fires, Pods, Readiness, Work, pods_refused, rollout_begins, terminating};
 pub use received::{Received, ReceivedMetadata};
 pub use running::{Image, Running};
 pub use server_template::ServerTemplate;

@@ -314,6 +314,22 @@ fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<It
         .filter_map(move |status| Some((status.get("name")?.as_str()?, status.get(field)?)))
 }
 
+/// Whether a container of a pod runs that is none of its init containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// None does, or the object is no pod.
+    Idle,
+    /// One does: what the pod is for goes on, whatever a container beside it waits for.
+    Running,
+}
+
+/// Whether the work of a pod goes on.
+pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
+    let containers = at(object, "/status/containerStatuses").and_then(Value::as_array);
+    let runs = containers.into_iter().flatten().any(|status| at(status, "/state/running").is_some());
+    if kind.kind == "Pod" && runs { Work::Running } else { Work::Idle }
+}
+
 /// The worst thing that a pod reports: that it has no node, no image, no configuration, or that it ends again and again.
 pub(super) fn pod(object: &Value) -> Readiness {
     let name = name(object);

@@ -34,6 +34,8 @@ pub struct Plan {
     pub operations: Operations,
     /// A Job works on live data, or is to: a deletion of the stack waits for its end.
     pub works_on_data: bool,
+    /// No pod runs. Of a suspended stack it is as it was.
+    pub hibernates: bool,
     /// No dump begins: a migration runs, or the stack hibernates or wakes.
     pub dumps_paused: bool,
 }
@@ -46,7 +48,7 @@ impl Plan {
 
     /// Whether the stack hibernates now.
     pub fn hibernates(&self) -> bool {
-        self.operations.current == Some(Operation::Hibernation)
+        self.hibernates
     }
 }
 
@@ -56,7 +58,8 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
     let handled = commands::handled(observed, obeyed);
     let operations = operations(stack, observed);
-    let hibernates = operations.current == Some(Operation::Hibernation);
+    let asleep = observed.releases.workloads.values().any(|there| there.asleep);
+    let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
     let release = release::release(stack, observed, hibernates, now);
     let operations = match operations.current {
         None if release.state.has_begun() => Operations { current: Some(Operation::Release), ..operations },
@@ -66,7 +69,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let backups = backup::steps(asked, observed);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
-    Plan { backups, handled, release, operations, works_on_data, dumps_paused }
+    Plan { backups, handled, release, operations, works_on_data, hibernates, dumps_paused }
 }
 
 /// What the stack is asked to do beside its releases.

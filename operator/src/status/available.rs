@@ -70,7 +70,7 @@ pub(super) fn rolls_out(report: &Report<'_>, component: Component) -> bool {
         && (report.begun.contains_key(&component) || pods(report, component).is_none_or(|pods| !pods.current))
 }
 
-fn pods(report: &Report<'_>, component: Component) -> Option<Pods> {
+pub(super) fn pods(report: &Report<'_>, component: Component) -> Option<Pods> {
     let name = report.stack.child(component);
     ["Deployment", "StatefulSet"].into_iter().find_map(|kind| report.live.named(kind, &name)?.pods)
 }

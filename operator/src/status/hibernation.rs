@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Report, conditions::Fact};
+use super::{Report, available, conditions::Fact};
 use crate::{
     api::v1alpha1::{ExpiryStatus, RorunStack, RorunStackStatus},
     names::{annotation, reason},
@@ -16,7 +16,13 @@ pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
     let hibernation = &report.stack.hibernation;
     let hibernated = |status, reason, message| Fact { kind: "Hibernated", status, reason, message };
     let mut facts = Vec::new();
+    let left = report.stack.asleep.then(|| still_runs(report)).flatten();
     match (hibernation.cause, &report.operations.next) {
+        (Some(cause), _) if left.is_some() => {
+            let left = left.unwrap_or_default();
+            let message = format!("the stack hibernates {}, and {left}", cause.because());
+            facts.push(hibernated("False", reason::PROGRESSING, message));
+        }
         (Some(cause), _) if report.stack.asleep => {
             let message = match &hibernation.problem {
                 Some(problem) => format!("{}; {problem}", message(report, cause)),
@@ -43,6 +49,14 @@ pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
         facts.push(Fact { kind: "Expired", status: "True", reason: reason::EXPIRED, message });
     }
     facts
+}
+
+/// What still has pods: it was scaled just now, or is left as it is, for the reason that its own condition has.
+fn still_runs(report: &Report<'_>) -> Option<String> {
+    let components = report.readiness.iter().map(|(component, _)| *component);
+    let mut found = components.filter_map(|component| available::pods(report, component).map(|pods| (component, pods)));
+    let (component, pods) = found.find(|(_, pods)| pods.wanted > 0)?;
+    Some(format!("{component} still has {} pods: see the condition {}", pods.wanted, component.condition()))
 }
 
 /// What is told of a stack that hibernates.

@@ -65,7 +65,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         endpoints: summary::endpoints(report.stack),
         backup,
         // Of a suspended stack nothing is recorded, so a moment would be another one each time.
-        release: if report.stack.suspend { old.release } else { release::told(report) },
+        release: if report.stack.suspend { old.release } else { release::told(report, now) },
         hibernated_since,
         expires_at,
         expiry,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the status tells of releases. `None`: nothing was planned.
-pub(super) fn told(report: &Report<'_>) -> Option<Box<ReleaseStatus>> {
+pub(super) fn told(report: &Report<'_>, now: Timestamp) -> Option<Box<ReleaseStatus>> {
     let release = report.release;
     if release.target.name.is_empty() {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn told(report: &Report<'_>) -> Option<Box<ReleaseStatus>> {
         current: current.map(record),
         target: target.map(record),
         previous: served.iter().copied().find(other).map(record),
-        proven: current.and_then(|current| proven(report, current)),
+        proven: current.and_then(|current| proven(report, current, now)),
         history: served.into_iter().map(record).collect(),
     }))
 }
@@ -44,7 +44,7 @@ fn tested_at(revision: &Revision) -> Option<Time> {
 }
 
 /// What is known of the release that serves.
-fn proven(report: &Report<'_>, current: &Revision) -> Option<ProvenRelease> {
+fn proven(report: &Report<'_>, current: &Revision, now: Timestamp) -> Option<ProvenRelease> {
     let progress = &current.progress;
     let took = || Some(progress.migrated_at? - progress.migration_started_at?);
     Some(ProvenRelease {
@@ -57,7 +57,7 @@ fn proven(report: &Report<'_>, current: &Revision) -> Option<ProvenRelease> {
             .collect(),
         migration_seconds: took(),
         tested_at: tested_at(current),
-        since: since(report, current).and_then(moment)?,
+        since: since(report, current, now).and_then(moment)?,
     })
 }
 
@@ -72,14 +72,23 @@ fn pinned(revision: &Revision, component: Component, image: &str) -> String {
 
 /// Since when a release serves with the same digests and no container of it was started again. A restart that was told stays told
 /// when its pod is gone. Pods that are added or moved were started once, and count for nothing.
-fn since(report: &Report<'_>, current: &Revision) -> Option<i64> {
+fn since(report: &Report<'_>, current: &Revision, now: Timestamp) -> Option<i64> {
     let progress = &current.progress;
     let images = current.content.images();
     let restarts = images.into_iter().filter_map(|(of, image)| report.live.restarted(of.as_str(), image));
     let told = report.old.as_ref().and_then(|old| old.release.as_ref()?.proven.as_ref());
     let told = told.filter(|told| told.revision == current.name).map(|told| told.since.0.as_second());
     let moved = progress.digests_changed_at;
-    restarts.chain(told).chain(moved).chain(progress.served_at).max().filter(|_| progress.served_at.is_some())
+    // Every pod of a stack that wakes is started anew.
+    let slept = report.old.as_ref().is_some_and(|old| old.hibernated_since.is_some()) && !report.stack.asleep;
+    let woken = slept.then(|| now.as_second());
+    restarts
+        .chain(told)
+        .chain(moved)
+        .chain(woken)
+        .chain(progress.served_at)
+        .max()
+        .filter(|_| progress.served_at.is_some())
 }
 
 fn record(revision: &Revision) -> ReleaseRecord {

@@ -44,6 +44,10 @@ async fn a_backup_that_is_young_enough_is_held_and_an_older_one_is_not() {
     // The same once more changes nothing.
     assert_eq!(hold(&scenario, "bbbb", &["aaaa"]).await.id, made.id);
     assert_eq!(holds(&scenario).await.len(), 2);
+    assert!(again.reused && !made.reused);
+    // A run that makes no backup gives back what others no longer hold, too.
+    assert_eq!(hold(&scenario, "cccc", &["bbbb"]).await.id, made.id);
+    assert_eq!(holds(&scenario).await, [held(&made, "bbbb"), held(&made, "cccc")].into());
 }
 
 #[tokio::test]

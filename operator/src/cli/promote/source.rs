@@ -122,7 +122,7 @@ fn doubt(
         return Some("its operator has not observed the spec yet".to_owned());
     }
     match status.conditions.iter().find(|condition| condition.type_ == "Ready") {
-        Some(ready) if ready.status == "True" => {}
+        Some(ready) if ready.status == "True" && status.hibernated_since.is_none() => {}
         Some(ready) => return Some(format!("it is not Ready: {}: {}", ready.reason, ready.message)),
         None => return Some("its status has no condition Ready".to_owned()),
     }

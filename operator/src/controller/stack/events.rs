@@ -41,10 +41,12 @@ fn rollout_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Opti
     let generation = new.observed_generation.unwrap_or_default();
     let state =
         |status: &RorunStackStatus| status.release.as_ref().map(|release| release.state.clone()).unwrap_or_default();
-    // A release that waits for its migration rolls nothing out yet.
-    let rolls = state(new) != State::Migrating.as_str();
-    let migrated = state(old) == State::Migrating.as_str() && state(new) == State::RollingOut.as_str();
-    if migrated || (rolls && is(old, "Ready") && is(new, "Reconciling")) {
+    // A release that is backed up, migrated or tested rolls nothing out yet.
+    let waits =
+        |status| [State::BackingUp, State::Migrating, State::Testing].iter().any(|of| state(status) == of.as_str());
+    let rolls = !waits(new);
+    let begins = waits(old) && state(new) == State::RollingOut.as_str();
+    if begins || (rolls && is(old, "Ready") && is(new, "Reconciling")) {
         let changed = images(old, new).map(|(name, from, to)| format!("{name} from {from} to {to}"));
         let changed: Vec<_> = changed.collect();
         let what = if changed.is_empty() { "its configuration".to_owned() } else { changed.join(", ") };

@@ -1,9 +1,11 @@
 //! What a release is judged by: its revisions, its approval, its migration and its rollout, as the cluster tells them.
 
+use std::collections::BTreeSet;
+
 use super::{
     HISTORY, Pick, State, Step,
     candidate::{self, Candidates, Pending},
-    gate::{Gate, gate},
+    gate::{Gate, gate, reuse_within},
     migration::{Migrated, blocker, identity, migrated, migrations},
     proof,
     rollout::{Rollout, rollout},
@@ -26,6 +28,7 @@ pub(super) struct Facts {
     approval: Approval,
     pub(super) migration: Migrated,
     pub(super) gate: Gate,
+    pub(super) reuse_within: i64,
     /// The Job that runs and whose end the migration waits for: a dump, or the migration of a release that was withdrawn.
     pub(super) blocker: Option<String>,
     /// A migration runs, of this release or of one that was withdrawn.
@@ -58,7 +61,7 @@ impl Facts {
             name,
             number,
             content: stack.content.clone(),
-            progress: Progress { created_at: now, ..Progress::default() },
+            progress: inherited(&revisions, &stack.content.release(), now),
         });
         let served = |revision: &&Revision| revision.progress.served_at.is_some();
         let newest = revisions
@@ -75,8 +78,10 @@ impl Facts {
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
         let gate = gate(stack, observed, &target, &migration, now);
+        let reuse_within = reuse_within(stack, all(), now);
         let mut facts = Self {
             gate,
+            reuse_within,
             components,
             candidates,
             approval: approval(stack, observed, images_served, &target),
@@ -329,8 +334,43 @@ impl Facts {
                 releases.push(release);
             }
         }
+        kept.extend(self.unfinished(&kept));
         kept.sort_by_key(|revision| revision.number);
         kept
+    }
+
+    /// Of each release that never served and has changed the data, or has a way back, the newest revision: its hold and what was
+    /// applied are not forgotten. Should the spec come back to it, it is another attempt.
+    fn unfinished(&self, kept: &[Revision]) -> Vec<Revision> {
+        let mut releases: BTreeSet<String> = kept.iter().map(|revision| revision.content.release()).collect();
+        let matters = |progress: &Progress| progress.migrated.is_some() || progress.recovery_point.is_some();
+        let others =
+            self.others.iter().rev().filter(|other| other.progress.served_at.is_none() && matters(&other.progress));
+        let newest = others.filter(|other| releases.insert(other.content.release())).take(HISTORY);
+        newest.map(|other| Revision { progress: attempted(&other.progress), ..other.clone() }).collect()
+    }
+}
+
+/// What a new revision knows from the newest one of the same release: who approved it, its way back, and what it migrated.
+fn inherited(revisions: &[Revision], release: &str, now: i64) -> Progress {
+    let same = revisions.iter().rev().find(|revision| revision.content.release() == release);
+    let Some(Progress { approved_by, approved_at, .. }) = same.map(|same| &same.progress) else {
+        return Progress { created_at: now, ..Progress::default() };
+    };
+    let (approved_by, approved_at) = (approved_by.clone(), *approved_at);
+    let known = same.map(|same| attempted(&same.progress)).unwrap_or_default();
+    Progress { created_at: now, approved_by, approved_at, ..known }
+}
+
+/// What stays true of a revision whose rollout is over: its way back, and what it migrated.
+fn attempted(of: &Progress) -> Progress {
+    Progress {
+        created_at: of.created_at,
+        recovery_point: of.recovery_point.clone(),
+        migrated: of.migrated.clone(),
+        migration_started_at: of.migration_started_at,
+        migrated_at: of.migrated_at,
+        ..Progress::default()
     }
 }
 

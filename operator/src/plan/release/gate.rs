@@ -23,7 +23,9 @@ pub(super) enum Gate {
 /// How far the recovery point of a migration that did not begin is.
 pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migration: &Migrated, now: i64) -> Gate {
     let waits = matches!(migration, Migrated::Pending(step) if !step.exists);
-    if stack.release.recovery_point_within.is_none() || !waits || target.progress.recovery_point.is_some() {
+    let Some(within) = stack.release.recovery_point_within.filter(|_| waits) else { return Gate::Open };
+    let known = target.progress.recovery_point.as_ref();
+    if known.is_some_and(|point| point.skipped || point.at >= now - within) {
         return Gate::Open;
     }
     let release = target.content.release();
@@ -31,7 +33,9 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
         return Gate::Passed(RecoveryPoint { at: now, skipped: true, ..RecoveryPoint::default() });
     }
     let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    let meaning = meaning(&["recovery-point", &target.name, &stack.release.data, retry]);
+    // One that has become too old is made again, by another Job.
+    let before = known.map(|point| point.at.to_string()).unwrap_or_default();
+    let meaning = meaning(&["recovery-point", &target.name, &stack.release.data, retry, &before]);
     let name = String::from(ObjectName::step(&stack.name, Component::Backup, &meaning));
     let job = observed.jobs.iter().find(|job| job.name == name);
     let step = Step { name, exists: job.is_some() };
@@ -40,6 +44,16 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
         Some((JobPhase::Failed(said), _)) => Gate::Failed(step, reason_of(said)),
         _ => Gate::Pending(step),
     }
+}
+
+/// How old in seconds a backup may be to be the way back: younger than the last migration too, since the one before it has another
+/// schema than what serves.
+pub(super) fn reuse_within<'a>(stack: &Stack, revisions: impl Iterator<Item = &'a Revision>, now: i64) -> i64 {
+    let within = stack.release.recovery_point_within.unwrap_or_default();
+    let migrated = revisions.filter(|revision| revision.progress.migrated.is_some());
+    // Whoever released before this operator left no moment of the migration, which was before the release served.
+    let ended = migrated.filter_map(|of| of.progress.migrated_at.or(of.progress.served_at)).max();
+    ended.map_or(within, |ended| within.min(now - ended)).max(0)
 }
 
 /// What the agent says of the backup. Without its pod the identifier is not known, and the backup is held all the same.

@@ -39,6 +39,8 @@ pub struct Release {
     pub last_good: Option<Revision>,
     /// The Job that finds or makes the recovery point, that is to run, that runs, or that is kept for reading.
     pub recovery_point: Option<Step>,
+    /// How old in seconds a backup may be to be that recovery point.
+    pub reuse_within: i64,
     /// The migration that runs, that is to run, or that is kept for reading.
     pub migration: Option<Step>,
     /// The workloads whose candidates run beside those that serve.
@@ -76,6 +78,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now:
         pick: facts.pick(row.pick),
         waiting: facts.waiting(row.state),
         recovery_point: facts.recovery_point(row.state),
+        reuse_within: facts.reuse_within,
         migration: facts.migration_step(row.state),
         candidates: facts.candidates(row.state),
         smoke_test: facts.smoke_test(row.state),

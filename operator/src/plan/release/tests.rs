@@ -764,6 +764,63 @@ fn a_migration_in_production_begins_beside_a_recovery_point() {
     assert_eq!(cluster.plan().0.state, State::RollingOut);
 }
 
+/// A way back that has become too old, as while a migration failed for days, is none.
+#[test]
+fn a_recovery_point_that_is_too_old_is_made_again_and_one_of_before_the_last_migration_is_none() {
+    let mut cluster = in_production();
+    cluster.now = 1_777_892_400; // The moment of the backup that the Job reports.
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.failing = vec!["api:2"];
+    assert_eq!(cluster.settle().state, State::MigrationFailed);
+    let backups =
+        |cluster: &Cluster| cluster.observed.jobs.iter().filter(|job| job.component == Component::Backup).count();
+    assert_eq!(backups(&cluster), 1);
+    cluster.annotate(annotation::RETRY, "1");
+    cluster.now += 3600;
+    assert_eq!(cluster.settle().state, State::MigrationFailed, "an hour is young enough");
+    assert_eq!(backups(&cluster), 1);
+    cluster.annotate(annotation::RETRY, "2");
+    cluster.now += 1;
+    assert_eq!(cluster.plan().0.state, State::BackingUp);
+    // One migration has succeeded ten minutes ago.
+    let mut cluster = in_production();
+    cluster.edit("/api/image", json!("api:2"));
+    assert!(cluster.plan().0.reuse_within > 3000, "the first migration was an hour ago");
+    cluster.settle();
+    cluster.now += 600;
+    cluster.edit("/api/image", json!("api:3"));
+    assert!(cluster.plan().0.reuse_within <= 600, "{}", cluster.plan().0.reuse_within);
+}
+
+/// A mended variable is a new revision of the same release, and the release that is taken back has changed the data.
+#[test]
+fn what_a_release_changed_is_not_forgotten_with_its_revision() {
+    let mut cluster = in_production();
+    cluster.broken = vec!["api:2"];
+    cluster.spec["release"] = json!({"approval": "Required"});
+    cluster.edit("/api/image", json!("api:2"));
+    let hash = cluster.plan().0.target.content.release();
+    cluster.annotate(annotation::APPROVE, &hash);
+    cluster.settle();
+    cluster.now += DEADLINE;
+    assert_eq!(cluster.settle().state, State::RolledBack);
+    let before = cluster.plan().0.target.progress;
+    cluster.observed.annotations.clear();
+    cluster.spec["api"]["env"] = json!([{"name": "A", "value": "1"}]);
+    let mended = cluster.settle();
+    assert_eq!(mended.state, State::RollingOut, "nobody has to approve the same images again");
+    let after = &mended.target.progress;
+    assert_eq!((&after.recovery_point, after.migrated_at), (&before.recovery_point, before.migrated_at));
+    assert!(after.recovery_point.is_some() && after.rolled_back.is_none());
+    // Back to what served: the release stays among the revisions, whose holds stay.
+    cluster.spec["api"]["env"] = json!([]);
+    cluster.edit("/api/image", json!("api:1"));
+    cluster.settle();
+    let kept = &cluster.observed.releases.revisions;
+    assert!(kept.iter().any(|of| of.content.release() == hash && of.progress.recovery_point.is_some()), "{kept:?}");
+    assert!(!cluster.step());
+}
+
 #[test]
 fn without_a_recovery_point_no_migration_begins_until_somebody_says_so() {
     let mut cluster = in_production();
