@@ -22,6 +22,7 @@ mod hibernation;
 mod kills;
 mod namespaced;
 mod pod_template;
+mod production;
 mod release;
 mod rollout;
 mod scaling;
@@ -104,6 +105,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "a release waits for approval and migration, a bad one is rolled back, and no request fails meanwhile",
         exclusive: false,
         run: |test| Box::pin(release::run(test)),
+    },
+    Scenario {
+        name: "production",
+        proves: "in Production a migration begins beside a held backup, and a candidate is tested before its image meets a user",
+        exclusive: false,
+        run: |test| Box::pin(production::run(test)),
     },
     Scenario {
         name: "hibernation",

@@ -52,7 +52,7 @@ pub(super) async fn secrets(test: &TestContext, services: &Services, authority: 
 }
 
 /// The values of the example that depend on the network of its user: where the bucket is, and which authority signs for it.
-fn lead_to(stack: &mut Value, services: &Services) {
+pub(super) fn lead_to(stack: &mut Value, services: &Services) {
     let trust = json!({"caSecretRef": {"name": "supabase-ca"}});
     let spec = &mut stack["spec"];
     spec["api"]["migrations"]["command"] = json!(["/rorun-fixture", "migrate"]);

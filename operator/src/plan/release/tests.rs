@@ -183,6 +183,16 @@ impl Cluster {
         self.plan().0
     }
 
+    /// The states of a release until nothing changes any more.
+    fn states(&mut self) -> Vec<State> {
+        let mut states = vec![self.plan().0.state];
+        while self.step() {
+            states.push(self.plan().0.state);
+        }
+        states.dedup();
+        states
+    }
+
     fn edit(&mut self, path: &str, value: Value) {
         *self.spec.pointer_mut(path).unwrap() = value;
     }
@@ -644,12 +654,7 @@ fn tested() -> Cluster {
 fn a_new_image_is_tested_after_its_migration_and_before_its_rollout() {
     let mut cluster = tested();
     cluster.edit("/api/image", json!("api:2"));
-    let mut states = vec![cluster.plan().0.state];
-    while cluster.step() {
-        states.push(cluster.plan().0.state);
-    }
-    states.dedup();
-    assert_eq!(states, [State::Migrating, State::Testing, State::RollingOut, State::Serving]);
+    assert_eq!(cluster.states(), [State::Migrating, State::Testing, State::RollingOut, State::Serving]);
     assert_eq!((cluster.api(), &*cluster.tested), ("api:2", &["api:2".to_owned()][..]), "the other image serves");
     assert!(cluster.observed.releases.candidates.is_empty(), "the candidate is gone");
     // Going back needs no test.
@@ -747,12 +752,7 @@ fn in_production() -> Cluster {
 fn a_migration_in_production_begins_beside_a_recovery_point() {
     let mut cluster = in_production();
     cluster.edit("/api/image", json!("api:2"));
-    let mut states = vec![cluster.plan().0.state];
-    while cluster.step() {
-        states.push(cluster.plan().0.state);
-    }
-    states.dedup();
-    assert_eq!(states, [State::BackingUp, State::Migrating, State::RollingOut, State::Serving]);
+    assert_eq!(cluster.states(), [State::BackingUp, State::Migrating, State::RollingOut, State::Serving]);
     let point = cluster.plan().0.target.progress.recovery_point.expect("a way back");
     assert_eq!(
         (&*point.id, point.skipped, &*cluster.migrated),
