@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, available, hibernation, note, root_cause::is_forgiven};
+use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, root_cause::is_forgiven};
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
@@ -122,7 +122,12 @@ fn all_is_well(report: &Report<'_>) -> String {
     let empty = report.readiness.iter().find(|(component, _)| available::empty(report.stack, *component).is_some());
     let empty = empty.and_then(|(component, _)| note(report, *component)).map(|note| format!("; {note}"));
     let (empty, trouble) = (empty.unwrap_or_default(), trouble.unwrap_or_default());
-    format!("everything that the spec asks for serves{empty}{trouble}")
+    let mut message = format!("everything that the spec asks for serves{empty}{trouble}");
+    for note in commands::without_effect(report) {
+        message.push_str("; ");
+        message.push_str(&note);
+    }
+    message
 }
 
 /// Sorted by type; a time moves only when the status of its condition does.

@@ -4,6 +4,7 @@
 
 mod available;
 mod backup;
+mod commands;
 mod conditions;
 mod hibernation;
 mod release;

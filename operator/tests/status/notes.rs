@@ -116,3 +116,16 @@ fn a_dump_that_is_complete_counts_though_its_pod_runs() {
     cluster.stack.last_backup = Some(1020);
     assert_eq!(line(&cluster.reconcile(50000), "BackupHealthy"), "True Ready");
 }
+
+#[test]
+fn annotations_without_effect_are_noted() {
+    let mut cluster = Cluster::ready(stack("shop"));
+    let message = |cluster: &mut Cluster| {
+        message(cluster, 1000, "ApiReady") + &condition(&cluster.reconcile(1000), "Ready").unwrap().message
+    };
+    assert_eq!(message(&mut cluster), "everything that the spec asks for serves");
+    let annotations = [("rorun.app/approve", "0c2a41b97e"), ("rorun.app/backup", "1")];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    cluster.cr.metadata.annotations = Some(annotations.into());
+    insta::assert_snapshot!(message(&mut cluster), @"everything that the spec asks for serves; the annotation rorun.app/approve is 0c2a41b97e, which the spec does not ask for, so it starts nothing; the annotation rorun.app/backup asks for a backup, and spec.backup is not set");
+}

@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) blocker: Option<String>,
     /// A migration runs, of this release or of one that was withdrawn.
     pub(super) migration_runs: bool,
+    /// The release that the annotation approves.
+    pub(super) approved: Option<String>,
     /// No pod runs.
     pub(super) hibernates: bool,
     /// What the migration is about: the image, the command and the data.
@@ -88,6 +90,7 @@ impl Facts {
             migration,
             blocker: blocker(stack, observed),
             migration_runs: migrations(observed).next().is_some(),
+            approved: observed.annotations.get(annotation::APPROVE).cloned(),
             hibernates,
             identity,
             rollout: rollout(stack, observed, &target),

@@ -23,10 +23,11 @@ impl Facts {
             State::AwaitingApproval => Waiting::new(
                 reason::AWAITING_APPROVAL,
                 format!(
-                    "{release} waits for approval: set the annotation {}: {} (with {}: your user name); what serves stays",
+                    "{release} waits for approval: set the annotation {}: {} (with {}: your user name){}; what serves stays",
                     annotation::APPROVE,
                     self.target.content.release(),
-                    annotation::APPROVED_BY
+                    annotation::APPROVED_BY,
+                    self.other_approval()
                 ),
             ),
             State::BackingUp => Waiting::new(
@@ -64,6 +65,12 @@ impl Facts {
             }
             State::RolledBack => Waiting::new(reason::ROLLED_BACK, self.given_up(&release)?),
         })
+    }
+
+    /// That the annotation approves another release.
+    fn other_approval(&self) -> String {
+        let other = self.approved.as_ref().filter(|approved| **approved != self.target.content.release());
+        other.map(|other| format!("; it approves {other}, which is another one")).unwrap_or_default()
     }
 
     /// Why the release was rolled back, and to which.

@@ -406,7 +406,9 @@ fn an_approval_releases_exactly_one_release() {
     assert_eq!(cluster.settle().state, State::AwaitingApproval);
     cluster.edit("/api/image", json!("api:3"));
     cluster.annotate(annotation::APPROVE, &hash);
-    assert_eq!(cluster.settle().state, State::AwaitingApproval, "an approval of the withdrawn one starts nothing");
+    let release = cluster.settle();
+    assert_eq!(release.state, State::AwaitingApproval, "an approval of the withdrawn one starts nothing");
+    assert!(release.waiting.unwrap().message.contains(&format!("it approves {hash}, which is another one")));
     cluster.edit("/api/image", json!("api:2"));
     cluster.annotate(annotation::APPROVED_BY, "ada");
     let release = cluster.settle();
