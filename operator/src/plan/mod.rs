@@ -85,8 +85,9 @@ fn on_live_data(observed: &Observed) -> Option<String> {
     observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"))
 }
 
-/// Whether the application is yet to start after the stack hibernated: dumps begin once it has.
+/// Whether the application is yet to start after the stack hibernated: dumps begin once it has. One that had no pods since the spec
+/// asked for none does not wake.
 fn wakes(stack: &Stack, observed: &Observed) -> bool {
     let there = observed.releases.workloads.get(&Component::Api);
-    there.is_some_and(|there| there.asleep) && stack.api.replicas.floor() > 0
+    observed.hibernation.slept && there.is_some_and(|there| there.asleep) && stack.api.replicas.floor() > 0
 }

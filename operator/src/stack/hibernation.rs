@@ -23,6 +23,8 @@ pub struct Hibernation {
     pub turns_at: Option<i64>,
     /// When it expires. `None`: never.
     pub expiry: Option<Expiry>,
+    /// The last status says that it hibernated.
+    pub slept: bool,
     /// What of the spec or the annotations cannot be used, in a sentence.
     pub problem: Option<String>,
 }
@@ -54,7 +56,8 @@ pub struct Expiry {
 impl Hibernation {
     /// Decides for this moment. `told` is the last status.
     pub fn at(cr: &RorunStack, told: Option<&RorunStackStatus>, now: i64) -> Self {
-        let mut decided = Self::default();
+        let slept = told.is_some_and(|told| told.hibernated_since.is_some());
+        let mut decided = Self { slept, ..Self::default() };
         if let Some(schedule) = &cr.spec.hibernation {
             match scheduled(schedule, now) {
                 Ok((cause, turns_at)) => (decided.cause, decided.turns_at) = (cause, turns_at),

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Report, available, conditions::Fact};
 use crate::{
     api::v1alpha1::{ExpiryStatus, RorunStack, RorunStackStatus},
-    names::{annotation, reason},
+    names::{Component, annotation, reason},
     plan::Operation,
     stack::{Cause, Expiry},
 };
@@ -89,6 +89,18 @@ fn removal(cr: &RorunStack) -> String {
     format!("remove it with kubectl delete rstack {name}")
 }
 
+/// Since when a stack hibernates: until its application has been started again.
+pub(super) fn since(report: &Report<'_>, old: &RorunStackStatus, now: Timestamp) -> Option<Time> {
+    let stack = report.stack;
+    let there = report.live.named("Deployment", &stack.child(Component::Api));
+    let wakes = there.is_some_and(|there| there.applied_replicas == Some(0)) && stack.api.replicas.floor() > 0;
+    match &old.hibernated_since {
+        Some(since) if stack.asleep || wakes => Some(since.clone()),
+        None if stack.asleep => Some(Time(now)),
+        _ => None,
+    }
+}
+
 /// The moments that the status keeps: since when it hibernates, when it expires, and how that came.
 pub(super) fn told(
     report: &Report<'_>,
@@ -98,7 +110,7 @@ pub(super) fn told(
     if report.stack.suspend {
         return (old.hibernated_since.clone(), old.expires_at.clone(), old.expiry.clone());
     }
-    let since = report.stack.asleep.then(|| old.hibernated_since.clone().unwrap_or(Time(now)));
+    let since = since(report, old, now);
     let Some(Expiry { at, after, observed_at, soon }) = report.stack.hibernation.expiry.clone() else {
         return (since, None, None);
     };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Report;
+use super::{Report, hibernation};
 use crate::{
     api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus},
     names::{Component, image},
@@ -80,8 +80,8 @@ fn since(report: &Report<'_>, current: &Revision, now: Timestamp) -> Option<i64>
     let told = told.filter(|told| told.revision == current.name).map(|told| told.since.0.as_second());
     let moved = progress.digests_changed_at;
     // Every pod of a stack that wakes is started anew.
-    let slept = report.old.as_ref().is_some_and(|old| old.hibernated_since.is_some()) && !report.stack.asleep;
-    let woken = slept.then(|| now.as_second());
+    let slept = report.old.as_ref().filter(|old| old.hibernated_since.is_some());
+    let woken = slept.filter(|old| hibernation::since(report, old, now).is_none()).map(|_| now.as_second());
     restarts
         .chain(told)
         .chain(moved)

@@ -32,7 +32,7 @@ pub struct RorunStackStatus {
     /// The release that serves, and the one on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Box<super::ReleaseStatus>>,
-    /// Since when the stack hibernates. Absent while it does not.
+    /// Since when the stack hibernates. Absent once its application has been started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hibernated_since: Option<Time>,
     /// When the stack expires, or did, by `spec.expiresAfter`.

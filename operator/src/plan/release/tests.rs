@@ -622,6 +622,20 @@ fn a_stack_that_never_served_ends_its_pods_and_serves_once_it_has_woken() {
 }
 
 #[test]
+fn dumps_begin_once_the_application_has_started_and_a_stack_that_had_no_pods_pauses_none() {
+    let mut cluster = serving();
+    cluster.hibernate(Some(Cause::Spec));
+    cluster.settle();
+    assert!(cluster.whole_plan().0.dumps_paused);
+    cluster.hibernate(None);
+    assert!(!cluster.whole_plan().0.dumps_paused, "it has no pods for another reason");
+    cluster.observed.hibernation.slept = true;
+    assert!(cluster.whole_plan().0.dumps_paused);
+    cluster.settle();
+    assert!(!cluster.whole_plan().0.dumps_paused);
+}
+
+#[test]
 fn hibernation_waits_for_a_migration_that_runs_and_none_begins_meanwhile() {
     let mut cluster = serving();
     cluster.edit("/api/image", json!("api:2"));
