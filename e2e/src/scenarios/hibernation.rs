@@ -82,12 +82,10 @@ async fn wakes(stack: &Stack) -> Result<()> {
             Ok(Observed::when(suspended == Some(false), format!("{suspended:?}")))
         })
         .await?;
-    let status = stack.status().await?;
-    ensure!(
-        status.condition("Hibernated").is_none() && status.json.get("hibernatedSince").is_none(),
-        "{}",
-        status.json
-    );
+    let awake = |status: &super::kit::Status| {
+        status.condition("Hibernated").is_none() && status.json.get("hibernatedSince").is_none()
+    };
+    stack.wait_status("no trace of the hibernation", READY_WITHIN, awake).await?;
     stack.wait_condition("BackupHealthy", "True", "Ready", READY_WITHIN).await.map(drop)
 }
 
