@@ -71,11 +71,15 @@ impl Component for SmokeTest {
         objects
     }
 
-    fn planned(&self, _: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+    fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
-        // A pod that cannot start says more than that it starts.
-        let trouble = super::worst_pod(Name::SmokeTest, 0, live).filter(|_| plan.release.state == State::Testing);
-        Some(trouble.unwrap_or(waiting))
+        if plan.release.state != State::Testing {
+            return Some(waiting);
+        }
+        // A pod that cannot start, or had its time to, says more than that it starts.
+        let workloads = plan.release.candidates.iter().filter_map(|component| stack.target().workload(*component));
+        let start_up = workloads.map(|workload| i64::from(workload.health.startup_seconds)).max().unwrap_or_default();
+        Some(super::worst_pod(Name::SmokeTest, start_up, live).unwrap_or(waiting))
     }
 }
 

@@ -45,11 +45,6 @@ impl Plan {
     pub fn turns_at(&self) -> Option<i64> {
         self.release.turns_at
     }
-
-    /// Whether the stack hibernates now.
-    pub fn hibernates(&self) -> bool {
-        self.hibernates
-    }
 }
 
 /// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
@@ -65,7 +60,9 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         None if release.state.has_begun() => Operations { current: Some(Operation::Release), ..operations },
         _ => operations,
     };
-    let dumps_paused = release.migration_runs || stack.hibernation.cause.is_some() || wakes(stack, observed);
+    // A suspended stack goes on as it was.
+    let sleeps = hibernates || (stack.hibernation.cause.is_some() && !stack.suspend);
+    let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed);
     let backups = backup::steps(asked, observed);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
@@ -79,7 +76,7 @@ fn operations(stack: &Stack, observed: &Observed) -> Operations {
 }
 
 /// The Job that works on live data, as `job/<name>`: a dump, or a migration. Nothing ends it half-way.
-fn on_live_data(observed: &Observed) -> Option<String> {
+pub fn on_live_data(observed: &Observed) -> Option<String> {
     let migrations = observed.jobs.iter().filter(|job| job.component == Component::Migration);
     let migration = migrations.filter(|job| job.phase == JobPhase::Running).map(|job| job.name.as_str()).next();
     observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"))

@@ -7,7 +7,7 @@ use super::{Report, available, conditions::Fact};
 use crate::{
     api::v1alpha1::{ExpiryStatus, RorunStack, RorunStackStatus},
     names::{Component, annotation, reason},
-    plan::Operation,
+    plan::{Operation, release::State},
     stack::{Cause, Expiry},
 };
 
@@ -16,19 +16,17 @@ pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
     let hibernation = &report.stack.hibernation;
     let hibernated = |status, reason, message| Fact { kind: "Hibernated", status, reason, message };
     let mut facts = Vec::new();
-    let left = report.stack.asleep.then(|| still_runs(report)).flatten();
     match (hibernation.cause, &report.operations.next) {
-        (Some(cause), _) if left.is_some() => {
-            let left = left.unwrap_or_default();
-            let message = format!("the stack hibernates {}, and {left}", cause.because());
-            facts.push(hibernated("False", reason::PROGRESSING, message));
-        }
         (Some(cause), _) if report.stack.asleep => {
-            let message = match &hibernation.problem {
-                Some(problem) => format!("{}; {problem}", message(report, cause)),
-                None => message(report, cause),
-            };
-            facts.push(hibernated("True", reason::HIBERNATED, message));
+            let mut message = message(report, cause);
+            if let Some(problem) = &hibernation.problem {
+                message.push_str("; ");
+                message.push_str(problem);
+            }
+            facts.push(match still_runs(report) {
+                Some(_) => hibernated("False", reason::PROGRESSING, message),
+                None => hibernated("True", reason::HIBERNATED, message),
+            });
         }
         (Some(cause), Some((Operation::Hibernation, job))) => {
             let message = format!("the stack hibernates {} once {job} has ended", cause.because());
@@ -61,9 +59,13 @@ fn still_runs(report: &Report<'_>) -> Option<String> {
 
 /// What is told of a stack that hibernates.
 pub(super) fn message(report: &Report<'_>, cause: Cause) -> String {
-    let target = &report.release.target.content;
-    let waits = report.release.last_good.as_ref().is_some_and(|good| good.content.release() != target.release());
-    let release = if waits { format!("; release {} goes on when it wakes", target.release()) } else { String::new() };
+    if let Some(left) = still_runs(report) {
+        return format!("the stack hibernates {}, and {left}", cause.because());
+    }
+    let release = match report.release.state {
+        State::Hibernating => format!("; release {} goes on when it wakes", report.release.target.content.release()),
+        _ => String::new(),
+    };
     format!("the stack hibernates {}: no pods run, and its data stay{release}", cause.because())
 }
 

@@ -14,8 +14,9 @@ use crate::{
     apply::Owner,
     names::{Waiting, reason},
     objects::LiveSet,
-    plan::{Operation, choose},
+    plan::{Operation, choose, on_live_data},
     runtime::{ResourceKey, Written},
+    stack::Observed,
 };
 
 /// Deletes the data if the spec says so, and then gives the stack free. The garbage collector deletes the children by their owner
@@ -30,9 +31,11 @@ pub(super) async fn reconcile(
     if !finalizer::is_set(cr) {
         return Ok(Action::await_change());
     }
-    if let Some((_, job)) = choose(&[Operation::Deletion], steps::on_live_data(live).as_deref()).next {
+    let mut observed = Observed::default();
+    steps::observe(cr, live, &mut observed);
+    if let Some((_, job)) = choose(&[Operation::Deletion], on_live_data(&observed).as_deref()).next {
         let message = format!(
-            "the stack is deleted once {job} has ended, which no deletion ends half-way; to end it now, delete it"
+            "the stack is deleted once {job} has ended, so that it does not stop half-way; to end it now: kubectl delete {job}"
         );
         stopped(context, cr, &Waiting::new(reason::TERMINATING, message)).await?;
         // The watch of the Job reports its end.

@@ -84,7 +84,9 @@ fn ready_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option
     if same || (now.status != "True" && on_its_way) {
         return None;
     }
-    let kind = if now.status == "True" { EventType::Normal } else { EventType::Warning };
+    // Steps of a release that is under way need nobody.
+    let step = matches!(now.reason.as_str(), reason::BACKING_UP | reason::MIGRATING | reason::TESTING);
+    let kind = if now.status == "True" || step { EventType::Normal } else { EventType::Warning };
     let reason = now.reason.clone();
     Some(event(kind, &reason, &now.message))
 }

@@ -36,13 +36,6 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
         annotations.into_iter().flatten().filter(read).map(|(key, value)| (key.clone(), value.clone())).collect();
 }
 
-/// The Job of a stack that works on live data, as `job/<name>`.
-pub(super) fn on_live_data(live: &LiveSet) -> Option<String> {
-    let jobs =
-        [Component::Migration, Component::Backup].into_iter().flat_map(|of| live.of_component("Job", of.as_str()));
-    jobs.filter(|job| live.is_running(job)).map(|job| format!("job/{}", job.name)).next()
-}
-
 fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
     let owned = |there: &&LiveObject| there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
     let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();

@@ -22,9 +22,9 @@ pub(super) struct Facts {
     /// The revision that began to serve last.
     pub(super) last_good: Option<Revision>,
     /// Every other revision.
-    pub(super) others: Vec<Revision>,
+    others: Vec<Revision>,
     /// The images served before, or serve: no approval, no migration.
-    pub(super) images_served: bool,
+    images_served: bool,
     approval: Approval,
     pub(super) migration: Migrated,
     pub(super) gate: Gate,
@@ -36,12 +36,12 @@ pub(super) struct Facts {
     /// The release that the annotation approves.
     pub(super) approved: Option<String>,
     /// No pod runs.
-    pub(super) hibernates: bool,
+    hibernates: bool,
     /// What the migration is about: the image, the command and the data.
-    pub(super) identity: String,
-    pub(super) rollout: Rollout,
+    identity: String,
+    rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
-    pub(super) components: Vec<Component>,
+    components: Vec<Component>,
     pub(super) candidates: Candidates,
 }
 
@@ -109,9 +109,11 @@ impl Facts {
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
-        if let Gate::Passed(point) = &self.gate {
-            // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.
-            self.target.progress.recovery_point = Some(point.clone()).filter(|_| self.approval != Approval::Missing);
+        // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.
+        if let Gate::Passed(point) = &self.gate
+            && self.approval != Approval::Missing
+        {
+            self.target.progress.recovery_point = Some(point.clone());
         }
         self.conclude_tests(observed, now);
         if self.is_overdue(now) {
@@ -172,6 +174,12 @@ impl Facts {
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         // A rollout that began before the stack hibernated has its whole time when it wakes.
         let interrupted = state == State::Hibernating && self.deadline(0).is_some();
+        if state.comes_before_pods() {
+            // Whatever began before has to begin again: an approval that became required meanwhile takes no time of it.
+            self.target.progress =
+                Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress };
+            return self;
+        }
         if !matches!(state, State::Testing | State::RollingOut) && !interrupted {
             return self;
         }

@@ -5,7 +5,7 @@ use crate::{
     contract::DumpOutcome,
     names::{Component, ObjectName, annotation},
     plan::meaning,
-    stack::{JobPhase, Observed, RecoveryPoint, Revision, Stack},
+    stack::{JobPhase, Observed, ObservedJob, RecoveryPoint, Revision, Stack},
 };
 
 /// How far the recovery point is.
@@ -24,8 +24,9 @@ pub(super) enum Gate {
 pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migration: &Migrated, now: i64) -> Gate {
     let waits = matches!(migration, Migrated::Pending(step) if !step.exists);
     let Some(within) = stack.release.recovery_point_within.filter(|_| waits) else { return Gate::Open };
+    let is_young = |point: &RecoveryPoint| point.skipped || point.at >= now - within;
     let known = target.progress.recovery_point.as_ref();
-    if known.is_some_and(|point| point.skipped || point.at >= now - within) {
+    if known.is_some_and(is_young) {
         return Gate::Open;
     }
     let release = target.content.release();
@@ -33,16 +34,26 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
         return Gate::Passed(RecoveryPoint { at: now, skipped: true, ..RecoveryPoint::default() });
     }
     let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    // One that has become too old is made again, by another Job.
-    let before = known.map(|point| point.at.to_string()).unwrap_or_default();
-    let meaning = meaning(&["recovery-point", &target.name, &stack.release.data, retry, &before]);
-    let name = String::from(ObjectName::step(&stack.name, Component::Backup, &meaning));
-    let job = observed.jobs.iter().find(|job| job.name == name);
-    let step = Step { name, exists: job.is_some() };
-    match job.map(|job| (&job.phase, job.said.as_deref())) {
-        Some((JobPhase::Complete, said)) => Gate::Passed(made(said, now)),
-        Some((JobPhase::Failed(said), _)) => Gate::Failed(step, reason_of(said)),
-        _ => Gate::Pending(step),
+    // One that has become too old, before this operator recorded it or after, is made again by another Job.
+    let mut before = known.map(|point| point.at.to_string()).unwrap_or_default();
+    loop {
+        let meaning = meaning(&["recovery-point", &target.name, &stack.release.data, retry, &before]);
+        let name = String::from(ObjectName::step(&stack.name, Component::Backup, &meaning));
+        let Some(job) = observed.jobs.iter().find(|job| job.name == name) else {
+            return Gate::Pending(Step { name, exists: false });
+        };
+        let step = Step { name, exists: true };
+        match &job.phase {
+            JobPhase::Failed(said) => return Gate::Failed(step, reason_of(said)),
+            JobPhase::Running | JobPhase::CannotStart => return Gate::Pending(step),
+            JobPhase::Complete => {}
+        }
+        let point = made(job, now);
+        if is_young(&point) {
+            return Gate::Passed(point);
+        }
+        // Each of these Jobs is named after the one before, so there is an end.
+        before.clone_from(&job.name);
     }
 }
 
@@ -56,13 +67,14 @@ pub(super) fn reuse_within<'a>(stack: &Stack, revisions: impl Iterator<Item = &'
     ended.map_or(within, |ended| within.min(now - ended)).max(0)
 }
 
-/// What the agent says of the backup. Without its pod the identifier is not known, and the backup is held all the same.
-fn made(said: Option<&str>, now: i64) -> RecoveryPoint {
-    match said.and_then(|said| serde_json::from_str::<DumpOutcome>(said).ok()) {
+/// What the agent says of the backup. Without its pod the identifier is not known, and the backup is held all the same: it is as old
+/// as its Job at the most.
+fn made(job: &ObservedJob, now: i64) -> RecoveryPoint {
+    match job.said.as_deref().and_then(|said| serde_json::from_str::<DumpOutcome>(said).ok()) {
         Some(DumpOutcome::Complete(record)) => {
             RecoveryPoint { id: record.id, location: record.location, at: record.at.as_second(), skipped: false }
         }
-        _ => RecoveryPoint { at: now, ..RecoveryPoint::default() },
+        _ => RecoveryPoint { at: job.ended.unwrap_or(now), ..RecoveryPoint::default() },
     }
 }
 

@@ -115,7 +115,9 @@ fn held(release: &str, why: &str) -> String {
 }
 
 fn progress(pending: &Pending) -> String {
-    match (&pending.trouble, pending.ready) {
+    // A pod that started a moment ago does not answer yet.
+    let trouble = pending.trouble.as_ref().filter(|trouble| trouble.reason != reason::NOT_HEALTHY);
+    match (trouble, pending.ready) {
         (_, true) => format!("job/{} asks its candidates", pending.step.name),
         (Some(trouble), false) => format!("its candidates start: {}", trouble.message),
         (None, false) => "its candidates start".to_owned(),

@@ -50,6 +50,18 @@ impl State {
         }
     }
 
+    /// Whether no pod of the release may run yet, because it waits for somebody, for its recovery point or for its migration.
+    pub(super) fn comes_before_pods(self) -> bool {
+        matches!(
+            self,
+            Self::AwaitingApproval
+                | Self::BackingUp
+                | Self::RecoveryPointFailed
+                | Self::Migrating
+                | Self::MigrationFailed
+        )
+    }
+
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
     /// candidates run, or its Deployments change. One that
     /// waits for approval, failed or was rolled back holds nobody.
