@@ -25,14 +25,15 @@ fn is_what_the_code_generates(#[case] path: &str, #[case] generated: std::io::Re
     );
 }
 
-/// `kubectl apply` keeps the whole object in an annotation, and the API server refuses one above 262,144 bytes.
+/// `kubectl apply` keeps the whole object as JSON in an annotation, and the API server refuses one above 262,144 bytes. The file itself
+/// has no such limit: its indentation is not sent.
 #[test]
 fn the_definition_can_be_applied() {
     const LIMIT: usize = 250_000;
     let yaml = crd::yaml().expect("YAML");
     let definition: serde_json::Value = serde_saphyr::from_str(&yaml).expect("YAML that can be read");
     let annotation = definition.to_string().len();
-    assert!(yaml.len() < LIMIT && annotation < LIMIT, "{} bytes, {annotation} in the annotation", yaml.len());
+    assert!(annotation < LIMIT, "{annotation} bytes in the annotation");
 }
 
 /// Whoever reads `kubectl explain` learns of every field that may be omitted what the operator does then.
