@@ -1,4 +1,4 @@
-//! The dumps that somebody asked for by the annotation `rorun.app/backup`.
+//! The dumps and the drills that somebody asked for by the annotations `rorun.app/backup` and `rorun.app/verify`.
 
 use super::{Step, commands, wakes};
 use crate::{
@@ -8,26 +8,42 @@ use crate::{
 
 /// How many Jobs of such dumps are kept for reading. The dumps themselves follow `backup.retention`.
 pub const HISTORY: usize = 10;
+/// How many Jobs of such drills: the pod of each keeps its volume, and the status remembers the result.
+const DRILLS: usize = 1;
 
-/// The Job that the annotation asks for, as long as the command is not handled. Without `backup` in the spec it asks for nothing.
-pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
-    stack.backup.as_ref()?;
+/// The component whose Job a command asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Asks {
+    component: Component,
+    pub(super) annotation: &'static str,
+    history: usize,
+}
+
+pub(super) const DUMP: Asks = Asks { component: Component::Backup, annotation: annotation::BACKUP, history: HISTORY };
+pub(super) const DRILL: Asks = Asks { component: Component::Drill, annotation: annotation::VERIFY, history: DRILLS };
+
+/// The Job that the annotation asks for, as long as the command is not handled. Without the component in the spec it asks for
+/// nothing.
+pub(super) fn asked(asks: Asks, stack: &Stack, observed: &Observed) -> Option<Step> {
+    if !stack.has(asks.component) {
+        return None;
+    }
     if stack.hibernation.cause.is_some() || wakes(stack, observed) {
         // The command is not handled, and is obeyed when the stack has woken.
         return None;
     }
-    let meaning = commands::pending(observed, annotation::BACKUP)?;
-    let name = ObjectName::step(&stack.name, Component::Backup, &meaning);
+    let meaning = commands::pending(observed, asks.annotation)?;
+    let name = ObjectName::step(&stack.name, asks.component, &meaning);
     let exists = observed.jobs.iter().any(|job| job.name == name.as_str());
     Some(Step { name: name.into(), exists })
 }
 
 /// The newest Jobs that exist, those that run, and the one that is asked for.
-pub(super) fn steps(asked: Option<Step>, observed: &Observed) -> Vec<Step> {
-    let mut jobs: Vec<&ObservedJob> = observed.jobs.iter().filter(|job| job.component == Component::Backup).collect();
+pub(super) fn steps(asks: Asks, asked: Option<Step>, observed: &Observed) -> Vec<Step> {
+    let mut jobs: Vec<&ObservedJob> = observed.jobs.iter().filter(|job| job.component == asks.component).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    let running = jobs.iter().skip(HISTORY).filter(|job| job.phase == JobPhase::Running);
-    let mut steps: Vec<Step> = jobs.iter().take(HISTORY).chain(running).map(|job| exists(job)).collect();
+    let running = jobs.iter().skip(asks.history).filter(|job| job.phase == JobPhase::Running);
+    let mut steps: Vec<Step> = jobs.iter().take(asks.history).chain(running).map(|job| exists(job)).collect();
     let missing = asked.filter(|asked| steps.iter().all(|step| step.name != asked.name));
     steps.extend(missing);
     steps

@@ -16,8 +16,9 @@ pub use picked::picked;
 pub use release::Release;
 pub use step::{Step, meaning};
 
+use self::backup::{DRILL, DUMP};
 use crate::{
-    names::{Component, annotation},
+    names::Component,
     stack::{Handled, JobPhase, Observed, Stack},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub struct Plan {
     /// The dumps that somebody asked for: the newest ones, and the one that is to be made.
     pub backups: Vec<Step>,
+    /// The drills that somebody asked for, likewise.
+    pub drills: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
     pub handled: Option<Handled>,
     /// The release on its way, or the one that serves.
@@ -49,9 +52,10 @@ impl Plan {
 
 /// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
 pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
-    let asked = backup::asked(stack, observed);
-    let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
-    let handled = commands::handled(observed, obeyed);
+    let asked = [DUMP, DRILL].map(|asks| backup::asked(asks, stack, observed));
+    let obeyed = [DUMP, DRILL].iter().zip(&asked).filter(|(_, asked)| asked.as_ref().is_some_and(|step| step.exists));
+    let handled = commands::handled(observed, obeyed.map(|(asks, _)| asks.annotation));
+    let [dump, drill] = asked;
     let operations = operations(stack, observed);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
@@ -63,10 +67,11 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     // A suspended stack goes on as it was.
     let sleeps = hibernates || (stack.hibernation.cause.is_some() && !stack.suspend);
     let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed);
-    let backups = backup::steps(asked, observed);
+    let backups = backup::steps(DUMP, dump, observed);
+    let drills = backup::steps(DRILL, drill, observed);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
-    Plan { backups, handled, release, operations, works_on_data, hibernates, dumps_paused }
+    Plan { backups, drills, handled, release, operations, works_on_data, hibernates, dumps_paused }
 }
 
 /// What the stack is asked to do beside its releases.

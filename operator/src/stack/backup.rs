@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
-    BucketAccess, Observed, Probing, Stack, bucket, defaults,
+    BucketAccess, Observed, Probing, Recovery, Stack, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
     schedule,
 };
@@ -58,6 +58,8 @@ pub struct Backup {
     pub in_embedded_bucket: bool,
     /// A note for the user about the destination.
     pub note: Option<&'static str>,
+    /// What makes a recovery point of a dump: its bucket half, its copies, its drills.
+    pub recovery: Recovery,
     /// The exact names of schemas that are not dumped.
     pub exclude_schemas: Vec<String>,
     /// Labels of the user for the pods.
@@ -100,7 +102,9 @@ pub(super) fn resolve(
     let schedule = block.schedule.clone().unwrap_or_else(|| "15 2 * * *".to_owned());
     let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
     ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
+    let recovery = Recovery::resolve((spec, &block), stack, observed, (&image, external.is_some()), unresolved);
     Some(Backup {
+        recovery,
         image,
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),

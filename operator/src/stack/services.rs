@@ -45,6 +45,7 @@ pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
     if let Some(external) = super::backup::destination(spec) {
         external.references(found);
     }
+    super::recovery::buckets(spec).for_each(|copy| copy.references(found));
 }
 
 /// Adds values for the Secrets that the services name.
@@ -55,6 +56,7 @@ pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(values);
     }
+    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(values));
 }
 
 /// The modes that Production refuses, as warnings.
