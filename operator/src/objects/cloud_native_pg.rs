@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::objects::{LiveObject, kind_of};
 
-    fn judged(kind: &str, status: Value) -> (&'static str, String) {
+    fn judged(kind: &str, status: &Value) -> (&'static str, String) {
         let kind = kind_of("postgresql.cnpg.io", kind).expect("a kind");
         let live = LiveObject::whole(kind, json!({"metadata": {"name": "shop-database"}, "status": status}));
         match live.expect("an object").readiness {
@@ -257,7 +257,7 @@ mod tests {
         #[case] reason: &str,
         #[case] words: &str,
     ) {
-        let status = json!({"phase": phase, "phaseReason": "because", "conditions": conditions(facts)});
+        let status = &json!({"phase": phase, "phaseReason": "because", "conditions": conditions(facts)});
         let (found, message) = judged("Cluster", status);
         assert_eq!(found, reason, "{message}");
         assert!(message.contains(words), "{message}");
@@ -270,6 +270,6 @@ mod tests {
     #[case("failed", reason::DATABASE_STALLED)]
     #[case("paused", reason::DATABASE_STALLED)]
     fn a_pooler_is_ready_by_its_phase(#[case] phase: &str, #[case] reason: &str) {
-        assert_eq!(judged("Pooler", json!({"phase": phase, "phaseReason": "no"})).0, reason);
+        assert_eq!(judged("Pooler", &json!({"phase": phase, "phaseReason": "no"})).0, reason);
     }
 }

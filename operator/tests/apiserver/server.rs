@@ -52,7 +52,7 @@ impl Server {
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await
             .expect("the definition is accepted");
-        let mut served = vec![format!("/apis/{}/{}", STACKS.0, STACKS.1)];
+        let mut paths = vec![format!("/apis/{}/{}", STACKS.0, STACKS.1)];
         for schema in OF_OTHER_PROJECTS {
             let published = tokio::task::spawn_blocking(move || schema.read()).await.expect("a thread");
             let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
@@ -62,9 +62,9 @@ impl Server {
                 .expect("the definition of another project is accepted");
             let text = |path: &str| published.pointer(path).and_then(Value::as_str).unwrap().to_owned();
             let (group, version) = (text("/spec/group"), text("/spec/versions/0/name"));
-            served.push(format!("/apis/{group}/{version}/{}", text("/spec/names/plural")));
+            paths.push(format!("/apis/{group}/{version}/{}", text("/spec/names/plural")));
         }
-        for path in served {
+        for path in paths {
             server.until("its kind is served", async || server.get(&path).await.is_ok()).await;
         }
         server
