@@ -72,7 +72,7 @@ fn is_in(object: &Object, folder: &str) -> bool {
 }
 
 async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Result<Option<Point>, ServiceError> {
-    let (prefix, name) = folder.rsplit_once('/').map_or(("", folder), |(prefix, name)| (prefix, name));
+    let (prefix, name) = folder.rsplit_once('/').unwrap_or(("", folder));
     let Ok(id) = name.parse() else { return Ok(None) };
     let files: Vec<(&str, u64)> =
         objects.iter().filter_map(|object| Some((object.key.rsplit('/').next()?, object.size))).collect();

@@ -88,7 +88,7 @@ impl Run<'_> {
                 return Ok(());
             }
             let Some(entry) = entries.get_mut(index) else { continue };
-            self.one(&to, &entry.id, stop).await?;
+            Box::pin(self.one(&to, &entry.id, stop)).await?;
             let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
                 "prefix": self.target.prefix, "at": self.now.to_string()});
             let key = inventory::key(&self.args.prefix, &entry.id, &mark);
@@ -96,7 +96,7 @@ impl Run<'_> {
             entry.copied.insert(mark.clone());
             done.copied += 1;
         }
-        self.prune(&to, entries, stop).await
+        Box::pin(self.prune(&to, entries, stop)).await
     }
 
     /// The whole points that the target lacks and would keep, newest first.
@@ -128,13 +128,13 @@ impl Run<'_> {
             Some(_) => {}
             None => {
                 for object in &manifest.objects {
-                    self.object(to, object, id, stop).await?;
+                    Box::pin(self.object(to, object, id, stop)).await?;
                 }
             }
         }
         for object in &manifest.objects {
             let key = copied_key(&self.target.prefix, id, object)?;
-            let found = hash(to, &key, stop).await?;
+            let found = Box::pin(hash(to, &key, stop)).await?;
             if found.as_deref() != Some(&*object.sha256) {
                 return Err(wrong(&key, "the copy has another checksum than the manifest"));
             }
@@ -158,7 +158,8 @@ impl Run<'_> {
         let body = self.bucket.read(&from, None).await?;
         let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
         let says = [(owner::SAYS, self.owner)];
-        let written = stream::upload(to, (&key, &says), &mut Source(body.content), stop).await?;
+        let mut content = Source(body.content);
+        let written = Box::pin(stream::upload(to, (&key, &says), &mut content, stop)).await?;
         let Written { size, sha256 } = written;
         if (size, &sha256) == (object.size, &object.sha256) {
             return Ok(());
@@ -187,7 +188,7 @@ impl Run<'_> {
             verified_only: self.args.verified,
             not_copied: held.collect(),
         };
-        let pruned = prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop).await;
+        let pruned = Box::pin(prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop)).await;
         match pruned.problem(&args.prefix) {
             Some(why) => Err(DumpError::Copy { key: args.prefix, why }),
             None => Ok(()),

@@ -97,7 +97,7 @@ pub(super) async fn write(
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
     let listed = Listing::new(&client, &args.objects_except);
     let mut listed = listed.map_err(|source| DumpError::Run { source })?;
-    match stream::upload(bucket, (&key, &says), &mut listed, stop).await {
+    match Box::pin(stream::upload(bucket, (&key, &says), &mut listed, stop)).await {
         Ok(written) => {
             let half = BucketHalf {
                 bucket: source.bucket,

@@ -113,11 +113,12 @@ mod tests {
         let plain: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         let text = sealed(&plain, &[one.to_public().to_string()]);
         let mut back = Vec::new();
-        open(&*text, &[one.clone()]).await.expect("open").read_to_end(&mut back).await.expect("read");
+        open(&*text, std::slice::from_ref(&one)).await.expect("open").read_to_end(&mut back).await.expect("read");
         assert_eq!(back, plain);
         assert!(open(&*text, &[other]).await.is_err());
         let mut back = Vec::new();
-        let mut cut = open(&text[..text.len() - 70_000], &[one]).await.expect("open");
+        let identities = [one];
+        let mut cut = open(&text[..text.len() - 70_000], &identities).await.expect("open");
         assert!(cut.read_to_end(&mut back).await.is_err(), "a dump that was cut off is taken for whole");
     }
 

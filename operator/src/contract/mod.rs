@@ -16,7 +16,7 @@ pub use lock::{
 pub use points::{
     ARG_CHECK, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_VERIFIED, ARG_WORK, BucketLocation, COPIED,
     CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES, ENV_IDENTITY, ENV_SOURCE,
-    OBJECTS_FILE, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
+    VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use restore::{

@@ -5,8 +5,6 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The objects of the application's bucket at the moment of the point: lines of JSON, compressed by zstd.
-pub const OBJECTS_FILE: &str = "objects.json.zst";
 /// Says that a drill restored the point.
 pub const VERIFIED_FILE: &str = "verified.json";
 /// How the name of an object begins that says where the point was copied to.

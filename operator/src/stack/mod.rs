@@ -61,7 +61,7 @@ pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
-pub use recovery::{Copy, Recovery, Verify};
+pub use recovery::{PointCopy, Recovery, Verify};
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use release::{

@@ -7,9 +7,13 @@ use super::{
     mode::{Unresolved, ok_or_unresolved},
     probing::duration,
     schedule,
+    secret::NamedSecret,
 };
 use crate::{
-    api::v1alpha1::{BackupCheck, BackupCopy, BackupSpec, BackupVerify, Environment, ExternalBucket, RorunStackSpec},
+    api::v1alpha1::{
+        BackupCheck, BackupCopy, BackupSpec, BackupVerify, Environment, ExternalBucket, IdentitySecretReference,
+        RorunStackSpec,
+    },
     names::Component,
     quantity::{NANOS, nanos},
 };
@@ -35,7 +39,7 @@ pub struct Recovery {
     /// The folders of that bucket that hold backups.
     pub except: Vec<String>,
     /// The copies.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<PointCopy>,
     /// The drills.
     pub verify: Option<Verify>,
     /// How many seconds of data may be lost, if the spec says so.
@@ -46,7 +50,7 @@ pub struct Recovery {
 
 /// A bucket that points are copied to.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct PointCopy {
     /// The bucket.
     pub access: BucketAccess,
     /// The folder of the stack in it, ending in a slash.
@@ -92,7 +96,7 @@ impl Recovery {
             let access = bucket::access(&copy.external, &field, observed);
             let own = copy.retention.as_ref().unwrap_or(&retention);
             let prefix = copy.prefix.as_deref().unwrap_or("backups/");
-            Some(Copy {
+            Some(PointCopy {
                 access: ok_or_unresolved(access, Component::Backup, unresolved)?,
                 prefix: format!("{prefix}{}/{}/", stack.namespace, stack.name),
                 retention_days: own.days.unwrap_or(30),
@@ -102,9 +106,13 @@ impl Recovery {
         let copies = block.copies.iter().enumerate().filter_map(copy).collect();
         let objectives = block.objectives.as_ref();
         let identity = block.identity_secret_ref.as_ref();
+        if let Some(identity) = identity {
+            let there = NamedSecret::find(observed, &identity.name, "backup.identitySecretRef").map(drop);
+            ok_or_unresolved(there, Component::Drill, unresolved);
+        }
         Self {
             recipients: block.recipients.clone(),
-            identity: identity.map(|of| (of.name.clone(), of.key.clone().unwrap_or_else(|| IDENTITY_KEY.to_owned()))),
+            identity: identity.map(|of| (of.name.clone(), key(of).to_owned())),
             include_bucket,
             source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
             except: if include_bucket { super::backup_folders(spec) } else { Vec::new() },
@@ -160,6 +168,16 @@ fn twice(size: &str) -> Option<String> {
     const MEBIBYTE: i128 = 1024 * 1024 * NANOS;
     let both = nanos(size)?.checked_mul(2)?;
     Some(format!("{}Mi", both.checked_add(MEBIBYTE - 1)? / MEBIBYTE))
+}
+
+/// The Secret with the identity that a spec names.
+pub(super) fn identity(spec: &RorunStackSpec) -> Option<&IdentitySecretReference> {
+    spec.backup.as_ref()?.identity_secret_ref.as_ref()
+}
+
+/// The key in it.
+pub(super) fn key(identity: &IdentitySecretReference) -> &str {
+    identity.key.as_deref().unwrap_or(IDENTITY_KEY)
 }
 
 /// The other buckets that a spec names for its copies.

@@ -129,6 +129,11 @@ async fn a_good_point_is_restored_compared_and_marked() {
     }
     let (fault, message) = failed(drill(&scenario, |_| {}).await);
     assert!(fault == DrillFault::ObjectsDiffer && message.contains("it is gone"), "{message}");
+    assert_eq!(
+        scenario.bucket.size(&verified).await.expect("size"),
+        None,
+        "what a drill found wrong is still verified"
+    );
 }
 
 /// Corrupt, cut off, swapped with another's, of a server too new, with other rows, without an extension: each is found.

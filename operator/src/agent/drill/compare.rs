@@ -86,10 +86,8 @@ async fn numbers(client: &Client, contents: &Contents, restored: &Restored) -> R
         return Ok(total);
     }
     let more = wrong.len().saturating_sub(NAMED);
-    let mut message = wrong.into_iter().take(NAMED).collect::<Vec<_>>().join("; ");
-    if more > 0 {
-        message.push_str(&format!("; and {more} more"));
-    }
+    let named = wrong.into_iter().take(NAMED).collect::<Vec<_>>().join("; ");
+    let message = if more > 0 { format!("{named}; and {more} more") } else { named };
     fault(DrillFault::Differs, format!("the restored database differs from the manifest: {message}"))
 }
 

@@ -20,7 +20,7 @@ use super::manifest::{Manifest, ManifestObject};
 use super::{BackupId, DrillArgs, copies, seal};
 use crate::contract::{DUMP_FILE, DrillFault, DrillOutcome, DrillRecord, MANIFEST_FILE, VERIFIED_FILE, Verdict};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, Timeouts};
+use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
 
 /// What ended a drill.
 #[derive(Debug)]
@@ -76,30 +76,50 @@ async fn carry_out(
     let target = args.bucket.target(authorities.for_bucket());
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
-    let id = choose(&bucket, args).await?;
+    let id = Box::pin(choose(&bucket, args)).await?;
     *found = Some(id.clone());
-    let manifest = read_manifest(&bucket, args, &id).await?;
+    let judged = Box::pin(judge(&bucket, args, (&id, &target), stop)).await;
+    match &judged {
+        Ok(record) if record.verdict != Verdict::ChecksumsOnly => Box::pin(mark(&bucket, args, &id, record)).await?,
+        Err(Ended::Fault(fault, _)) if is_of_the_point(*fault) => Box::pin(unmark(&bucket, args, &id)).await?,
+        _ => {}
+    }
+    judged
+}
+
+/// Whether the point itself is at fault, so that an earlier drill of it no longer counts.
+fn is_of_the_point(fault: DrillFault) -> bool {
+    matches!(fault, DrillFault::Corrupt | DrillFault::NotRestored | DrillFault::Differs | DrillFault::ObjectsDiffer)
+}
+
+async fn judge(
+    bucket: &BucketClient,
+    args: &DrillArgs,
+    (id, target): (&BackupId, &BucketTarget),
+    stop: &CancellationToken,
+) -> Result<DrillRecord, Ended> {
+    let manifest = read_manifest(bucket, args, id).await?;
     let dump = dump_of(&manifest)?;
-    let key = inventory::key(&args.prefix, &id, DUMP_FILE);
+    let key = inventory::key(&args.prefix, id, DUMP_FILE);
     tracing::info!(%id, key, "drill started");
     let begun = Instant::now();
     let identities = args.identity.as_deref().map(seal::identities).unwrap_or_default();
     if !manifest.recipients.is_empty() && identities.is_empty() {
-        return checksums_only(&bucket, &id, (&key, dump), (begun, stop)).await;
+        return Box::pin(checksums_only(bucket, id, (&key, dump), (begun, stop))).await;
     }
     server::fits(&manifest.server_version).await?;
     let server = Server::start(&args.work, manifest.contents.as_ref(), stop).await?;
-    let restored = restore::restore(&bucket, (&key, dump), (&manifest, &identities), &server, stop).await;
+    let restored = Box::pin(restore::restore(bucket, (&key, dump), (&manifest, &identities), &server, stop)).await;
     let compared = match restored {
-        Ok(restored) => {
-            compare::compare(&server, &manifest, &args.checks, &restored).await.map(|compared| (restored, compared))
-        }
+        Ok(restored) => Box::pin(compare::compare(&server, &manifest, &args.checks, &restored))
+            .await
+            .map(|compared| (restored, compared)),
         Err(ended) => Err(ended),
     };
     server.stop().await;
     let (restored, compared) = compared?;
-    let objects = objects::sample(&bucket, args, (&id, &manifest, &target), stop).await?;
-    let record = DrillRecord {
+    let objects = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
+    Ok(DrillRecord {
         id: id.to_string(),
         at: now(),
         duration_seconds: begun.elapsed().as_secs(),
@@ -109,9 +129,7 @@ async fn carry_out(
         checks: u32::try_from(args.checks.len()).unwrap_or(u32::MAX),
         verdict: if restored.missing.is_empty() { Verdict::Whole } else { Verdict::Partial },
         message: notes(&restored, &manifest),
-    };
-    mark(&bucket, args, &id, &record).await?;
-    Ok(record)
+    })
 }
 
 /// The point that is asked for, or the newest whole one of the owner.
@@ -206,6 +224,14 @@ async fn mark(bucket: &BucketClient, args: &DrillArgs, id: &BackupId, record: &D
     // The manifest may have gone meanwhile: then there is nothing to say anything about.
     if bucket.size(&inventory::key(&args.prefix, id, MANIFEST_FILE)).await?.is_some() {
         bucket.put(&key, body).await?;
+    }
+    Ok(())
+}
+
+async fn unmark(bucket: &BucketClient, args: &DrillArgs, id: &BackupId) -> Result<(), Ended> {
+    let key = inventory::key(&args.prefix, id, VERIFIED_FILE);
+    if bucket.size(&key).await?.is_some() {
+        bucket.delete(&key).await?;
     }
     Ok(())
 }

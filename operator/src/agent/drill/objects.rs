@@ -1,5 +1,8 @@
 //! A sample of the objects that a point lists: each is fetched by its version, and compared.
 
+use std::io::Write as _;
+
+use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +13,6 @@ use crate::agent::objects::{ListedObject, SourceArgs, source};
 use crate::agent::{BackupId, DrillArgs, inventory, stream};
 use crate::contract::{DrillFault, OBJECTS_FILE};
 use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
-use rand::RngExt as _;
 
 /// How many objects are fetched.
 const SAMPLE: usize = 20;
@@ -27,10 +29,14 @@ pub(super) async fn sample(
     let Some(listed) = manifest.object(OBJECTS_FILE) else { return Ok(None) };
     let key = inventory::key(&args.prefix, id, OBJECTS_FILE);
     let chosen = choose(bucket, &key, listed).await?;
+    let told = manifest.bucket.as_ref().map_or(0, |half| half.count);
+    if chosen.seen as u64 != told {
+        return fault(DrillFault::Corrupt, format!("{key} lists {} objects instead of {told}", chosen.seen));
+    }
     let target = source(&SourceArgs { source: args.source.as_deref(), destination })?;
     let client = BucketClient::new(&target, Timeouts::DATA)?;
     let mut fetched = 0;
-    for object in chosen {
+    for object in chosen.objects {
         if stop.is_cancelled() {
             return Err(Ended::Stopped);
         }
@@ -41,7 +47,7 @@ pub(super) async fn sample(
 }
 
 /// Reads the whole list, which must have the checksum of the manifest, and keeps some lines of it, each as likely as any other.
-async fn choose(bucket: &BucketClient, key: &str, listed: &ManifestObject) -> Result<Vec<ListedObject>, Ended> {
+async fn choose(bucket: &BucketClient, key: &str, listed: &ManifestObject) -> Result<Chosen, Ended> {
     let corrupt = |why: String| Ended::Fault(DrillFault::Corrupt, format!("{key}: {why}"));
     let Some(mut body) = bucket.read(key, None).await? else {
         return fault(DrillFault::Corrupt, format!("{key} is missing"));
@@ -55,7 +61,8 @@ async fn choose(bucket: &BucketClient, key: &str, listed: &ManifestObject) -> Re
             break;
         }
         hash.update(&chunk[..read]);
-        std::io::Write::write_all(&mut decoder, &chunk[..read]).map_err(|error| corrupt(error.to_string()))?;
+        let decoded = decoder.write_all(&chunk[..read]).and_then(|()| decoder.flush());
+        decoded.map_err(|error| corrupt(error.to_string()))?;
         rest.append(decoder.get_mut());
         let lines = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut whole = BufReader::new(&rest[..lines]).lines();
@@ -70,7 +77,7 @@ async fn choose(bucket: &BucketClient, key: &str, listed: &ManifestObject) -> Re
     if stream::hex(&hash.finalize()) != listed.sha256 {
         return fault(DrillFault::Corrupt, wrong_checksum(key));
     }
-    Ok(chosen.objects)
+    Ok(chosen)
 }
 
 /// A sample of a list of unknown length.
