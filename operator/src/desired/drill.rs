@@ -71,7 +71,7 @@ impl Component for Drill {
             return match stack.last_verified {
                 Some(_) => Readiness::Ready,
                 None => match worst_pod(Name::Drill, 0, live) {
-                    Some(stuck) => Readiness::Waiting(stuck),
+                    Some(waiting) => Readiness::Waiting(waiting),
                     None => Readiness::waiting(reason::NO_DRILL_YET, "no drill has run yet"),
                 },
             };

@@ -33,7 +33,7 @@ pub(super) async fn compare(
     }
     for check in checks {
         let wrong = |why: String| Ended::Fault(DrillFault::CheckFailed, format!("check \"{}\": {why}", check.name));
-        let found = value(&client, &check.sql).await.map_err(|error| wrong(error.to_owned()))?;
+        let found = value(&client, &check.sql).await.map_err(wrong)?;
         let found = found.unwrap_or_default();
         if found != check.expect {
             return Err(wrong(format!("the answer is \"{}\", not \"{}\"", shortened(&found), check.expect)));

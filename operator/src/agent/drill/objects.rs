@@ -61,8 +61,8 @@ async fn choose(bucket: &BucketClient, key: &str, listed: &ManifestObject) -> Re
             break;
         }
         hash.update(&chunk[..read]);
-        let decoded = decoder.write_all(&chunk[..read]).and_then(|()| decoder.flush());
-        decoded.map_err(|error| corrupt(error.to_string()))?;
+        let written = decoder.write_all(&chunk[..read]).and_then(|()| decoder.flush());
+        written.map_err(|error| corrupt(error.to_string()))?;
         rest.append(decoder.get_mut());
         let lines = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut whole = BufReader::new(&rest[..lines]).lines();
