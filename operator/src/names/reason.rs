@@ -103,6 +103,12 @@ pub const EXPIRED: Reason = "Expired";
 pub const EXPIRES_SOON: Reason = "ExpiresSoon";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// The backup of a RorunBackup is made, or its restore done.
+pub const COMPLETE: Reason = "Complete";
+/// A RorunBackup names a stack that makes no backups.
+pub const BACKUP_NOT_SET: Reason = "BackupNotSet";
+/// There is no stack of the name in `stackRef`.
+pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.
 pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 /// A release waits for its migration.
