@@ -95,7 +95,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 28] = [
+pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -124,6 +124,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 28] = [
     reason::MISSING_API,
     reason::BACKUP_NOT_SET,
     reason::STACK_NOT_FOUND,
+    reason::DATABASE_STALLED,
 ];
 
 /// The readiness of each component. A refusal of the API server goes before all else.
