@@ -127,6 +127,12 @@ pub const CHECK_FAILED: Reason = "CheckFailed";
 pub const PARTIAL: Reason = "Partial";
 /// A drill has no identity to decrypt the dump with.
 pub const NO_IDENTITY: Reason = "NoIdentity";
+/// The backup of a RorunBackup is made, or its restore done.
+pub const COMPLETE: Reason = "Complete";
+/// A RorunBackup names a stack that makes no backups.
+pub const BACKUP_NOT_SET: Reason = "BackupNotSet";
+/// There is no stack of the name in `stackRef`.
+pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.
 pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 /// A release waits for its migration.
@@ -141,7 +147,9 @@ pub const RECOVERY_POINT_FAILED: Reason = "RecoveryPointFailed";
 pub const TESTING: Reason = "Testing";
 /// The candidates of a release did not pass their tests, and what served before serves.
 pub const SMOKE_TEST_FAILED: Reason = "SmokeTestFailed";
-/// A release did not become ready, and the last good one serves.
+/// A release is rolled out, and smoke tests ask its pods.
+pub const VERIFYING: Reason = "Verifying";
+/// A release did not become ready, or did not pass its tests after the rollout, and the last good one serves.
 pub const ROLLED_BACK: Reason = "RolledBack";
 /// A Job failed. The component that asked for it says what that means.
 pub const JOB_FAILED: Reason = "JobFailed";

@@ -29,6 +29,7 @@ pub mod redis;
 mod references;
 mod release;
 mod released;
+mod requests;
 mod schedule;
 mod secret;
 mod server;
@@ -67,6 +68,7 @@ pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
+pub use requests::BackupRequest;
 pub use schedule::Schedule;
 pub use services::{embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};
