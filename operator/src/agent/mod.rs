@@ -20,6 +20,7 @@ mod manifest;
 mod outcome;
 mod owner;
 mod pg_dump;
+mod provision;
 mod prune;
 mod recovery_point;
 mod retention;
@@ -40,11 +41,12 @@ pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
+pub use provision::ProvisionArgs;
 pub use manifest::{Manifest, ManifestObject};
 pub use retention::{Backup, expired};
 
 use self::smoke_test::NotPassed;
-use crate::contract;
+use crate::contract::{self, ProvisionOutcome};
 
 /// The exit code of a process that was asked to stop, as shells give it.
 const STOPPED: u8 = 128 + 15;
@@ -65,6 +67,8 @@ pub enum AgentCommand {
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
     LockHeld(LockHeldArgs),
+    /// Makes the role and the database of the application that are missing on a server, as its master.
+    ProvisionDatabase(Box<ProvisionArgs>),
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
 }
@@ -89,6 +93,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
+        AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -98,6 +103,17 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             }
         },
     }
+}
+
+async fn run_provision(args: &ProvisionArgs) -> ExitCode {
+    let done = match stop_on_signal() {
+        Ok(stop) => stop.run_until_cancelled(Box::pin(provision::provision(args))).await,
+        Err(error) => Some(ProvisionOutcome::Failed { message: error.to_string() }),
+    };
+    let Some(outcome) = done else { return ExitCode::from(STOPPED) };
+    let code = if matches!(outcome, ProvisionOutcome::Complete { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    outcome::report_provision(outcome, args);
+    code
 }
 
 async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {

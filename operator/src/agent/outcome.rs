@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{DumpArgs, DumpError, HoldLockArgs};
-use crate::contract::{DumpOutcome, DumpRecord, LockOutcome};
+use super::{DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
+use crate::contract::{DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome};
 use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
@@ -47,6 +47,20 @@ pub(super) fn report_lock(result: Result<(), DumpError>, args: &HoldLockArgs) {
                 _ => LockOutcome::Failed { message },
             }
         }
+    };
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the role and the database of the application.
+pub(super) fn report_provision(outcome: ProvisionOutcome, args: &ProvisionArgs) {
+    let secrets = [args.master_password.clone(), args.app_password.clone()];
+    let outcome = match outcome {
+        ProvisionOutcome::Failed { message: said } => {
+            let message = message(&said, &secrets, LONGEST_MESSAGE);
+            tracing::error!(message, "the application cannot log in yet");
+            ProvisionOutcome::Failed { message }
+        }
+        complete @ ProvisionOutcome::Complete { .. } => complete,
     };
     write(&outcome, &args.termination_path);
 }

@@ -5,6 +5,7 @@
 
 mod lock;
 mod postgres_url;
+mod provision;
 mod smoke_test;
 mod tls_mode;
 
@@ -12,6 +13,10 @@ pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, OPERATOR_PATH,
 };
 pub use postgres_url::{PostgresUrl, Written};
+pub use provision::{
+    ARG_HOST, ARG_PORT, ENV_APP_DATABASE, ENV_APP_PASSWORD, ENV_APP_USERNAME, ENV_MASTER_PASSWORD, ENV_MASTER_USERNAME,
+    PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
+};
 pub use smoke_test::{ARG_QUESTION, SMOKE_TEST, SMOKE_TEST_FAILED, SmokeQuestion};
 pub use tls_mode::{TlsMode, UrlError};
 

@@ -55,6 +55,11 @@ pub const APPLY_FAILED: Reason = "ApplyFailed";
 pub const FORBIDDEN: Reason = "Forbidden";
 /// The cluster does not serve a kind of another project that the spec needs, or this operator is set not to use it.
 pub const MISSING_API: Reason = "MissingAPI";
+/// The provider of a managed service, or its controller in the cluster, refuses what the spec asks for, or the service is in a state
+/// that does not end by itself.
+pub const PROVIDER_REFUSED: Reason = "ProviderRefused";
+/// The provider of a managed service, or its controller in the cluster, failed, and the controller tries again.
+pub const PROVIDER_FAILED: Reason = "ProviderFailed";
 /// A service does not answer.
 pub const UNREACHABLE: Reason = "Unreachable";
 /// TLS failed: wrong authority, name or date.

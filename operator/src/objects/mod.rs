@@ -3,6 +3,8 @@
 //!
 //! Forbidden here: components, the client.
 
+mod ack;
+mod ack_status;
 mod digest;
 mod kinds;
 mod live;
@@ -18,8 +20,17 @@ mod service_monitor;
 
 use std::fmt;
 
+pub use ack::{
+    AckObject, Bucket, BucketEncryption, BucketLocation, BucketSpec, BucketVersioning, CacheUsageLimits, DbInstance,
+    DbInstanceSpec, EncryptionDefault, EncryptionRule, OwnershipControls, OwnershipRule, PublicAccessBlock,
+    ReplicationGroup, ReplicationGroupSpec, SecretKey, ServerlessCache, ServerlessCacheSpec, UsageLimit,
+};
+pub use ack_status::{AckEndpoint, AckNote};
 pub use digest::{Digest, wanted};
-pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, SERVICE_MONITOR, kind_of, kind_with_key};
+pub use kinds::{
+    BUCKET, CHILD_KINDS, Child, DB_INSTANCE, KINDS, ObjectKind, REPLICATION_GROUP, Role, SERVERLESS_CACHE,
+    SERVICE_MONITOR, kind_of, kind_with_key,
+};
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;

@@ -23,8 +23,18 @@ pub struct OptionalApi {
 pub static PROMETHEUS_OPERATOR: OptionalApi =
     OptionalApi { name: "prometheusOperator", product: "the Prometheus Operator" };
 
+/// The controller of AWS Controllers for Kubernetes for RDS (<https://aws-controllers-k8s.github.io/community/>).
+pub static ACK_RDS: OptionalApi = OptionalApi { name: "ackRDS", product: "the ACK controller for RDS" };
+
+/// That for ElastiCache.
+pub static ACK_ELASTICACHE: OptionalApi =
+    OptionalApi { name: "ackElastiCache", product: "the ACK controller for ElastiCache" };
+
+/// That for S3.
+pub static ACK_S3: OptionalApi = OptionalApi { name: "ackS3", product: "the ACK controller for S3" };
+
 /// Each, as settings name them.
-pub static OPTIONAL_APIS: [&OptionalApi; 1] = [&PROMETHEUS_OPERATOR];
+pub static OPTIONAL_APIS: [&OptionalApi; 4] = [&PROMETHEUS_OPERATOR, &ACK_RDS, &ACK_ELASTICACHE, &ACK_S3];
 
 impl OptionalApi {
     /// The API of a name.

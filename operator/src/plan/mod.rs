@@ -14,8 +14,9 @@ mod step;
 pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
 pub use release::Release;
-pub use step::{Step, meaning};
+pub use step::Step;
 
+pub use crate::names::meaning;
 use crate::{
     names::{Component, annotation},
     stack::{Handled, JobPhase, Observed, Stack},

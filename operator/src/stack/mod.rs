@@ -17,6 +17,7 @@ mod disruption;
 mod endpoint;
 mod hibernation;
 mod ingress;
+mod managed;
 mod mode;
 mod monitoring;
 mod observed;
@@ -43,13 +44,14 @@ pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
-pub use credentials::{Credentials, connection_keys, credential_bytes, credential_keys};
+pub use credentials::{CredentialKeys, Credentials, connection_keys, credential_bytes, credential_keys};
 pub use database::{Database, DatabaseAccess, NamedUrl};
 pub use defaults::image as full_image;
 pub use disruption::Disruption;
 pub use endpoint::Endpoint;
 pub use hibernation::{Cause, Expiry, Hibernation};
 pub use ingress::{Host, Ingress, Route};
+pub use managed::ManagedService;
 pub use mode::{Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
 pub use observed::{
@@ -66,7 +68,7 @@ pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
 pub use schedule::Schedule;
-pub use services::{embedded, storage};
+pub use services::{embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
 pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
