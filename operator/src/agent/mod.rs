@@ -41,8 +41,8 @@ pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
-pub use provision::ProvisionArgs;
 pub use manifest::{Manifest, ManifestObject};
+pub use provision::ProvisionArgs;
 pub use retention::{Backup, expired};
 
 use self::smoke_test::NotPassed;

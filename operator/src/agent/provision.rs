@@ -71,7 +71,8 @@ pub(super) async fn provision(args: &ProvisionArgs) -> ProvisionOutcome {
 
 async fn run(args: &ProvisionArgs) -> Result<Vec<String>, Failure> {
     let authorities = Authorities::of_database(Some(&args.database_ca_file))?;
-    let ca = authorities.for_database(TlsMode::VerifyFull).into_iter().flatten().next().map(|bundle| bundle.pem.clone());
+    let ca =
+        authorities.for_database(TlsMode::VerifyFull).into_iter().flatten().next().map(|bundle| bundle.pem.clone());
     let target = |login: (&str, &str), database: &str| {
         let url = PostgresUrl::new(&args.host, i32::from(args.port), login, database, TlsMode::VerifyFull);
         PostgresTarget { url: url.to_string(), ca: ca.clone() }

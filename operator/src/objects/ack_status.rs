@@ -263,7 +263,11 @@ mod tests {
             Readiness::Ready => assert_eq!(expected, ""),
             Readiness::Waiting(waiting) => {
                 assert_eq!(waiting.reason, expected, "{}", waiting.message);
-                assert!(waiting.message.starts_with("dbinstance.rds.services.k8s.aws/shop-database"), "{}", waiting.message);
+                assert!(
+                    waiting.message.starts_with("dbinstance.rds.services.k8s.aws/shop-database"),
+                    "{}",
+                    waiting.message
+                );
                 assert!(waiting.message.contains(told), "{}", waiting.message);
             }
         }
@@ -295,7 +299,10 @@ mod tests {
         };
         let before = read(&object);
         assert_eq!(before.endpoint.map(|found| found.host), Some("primary".to_owned()));
-        assert_eq!((before.reader.map(|found| found.host), before.class), (Some("reader".into()), Some("cache.t4g.small".into())));
+        assert_eq!(
+            (before.reader.map(|found| found.host), before.class),
+            (Some("reader".into()), Some("cache.t4g.small".into()))
+        );
         object["status"]["configurationEndpoint"] = address("configuration");
         assert_eq!(read(&object).endpoint.map(|found| found.host), Some("configuration".to_owned()));
     }

@@ -196,7 +196,10 @@ mod tests {
     #[test]
     fn other_values_have_other_bytes() {
         let bytes = |id: &str, key: &str| {
-            credential_bytes(credential_keys(Component::Bucket), &data(&[("accessKeyId", id), ("secretAccessKey", key)]))
+            credential_bytes(
+                credential_keys(Component::Bucket),
+                &data(&[("accessKeyId", id), ("secretAccessKey", key)]),
+            )
         };
         assert_eq!(bytes("a", "b"), bytes("a", "b"));
         let all = [("a", "b"), ("b", "a"), ("ab", "c"), ("a", "bc"), ("a\0", "b")].map(|(id, key)| bytes(id, key));

@@ -28,7 +28,8 @@ pub(super) fn host_and_port(of: Option<&(String, u16)>) -> Option<(&str, i32)> {
 /// letters first, single hyphens and no more than `longest` characters.
 pub(super) fn aws_name(context: &Context<'_>, longest: usize) -> String {
     let name = format!("{}-{}", context.namespace, context.name);
-    let taken = name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.contains("--") && name.len() <= longest;
+    let taken =
+        name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.contains("--") && name.len() <= longest;
     if taken { name } else { format!("rorun-{}", meaning(&[context.namespace, context.name])) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ManagedService, Hibernation, Revision};
+use super::{Hibernation, ManagedService, Revision};
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CredentialState, JobPhase, ManagedService, Observed, ObservedJob, SecretData, SecretTraits, ingress, pod_template, references, services,
+    CredentialState, JobPhase, ManagedService, Observed, ObservedJob, SecretData, SecretTraits, ingress, pod_template,
+    references, services,
 };
 use crate::{
     api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec},

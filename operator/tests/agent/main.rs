@@ -19,6 +19,7 @@ mod installs;
 mod locked;
 mod locks;
 mod owners;
+mod provisions;
 mod prunes;
 mod rights;
 mod schemas;

@@ -13,11 +13,18 @@ use kube::{
 use rorun_e2e::engine::{TestServer, schemas::SERVICE_MONITORS};
 use rorun_operator::{
     cli,
-    objects::{DesiredObject, ObjectKind},
+    objects::{DesiredObject, KINDS, ObjectKind},
 };
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The definitions of AWS Controllers for Kubernetes, as they publish them.
+const ACK: [&str; 4] = [
+    include_str!("../schemas/ack/rds.services.k8s.aws_dbinstances.yaml"),
+    include_str!("../schemas/ack/elasticache.services.k8s.aws_replicationgroups.yaml"),
+    include_str!("../schemas/ack/elasticache.services.k8s.aws_serverlesscaches.yaml"),
+    include_str!("../schemas/ack/s3.services.k8s.aws_buckets.yaml"),
+];
 const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 
 /// The server, which ends with this value.
@@ -48,14 +55,17 @@ impl Server {
             .await
             .expect("the definition is accepted");
         let published = tokio::task::spawn_blocking(|| SERVICE_MONITORS.read()).await.expect("a thread");
-        let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
-        server
-            .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &published)
-            .await
-            .expect("the definition of another project is accepted");
-        for path in
-            [format!("/apis/{}/{}", STACKS.0, STACKS.1), "/apis/monitoring.coreos.com/v1/servicemonitors".into()]
-        {
+        let published = published.expect("the published definition");
+        for definition in ACK.into_iter().chain([published.as_str()]) {
+            let definition: Value = serde_saphyr::from_str(definition).unwrap();
+            server
+                .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition)
+                .await
+                .expect("the definition of another project is accepted");
+        }
+        let optional = KINDS.iter().filter(|kind| !kind.is_core());
+        let paths = optional.map(|kind| format!("/apis/{}/{}", kind.api_version(), kind.plural));
+        for path in paths.chain([format!("/apis/{}/{}", STACKS.0, STACKS.1)]) {
             server.until("its kind is served", async || server.get(&path).await.is_ok()).await;
         }
         server

@@ -115,12 +115,12 @@ pub struct ServerlessRedis {
     #[serde(default, rename = "subnetIDs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), inner(length(min = 1, max = 64)))]
     pub subnet_ids: Vec<String>,
-    /// The user group, which is all that limits who may log in: a serverless cache has no password of its own. Needs `loginSecretRef`.
+    /// The user group, which is all that limits who may log in: a serverless cache has no password of its own. Defaults
+    /// to none: whoever the security groups let in reads and writes.
     #[serde(default, rename = "userGroupID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub user_group_id: Option<String>,
-    /// The Secret with the login of a user of that group, under the keys `username` and `password`. Defaults to none: whoever the security
-    /// groups let in reads and writes.
+    /// The Secret with the login of a user of that group, under the keys `username` and `password`. Defaults to no login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_secret_ref: Option<LoginSecretReference>,
 }

@@ -22,8 +22,9 @@ pub struct RdsDatabase {
     /// holds one until the annotation `rorun.app/confirm-change: <new class>`.
     #[schemars(length(max = 64), extend("x-kubernetes-validations" = text::instance_class()))]
     pub instance_class: String,
-    /// The version of PostgreSQL, e.g. `17` or `17.6`. Another major version is held until the annotation
-    /// `rorun.app/confirm-change: <new version>`. Defaults to `17`.
+    /// The version of PostgreSQL: `17`, of which RDS installs new minor versions in the maintenance window, or `17.6`, which AWS replaces
+    /// by another minor one at once. Another major version is held until the annotation `rorun.app/confirm-change: <new version>`.
+    /// Defaults to `17`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), regex(pattern = r"^1[3-8](\.[0-9]{1,2})?$"))]
     pub version: Option<String>,

@@ -122,7 +122,10 @@ pub(super) fn node_type() -> Value {
 
 /// The name of a database, a cache or a snapshot in AWS.
 pub(super) fn aws_identifier() -> Value {
-    matching("^[a-z](-?[a-z0-9])*$", "start with a letter and write only a-z, 0-9 and single hyphens, e.g. `shop-production`")
+    matching(
+        "^[a-z](-?[a-z0-9])*$",
+        "start with a letter and write only a-z, 0-9 and single hyphens, e.g. `shop-production`",
+    )
 }
 
 /// A region of AWS.
@@ -140,7 +143,10 @@ pub(super) fn gibibytes() -> Value {
 
 /// A time of each day.
 pub(super) fn daily_window() -> Value {
-    matching("^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$", "write a time of the day in UTC, e.g. `02:00-03:00`")
+    matching(
+        "^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+        "write a time of the day in UTC, e.g. `02:00-03:00`",
+    )
 }
 
 /// A time of each week.

@@ -120,8 +120,7 @@ impl Witness<'_> {
         secret: &LiveObject,
     ) -> Result<CredentialState, ObserveError> {
         let data = secret.data().map(decode).unwrap_or_default();
-        let Some(bytes) = credential_bytes(keys, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
-        else {
+        let Some(bytes) = credential_bytes(keys, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid)) else {
             return Ok(CredentialState::Present(data));
         };
         Ok(match secret.minted {

@@ -13,8 +13,8 @@ use crate::{
     },
     objects::{AckEndpoint, AckNote, LiveObject, LiveSet, Readiness},
     stack::{
-        Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases, ObservedWorkload, Revision,
-        WORKLOADS,
+        Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases, ObservedWorkload,
+        Revision, WORKLOADS,
     },
 };
 

@@ -5,8 +5,7 @@ use crate::{
     names::Component as Name,
     objects::{
         BUCKET, Bucket, BucketEncryption, BucketLocation, BucketSpec, BucketVersioning, DesiredObject,
-        EncryptionDefault, EncryptionRule, LiveSet, OwnershipControls, OwnershipRule, PublicAccessBlock,
-        Readiness,
+        EncryptionDefault, EncryptionRule, LiveSet, OwnershipControls, OwnershipRule, PublicAccessBlock, Readiness,
     },
     stack::{Stack, bucket::S3},
 };

@@ -28,9 +28,9 @@ impl Mode for Rds {
         let mut objects =
             vec![credentials::secret(stack, Name::Database, credentials), aws::retained(&self.instance(stack))];
         let Some(provisioning) = &self.provisioning else { return objects };
-        objects.extend(self.replicas.iter().enumerate().map(|(index, name)| {
-            aws::retained(&self.replica(stack, name, index + 1))
-        }));
+        objects.extend(
+            self.replicas.iter().enumerate().map(|(index, name)| aws::retained(&self.replica(stack, name, index + 1))),
+        );
         objects.push(service::account(stack, Name::Database, &metadata::Strings::new()));
         objects.extend(self.authorities(stack));
         objects.push(job(stack, provisioning));
@@ -63,8 +63,7 @@ impl Mode for Rds {
 impl Rds {
     fn instance(&self, stack: &Stack) -> DbInstance {
         let block = &self.block;
-        let mut metadata =
-            aws::metadata(stack, Name::Database, stack.child(Name::Database), block.region.as_deref());
+        let mut metadata = aws::metadata(stack, Name::Database, stack.child(Name::Database), block.region.as_deref());
         let last = block.final_snapshot.clone().unwrap_or_else(|| format!("{}-final", self.identifier));
         let annotations = metadata.annotations.get_or_insert_default();
         // Without these the controller asks AWS for no last snapshot, for somebody who takes the deletion policy off.
@@ -78,7 +77,8 @@ impl Rds {
                 db_instance_class: self.class.clone(),
                 engine: "postgres".to_owned(),
                 engine_version: Some(self.version.clone()),
-                auto_minor_version_upgrade: Some(true),
+                // With it the controller compares major versions alone: the user chooses the minor one, or RDS does.
+                auto_minor_version_upgrade: Some(!self.version.contains('.')),
                 source_db_instance_identifier: None,
                 allocated_storage: gibibytes(&block.storage.size),
                 max_allocated_storage: block.storage.max_size.as_deref().and_then(gibibytes),
@@ -112,7 +112,7 @@ impl Rds {
                 db_instance_class: self.class.clone(),
                 engine: "postgres".to_owned(),
                 source_db_instance_identifier: Some(self.identifier.clone()),
-                auto_minor_version_upgrade: Some(true),
+                auto_minor_version_upgrade: Some(!self.version.contains('.')),
                 vpc_security_group_ids: block.security_group_ids.clone(),
                 publicly_accessible: Some(false),
                 performance_insights_enabled: Some(block.performance_insights.unwrap_or(false)),

@@ -22,7 +22,8 @@ impl Component for Redis {
 
     fn optional_kinds(&self, spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
         let cache = spec.redis.as_ref().and_then(|redis| redis.elasti_cache.as_ref());
-        let kind = |cache: &ElastiCacheRedis| if cache.serverless.is_some() { SERVERLESS_CACHE } else { REPLICATION_GROUP };
+        let kind =
+            |cache: &ElastiCacheRedis| if cache.serverless.is_some() { SERVERLESS_CACHE } else { REPLICATION_GROUP };
         cache.map(kind).into_iter().collect()
     }
 

@@ -37,7 +37,9 @@ pub enum ProvisionError {
         source: ServiceError,
     },
     /// The role was there before, or its database, and they do not fit.
-    #[error("failed to log in as the role {role}, which was there before and is left as it is: {source}; give it the password of the Secret with ALTER ROLE")]
+    #[error(
+        "failed to log in as the role {role}, which was there before and is left as it is: {source}; give it the password of the Secret with ALTER ROLE"
+    )]
     Role {
         /// The role.
         role: String,
@@ -45,7 +47,9 @@ pub enum ProvisionError {
         source: ServiceError,
     },
     /// The database was there before, and belongs to another role.
-    #[error("the role {role} may not create schemas and tables in the database {database}, which was there before and belongs to {owner}: make it the owner with ALTER DATABASE, or give the database another name")]
+    #[error(
+        "the role {role} may not create schemas and tables in the database {database}, which was there before and belongs to {owner}: make it the owner with ALTER DATABASE, or give the database another name"
+    )]
     Rights {
         /// The role.
         role: String,
@@ -69,7 +73,8 @@ pub async fn provision(
     if !exists(&session, "pg_roles", "rolname", login.role).await? {
         // The server hashes a password itself, and then a log of statements has it in clear.
         let verifier = literal(&scram_sha_256(login.password.as_bytes()));
-        let sql = format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {verifier}");
+        let sql =
+            format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {verifier}");
         step(&session, &format!("create the role {}", login.role), &sql).await?;
         made.push(format!("role {}", login.role));
     }
@@ -97,7 +102,8 @@ async fn as_the_application(
     let refused = |source| ProvisionError::Role { role: role(), source };
     check(target, CONNECT).await.map_err(refused)?;
     let session = Session::open(target, APPLICATION).await.map_err(refused)?;
-    let rights = "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')";
+    let rights =
+        "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')";
     let may = step(&session, "ask for the rights of the role", rights).await?;
     if may.first() == Some(&Some("t".to_owned())) {
         return Ok(());

@@ -131,8 +131,13 @@ impl Resolve for RdsDatabase {
         let observed = context.observed;
         let object = ObjectName::of(context.name, Component::Database).to_string();
         let holder = format!("{KIND}/{object}");
-        let sought =
-            Sought { stack: context.name, component: Component::Database, keys: KEYS, holder: holder.clone(), managed: true };
+        let sought = Sought {
+            stack: context.name,
+            component: Component::Database,
+            keys: KEYS,
+            holder: holder.clone(),
+            managed: true,
+        };
         let found = credentials::resolve(&sought, observed).and_then(|credentials| {
             let ca = authority(Some(&self.ca_secret_ref), "database.rds.caSecretRef", observed)?;
             Ok((credentials, ca))
@@ -148,10 +153,8 @@ impl Resolve for RdsDatabase {
             let done = observed.jobs.iter().any(|there| there.name == job && there.phase == JobPhase::Complete);
             Provisioning { job, host: host.to_owned(), port, done }
         });
-        let readers: Vec<_> = replicas
-            .iter()
-            .filter_map(|name| host_and_port(observed.managed.get(name)?.endpoint.as_ref()))
-            .collect();
+        let readers: Vec<_> =
+            replicas.iter().filter_map(|name| host_and_port(observed.managed.get(name)?.endpoint.as_ref())).collect();
         let ca = ca.flatten();
         let access = credentials.as_ref().zip(address).map(|(credentials, address)| {
             let style = self.url_style.unwrap_or_default();

@@ -122,7 +122,8 @@ impl Resolve for ElastiCacheRedis {
         });
         let login = ok_or_unresolved(self.login(context), Component::Redis, unresolved);
         let address = host_and_port(there.and_then(|there| there.endpoint.as_ref()));
-        let access = login.as_ref().zip(address).map(|(login, address)| access(login, address, cluster || nodes.is_none()));
+        let access =
+            login.as_ref().zip(address).map(|(login, address)| access(login, address, cluster || nodes.is_none()));
         Redis::ElastiCache(Box::new(ElastiCache {
             identifier: self.identifier.clone().unwrap_or_else(|| aws_name(context, LONGEST_NAME)),
             version,
