@@ -55,6 +55,8 @@ pub const APPLY_FAILED: Reason = "ApplyFailed";
 pub const FORBIDDEN: Reason = "Forbidden";
 /// The cluster does not serve a kind of another project that the spec needs, or this operator is set not to use it.
 pub const MISSING_API: Reason = "MissingAPI";
+/// CloudNativePG can do no more for the database before a user acts.
+pub const DATABASE_STALLED: Reason = "DatabaseStalled";
 /// The provider of a managed service, or its controller in the cluster, refuses what the spec asks for, or the service is in a state
 /// that does not end by itself.
 pub const PROVIDER_REFUSED: Reason = "ProviderRefused";

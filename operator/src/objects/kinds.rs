@@ -16,8 +16,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Readiness, ack_status,
-    optional::{ACK_ELASTICACHE, ACK_RDS, ACK_S3, Availability, PROMETHEUS_OPERATOR},
+    Readiness, ack_status, cloud_native_pg,
+    cloud_native_pg::{Cluster, Pooler},
+    optional::{ACK_ELASTICACHE, ACK_RDS, ACK_S3, Availability, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
     readiness,
     service_monitor::ServiceMonitor,
 };
@@ -113,6 +114,7 @@ impl ObjectKind {
 const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
+const POSTGRESQL: (&str, &str) = ("postgresql.cnpg.io", "v1");
 const RDS: (&str, &str) = ("rds.services.k8s.aws", "v1alpha1");
 const ELASTICACHE: (&str, &str) = ("elasticache.services.k8s.aws", "v1alpha1");
 const S3: (&str, &str) = ("s3.services.k8s.aws", "v1alpha1");
@@ -122,7 +124,7 @@ const S3: (&str, &str) = ("s3.services.k8s.aws", "v1alpha1");
 /// Rank 4: what leads to and scales what runs.
 ///
 /// The kinds of other projects come last: each is watched and written only where the cluster serves it.
-pub static KINDS: [ObjectKind; 19] = [
+pub static KINDS: [ObjectKind; 21] = [
     kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
     kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
     kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
@@ -139,6 +141,12 @@ pub static KINDS: [ObjectKind; 19] = [
     kind(CORE, "Pod", "pods", 3, Role::Observed).ready_by(readiness::pod),
     kind(("monitoring.coreos.com", "v1"), "ServiceMonitor", "servicemonitors", 4, Role::Child)
         .optional(Availability::Optional(&PROMETHEUS_OPERATOR), "ServiceMonitor.monitoring.coreos.com"),
+    kind(POSTGRESQL, "Cluster", "clusters", 2, Role::Child)
+        .optional(Availability::Optional(&CLOUD_NATIVE_PG), "Cluster.postgresql.cnpg.io")
+        .ready_by(cloud_native_pg::cluster),
+    kind(POSTGRESQL, "Pooler", "poolers", 2, Role::Child)
+        .optional(Availability::Optional(&CLOUD_NATIVE_PG), "Pooler.postgresql.cnpg.io")
+        .ready_by(cloud_native_pg::pooler),
     kind(RDS, "DBInstance", "dbinstances", 2, Role::Child)
         .optional(Availability::Optional(&ACK_RDS), "DBInstance.rds.services.k8s.aws")
         .ready_by(ack_status::db_instance),
@@ -162,13 +170,19 @@ const KINDS_OF_KUBERNETES: usize = 14;
 /// The kind of what makes a Prometheus scrape.
 pub static SERVICE_MONITOR: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES];
 /// The kind of a DB instance of RDS.
-pub static DB_INSTANCE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 1];
+pub static DB_INSTANCE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 3];
 /// The kind of a replication group of ElastiCache.
-pub static REPLICATION_GROUP: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 2];
+pub static REPLICATION_GROUP: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 4];
 /// The kind of a serverless cache of ElastiCache.
-pub static SERVERLESS_CACHE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 3];
+pub static SERVERLESS_CACHE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 5];
 /// The kind of a bucket of S3.
-pub static BUCKET: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 4];
+pub static BUCKET: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 6];
+
+/// The kind of a PostgreSQL of CloudNativePG.
+pub static CLUSTER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 1];
+
+/// The kind of a PgBouncer of CloudNativePG.
+pub static POOLER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 2];
 
 /// A type whose kind is a child in [`KINDS`].
 pub trait Child: Serialize {
@@ -212,14 +226,24 @@ children! {
     12 => Ingress,
 }
 
-impl Child for ServiceMonitor {
-    fn kind() -> &'static ObjectKind {
-        SERVICE_MONITOR
-    }
+macro_rules! optional_children {
+    ($($entry:ident => $kind:ty),+ $(,)?) => {
+        $(impl Child for $kind {
+            fn kind() -> &'static ObjectKind {
+                $entry
+            }
 
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
+            fn metadata(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+        })+
+    };
+}
+
+optional_children! {
+    SERVICE_MONITOR => ServiceMonitor,
+    CLUSTER => Cluster,
+    POOLER => Pooler,
 }
 
 /// The entry with a key.
@@ -263,8 +287,9 @@ mod tests {
         let own = KINDS.iter().position(|kind| !kind.is_core());
         assert_eq!(own, Some(KINDS_OF_KUBERNETES));
         assert!(KINDS[KINDS_OF_KUBERNETES..].iter().all(|kind| !kind.is_core()));
+        let kinds = [ServiceMonitor::kind(), Cluster::kind(), Pooler::kind()];
+        assert_eq!(kinds.map(|kind| kind.kind), ["ServiceMonitor", "Cluster", "Pooler"]);
         let named = [SERVICE_MONITOR, DB_INSTANCE, REPLICATION_GROUP, SERVERLESS_CACHE, BUCKET].map(|kind| kind.kind);
         assert_eq!(named, ["ServiceMonitor", "DBInstance", "ReplicationGroup", "ServerlessCache", "Bucket"]);
-        assert_eq!(ServiceMonitor::kind().kind, "ServiceMonitor");
     }
 }

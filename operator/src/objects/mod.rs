@@ -5,6 +5,7 @@
 
 mod ack;
 mod ack_status;
+mod cloud_native_pg;
 mod digest;
 mod kinds;
 mod live;
@@ -26,10 +27,14 @@ pub use ack::{
     ReplicationGroup, ReplicationGroupSpec, SecretKey, ServerlessCache, ServerlessCacheSpec, UsageLimit,
 };
 pub use ack_status::{AckEndpoint, AckNote};
+pub use cloud_native_pg::{
+    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
+    PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
+};
 pub use digest::{Digest, wanted};
 pub use kinds::{
-    BUCKET, CHILD_KINDS, Child, DB_INSTANCE, KINDS, ObjectKind, REPLICATION_GROUP, Role, SERVERLESS_CACHE,
-    SERVICE_MONITOR, kind_of, kind_with_key,
+    BUCKET, CHILD_KINDS, CLUSTER, Child, DB_INSTANCE, KINDS, ObjectKind, POOLER, REPLICATION_GROUP, Role,
+    SERVERLESS_CACHE, SERVICE_MONITOR, kind_of, kind_with_key,
 };
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;

@@ -113,11 +113,16 @@ async fn what_is_missing_is_made_once_and_is_enough_for_migrations() {
     let rights = "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = 'fresh'";
     assert_eq!(server.sql(rights).await, "f");
     assert_eq!(server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'fresh'").await, "fresh");
-    assert_eq!(server.sql("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'fresh'").await, "UTF8");
+    assert_eq!(
+        server.sql("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'fresh'").await,
+        "UTF8"
+    );
     let may_become = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
         WHERE r.rolname = 'fresh_master' AND m.roleid = 'fresh'::regrole AND NOT m.admin_option";
     assert_eq!(server.sql(may_become).await, "0", "the master is a member of the role no longer");
-    assert!(server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'fresh'").await.starts_with("SCRAM-SHA-256$"));
+    assert!(
+        server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'fresh'").await.starts_with("SCRAM-SHA-256$")
+    );
 
     let before = state(&server).await;
     assert_eq!(server.run(server.command()).await, made(&[]));
@@ -136,7 +141,11 @@ async fn state(server: &Server) -> String {
 #[tokio::test]
 async fn a_run_that_ended_half_way_is_taken_up() {
     let server = Server::new("halfway").await;
-    server.sql(&format!("CREATE ROLE halfway LOGIN PASSWORD '{APP_PASSWORD}'; GRANT halfway TO halfway_master WITH ADMIN OPTION")).await;
+    server
+        .sql(&format!(
+            "CREATE ROLE halfway LOGIN PASSWORD '{APP_PASSWORD}'; GRANT halfway TO halfway_master WITH ADMIN OPTION"
+        ))
+        .await;
     assert_eq!(server.run(server.command()).await, made(&["database halfway"]));
     server.as_app("CREATE TABLE receipts (id bigint)").await.expect("a table");
 }
@@ -152,7 +161,10 @@ async fn what_is_there_is_left_as_it_is_and_told() {
     let server = Server::new("foreign").await;
     server.sql("CREATE DATABASE \"foreign\"").await;
     server.fails(server.command(), &["belongs to postgres", "ALTER DATABASE"]).await;
-    assert_eq!(server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'foreign'").await, "postgres");
+    assert_eq!(
+        server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'foreign'").await,
+        "postgres"
+    );
 }
 
 #[tokio::test]
@@ -167,7 +179,11 @@ async fn the_server_is_verified_and_its_refusals_are_told() {
     let arguments: Vec<_> = other.get_args().map(std::ffi::OsStr::to_owned).collect();
     let program = other.get_program().to_owned();
     let replaced = arguments.iter().map(|argument| {
-        if argument == server.servers.database_ca_file.as_os_str() { server.servers.ca_file.as_os_str() } else { argument }
+        if argument == server.servers.database_ca_file.as_os_str() {
+            server.servers.ca_file.as_os_str()
+        } else {
+            argument
+        }
     });
     let mut rebuilt = Command::new(program);
     rebuilt.args(replaced).env_clear();

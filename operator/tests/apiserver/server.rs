@@ -10,7 +10,10 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::{TestServer, schemas::SERVICE_MONITORS};
+use rorun_e2e::engine::{
+    TestServer,
+    schemas::{CLUSTERS, POOLERS, SERVICE_MONITORS, Schema},
+};
 use rorun_operator::{
     cli,
     objects::{DesiredObject, KINDS, ObjectKind},
@@ -18,6 +21,8 @@ use rorun_operator::{
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The definitions that other projects publish, by which the objects of the examples are checked.
+const OF_OTHER_PROJECTS: [Schema; 3] = [SERVICE_MONITORS, CLUSTERS, POOLERS];
 /// The definitions of AWS Controllers for Kubernetes, as they publish them.
 const ACK: [&str; 4] = [
     include_str!("../schemas/ack/rds.services.k8s.aws_dbinstances.yaml"),
@@ -54,10 +59,13 @@ impl Server {
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await
             .expect("the definition is accepted");
-        let published = tokio::task::spawn_blocking(|| SERVICE_MONITORS.read()).await.expect("a thread");
-        let published = published.expect("the published definition");
-        for definition in ACK.into_iter().chain([published.as_str()]) {
-            let definition: Value = serde_saphyr::from_str(definition).unwrap();
+        let published = OF_OTHER_PROJECTS.map(|schema| tokio::task::spawn_blocking(move || schema.read()));
+        let mut definitions = ACK.map(str::to_owned).to_vec();
+        for published in published {
+            definitions.push(published.await.expect("a thread").expect("the published definition"));
+        }
+        for definition in definitions {
+            let definition: Value = serde_saphyr::from_str(&definition).unwrap();
             server
                 .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition)
                 .await
