@@ -157,8 +157,10 @@ pub async fn a_stack_waits_for_the_controllers_and_then_for_aws(env: &TestEnv) {
         env.objects("DBInstance", ns).get_opt("shop-database").await.is_ok_and(|found| found.is_some())
     })
     .await;
-    let message = env.until_reason(ns, "DatabaseReady", "Progressing").await;
-    assert!(message.contains("has no status yet: its controller may not run"), "{message}");
+    env.until("it is told that there is no status", async || {
+        env.condition(ns, "DatabaseReady").await.2.contains("has no status yet: its controller may not run")
+    })
+    .await;
     play_database(env, ns, "shop-database", "creating").await;
     env.until("the state of AWS is told", async || {
         env.condition(ns, "DatabaseReady").await.2.contains("is creating in AWS")
@@ -365,8 +367,10 @@ pub async fn the_database_is_asked_once_its_role_exists(env: &TestEnv) {
     .await;
     play_database(env, ns, "shop-database", "available").await;
     let job = job(env, ns).await;
-    let message = env.until_reason(ns, "DatabaseReady", "Progressing").await;
-    assert!(message.contains(&format!("job/{job} makes the role")), "{message}");
+    env.until("the Job is told", async || {
+        env.condition(ns, "DatabaseReady").await.2.contains(&format!("job/{job} makes the role"))
+    })
+    .await;
     let pod = get(env, ("Job", ns, &job)).await.data["spec"]["template"]["spec"]["containers"][0].clone();
     assert_eq!(pod["args"][1], "provision-database");
     end_job(env, ns, &job).await;

@@ -26,7 +26,7 @@ pub fn bucket(name: &str, region: &str) -> Fixture {
     stack("shop").set("bucket", json!({"s3": {"name": name, "region": region, "credentialsSecretRef": keys}}))
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     database().into_iter().chain(caches()).chain(buckets()).collect()
 }
 
