@@ -98,6 +98,7 @@ pub struct DbInstanceSpec {
 /// `elasticache.services.k8s.aws/v1alpha1`, ReplicationGroup.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the type of the API has them")]
 pub struct ReplicationGroupSpec {
     /// The name in AWS.
     #[serde(rename = "replicationGroupID")]

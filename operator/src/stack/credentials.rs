@@ -104,26 +104,14 @@ impl CredentialState {
         let keys: Vec<_> = connection_keys(component).iter().map(|(_, told)| *told).collect();
         let keys = keys.join(", ");
         match self {
+            Self::VolumeTerminating | Self::Lost | Self::Present(_) | Self::Minted(_) if *managed => {
+                self.waiting_of_managed(of, &keys, observed)
+            }
             Self::VolumeTaken => Waiting::new(
                 reason::NAME_TAKEN,
                 format!(
                     "{holder} exists and is not of this stack, and is left alone: give the stack \
                      another name, or remove it if nobody needs it"
-                ),
-            ),
-            Self::VolumeTerminating if *managed => Waiting::new(
-                reason::TERMINATING,
-                format!(
-                    "{holder} is being deleted and secret/{secret} is gone: both are made again when it is gone; what it stood for \
-                     may go on to exist at its provider, under the name that is wanted again: remove or rename it there"
-                ),
-            ),
-            Self::Lost | Self::Present(_) | Self::Minted(_) if *managed => Waiting::new(
-                reason::CREDENTIALS_LOST,
-                format!(
-                    "secret/{secret} is gone while {holder} exists, whose service knows its passwords{}: put the Secret back from a \
-                     copy (secret/{connection}, if it is there, still holds {keys})",
-                    lost_as_well(stack, component, observed)
                 ),
             ),
             Self::VolumeTerminating => Waiting::new(
@@ -160,6 +148,28 @@ impl CredentialState {
                 ),
             ),
         }
+    }
+}
+
+impl CredentialState {
+    /// Likewise, where what they open is at a provider.
+    fn waiting_of_managed(&self, of: &Sought<'_>, keys: &str, observed: &Observed) -> Waiting {
+        let Sought { stack, component, holder, .. } = of;
+        let secret = ObjectName::with_role(stack, *component, ROLE_CREDENTIALS);
+        if *self == Self::VolumeTerminating {
+            let message = format!(
+                "{holder} is being deleted and secret/{secret} is gone: both are made again when it is gone; what it stood for may go \
+                 on to exist at its provider, under the name that is wanted again: remove or rename it there"
+            );
+            return Waiting::new(reason::TERMINATING, message);
+        }
+        let connection = ObjectName::of(stack, Component::Connection);
+        let message = format!(
+            "secret/{secret} is gone while {holder} exists, whose service knows its passwords{}: put the Secret back from a copy \
+             (secret/{connection}, if it is there, still holds {keys})",
+            lost_as_well(stack, *component, observed)
+        );
+        Waiting::new(reason::CREDENTIALS_LOST, message)
     }
 }
 

@@ -112,7 +112,7 @@ impl Resolve for ElastiCacheRedis {
         let production = context.spec.environment == Environment::Production;
         let (kind, kind_held) = self.kind(there).held(observed, |one, other| one == other);
         let wanted = version(self);
-        let (version, version_held) = self.version(there, &wanted).held(observed, same_major);
+        let (version, version_held) = version_change(there, &wanted).held(observed, same_major);
         let cluster = self.cluster_mode == Some(true);
         let nodes = self.node_type.as_ref().map(|_| Nodes {
             kind,
@@ -155,15 +155,6 @@ impl ElastiCacheRedis {
         }
     }
 
-    fn version<'a>(&self, there: Option<&'a ManagedService>, wanted: &'a str) -> Disruptive<'a> {
-        Disruptive {
-            field: "redis.elastiCache.version",
-            wanted,
-            there: there.and_then(|there| there.version.as_deref()),
-            effect: "connections break while the engine is replaced, which nothing takes back",
-        }
-    }
-
     fn login(&self, context: &Context<'_>) -> Result<Login, Waiting> {
         let Some(serverless) = &self.serverless else {
             let holder = format!(
@@ -184,6 +175,15 @@ impl ElastiCacheRedis {
         let secret = NamedSecret::find(context.observed, &reference.name, field)?;
         let (username, password) = (secret.required("username")?, secret.required("password")?);
         Ok(Login { username, password, generated: None })
+    }
+}
+
+fn version_change<'a>(there: Option<&'a ManagedService>, wanted: &'a str) -> Disruptive<'a> {
+    Disruptive {
+        field: "redis.elastiCache.version",
+        wanted,
+        there: there.and_then(|there| there.version.as_deref()),
+        effect: "connections break while the engine is replaced, which nothing takes back",
     }
 }
 
