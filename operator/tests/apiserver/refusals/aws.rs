@@ -16,7 +16,8 @@ pub fn rds(field: &str, value: Value) -> Fixture {
 }
 
 /// With the block of ElastiCache.
-pub fn cache(block: Value) -> Fixture {
+pub fn cache(block: impl Into<Value>) -> Fixture {
+    let block: Value = block.into();
     stack("shop").set("redis", json!({"elastiCache": block}))
 }
 
@@ -72,10 +73,9 @@ fn database() -> Vec<Case> {
 }
 
 fn caches() -> Vec<Case> {
-    let nodes = |more: Value| {
-        let mut block = json!({"nodeType": "cache.t4g.small"});
-        block.as_object_mut().expect("a block").extend(more.as_object().expect("fields").clone());
-        cache(block)
+    let nodes = |mut more: Value| {
+        more["nodeType"] = json!("cache.t4g.small");
+        cache(more)
     };
     let serverless = || cache(json!({"serverless": {}}));
     vec![
