@@ -30,6 +30,7 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
         .map(|job| job.name.to_string());
     observed.managed = managed(cr, uid, live);
     observed.releases = releases(cr, uid, live);
+    observed.ingress_address = ingress_address(cr, live);
     observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
     let annotations = cr.metadata.annotations.as_ref();
     let read = |(key, _): &(&String, &String)| key.starts_with(annotation::PREFIX);
@@ -53,6 +54,13 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
         }
     };
     ours.map(|there| (there.name.to_string(), service(there))).collect()
+}
+
+/// Where the Ingress answers: its controller says so in its status.
+fn ingress_address(cr: &RorunStack, live: &LiveSet) -> Option<String> {
+    let stack = cr.metadata.name.as_deref().unwrap_or_default();
+    let there = live.named("Ingress", ObjectName::of(stack, Component::Ingress).as_str())?;
+    there.note.as_deref().map(str::to_owned)
 }
 
 fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
