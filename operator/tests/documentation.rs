@@ -69,6 +69,8 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
         .set("bucket.external.credentialsSecretRef.sessionTokenKey", json!("token"))
         .build();
     keys.extend(keys_of(&asking));
+    let cluster = json!({"elastiCache": {"nodeType": "cache.t4g.small", "clusterMode": true}});
+    keys.extend(keys_of(&stack("shop").set("redis", cluster).build()));
     let page = page("connection.md");
     let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     let explained = rows.flat_map(|names| names.split_whitespace()).map(|name| name.trim_matches('`').to_owned());

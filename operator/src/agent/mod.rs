@@ -25,6 +25,7 @@ mod objects;
 mod outcome;
 mod owner;
 mod pg_dump;
+mod provision;
 mod prune;
 mod recovery_point;
 mod retention;
@@ -49,10 +50,11 @@ pub use id::BackupId;
 pub use install::InstallError;
 pub use manifest::{BucketHalf, Contents, Manifest, ManifestObject};
 pub use objects::ListedObject;
+pub use provision::ProvisionArgs;
 pub use retention::{Backup, Spared, expired};
 
 use self::smoke_test::NotPassed;
-use crate::contract;
+use crate::contract::{self, ProvisionOutcome};
 
 /// The exit code of a process that was asked to stop, as shells give it.
 const STOPPED: u8 = 128 + 15;
@@ -75,6 +77,8 @@ pub enum AgentCommand {
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
     LockHeld(LockHeldArgs),
+    /// Makes the role and the database of the application that are missing on a server, as its master.
+    ProvisionDatabase(Box<ProvisionArgs>),
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
 }
@@ -100,6 +104,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Drill(args) => run_drill(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
+        AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -109,6 +114,17 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             }
         },
     }
+}
+
+async fn run_provision(args: &ProvisionArgs) -> ExitCode {
+    let done = match stop_on_signal() {
+        Ok(stop) => stop.run_until_cancelled(Box::pin(provision::provision(args))).await,
+        Err(error) => Some(ProvisionOutcome::Failed { message: error.to_string() }),
+    };
+    let Some(outcome) = done else { return ExitCode::from(STOPPED) };
+    let code = if matches!(outcome, ProvisionOutcome::Complete { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    outcome::report_provision(outcome, args);
+    code
 }
 
 async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{DrillArgs, DumpArgs, DumpError, HoldLockArgs};
-use crate::contract::{BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome};
+use super::{DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
+use crate::contract::{
+    BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome,
+};
 use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
@@ -70,6 +72,20 @@ pub(super) fn report_drill(outcome: DrillOutcome, args: &DrillArgs) {
             tracing::error!(id, ?fault, message, "drill failed");
             DrillOutcome::Failed { id, fault, message }
         }
+    };
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the role and the database of the application.
+pub(super) fn report_provision(outcome: ProvisionOutcome, args: &ProvisionArgs) {
+    let secrets = [args.master_password.clone(), args.app_password.clone()];
+    let outcome = match outcome {
+        ProvisionOutcome::Failed { message: said } => {
+            let message = message(&said, &secrets, LONGEST_MESSAGE);
+            tracing::error!(message, "the application cannot log in yet");
+            ProvisionOutcome::Failed { message }
+        }
+        complete @ ProvisionOutcome::Complete { .. } => complete,
     };
     write(&outcome, &args.termination_path);
 }

@@ -34,12 +34,13 @@ fn unwanted(owner: &Owner, spared: Spared<'_>, there: &LiveObject) -> bool {
         && !spared.components.contains(there.component)
 }
 
-/// Deletes the data of this very owner, except those of the components in `spared`. Call it only when the spec of the owner says
-/// so in so many words.
+/// Deletes the data of this very owner, except those of the components in `spared`, and except what stands for a service of a provider:
+/// those are deleted by whoever made the contract. Call it only when the spec of the owner says so in so many words.
 pub async fn delete_retained(writer: &Writer, owner: &Owner, spared: &[&str], live: &LiveSet) -> Applied {
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
         there.retained
+            && there.kind.is_core()
             && !spared.contains(&there.component)
             && there.owner.is_none()
             && there.stack_uid.as_deref() == Some(owner.uid.as_str())

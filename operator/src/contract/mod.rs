@@ -6,6 +6,7 @@
 mod lock;
 mod points;
 mod postgres_url;
+mod provision;
 mod restore;
 mod smoke_test;
 mod tls_mode;
@@ -20,6 +21,10 @@ pub use points::{
     VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
+pub use provision::{
+    ARG_HOST, ARG_PORT, ENV_APP_DATABASE, ENV_APP_PASSWORD, ENV_APP_USERNAME, ENV_MASTER_PASSWORD, ENV_MASTER_USERNAME,
+    PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
+};
 pub use restore::{
     ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SCOPE, ENV_COPY_URL,
     ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,

@@ -1,4 +1,4 @@
-//! The Secret with the generated credentials of an embedded service. It stays when the stack is deleted.
+//! The Secret with the generated credentials of a service. It stays when the stack is deleted.
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
@@ -15,11 +15,11 @@ use crate::{
 pub(super) fn secret(stack: &Stack, component: Component, credentials: &Credentials) -> DesiredObject {
     let name = stack.child_role(component, ROLE_CREDENTIALS);
     let mut metadata = metadata::retained(stack, component, name);
-    if let Some(bytes) = credential_bytes(component, &credentials.0) {
+    if let Some(bytes) = credential_bytes(credentials.keys, &credentials.data) {
         let digest = (annotation::CREDENTIALS_DIGEST.to_owned(), Digest::of_bytes(&bytes).to_string());
         metadata.annotations.get_or_insert_default().extend([digest]);
     }
-    let data = credentials.0.iter().map(|(key, value)| (key.clone(), ByteString(value.clone()))).collect();
+    let data = credentials.data.iter().map(|(key, value)| (key.clone(), ByteString(value.clone()))).collect();
     let secret = Secret { data: Some(data), metadata, type_: Some("Opaque".to_owned()), ..Secret::default() };
     DesiredObject::new(&secret, ApplyPolicy::CreateOnce)
 }

@@ -4,9 +4,8 @@ use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule},
-        core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, ResourceRequirements, Secret},
+        core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, Secret},
     },
-    apimachinery::pkg::api::resource::Quantity,
 };
 
 use super::{
@@ -183,7 +182,7 @@ fn lock(stack: &Stack, api: &Container) -> Container {
     lock.env = Some(vec![pod::secret_variable(contract::ENV_DATABASE_URL, &secret, LOCK_URL)]);
     let authorities = api.volume_mounts.iter().flatten().filter(|mount| mount.mount_path == contract::CA_DIRECTORY);
     lock.volume_mounts = Some(authorities.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
-    lock.resources = Some(defaults());
+    lock.resources = Some(pod::small());
     lock.restart_policy = Some("Always".to_owned());
     lock.startup_probe = Some(Probe {
         exec: Some(ExecAction {
@@ -195,12 +194,6 @@ fn lock(stack: &Stack, api: &Container) -> Container {
         ..Probe::default()
     });
     lock
-}
-
-fn defaults() -> ResourceRequirements {
-    let amount = |text: &str| Quantity(text.to_owned());
-    let requests = [("cpu".to_owned(), amount("10m")), ("memory".to_owned(), amount("32Mi"))];
-    ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
 }
 
 /// The API's container with another command: nobody asks it whether it serves.

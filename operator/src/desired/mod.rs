@@ -4,6 +4,7 @@
 //! components that wait are derived from it.
 
 mod autoscaler;
+mod aws;
 mod backup;
 mod bucket;
 mod connection;
@@ -193,6 +194,7 @@ fn waiting(
     }
     let missing =
         |need: &&Name| sofar.waiting.get(need).is_some_and(|waiting| stack.pods_refused.get(need) != Some(waiting));
+    let missing = |need: &&Name| missing(need) || stack.lacks_address(**need);
     if let Some(need) = component.requires().iter().find(missing) {
         return Some(waits(name, *need));
     }

@@ -13,4 +13,9 @@ pub(super) trait Mode {
 
     /// Whether the service serves.
     fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness;
+
+    /// A note for the user while the service serves.
+    fn note(&self, _: &LiveSet) -> Option<String> {
+        None
+    }
 }

@@ -4,9 +4,9 @@ use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
         LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-        SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+        ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
 use super::metadata::{self, Strings};
@@ -87,6 +87,13 @@ pub(super) fn confined() -> SecurityContext {
         read_only_root_filesystem: Some(true),
         ..SecurityContext::default()
     }
+}
+
+/// The requests of an agent that waits for others most of the time.
+pub(super) fn small() -> ResourceRequirements {
+    let amount = |text: &str| Quantity(text.to_owned());
+    let requests = [("cpu".to_owned(), amount("10m")), ("memory".to_owned(), amount("32Mi"))];
+    ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
 }
 
 /// A variable with a value.

@@ -4,12 +4,14 @@
 
 mod component;
 pub mod image;
+mod meaning;
 pub mod reason;
 mod role;
 
 use std::fmt;
 
 pub use component::Component;
+pub use meaning::meaning;
 pub use reason::Waiting;
 pub use role::{ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, Role};
 
@@ -69,6 +71,16 @@ pub mod annotation {
         ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
         ("helm.sh/resource-policy", "keep"),
     ];
+    /// On an object of AWS Controllers for Kubernetes: what becomes of the resource in AWS when the object is deleted.
+    pub const ACK_DELETION_POLICY: &str = "services.k8s.aws/deletion-policy";
+    /// Likewise: the region of the resource.
+    pub const ACK_REGION: &str = "services.k8s.aws/region";
+    /// On a DB instance: how AWS deletes it, if its controller ever asks for that. Of `None` the value is the name of the snapshot.
+    pub const RDS_FINAL_SNAPSHOT: [(&str, Option<&str>); 3] = [
+        ("rds.services.k8s.aws/skip-final-snapshot", Some("false")),
+        ("rds.services.k8s.aws/final-db-snapshot-identifier", None),
+        ("rds.services.k8s.aws/delete-automated-backups", Some("false")),
+    ];
     /// On the volume of an embedded database: which major version of PostgreSQL wrote its files, which user owns them, and where
     /// they are.
     pub const DATA_FILES: &str = "rorun.app/data-files";
@@ -92,6 +104,8 @@ pub mod annotation {
     pub const KEEP_UNTIL: &str = "rorun.app/keep-until";
     /// On a stack: the hash of the release that may migrate without a recovery point.
     pub const SKIP_RECOVERY_POINT: &str = "rorun.app/skip-recovery-point";
+    /// On a stack: the new value of a field whose change interrupts a managed service, to carry it out. Several are separated by commas.
+    pub const CONFIRM_CHANGE: &str = "rorun.app/confirm-change";
     /// On a ControllerRevision: what became of the revision.
     pub const PROGRESS: &str = "rorun.app/progress";
     /// On a Deployment: which revision of the workload its pods are of. Not on its pods, which it does not change.
@@ -128,6 +142,11 @@ impl ObjectName {
     /// A record of a stack: a ControllerRevision, e.g. `shop-commands-3`.
     pub fn record(stack: &str, of: &str, which: impl fmt::Display) -> Self {
         Self(format!("{stack}-{of}-{which}"))
+    }
+
+    /// One of several objects of a component, e.g. `shop-database-replica1`.
+    pub fn numbered(stack: &str, component: Component, what: &str, number: i32) -> Self {
+        Self(format!("{stack}-{component}-{what}{number}"))
     }
 
     /// The name as a string.

@@ -57,6 +57,11 @@ pub const FORBIDDEN: Reason = "Forbidden";
 pub const MISSING_API: Reason = "MissingAPI";
 /// CloudNativePG can do no more for the database before a user acts.
 pub const DATABASE_STALLED: Reason = "DatabaseStalled";
+/// The provider of a managed service, or its controller in the cluster, refuses what the spec asks for, or the service is in a state
+/// that does not end by itself.
+pub const PROVIDER_REFUSED: Reason = "ProviderRefused";
+/// The provider of a managed service, or its controller in the cluster, failed, and the controller tries again.
+pub const PROVIDER_FAILED: Reason = "ProviderFailed";
 /// A service does not answer.
 pub const UNREACHABLE: Reason = "Unreachable";
 /// TLS failed: wrong authority, name or date.

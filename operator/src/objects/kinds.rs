@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Readiness, cloud_native_pg,
+    Readiness, ack_status, cloud_native_pg,
     cloud_native_pg::{Cluster, Pooler},
-    optional::{Availability, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
+    optional::{ACK_ELASTICACHE, ACK_RDS, ACK_S3, Availability, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
     readiness,
     service_monitor::ServiceMonitor,
 };
@@ -115,13 +115,16 @@ const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
 const POSTGRESQL: (&str, &str) = ("postgresql.cnpg.io", "v1");
+const RDS: (&str, &str) = ("rds.services.k8s.aws", "v1alpha1");
+const ELASTICACHE: (&str, &str) = ("elasticache.services.k8s.aws", "v1alpha1");
+const S3: (&str, &str) = ("s3.services.k8s.aws", "v1alpha1");
 
 /// Every kind that the operator makes or looks at. Rank 0: what pods name and do not wait for. Rank 1: credentials, before
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
 ///
 /// The kinds of other projects come last: each is watched and written only where the cluster serves it.
-pub static KINDS: [ObjectKind; 17] = [
+pub static KINDS: [ObjectKind; 21] = [
     kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
     kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
     kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
@@ -144,6 +147,18 @@ pub static KINDS: [ObjectKind; 17] = [
     kind(POSTGRESQL, "Pooler", "poolers", 2, Role::Child)
         .optional(Availability::Optional(&CLOUD_NATIVE_PG), "Pooler.postgresql.cnpg.io")
         .ready_by(cloud_native_pg::pooler),
+    kind(RDS, "DBInstance", "dbinstances", 2, Role::Child)
+        .optional(Availability::Optional(&ACK_RDS), "DBInstance.rds.services.k8s.aws")
+        .ready_by(ack_status::db_instance),
+    kind(ELASTICACHE, "ReplicationGroup", "replicationgroups", 2, Role::Child)
+        .optional(Availability::Optional(&ACK_ELASTICACHE), "ReplicationGroup.elasticache.services.k8s.aws")
+        .ready_by(ack_status::replication_group),
+    kind(ELASTICACHE, "ServerlessCache", "serverlesscaches", 2, Role::Child)
+        .optional(Availability::Optional(&ACK_ELASTICACHE), "ServerlessCache.elasticache.services.k8s.aws")
+        .ready_by(ack_status::serverless_cache),
+    kind(S3, "Bucket", "buckets", 2, Role::Child)
+        .optional(Availability::Optional(&ACK_S3), "Bucket.s3.services.k8s.aws")
+        .ready_by(ack_status::bucket),
 ];
 
 /// How many of [`KINDS`] are children that every cluster serves.
@@ -154,6 +169,14 @@ const KINDS_OF_KUBERNETES: usize = 14;
 
 /// The kind of what makes a Prometheus scrape.
 pub static SERVICE_MONITOR: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES];
+/// The kind of a DB instance of RDS.
+pub static DB_INSTANCE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 3];
+/// The kind of a replication group of ElastiCache.
+pub static REPLICATION_GROUP: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 4];
+/// The kind of a serverless cache of ElastiCache.
+pub static SERVERLESS_CACHE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 5];
+/// The kind of a bucket of S3.
+pub static BUCKET: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 6];
 
 /// The kind of a PostgreSQL of CloudNativePG.
 pub static CLUSTER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 1];
@@ -266,5 +289,7 @@ mod tests {
         assert!(KINDS[KINDS_OF_KUBERNETES..].iter().all(|kind| !kind.is_core()));
         let kinds = [ServiceMonitor::kind(), Cluster::kind(), Pooler::kind()];
         assert_eq!(kinds.map(|kind| kind.kind), ["ServiceMonitor", "Cluster", "Pooler"]);
+        let named = [SERVICE_MONITOR, DB_INSTANCE, REPLICATION_GROUP, SERVERLESS_CACHE, BUCKET].map(|kind| kind.kind);
+        assert_eq!(named, ["ServiceMonitor", "DBInstance", "ReplicationGroup", "ServerlessCache", "Bucket"]);
     }
 }

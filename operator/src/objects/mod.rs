@@ -3,6 +3,8 @@
 //!
 //! Forbidden here: components, the client.
 
+mod ack;
+mod ack_status;
 mod cloud_native_pg;
 mod digest;
 mod kinds;
@@ -19,13 +21,20 @@ mod service_monitor;
 
 use std::fmt;
 
+pub use ack::{
+    AckObject, Bucket, BucketEncryption, BucketLocation, BucketSpec, BucketVersioning, CacheUsageLimits, DbInstance,
+    DbInstanceSpec, EncryptionDefault, EncryptionRule, OwnershipControls, OwnershipRule, PublicAccessBlock,
+    ReplicationGroup, ReplicationGroupSpec, SecretKey, ServerlessCache, ServerlessCacheSpec, UsageLimit,
+};
+pub use ack_status::{AckEndpoint, AckNote};
 pub use cloud_native_pg::{
     Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
     PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
 };
 pub use digest::{Digest, wanted};
 pub use kinds::{
-    CHILD_KINDS, CLUSTER, Child, KINDS, ObjectKind, POOLER, Role, SERVICE_MONITOR, kind_of, kind_with_key,
+    BUCKET, CHILD_KINDS, CLUSTER, Child, DB_INSTANCE, KINDS, ObjectKind, POOLER, REPLICATION_GROUP, Role,
+    SERVERLESS_CACHE, SERVICE_MONITOR, kind_of, kind_with_key,
 };
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;

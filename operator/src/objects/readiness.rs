@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LiveObject, ObjectKey, ObjectKind, at};
+use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at};
 use crate::names::{
     Waiting,
     reason::{self, Reason},
@@ -147,7 +147,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
         }
         "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
         "Pod" => said(object).map(Into::into),
-        _ => None,
+        _ => ack_status::note(kind, object),
     }
 }
 
@@ -167,11 +167,11 @@ fn narrow(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn int(object: &Value, path: &str) -> Option<i64> {
+pub(super) fn int(object: &Value, path: &str) -> Option<i64> {
     at(object, path).and_then(Value::as_i64)
 }
 
-fn text<'a>(object: &'a Value, path: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(object: &'a Value, path: &str) -> Option<&'a str> {
     at(object, path).and_then(Value::as_str)
 }
 
@@ -179,11 +179,11 @@ fn moment(object: &Value, path: &str) -> Option<i64> {
     text(object, path)?.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
-fn name(object: &Value) -> &str {
+pub(super) fn name(object: &Value) -> &str {
     text(object, "/metadata/name").unwrap_or_default()
 }
 
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let list = at(object, "/status/conditions")?.as_array()?;
     list.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
 }

@@ -16,8 +16,9 @@ pub use backup::{BackupResult, BackupRun, BackupRunState};
 pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
 pub use release::Release;
-pub use step::{Step, meaning};
+pub use step::Step;
 
+pub use crate::names::meaning;
 use crate::{
     names::{Component, Waiting, annotation, reason},
     stack::{Handled, JobPhase, Observed, Stack},

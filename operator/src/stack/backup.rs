@@ -100,7 +100,10 @@ pub(super) fn resolve(
         (Some(image), _) => defaults::image(defaults::registry(spec), image),
         // The image of the server, with its registry.
         (None, Some(server)) => server.image.clone(),
-        (None, None) => defaults::image(defaults::registry(spec), "postgres:17"),
+        (None, None) => {
+            let major = stack.database.mode().major_version().unwrap_or("17");
+            defaults::image(defaults::registry(spec), &format!("postgres:{major}"))
+        }
     };
     let retention = block.retention.clone().unwrap_or_default();
     let (adopt, adopt_problem) = adopt(observed);

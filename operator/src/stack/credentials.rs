@@ -3,19 +3,46 @@
 use super::{CredentialState, Observed, SecretData};
 use crate::names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, reason};
 
+/// The keys of generated credentials: name, and how many random characters, or a fixed value.
+pub type CredentialKeys = &'static [(&'static str, Result<usize, &'static str>)];
+
 /// Credentials by key, as the Secret `<stack>-<component>-credentials` holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials(pub SecretData);
+pub struct Credentials {
+    /// The values by key; a user may have added some.
+    pub data: SecretData,
+    /// The keys that the operator generates.
+    pub keys: CredentialKeys,
+}
+
+/// Which credentials are sought.
+pub(super) struct Sought<'a> {
+    pub(super) stack: &'a str,
+    pub(super) component: Component,
+    pub(super) keys: CredentialKeys,
+    /// The object that holds the data which they open, as messages name it.
+    pub(super) holder: String,
+    /// The holder stands for a service of a provider, where the data are.
+    pub(super) managed: bool,
+}
+
+impl Sought<'_> {
+    /// Those of an embedded service.
+    pub(super) fn embedded(stack: &str, component: Component) -> Sought<'_> {
+        let holder = format!("persistentvolumeclaim/{}", ObjectName::of(stack, component));
+        Sought { stack, component, keys: credential_keys(component), holder, managed: false }
+    }
+}
 
 impl Credentials {
     /// A member as text; empty if it is missing, which [`resolve`] has ruled out for the documented keys.
     pub fn text(&self, key: &str) -> &str {
-        self.0.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
+        self.data.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
     }
 }
 
-/// The keys of a component's credentials: name, and how many random characters, or a fixed value.
-pub fn credential_keys(component: Component) -> &'static [(&'static str, Result<usize, &'static str>)] {
+/// The keys of an embedded service's credentials.
+pub fn credential_keys(component: Component) -> CredentialKeys {
     match component {
         Component::Database => &[("username", Err("rorun")), ("database", Err("rorun")), ("password", Ok(32))],
         Component::Redis => &[("password", Ok(32))],
@@ -35,9 +62,9 @@ pub fn connection_keys(component: Component) -> &'static [(&'static str, &'stati
 }
 
 /// The documented values in one string of bytes, of which no other values have the same. `None`: one is missing.
-pub fn credential_bytes(component: Component, data: &SecretData) -> Option<Vec<u8>> {
+pub fn credential_bytes(keys: CredentialKeys, data: &SecretData) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    for (key, _) in credential_keys(component) {
+    for (key, _) in keys {
         let value = data.get(*key).filter(|value| !value.is_empty())?;
         bytes.extend_from_slice(key.as_bytes());
         bytes.push(0);
@@ -47,15 +74,15 @@ pub fn credential_bytes(component: Component, data: &SecretData) -> Option<Vec<u
     Some(bytes)
 }
 
-/// The credentials of an embedded service, or why there are none.
-pub(super) fn resolve(stack: &str, component: Component, observed: &Observed) -> Result<Credentials, Waiting> {
-    let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
-    let data = match observed.credentials.get(&component) {
+/// The credentials of a service, or why there are none.
+pub(super) fn resolve(of: &Sought<'_>, observed: &Observed) -> Result<Credentials, Waiting> {
+    let secret = ObjectName::with_role(of.stack, of.component, ROLE_CREDENTIALS);
+    let data = match observed.credentials.get(&of.component) {
         Some(CredentialState::Present(data) | CredentialState::Minted(data)) => data,
-        Some(unusable) => return Err(unusable.waiting(stack, component, observed)),
-        None => return Err(CredentialState::Lost.waiting(stack, component, observed)),
+        Some(unusable) => return Err(unusable.waiting(of, observed)),
+        None => return Err(CredentialState::Lost.waiting(of, observed)),
     };
-    for (key, _) in credential_keys(component) {
+    for (key, _) in of.keys {
         if data.get(*key).is_none_or(|value| value.is_empty() || std::str::from_utf8(value).is_err()) {
             return Err(Waiting::new(
                 reason::KEY_MISSING,
@@ -63,30 +90,34 @@ pub(super) fn resolve(stack: &str, component: Component, observed: &Observed) ->
             ));
         }
     }
-    Ok(Credentials(data.clone()))
+    Ok(Credentials { data: data.clone(), keys: of.keys })
 }
 
 impl CredentialState {
     /// Why nothing is done with credentials in this state.
-    fn waiting(&self, stack: &str, component: Component, observed: &Observed) -> Waiting {
+    fn waiting(&self, of: &Sought<'_>, observed: &Observed) -> Waiting {
+        let Sought { stack, component, holder, managed, .. } = of;
+        let (stack, component) = (*stack, *component);
         let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
-        let volume = ObjectName::of(stack, component);
         let connection = ObjectName::of(stack, Component::Connection);
         let (key, value) = (annotation::CREDENTIALS_DIGEST, annotation::ADOPT);
         let keys: Vec<_> = connection_keys(component).iter().map(|(_, told)| *told).collect();
         let keys = keys.join(", ");
         match self {
+            Self::VolumeTerminating | Self::Lost | Self::Present(_) | Self::Minted(_) if *managed => {
+                self.waiting_of_managed(of, &keys, observed)
+            }
             Self::VolumeTaken => Waiting::new(
                 reason::NAME_TAKEN,
                 format!(
-                    "persistentvolumeclaim/{volume} exists and is not of this stack, and is left alone: give the stack \
+                    "{holder} exists and is not of this stack, and is left alone: give the stack \
                      another name, or remove it if nobody needs it"
                 ),
             ),
             Self::VolumeTerminating => Waiting::new(
                 reason::VOLUME_TERMINATING,
                 format!(
-                    "persistentvolumeclaim/{volume} is being deleted and secret/{secret} is gone: the data are gone when the \
+                    "{holder} is being deleted and secret/{secret} is gone: the data are gone when the \
                      pod stops, and both are made again, empty; until then the data can be copied, with {keys} of \
                      secret/{connection}"
                 ),
@@ -110,13 +141,35 @@ impl CredentialState {
             Self::Lost | Self::Present(_) | Self::Minted(_) => Waiting::new(
                 reason::CREDENTIALS_LOST,
                 format!(
-                    "secret/{secret} is gone while persistentvolumeclaim/{volume} holds data that only it opens{}: put the \
+                    "secret/{secret} is gone while {holder} holds data that only it opens{}: put the \
                      Secret back from a copy (secret/{connection}, if it is there, still holds its values as {keys}); or, to \
                      start empty, delete the PersistentVolumeClaim",
                     lost_as_well(stack, component, observed)
                 ),
             ),
         }
+    }
+}
+
+impl CredentialState {
+    /// Likewise, where what they open is at a provider.
+    fn waiting_of_managed(&self, of: &Sought<'_>, keys: &str, observed: &Observed) -> Waiting {
+        let Sought { stack, component, holder, .. } = of;
+        let secret = ObjectName::with_role(stack, *component, ROLE_CREDENTIALS);
+        if *self == Self::VolumeTerminating {
+            let message = format!(
+                "{holder} is being deleted and secret/{secret} is gone: both are made again when it is gone; what it stood for may go \
+                 on to exist at its provider, under the name that is wanted again: remove or rename it there"
+            );
+            return Waiting::new(reason::TERMINATING, message);
+        }
+        let connection = ObjectName::of(stack, Component::Connection);
+        let message = format!(
+            "secret/{secret} is gone while {holder} exists, whose service knows its passwords{}: put the Secret back from a copy \
+             (secret/{connection}, if it is there, still holds {keys})",
+            lost_as_well(stack, *component, observed)
+        );
+        Waiting::new(reason::CREDENTIALS_LOST, message)
     }
 }
 
@@ -153,7 +206,10 @@ mod tests {
     #[test]
     fn other_values_have_other_bytes() {
         let bytes = |id: &str, key: &str| {
-            credential_bytes(Component::Bucket, &data(&[("accessKeyId", id), ("secretAccessKey", key)]))
+            credential_bytes(
+                credential_keys(Component::Bucket),
+                &data(&[("accessKeyId", id), ("secretAccessKey", key)]),
+            )
         };
         assert_eq!(bytes("a", "b"), bytes("a", "b"));
         let all = [("a", "b"), ("b", "a"), ("ab", "c"), ("a", "bc"), ("a\0", "b")].map(|(id, key)| bytes(id, key));
@@ -161,12 +217,12 @@ mod tests {
             assert!(one.is_some() && all[index + 1..].iter().all(|other| other != one), "{index}");
         }
         assert_eq!(bytes("", "b"), None);
-        assert_eq!(credential_bytes(Component::Redis, &SecretData::new()), None);
+        assert_eq!(credential_bytes(credential_keys(Component::Redis), &SecretData::new()), None);
         // A key that a user adds is no generated credential.
         let more = data(&[("password", "a"), ("mine", "b")]);
         assert_eq!(
-            credential_bytes(Component::Redis, &more),
-            credential_bytes(Component::Redis, &data(&[("password", "a")]))
+            credential_bytes(credential_keys(Component::Redis), &more),
+            credential_bytes(credential_keys(Component::Redis), &data(&[("password", "a")]))
         );
     }
 
@@ -186,7 +242,7 @@ mod tests {
     ) {
         let credentials = [(Component::Redis, state), (Component::Database, CredentialState::Lost)].into();
         let observed = Observed { credentials, ..Observed::default() };
-        let waiting = resolve("shop", Component::Redis, &observed).expect_err("there are none");
+        let waiting = resolve(&Sought::embedded("shop", Component::Redis), &observed).expect_err("there are none");
         assert_eq!(waiting.reason, reason);
         for word in words {
             assert!(waiting.message.contains(word), "no {word:?} in {}", waiting.message);

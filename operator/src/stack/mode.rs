@@ -4,7 +4,10 @@
 //! crate asks through [`Mode`]. A new mode is one file here and one in `desired`, which the enum, the field of the spec and an
 //! example name.
 
-use super::{Credentials, Endpoint, Observed, ProbeTarget, Probing, References, placeholders::Values, volume::Volume};
+use super::{
+    CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, credential_keys,
+    placeholders::Values, volume::Volume,
+};
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
     names::{Component, ObjectName, Waiting},
@@ -16,6 +19,11 @@ use std::collections::BTreeMap;
 pub trait Mode: Send + Sync {
     /// The server that the operator runs in a pod of the stack.
     fn server(&self) -> Option<&Server> {
+        None
+    }
+
+    /// The major version of the server, which the spec says. `None`: it says nothing of it.
+    fn major_version(&self) -> Option<&str> {
         None
     }
 
@@ -55,6 +63,11 @@ pub(super) trait ModeSpec: Sync {
     /// Whether the operator runs the server itself, on a volume and with generated credentials.
     fn is_embedded(&self) -> bool {
         false
+    }
+
+    /// The keys of the credentials that the operator generates. `None`: it generates none.
+    fn generates(&self, component: Component) -> Option<CredentialKeys> {
+        self.is_embedded().then(|| credential_keys(component))
     }
 
     /// The volume that the block asks for.

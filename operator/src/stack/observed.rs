@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BackupRequest, Hibernation, Revision};
+use super::{BackupRequest, Hibernation, ManagedService, Revision};
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -24,6 +24,8 @@ pub struct Observed {
     pub credentials: BTreeMap<Component, CredentialState>,
     /// The volumes of embedded services that exist.
     pub volumes: BTreeMap<Component, ObservedVolume>,
+    /// What the objects of other projects that hold data of the stack say of the services that they stand for, by name.
+    pub managed: BTreeMap<String, ManagedService>,
     /// The image of the operator itself.
     pub agent_image: String,
     /// An admission policy makes sure of the name in `rorun.app/approved-by`.

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CredentialState, Observed, SecretData, SecretTraits, credential_keys, ingress, pod_template, references, services,
+    CredentialState, JobPhase, ManagedService, Observed, ObservedJob, SecretData, SecretTraits, ingress, pod_template,
+    references, services,
 };
-use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
+use crate::{
+    api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec},
+    names::Component,
+};
 
 /// Placeholders for values that only a cluster has.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +29,14 @@ impl Placeholders<'_> {
     /// Every Secret and `ConfigMap` that the spec names with the keys that it names, and stored credentials. References that are
     /// optional do not exist.
     pub fn observed(self, cr: &RorunStack) -> Observed {
-        let mut values = Values { placeholders: self, secrets: BTreeMap::new(), config_maps: BTreeMap::new() };
+        let mut values = Values {
+            placeholders: self,
+            stack: cr.metadata.name.clone().unwrap_or_default(),
+            secrets: BTreeMap::new(),
+            config_maps: BTreeMap::new(),
+            managed: BTreeMap::new(),
+            jobs: Vec::new(),
+        };
         services::placeholders(&cr.spec, &mut values);
         for workload in [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()].into_iter().flatten() {
             values.configuration(workload);
@@ -38,8 +49,8 @@ impl Placeholders<'_> {
         let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
             names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()
         };
-        let credentials = services::embedded(cr).map(|component| {
-            let keys = credential_keys(component).iter();
+        let credentials = services::generated(cr).map(|(component, keys)| {
+            let keys = keys.iter();
             let data =
                 keys.map(|(key, recipe)| ((*key).to_owned(), recipe.err().unwrap_or(self.value).as_bytes().to_vec()));
             (component, CredentialState::Present(data.collect()))
@@ -50,6 +61,8 @@ impl Placeholders<'_> {
             secrets: pick(named.secrets, values.secrets),
             config_maps: pick(named.config_maps, values.config_maps),
             credentials: credentials.collect(),
+            managed: values.managed,
+            jobs: values.jobs,
             agent_image: self.agent_image.to_owned(),
             backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
             ..Observed::default()
@@ -60,14 +73,33 @@ impl Placeholders<'_> {
 /// The members of Secrets and `ConfigMaps` so far.
 pub(super) struct Values<'a> {
     placeholders: Placeholders<'a>,
+    stack: String,
     secrets: BTreeMap<String, SecretData>,
     config_maps: BTreeMap<String, SecretData>,
+    managed: BTreeMap<String, ManagedService>,
+    jobs: Vec<ObservedJob>,
 }
 
 impl<'a> Values<'a> {
     /// The placeholder of a password.
     pub(super) fn value(&self) -> &'a str {
         self.placeholders.value
+    }
+
+    /// The name of the stack.
+    pub(super) fn stack(&self) -> &str {
+        &self.stack
+    }
+
+    /// Adds an object of another project.
+    pub(super) fn managed(&mut self, name: String, service: ManagedService) {
+        self.managed.insert(name, service);
+    }
+
+    /// Adds a Job that ended well.
+    pub(super) fn done(&mut self, component: Component, name: String) {
+        let phase = JobPhase::Complete;
+        self.jobs.push(ObservedJob { name, component, created: 0, said: None, phase, ended: Some(0) });
     }
 
     /// Adds a member of a Secret.

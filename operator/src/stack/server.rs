@@ -23,7 +23,8 @@ pub(super) struct ServerSpec<'a> {
 impl ServerSpec<'_> {
     pub(super) fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Server {
         let (cpu, memory) = self.requests;
-        let credentials = credentials::resolve(context.name, self.component, context.observed);
+        let sought = credentials::Sought::embedded(context.name, self.component);
+        let credentials = credentials::resolve(&sought, context.observed);
         Server {
             image: defaults::image(defaults::registry(context.spec), self.image),
             volume: volume::resolve(self.storage, self.component, context.observed),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Backup, Endpoint, ProbeTarget, References, Stack, bucket, database,
+    Backup, CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
     mode::{Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,
@@ -25,6 +25,11 @@ fn chosen(spec: &RorunStackSpec) -> [(Component, &dyn ModeSpec); 3] {
 /// The services that the operator runs on a volume and with generated credentials.
 pub fn embedded(cr: &RorunStack) -> impl Iterator<Item = Component> {
     chosen(&cr.spec).into_iter().filter(|(_, mode)| mode.is_embedded()).map(|(component, _)| component)
+}
+
+/// The services whose credentials the operator generates, with their keys.
+pub fn generated(cr: &RorunStack) -> impl Iterator<Item = (Component, CredentialKeys)> {
+    chosen(&cr.spec).into_iter().filter_map(|(component, mode)| Some((component, mode.generates(component)?)))
 }
 
 /// The volume that the spec asks for, for an embedded service.
@@ -80,6 +85,17 @@ impl Stack {
             Component::Redis => Some(self.redis.mode()),
             Component::Bucket => Some(self.bucket.mode()),
             _ => None,
+        }
+    }
+
+    /// Whether a service has no address yet, though nothing is missing that a user has to mend: its own objects are applied, and what
+    /// needs the address waits.
+    pub fn lacks_address(&self, component: Component) -> bool {
+        match component {
+            Component::Database => self.database.mode().access().is_none(),
+            Component::Redis => self.redis.mode().access().is_none(),
+            Component::Bucket => self.bucket.mode().access().is_none(),
+            _ => false,
         }
     }
 

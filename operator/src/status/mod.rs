@@ -128,6 +128,7 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::BACKUP_NOT_SET,
     reason::STACK_NOT_FOUND,
     reason::DATABASE_STALLED,
+    reason::PROVIDER_REFUSED,
 ];
 
 /// The readiness of each component. A refusal of the API server goes before all else.

@@ -21,6 +21,7 @@ mod locked;
 mod locks;
 mod owners;
 mod points;
+mod provisions;
 mod prunes;
 mod rights;
 mod schemas;

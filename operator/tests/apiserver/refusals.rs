@@ -1,5 +1,6 @@
 //! What is refused at admission, with the words that tell the way out; and next to each what is accepted.
 
+pub mod aws;
 mod edge;
 mod monitoring;
 mod recovery;
@@ -28,7 +29,7 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
     let mut wrong = Vec::new();
     let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases());
     let all = all.chain(monitoring::cases()).chain(release::cases()).chain(release::smoke_tests());
-    let all = all.chain(recovery::cases());
+    let all = all.chain(recovery::cases()).chain(aws::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),
@@ -51,7 +52,10 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
 const IMAGES: &str =
     "in Production every image needs a tag other than latest, or a digest, e.g. `image: rorun-api:1.8.0`";
 const PODS: &str = "set api.autoscaling.minReplicas (or api.replicas) to 2 or more";
-const ONE: &str = "set exactly one of embedded and external, e.g. `embedded: {}` or `external: {";
+/// Each service has other modes beside these two.
+const ONE: &str = "set exactly one of embedded, external";
+/// What goes on behind the modes.
+const ONE_EXAMPLE: &str = ", e.g. `embedded: {}` or `external: {";
 
 /// A Redis that is asked so often.
 fn often(interval: &str) -> Value {
@@ -174,32 +178,32 @@ fn unions() -> Vec<Case> {
     vec![
         case(
             set("database", json!({})),
-            &["spec.database", ONE, "secretRef: {name: my-database}"],
+            &["spec.database", ONE, ONE_EXAMPLE, "secretRef: {name: my-database}"],
             set("database", json!({"embedded": {}})),
         ),
         case(
             set("database", json!({"embedded": {}, "external": database})),
-            &["spec.database", ONE],
+            &["spec.database", ONE, ONE_EXAMPLE],
             set("database", json!({"external": database})),
         ),
         case(
             set("redis", json!({})),
-            &["spec.redis", ONE, "secretRef: {name: my-redis}"],
+            &["spec.redis", ONE, ONE_EXAMPLE, "secretRef: {name: my-redis}"],
             set("redis", json!({"embedded": {}})),
         ),
         case(
             set("redis", json!({"embedded": {}, "external": database})),
-            &["spec.redis", ONE],
+            &["spec.redis", ONE, ONE_EXAMPLE],
             set("redis", json!({"external": database})),
         ),
         case(
             set("bucket", json!({"versioning": true})),
-            &["spec.bucket", ONE, "credentialsSecretRef: {name: my-s3}"],
+            &["spec.bucket", ONE, ONE_EXAMPLE, "credentialsSecretRef: {name: my-s3}"],
             set("bucket", json!({"embedded": {}, "versioning": true})),
         ),
         case(
             set("bucket", json!({"embedded": {}, "external": bucket})),
-            &["spec.bucket", ONE],
+            &["spec.bucket", ONE, ONE_EXAMPLE],
             set("bucket", json!({"external": bucket})),
         ),
         case(

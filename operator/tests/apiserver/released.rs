@@ -43,18 +43,19 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule self.environment != 'Production' || !has(self.hibernation)", "0.1.0 had no hibernation"),
     ("spec: rule self.environment == 'Development' || !has(self.expiresAfter)", "0.1.0 had no expiresAfter"),
     ("spec: rule has(self.ingress) || !has(self.release)", "0.1.0 had no release"),
-    (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of the same two modes"),
+    (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of its two modes, and a stack of it has no other"),
+    ("spec.bucket: rule !has(self.s3)", "0.1.0 had no s3"),
     (
-        "has(self.database.external) ? 'external' : 'embedded') ==",
-        "0.1.0 compared whether the mode is external, of the same two",
+        "spec: rule (has(self.database) && has(self.database.external) ? 'external' : ",
+        "0.1.0 compared whether the mode is external, of its two modes, and a stack of it has no other",
     ),
     (
-        "has(self.redis.external) ? 'external' : 'embedded') ==",
-        "0.1.0 compared whether the mode is external, of the same two",
+        "spec: rule (has(self.redis) && has(self.redis.external) ? 'external' : ",
+        "0.1.0 compared whether the mode is external, of its two modes, and a stack of it has no other",
     ),
     (
-        "has(self.bucket.external) ? 'external' : 'embedded') ==",
-        "0.1.0 compared whether the mode is external, of the same two",
+        "spec: rule (has(self.bucket) && has(self.bucket.external) ? 'external' : ",
+        "0.1.0 compared whether the mode is external, of its two modes, and a stack of it has no other",
     ),
 ];
 

@@ -16,13 +16,20 @@ use rorun_e2e::engine::{
 };
 use rorun_operator::{
     cli,
-    objects::{DesiredObject, ObjectKind},
+    objects::{DesiredObject, KINDS, ObjectKind},
 };
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The definitions that other projects publish, by which the objects of the examples are checked.
 const OF_OTHER_PROJECTS: [Schema; 3] = [SERVICE_MONITORS, CLUSTERS, POOLERS];
+/// The definitions of AWS Controllers for Kubernetes, as they publish them.
+const ACK: [&str; 4] = [
+    include_str!("../schemas/ack/rds.services.k8s.aws_dbinstances.yaml"),
+    include_str!("../schemas/ack/elasticache.services.k8s.aws_replicationgroups.yaml"),
+    include_str!("../schemas/ack/elasticache.services.k8s.aws_serverlesscaches.yaml"),
+    include_str!("../schemas/ack/s3.services.k8s.aws_buckets.yaml"),
+];
 const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 
 /// The server, which ends with this value.
@@ -52,19 +59,21 @@ impl Server {
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await
             .expect("the definition is accepted");
-        let mut paths = vec![format!("/apis/{}/{}", STACKS.0, STACKS.1)];
-        for schema in OF_OTHER_PROJECTS {
-            let published = tokio::task::spawn_blocking(move || schema.read()).await.expect("a thread");
-            let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
+        let published = OF_OTHER_PROJECTS.map(|schema| tokio::task::spawn_blocking(move || schema.read()));
+        let mut definitions = ACK.map(str::to_owned).to_vec();
+        for published in published {
+            definitions.push(published.await.expect("a thread").expect("the published definition"));
+        }
+        for definition in definitions {
+            let definition: Value = serde_saphyr::from_str(&definition).unwrap();
             server
-                .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &published)
+                .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition)
                 .await
                 .expect("the definition of another project is accepted");
-            let text = |path: &str| published.pointer(path).and_then(Value::as_str).unwrap().to_owned();
-            let (group, version) = (text("/spec/group"), text("/spec/versions/0/name"));
-            paths.push(format!("/apis/{group}/{version}/{}", text("/spec/names/plural")));
         }
-        for path in paths {
+        let optional = KINDS.iter().filter(|kind| !kind.is_core());
+        let paths = optional.map(|kind| format!("/apis/{}/{}", kind.api_version(), kind.plural));
+        for path in paths.chain([format!("/apis/{}/{}", STACKS.0, STACKS.1)]) {
             server.until("its kind is served", async || server.get(&path).await.is_ok()).await;
         }
         server

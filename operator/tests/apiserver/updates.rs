@@ -3,11 +3,13 @@
 use serde_json::json;
 
 use super::{
+    refusals::aws::{bucket, cache, rds},
     server::{Server, Store},
     support::{Fixture, stack},
 };
 
-const EMBEDDED: &str = "cannot change between embedded and external while the stack exists: create a new stack";
+/// What the message says behind the names of the modes, which each service has others of.
+const EMBEDDED: &str = "while the stack exists: create a new stack";
 
 pub async fn what_must_not_change_does_not(server: &Server) {
     let mut wrong = Vec::new();
@@ -73,6 +75,28 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
         (stack("shop"), server("MinIO"), server_words),
         (server("SeaweedFS"), server("RustFS"), server_words),
         (server("MinIO"), stack("shop"), server_words),
+        (
+            rds("storage.size", json!("50Gi")),
+            rds("storage.size", json!("49Gi")),
+            "database.rds.storage.size cannot shrink",
+        ),
+        (
+            rds("", json!(null)),
+            rds("identifier", json!("other")),
+            "identifier, region and kmsKeyID of database.rds cannot change",
+        ),
+        (
+            cache(json!({"nodeType": "cache.t4g.small"})),
+            cache(json!({"nodeType": "cache.t4g.small", "clusterMode": true})),
+            "nodeType, serverless and clusterMode of redis.elastiCache cannot take each other's place",
+        ),
+        (
+            cache(json!({"serverless": {}})),
+            cache(json!({"serverless": {}, "region": "eu-west-1"})),
+            "identifier, region and kmsKeyID of redis.elastiCache cannot change",
+        ),
+        (bucket("shop", "eu-west-1"), bucket("shop", "eu-west-2"), "name and region of bucket.s3 cannot change"),
+        (rds("", json!(null)), all(), "a database cannot change between"),
         // Rules of a creation hold for updates as well.
         (stack("shop").production(), stack("shop").production().without("backup"), "backup must be set in Production"),
     ]
@@ -85,6 +109,12 @@ fn accepted() -> Vec<(Fixture, Fixture)> {
     let server = |server: &str| stack("shop").set("bucket", json!({"embedded": {"server": server}}));
     let other = json!({"external": {"secretRef": {"name": "another"}}});
     vec![
+        (rds("storage.size", json!("50Gi")), rds("storage.size", json!("60Gi"))),
+        (rds("", json!(null)), rds("instanceClass", json!("db.m7g.large"))),
+        (
+            cache(json!({"nodeType": "cache.t4g.small"})),
+            cache(json!({"nodeType": "cache.m7g.large", "clusterMode": false})),
+        ),
         (stack("shop"), embedded("database")),
         (embedded("redis"), stack("shop")),
         (stack("shop"), embedded("bucket")),

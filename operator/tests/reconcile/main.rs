@@ -2,6 +2,7 @@
 //!
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
+mod aws;
 mod backups;
 mod commands;
 mod conditions;
@@ -104,4 +105,21 @@ async fn kinds_of_other_projects() {
     cases!(&env, optional::a_kind_that_is_switched_off_is_not_asked_for);
     cases!(&env, optional::a_kind_comes_and_goes_without_a_restart);
     cases!(&env, optional::a_lack_of_rights_concerns_one_component);
+}
+
+/// Likewise, of services in AWS. The first case brings the definitions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_in_aws() {
+    let env = TestEnv::open().await;
+    cases!(&env, aws::a_stack_waits_for_the_controllers_and_then_for_aws);
+    let operator = env.operator_with(&aws::SWITCHED_ON).await;
+    cases!(
+        &env,
+        aws::a_change_that_interrupts_is_held_until_it_is_confirmed,
+        aws::what_aws_says_is_told,
+        aws::a_deleted_stack_leaves_all_that_is_in_aws,
+        aws::passwords_of_what_exists_are_not_made_again,
+        aws::the_database_is_asked_once_its_role_exists,
+    );
+    drop(operator);
 }

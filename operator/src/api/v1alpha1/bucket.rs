@@ -4,15 +4,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
+use super::{Modes, PodTemplate, Resources, S3Bucket, Scheduling, ServiceTls, Storage, modes, text};
 
 /// The modes of `bucket`.
-pub const BUCKET_MODES: Modes = &["embedded", "external"];
+pub const BUCKET_MODES: Modes = &["embedded", "external", "s3"];
 
-/// The S3 bucket of the stack: exactly one of `embedded` and `external`.
+/// The S3 bucket of the stack: exactly one of `embedded`, `external` and `s3`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = modes::exactly_one(BUCKET_MODES, "`embedded: {}` or `external: {name: my-bucket, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`"))]
+#[x_kube(
+    validation = modes::exactly_one(BUCKET_MODES, "`embedded: {}` or `external: {name: my-bucket, endpoint: https://s3.example.com, credentialsSecretRef: {name: my-s3}}`"),
+    validation = Rule::new("!has(self.s3) || !has(self.versioning) || self.versioning")
+        .message("a bucket.s3 has versioning always: leave bucket.versioning out"),
+)]
 pub struct BucketSpec {
     /// An S3 server that the operator runs in the cluster, with a volume and generated keys. The operator creates the bucket in
     /// it. Not for Production.
@@ -21,9 +25,12 @@ pub struct BucketSpec {
     /// An existing bucket that the operator does not manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalBucket>,
+    /// A bucket of Amazon S3 that its ACK controller makes. It needs `optionalApis.ackS3` of the operator's chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Bucket>,
     /// `true`: the operator turns object versioning on, and reports a server that does not support it. `false`: the operator
-    /// leaves versioning as it is; it never turns it off. Defaults to `true` for an embedded bucket and to `false` for an
-    /// external one.
+    /// leaves versioning as it is; it never turns it off. Defaults to `false` for an
+    /// external bucket, else to `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versioning: Option<bool>,
 }

@@ -1,15 +1,15 @@
-//! PostgreSQL: run by the operator, or somebody else's.
+//! PostgreSQL: run by the operator, by AWS, or somebody else's.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, PodTemplate, Resources, Scheduling, SecretKeyReference, Storage, modes, text};
+use super::{Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference, Storage, modes, text};
 
 /// The modes of `database`.
-pub const DATABASE_MODES: Modes = &["embedded", "external"];
+pub const DATABASE_MODES: Modes = &["embedded", "external", "rds"];
 
-/// The PostgreSQL database of the stack: exactly one of `embedded` and `external`.
+/// The PostgreSQL database of the stack: exactly one of `embedded`, `external` and `rds`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = modes::exactly_one(DATABASE_MODES, "`embedded: {}` or `external: {secretRef: {name: my-database}}`"))]
@@ -21,6 +21,9 @@ pub struct DatabaseSpec {
     /// An existing PostgreSQL server that the operator does not manage. A Secret holds its URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
+    /// A DB instance of Amazon RDS that the ACK controller for RDS makes. It needs `optionalApis.ackRDS` of the operator's chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rds: Option<RdsDatabase>,
 }
 
 /// A single PostgreSQL server that the operator runs in the cluster.

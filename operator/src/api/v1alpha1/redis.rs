@@ -4,12 +4,12 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
+use super::{ElastiCacheRedis, Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
 
 /// The modes of `redis`.
-pub const REDIS_MODES: Modes = &["embedded", "external"];
+pub const REDIS_MODES: Modes = &["embedded", "external", "elastiCache"];
 
-/// The Redis of the stack: exactly one of `embedded` and `external`.
+/// The Redis of the stack: exactly one of `embedded`, `external` and `elastiCache`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = modes::exactly_one(REDIS_MODES, "`embedded: {}` or `external: {secretRef: {name: my-redis}}`"))]
@@ -21,6 +21,9 @@ pub struct RedisSpec {
     /// An existing server that the operator does not manage. A Secret holds its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
+    /// A cache of Amazon ElastiCache that its ACK controller makes. It needs `optionalApis.ackElastiCache` of the operator's chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elasti_cache: Option<ElastiCacheRedis>,
 }
 
 /// A single Valkey or Redis server that the operator runs in the cluster.

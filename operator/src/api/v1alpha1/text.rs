@@ -110,6 +110,51 @@ pub(super) fn distinct_paths() -> Value {
     }])
 }
 
+/// A class of a DB instance.
+pub(super) fn instance_class() -> Value {
+    matching(r"^db\\.[a-z0-9-]+\\.[a-z0-9-]+$", "write the class of a DB instance, e.g. `db.t4g.medium`")
+}
+
+/// A type of a cache node.
+pub(super) fn node_type() -> Value {
+    matching(r"^cache\\.[a-z0-9-]+\\.[a-z0-9-]+$", "write the type of a cache node, e.g. `cache.t4g.small`")
+}
+
+/// The name of a database, a cache or a snapshot in AWS.
+pub(super) fn aws_identifier() -> Value {
+    matching(
+        "^[a-z](-?[a-z0-9])*$",
+        "start with a letter and write only a-z, 0-9 and single hyphens, e.g. `shop-production`",
+    )
+}
+
+/// A region of AWS.
+pub(super) fn aws_region() -> Value {
+    matching("^[a-z]+(-[a-z]+)+-[0-9]+$", "write a region of AWS, e.g. `eu-west-1`")
+}
+
+/// A size in GiB that RDS can have.
+pub(super) fn gibibytes() -> Value {
+    json!([{
+        "rule": "self.matches('^[1-9][0-9]{1,4}Gi$') && int(self.split('Gi')[0]) >= 20",
+        "message": "write whole gibibytes from `20Gi` to `65536Gi`, e.g. `50Gi`",
+    }])
+}
+
+/// A time of each day.
+pub(super) fn daily_window() -> Value {
+    matching(
+        "^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+        "write a time of the day in UTC, e.g. `02:00-03:00`",
+    )
+}
+
+/// A time of each week.
+pub(super) fn weekly_window() -> Value {
+    let moment = "(mon|tue|wed|thu|fri|sat|sun):([01][0-9]|2[0-3]):[0-5][0-9]";
+    matching(&format!("^{moment}-{moment}$"), "write a time of the week in UTC, e.g. `sun:03:30-sun:04:30`")
+}
+
 fn matching(pattern: &str, message: &str) -> Value {
     json!([{"rule": format!("self.matches('{pattern}')"), "message": message}])
 }

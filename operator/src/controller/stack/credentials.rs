@@ -6,61 +6,90 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{PersistentVolumeClaim, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    core::{DynamicObject, PartialObjectMeta},
+};
 use rand::distr::{Alphanumeric, SampleString};
 
 use super::{Context, observe::ObserveError};
 use crate::{
     api::v1alpha1::RorunStack,
-    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, annotation, label},
-    objects::{Digest, LiveObject, LiveSet, Minted, kind_of},
+    apply::api_resource,
+    desired,
+    names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label},
+    objects::{Digest, LiveObject, LiveSet, Minted, ObjectKind, kind_of},
     runtime::ResourceKey,
-    stack::{self, CredentialState, SecretData, connection_keys, credential_bytes, credential_keys},
+    stack::{self, CredentialKeys, CredentialState, SecretData, connection_keys, credential_bytes},
 };
 
-/// The generated credentials of the embedded services. The operator generates them only when neither they nor a volume exist, for
-/// which it asks the API server: the caches show only labelled objects.
+/// The generated credentials of the services. The operator generates them only when neither they nor what they open exists, a volume or
+/// an object of another project, for which it asks the API server: the caches show only labelled objects.
 pub(super) async fn observe(
     context: &Context,
     cr: &RorunStack,
     key: &ResourceKey,
     live: &LiveSet,
+    missing_apis: &BTreeMap<Component, Waiting>,
 ) -> Result<BTreeMap<Component, CredentialState>, ObserveError> {
     let uid = cr.metadata.uid.clone().unwrap_or_default();
     let mut witness = Witness { context, key, live, uid: &uid, connection: Connection::Unread };
     let mut states = BTreeMap::new();
     let mut missing = Vec::new();
-    for component in stack::embedded(cr) {
+    for (component, keys) in stack::generated(cr) {
         let name = ObjectName::with_role(&key.name, component, ROLE_CREDENTIALS);
         if let Some(secret) = live.named("Secret", name.as_str()).filter(|secret| secret.data().is_some()) {
             context.memory().minted.remove(&(uid.clone(), component));
-            states.insert(component, witness.judge(component, secret).await?);
+            states.insert(component, witness.judge((component, keys), secret).await?);
         } else if let Some(data) = context.memory().minted.get(&(uid.clone(), component)) {
             states.insert(component, CredentialState::Minted(data.clone()));
         } else {
-            missing.push((component, name));
+            missing.push(((component, keys), name));
         }
     }
     if missing.is_empty() {
         return Ok(states);
     }
-    let volumes = volumes(context, &key.namespace).await?;
-    for (component, name) in missing {
-        let volume = ObjectName::of(&key.name, component);
-        let state = if let Some(volume) = volumes.iter().find(|there| there.name_any() == volume.as_str()) {
-            match unlabelled_secret(context, &key.namespace, name.as_str()).await? {
-                Some(secret) => witness.judge(component, &secret).await?,
-                None => without_credentials(volume, &key.name),
+    let kinds: BTreeMap<_, _> = desired::optional_kinds(&cr.spec).into_iter().rev().collect();
+    let embedded = missing.iter().any(|((component, _), _)| !kinds.contains_key(component));
+    let volumes = if embedded { volumes(context, &key.namespace).await? } else { Vec::new() };
+    for ((component, keys), secret) in missing {
+        let name = ObjectName::of(&key.name, component);
+        let held = match kinds.get(&component) {
+            // Whether there is one is not known.
+            Some(_) if missing_apis.contains_key(&component) => continue,
+            Some(kind) => holder(context, kind, &key.namespace, name.as_str()).await?,
+            None => volumes.iter().find(|there| there.name_any() == name.as_str()).map(|there| there.metadata.clone()),
+        };
+        let state = if let Some(holder) = held {
+            match unlabelled_secret(context, &key.namespace, secret.as_str()).await? {
+                Some(secret) => witness.judge((component, keys), &secret).await?,
+                None => without_credentials(&holder, &key.name),
             }
         } else {
-            let data = mint(component);
+            let data = mint(keys);
             context.memory().minted.insert((uid.clone(), component), data.clone());
             CredentialState::Minted(data)
         };
         states.insert(component, state);
     }
     Ok(states)
+}
+
+/// The object of another project that stands for the service which the credentials open, whatever its labels.
+async fn holder(
+    context: &Context,
+    kind: &ObjectKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ObjectMeta>, ObserveError> {
+    let client = context.runtime.client.clone();
+    let api = Api::<DynamicObject>::namespaced_with(client, namespace, &api_resource(kind));
+    let found = api.get_metadata_opt(name).await.map_err(ObserveError::Volumes)?;
+    Ok(found.map(|found| found.metadata))
 }
 
 /// The evidence for whether stored credentials are those that were generated.
@@ -85,10 +114,13 @@ enum Connection {
 impl Witness<'_> {
     /// The state of credentials that are stored. The apply step refuses a Secret of another stack, and the validation one that
     /// lacks a key.
-    async fn judge(&mut self, component: Component, secret: &LiveObject) -> Result<CredentialState, ObserveError> {
+    async fn judge(
+        &mut self,
+        (component, keys): (Component, CredentialKeys),
+        secret: &LiveObject,
+    ) -> Result<CredentialState, ObserveError> {
         let data = secret.data().map(decode).unwrap_or_default();
-        let Some(bytes) = credential_bytes(component, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
-        else {
+        let Some(bytes) = credential_bytes(keys, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid)) else {
             return Ok(CredentialState::Present(data));
         };
         Ok(match secret.minted {
@@ -134,15 +166,17 @@ async fn volumes(context: &Context, namespace: &str) -> Result<Vec<Claim>, Obser
 }
 
 /// The state of a volume whose credentials do not exist. A volume that no stack of this name has made holds foreign data.
-fn without_credentials(volume: &Claim, stack: &str) -> CredentialState {
-    let labels = volume.labels();
-    let has = |label: &str, value: &str| labels.get(label).is_some_and(|found| found == value);
+fn without_credentials(holder: &ObjectMeta, stack: &str) -> CredentialState {
+    let has = |label: &str, value: &str| {
+        holder.labels.as_ref().is_some_and(|labels| labels.get(label).is_some_and(|found| found == value))
+    };
     let of_stack = has(label::STACK, stack) || has(label::INSTANCE, stack);
     let labelled = has(label::MANAGED_BY, FIELD_MANAGER) && of_stack;
-    if !labelled && !volume.annotations().contains_key(annotation::STACK_UID) {
+    let ours = |all: &BTreeMap<String, String>| all.contains_key(annotation::STACK_UID);
+    if !labelled && !holder.annotations.as_ref().is_some_and(ours) {
         return CredentialState::VolumeTaken;
     }
-    if volume.metadata.deletion_timestamp.is_some() {
+    if holder.deletion_timestamp.is_some() {
         return CredentialState::VolumeTerminating;
     }
     CredentialState::Lost
@@ -156,9 +190,9 @@ async fn unlabelled_secret(context: &Context, namespace: &str, name: &str) -> Re
     Ok(found.and_then(whole))
 }
 
-fn mint(component: Component) -> SecretData {
+fn mint(keys: CredentialKeys) -> SecretData {
     let mut random = rand::rng();
-    let made = credential_keys(component).iter().map(|(key, recipe)| {
+    let made = keys.iter().map(|(key, recipe)| {
         let value = match recipe {
             Ok(length) => Alphanumeric.sample_string(&mut random, *length),
             Err(fixed) => (*fixed).to_owned(),

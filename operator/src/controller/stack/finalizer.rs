@@ -11,6 +11,7 @@ use super::{Context, evidence::embedded_bucket_has_backups};
 use crate::{
     api::v1alpha1::{DeletionPolicy, Environment, RorunStack},
     apply::{Applied, Owner, WriteError, delete_retained},
+    desired::optional_kinds,
     names::{Component, FINALIZER, Waiting, annotation, reason},
     objects::LiveSet,
 };
@@ -73,7 +74,8 @@ pub(super) async fn delete_data(
     owner: &Owner,
     live: &LiveSet,
 ) -> Result<Applied, Waiting> {
-    let bucket = Component::Bucket.as_str();
-    let spared: &[&str] = if embedded_bucket_has_backups(cr, live).await? { &[bucket] } else { &[] };
-    Ok(delete_retained(&context.runtime.writer, owner, spared, live).await)
+    // The passwords of a service that goes on to exist at its provider.
+    let mut spared: Vec<_> = optional_kinds(&cr.spec).into_iter().map(|(component, _)| component.as_str()).collect();
+    spared.extend(embedded_bucket_has_backups(cr, live).await?.then(|| Component::Bucket.as_str()));
+    Ok(delete_retained(&context.runtime.writer, owner, &spared, live).await)
 }

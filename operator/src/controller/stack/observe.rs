@@ -70,7 +70,7 @@ pub(super) async fn observe(
         observed.traits.extend(traits.map(|traits| (name.clone(), traits)));
         observed.secrets.insert(name.clone(), found.map(|found| found.values));
     }
-    observed.credentials = credentials::observe(context, cr, key, live).await?;
+    observed.credentials = credentials::observe(context, cr, key, live, &observed.missing_apis).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
     observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
         .into_iter()

@@ -11,10 +11,10 @@ use crate::{
         COMMANDS, Component, ObjectName, ROLE_CANDIDATE, Waiting, annotation,
         reason::{self, Reason},
     },
-    objects::{LiveObject, LiveSet, Readiness},
+    objects::{AckEndpoint, AckNote, LiveObject, LiveSet, Readiness},
     stack::{
-        Command, Content, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedWorkload, Revision,
-        WORKLOADS,
+        Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases, ObservedWorkload,
+        Revision, WORKLOADS,
     },
 };
 
@@ -28,6 +28,7 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
         .of_component("Job", Component::Backup.as_str())
         .find(|job| live.is_running(job))
         .map(|job| job.name.to_string());
+    observed.managed = managed(cr, uid, live);
     observed.releases = releases(cr, uid, live);
     observed.ingress_address = ingress_address(cr, live);
     observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
@@ -35,6 +36,24 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
     let read = |(key, _): &(&String, &String)| key.starts_with(annotation::PREFIX);
     observed.annotations =
         annotations.into_iter().flatten().filter(read).map(|(key, value)| (key.clone(), value.clone())).collect();
+}
+
+/// What the objects of other projects that hold data of this stack say of the services that they stand for.
+fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, ManagedService> {
+    let name = cr.metadata.name.as_deref().unwrap_or_default();
+    let ours = live.iter().filter(|there| !there.kind.is_core() && there.retained && there.is_data_of(name, uid));
+    let address = |found: AckEndpoint| (found.host, found.port);
+    let service = |there: &LiveObject| {
+        let note: AckNote = there.note.as_deref().and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
+        ManagedService {
+            ready: there.readiness.is_ready() && !there.deleting,
+            endpoint: note.endpoint.map(address),
+            reader: note.reader.map(address),
+            class: note.class,
+            version: note.version,
+        }
+    };
+    ours.map(|there| (there.name.to_string(), service(there))).collect()
 }
 
 /// Where the Ingress answers: its controller says so in its status.
@@ -62,7 +81,8 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
         let name = ObjectName::with_role(stack, component, ROLE_CANDIDATE);
         Some((component, workload(live.named("Deployment", name.as_str())?, live)))
     };
-    let services = live.iter().filter(|there| there.kind.kind == "StatefulSet");
+    let services =
+        live.iter().filter(|there| there.kind.kind == "StatefulSet" || (there.retained && !there.kind.is_core()));
     let mut down = services.filter_map(|there| match &there.readiness {
         Readiness::Waiting(waiting) => Some(waiting.clone()),
         Readiness::Ready => None,

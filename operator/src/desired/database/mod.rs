@@ -2,11 +2,13 @@
 
 mod embedded;
 mod external;
+mod rds;
 
 use super::{Component, Keys, mode::Mode};
 use crate::{
+    api::v1alpha1::RorunStackSpec,
     names::Component as Name,
-    objects::{DesiredObject, LiveSet, Readiness},
+    objects::{DB_INSTANCE, DesiredObject, LiveSet, ObjectKind, Readiness},
     plan::Plan,
     stack::{Database as Resolved, Stack},
 };
@@ -16,6 +18,17 @@ pub(super) struct Database;
 impl Component for Database {
     fn name(&self) -> Name {
         Name::Database
+    }
+
+    fn optional_kinds(&self, spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
+        let rds = spec.database.as_ref().and_then(|database| database.rds.as_ref());
+        rds.map(|_| DB_INSTANCE).into_iter().collect()
+    }
+
+    fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
+        let notes = stack.notes(Name::Database).iter().cloned().chain(mode(stack).note(live));
+        let notes: Vec<_> = notes.collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     fn objects(&self, stack: &Stack, _: &Plan) -> Vec<DesiredObject> {
@@ -31,5 +44,6 @@ fn mode(stack: &Stack) -> &dyn Mode {
     match &stack.database {
         Resolved::Embedded(mode) => &**mode,
         Resolved::External(mode) => &**mode,
+        Resolved::Rds(mode) => &**mode,
     }
 }

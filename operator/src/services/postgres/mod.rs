@@ -1,6 +1,7 @@
 //! Checks that a PostgreSQL database can be used, and says how `libpq` would connect to it.
 
 mod lock;
+mod provision;
 mod session;
 mod snapshot;
 mod url;
@@ -19,6 +20,7 @@ use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
+pub use provision::{Login, ProvisionError, provision};
 pub use snapshot::Snapshot;
 use url::Connection;
 pub use url::TlsMode;

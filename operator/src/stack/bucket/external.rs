@@ -2,7 +2,7 @@
 
 use super::{Bucket, BucketAccess, SessionToken, versioning};
 use crate::{
-    api::v1alpha1::{Environment, ExternalBucket},
+    api::v1alpha1::{Environment, ExternalBucket, S3SecretReference},
     contract,
     names::{Component, Waiting, label, reason},
     stack::{
@@ -50,24 +50,12 @@ impl ModeAccess for External {
 
 impl ModeSpec for ExternalBucket {
     fn references(&self, found: &mut References) {
-        let of = &self.credentials_secret_ref;
-        let keys = [
-            of.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID),
-            of.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY),
-            of.session_token_key.as_deref().unwrap_or(contract::ENV_SESSION_TOKEN),
-        ];
-        found.secret(&of.name, keys);
+        Keys::reference(&self.credentials_secret_ref, found);
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
     fn placeholders(&self, values: &mut Values<'_>) {
-        let (of, value) = (&self.credentials_secret_ref, values.value());
-        let (id, key) = (of.access_key_id_key.as_deref(), of.secret_access_key_key.as_deref());
-        values.secret(&of.name, id.unwrap_or(contract::ENV_ACCESS_KEY_ID), format!("id{value}"));
-        values.secret(&of.name, key.unwrap_or(contract::ENV_SECRET_ACCESS_KEY), format!("key{value}"));
-        if let Some(key) = &of.session_token_key {
-            values.secret(&of.name, key, format!("token{value}"));
-        }
+        Keys::placeholders(&self.credentials_secret_ref, values);
         values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
@@ -114,25 +102,60 @@ pub(in crate::stack) fn access(
         let message = format!("{field}.forcePathStyle must not be false since {field}.endpoint has a path: remove it");
         return Err(Waiting::new(reason::INVALID_SPEC, message));
     }
-    let session_token = if let Some(key) = &reference.session_token_key {
-        Some(SessionToken { value: secret.unquoted(key)?, named: true })
-    } else {
-        let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
-        found.map(|value| SessionToken { value, named: false })
-    };
+    let keys = Keys::read(reference, &secret)?;
     Ok(BucketAccess {
         endpoint: spec.endpoint.trim_end_matches('/').to_owned(),
         region: spec.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
-        access_key_id: secret
-            .access_key_id(reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID))?,
-        secret_access_key: secret
-            .unquoted(reference.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY))?,
-        session_token,
+        access_key_id: keys.id,
+        secret_access_key: keys.secret,
+        session_token: keys.session_token,
         checksums: spec.checksums,
         ca,
     })
+}
+
+/// The keys of a Secret.
+pub(super) struct Keys {
+    pub(super) id: String,
+    pub(super) secret: String,
+    pub(super) session_token: Option<SessionToken>,
+}
+
+impl Keys {
+    pub(super) fn read(reference: &S3SecretReference, secret: &NamedSecret<'_>) -> Result<Self, Waiting> {
+        let session_token = if let Some(key) = &reference.session_token_key {
+            Some(SessionToken { value: secret.unquoted(key)?, named: true })
+        } else {
+            let found = secret.optional(contract::ENV_SESSION_TOKEN)?;
+            found.map(|value| SessionToken { value, named: false })
+        };
+        let id = reference.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID);
+        let key = reference.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY);
+        Ok(Self { id: secret.access_key_id(id)?, secret: secret.unquoted(key)?, session_token })
+    }
+
+    /// Adds the Secret with the keys that the operator reads.
+    pub(super) fn reference(of: &S3SecretReference, found: &mut References) {
+        let keys = [
+            of.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID),
+            of.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY),
+            of.session_token_key.as_deref().unwrap_or(contract::ENV_SESSION_TOKEN),
+        ];
+        found.secret(&of.name, keys);
+    }
+
+    /// Adds values for them.
+    pub(super) fn placeholders(of: &S3SecretReference, values: &mut Values<'_>) {
+        let value = values.value();
+        let (id, key) = (of.access_key_id_key.as_deref(), of.secret_access_key_key.as_deref());
+        values.secret(&of.name, id.unwrap_or(contract::ENV_ACCESS_KEY_ID), format!("id{value}"));
+        values.secret(&of.name, key.unwrap_or(contract::ENV_SECRET_ACCESS_KEY), format!("key{value}"));
+        if let Some(key) = &of.session_token_key {
+            values.secret(&of.name, key, format!("token{value}"));
+        }
+    }
 }
 
 /// How the operator probes the bucket of a block.
@@ -146,15 +169,14 @@ pub(in crate::stack) fn probing(
     let doubt = if refused {
         Some(clear_text(field, "the endpoint starts with http://", "https://"))
     } else {
-        unusual_keys(spec, observed)
+        unusual_keys(&spec.credentials_secret_ref, observed)
     };
     Probing::new(spec.probe_interval.as_deref(), doubt)
 }
 
 /// Why the keys may be none of S3. A signature sends the access key id in clear, and the secret access key never, so each must be
 /// in its own place.
-fn unusual_keys(spec: &ExternalBucket, observed: &Observed) -> Option<String> {
-    let keys = &spec.credentials_secret_ref;
+pub(super) fn unusual_keys(keys: &S3SecretReference, observed: &Observed) -> Option<String> {
     let usual = keys.access_key_id_key.as_deref().is_none_or(|key| key == contract::ENV_ACCESS_KEY_ID)
         && keys.secret_access_key_key.as_deref().is_none_or(|key| key == contract::ENV_SECRET_ACCESS_KEY);
     if usual || observed.traits.get(&keys.name).is_some_and(|traits| traits.for_s3) {

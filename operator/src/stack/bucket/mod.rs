@@ -2,9 +2,11 @@
 
 mod embedded;
 mod external;
+mod s3;
 
 pub use embedded::Embedded;
 pub use external::External;
+pub use s3::S3;
 
 pub(super) use external::{access, probing};
 
@@ -18,6 +20,8 @@ pub enum Bucket {
     Embedded(Box<Embedded>),
     /// On a server that the operator did not make.
     External(Box<External>),
+    /// On Amazon S3.
+    S3(Box<S3>),
 }
 
 impl Bucket {
@@ -26,6 +30,7 @@ impl Bucket {
         match self {
             Self::Embedded(mode) => &**mode,
             Self::External(mode) => &**mode,
+            Self::S3(mode) => &**mode,
         }
     }
 
@@ -40,11 +45,12 @@ static EMBEDDED: EmbeddedBucket =
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
-    let Some(BucketSpec { embedded, external, versioning: _ }) = &spec.bucket else { return &EMBEDDED };
-    match (embedded, external) {
-        (_, Some(external)) => external,
-        (Some(embedded), None) => embedded,
-        (None, None) => &EMBEDDED,
+    let Some(BucketSpec { embedded, external, s3, versioning: _ }) = &spec.bucket else { return &EMBEDDED };
+    match (embedded, external, s3) {
+        (_, _, Some(s3)) => s3,
+        (_, Some(external), None) => external,
+        (Some(embedded), None, None) => embedded,
+        (None, None, None) => &EMBEDDED,
     }
 }
 

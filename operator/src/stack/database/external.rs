@@ -29,7 +29,13 @@ impl Mode for External {
     }
 
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        let Some(access) = &self.access else { return Vec::new() };
+        self.access.as_ref().map(Self::targets).unwrap_or_default()
+    }
+}
+
+impl External {
+    /// A database by each of its URLs that differ.
+    pub(super) fn targets(access: &DatabaseAccess) -> Vec<(ProbeTarget, Endpoint)> {
         let urls = [
             (ProbeTarget::from(Component::Database), &access.url),
             (ProbeTarget::DIRECT, &access.direct),

@@ -3,12 +3,14 @@
 mod data;
 mod embedded;
 mod external;
+mod rds;
 mod url_style;
 
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
 pub use external::External;
+pub use rds::{Provisioning, Rds};
 
 use super::mode::{ModeAccess, Resolve};
 use crate::{
@@ -23,6 +25,8 @@ pub enum Database {
     Embedded(Box<Embedded>),
     /// On a server that the operator did not make.
     External(Box<External>),
+    /// On Amazon RDS.
+    Rds(Box<Rds>),
 }
 
 impl Database {
@@ -31,6 +35,7 @@ impl Database {
         match self {
             Self::Embedded(mode) => &**mode,
             Self::External(mode) => &**mode,
+            Self::Rds(mode) => &**mode,
         }
     }
 }
@@ -46,11 +51,12 @@ static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {
-    let Some(DatabaseSpec { embedded, external }) = &spec.database else { return &EMBEDDED };
-    match (embedded, external) {
-        (_, Some(external)) => external,
-        (Some(embedded), None) => embedded,
-        (None, None) => &EMBEDDED,
+    let Some(DatabaseSpec { embedded, external, rds }) = &spec.database else { return &EMBEDDED };
+    match (embedded, external, rds) {
+        (_, _, Some(rds)) => rds,
+        (_, Some(external), None) => external,
+        (Some(embedded), None, None) => embedded,
+        (None, None, None) => &EMBEDDED,
     }
 }
 

@@ -81,5 +81,5 @@ fn access(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAccess, Wait
             secret.invalid(key, "starts with redis://, and must start with rediss:// since redis.external.tls is set")
         );
     }
-    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca })
+    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca, cluster: false })
 }

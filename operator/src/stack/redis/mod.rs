@@ -1,9 +1,11 @@
 //! Redis or Valkey, in one of its modes.
 
+mod elasti_cache;
 mod embedded;
 mod external;
 mod url;
 
+pub use elasti_cache::{ElastiCache, Nodes};
 pub use embedded::Embedded;
 pub use external::External;
 
@@ -17,6 +19,8 @@ pub enum Redis {
     Embedded(Box<Embedded>),
     /// On a server that the operator did not make.
     External(Box<External>),
+    /// On Amazon ElastiCache.
+    ElastiCache(Box<ElastiCache>),
 }
 
 impl Redis {
@@ -25,6 +29,7 @@ impl Redis {
         match self {
             Self::Embedded(mode) => &**mode,
             Self::External(mode) => &**mode,
+            Self::ElastiCache(mode) => &**mode,
         }
     }
 }
@@ -34,11 +39,12 @@ static EMBEDDED: EmbeddedRedis =
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Redis> {
-    let Some(RedisSpec { embedded, external }) = &spec.redis else { return &EMBEDDED };
-    match (embedded, external) {
-        (_, Some(external)) => external,
-        (Some(embedded), None) => embedded,
-        (None, None) => &EMBEDDED,
+    let Some(RedisSpec { embedded, external, elasti_cache }) = &spec.redis else { return &EMBEDDED };
+    match (embedded, external, elasti_cache) {
+        (_, _, Some(elasti_cache)) => elasti_cache,
+        (_, Some(external), None) => external,
+        (Some(embedded), None, None) => embedded,
+        (None, None, None) => &EMBEDDED,
     }
 }
 
@@ -55,4 +61,6 @@ pub struct RedisAccess {
     pub password: String,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
+    /// Whether the application's client must speak the protocol of cluster mode.
+    pub cluster: bool,
 }

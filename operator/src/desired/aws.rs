@@ -1,0 +1,62 @@
+//! The parts that the objects of AWS Controllers for Kubernetes share.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{metadata, probed};
+use crate::{
+    names::{Component, ROLE_CREDENTIALS, Waiting, annotation, reason},
+    objects::{self, DesiredObject, LiveSet, ObjectKey, ObjectKind, Readiness, SecretKey},
+    stack::Stack,
+};
+
+/// The metadata of what stands for data in AWS. Whoever deletes the object, and the namespace with it, deletes nothing in AWS.
+pub(super) fn metadata(stack: &Stack, component: Component, name: String, region: Option<&str>) -> ObjectMeta {
+    let mut metadata = metadata::retained(stack, component, name);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(annotation::ACK_DELETION_POLICY.to_owned(), "retain".to_owned());
+    annotations.extend(region.map(|region| (annotation::ACK_REGION.to_owned(), region.to_owned())));
+    metadata
+}
+
+/// A member of the generated credentials. The controllers look in the namespace `default` where none is named.
+pub(super) fn credential(stack: &Stack, component: Component, key: &str) -> SecretKey {
+    let name = stack.child_role(component, ROLE_CREDENTIALS);
+    SecretKey { namespace: stack.namespace.clone(), name, key: key.to_owned() }
+}
+
+/// Whether the object says that its service serves.
+pub(super) fn stands(kind: &ObjectKind, name: &str, live: &LiveSet) -> Readiness {
+    let key = ObjectKey { kind: kind.key, name: name.to_owned() };
+    let Some(there) = live.get(&key) else {
+        return Readiness::waiting(reason::PROGRESSING, format!("{key} is being made"));
+    };
+    if there.deleting { Readiness::Waiting(objects::terminating(there)) } else { there.readiness.clone() }
+}
+
+/// Of a service whose object is all that there is: the object, the probe, and what is held.
+pub(super) fn readiness(
+    stack: &Stack,
+    component: Component,
+    kind: &ObjectKind,
+    held: Option<&Waiting>,
+    live: &LiveSet,
+) -> Readiness {
+    let stands = stands(kind, &stack.child(component), live);
+    if !stands.is_ready() {
+        return stands;
+    }
+    held_after(probed(stack, component), held)
+}
+
+/// What is held is told once nothing else is wrong.
+pub(super) fn held_after(readiness: Readiness, held: Option<&Waiting>) -> Readiness {
+    match (readiness, held) {
+        (Readiness::Ready, Some(held)) => Readiness::Waiting(held.clone()),
+        (readiness, _) => readiness,
+    }
+}
+
+/// An object that stays whatever becomes of the stack.
+pub(super) fn retained<K: objects::Child>(object: &K) -> DesiredObject {
+    DesiredObject::new(object, objects::ApplyPolicy::Retain)
+}

@@ -1,0 +1,111 @@
+//! The bucket on Amazon S3: the address follows from the region, and the keys are in a Secret.
+
+use super::{
+    Bucket, BucketAccess,
+    external::{Keys, unusual_keys},
+};
+use crate::{
+    api::v1alpha1::{ExternalBucket, S3Bucket},
+    names::{Component, ObjectName, Waiting},
+    stack::{
+        Endpoint, ManagedService, Observed, ProbeTarget, Probing, References,
+        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
+        placeholders::Values,
+        secret::NamedSecret,
+    },
+};
+
+/// The bucket on Amazon S3.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    /// The block of the spec.
+    pub block: S3Bucket,
+    /// The bucket exists.
+    made: bool,
+    access: Option<BucketAccess>,
+    probing: Probing,
+}
+
+impl Mode for S3 {
+    fn probing(&self) -> Option<&Probing> {
+        Some(&self.probing)
+    }
+
+    fn endpoints(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        let endpoint = |access: &BucketAccess| Endpoint::Bucket {
+            access: access.clone(),
+            prefix: backups.map(str::to_owned),
+            create: false,
+            versioning: false,
+        };
+        let access = self.access.as_ref().filter(|_| self.made);
+        access.into_iter().map(|access| (Component::Bucket.into(), endpoint(access))).collect()
+    }
+}
+
+impl ModeAccess for S3 {
+    type Access = BucketAccess;
+
+    fn access(&self) -> Option<&BucketAccess> {
+        self.access.as_ref()
+    }
+}
+
+impl ModeSpec for S3Bucket {
+    fn references(&self, found: &mut References) {
+        Keys::reference(&self.credentials_secret_ref, found);
+    }
+
+    fn placeholders(&self, values: &mut Values<'_>) {
+        Keys::placeholders(&self.credentials_secret_ref, values);
+        let name = ObjectName::of(values.stack(), Component::Bucket).into();
+        values.managed(name, ManagedService { ready: true, ..ManagedService::default() });
+    }
+
+    fn opens_backups(&self, destination: Option<&ExternalBucket>) -> bool {
+        destination.is_none_or(|destination| {
+            destination.name == self.name
+                && destination.endpoint.trim_end_matches('/') == endpoint(&self.region)
+                && destination.credentials_secret_ref == self.credentials_secret_ref
+        })
+    }
+}
+
+impl Resolve for S3Bucket {
+    type Service = Bucket;
+
+    fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Bucket {
+        let access = ok_or_unresolved(access(self, context.observed), Component::Bucket, unresolved);
+        let object = ObjectName::of(context.name, Component::Bucket);
+        let there = context.observed.managed.get(object.as_str());
+        Bucket::S3(Box::new(S3 {
+            made: there.is_some_and(|there| there.ready),
+            access,
+            probing: Probing::new(None, unusual_keys(&self.credentials_secret_ref, context.observed)),
+            block: self.clone(),
+        }))
+    }
+}
+
+fn access(block: &S3Bucket, observed: &Observed) -> Result<BucketAccess, Waiting> {
+    let reference = &block.credentials_secret_ref;
+    let secret = NamedSecret::find(observed, &reference.name, "bucket.s3.credentialsSecretRef")?;
+    let keys = Keys::read(reference, &secret)?;
+    Ok(BucketAccess {
+        endpoint: endpoint(&block.region),
+        region: block.region.clone(),
+        name: block.name.clone(),
+        force_path_style: false,
+        access_key_id: keys.id,
+        secret_access_key: keys.secret,
+        session_token: keys.session_token,
+        checksums: None,
+        ca: None,
+    })
+}
+
+/// The regions in China have a domain of their own.
+fn endpoint(region: &str) -> String {
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("https://s3.{region}.{domain}")
+}

@@ -1,0 +1,215 @@
+//! Redis on Amazon ElastiCache: from what its object says to an address.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Redis, RedisAccess};
+use crate::{
+    api::v1alpha1::{CacheEngine, ElastiCacheRedis, Environment},
+    names::{Component, ObjectName, Waiting},
+    stack::{
+        CredentialKeys, Credentials, Endpoint, ManagedService, ProbeTarget, Probing, References, credential_keys,
+        credentials::{self, Sought},
+        managed::{Disruptive, aws_name, host_and_port, major, same_major},
+        mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
+        placeholders::Values,
+        secret::NamedSecret,
+    },
+};
+
+/// How many characters AWS allows.
+const LONGEST_NAME: usize = 40;
+
+/// Redis on Amazon ElastiCache.
+#[derive(Clone, Debug)]
+pub struct ElastiCache {
+    /// The block of the spec.
+    pub block: ElastiCacheRedis,
+    /// The name in AWS.
+    pub identifier: String,
+    /// The version that is applied.
+    pub version: String,
+    /// The nodes. `None`: it is serverless.
+    pub nodes: Option<Nodes>,
+    /// How many days snapshots are kept.
+    pub snapshot_retention_days: i32,
+    /// The generated password. `None`: see [`crate::stack::Stack::unresolved`], or it is serverless.
+    pub credentials: Option<Credentials>,
+    /// A change that nobody confirmed.
+    pub held: Option<Waiting>,
+    access: Option<RedisAccess>,
+    probing: Probing,
+}
+
+/// The nodes of a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nodes {
+    /// The type that is applied.
+    pub kind: String,
+    /// Shards.
+    pub shards: i32,
+    /// The replicas of each.
+    pub replicas: i32,
+    /// Cluster mode.
+    pub cluster: bool,
+}
+
+impl Mode for ElastiCache {
+    fn probing(&self) -> Option<&Probing> {
+        Some(&self.probing)
+    }
+
+    fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        let endpoint = |access: &RedisAccess| Endpoint::Redis { url: access.url.clone(), ca: None };
+        self.access.iter().map(|access| (Component::Redis.into(), endpoint(access))).collect()
+    }
+}
+
+impl ModeAccess for ElastiCache {
+    type Access = RedisAccess;
+
+    fn access(&self) -> Option<&RedisAccess> {
+        self.access.as_ref()
+    }
+}
+
+impl ModeSpec for ElastiCacheRedis {
+    fn references(&self, found: &mut References) {
+        if let Some(login) = self.serverless.as_ref().and_then(|of| of.login_secret_ref.as_ref()) {
+            found.secret(&login.name, ["username", "password"]);
+        }
+    }
+
+    fn placeholders(&self, values: &mut Values<'_>) {
+        let value = values.value();
+        if let Some(login) = self.serverless.as_ref().and_then(|of| of.login_secret_ref.as_ref()) {
+            values.secret(&login.name, "username", "rorun");
+            values.secret(&login.name, "password", value);
+        }
+        let stack = values.stack().to_owned();
+        let there = ManagedService {
+            ready: true,
+            endpoint: Some(("cache.example.com".to_owned(), 6379)),
+            class: self.node_type.clone(),
+            version: Some(version(self)),
+            ..ManagedService::default()
+        };
+        values.managed(ObjectName::of(&stack, Component::Redis).into(), there);
+    }
+
+    /// A serverless cache has no password of its own.
+    fn generates(&self, component: Component) -> Option<CredentialKeys> {
+        self.serverless.is_none().then(|| credential_keys(component))
+    }
+}
+
+impl Resolve for ElastiCacheRedis {
+    type Service = Redis;
+
+    fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Redis {
+        let observed = context.observed;
+        let object = ObjectName::of(context.name, Component::Redis).to_string();
+        let there = observed.managed.get(&object);
+        let production = context.spec.environment == Environment::Production;
+        let (kind, kind_held) = self.kind(there).held(observed, |one, other| one == other);
+        let wanted = version(self);
+        let (version, version_held) = version_change(there, &wanted).held(observed, same_major);
+        let cluster = self.cluster_mode == Some(true);
+        let nodes = self.node_type.as_ref().map(|_| Nodes {
+            kind,
+            shards: self.shards.unwrap_or(1),
+            replicas: self.replicas.unwrap_or(i32::from(production)),
+            cluster,
+        });
+        let login = ok_or_unresolved(self.login(context), Component::Redis, unresolved);
+        let address = host_and_port(there.and_then(|there| there.endpoint.as_ref()));
+        let access =
+            login.as_ref().zip(address).map(|(login, address)| access(login, address, cluster || nodes.is_none()));
+        Redis::ElastiCache(Box::new(ElastiCache {
+            identifier: self.identifier.clone().unwrap_or_else(|| aws_name(context, LONGEST_NAME)),
+            version,
+            nodes,
+            snapshot_retention_days: self.snapshot_retention_days.unwrap_or(if production { 7 } else { 0 }),
+            credentials: login.and_then(|login| login.generated),
+            held: kind_held.or(version_held),
+            access,
+            probing: Probing::default(),
+            block: self.clone(),
+        }))
+    }
+}
+
+/// How clients log in.
+struct Login {
+    username: String,
+    password: String,
+    generated: Option<Credentials>,
+}
+
+impl ElastiCacheRedis {
+    fn kind<'a>(&'a self, there: Option<&'a ManagedService>) -> Disruptive<'a> {
+        Disruptive {
+            field: "redis.elastiCache.nodeType",
+            wanted: self.node_type.as_deref().unwrap_or_default(),
+            there: there.and_then(|there| there.class.as_deref()).filter(|_| self.node_type.is_some()),
+            effect: "connections break while nodes are replaced",
+        }
+    }
+
+    fn login(&self, context: &Context<'_>) -> Result<Login, Waiting> {
+        let Some(serverless) = &self.serverless else {
+            let holder = format!(
+                "replicationgroup.elasticache.services.k8s.aws/{}",
+                ObjectName::of(context.name, Component::Redis)
+            );
+            let keys = credential_keys(Component::Redis);
+            let sought = Sought { stack: context.name, component: Component::Redis, keys, holder, managed: true };
+            let generated = credentials::resolve(&sought, context.observed)?;
+            // A token is of no user.
+            let password = generated.text("password").to_owned();
+            return Ok(Login { username: String::new(), password, generated: Some(generated) });
+        };
+        let Some(reference) = &serverless.login_secret_ref else {
+            return Ok(Login { username: String::new(), password: String::new(), generated: None });
+        };
+        let field = "redis.elastiCache.serverless.loginSecretRef";
+        let secret = NamedSecret::find(context.observed, &reference.name, field)?;
+        let (username, password) = (secret.required("username")?, secret.required("password")?);
+        Ok(Login { username, password, generated: None })
+    }
+}
+
+fn version_change<'a>(there: Option<&'a ManagedService>, wanted: &'a str) -> Disruptive<'a> {
+    Disruptive {
+        field: "redis.elastiCache.version",
+        wanted,
+        there: there.and_then(|there| there.version.as_deref()),
+        effect: "connections break while the engine is replaced, which nothing takes back",
+    }
+}
+
+/// Of a serverless cache the major version alone.
+fn version(block: &ElastiCacheRedis) -> String {
+    let version = block.version.as_deref().unwrap_or(match block.engine.unwrap_or_default() {
+        CacheEngine::Valkey => "8.0",
+        CacheEngine::Redis => "7.1",
+    });
+    if block.serverless.is_some() { major(version).to_owned() } else { version.to_owned() }
+}
+
+fn access(login: &Login, (host, port): (&str, i32), cluster: bool) -> RedisAccess {
+    let encode = |part: &str| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string();
+    let user = match (login.username.as_str(), login.password.as_str()) {
+        ("", "") => String::new(),
+        (username, password) => format!("{}:{}@", encode(username), encode(password)),
+    };
+    // Cluster mode has no other database than 0.
+    let database = if cluster { "" } else { "/0" };
+    RedisAccess {
+        url: format!("rediss://{user}{host}:{port}{database}"),
+        host: host.to_owned(),
+        port: u16::try_from(port).unwrap_or(6379),
+        password: login.password.clone(),
+        ca: None,
+        cluster,
+    }
+}
