@@ -89,10 +89,10 @@ pub(super) fn resolve(
         }
         None => stack.bucket.access().cloned(),
     };
-    let image = match (&block.image, stack.server(Component::Database)) {
+    let image = match (&block.image, stack.database.mode().dump_image()) {
         (Some(image), _) => defaults::image(defaults::registry(spec), image),
-        // The image of the server, with its registry.
-        (None, Some(server)) => server.image.clone(),
+        // The image of the servers, with its registry.
+        (None, Some(image)) => image.to_owned(),
         (None, None) => defaults::image(defaults::registry(spec), "postgres:17"),
     };
     let retention = block.retention.clone().unwrap_or_default();

@@ -22,8 +22,10 @@ pub struct Observed {
     pub configuration: BTreeMap<Component, Result<String, Waiting>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
-    /// The volumes of embedded services that exist.
+    /// The volumes of embedded services that exist, and that of the servers of a Cluster.
     pub volumes: BTreeMap<Component, ObservedVolume>,
+    /// The Cluster of another project that is the database, if it exists. Its volume is among the others.
+    pub cluster: Option<ObservedCluster>,
     /// The image of the operator itself.
     pub agent_image: String,
     /// The corrections that the Deployments record.
@@ -157,6 +159,15 @@ pub struct ObservedVolume {
     pub data_files: Option<String>,
     /// The server that runs on it, of a volume whose annotation says nothing.
     pub server: Option<RunningServer>,
+}
+
+/// A Cluster of another project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObservedCluster {
+    /// The volume of each server for its log. `None`: it has none of its own.
+    pub wal: Option<ObservedVolume>,
+    /// Whether it serves, and what leads to it, in the words of its own operator.
+    pub serves: bool,
 }
 
 /// What the StatefulSet of the embedded database runs.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CredentialState, Observed, SecretData, SecretTraits, credential_keys, ingress, pod_template, references, services,
+    CredentialState, Observed, ObservedCluster, SecretData, SecretTraits, credential_keys, ingress, pod_template,
+    references, services,
 };
 use crate::api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec};
 
@@ -26,7 +27,8 @@ impl Placeholders<'_> {
     /// optional do not exist.
     pub fn observed(self, cr: &RorunStack) -> Observed {
         let mut values = Values { placeholders: self, secrets: BTreeMap::new(), config_maps: BTreeMap::new() };
-        services::placeholders(&cr.spec, &mut values);
+        let name = cr.metadata.name.as_deref().unwrap_or_default();
+        services::placeholders(name, &cr.spec, &mut values);
         for workload in [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()].into_iter().flatten() {
             values.configuration(workload);
         }
@@ -34,7 +36,7 @@ impl Placeholders<'_> {
         for tls in ingress::certificates(&cr.spec) {
             values.secret(&tls.secret_name, "tls.key", self.value);
         }
-        let named = references(&cr.spec);
+        let named = references(name, &cr.spec);
         let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
             names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()
         };
@@ -51,7 +53,8 @@ impl Placeholders<'_> {
             config_maps: pick(named.config_maps, values.config_maps),
             credentials: credentials.collect(),
             agent_image: self.agent_image.to_owned(),
-            backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
+            backup_owner: Some(format!("{NAMESPACE_UID}/{name}")),
+            cluster: services::cluster(cr).map(|_| ObservedCluster { wal: None, serves: true }),
             ..Observed::default()
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, Endpoint, ProbeTarget, References, Stack, bucket, database,
-    mode::{Mode, ModeSpec, PodFields, Server},
+    mode::{ClusterVolumes, Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,
 };
@@ -32,28 +32,33 @@ pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
     chosen(&cr.spec).into_iter().find(|(of, _)| *of == component)?.1.storage()
 }
 
+/// The volumes of the database that another project runs.
+pub fn cluster(cr: &RorunStack) -> Option<ClusterVolumes<'_>> {
+    chosen(&cr.spec).into_iter().find_map(|(_, mode)| mode.cluster())
+}
+
 /// The fields for the pods of the servers that the operator runs.
 pub(super) fn pods(spec: &RorunStackSpec) -> impl Iterator<Item = (Component, PodFields<'_>)> {
     chosen(spec).into_iter().filter_map(|(component, mode)| Some((component, mode.pods()?)))
 }
 
 /// Adds the Secrets that the services name.
-pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
+pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut References) {
     for (_, mode) in chosen(spec) {
-        mode.references(found);
+        mode.references(stack, found);
     }
     if let Some(external) = super::backup::destination(spec) {
-        external.references(found);
+        external.references(stack, found);
     }
 }
 
 /// Adds values for the Secrets that the services name.
-pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
+pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Values<'_>) {
     for (_, mode) in chosen(spec) {
-        mode.placeholders(values);
+        mode.placeholders(stack, values);
     }
     if let Some(external) = super::backup::destination(spec) {
-        external.placeholders(values);
+        external.placeholders(stack, values);
     }
 }
 

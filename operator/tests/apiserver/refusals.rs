@@ -1,5 +1,6 @@
 //! What is refused at admission, with the words that tell the way out; and next to each what is accepted.
 
+mod cloud_native_pg;
 mod edge;
 mod monitoring;
 mod release;
@@ -26,7 +27,7 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
     let namespace = server.namespace("refusals").await;
     let mut wrong = Vec::new();
     let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases());
-    let all = all.chain(monitoring::cases()).chain(release::cases());
+    let all = all.chain(monitoring::cases()).chain(release::cases()).chain(cloud_native_pg::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),
@@ -49,6 +50,8 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
 const IMAGES: &str =
     "in Production every image needs a tag other than latest, or a digest, e.g. `image: rorun-api:1.8.0`";
 const PODS: &str = "set api.autoscaling.minReplicas (or api.replicas) to 2 or more";
+const ONE_DATABASE: &str =
+    "set exactly one of embedded, external and cloudNativePG, e.g. `embedded: {}` or `external: {";
 const ONE: &str = "set exactly one of embedded and external, e.g. `embedded: {}` or `external: {";
 
 /// A Redis that is asked so often.
@@ -172,12 +175,12 @@ fn unions() -> Vec<Case> {
     vec![
         case(
             set("database", json!({})),
-            &["spec.database", ONE, "secretRef: {name: my-database}"],
+            &["spec.database", ONE_DATABASE, "secretRef: {name: my-database}"],
             set("database", json!({"embedded": {}})),
         ),
         case(
             set("database", json!({"embedded": {}, "external": database})),
-            &["spec.database", ONE],
+            &["spec.database", ONE_DATABASE],
             set("database", json!({"external": database})),
         ),
         case(

@@ -64,6 +64,11 @@ fn status(kind: &str, body: &mut Value, floor: Option<&Value>) -> Option<Value> 
             "updateRevision": "a",
         })),
         "PersistentVolumeClaim" => Some(json!({"phase": "Bound"})),
+        "Cluster" => {
+            let ready = json!([{"type": "Ready", "status": "True"}]);
+            Some(json!({"phase": "Cluster in healthy state", "conditions": ready}))
+        }
+        "Pooler" => Some(json!({"phase": "active"})),
         _ => None,
     }
 }

@@ -4,12 +4,14 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, PodTemplate, Resources, Scheduling, SecretKeyReference, Storage, modes, text};
+use super::{
+    CloudNativePgDatabase, Modes, PodTemplate, Resources, Scheduling, SecretKeyReference, Storage, modes, text,
+};
 
 /// The modes of `database`.
-pub const DATABASE_MODES: Modes = &["embedded", "external"];
+pub const DATABASE_MODES: Modes = &["embedded", "external", "cloudNativePG"];
 
-/// The PostgreSQL database of the stack: exactly one of `embedded` and `external`.
+/// The PostgreSQL database of the stack: exactly one of `embedded`, `external` and `cloudNativePG`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = modes::exactly_one(DATABASE_MODES, "`embedded: {}` or `external: {secretRef: {name: my-database}}`"))]
@@ -21,6 +23,10 @@ pub struct DatabaseSpec {
     /// An existing PostgreSQL server that the operator does not manage. A Secret holds its URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
+    /// PostgreSQL with replicas and failover that CloudNativePG runs in the cluster, which needs CloudNativePG 1.30, and the
+    /// operator `optionalApis.cloudNativePG: true` in its chart. It outlives the stack, unless `deletionPolicy` says otherwise.
+    #[serde(default, rename = "cloudNativePG", skip_serializing_if = "Option::is_none")]
+    pub cloud_native_pg: Option<CloudNativePgDatabase>,
 }
 
 /// A single PostgreSQL server that the operator runs in the cluster.

@@ -49,7 +49,7 @@ impl ModeAccess for External {
 }
 
 impl ModeSpec for ExternalBucket {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         let of = &self.credentials_secret_ref;
         let keys = [
             of.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID),
@@ -60,7 +60,7 @@ impl ModeSpec for ExternalBucket {
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         let (of, value) = (&self.credentials_secret_ref, values.value());
         let (id, key) = (of.access_key_id_key.as_deref(), of.secret_access_key_key.as_deref());
         values.secret(&of.name, id.unwrap_or(contract::ENV_ACCESS_KEY_ID), format!("id{value}"));

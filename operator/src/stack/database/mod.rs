@@ -1,10 +1,12 @@
 //! PostgreSQL, in one of its modes.
 
+mod cloud_native_pg;
 mod data;
 mod embedded;
 mod external;
 mod url_style;
 
+pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
@@ -23,6 +25,8 @@ pub enum Database {
     Embedded(Box<Embedded>),
     /// On a server that the operator did not make.
     External(Box<External>),
+    /// In the cluster, by CloudNativePG.
+    CloudNativePg(Box<CloudNativePg>),
 }
 
 impl Database {
@@ -31,6 +35,7 @@ impl Database {
         match self {
             Self::Embedded(mode) => &**mode,
             Self::External(mode) => &**mode,
+            Self::CloudNativePg(mode) => &**mode,
         }
     }
 }
@@ -46,11 +51,12 @@ static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {
-    let Some(DatabaseSpec { embedded, external }) = &spec.database else { return &EMBEDDED };
-    match (embedded, external) {
-        (_, Some(external)) => external,
-        (Some(embedded), None) => embedded,
-        (None, None) => &EMBEDDED,
+    let Some(DatabaseSpec { embedded, external, cloud_native_pg }) = &spec.database else { return &EMBEDDED };
+    match (embedded, external, cloud_native_pg) {
+        (_, Some(external), _) => external,
+        (_, None, Some(cluster)) => cluster,
+        (Some(embedded), None, None) => embedded,
+        (None, None, None) => &EMBEDDED,
     }
 }
 
