@@ -40,7 +40,7 @@ pub struct Cli {
 enum Command {
     /// Runs the operator
     Run(run::RunArgs),
-    /// Prints the CustomResourceDefinition
+    /// Prints the CustomResourceDefinitions
     Crd,
     /// Prints the roles that the operator needs
     Rbac(rbac::RbacArgs),

@@ -68,6 +68,7 @@ mod tests {
             time_zone: zone.to_owned(),
             retention_days: 1,
             minimum_kept: 1,
+            history: 10,
             image: String::new(),
             resources: ResourceRequirements::default(),
             destination: None,

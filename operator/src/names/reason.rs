@@ -105,6 +105,12 @@ pub const EXPIRED: Reason = "Expired";
 pub const EXPIRES_SOON: Reason = "ExpiresSoon";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// The backup of a RorunBackup is made, or its restore done.
+pub const COMPLETE: Reason = "Complete";
+/// A RorunBackup names a stack that makes no backups.
+pub const BACKUP_NOT_SET: Reason = "BackupNotSet";
+/// There is no stack of the name in `stackRef`.
+pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.
 pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 /// A release waits for its migration.
@@ -119,7 +125,9 @@ pub const RECOVERY_POINT_FAILED: Reason = "RecoveryPointFailed";
 pub const TESTING: Reason = "Testing";
 /// The candidates of a release did not pass their tests, and what served before serves.
 pub const SMOKE_TEST_FAILED: Reason = "SmokeTestFailed";
-/// A release did not become ready, and the last good one serves.
+/// A release is rolled out, and smoke tests ask its pods.
+pub const VERIFYING: Reason = "Verifying";
+/// A release did not become ready, or did not pass its tests after the rollout, and the last good one serves.
 pub const ROLLED_BACK: Reason = "RolledBack";
 /// A Job failed. The component that asked for it says what that means.
 pub const JOB_FAILED: Reason = "JobFailed";

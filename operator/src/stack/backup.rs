@@ -21,6 +21,9 @@ const DESTINATION: &str = "backup.destination.external";
 /// Where backups are, below the bucket.
 const PREFIX: &str = "backups/";
 
+/// How many Jobs of backups on demand are kept, where the spec does not say.
+const HISTORY: usize = 10;
+
 /// Why Production should not do so.
 const OWN_KEY: &str = "backups go into the application's own bucket with the application's own key, so whoever takes over the \
                        application can delete them: set backup.destination.external with a key of its own";
@@ -36,6 +39,8 @@ pub struct Backup {
     pub retention_days: i32,
     /// How many dumps are kept whatever their age.
     pub minimum_kept: i32,
+    /// How many Jobs of backups on demand are kept once they have ended.
+    pub history: usize,
     /// The image with `pg_dump`.
     pub image: String,
     /// CPU and memory.
@@ -104,6 +109,7 @@ pub(super) fn resolve(
         image,
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),
+        history: block.history.and_then(|history| usize::try_from(history).ok()).unwrap_or(HISTORY),
         resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
         destination: destination.map(Box::new),
         own_destination: external.is_some(),

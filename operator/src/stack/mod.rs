@@ -28,6 +28,7 @@ pub mod redis;
 mod references;
 mod release;
 mod released;
+mod requests;
 mod schedule;
 mod secret;
 mod server;
@@ -65,6 +66,7 @@ pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
+pub use requests::BackupRequest;
 pub use schedule::Schedule;
 pub use services::{cluster, embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};

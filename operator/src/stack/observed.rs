@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Hibernation, Revision};
+use super::{BackupRequest, Hibernation, Revision};
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -28,6 +28,8 @@ pub struct Observed {
     pub cluster: Option<ObservedCluster>,
     /// The image of the operator itself.
     pub agent_image: String,
+    /// An admission policy makes sure of the name in `rorun.app/approved-by`.
+    pub approvals_verified: bool,
     /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, String>,
     /// The owner of the stack's backups. `None`: the operator may not read the namespace.
@@ -42,10 +44,14 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// The name of a Job of the backup that runs, whoever made it. One whose pod cannot start does not.
     pub dump: Option<String>,
+    /// The RorunBackups of the stack that are not over, the oldest first.
+    pub backups: Vec<BackupRequest>,
     /// Components that need a kind of another project which cannot be used now, and why.
     pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
+    /// The address that the status of the Ingress tells, while a smoke test is to ask by it.
+    pub ingress_address: Option<String>,
     /// Whether the stack is to hibernate at this moment.
     pub hibernation: Hibernation,
 }

@@ -8,6 +8,7 @@ mod commands;
 mod conditions;
 mod hibernation;
 mod release;
+mod requests;
 mod root_cause;
 mod summary;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use requests::{of_backup, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
@@ -93,7 +95,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
+pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -120,6 +122,8 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
     reason::VERSION_MISMATCH,
     reason::POD_TEMPLATE_REFUSED,
     reason::MISSING_API,
+    reason::BACKUP_NOT_SET,
+    reason::STACK_NOT_FOUND,
     reason::DATABASE_STALLED,
 ];
 

@@ -30,6 +30,11 @@ pub struct BackupSpec {
     /// The bucket and the folder that dumps go to. Defaults to the stack's own bucket, under `backups/<namespace>/<stack>/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<BackupDestination>,
+    /// How many of the Jobs of backups on demand are kept for reading once they have ended: those of RorunBackups and of the
+    /// annotation `rorun.app/backup`. The recovery points follow `retention`. Defaults to `10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub history: Option<i32>,
     /// What the backups are measured against. Defaults to `{rpo: 1h}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objectives: Option<BackupObjectives>,

@@ -60,11 +60,13 @@ fn silent(may_write: bool) -> Context {
         client,
     };
     Context {
+        requests: Arc::default(),
         configurations: Configurations::new(references.clone(), Arc::default()),
         references,
         storage_classes: StorageClasses::default(),
         prober: Prober::new(Network::open(), |_| {}),
         agent_image: String::new(),
+        approvals_verified: false,
         resync: Duration::MAX,
         memory: Mutex::default(),
         runtime,
