@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::kit::{ArgoCd, Previous};
-use super::{Scenario, argocd, upgrade};
+use super::kit::{ArgoCd, CloudNativePg, Previous};
+use super::{Scenario, argocd, cloudnative_pg, upgrade};
 use crate::engine::{Cache, Durations};
 
 /// A scenario with the things that it needs.
@@ -75,6 +75,22 @@ pub const LANES: &[Lane] = &[
             make: ArgoCd::build,
         }],
         seconds: 280,
+    },
+    Lane {
+        scenario: Scenario {
+            name: "cloudnativepg",
+            proves: "CloudNativePG runs the database of a stack: failover under load, other numbers, images and a pooler, no row lost",
+            exclusive: true,
+            run: |test| Box::pin(cloudnative_pg::run(test)),
+        },
+        needs: &[Need {
+            name: "CloudNativePG",
+            build: CloudNativePg::BUILD,
+            is_there: CloudNativePg::is_there,
+            can_be_made: || Ok(()),
+            make: CloudNativePg::build,
+        }],
+        seconds: 420,
     },
 ];
 

@@ -11,6 +11,7 @@ mod runner;
 mod argocd;
 mod authorities;
 mod backup;
+mod cloudnative_pg;
 mod credentials;
 mod deletion;
 mod development;

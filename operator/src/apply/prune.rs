@@ -16,13 +16,24 @@ pub struct Spared<'a> {
 
 /// Deletes the objects that this owner controls and that are no longer desired. It never deletes data, nor an object of a
 /// component that is left as it is, nor one that this very owner does not control. While a Job of a component runs, its objects
-/// stay: a migration or a dump that began ends by itself, with the Secret and the ServiceAccount that its pod has.
+/// stay: a migration or a dump that began ends by itself, with the Secret and the ServiceAccount that its pod has. While pods are
+/// replaced, an object through which they have connections stays.
 pub async fn prune(writer: &Writer, owner: &Owner, spared: Spared<'_>, live: &LiveSet, applied: &mut Applied) {
     let running: BTreeSet<_> = live.iter().filter(|there| live.is_running(there)).map(|job| job.component).collect();
-    let unwanted = |there: &&LiveObject| unwanted(owner, spared, there) && !running.contains(there.component);
+    let replaced = pods_are_replaced(owner, live, applied);
+    let connected = |there: &LiveObject| replaced && there.kind.has_connections();
+    let unwanted =
+        |there: &&LiveObject| unwanted(owner, spared, there) && !running.contains(there.component) && !connected(there);
     for there in live.iter().filter(unwanted) {
         delete(writer, there, applied).await;
     }
+}
+
+/// Whether pods that have what was desired before may still serve.
+fn pods_are_replaced(owner: &Owner, live: &LiveSet, applied: &Applied) -> bool {
+    let of_owner = |there: &&LiveObject| there.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid);
+    let rolls = |there: &LiveObject| there.pods.is_some_and(|pods| !pods.observed || !pods.current);
+    !applied.rolling.is_empty() || live.iter().filter(of_owner).any(rolls)
 }
 
 fn unwanted(owner: &Owner, spared: Spared<'_>, there: &LiveObject) -> bool {

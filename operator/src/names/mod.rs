@@ -13,7 +13,7 @@ use std::fmt;
 pub use component::Component;
 pub use meaning::meaning;
 pub use reason::Waiting;
-pub use role::{ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, Role};
+pub use role::{ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, ROLE_POOLER, Role};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "rorun-operator";
@@ -204,6 +204,8 @@ mod tests {
                 assert!(ObjectName::with_role(&stack, component, role).as_str().len() <= 63, "{component}-{role}");
             }
         }
+        // CloudNativePG makes names of it, and allows so many.
+        assert!(ObjectName::of(&stack, Component::Database).as_str().len() <= 50);
     }
 
     /// The last word tells whether a name has a role, so a name has one stack, one component and one role. `shop` with a role

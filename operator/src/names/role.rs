@@ -16,9 +16,12 @@ pub const ROLE_CA: Role = Role("ca");
 /// The role of the pod of a release that is tested before its rollout, and of its Service.
 pub const ROLE_CANDIDATE: Role = Role("candidate");
 
+/// The role of the Pooler of a database.
+pub const ROLE_POOLER: Role = Role("pooler");
+
 impl Role {
     /// Each.
-    pub const ALL: [Self; 3] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE];
+    pub const ALL: [Self; 4] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE, ROLE_POOLER];
 
     /// The part of names.
     pub const fn as_str(self) -> &'static str {

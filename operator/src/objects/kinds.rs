@@ -82,6 +82,11 @@ impl ObjectKind {
         matches!(self.kind, "Deployment" | "StatefulSet")
     }
 
+    /// Whether pods have connections through objects of the kind, which end with it.
+    pub fn has_connections(&self) -> bool {
+        *self == *POOLER
+    }
+
     /// `group/version`, or the version alone for the core.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }

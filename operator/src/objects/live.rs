@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::{
-    Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, Work, at, digest,
-    pods_of, readiness,
+    CLUSTER, Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, Work, at,
+    digest, pods_of, readiness,
 };
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
@@ -34,7 +34,7 @@ pub struct ControllerRef {
     pub uid: String,
 }
 
-/// The request of a PersistentVolumeClaim.
+/// The request of a PersistentVolumeClaim, or that of a Cluster for each of its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The amount of storage.
@@ -43,12 +43,20 @@ pub struct Claim {
     pub class: Option<String>,
     /// Whether this operator applied the class, so that leaving it out would take it away.
     pub class_applied: bool,
-    /// What it says of the files of the database on it.
+    /// What it says of the files of the database on it: of a Cluster the major version of PostgreSQL.
     pub data_files: Option<String>,
+    /// The request for the volumes of a Cluster for its log.
+    pub wal: Option<Box<Self>>,
 }
 
 impl Claim {
     fn read(kind: &ObjectKind, object: &Value, applied: Option<&Value>, data_files: Option<&str>) -> Option<Box<Self>> {
+        if kind == CLUSTER {
+            let storage = Self::of_cluster(object, applied, "storage")?;
+            let major = at(object, "/status/pgDataImageInfo/majorVersion").and_then(Value::as_i64);
+            let wal = Self::of_cluster(object, applied, "walStorage").map(Box::new);
+            return Some(Box::new(Self { data_files: major.map(|major| major.to_string()), wal, ..storage }));
+        }
         let text = |path| at(object, path).and_then(Value::as_str).map(str::to_owned);
         (kind.kind == "PersistentVolumeClaim").then(|| {
             Box::new(Self {
@@ -56,7 +64,21 @@ impl Claim {
                 class: text("/spec/storageClassName"),
                 class_applied: applied.is_some_and(|fields| at(fields, "/f:spec/f:storageClassName").is_some()),
                 data_files: data_files.map(str::to_owned),
+                wal: None,
             })
+        })
+    }
+
+    fn of_cluster(object: &Value, applied: Option<&Value>, field: &str) -> Option<Self> {
+        let storage = object.get("spec")?.get(field)?;
+        let text = |name| storage.get(name).and_then(Value::as_str).map(str::to_owned);
+        let fields = applied.and_then(|fields| fields.get("f:spec")?.get(format!("f:{field}")));
+        Some(Self {
+            size: text("size")?,
+            class: text("storageClass"),
+            class_applied: fields.is_some_and(|fields| fields.get("f:storageClass").is_some()),
+            data_files: None,
+            wal: None,
         })
     }
 }
@@ -144,7 +166,7 @@ pub struct LiveObject {
     pub running: Option<Box<Running>>,
     /// When a CronJob fires.
     pub fires: Option<Box<Fires>>,
-    /// The request of a PersistentVolumeClaim.
+    /// The request of a PersistentVolumeClaim, or of a Cluster.
     pub claim: Option<Box<Claim>>,
     /// What the StatefulSet of the embedded database runs.
     pub server: Option<Box<ServerTemplate>>,

@@ -96,10 +96,10 @@ pub(super) fn resolve(
         }
         None => stack.bucket.access().cloned(),
     };
-    let image = match (&block.image, stack.server(Component::Database)) {
+    let image = match (&block.image, stack.database.mode().dump_image()) {
         (Some(image), _) => defaults::image(defaults::registry(spec), image),
-        // The image of the server, with its registry.
-        (None, Some(server)) => server.image.clone(),
+        // The image of the servers, with its registry.
+        (None, Some(image)) => image.to_owned(),
         (None, None) => {
             let major = stack.database.mode().major_version().unwrap_or("17");
             defaults::image(defaults::registry(spec), &format!("postgres:{major}"))

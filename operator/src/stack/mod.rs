@@ -54,11 +54,11 @@ pub use endpoint::Endpoint;
 pub use hibernation::{Cause, Expiry, Hibernation};
 pub use ingress::{Host, Ingress, Route};
 pub use managed::ManagedService;
-pub use mode::{Mode, ModeAccess, Server};
+pub use mode::{ClusterVolumes, Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
 pub use observed::{
-    Command, CredentialState, Handled, JobPhase, Observed, ObservedJob, ObservedReleases, ObservedVolume,
-    ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
+    Command, CredentialState, Handled, JobPhase, Observed, ObservedCluster, ObservedJob, ObservedReleases,
+    ObservedVolume, ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
 };
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
@@ -72,7 +72,7 @@ pub use release::{
 };
 pub use requests::BackupRequest;
 pub use schedule::Schedule;
-pub use services::{embedded, generated, storage};
+pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
 pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
@@ -181,7 +181,7 @@ impl Stack {
 
     /// Notes about fields of the spec that have no effect, while the component serves without them.
     pub fn notes(&self, component: Component) -> &[String] {
-        self.server(component).map_or(&[], |server| &server.volume.notes)
+        self.mode(component).map_or(&[], Mode::notes)
     }
 
     /// The stack with the workloads of the release that the spec asks for.

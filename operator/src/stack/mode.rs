@@ -32,6 +32,16 @@ pub trait Mode: Send + Sync {
         None
     }
 
+    /// Notes about fields of the spec that have no effect, while the service serves without them.
+    fn notes(&self) -> &[String] {
+        self.server().map_or(&[], |server| &server.volume.notes)
+    }
+
+    /// The image of the servers, which has the programs of their very version. `None`: the operator does not know it.
+    fn dump_image(&self) -> Option<&str> {
+        self.server().map(|server| server.image.as_str())
+    }
+
     /// The targets of the probes. The argument is the folder of the backups in the bucket.
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
         Vec::new()
@@ -54,11 +64,11 @@ pub trait ModeAccess: Mode {
 
 /// The block of a mode in the spec.
 pub(super) trait ModeSpec: Sync {
-    /// Adds the Secrets that the block names, with the keys that the operator reads.
-    fn references(&self, _: &mut References) {}
+    /// Adds the Secrets that the block names, or that are named after the stack, with the keys that the operator reads.
+    fn references(&self, _stack: &str, _: &mut References) {}
 
-    /// Adds values for the Secrets that the block names.
-    fn placeholders(&self, _: &mut Values<'_>) {}
+    /// Adds values for these Secrets.
+    fn placeholders(&self, _stack: &str, _: &mut Values<'_>) {}
 
     /// Whether the operator runs the server itself, on a volume and with generated credentials.
     fn is_embedded(&self) -> bool {
@@ -72,6 +82,11 @@ pub(super) trait ModeSpec: Sync {
 
     /// The volume that the block asks for.
     fn storage(&self) -> Option<&Storage> {
+        None
+    }
+
+    /// The volumes that the block asks another project for.
+    fn cluster(&self) -> Option<ClusterVolumes<'_>> {
         None
     }
 
@@ -89,6 +104,15 @@ pub(super) trait ModeSpec: Sync {
     fn warning(&self, _: Component) -> Option<String> {
         None
     }
+}
+
+/// The volumes of each server of a cluster that another project runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterVolumes<'a> {
+    /// For the data.
+    pub storage: Option<&'a Storage>,
+    /// For the log. `None`: it has none of its own.
+    pub wal_storage: Option<&'a Storage>,
 }
 
 /// The fields of a block of the spec for the pods that it asks for.

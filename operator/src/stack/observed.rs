@@ -22,10 +22,12 @@ pub struct Observed {
     pub configuration: BTreeMap<Component, Result<String, Waiting>>,
     /// The credentials of embedded services.
     pub credentials: BTreeMap<Component, CredentialState>,
-    /// The volumes of embedded services that exist.
+    /// The volumes of embedded services that exist, and that of the servers of a Cluster.
     pub volumes: BTreeMap<Component, ObservedVolume>,
     /// What the objects of other projects that hold data of the stack say of the services that they stand for, by name.
     pub managed: BTreeMap<String, ManagedService>,
+    /// The Cluster of another project that is the database, if it exists. Its volume is among the others.
+    pub cluster: Option<ObservedCluster>,
     /// The image of the operator itself.
     pub agent_image: String,
     /// An admission policy makes sure of the name in `rorun.app/approved-by`.
@@ -165,6 +167,15 @@ pub struct ObservedVolume {
     pub data_files: Option<String>,
     /// The server that runs on it, of a volume whose annotation says nothing.
     pub server: Option<RunningServer>,
+}
+
+/// A Cluster of another project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObservedCluster {
+    /// The volume of each server for its log. `None`: it has none of its own.
+    pub wal: Option<ObservedVolume>,
+    /// Whether it serves, and what leads to it, in the words of its own operator.
+    pub serves: bool,
 }
 
 /// What the StatefulSet of the embedded database runs.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CredentialState, JobPhase, ManagedService, Observed, ObservedJob, SecretData, SecretTraits, ingress, pod_template,
-    references, services,
+    CredentialState, JobPhase, ManagedService, Observed, ObservedCluster, ObservedJob, SecretData, SecretTraits,
+    ingress, pod_template, references, services,
 };
 use crate::{
     api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec},
@@ -29,15 +29,16 @@ impl Placeholders<'_> {
     /// Every Secret and `ConfigMap` that the spec names with the keys that it names, and stored credentials. References that are
     /// optional do not exist.
     pub fn observed(self, cr: &RorunStack) -> Observed {
+        let name = cr.metadata.name.clone().unwrap_or_default();
         let mut values = Values {
             placeholders: self,
-            stack: cr.metadata.name.clone().unwrap_or_default(),
+            stack: name.clone(),
             secrets: BTreeMap::new(),
             config_maps: BTreeMap::new(),
             managed: BTreeMap::new(),
             jobs: Vec::new(),
         };
-        services::placeholders(&cr.spec, &mut values);
+        services::placeholders(&name, &cr.spec, &mut values);
         for workload in [Some(&cr.spec.api), cr.spec.ocr.as_ref(), cr.spec.admin.as_ref()].into_iter().flatten() {
             values.configuration(workload);
         }
@@ -45,7 +46,7 @@ impl Placeholders<'_> {
         for tls in ingress::certificates(&cr.spec) {
             values.secret(&tls.secret_name, "tls.key", self.value);
         }
-        let named = references(&cr.spec);
+        let named = references(&name, &cr.spec);
         let pick = |names: BTreeSet<String>, mut from: BTreeMap<String, SecretData>| {
             names.into_iter().map(|name| (name.clone(), from.remove(&name))).collect()
         };
@@ -64,7 +65,8 @@ impl Placeholders<'_> {
             managed: values.managed,
             jobs: values.jobs,
             agent_image: self.agent_image.to_owned(),
-            backup_owner: Some(format!("{NAMESPACE_UID}/{}", cr.metadata.name.as_deref().unwrap_or_default())),
+            backup_owner: Some(format!("{NAMESPACE_UID}/{name}")),
+            cluster: services::cluster(cr).map(|_| ObservedCluster { wal: None, serves: true }),
             ..Observed::default()
         }
     }

@@ -19,10 +19,10 @@ pub struct References {
     pub keys: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Collects the names.
-pub fn references(spec: &RorunStackSpec) -> References {
+/// Collects the names of the spec of a stack.
+pub fn references(stack: &str, spec: &RorunStackSpec) -> References {
     let mut found = References::default();
-    services::references(spec, &mut found);
+    services::references(stack, spec, &mut found);
     found.workload(Component::Api, Some(&spec.api));
     found.workload(Component::Ocr, spec.ocr.as_ref());
     found.workload(Component::Admin, spec.admin.as_ref());

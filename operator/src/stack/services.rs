@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Backup, CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
-    mode::{Mode, ModeSpec, PodFields, Server},
+    mode::{ClusterVolumes, Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,
 };
@@ -37,20 +37,25 @@ pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
     chosen(&cr.spec).into_iter().find(|(of, _)| *of == component)?.1.storage()
 }
 
+/// The volumes of the database that another project runs.
+pub fn cluster(cr: &RorunStack) -> Option<ClusterVolumes<'_>> {
+    chosen(&cr.spec).into_iter().find_map(|(_, mode)| mode.cluster())
+}
+
 /// The fields for the pods of the servers that the operator runs.
 pub(super) fn pods(spec: &RorunStackSpec) -> impl Iterator<Item = (Component, PodFields<'_>)> {
     chosen(spec).into_iter().filter_map(|(component, mode)| Some((component, mode.pods()?)))
 }
 
 /// Adds the Secrets that the services name.
-pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
+pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut References) {
     for (_, mode) in chosen(spec) {
-        mode.references(found);
+        mode.references(stack, found);
     }
     if let Some(external) = super::backup::destination(spec) {
-        external.references(found);
+        external.references(stack, found);
     }
-    super::recovery::buckets(spec).for_each(|copy| copy.references(found));
+    super::recovery::buckets(spec).for_each(|copy| copy.references(stack, found));
     if let Some(identity) = super::recovery::identity(spec) {
         // Only its pods read it.
         found.secret(&identity.name, []);
@@ -58,14 +63,14 @@ pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
 }
 
 /// Adds values for the Secrets that the services name.
-pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
+pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Values<'_>) {
     for (_, mode) in chosen(spec) {
-        mode.placeholders(values);
+        mode.placeholders(stack, values);
     }
     if let Some(external) = super::backup::destination(spec) {
-        external.placeholders(values);
+        external.placeholders(stack, values);
     }
-    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(values));
+    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(stack, values));
     if let Some(identity) = super::recovery::identity(spec) {
         let value = values.value();
         values.secret(&identity.name, super::recovery::key(identity), value);

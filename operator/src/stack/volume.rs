@@ -26,9 +26,13 @@ fn default_size(component: Component) -> &'static str {
 
 /// The volume to apply, with a note for each field of the spec that has no effect.
 pub(super) fn resolve(spec: Option<&Storage>, component: Component, observed: &Observed) -> Volume {
-    let mut volume = asked(spec, component);
-    let Some(there) = observed.volumes.get(&component) else { return volume };
     let field = format!("spec.{component}.embedded.storage");
+    fit(asked(spec, component), &field, observed.volumes.get(&component))
+}
+
+/// The same of any volume, named by its field of the spec.
+pub(super) fn fit(mut volume: Volume, field: &str, there: Option<&ObservedVolume>) -> Volume {
+    let Some(there) = there else { return volume };
     if let Some(refused) = size_refused(&volume.size, there) {
         let (wanted, size) = (&volume.size, &there.size);
         volume.notes.push(format!("{field}.size is {wanted}, and the volume keeps its {size}: {refused}"));
@@ -53,7 +57,8 @@ pub fn grows(spec: Option<&Storage>, component: Component, size: &str) -> bool {
     matches!((nanos(&asked(spec, component).size), nanos(size)), (Some(wanted), Some(there)) if wanted > there)
 }
 
-fn asked(spec: Option<&Storage>, component: Component) -> Volume {
+/// What the spec asks for, whatever there is.
+pub(super) fn asked(spec: Option<&Storage>, component: Component) -> Volume {
     let size = spec.and_then(|storage| storage.size.as_ref());
     Volume {
         size: size.map_or_else(|| default_size(component).to_owned(), |size| size.0.0.clone()),

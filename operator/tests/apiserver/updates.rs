@@ -44,6 +44,7 @@ async fn update(server: &Server, namespace: &str, before: &Fixture, after: &Fixt
 
 fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
     let all = || stack("shop").with_external_services();
+    let cluster = |block: serde_json::Value| stack("shop").set("database", json!({"cloudNativePG": block}));
     let version = |version: &str| stack("shop").set("database", json!({"embedded": {"version": version}}));
     let server = |server: &str| stack("shop").set("bucket", json!({"embedded": {"server": server}}));
     let environment = "environment cannot change: create a new stack for the other environment";
@@ -57,8 +58,12 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
             stack("shop").set("database", all().0["spec"]["database"].clone()),
             "a database cannot change between",
         ),
-        (all(), all().without("database"), EMBEDDED),
-        (all(), all().set("database", json!({"embedded": {}})), EMBEDDED),
+        (all(), all().without("database"), DATABASE),
+        (all(), all().set("database", json!({"embedded": {}})), DATABASE),
+        (stack("shop"), cluster(json!({})), DATABASE),
+        (cluster(json!({})), stack("shop"), DATABASE),
+        (all(), all().set("database", json!({"cloudNativePG": {}})), DATABASE),
+        (cluster(json!({"walStorage": {}})), cluster(json!({})), "walStorage cannot be taken away"),
         (stack("shop"), stack("shop").set("redis", all().0["spec"]["redis"].clone()), "redis cannot change between"),
         (all(), all().without("redis"), EMBEDDED),
         (
@@ -105,10 +110,12 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
 fn accepted() -> Vec<(Fixture, Fixture)> {
     let all = || stack("shop").with_external_services();
     let embedded = |field: &str| stack("shop").set(field, json!({"embedded": {}}));
+    let cluster = |block: serde_json::Value| stack("shop").set("database", json!({"cloudNativePG": block}));
     let version = |version: &str| stack("shop").set("database", json!({"embedded": {"version": version}}));
     let server = |server: &str| stack("shop").set("bucket", json!({"embedded": {"server": server}}));
     let other = json!({"external": {"secretRef": {"name": "another"}}});
     vec![
+        (cluster(json!({})), cluster(json!({"instances": 3, "walStorage": {}, "pooler": {}}))),
         (rds("storage.size", json!("50Gi")), rds("storage.size", json!("60Gi"))),
         (rds("", json!(null)), rds("instanceClass", json!("db.m7g.large"))),
         (

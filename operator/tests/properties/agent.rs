@@ -73,7 +73,9 @@ proptest! {
             external.is_some_and(|bucket| bucket.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()))
         };
         let database = cr.spec.database.as_ref().and_then(|database| database.external.as_ref());
-        let own = database.is_some_and(|database| database.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()));
+        // That of a Cluster is always of an authority of its own.
+        let cluster = cr.spec.database.as_ref().is_some_and(|database| database.cloud_native_pg.is_some());
+        let own = cluster || database.is_some_and(|database| database.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()));
         let bucket = external.or(cr.spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref()));
         prop_assert_eq!((dump.database_ca_file.is_some(), dump.bucket_ca_file.is_some()), (own, of(bucket)));
         prop_assert!(dump.ca_file.is_none());

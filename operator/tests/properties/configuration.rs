@@ -38,7 +38,7 @@ proptest! {
         let whole = validate(&cr, &observed);
         let without_content = Observed {
             secrets: observed.secrets.iter().map(|(name, data)| {
-                let keys = references(&cr.spec).keys.remove(name).unwrap_or_default();
+                let keys = references(cr.metadata.name.as_deref().unwrap_or_default(), &cr.spec).keys.remove(name).unwrap_or_default();
                 let used = |data: &SecretData| data.clone().into_iter().filter(|(key, _)| keys.contains(key)).collect();
                 (name.clone(), data.as_ref().map(used))
             }).collect(),

@@ -214,11 +214,11 @@ fn env_from() -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn data_services(environment: &str) -> BoxedStrategy<BTreeMap<&'static str, Value>> {
-    let external = (external_database(), external_redis(), external_bucket("files", "bucket-keys")).prop_map(
-        |(database, redis, bucket)| {
+    let database = prop_oneof![external_database(), cloud_native_pg()];
+    let external =
+        (database, external_redis(), external_bucket("files", "bucket-keys")).prop_map(|(database, redis, bucket)| {
             [("database", database), ("redis", redis), ("bucket", json!({"external": bucket}))].into()
-        },
-    );
+        });
     let storage = select(vec![
         json!({}),
         json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "resources": {"limits": {"memory": "1Gi"}}}),
@@ -237,6 +237,22 @@ fn data_services(environment: &str) -> BoxedStrategy<BTreeMap<&'static str, Valu
         "Staging" => prop_oneof![external, embedded].boxed(),
         _ => prop_oneof![Just(BTreeMap::new()), external, embedded].boxed(),
     }
+}
+
+fn cloud_native_pg() -> impl Strategy<Value = Value> {
+    let block = select(vec![
+        json!({}),
+        json!({"instances": 1, "version": "18", "storage": {"size": "2Gi"}, "antiAffinity": "Required"}),
+        json!({"image": "postgres:17.6", "walStorage": {"storageClassName": "fast"}, "parameters": {"max_connections": "50"}}),
+    ]);
+    let pooler = option::of(select(vec![
+        json!({}),
+        json!({"instances": 1, "mode": "Transaction", "image": "pgbouncer:1.25", "parameters": {"default_pool_size": "9"}}),
+    ]));
+    let style = option::of(select(vec![json!("Libpq"), json!("Prisma")]));
+    (block, pooler, style).prop_map(
+        |(block, pooler, style)| json!({"cloudNativePG": with(with(block, "pooler", pooler), "urlStyle", style)}),
+    )
 }
 
 fn authority(secret: &str) -> BoxedStrategy<Option<Value>> {
@@ -311,7 +327,7 @@ fn backup() -> impl Strategy<Value = Value> {
 /// A stack, and anything that may be observed with it: Secrets that are missing, empty, cut off or not text.
 pub fn chaos() -> impl Strategy<Value = (RorunStack, Observed)> {
     stacks().prop_flat_map(|cr| {
-        let named = references(&cr.spec);
+        let named = references(cr.metadata.name.as_deref().unwrap_or_default(), &cr.spec);
         let secrets = named.secrets.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
         let maps = named.config_maps.into_iter().map(|name| (Just(name), option::of(data()))).collect::<Vec<_>>();
         let states = [Component::Database, Component::Redis, Component::Bucket]

@@ -158,7 +158,7 @@ proptest! {
     #[test]
     fn what_pods_name_is_made_or_named_by_the_user(cr in stacks()) {
         let all = objects(&cr);
-        let named = references(&cr.spec);
+        let named = references(cr.metadata.name.as_deref().unwrap_or_default(), &cr.spec);
         let pull: BTreeSet<_> = cr.spec.image.iter().flat_map(|image| &image.pull_secrets).map(|secret| secret.name.clone()).collect();
         for (from, reference) in all.iter().flat_map(|object| pod_references(object).into_iter().map(move |reference| (object, reference))) {
             let made = all.iter().find(|object| object.kind.kind == reference.kind && object.name == reference.name);
@@ -189,7 +189,8 @@ proptest! {
     fn data_is_retained_and_nothing_else(cr in stacks()) {
         use rorun_operator::objects::ApplyPolicy;
         for object in objects(&cr) {
-            let data = object.kind.kind == "PersistentVolumeClaim" || object.name.ends_with("-credentials");
+            let volume = ["PersistentVolumeClaim", "Cluster"].contains(&object.kind.kind);
+            let data = volume || object.name.ends_with("-credentials");
             prop_assert_eq!(object.policy != ApplyPolicy::Own, data, "{}", object.key());
             prop_assert_eq!(object.label("rorun.app/retained") == "true", data, "{}", object.key());
             let uid = object.body["metadata"]["annotations"].get("rorun.app/stack-uid").and_then(Value::as_str);

@@ -4,6 +4,7 @@
 
 mod aws;
 mod backups;
+mod cloud_native_pg;
 mod commands;
 mod conditions;
 mod corrections;
@@ -105,6 +106,13 @@ async fn kinds_of_other_projects() {
     cases!(&env, optional::a_kind_that_is_switched_off_is_not_asked_for);
     cases!(&env, optional::a_kind_comes_and_goes_without_a_restart);
     cases!(&env, optional::a_lack_of_rights_concerns_one_component);
+}
+
+/// With an API server of its own, for the same reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_of_other_projects() {
+    let env = TestEnv::open().await;
+    cases!(&env, cloud_native_pg::cloud_native_pg);
 }
 
 /// Likewise, of services in AWS. The first case brings the definitions.

@@ -101,7 +101,7 @@ fn an_ingress_with_a_contradiction_is_left_as_it_is() {
 #[test]
 fn certificates_of_extra_hosts_are_watched() {
     let cr = with_panel().set("ingress.extraHosts", json!([{"host": "x.y", "tls": {"secretName": "x-tls"}}])).build();
-    assert!(references(&cr.spec).secrets.contains("x-tls"));
+    assert!(references("shop", &cr.spec).secrets.contains("x-tls"));
 }
 
 #[rstest]

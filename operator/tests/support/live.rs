@@ -84,6 +84,11 @@ fn status(kind: &str, body: &mut Value, floor: Option<&Value>) -> Option<Value> 
             "conditions": synced(),
         })),
         "Bucket" => Some(json!({"conditions": synced()})),
+        "Cluster" => {
+            let ready = json!([{"type": "Ready", "status": "True"}]);
+            Some(json!({"phase": "Cluster in healthy state", "conditions": ready}))
+        }
+        "Pooler" => Some(json!({"phase": "active"})),
         _ => None,
     }
 }

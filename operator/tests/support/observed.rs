@@ -26,6 +26,7 @@ pub fn nothing_there(cr: &RorunStack) -> Observed {
     let mut observed = all_there(cr);
     observed.secrets.values_mut().for_each(|data| *data = None);
     observed.config_maps.values_mut().for_each(|data| *data = None);
+    observed.cluster = None;
     for state in observed.credentials.values_mut() {
         if let CredentialState::Present(data) = state {
             *state = CredentialState::Minted(std::mem::take(data));

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod argocd;
+pub mod cloudnative_pg;
 mod constants;
 pub mod control_plane;
 pub mod data;

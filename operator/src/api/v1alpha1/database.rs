@@ -4,12 +4,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference, Storage, modes, text};
+use super::{
+    CloudNativePgDatabase, Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference, Storage, modes,
+    text,
+};
 
 /// The modes of `database`.
-pub const DATABASE_MODES: Modes = &["embedded", "external", "rds"];
+pub const DATABASE_MODES: Modes = &["embedded", "external", "cloudNativePG", "rds"];
 
-/// The PostgreSQL database of the stack: exactly one of `embedded`, `external` and `rds`.
+/// The PostgreSQL database of the stack: exactly one of `embedded`, `external`, `cloudNativePG` and `rds`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = modes::exactly_one(DATABASE_MODES, "`embedded: {}` or `external: {secretRef: {name: my-database}}`"))]
@@ -21,6 +24,10 @@ pub struct DatabaseSpec {
     /// An existing PostgreSQL server that the operator does not manage. A Secret holds its URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
+    /// PostgreSQL with replicas and failover that CloudNativePG runs in the cluster, which needs CloudNativePG 1.30, and the
+    /// operator `optionalApis.cloudNativePG: true` in its chart. It outlives the stack, unless `deletionPolicy` says otherwise.
+    #[serde(default, rename = "cloudNativePG", skip_serializing_if = "Option::is_none")]
+    pub cloud_native_pg: Option<CloudNativePgDatabase>,
     /// A DB instance of Amazon RDS that the ACK controller for RDS makes. It needs `optionalApis.ackRDS` of the operator's chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rds: Option<RdsDatabase>,

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bucket;
+mod cloud_native_pg;
 mod database;
 mod disruption;
 mod elasti_cache;
@@ -26,6 +27,7 @@ mod workload;
 
 pub use backup::*;
 pub use bucket::*;
+pub use cloud_native_pg::*;
 pub use database::*;
 pub use disruption::*;
 pub use elasti_cache::*;

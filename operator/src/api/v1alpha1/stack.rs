@@ -48,7 +48,7 @@ use super::{
     validation = Rule::new("self.environment == 'Development' || (has(self.database) && has(self.redis) && has(self.bucket))")
         .message("database, redis and bucket may be left out only in Development: set each, e.g. `database: {external: {secretRef: {name: my-database}}}`"),
     validation = Rule::new("self.environment != 'Production' || !((has(self.database) && has(self.database.embedded)) || (has(self.redis) && has(self.redis.embedded)) || (has(self.bucket) && has(self.bucket.embedded)))")
-        .message("embedded data services are not for Production: a single pod has no failover; use external for database, redis and bucket"),
+        .message("embedded data services are not for Production: a single pod has no failover; use external for database, redis and bucket, or cloudNativePG for database"),
     validation = Rule::new("self.environment != 'Production' || has(self.backup)")
         .message("backup must be set in Production, e.g. `backup: {schedule: \"15 2 * * *\"}`"),
     validation = Rule::new("self.environment != 'Production' || ((!has(self.api.replicas) || self.api.replicas >= 2) && (!has(self.api.autoscaling) || !has(self.api.autoscaling.minReplicas) || self.api.autoscaling.minReplicas >= 2))")
@@ -99,7 +99,8 @@ pub struct RorunStackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = text::lifetime()))]
     pub expires_after: Option<String>,
-    /// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted.
+    /// What the operator does with the volumes and generated passwords of embedded services, and with the Cluster of
+    /// CloudNativePG, when the stack is deleted.
     /// `Retain`: they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it
     /// also needs the annotation `rorun.app/confirm-delete: <name of the stack>`. The operator never deletes external services
     /// and backups: it retains an embedded bucket that has backups in it. Defaults to `Retain`.

@@ -10,6 +10,19 @@ pub(super) fn image() -> Value {
     )
 }
 
+/// A major version of PostgreSQL that CloudNativePG runs.
+pub(super) fn postgres_version() -> Value {
+    json!([{"rule": "self in ['14', '15', '16', '17', '18']", "message": "write a major version from `14` to `18`"}])
+}
+
+/// The name of an image of PostgreSQL, by whose tag CloudNativePG knows the version.
+pub(super) fn postgres_image() -> Value {
+    matching(
+        "^[a-zA-Z0-9][a-zA-Z0-9._/:-]*:1[4-8]([._-][a-zA-Z0-9._-]*)?(@sha256:[0-9a-f]{64})?$",
+        "write an image whose tag begins with the major version, 14 to 18, e.g. `postgres:17.6`",
+    )
+}
+
 /// A registry: a host, perhaps a port, perhaps folders.
 pub(super) fn registry() -> Value {
     matching(

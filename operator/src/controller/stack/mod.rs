@@ -4,6 +4,7 @@
 //! objects inline.
 
 mod classes;
+mod cluster;
 mod configuration;
 mod corrections;
 mod credentials;

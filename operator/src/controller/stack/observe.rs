@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, credentials, optional, ownership, steps};
+use super::{Context, cluster, credentials, optional, ownership, steps};
 pub(super) use crate::controller::clock::now;
 use crate::{
     api::v1alpha1::RorunStack,
@@ -58,9 +58,9 @@ pub(super) async fn observe(
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
     let served = served.and_then(|served| served.content.in_spec(&cr.spec));
-    let mut named = stack::references(&cr.spec);
+    let mut named = stack::references(&key.name, &cr.spec);
     if let Some(served) = &served {
-        named.add(stack::references(served));
+        named.add(stack::references(&key.name, served));
     }
     context.references.set(key, needs(&named));
     for (name, keys) in &named.keys {
@@ -72,6 +72,7 @@ pub(super) async fn observe(
     }
     observed.credentials = credentials::observe(context, cr, key, live, &observed.missing_apis).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
+    cluster::observe(context, (cr, key), live, &mut observed).await?;
     observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
         .into_iter()
         .filter_map(|of| {
@@ -120,7 +121,7 @@ async fn existing_volumes(
             }
             _ => None,
         };
-        let Claim { size, class, class_applied, data_files } = claim.clone();
+        let Claim { size, class, class_applied, data_files, wal: _ } = claim.clone();
         let server = running_server(live, name.as_str()).filter(|_| data_files.is_none());
         let uid = there.map(|there| there.uid.to_string()).unwrap_or_default();
         let volume = ObservedVolume { uid, size, class, class_applied, expandable, data_files, server };

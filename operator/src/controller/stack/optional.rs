@@ -40,18 +40,18 @@ fn waiting(component: Component, kind: &ObjectKind, state: ApiState) -> Option<W
             reason::MISSING_API,
             format!(
                 "the operator is set not to use {resource}: set optionalApis.{name} to true in its chart, or run it with \
-                 --optional-api={name} and the rights of rorun-operator rbac --optional-api={name}; or leave \
-                 spec.{component} out",
+                 --optional-api={name} and the rights of rorun-operator rbac --optional-api={name}; {}",
+                otherwise(component),
                 name = api.name
             ),
         ),
         ApiState::Absent => (
             reason::MISSING_API,
             format!(
-                "the cluster does not serve {resource} in version {}: install {}; the operator goes on by itself then; or \
-                 leave spec.{component} out",
+                "the cluster does not serve {resource} in version {}: install {}; the operator goes on by itself then; {}",
                 kind.version,
-                product(kind)
+                product(kind),
+                otherwise(component)
             ),
         ),
         ApiState::Unknown | ApiState::Listing => {
@@ -70,6 +70,15 @@ fn waiting(component: Component, kind: &ObjectKind, state: ApiState) -> Option<W
         ),
     };
     Some(Waiting::new(reason, message))
+}
+
+/// What else the user may do. The mode of a service stays, so that is another stack.
+fn otherwise(component: Component) -> String {
+    if component.is_waited_for() {
+        format!("or make a stack with another mode of spec.{component}")
+    } else {
+        format!("or leave spec.{component} out")
+    }
 }
 
 fn product(kind: &ObjectKind) -> &'static str {

@@ -70,7 +70,8 @@ pub(super) fn report<'a>(
 /// A volume whose change the API server refuses, e.g. growth beyond a quota, goes on serving as it is.
 fn serves_unchanged(refused: &Refused, live: &LiveSet) -> bool {
     let there = live.get(&refused.key).filter(|there| !there.deleting);
-    refused.waiting.reason == reason::APPLY_REFUSED && there.is_some_and(|there| there.claim.is_some())
+    refused.waiting.reason == reason::APPLY_REFUSED
+        && there.is_some_and(|there| there.kind.kind == "PersistentVolumeClaim")
 }
 
 /// The components of a suspended stack that an apply would change: they are not as the spec asks for.

@@ -1,5 +1,6 @@
 //! PostgreSQL, in the mode that the spec chooses.
 
+mod cloud_native_pg;
 mod embedded;
 mod external;
 mod rds;
@@ -8,7 +9,7 @@ use super::{Component, Keys, mode::Mode};
 use crate::{
     api::v1alpha1::RorunStackSpec,
     names::Component as Name,
-    objects::{DB_INSTANCE, DesiredObject, LiveSet, ObjectKind, Readiness},
+    objects::{CLUSTER, DB_INSTANCE, DesiredObject, LiveSet, ObjectKind, POOLER, Readiness},
     plan::Plan,
     stack::{Database as Resolved, Stack},
 };
@@ -20,9 +21,14 @@ impl Component for Database {
         Name::Database
     }
 
+    /// What has no Pooler now may have one that goes.
     fn optional_kinds(&self, spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
-        let rds = spec.database.as_ref().and_then(|database| database.rds.as_ref());
-        rds.map(|_| DB_INSTANCE).into_iter().collect()
+        let Some(database) = &spec.database else { return Vec::new() };
+        match (&database.cloud_native_pg, &database.rds) {
+            (Some(_), _) => vec![CLUSTER, POOLER],
+            (None, Some(_)) => vec![DB_INSTANCE],
+            (None, None) => Vec::new(),
+        }
     }
 
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
@@ -44,6 +50,7 @@ fn mode(stack: &Stack) -> &dyn Mode {
     match &stack.database {
         Resolved::Embedded(mode) => &**mode,
         Resolved::External(mode) => &**mode,
+        Resolved::CloudNativePg(mode) => &**mode,
         Resolved::Rds(mode) => &**mode,
     }
 }

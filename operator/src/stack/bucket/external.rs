@@ -49,12 +49,12 @@ impl ModeAccess for External {
 }
 
 impl ModeSpec for ExternalBucket {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         Keys::reference(&self.credentials_secret_ref, found);
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         Keys::placeholders(&self.credentials_secret_ref, values);
         values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }

@@ -52,11 +52,11 @@ impl ModeAccess for S3 {
 }
 
 impl ModeSpec for S3Bucket {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         Keys::reference(&self.credentials_secret_ref, found);
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         Keys::placeholders(&self.credentials_secret_ref, values);
         let name = ObjectName::of(values.stack(), Component::Bucket).into();
         values.managed(name, ManagedService { ready: true, ..ManagedService::default() });

@@ -61,7 +61,7 @@ impl ModeAccess for External {
 }
 
 impl ModeSpec for ExternalDatabase {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         let of = &self.secret_ref;
         let keys = [
             of.url_key.as_deref().unwrap_or("DATABASE_URL"),
@@ -72,7 +72,7 @@ impl ModeSpec for ExternalDatabase {
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         let value = values.value();
         let url = |host: &str| format!("postgresql://app:{value}@{host}.example.com:5432/rorun");
         let of = &self.secret_ref;

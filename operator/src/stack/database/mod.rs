@@ -1,11 +1,13 @@
 //! PostgreSQL, in one of its modes.
 
+mod cloud_native_pg;
 mod data;
 mod embedded;
 mod external;
 mod rds;
 mod url_style;
 
+pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
@@ -25,6 +27,8 @@ pub enum Database {
     Embedded(Box<Embedded>),
     /// On a server that the operator did not make.
     External(Box<External>),
+    /// In the cluster, by CloudNativePG.
+    CloudNativePg(Box<CloudNativePg>),
     /// On Amazon RDS.
     Rds(Box<Rds>),
 }
@@ -35,6 +39,7 @@ impl Database {
         match self {
             Self::Embedded(mode) => &**mode,
             Self::External(mode) => &**mode,
+            Self::CloudNativePg(mode) => &**mode,
             Self::Rds(mode) => &**mode,
         }
     }
@@ -51,12 +56,13 @@ static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {
-    let Some(DatabaseSpec { embedded, external, rds }) = &spec.database else { return &EMBEDDED };
-    match (embedded, external, rds) {
-        (_, _, Some(rds)) => rds,
-        (_, Some(external), None) => external,
-        (Some(embedded), None, None) => embedded,
-        (None, None, None) => &EMBEDDED,
+    let Some(DatabaseSpec { embedded, external, cloud_native_pg, rds }) = &spec.database else { return &EMBEDDED };
+    match (embedded, external, cloud_native_pg, rds) {
+        (_, _, _, Some(rds)) => rds,
+        (_, Some(external), _, None) => external,
+        (_, None, Some(cluster), None) => cluster,
+        (Some(embedded), None, None, None) => embedded,
+        (None, None, None, None) => &EMBEDDED,
     }
 }
 

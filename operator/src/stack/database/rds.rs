@@ -95,11 +95,11 @@ impl ModeAccess for Rds {
 }
 
 impl ModeSpec for RdsDatabase {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         found.authority(Some(&self.ca_secret_ref));
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         values.authority(Some(&self.ca_secret_ref));
         let (host, port) = ("database.example.com".to_owned(), 5432);
         let instance = ManagedService {

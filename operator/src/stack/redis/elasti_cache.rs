@@ -73,13 +73,13 @@ impl ModeAccess for ElastiCache {
 }
 
 impl ModeSpec for ElastiCacheRedis {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         if let Some(login) = self.serverless.as_ref().and_then(|of| of.login_secret_ref.as_ref()) {
             found.secret(&login.name, ["username", "password"]);
         }
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         let value = values.value();
         if let Some(login) = self.serverless.as_ref().and_then(|of| of.login_secret_ref.as_ref()) {
             values.secret(&login.name, "username", "rorun");

@@ -40,12 +40,12 @@ impl ModeAccess for External {
 }
 
 impl ModeSpec for ExternalRedis {
-    fn references(&self, found: &mut References) {
+    fn references(&self, _: &str, found: &mut References) {
         found.secret(&self.secret_ref.name, [self.secret_ref.url_key.as_deref().unwrap_or("REDIS_URL")]);
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
-    fn placeholders(&self, values: &mut Values<'_>) {
+    fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         let of = &self.secret_ref;
         let url = format!("rediss://default:{}@redis.example.com:6379/0", values.value());
         values.secret(&of.name, of.url_key.as_deref().unwrap_or("REDIS_URL"), url);

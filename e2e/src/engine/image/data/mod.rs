@@ -30,6 +30,8 @@ use crate::engine::cache::Cache;
 
 /// The name of the PostgreSQL image.
 pub const POSTGRES: &str = "docker.io/library/postgres:17";
+/// The name of another image of it.
+pub const POSTGRES_NEXT: &str = "docker.io/library/postgres:17-next";
 /// The name of the Valkey image.
 pub const VALKEY: &str = "docker.io/valkey/valkey:8.1";
 /// The name of the S3 server's image.
@@ -72,6 +74,12 @@ pub fn all() -> Vec<Image> {
         Image::new(VALKEY, valkey_recipe.iter().map(Vec::as_slice), valkey),
         Image::new(SEAWEEDFS, [SOURCE, WEED.sha256.as_bytes()], seaweedfs),
     ]
+}
+
+/// The programs of [`POSTGRES`] by another name, as a new minor version has one.
+pub fn next_postgres() -> Image {
+    let packages = PACKAGES.join(",");
+    Image::new(POSTGRES_NEXT, [SOURCE, POSTGRES_ENTRYPOINT.as_bytes(), packages.as_bytes()], postgres)
 }
 
 fn postgres(cache: &Cache, root: &RootFs) -> Result<ImageConfig> {
