@@ -1,4 +1,4 @@
-//! What runs inside the pod of a backup, and beside a migration.
+//! What runs inside the pod of a backup, beside a migration, and where the rules of a bucket are set.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -23,6 +23,7 @@ mod pg_dump;
 mod prune;
 mod recovery_point;
 mod retention;
+mod rules;
 mod smoke_test;
 mod stream;
 mod upkeep;
@@ -35,7 +36,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
+pub use args::{AuthoritiesArgs, BucketArgs, BucketRulesArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
 pub use authorities::AuthoritiesError;
 pub use error::DumpError;
 pub use id::BackupId;
@@ -67,6 +68,8 @@ pub enum AgentCommand {
     LockHeld(LockHeldArgs),
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
+    /// Sets the rules of a stack on its bucket.
+    BucketRules(Box<BucketRulesArgs>),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -89,6 +92,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
+        AgentCommand::BucketRules(args) => run_bucket_rules(&args).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -115,6 +119,21 @@ async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {
         tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");
     }
     ExitCode::from(contract::SMOKE_TEST_FAILED)
+}
+
+async fn run_bucket_rules(args: &BucketRulesArgs) -> ExitCode {
+    let result = match stop_on_signal() {
+        Ok(stop) => rules::set(args, &stop).await,
+        Err(_) => Err(rules::RulesError::Stopped),
+    };
+    let code = match &result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(rules::RulesError::Stopped) => ExitCode::from(STOPPED),
+        Err(error) if error.is_final() => ExitCode::from(contract::RULES_REFUSED),
+        Err(_) => ExitCode::FAILURE,
+    };
+    outcome::report_rules(result, args);
+    code
 }
 
 async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {

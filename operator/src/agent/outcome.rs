@@ -6,14 +6,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{DumpArgs, DumpError, HoldLockArgs};
-use crate::contract::{DumpOutcome, DumpRecord, LockOutcome};
+use super::rules::RulesError;
+use super::{BucketRulesArgs, DumpArgs, DumpError, HoldLockArgs};
+use crate::contract::{DumpOutcome, DumpRecord, LockOutcome, RulesOutcome};
 use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
 /// A good run may have three messages, beside the rest of its record.
 const LONGEST_NOTE: usize = 300;
+/// The rules of a bucket may have one for each.
+const NOTES: usize = 6;
 
 /// Writes the result to the file that the kubelet reads, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
@@ -47,6 +50,29 @@ pub(super) fn report_lock(result: Result<(), DumpError>, args: &HoldLockArgs) {
                 _ => LockOutcome::Failed { message },
             }
         }
+    };
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the rules of a bucket.
+pub(super) fn report_rules(result: Result<Vec<String>, RulesError>, args: &BucketRulesArgs) {
+    let secrets: Vec<_> = [Some(args.bucket.secret_access_key.clone()), args.bucket.session_token.clone()]
+        .into_iter()
+        .flatten()
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    let outcome = match result.map_err(|error| error.outcome()) {
+        Ok(notes) => {
+            let notes = notes.iter().take(NOTES).map(|note| message(note, &secrets, LONGEST_NOTE)).collect();
+            tracing::info!(?notes, "the rules of the bucket are set");
+            RulesOutcome::Set { notes }
+        }
+        Err(RulesOutcome::Failed { reason, message: said }) => {
+            let message = message(&said, &secrets, LONGEST_MESSAGE);
+            tracing::error!(reason, message, "the rules of the bucket are not set");
+            RulesOutcome::Failed { reason, message }
+        }
+        Err(set @ RulesOutcome::Set { .. }) => set,
     };
     write(&outcome, &args.termination_path);
 }

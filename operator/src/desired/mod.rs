@@ -6,6 +6,7 @@
 mod autoscaler;
 mod backup;
 mod bucket;
+mod bucket_rules;
 mod connection;
 mod credentials;
 mod database;
@@ -82,7 +83,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 12] = [
+pub static COMPONENTS: [&dyn Component; 13] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -95,6 +96,7 @@ pub static COMPONENTS: [&dyn Component; 12] = [
     &ingress::Ingress,
     &backup::Backup,
     &monitoring::Monitoring,
+    &bucket_rules::BucketRules,
 ];
 
 /// The desired objects, and the components that stay as they are for now.
@@ -195,7 +197,9 @@ fn waiting(
         return Some(waiting.clone());
     }
     // A migration that is over, or that may not run yet, needs no database.
-    let idle = name == Name::Migration && plan.release.state != State::Migrating;
+    // Nor do rules that are set need the bucket.
+    let set = name == Name::BucketRules && plan.bucket_rules.iter().all(|step| step.exists);
+    let idle = set || (name == Name::Migration && plan.release.state != State::Migrating);
     if component.waits_for().is_empty() || runs(name, stack, live) || idle {
         return None;
     }

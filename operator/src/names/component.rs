@@ -29,11 +29,13 @@ pub enum Component {
     Monitoring,
     /// The candidates of a release, and the Job that asks them.
     SmokeTest,
+    /// The Job that sets the rules of the bucket.
+    BucketRules,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -46,6 +48,7 @@ impl Component {
         Self::Ingress,
         Self::Backup,
         Self::Monitoring,
+        Self::BucketRules,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -63,6 +66,7 @@ impl Component {
             Self::Migration => "migration",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
+            Self::BucketRules => "rules",
         }
     }
 
@@ -86,6 +90,7 @@ impl Component {
             Self::Migration => "MigrationsComplete",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
+            Self::BucketRules => "BucketRulesSet",
         }
     }
 

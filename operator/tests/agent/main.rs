@@ -5,6 +5,8 @@
 
 #![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 
+mod gateway;
+mod moto;
 mod pooler;
 mod process;
 mod programs;
@@ -21,5 +23,6 @@ mod locks;
 mod owners;
 mod prunes;
 mod rights;
+mod rules;
 mod schemas;
 mod services;

@@ -2,18 +2,22 @@
 //!
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
 //! `objects` reads and writes small objects, and `upload` writes large ones in parts; `conditional` replaces what nobody else has
-//! changed, and looks at versions.
+//! changed, and looks at versions; `rules` reads and writes the documents of rules, which `document` takes apart.
 
 mod classify;
 mod client;
 mod conditional;
 mod connector;
+mod document;
 mod objects;
+mod rules;
 mod settings;
 mod upload;
 
 pub use client::{BucketClient, BucketTarget, Timeouts};
 pub use conditional::{Replaced, Tagged, Version};
+pub use document::{Facts, Rule, RuleDocument, RuleKind, escaped};
 pub use objects::{Created, Object};
+pub use rules::Sent;
 pub use settings::Versioning;
 pub use upload::{Upload, UploadInProgress};

@@ -2,11 +2,14 @@
 
 mod embedded;
 mod external;
+mod rules;
 
 pub use embedded::Embedded;
 pub use external::External;
+pub use rules::asks_for_rules;
 
 pub(super) use external::{access, probing};
+pub(super) use rules::rules;
 
 use super::mode::{ModeAccess, Resolve};
 use crate::api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec};
@@ -40,7 +43,7 @@ static EMBEDDED: EmbeddedBucket =
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
-    let Some(BucketSpec { embedded, external, versioning: _ }) = &spec.bucket else { return &EMBEDDED };
+    let Some(BucketSpec { embedded, external, .. }) = &spec.bucket else { return &EMBEDDED };
     match (embedded, external) {
         (_, Some(external)) => external,
         (Some(embedded), None) => embedded,

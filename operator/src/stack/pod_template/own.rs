@@ -122,6 +122,16 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[],
         },
+        Component::BucketRules => Own {
+            field: "bucket",
+            purpose: Purpose::Job,
+            main: "set",
+            init: &[],
+            scratch: &[],
+            fixed: &["ca"],
+            ports: &[],
+            mounts: &[contract::CA_DIRECTORY],
+        },
         Component::Connection | Component::Ingress | Component::Monitoring => return None,
     })
 }
