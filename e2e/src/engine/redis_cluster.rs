@@ -57,7 +57,8 @@ impl RedisCluster {
         }
         let cluster = Self { nodes, cli, _folder: folder };
         for port in clients {
-            cluster.until("a node answers", || cluster.ask(*port, &["PING"]).is_ok_and(|said| said.trim() == "PONG"))?;
+            cluster
+                .until("a node answers", || cluster.ask(*port, &["PING"]).is_ok_and(|said| said.trim() == "PONG"))?;
         }
         let addresses = clients.iter().map(|port| format!("127.0.0.1:{port}"));
         let mut create = Command::new(&cluster.cli);
@@ -80,15 +81,26 @@ impl RedisCluster {
         self.nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port)).collect()
     }
 
-    /// Kills the node that holds the slot of a key, and gives its port.
+    /// Kills the node that holds the slot of a key, once its replica has what it has, and gives its port.
     ///
     /// # Errors
     ///
     /// When no node says that it holds it.
-    pub fn kill_holder_of(&mut self, key: &str) -> Result<u16> {
+    pub fn kill_replicated_holder_of(&mut self, key: &str) -> Result<u16> {
         let alive = self.nodes.iter().filter(|node| node.child.is_some());
-        let holder = alive.map(|node| node.port).find(|port| self.ask(*port, &["GET", key]).is_ok_and(|said| !said.contains("MOVED")));
+        let holder = alive
+            .map(|node| node.port)
+            .find(|port| self.ask(*port, &["GET", key]).is_ok_and(|said| !said.contains("MOVED")));
         let port = holder.context("no node holds the key")?;
+        self.until("its replica has what it has", || {
+            let Ok(said) = self.ask(port, &["INFO", "replication"]) else { return false };
+            let field = |text: &str, name: &str| {
+                let rest = text.split_once(name)?.1;
+                rest.split([',', '\r', '\n']).next().map(str::to_owned)
+            };
+            let written = field(&said, "master_repl_offset:");
+            written.is_some() && field(&said, "state=online,offset=") == written
+        })?;
         if let Some(node) = self.nodes.iter_mut().find(|node| node.port == port)
             && let Some(mut child) = node.child.take()
         {

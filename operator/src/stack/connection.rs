@@ -70,6 +70,10 @@ impl Connection {
         set("REDIS_HOST", redis.host.clone());
         set("REDIS_PORT", redis.port.to_string());
         set("REDIS_PASSWORD", redis.password.clone());
+        if redis.cluster_mode == Some(true) {
+            set("REDIS_CLUSTER", "true".to_owned());
+            set("REDIS_KEY_PREFIX", format!("{{{}-{}}}:", parts.namespace, parts.name));
+        }
         data.extend(s3(bucket));
         let mut set = |key, value| data.insert(key, value);
         set(

@@ -11,14 +11,18 @@ use super::{conditions::set_status, env::TestEnv};
 /// Keys under other names are not probed, so that nothing here waits for a bucket that there is not.
 fn spec(rules: &Value) -> Value {
     let keys = json!({"name": "s3", "accessKeyIdKey": "id", "secretAccessKeyKey": "key"});
-    let mut bucket = json!({"external": {"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": keys}});
+    let mut bucket =
+        json!({"external": {"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": keys}});
     bucket.as_object_mut().expect("a block").extend(rules.as_object().expect("a block").clone());
     json!({"environment": "Development", "api": {"image": "rorun-api:1"}, "bucket": bucket})
 }
 
 async fn jobs(env: &TestEnv, namespace: &str) -> Vec<DynamicObject> {
     let all = env.objects("Job", namespace).list(&kube::api::ListParams::default()).await.expect("a list");
-    all.items.into_iter().filter(|job| job.labels().get("app.kubernetes.io/component").is_some_and(|of| of == "rules")).collect()
+    all.items
+        .into_iter()
+        .filter(|job| job.labels().get("app.kubernetes.io/component").is_some_and(|of| of == "rules"))
+        .collect()
 }
 
 async fn until_job(env: &TestEnv, namespace: &str, other_than: Option<&str>) -> DynamicObject {
@@ -32,7 +36,8 @@ async fn until_job(env: &TestEnv, namespace: &str, other_than: Option<&str>) -> 
 
 /// As the kubelet and the controller of Jobs would.
 async fn ends(env: &TestEnv, namespace: &str, job: &DynamicObject, (kind, also): (&str, &str), said: &Value) {
-    let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true});
+    let owner =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true});
     let name = format!("of-{}", job.name_any());
     let metadata = json!({"name": name, "labels": job.labels(), "ownerReferences": [owner]});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"serviceAccountName": "shop-rules",
@@ -40,7 +45,8 @@ async fn ends(env: &TestEnv, namespace: &str, job: &DynamicObject, (kind, also):
     let pod = serde_json::from_value(pod).expect("a pod");
     env.objects("Pod", namespace).create(&PostParams::default(), &pod).await.expect("it is made");
     let state = json!({"terminated": {"exitCode": 0, "message": said.to_string()}});
-    let container = json!({"name": "set", "image": "agent:1", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    let container =
+        json!({"name": "set", "image": "agent:1", "imageID": "", "ready": false, "restartCount": 0, "state": state});
     set_status(env, ("Pod", namespace, &name), json!({"phase": "Succeeded", "containerStatuses": [container]})).await;
     let condition = |kind: &str| {
         json!({"type": kind, "status": "True", "reason": "R", "lastTransitionTime": "2026-11-24T02:20:00Z",

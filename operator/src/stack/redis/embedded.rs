@@ -77,5 +77,6 @@ fn access(server: &Server, host: String) -> Option<RedisAccess> {
         port: 6379,
         password,
         ca: None,
+        cluster_mode: None,
     })
 }

@@ -55,4 +55,6 @@ pub struct RedisAccess {
     pub password: String,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
+    /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
+    pub cluster_mode: Option<bool>,
 }
