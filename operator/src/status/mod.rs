@@ -93,7 +93,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 28] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -121,6 +121,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
     reason::POD_TEMPLATE_REFUSED,
     reason::MISSING_API,
     reason::CLUSTER_MODE_MISMATCH,
+    reason::DATABASE_STALLED,
 ];
 
 /// The readiness of each component. A refusal of the API server goes before all else.
