@@ -65,6 +65,7 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
     // Those that come only with a field of the spec.
     let asking = stack("shop")
         .with_external_services()
+        .set("redis.external.clusterMode", json!(true))
         .set("bucket.external.checksums", json!("WhenRequired"))
         .set("bucket.external.credentialsSecretRef.sessionTokenKey", json!("token"))
         .build();

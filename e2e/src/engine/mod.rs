@@ -13,6 +13,7 @@ pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod record;
+pub mod redis_cluster;
 pub mod schemas;
 pub mod test_server;
 pub mod tools;

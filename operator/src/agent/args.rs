@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 
 use super::{BackupId, seal};
-use crate::contract::{self, DrillCheck, SmokeQuestion};
+use crate::contract::{self, BucketRules, DrillCheck, SmokeQuestion};
 use crate::services::bucket::BucketTarget;
 
 /// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
@@ -178,6 +178,29 @@ pub struct SmokeTestArgs {
     pub termination_path: PathBuf,
 }
 
+/// The rules of a stack on its bucket.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BucketRulesArgs {
+    /// The rules as JSON, as `contract::BucketRules` has them.
+    #[arg(long, value_parser = rules)]
+    pub rules: BucketRules,
+    /// Certificate authorities (PEM) of the bucket, beside the public ones.
+    #[arg(long)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// How long in milliseconds to wait before a document is read again.
+    #[arg(long, default_value_t = 2000, hide = true)]
+    pub pause_milliseconds: u64,
+    /// How long in seconds to wait for an object to arrive in another bucket.
+    #[arg(long, default_value_t = 900, hide = true)]
+    pub arrival_seconds: u64,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+}
+
 /// The bucket, and who uses it.
 #[derive(Clone, clap::Args)]
 pub struct BucketArgs {
@@ -271,6 +294,13 @@ fn check(text: &str) -> Result<DrillCheck, String> {
 
 fn question(text: &str) -> Result<SmokeQuestion, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// A beginning of ids that is empty would be that of every rule.
+fn rules(text: &str) -> Result<BucketRules, String> {
+    let rules: BucketRules = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let ours = rules.ids.len() > "rorun-.".len() && rules.ids.starts_with("rorun-") && rules.ids.ends_with('.');
+    if ours { Ok(rules) } else { Err("ids must be like rorun-6f1f3a5c-shop.".to_owned()) }
 }
 
 fn owner(text: &str) -> Result<String, String> {
@@ -385,6 +415,23 @@ mod tests {
     #[case("uid/\"shop")]
     fn what_is_no_owner_is_refused(#[case] text: &str) {
         assert!(owner(text).is_err() && adopted(text).is_err(), "{text}");
+    }
+
+    #[test]
+    fn rules_that_could_take_others_off_are_refused() {
+        let parsed = |ids: &str| {
+            let rules = serde_json::json!({"ids": ids, "origins": ["https://a.example"]}).to_string();
+            let arguments = [contract::AGENT, contract::BUCKET_RULES, contract::ARG_RULES, &rules];
+            Agent::try_parse_from(arguments.into_iter().chain(SERVICES.into_iter().skip(1)))
+        };
+        let Agent { command: AgentCommand::BucketRules(args) } = parsed(&BucketRules::ids(OWNER)).expect("rules")
+        else {
+            panic!("no rules");
+        };
+        assert_eq!((args.rules.origins.len(), args.bucket_ca_file, args.arrival_seconds), (1, None, 900));
+        for ids in ["", "rorun-", "rorun-.", "rorun-u-shop", "theirs."] {
+            assert!(parsed(ids).is_err(), "{ids}");
+        }
     }
 
     #[test]

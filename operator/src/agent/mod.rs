@@ -1,4 +1,4 @@
-//! What runs inside the pod of a backup, and beside a migration.
+//! What runs inside the pod of a backup, beside a migration, and where the rules of a bucket are set.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -29,6 +29,7 @@ mod provision;
 mod prune;
 mod recovery_point;
 mod retention;
+mod rules;
 mod seal;
 mod smoke_test;
 mod stream;
@@ -42,7 +43,9 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{AuthoritiesArgs, BucketArgs, DrillArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
+pub use args::{
+    AuthoritiesArgs, BucketArgs, BucketRulesArgs, DrillArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs,
+};
 pub use authorities::AuthoritiesError;
 pub use catalogue::{Point, points};
 pub use error::DumpError;
@@ -81,6 +84,8 @@ pub enum AgentCommand {
     ProvisionDatabase(Box<ProvisionArgs>),
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
+    /// Sets the rules of a stack on its bucket.
+    BucketRules(Box<BucketRulesArgs>),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -105,6 +110,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
+        AgentCommand::BucketRules(args) => run_bucket_rules(&args).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -142,6 +148,21 @@ async fn run_smoke_test(args: &SmokeTestArgs) -> ExitCode {
         tracing::error!(%error, path = %args.termination_path.display(), "the result is not written");
     }
     ExitCode::from(contract::SMOKE_TEST_FAILED)
+}
+
+async fn run_bucket_rules(args: &BucketRulesArgs) -> ExitCode {
+    let result = match stop_on_signal() {
+        Ok(stop) => rules::set(args, &stop).await,
+        Err(_) => Err(rules::RulesError::Stopped),
+    };
+    let code = match &result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(rules::RulesError::Stopped) => ExitCode::from(STOPPED),
+        Err(error) if error.is_final() => ExitCode::from(contract::RULES_REFUSED),
+        Err(_) => ExitCode::FAILURE,
+    };
+    outcome::report_rules(result, args);
+    code
 }
 
 async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {

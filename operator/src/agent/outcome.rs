@@ -6,9 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
+use super::rules::RulesError;
+use super::{BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
 use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome,
+    RulesOutcome,
 };
 use crate::services::postgres::{LockError, PostgresTarget};
 
@@ -16,6 +18,10 @@ use crate::services::postgres::{LockError, PostgresTarget};
 const LONGEST_MESSAGE: usize = 1000;
 /// The messages that a good run may have, beside the rest of its record, share this.
 const LONGEST_NOTES: usize = 900;
+/// One note on the rules of a bucket.
+const LONGEST_NOTE: usize = 300;
+/// The rules of a bucket may have one for each.
+const NOTES: usize = 6;
 
 /// Writes the result to the file that the kubelet reads, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
@@ -86,6 +92,29 @@ pub(super) fn report_provision(outcome: ProvisionOutcome, args: &ProvisionArgs) 
             ProvisionOutcome::Failed { message }
         }
         complete @ ProvisionOutcome::Complete { .. } => complete,
+    };
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the rules of a bucket.
+pub(super) fn report_rules(result: Result<Vec<String>, RulesError>, args: &BucketRulesArgs) {
+    let secrets: Vec<_> = [Some(args.bucket.secret_access_key.clone()), args.bucket.session_token.clone()]
+        .into_iter()
+        .flatten()
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    let outcome = match result.map_err(|error| error.outcome()) {
+        Ok(notes) => {
+            let notes = notes.iter().take(NOTES).map(|note| message(note, &secrets, LONGEST_NOTE)).collect();
+            tracing::info!(?notes, "the rules of the bucket are set");
+            RulesOutcome::Set { notes }
+        }
+        Err(RulesOutcome::Failed { reason, message: said }) => {
+            let message = message(&said, &secrets, LONGEST_MESSAGE);
+            tracing::error!(reason, message, "the rules of the bucket are not set");
+            RulesOutcome::Failed { reason, message }
+        }
+        Err(set @ RulesOutcome::Set { .. }) => set,
     };
     write(&outcome, &args.termination_path);
 }

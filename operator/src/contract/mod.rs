@@ -3,6 +3,7 @@
 //! The operator writes the pod of a backup with these names, the agent inside it reads them; both are this one binary, but
 //! not always of the same release, so a name here changes only together with a fallback.
 
+mod bucket_rules;
 mod lock;
 mod points;
 mod postgres_url;
@@ -11,6 +12,9 @@ mod restore;
 mod smoke_test;
 mod tls_mode;
 
+pub use bucket_rules::{
+    ARG_RULES, BUCKET_RULES, BucketRules, LifecycleRules, RULES_REFUSED, ReplicationRule, RulesOutcome,
+};
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
     OPERATOR_PATH,

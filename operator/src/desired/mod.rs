@@ -7,6 +7,7 @@ mod autoscaler;
 mod aws;
 mod backup;
 mod bucket;
+mod bucket_rules;
 mod connection;
 mod credentials;
 mod database;
@@ -87,7 +88,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 13] = [
+pub static COMPONENTS: [&dyn Component; 14] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -101,6 +102,7 @@ pub static COMPONENTS: [&dyn Component; 13] = [
     &backup::Backup,
     &drill::Drill,
     &monitoring::Monitoring,
+    &bucket_rules::BucketRules,
 ];
 
 /// The desired objects, and the components that stay as they are for now.
@@ -202,7 +204,9 @@ fn waiting(
         return Some(waiting.clone());
     }
     // A migration that is over, or that may not run yet, needs no database.
-    let idle = name == Name::Migration && plan.release.state != State::Migrating;
+    // Nor do rules that are set need the bucket.
+    let set = name == Name::BucketRules && plan.bucket_rules.iter().all(|step| step.exists);
+    let idle = set || (name == Name::Migration && plan.release.state != State::Migrating);
     if component.waits_for().is_empty() || runs(name, stack, live) || idle {
         return None;
     }

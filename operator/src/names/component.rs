@@ -31,11 +31,13 @@ pub enum Component {
     Monitoring,
     /// The candidates of a release, and the Job that asks them.
     SmokeTest,
+    /// The Job that sets the rules of the bucket.
+    BucketRules,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -49,6 +51,7 @@ impl Component {
         Self::Backup,
         Self::Drill,
         Self::Monitoring,
+        Self::BucketRules,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -67,6 +70,7 @@ impl Component {
             Self::Migration => "migration",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
+            Self::BucketRules => "rules",
         }
     }
 
@@ -91,6 +95,7 @@ impl Component {
             Self::Migration => "MigrationsComplete",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
+            Self::BucketRules => "BucketRulesSet",
         }
     }
 

@@ -180,3 +180,7 @@ pub const VERSION_MISMATCH: Reason = "VersionMismatch";
 pub const POOLED_CONNECTION: Reason = "PooledConnection";
 /// What the spec names is larger than the cache allows for one stack.
 pub const TOO_LARGE: Reason = "TooLarge";
+/// A replication is set, and no object arrives in the other bucket.
+pub const REPLICATION_NOT_PROVEN: Reason = "ReplicationNotProven";
+/// A Redis is in cluster mode and the spec does not say so, or the other way around.
+pub const CLUSTER_MODE_MISMATCH: Reason = "ClusterModeMismatch";

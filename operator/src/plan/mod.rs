@@ -5,6 +5,7 @@
 //! reconciles but what the cluster holds. Forbidden here: the client, the clock, the environment, random numbers.
 
 mod backup;
+mod bucket_rules;
 mod commands;
 mod drill;
 mod operation;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub drills: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
     pub handled: Option<Handled>,
+    /// The Job that sets the rules of the bucket.
+    pub bucket_rules: Vec<Step>,
     /// The release on its way, or the one that serves.
     pub release: Release,
     /// What the stack does now, and what comes next.
@@ -79,9 +82,21 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let backup_runs = backup::runs(&stack.name, observed, backup::held(stack, observed).as_ref(), now);
     let backups = backup::steps(asked, &backup_runs, (stack, observed));
     let drills = drill::steps(drill, observed);
+    let bucket_rules = bucket_rules::steps(stack, observed, sleeps);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
-    Plan { backups, backup_runs, drills, handled, release, operations, works_on_data, hibernates, dumps_paused }
+    Plan {
+        backups,
+        backup_runs,
+        drills,
+        bucket_rules,
+        handled,
+        release,
+        operations,
+        works_on_data,
+        hibernates,
+        dumps_paused,
+    }
 }
 
 /// What the stack is asked to do beside its releases.

@@ -22,5 +22,5 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         }
     };
     let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::Verifying);
-    Stack { asleep: plan.hibernates, testing, ..picked }
+    Stack { asleep: plan.hibernates, testing, sets_bucket_rules: !plan.bucket_rules.is_empty(), ..picked }
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::providers;
+use super::{providers, redis::RedisQuestion};
 use crate::{
     names::{Waiting, reason},
     services::{
         Network, ServiceError,
         bucket::{BucketClient, BucketTarget, Versioning},
         postgres::{self, PostgresTarget},
-        redis::{self, RedisTarget},
     },
 };
 
@@ -28,7 +27,7 @@ pub enum Service {
     /// A PostgreSQL database.
     Postgres(PostgresTarget),
     /// A Redis.
-    Redis(RedisTarget),
+    Redis(RedisQuestion),
     /// A bucket.
     Bucket {
         /// Where it is and with which keys.
@@ -87,16 +86,17 @@ impl Question {
     /// Asks.
     pub(super) async fn ask(&self, network: &Network) -> Answer {
         let asked = async {
-            match &self.service {
+            let note = match &self.service {
                 Service::Postgres(target) => postgres::check_through(network, target, TIMEOUT).await.map(|_| None),
-                Service::Redis(target) => redis::check_through(network, target, TIMEOUT).await.map(|_| None),
+                Service::Redis(question) => return question.ask(network, TIMEOUT).await,
                 Service::Bucket { target, prefix, create, versioning } => {
                     bucket(network, target, prefix.as_deref(), (*create, *versioning)).await
                 }
-            }
+            };
+            note.map(|note| Answer::Answers { note })
         };
         match tokio::time::timeout(TIMEOUT, asked).await {
-            Ok(Ok(note)) => Answer::Answers { note },
+            Ok(Ok(answer)) => answer,
             Ok(Err(error)) => self.failed(reason_of(&error), error.to_string()),
             Err(_) => self.failed(reason::UNREACHABLE, self.late()),
         }

@@ -6,7 +6,9 @@
 mod ask;
 mod prober;
 mod providers;
+mod redis;
 mod slots;
 
+pub use self::redis::RedisQuestion;
 pub use ask::{Answer, Question, Service};
 pub use prober::{Prober, Tenant};

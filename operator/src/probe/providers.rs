@@ -27,7 +27,7 @@ const METERED: [(&str, &str); 17] = [
 pub(super) fn is_metered(service: &Service) -> bool {
     let url = match service {
         Service::Postgres(target) => &target.url,
-        Service::Redis(target) => &target.url,
+        Service::Redis(question) => &question.target.url,
         Service::Bucket { target, .. } => &target.endpoint,
     };
     hosts(url).any(|host| {

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind,
+};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::error::{Cause, ServiceError, broken};
+use super::error::{Cause, ServiceError, broken, causes};
 use super::network::{Bounded, Network, has_control_characters};
 use super::tls::{self, Verify};
 
@@ -32,12 +34,30 @@ impl fmt::Debug for RedisTarget {
     }
 }
 
-/// What a server says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a server says about itself, as far as the user may ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisInfo {
-    /// The version, where the user may ask for it.
+    /// The version.
     pub version: Option<String>,
+    /// Whether it is in cluster mode.
+    pub cluster: Option<bool>,
+    /// How many nodes of the cluster hold slots.
+    pub shards: Option<u32>,
+    /// What it does when its memory is full, as `maxmemory-policy` names it.
+    pub eviction: Option<&'static str>,
 }
+
+/// The values of `maxmemory-policy`; whoever named the server chose any other word of it.
+const POLICIES: [&str; 8] = [
+    "noeviction",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+];
 
 /// Connects from wherever this runs, logs in and waits for an answer, all within the time-out.
 pub async fn check(target: &RedisTarget, timeout: Duration) -> Result<RedisInfo, ServiceError> {
@@ -64,6 +84,7 @@ pub async fn check_through(
         _ => return Err(fault(unreadable)),
     };
     let subject = format!("Redis at {}", info.addr());
+    let plain = tls.is_none();
     let asked = async {
         let stream = network.connect(host, port).await.map_err(io::Error::other)?;
         match tls {
@@ -71,11 +92,36 @@ pub async fn check_through(
             Some(tls) => ask(info.redis_settings(), encrypted(tls, host, stream).await?, timeout).await,
         }
     };
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(answer) => answer.map_err(|error| classify(subject, &error)),
+    // A server that waits for TLS is silent or hangs up; what is left of the time is for finding that out.
+    let limit = if plain { timeout.mul_f32(0.7) } else { timeout };
+    let failed = match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(info)) => return Ok(info),
+        Ok(Err(error)) if error.code().is_some() => return Err(classify(subject, &error)),
+        Ok(Err(error)) => classify(subject.clone(), &error),
         Err(_) => {
-            Err(ServiceError::new(Cause::Unreachable, subject, format!("no answer within {} s", timeout.as_secs_f32())))
+            let detail = format!("no answer within {} s", limit.as_secs_f32());
+            ServiceError::new(Cause::Unreachable, subject.clone(), detail)
         }
+    };
+    let speaks = speaks_tls(network, host, port);
+    if plain && tokio::time::timeout(timeout.mul_f32(0.25), speaks).await.unwrap_or(false) {
+        let detail = "it speaks TLS, and the URL starts with redis://; write rediss:// instead";
+        return Err(ServiceError::new(Cause::Tls, subject, detail));
+    }
+    Err(failed)
+}
+
+/// Whether a server answers the beginning of TLS, whatever its certificate is.
+async fn speaks_tls(network: &Network, host: &str, port: u16) -> bool {
+    let (Ok(stream), Ok(tls)) = (network.connect(host, port).await, tls::client(Verify::ChainAndName, None)) else {
+        return false;
+    };
+    match encrypted(tls, host, stream).await {
+        Ok(_) => true,
+        Err(error) => causes(&error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).is_some_and(|error| {
+            // What is no record of TLS is a message that cannot be read.
+            !matches!(error, rustls::Error::InvalidMessage(_))
+        }),
     }
 }
 
@@ -99,7 +145,11 @@ async fn ask(
     let (mut connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config).await?;
     let asked = async {
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
-        Ok(RedisInfo { version: version(&mut connection).await })
+        let said = said(&mut connection).await;
+        if said.cluster == Some(true) {
+            return cluster(&mut connection, said).await;
+        }
+        Ok(said)
     };
     tokio::select! {
         answer = asked => answer,
@@ -107,12 +157,32 @@ async fn ask(
     }
 }
 
-/// A user of an ACL may be forbidden to ask; the server is as good without.
-async fn version(connection: &mut MultiplexedConnection) -> Option<String> {
-    let text: String = redis::cmd("INFO").arg("server").query_async(connection).await.ok()?;
+/// A user of an ACL may be forbidden to ask; the server is as good without. One command tells all, since some providers count them.
+async fn said(connection: &mut MultiplexedConnection) -> RedisInfo {
+    let Ok(text) = redis::cmd("INFO").query_async::<String>(connection).await else { return RedisInfo::default() };
     // Valkey also gives the version of Redis that it resembles, so its own goes first.
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
-    field("valkey_version:").or_else(|| field("redis_version:"))
+    let version = field(&text, "valkey_version:").or_else(|| field(&text, "redis_version:"));
+    let policy = field(&text, "maxmemory_policy:");
+    RedisInfo {
+        version: version.map(str::to_owned),
+        cluster: field(&text, "cluster_enabled:").map(|enabled| enabled == "1"),
+        shards: None,
+        eviction: POLICIES.into_iter().find(|known| policy == Some(*known)),
+    }
+}
+
+/// What the node knows of its cluster, without which it serves nothing.
+async fn cluster(connection: &mut MultiplexedConnection, said: RedisInfo) -> Result<RedisInfo, RedisError> {
+    let Ok(text) = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(connection).await else { return Ok(said) };
+    if field(&text, "cluster_state:") == Some("fail") {
+        return Err(RedisError::from((ErrorKind::Server(ServerErrorKind::ClusterDown), "its cluster is down")));
+    }
+    let shards = field(&text, "cluster_size:").and_then(|size| size.parse().ok());
+    Ok(RedisInfo { shards, ..said })
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 fn classify(subject: String, error: &RedisError) -> ServiceError {

@@ -70,10 +70,10 @@ impl Connection {
         set("REDIS_HOST", redis.host.clone());
         set("REDIS_PORT", redis.port.to_string());
         set("REDIS_PASSWORD", redis.password.clone());
-        if redis.cluster {
+        if redis.cluster_mode == Some(true) {
             set("REDIS_CLUSTER", "true".to_owned());
             // The keys of a queue must be in one slot, which the braces decide.
-            set("REDIS_KEY_PREFIX", format!("{{{}}}", parts.name));
+            set("REDIS_KEY_PREFIX", format!("{{{}-{}}}:", parts.namespace, parts.name));
         }
         data.extend(s3(bucket));
         let mut set = |key, value| data.insert(key, value);

@@ -20,6 +20,8 @@ pub enum Endpoint {
         url: String,
         /// Certificate authorities (PEM).
         ca: Option<String>,
+        /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
+        cluster_mode: Option<bool>,
     },
     /// A bucket.
     Bucket {

@@ -42,7 +42,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
-pub use bucket::{Bucket, BucketAccess, SessionToken, bucket_port};
+pub use bucket::{Bucket, BucketAccess, SessionToken, asks_for_rules, bucket_port};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
@@ -79,6 +79,7 @@ pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
     api::v1alpha1::{Environment, PullPolicy},
+    contract::BucketRules,
     names::{Component, ObjectName, Role, Waiting},
 };
 
@@ -130,6 +131,10 @@ pub struct Stack {
     pub connection: Option<Connection>,
     /// How requests reach the stack.
     pub ingress: Option<Ingress>,
+    /// The rules that the bucket is to have. `None`: nothing was ever asked for.
+    pub bucket_rules: Option<BucketRules>,
+    /// A Job sets the rules of the bucket, or takes off those that it had.
+    pub sets_bucket_rules: bool,
     /// The dumps of the database.
     pub backup: Option<Backup>,
     /// What collects the metrics of the application.
@@ -215,6 +220,14 @@ impl Stack {
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
             Component::SmokeTest => self.testing,
+            Component::BucketRules => {
+                let asked = |rules: &BucketRules| {
+                    rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()
+                };
+                self.sets_bucket_rules
+                    || self.bucket_rules.as_ref().is_some_and(asked)
+                    || self.unresolved.contains_key(&component)
+            }
             _ => true,
         }
     }

@@ -64,6 +64,8 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         target: None,
         testing: false,
         connection: None,
+        bucket_rules: bucket::rules(spec, observed, &mut unresolved),
+        sets_bucket_rules: false,
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
         monitoring: monitoring::resolve(spec),

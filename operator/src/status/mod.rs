@@ -127,6 +127,7 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::MISSING_API,
     reason::BACKUP_NOT_SET,
     reason::STACK_NOT_FOUND,
+    reason::CLUSTER_MODE_MISMATCH,
     reason::DATABASE_STALLED,
     reason::PROVIDER_REFUSED,
 ];

@@ -62,9 +62,10 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
 }
 
 /// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and
-/// whether or not its metrics are collected; and a service that is not asked may well serve.
+/// whether or not its metrics are collected, and whatever rules its bucket has; and a service that is not asked may well serve.
 pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
-    matches!(component, Component::Backup | Component::Drill | Component::Monitoring) || reason == reason::NOT_PROBED
+    let silent = [Component::Backup, Component::Drill, Component::Monitoring, Component::BucketRules];
+    silent.contains(&component) || reason == reason::NOT_PROBED
 }
 
 /// What to do, where the message itself does not say it.

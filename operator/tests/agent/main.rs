@@ -5,6 +5,8 @@
 
 #![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 
+mod gateway;
+mod moto;
 mod pooler;
 mod process;
 mod programs;
@@ -24,5 +26,6 @@ mod points;
 mod provisions;
 mod prunes;
 mod rights;
+mod rules;
 mod schemas;
 mod services;

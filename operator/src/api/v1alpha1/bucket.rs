@@ -33,6 +33,67 @@ pub struct BucketSpec {
     /// external bucket, else to `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versioning: Option<bool>,
+    /// What becomes of objects as time goes by. The operator sets it as rules of its own, by the keys of the bucket, and leaves
+    /// the rules of others as they are. Defaults to no rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<BucketLifecycle>,
+    /// The pages whose scripts may send requests to the bucket, for uploads from a browser. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<BucketCors>,
+    /// A bucket that the server copies new objects to. Both buckets need versioning. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<BucketReplication>,
+}
+
+/// What becomes of the objects of a bucket as time goes by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.archiveAfterDays) || has(self.expireNoncurrentAfterDays) || has(self.abortIncompleteUploadsAfterDays)")
+    .message("lifecycle says nothing: set archiveAfterDays, expireNoncurrentAfterDays or abortIncompleteUploadsAfterDays, or leave lifecycle out"))]
+pub struct BucketLifecycle {
+    /// The beginning of the keys that it is about, such as `uploads/`. Defaults to all objects of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::key_prefix()))]
+    pub prefix: Option<String>,
+    /// The age in days at which an object moves to cheaper storage, of a class that answers at once (`GLACIER_IR`). It needs
+    /// `prefix` or `backup.destination.external`, since backups are to stay where they are. Defaults to never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub archive_after_days: Option<i32>,
+    /// How many days after it was overwritten or deleted a version is removed for ever. Defaults to never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub expire_noncurrent_after_days: Option<i32>,
+    /// How many days after its beginning an upload that is not complete is removed. Defaults to never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub abort_incomplete_uploads_after_days: Option<i32>,
+}
+
+/// The pages whose scripts may send requests to a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketCors {
+    /// The origins of the pages, such as `https://app.example.com`. They may read and write, as far as the request is signed.
+    #[schemars(length(min = 1, max = 20), inner(length(max = 261)), extend("x-kubernetes-validations" = text::origins()))]
+    pub allow_origins: Vec<String>,
+}
+
+/// A bucket that the server copies new objects to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketReplication {
+    /// The name of the bucket. It must exist, with versioning; the keys of the stack's bucket must be able to read it, and to
+    /// delete versions in it: the operator proves the replication by an object that arrives.
+    #[schemars(length(min = 3, max = 63), extend("x-kubernetes-validations" = text::bucket()))]
+    pub bucket: String,
+    /// Its region.
+    #[schemars(length(min = 1, max = 64))]
+    pub region: String,
+    /// The role that the server copies as, such as `arn:aws:iam::123456789012:role/replication`.
+    #[serde(rename = "roleARN")]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::arn()))]
+    pub role_arn: String,
 }
 
 /// An S3 server that the operator runs in the cluster.

@@ -63,6 +63,11 @@ pub struct ExternalRedis {
     /// The certificate authority of the server; the URL must start with `rediss://`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
+    /// `true`: the URL leads to a node of a cluster, or to its configuration endpoint. The application then gets
+    /// `REDIS_CLUSTER=true`, and in `REDIS_KEY_PREFIX` the beginning of its keys, whose hash tag keeps them in one slot. The
+    /// operator compares this with what the server says. Defaults to `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_mode: Option<bool>,
     /// `true`: the operator also probes a Redis whose URL starts with `redis://`, so that anyone on the network path can read
     /// the password. In Development it always does; pods connect in any case. Defaults to `false`: the operator does not probe
     /// the Redis, and its condition says so.

@@ -78,6 +78,8 @@ use super::{
         .message("hibernation by a schedule is for Development and Staging: leave hibernation out; hibernate: true stops a stack of any environment"),
     validation = Rule::new("self.environment == 'Development' || !has(self.expiresAfter)")
         .message("expiresAfter is for Development: leave it out, or use a Development stack for a preview"),
+    validation = Rule::new("!has(self.bucket) || !has(self.bucket.lifecycle) || !has(self.bucket.lifecycle.archiveAfterDays) || (has(self.backup) && has(self.backup.destination) && has(self.backup.destination.external)) || (has(self.bucket.lifecycle.prefix) && [has(self.backup) && has(self.backup.destination) && has(self.backup.destination.prefix) ? self.backup.destination.prefix : 'backups/'].all(b, !b.startsWith(self.bucket.lifecycle.prefix) && !self.bucket.lifecycle.prefix.startsWith(b)))")
+        .message("bucket.lifecycle.archiveAfterDays would move backups: set bucket.lifecycle.prefix to a folder without them, e.g. `uploads/`, or backup.destination.external"),
 )]
 pub struct RorunStackSpec {
     /// The environment, which decides defaults and rules. `Development`: only `api` is required. `Staging`: the data services

@@ -114,6 +114,32 @@ pub(super) fn folder() -> Value {
     )
 }
 
+/// The beginning of keys in a bucket.
+pub(super) fn key_prefix() -> Value {
+    matching("^[A-Za-z0-9!_.*()=/-]+$", "write the beginning of keys, without a slash at the start, e.g. `uploads/`")
+}
+
+/// Origins of pages.
+pub(super) fn origins() -> Value {
+    json!([{
+        "rule": r"self.all(o, o.matches('^https?://[A-Za-z0-9.*-]+(:[0-9]+)?$'))",
+        "message": "write origins without a path and a slash at the end, e.g. `https://app.example.com`",
+    }])
+}
+
+/// The name of a bucket.
+pub(super) fn bucket() -> Value {
+    matching("^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, e.g. `rorun-files-replica`")
+}
+
+/// The name of a role as Amazon writes it.
+pub(super) fn arn() -> Value {
+    matching(
+        "^arn:[a-z0-9-]+:[A-Za-z0-9:/_+=,.@-]+$",
+        "write the ARN of a role, e.g. `arn:aws:iam::123456789012:role/replication`",
+    )
+}
+
 /// The paths of a host: each once by its type.
 pub(super) fn distinct_paths() -> Value {
     let kind = |of: &str| format!("(has({of}.pathType) ? {of}.pathType : 'Prefix')");

@@ -1,4 +1,4 @@
-//! The owner of the backups of a stack: the uid of its namespace, which is another in every cluster, and the name of the stack. The
+//! The owner of the backups of a stack, by which the rules of its bucket are found too: the uid of its namespace, which is another in every cluster, and the name of the stack. The
 //! operator reads the uid once in the life of a stack, and stores the owner in its status.
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::{Context, observe::ObserveError};
 use crate::{
     api::v1alpha1::RorunStack,
     contract::is_owner,
-    names::annotation,
+    names::{Component, annotation},
     runtime::ResourceKey,
     stack::{self, Observed},
 };
@@ -35,7 +35,9 @@ pub(super) async fn observe(
     key: &ResourceKey,
     observed: &mut Observed,
 ) -> Result<(), ObserveError> {
-    if !stack::backed_up(&cr.spec) {
+    let rules =
+        stack::asks_for_rules(&cr.spec) || observed.jobs.iter().any(|job| job.component == Component::BucketRules);
+    if !stack::backed_up(&cr.spec) && !rules {
         return Ok(());
     }
     observed.backup_owner = owner(context, cr, key).await?;

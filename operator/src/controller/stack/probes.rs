@@ -10,7 +10,7 @@ use crate::{
     desired,
     names::{Component, Waiting, reason},
     objects::LiveSet,
-    probe::{Answer, Question, Service, Tenant},
+    probe::{Answer, Question, RedisQuestion, Service, Tenant},
     runtime::ResourceKey,
     services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
     stack::{BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
@@ -51,7 +51,7 @@ fn probe(answer: Answer) -> Probe {
 
 /// The answer of a service in the status, if the status is of this very spec.
 fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answer> {
-    const ANSWERS: [reason::Reason; 7] = [
+    const ANSWERS: [reason::Reason; 8] = [
         reason::UNREACHABLE,
         reason::TLS_FAILED,
         reason::AUTHENTICATION_FAILED,
@@ -59,6 +59,7 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
         reason::ACCESS_DENIED,
         reason::UNSUPPORTED,
         reason::ADDRESS_REFUSED,
+        reason::CLUSTER_MODE_MISMATCH,
     ];
     let condition = |component: Component| {
         let conditions = &cr.status.as_ref()?.conditions;
@@ -103,7 +104,9 @@ fn questions(stack: &Stack, live: &LiveSet) -> BTreeMap<ProbeTarget, Question> {
 fn question(endpoint: Endpoint, interval: Option<Duration>) -> Question {
     let (origin, service) = match endpoint {
         Endpoint::Postgres { origin, url, ca } => (Some(origin), Service::Postgres(PostgresTarget { url, ca })),
-        Endpoint::Redis { url, ca } => (None, Service::Redis(RedisTarget { url, ca })),
+        Endpoint::Redis { url, ca, cluster_mode } => {
+            (None, Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode }))
+        }
         Endpoint::Bucket { access, prefix, create, versioning } => {
             (None, Service::Bucket { target: target(access), prefix, create, versioning })
         }

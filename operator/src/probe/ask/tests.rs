@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Answer, Question, Service};
+use super::{super::RedisQuestion, Answer, Question, Service};
 use crate::{
     names::reason,
     services::{Network, Resolve, bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
@@ -108,8 +108,14 @@ fn question(kind: &str, address: SocketAddr) -> Question {
         "postgres-tls" => {
             Service::Postgres(PostgresTarget { url: format!("postgresql://u:p@{address}/d?sslmode=require"), ca: None })
         }
-        "redis-tls" => Service::Redis(RedisTarget { url: format!("rediss://:p@{address}"), ca: None }),
-        _ => Service::Redis(RedisTarget { url: format!("redis://:p@{address}"), ca: None }),
+        "redis-tls" => Service::Redis(RedisQuestion {
+            target: RedisTarget { url: format!("rediss://:p@{address}"), ca: None },
+            cluster_mode: None,
+        }),
+        _ => Service::Redis(RedisQuestion {
+            target: RedisTarget { url: format!("redis://:p@{address}"), ca: None },
+            cluster_mode: None,
+        }),
     };
     Question { service, origin: None, interval: None }
 }
@@ -258,7 +264,10 @@ async fn a_name_that_leads_to_loopback_the_second_time_is_never_connected_to(#[c
         "postgres" => {
             Service::Postgres(PostgresTarget { url: format!("postgresql://u:p@rebinds.example:{port}/d"), ca: None })
         }
-        _ => Service::Redis(RedisTarget { url: format!("redis://:p@rebinds.example:{port}"), ca: None }),
+        _ => Service::Redis(RedisQuestion {
+            target: RedisTarget { url: format!("redis://:p@rebinds.example:{port}"), ca: None },
+            cluster_mode: None,
+        }),
     };
     let question = Question { service, origin: None, interval: None };
     failed(question.ask(&network).await);

@@ -1,4 +1,7 @@
-use super::{super::Service, *};
+use super::{
+    super::{RedisQuestion, Service},
+    *,
+};
 use crate::{
     names::{Waiting, reason},
     services::redis::RedisTarget,
@@ -13,7 +16,11 @@ impl Tenant for usize {
 }
 
 fn question(url: String) -> Question {
-    Question { service: Service::Redis(RedisTarget { url, ca: None }), origin: None, interval: None }
+    Question {
+        service: Service::Redis(RedisQuestion { target: RedisTarget { url, ca: None }, cluster_mode: None }),
+        origin: None,
+        interval: None,
+    }
 }
 
 fn good() -> Answer {

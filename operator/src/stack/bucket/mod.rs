@@ -2,13 +2,16 @@
 
 mod embedded;
 mod external;
+mod rules;
 mod s3;
 
 pub use embedded::Embedded;
 pub use external::External;
+pub use rules::asks_for_rules;
 pub use s3::S3;
 
 pub(super) use external::{access, probing};
+pub(super) use rules::rules;
 
 use super::mode::{ModeAccess, Resolve};
 use crate::api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec};
@@ -45,7 +48,7 @@ static EMBEDDED: EmbeddedBucket =
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
-    let Some(BucketSpec { embedded, external, s3, versioning: _ }) = &spec.bucket else { return &EMBEDDED };
+    let Some(BucketSpec { embedded, external, s3, .. }) = &spec.bucket else { return &EMBEDDED };
     match (embedded, external, s3) {
         (_, _, Some(s3)) => s3,
         (_, Some(external), None) => external,

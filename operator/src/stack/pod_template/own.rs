@@ -91,7 +91,9 @@ pub fn own(component: Component) -> Option<Own> {
             mounts: &["/data", TEMPORARY],
             ..SERVER
         },
-        Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest => return job(component),
+        Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest | Component::BucketRules => {
+            return job(component);
+        }
         Component::Connection | Component::Ingress | Component::Monitoring => return None,
     })
 }
@@ -139,6 +141,16 @@ fn job(component: Component) -> Option<Own> {
             fixed: &[],
             ports: &[],
             mounts: &[],
+        },
+        Component::BucketRules => Own {
+            field: "bucket",
+            purpose: Purpose::Job,
+            main: "set",
+            init: &[],
+            scratch: &[],
+            fixed: &["ca"],
+            ports: &[],
+            mounts: &[contract::CA_DIRECTORY],
         },
         _ => return None,
     })

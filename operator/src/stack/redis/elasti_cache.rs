@@ -59,7 +59,11 @@ impl Mode for ElastiCache {
     }
 
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        let endpoint = |access: &RedisAccess| Endpoint::Redis { url: access.url.clone(), ca: None };
+        let endpoint = |access: &RedisAccess| Endpoint::Redis {
+            url: access.url.clone(),
+            ca: None,
+            cluster_mode: access.cluster_mode,
+        };
         self.access.iter().map(|access| (Component::Redis.into(), endpoint(access))).collect()
     }
 }
@@ -210,6 +214,6 @@ fn access(login: &Login, (host, port): (&str, i32), cluster: bool) -> RedisAcces
         port: u16::try_from(port).unwrap_or(6379),
         password: login.password.clone(),
         ca: None,
-        cluster,
+        cluster_mode: cluster.then_some(true),
     }
 }

@@ -77,6 +77,6 @@ fn access(server: &Server, host: String) -> Option<RedisAccess> {
         port: 6379,
         password,
         ca: None,
-        cluster: false,
+        cluster_mode: None,
     })
 }

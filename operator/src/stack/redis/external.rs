@@ -26,7 +26,11 @@ impl Mode for External {
     }
 
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        let endpoint = |access: &RedisAccess| Endpoint::Redis { url: access.url.clone(), ca: access.ca.clone() };
+        let endpoint = |access: &RedisAccess| Endpoint::Redis {
+            url: access.url.clone(),
+            ca: access.ca.clone(),
+            cluster_mode: access.cluster_mode,
+        };
         self.access.iter().map(|access| (Component::Redis.into(), endpoint(access))).collect()
     }
 }
@@ -81,5 +85,10 @@ fn access(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAccess, Wait
             secret.invalid(key, "starts with redis://, and must start with rediss:// since redis.external.tls is set")
         );
     }
-    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca, cluster: false })
+    let cluster_mode = spec.cluster_mode;
+    if cluster_mode == Some(true) && url.database != 0 {
+        let problem = "names a database, and a cluster has only database 0: leave the path out, since redis.external.clusterMode is true";
+        return Err(secret.invalid(key, problem));
+    }
+    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca, cluster_mode })
 }

@@ -61,6 +61,6 @@ pub struct RedisAccess {
     pub password: String,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
-    /// Whether the application's client must speak the protocol of cluster mode.
-    pub cluster: bool,
+    /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
+    pub cluster_mode: Option<bool>,
 }

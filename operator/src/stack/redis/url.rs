@@ -12,6 +12,8 @@ pub(super) struct RedisUrl {
     pub(super) port: u16,
     /// Decoded.
     pub(super) password: String,
+    /// The number of the database. What is no number is the server's to refuse.
+    pub(super) database: i64,
 }
 
 /// Why a URL cannot be used, to follow "the value". None of it repeats a part of the value.
@@ -60,7 +62,8 @@ impl RedisUrl {
         };
         decode(url.username())?;
         let password = decode(url.password().unwrap_or_default())?;
-        Ok(Self { tls, host, port: url.port().unwrap_or(6379), password })
+        let database = url.path().trim_matches('/').parse().unwrap_or(0);
+        Ok(Self { tls, host, port: url.port().unwrap_or(6379), password, database })
     }
 }
 

@@ -1,0 +1,111 @@
+//! What a Redis says of itself, against what the spec says of it.
+
+use std::time::Duration;
+
+use super::Answer;
+use crate::{
+    names::{Waiting, reason},
+    services::{
+        Network, ServiceError,
+        redis::{self, RedisInfo, RedisTarget},
+    },
+};
+
+/// A Redis to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisQuestion {
+    /// Where it is.
+    pub target: RedisTarget,
+    /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
+    pub cluster_mode: Option<bool>,
+}
+
+impl RedisQuestion {
+    pub(super) async fn ask(&self, network: &Network, timeout: Duration) -> Result<Answer, ServiceError> {
+        let info = redis::check_through(network, &self.target, timeout).await?;
+        Ok(judge(self.cluster_mode, &info))
+    }
+}
+
+/// A server that will not say what it is, is taken as the spec has it.
+fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Answer {
+    let mismatch = match (cluster_mode, info.cluster) {
+        (Some(true), Some(false)) => Some(
+            "the server is not in cluster mode, and redis.external.clusterMode is true: remove clusterMode, or name a node of a \
+             cluster",
+        ),
+        // A cluster of one node that has all slots serves a client that knows nothing of clusters.
+        (None | Some(false), Some(true)) if info.shards != Some(1) || cluster_mode == Some(false) => Some(
+            "the server is in cluster mode, where a client that does not know of it fails for most keys: set \
+             redis.external.clusterMode to true, or name a server without cluster mode",
+        ),
+        _ => None,
+    };
+    if let Some(mismatch) = mismatch {
+        return Answer::Failed(Waiting::new(reason::CLUSTER_MODE_MISMATCH, mismatch));
+    }
+    let one_node = info.cluster == Some(true) && cluster_mode.is_none();
+    let one_node = one_node
+        .then(|| "the server is a cluster of one node; set redis.external.clusterMode before it has more".to_owned());
+    let eviction = match info.eviction {
+        Some("noeviction") => None,
+        Some(policy) => Some(format!(
+            "maxmemory-policy is {policy}: when its memory is full the server removes keys, and with them jobs of a queue; \
+             set it to noeviction"
+        )),
+        None => Some("maxmemory-policy is unknown, since the server does not say; a queue needs noeviction".to_owned()),
+    };
+    let notes: Vec<_> = one_node.into_iter().chain(eviction).collect();
+    Answer::Answers { note: (!notes.is_empty()).then(|| notes.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn info(cluster: Option<bool>, shards: Option<u32>, eviction: Option<&'static str>) -> RedisInfo {
+        RedisInfo { version: None, cluster, shards, eviction }
+    }
+
+    #[rstest]
+    #[case::as_declared(Some(true), Some(true), Some(3), None)]
+    #[case::alone(None, Some(false), None, None)]
+    #[case::alone_as_declared(Some(false), Some(false), None, None)]
+    #[case::unknown(Some(true), None, None, None)]
+    #[case::unknown_alone(None, None, None, None)]
+    #[case::declared_and_not(Some(true), Some(false), None, Some("clusterMode is true"))]
+    #[case::not_declared(None, Some(true), Some(3), Some("set redis.external.clusterMode to true"))]
+    #[case::of_unknown_size(None, Some(true), None, Some("set redis.external.clusterMode to true"))]
+    #[case::denied(Some(false), Some(true), Some(1), Some("set redis.external.clusterMode to true"))]
+    fn cluster_mode_is_compared_both_ways(
+        #[case] declared: Option<bool>,
+        #[case] cluster: Option<bool>,
+        #[case] shards: Option<u32>,
+        #[case] expected: Option<&str>,
+    ) {
+        match (judge(declared, &info(cluster, shards, Some("noeviction"))), expected) {
+            (Answer::Answers { note: None }, None) => {}
+            (Answer::Failed(waiting), Some(expected)) => {
+                assert_eq!(waiting.reason, reason::CLUSTER_MODE_MISMATCH);
+                assert!(waiting.message.contains(expected), "{}", waiting.message);
+            }
+            (answer, _) => panic!("{answer:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case(Some("noeviction"), None)]
+    #[case(Some("allkeys-lru"), Some("maxmemory-policy is allkeys-lru"))]
+    #[case(None, Some("maxmemory-policy is unknown"))]
+    fn a_queue_needs_noeviction(#[case] policy: Option<&'static str>, #[case] expected: Option<&str>) {
+        let Answer::Answers { note } = judge(None, &info(None, None, policy)) else { panic!("it answers") };
+        assert_eq!(note.is_some(), expected.is_some(), "{note:?}");
+        assert!(note.unwrap_or_default().starts_with(expected.unwrap_or_default()));
+        let Answer::Answers { note: Some(note) } = judge(None, &info(Some(true), Some(1), policy)) else {
+            panic!("a cluster of one node answers")
+        };
+        assert!(note.starts_with("the server is a cluster of one node"), "{note}");
+    }
+}

@@ -1,0 +1,92 @@
+//! A gateway before an S3 server that changes what passes, as servers do that understand a request in their own way.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, StatusCode};
+use axum::routing::any;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    query: String,
+}
+
+impl Asked {
+    /// Whether the query has the parameter.
+    pub(crate) fn asks(&self, name: &str) -> bool {
+        self.query.split('&').any(|pair| pair.split('=').next() == Some(name))
+    }
+}
+
+/// What becomes of a request.
+pub(crate) enum Passed {
+    /// It passes.
+    On,
+    /// It passes with another body.
+    Changed(fn(&str) -> String),
+    /// The gateway itself answers, with a status and a code.
+    Answered(u16, &'static str),
+}
+
+/// It runs while it is held.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) endpoint: String,
+    running: JoinHandle<()>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Gateway {
+    /// Starts it before a server.
+    pub(crate) async fn start(port: u16, decide: impl Fn(&Asked) -> Passed + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let decide = Arc::new(decide);
+        let pass = move |request: Request<Body>| {
+            let decide = decide.clone();
+            async move { pass(port, request, &*decide).await }
+        };
+        let router = axum::Router::new().fallback(any(pass));
+        let running = tokio::spawn(async move { axum::serve(listener, router).await.expect("gateway") });
+        Self { endpoint, running }
+    }
+}
+
+async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Passed + Send + Sync)) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let body = match decide(&Asked { method: head.method.to_string(), query }) {
+        Passed::On => body,
+        Passed::Changed(change) => {
+            let body = change(std::str::from_utf8(&body).expect("a text"));
+            head.headers.insert("content-length", body.len().into());
+            head.headers.remove("content-md5");
+            Bytes::from(body)
+        }
+        Passed::Answered(status, code) => {
+            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+            let status = StatusCode::from_u16(status).expect("a status");
+            return Response::builder().status(status).body(Body::from(text)).expect("an answer");
+        }
+    };
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("server");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("server");
+    tokio::spawn(connection);
+    let request = Request::from_parts(head, Full::new(body));
+    let answer = sender.send_request(request).await.expect("an answer");
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Response::from_parts(head, Body::from(body))
+}

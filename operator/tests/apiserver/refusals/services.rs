@@ -1,0 +1,77 @@
+//! What a stack asks of its data services.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::support::{Fixture, stack},
+    Case, case,
+};
+
+fn bucket(name: &str, secret: &str) -> Value {
+    json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": secret}})
+}
+
+fn with(rules: &Value) -> Fixture {
+    let mut block = json!({"external": bucket("files", "s3")});
+    block.as_object_mut().unwrap().extend(rules.as_object().unwrap().clone());
+    stack("shop").set("bucket", block)
+}
+
+pub fn cases() -> Vec<Case> {
+    let lifecycle = |lifecycle: Value| with(&json!({"lifecycle": lifecycle}));
+    let archive = |prefix: &str| lifecycle(json!({"prefix": prefix, "archiveAfterDays": 90}));
+    let origins = |origins: &[&str]| with(&json!({"cors": {"allowOrigins": origins}}));
+    let replication = |field: &str, value: &str| {
+        let mut to =
+            json!({"bucket": "replica", "region": "eu-central-1", "roleARN": "arn:aws:iam::123456789012:role/r"});
+        to[field] = json!(value);
+        with(&json!({"replication": to}))
+    };
+    let backups = |prefix: &str| json!({"destination": {"prefix": prefix}});
+    let elsewhere = json!({"destination": {"external": bucket("offsite", "offsite")}});
+    vec![
+        case(
+            lifecycle(json!({"prefix": "uploads/"})),
+            &[
+                "spec.bucket.lifecycle",
+                "set archiveAfterDays, expireNoncurrentAfterDays or abortIncompleteUploadsAfterDays",
+            ],
+            lifecycle(json!({"abortIncompleteUploadsAfterDays": 1})),
+        ),
+        case(
+            lifecycle(json!({"archiveAfterDays": 90})),
+            &["would move backups: set bucket.lifecycle.prefix to a folder without them"],
+            lifecycle(json!({"archiveAfterDays": 90})).set("backup", elsewhere.clone()),
+        ),
+        case(archive("backups/shop/"), &["would move backups"], archive("uploads/")),
+        case(archive("b"), &["would move backups"], archive("b").set("backup", elsewhere)),
+        case(
+            archive("eu/old/").set("backup", backups("eu/")),
+            &["would move backups"],
+            archive("backups/").set("backup", backups("eu/")),
+        ),
+        case(archive("/uploads/ "), &["spec.bucket.lifecycle.prefix", "e.g. `uploads/`"], archive("uploads/a.b")),
+        case(
+            lifecycle(json!({"expireNoncurrentAfterDays": 0})),
+            &["spec.bucket.lifecycle.expireNoncurrentAfterDays"],
+            lifecycle(json!({"expireNoncurrentAfterDays": 1})),
+        ),
+        case(origins(&[]), &["spec.bucket.cors.allowOrigins"], origins(&["https://*.example.com:8443"])),
+        case(
+            origins(&["https://app.example.com/"]),
+            &["write origins without a path and a slash at the end, e.g. `https://app.example.com`"],
+            origins(&["http://localhost:3000"]),
+        ),
+        case(origins(&["*"]), &["write origins"], origins(&["https://app.example.com"])),
+        case(
+            replication("roleARN", "replication"),
+            &["spec.bucket.replication.roleARN", "write the ARN of a role"],
+            replication("roleARN", "arn:aws-cn:iam::123456789012:role/path/r+x"),
+        ),
+        case(
+            replication("bucket", "Replica"),
+            &["spec.bucket.replication.bucket", "write the name of a bucket"],
+            replication("bucket", "replica-2"),
+        ),
+    ]
+}
