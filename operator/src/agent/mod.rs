@@ -8,6 +8,8 @@
 
 mod args;
 mod authorities;
+mod checked;
+mod client_program;
 mod database;
 mod dump;
 mod error;
@@ -20,6 +22,7 @@ mod manifest;
 mod outcome;
 mod owner;
 mod pg_dump;
+mod pg_restore;
 mod prune;
 mod recovery_point;
 mod retention;
