@@ -185,7 +185,7 @@ impl fmt::Debug for BucketArgs {
 }
 
 /// An empty prefix would make the whole bucket ours to prune.
-fn prefix(text: &str) -> Result<String, String> {
+pub(super) fn prefix(text: &str) -> Result<String, String> {
     let Some(folders) = text.strip_suffix('/') else {
         return Err("it must end in a slash".to_owned());
     };
@@ -205,7 +205,7 @@ fn question(text: &str) -> Result<SmokeQuestion, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-fn owner(text: &str) -> Result<String, String> {
+pub(super) fn owner(text: &str) -> Result<String, String> {
     if contract::is_owner(text) {
         return Ok(text.to_owned());
     }

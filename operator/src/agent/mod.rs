@@ -1,4 +1,4 @@
-//! What runs inside the pod of a backup, and beside a migration.
+//! What runs inside the pod of a backup, of a step of a restore, and beside a migration.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -25,6 +25,7 @@ mod pg_dump;
 mod pg_restore;
 mod prune;
 mod recovery_point;
+mod restore;
 mod retention;
 mod smoke_test;
 mod stream;
@@ -44,6 +45,7 @@ pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
 pub use manifest::{Manifest, ManifestObject};
+pub use restore::{RestoreCommand, RestoreError};
 pub use retention::{Backup, expired};
 
 use self::smoke_test::NotPassed;
@@ -68,6 +70,12 @@ pub enum AgentCommand {
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
     LockHeld(LockHeldArgs),
+    /// Brings a recovery point back, step by step.
+    Restore {
+        /// The step.
+        #[command(subcommand)]
+        step: RestoreCommand,
+    },
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
 }
@@ -92,6 +100,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
+        AgentCommand::Restore { step } => restore::run(&step).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {

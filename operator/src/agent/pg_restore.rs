@@ -7,13 +7,15 @@ use std::io;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
 use super::checked::{ReadError, read_error};
 use super::client_program;
 
 const PROGRAM: &str = "pg_restore";
+/// All or nothing: it ends at the first error.
+pub(super) const ONE_TRANSACTION: &str = "--single-transaction";
 /// How much of a line is looked at.
 const LONGEST_LINE: usize = 2000;
 /// How many errors that do not matter are kept in words.
@@ -103,7 +105,8 @@ pub(super) async fn restore(
         return Err(PgRestoreError::Stopped);
     };
     let heard = listening.await.unwrap_or_default();
-    heard.judge(ended.map_err(PgRestoreError::Run)?.success())
+    let success = ended.map_err(PgRestoreError::Run)?.success();
+    heard.judge(success, arguments.contains(&ONE_TRANSACTION))
 }
 
 /// The name alone would be read as a connection string if it had an equals sign in it.
@@ -140,6 +143,8 @@ struct Heard {
     errors: u64,
     /// The first error that matters.
     real: Option<String>,
+    /// The last error.
+    last: Option<String>,
     /// How many errors it says that it ignored: it came to its end.
     ignored: Option<u64>,
 }
@@ -169,18 +174,22 @@ impl Heard {
     fn close(&mut self) {
         let Some(problem) = self.open.take() else { return };
         self.errors += 1;
+        let command = if problem.command.is_empty() { String::new() } else { format!(" ({})", problem.command) };
+        let said = format!("{}{command}", problem.error);
+        self.last = Some(said.clone());
         if !problem.is_understood() {
-            let Problem { error, command } = problem;
-            let command = if command.is_empty() { command } else { format!(" ({command})") };
-            self.real.get_or_insert(error + &command);
+            self.real.get_or_insert(said);
         } else if self.understood.len() < KEPT {
             let error = problem.error.rsplit_once("ERROR:").map_or(&*problem.error, |(_, error)| error.trim());
             self.understood.push(format!("{error} ({})", problem.command));
         }
     }
 
-    fn judge(mut self, success: bool) -> Result<Restored, PgRestoreError> {
+    fn judge(mut self, success: bool, one_transaction: bool) -> Result<Restored, PgRestoreError> {
         self.close();
+        if one_transaction && !success {
+            self.real = self.real.or(self.last.take());
+        }
         let said = match (success, self.real, self.ignored) {
             (true, None, _) => None,
             (_, Some(real), _) => Some(real),
@@ -280,7 +289,11 @@ mod tests {
         pg_restore: warning: errors ignored on restore: 2\n) already exists.\n";
 
     async fn judged(text: &str, success: bool) -> Result<Restored, (Kind, String)> {
-        listen(text.as_bytes()).await.judge(success).map_err(|error| match error {
+        kinds(listen(text.as_bytes()).await.judge(success, false))
+    }
+
+    fn kinds(judged: Result<Restored, PgRestoreError>) -> Result<Restored, (Kind, String)> {
+        judged.map_err(|error| match error {
             PgRestoreError::Said { kind, said } => (kind, said),
             error => panic!("{error}"),
         })
@@ -311,6 +324,14 @@ mod tests {
     async fn any_other_error_counts(#[case] said: &[&str], #[case] kind: Kind, #[case] words: &str) {
         let (found, said) = judged(&said.concat(), false).await.expect_err("it counts");
         assert!(found == kind && said.contains(words), "{found:?} {said}");
+    }
+
+    #[tokio::test]
+    async fn one_transaction_ends_at_any_error() {
+        let (kind, said) = kinds(listen(COMMENT.as_bytes()).await.judge(false, true)).expect_err("it ended");
+        assert!(kind == Kind::Rights && said.contains("(COMMENT ON EXTENSION "), "{kind:?} {said}");
+        let (kind, _) = kinds(listen(&b""[..]).await.judge(false, true)).expect_err("it was killed");
+        assert_eq!(kind, Kind::Connection);
     }
 
     #[tokio::test]

@@ -25,26 +25,6 @@ pub const ARG_DATABASE: &str = "--database";
 /// The URL of an empty database of the user's own, which takes the place of the copy where the role may not create one. Without
 /// it the copy is a database beside that of [`super::ENV_DATABASE_URL`].
 pub const ENV_COPY_URL: &str = "COPY_URL";
-/// The S3 service of the bucket whose objects are restored. Without these variables it is the bucket of the recovery points.
-pub const ENV_OBJECTS_ENDPOINT: &str = "OBJECTS_S3_ENDPOINT";
-/// Its region.
-pub const ENV_OBJECTS_REGION: &str = "OBJECTS_S3_REGION";
-/// Its name.
-pub const ENV_OBJECTS_BUCKET: &str = "OBJECTS_S3_BUCKET";
-/// `true` for `https://endpoint/bucket/key`.
-pub const ENV_OBJECTS_FORCE_PATH_STYLE: &str = "OBJECTS_S3_FORCE_PATH_STYLE";
-/// Its access key id.
-pub const ENV_OBJECTS_ACCESS_KEY_ID: &str = "OBJECTS_AWS_ACCESS_KEY_ID";
-/// Its secret access key.
-pub const ENV_OBJECTS_SECRET_ACCESS_KEY: &str = "OBJECTS_AWS_SECRET_ACCESS_KEY";
-/// Its session token.
-pub const ENV_OBJECTS_SESSION_TOKEN: &str = "OBJECTS_AWS_SESSION_TOKEN";
-/// `--objects-ca-file`: authorities (PEM) of that bucket, beside the public ones.
-pub const ARG_OBJECTS_CA_FILE: &str = "--objects-ca-file";
-
-/// The versions of a bucket's objects at the moment of a recovery point, in its folder.
-pub const OBJECTS_FILE: &str = "objects.json.zst";
-
 /// A step of `agent restore`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RestoreStep {
@@ -131,6 +111,16 @@ pub fn restore_comment(uid: &str) -> String {
     format!("rorun-operator restore {uid}")
 }
 
+/// The comment of a copy that is not whole yet.
+pub fn begun_comment(uid: &str) -> String {
+    format!("{}, not complete", restore_comment(uid))
+}
+
+/// The comment of a stack's own database while a restore fills it, and afterwards. It is not among those that are ever dropped.
+pub fn filled_comment(uid: &str) -> String {
+    format!("{}, filled in place", restore_comment(uid))
+}
+
 /// Cuts at a whole character.
 fn name(live: &str, ending: &str) -> String {
     let end = (0..=LONGEST_START.min(live.len())).rev().find(|at| live.is_char_boundary(*at)).unwrap_or_default();
@@ -209,7 +199,7 @@ pub enum RestoreRefusal {
     PointForeign,
     /// It holds no dump of a database, or no versions of objects, and the scope asks for them.
     PointIncomplete,
-    /// The dump is of a newer major version than the server or the programs of the image.
+    /// The dump is of a newer major version than the server.
     ServerTooOld,
     /// The role of `DIRECT_URL` may not do what the step has to.
     RightsMissing,
@@ -235,6 +225,8 @@ pub enum RestoreRefusal {
     VersionMissing,
     /// `DIRECT_URL` leads to a pooler in which no session lasts.
     PooledConnection,
+    /// `pg_restore` of the image is older than the dump or the server.
+    ImageTooOld,
     /// A reason of a newer agent.
     #[serde(other)]
     Other,
@@ -262,6 +254,7 @@ impl RestoreRefusal {
             Self::BucketNotVersioned => "BucketNotVersioned",
             Self::VersionMissing => "VersionMissing",
             Self::PooledConnection => "PooledConnection",
+            Self::ImageTooOld => "ImageTooOld",
             Self::Other => "RestoreRefused",
         }
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 
+mod cut;
 mod pooler;
 mod process;
 mod programs;
@@ -20,6 +21,7 @@ mod locked;
 mod locks;
 mod owners;
 mod prunes;
+mod restores;
 mod rights;
 mod schemas;
 mod services;

@@ -1,6 +1,7 @@
 //! Checks that a PostgreSQL database can be used, and says how `libpq` would connect to it.
 
 mod lock;
+mod query;
 mod session;
 mod url;
 
@@ -18,6 +19,8 @@ use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
+pub use query::{QueryError, Row};
+pub use session::Session;
 use url::Connection;
 pub use url::TlsMode;
 
