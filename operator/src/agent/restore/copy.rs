@@ -96,10 +96,9 @@ async fn create(server: &Maintenance, name: &str, uid: &str) -> Result<(), Resto
 /// `pg_dump` without `--create` leaves all of this to whoever makes the database.
 fn creation(name: &str, row: &Row) -> String {
     let mut statement = format!(
-        "CREATE DATABASE {} TEMPLATE template0 OWNER {} TABLESPACE {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+        "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
         sql::name(name),
         text(row, 6),
-        text(row, 7),
         literal(text(row, 0)),
         literal(text(row, 1)),
         literal(text(row, 2)),
@@ -114,6 +113,10 @@ fn creation(name: &str, row: &Row) -> String {
     }
     if let Some(rules) = value(row, 5) {
         statement += &format!(" ICU_RULES {}", literal(&rules));
+    }
+    // Whoever names a tablespace needs a right to it, and the default one is the default.
+    if text(row, 7) != "pg_default" {
+        statement += &format!(" TABLESPACE {}", text(row, 7));
     }
     statement
 }
@@ -167,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    const BASE: &str = "CREATE DATABASE \"c\" TEMPLATE template0 OWNER o TABLESPACE pg_default ENCODING E'UTF8' \
+    const BASE: &str = "CREATE DATABASE \"c\" TEMPLATE template0 OWNER o ENCODING E'UTF8' \
                         LC_COLLATE E'C' LC_CTYPE E'C.UTF-8'";
 
     #[rstest]
@@ -182,8 +185,10 @@ mod tests {
         #[case] rules: Option<&str>,
         #[case] expected: &str,
     ) {
-        let row = [Some("UTF8"), Some("C"), Some("C.UTF-8"), provider, locale, rules, Some("o"), Some("pg_default")];
-        let row = row.into_iter().map(|value| value.map(str::to_owned)).collect();
-        assert_eq!(creation("c", &row), format!("{BASE}{expected}"));
+        for (space, ending) in [("pg_default", ""), ("\"fast disk\"", " TABLESPACE \"fast disk\"")] {
+            let row = [Some("UTF8"), Some("C"), Some("C.UTF-8"), provider, locale, rules, Some("o"), Some(space)];
+            let row = row.into_iter().map(|value| value.map(str::to_owned)).collect();
+            assert_eq!(creation("c", &row), format!("{BASE}{expected}{ending}"));
+        }
     }
 }

@@ -54,6 +54,7 @@ async fn a_switch_may_be_killed_at_each_of_its_statements() {
             let port = format!(":{}/", scenario.servers.postgres_port);
             let mut command = restore.command(RestoreStep::Switch, &[]);
             command.env(contract::ENV_DATABASE_URL, direct.replace(&port, &format!(":{}/", cut.port)));
+            let result = command.get_args().last().map(std::path::PathBuf::from).expect("a file for the result");
             let mut child =
                 command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("agent");
             let pid = child.id();
@@ -64,7 +65,8 @@ async fn a_switch_may_be_killed_at_each_of_its_statements() {
                     ended.await.expect("killed");
                 }
                 status = &mut ended => {
-                    assert!(status.expect("ended").success());
+                    let told = std::fs::read_to_string(&result).unwrap_or_default();
+                    assert!(status.expect("ended").success(), "statement {statement}, passed on: {passes}: {told}");
                     whole = true;
                 }
             }

@@ -12,9 +12,10 @@ use crate::scenario::Scenario;
 use crate::servers::PASSWORD;
 
 /// What is not in a dump.
-const BESIDE: &str = "SELECT concat_ws(' | ', datacl, datconnlimit, pg_get_userbyid(datdba), \
-     shobj_description(d.oid, 'pg_database'), (SELECT string_agg(setrole::regrole || array_to_string(setconfig, ','), ';' \
-     ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid)) FROM pg_database d WHERE datname = current_database()";
+const BESIDE: &str = "SELECT concat_ws(' | ', (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(datacl) a), \
+     datconnlimit, pg_get_userbyid(datdba), shobj_description(d.oid, 'pg_database'), (SELECT string_agg(setrole::regrole || c, \
+     ';' ORDER BY setrole, c) FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE setdatabase = d.oid)) \
+     FROM pg_database d WHERE datname = current_database()";
 
 /// A connection that stays until it is dropped.
 async fn connect(scenario: &Scenario, url: &str) -> Client {
