@@ -22,6 +22,18 @@ pub const SERVICE_MONITORS: Schema = Schema {
     file: "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
 };
 
+/// `clusters.postgresql.cnpg.io`
+pub const CLUSTERS: Schema = Schema {
+    module: "github.com/cloudnative-pg/cloudnative-pg",
+    file: "config/crd/bases/postgresql.cnpg.io_clusters.yaml",
+};
+
+/// `poolers.postgresql.cnpg.io`
+pub const POOLERS: Schema = Schema {
+    module: "github.com/cloudnative-pg/cloudnative-pg",
+    file: "config/crd/bases/postgresql.cnpg.io_poolers.yaml",
+};
+
 impl Schema {
     /// The definition, as YAML.
     pub fn read(&self) -> Result<String> {

@@ -3,4 +3,7 @@ module github.com/rorun/rorun-operator/e2e/tools/schemas
 
 go 1.26.0
 
-require github.com/prometheus-operator/prometheus-operator v0.93.0
+require (
+	github.com/cloudnative-pg/cloudnative-pg v1.30.0
+	github.com/prometheus-operator/prometheus-operator v0.93.0
+)

@@ -35,8 +35,8 @@ pub struct RbacArgs {
     /// The name of the Lease that replicas agree by
     #[arg(long, value_name = "NAME", default_value = OPERATOR)]
     pub lease_name: String,
-    /// An API of another project that the operator may use; may be repeated, or a list with commas: prometheusOperator. Left out:
-    /// none
+    /// An API of another project that the operator may use; may be repeated, or a list with commas: prometheusOperator,
+    /// cloudNativePG. Left out: none
     #[arg(long = "optional-api", value_delimiter = ',', value_parser = optional::api, value_name = "NAME")]
     pub optional_apis: Vec<&'static OptionalApi>,
 }

@@ -55,6 +55,8 @@ pub const APPLY_FAILED: Reason = "ApplyFailed";
 pub const FORBIDDEN: Reason = "Forbidden";
 /// The cluster does not serve a kind of another project that the spec needs, or this operator is set not to use it.
 pub const MISSING_API: Reason = "MissingAPI";
+/// CloudNativePG can do no more for the database before a user acts.
+pub const DATABASE_STALLED: Reason = "DatabaseStalled";
 /// A service does not answer.
 pub const UNREACHABLE: Reason = "Unreachable";
 /// TLS failed: wrong authority, name or date.

@@ -16,8 +16,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Readiness,
-    optional::{Availability, PROMETHEUS_OPERATOR},
+    Readiness, cloud_native_pg,
+    cloud_native_pg::{Cluster, Pooler},
+    optional::{Availability, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
     readiness,
     service_monitor::ServiceMonitor,
 };
@@ -113,13 +114,14 @@ impl ObjectKind {
 const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
+const POSTGRESQL: (&str, &str) = ("postgresql.cnpg.io", "v1");
 
 /// Every kind that the operator makes or looks at. Rank 0: what pods name and do not wait for. Rank 1: credentials, before
 /// the volume that they open, so that a volume never exists without them. Rank 2: volumes and addresses. Rank 3: what runs.
 /// Rank 4: what leads to and scales what runs.
 ///
 /// The kinds of other projects come last: each is watched and written only where the cluster serves it.
-pub static KINDS: [ObjectKind; 15] = [
+pub static KINDS: [ObjectKind; 17] = [
     kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
     kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
     kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
@@ -136,6 +138,12 @@ pub static KINDS: [ObjectKind; 15] = [
     kind(CORE, "Pod", "pods", 3, Role::Observed).ready_by(readiness::pod),
     kind(("monitoring.coreos.com", "v1"), "ServiceMonitor", "servicemonitors", 4, Role::Child)
         .optional(Availability::Optional(&PROMETHEUS_OPERATOR), "ServiceMonitor.monitoring.coreos.com"),
+    kind(POSTGRESQL, "Cluster", "clusters", 2, Role::Child)
+        .optional(Availability::Optional(&CLOUD_NATIVE_PG), "Cluster.postgresql.cnpg.io")
+        .ready_by(cloud_native_pg::cluster),
+    kind(POSTGRESQL, "Pooler", "poolers", 2, Role::Child)
+        .optional(Availability::Optional(&CLOUD_NATIVE_PG), "Pooler.postgresql.cnpg.io")
+        .ready_by(cloud_native_pg::pooler),
 ];
 
 /// How many of [`KINDS`] are children that every cluster serves.
@@ -146,6 +154,12 @@ const KINDS_OF_KUBERNETES: usize = 14;
 
 /// The kind of what makes a Prometheus scrape.
 pub static SERVICE_MONITOR: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES];
+
+/// The kind of a PostgreSQL of CloudNativePG.
+pub static CLUSTER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 1];
+
+/// The kind of a PgBouncer of CloudNativePG.
+pub static POOLER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 2];
 
 /// A type whose kind is a child in [`KINDS`].
 pub trait Child: Serialize {
@@ -189,14 +203,24 @@ children! {
     12 => Ingress,
 }
 
-impl Child for ServiceMonitor {
-    fn kind() -> &'static ObjectKind {
-        SERVICE_MONITOR
-    }
+macro_rules! optional_children {
+    ($($entry:ident => $kind:ty),+ $(,)?) => {
+        $(impl Child for $kind {
+            fn kind() -> &'static ObjectKind {
+                $entry
+            }
 
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
+            fn metadata(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+        })+
+    };
+}
+
+optional_children! {
+    SERVICE_MONITOR => ServiceMonitor,
+    CLUSTER => Cluster,
+    POOLER => Pooler,
 }
 
 /// The entry with a key.
@@ -240,6 +264,7 @@ mod tests {
         let own = KINDS.iter().position(|kind| !kind.is_core());
         assert_eq!(own, Some(KINDS_OF_KUBERNETES));
         assert!(KINDS[KINDS_OF_KUBERNETES..].iter().all(|kind| !kind.is_core()));
-        assert_eq!(ServiceMonitor::kind().kind, "ServiceMonitor");
+        let kinds = [ServiceMonitor::kind(), Cluster::kind(), Pooler::kind()];
+        assert_eq!(kinds.map(|kind| kind.kind), ["ServiceMonitor", "Cluster", "Pooler"]);
     }
 }

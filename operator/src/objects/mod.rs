@@ -3,6 +3,7 @@
 //!
 //! Forbidden here: components, the client.
 
+mod cloud_native_pg;
 mod digest;
 mod kinds;
 mod live;
@@ -18,8 +19,14 @@ mod service_monitor;
 
 use std::fmt;
 
+pub use cloud_native_pg::{
+    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
+    PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
+};
 pub use digest::{Digest, wanted};
-pub use kinds::{CHILD_KINDS, Child, KINDS, ObjectKind, Role, SERVICE_MONITOR, kind_of, kind_with_key};
+pub use kinds::{
+    CHILD_KINDS, CLUSTER, Child, KINDS, ObjectKind, POOLER, Role, SERVICE_MONITOR, kind_of, kind_with_key,
+};
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;

@@ -23,8 +23,11 @@ pub struct OptionalApi {
 pub static PROMETHEUS_OPERATOR: OptionalApi =
     OptionalApi { name: "prometheusOperator", product: "the Prometheus Operator" };
 
+/// CloudNativePG (<https://cloudnative-pg.io>).
+pub static CLOUD_NATIVE_PG: OptionalApi = OptionalApi { name: "cloudNativePG", product: "CloudNativePG" };
+
 /// Each, as settings name them.
-pub static OPTIONAL_APIS: [&OptionalApi; 1] = [&PROMETHEUS_OPERATOR];
+pub static OPTIONAL_APIS: [&OptionalApi; 2] = [&PROMETHEUS_OPERATOR, &CLOUD_NATIVE_PG];
 
 impl OptionalApi {
     /// The API of a name.

@@ -487,7 +487,9 @@ mod tests {
         let (apis, begun) = (switched_on(), Instant::now());
         apis.known(None).await;
         assert_eq!(begun.elapsed(), FIRST_ANSWER);
-        apis.note(SERVICE_MONITOR, None, ApiState::Forbidden("no".to_owned()));
+        for kind in apis.watched() {
+            apis.note(kind, None, ApiState::Forbidden("no".to_owned()));
+        }
         apis.known(None).await;
         assert_eq!(begun.elapsed(), FIRST_ANSWER, "what is refused is known");
     }

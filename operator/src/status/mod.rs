@@ -93,7 +93,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 26] = [
+pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -120,6 +120,7 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 26] = [
     reason::VERSION_MISMATCH,
     reason::POD_TEMPLATE_REFUSED,
     reason::MISSING_API,
+    reason::DATABASE_STALLED,
 ];
 
 /// The readiness of each component. A refusal of the API server goes before all else.

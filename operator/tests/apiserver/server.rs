@@ -10,7 +10,10 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rorun_e2e::engine::{TestServer, schemas::SERVICE_MONITORS};
+use rorun_e2e::engine::{
+    TestServer,
+    schemas::{CLUSTERS, POOLERS, SERVICE_MONITORS, Schema},
+};
 use rorun_operator::{
     cli,
     objects::{DesiredObject, ObjectKind},
@@ -18,6 +21,8 @@ use rorun_operator::{
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The definitions that other projects publish, by which the objects of the examples are checked.
+const OF_OTHER_PROJECTS: [Schema; 3] = [SERVICE_MONITORS, CLUSTERS, POOLERS];
 const STACKS: (&str, &str) = ("rorun.app/v1alpha1", "rorunstacks");
 
 /// The server, which ends with this value.
@@ -47,15 +52,19 @@ impl Server {
             .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition())
             .await
             .expect("the definition is accepted");
-        let published = tokio::task::spawn_blocking(|| SERVICE_MONITORS.read()).await.expect("a thread");
-        let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
-        server
-            .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &published)
-            .await
-            .expect("the definition of another project is accepted");
-        for path in
-            [format!("/apis/{}/{}", STACKS.0, STACKS.1), "/apis/monitoring.coreos.com/v1/servicemonitors".into()]
-        {
+        let mut paths = vec![format!("/apis/{}/{}", STACKS.0, STACKS.1)];
+        for schema in OF_OTHER_PROJECTS {
+            let published = tokio::task::spawn_blocking(move || schema.read()).await.expect("a thread");
+            let published: Value = serde_saphyr::from_str(&published.expect("the published definition")).unwrap();
+            server
+                .send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &published)
+                .await
+                .expect("the definition of another project is accepted");
+            let text = |path: &str| published.pointer(path).and_then(Value::as_str).unwrap().to_owned();
+            let (group, version) = (text("/spec/group"), text("/spec/versions/0/name"));
+            paths.push(format!("/apis/{group}/{version}/{}", text("/spec/names/plural")));
+        }
+        for path in paths {
             server.until("its kind is served", async || server.get(&path).await.is_ok()).await;
         }
         server
