@@ -49,15 +49,19 @@ impl Cut {
                     let back = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
                     pass(from_client, to_server, limit).await;
                     // Once it is cut nothing moves any more, until the test has killed the client.
-                    if !*over.borrow() {
-                        let _ = back.await;
-                    } else {
+                    if *over.borrow() {
                         back.abort();
+                    } else {
+                        let _ = back.await;
                     }
                 });
             }
         });
         Self { port, reached: watched, serving: serving.abort_handle() }
+    }
+
+    pub(crate) fn is_reached(&self) -> bool {
+        *self.reached.borrow()
     }
 
     /// Waits until the message came.

@@ -79,15 +79,17 @@ async fn refuse_foreign_sessions(server: &Maintenance, role: &str) -> Result<(),
 /// The server and the programs of the image are at least as new as the dump.
 pub(super) async fn versions(point: &Point, server: &str) -> Result<(), RestoreError> {
     let program = pg_restore::version().await?;
-    let (dumped, dumper) = (major(&point.manifest.server_version), major(&point.manifest.pg_dump_version));
-    if let Some(dumped) = dumped.filter(|dumped| major(server).is_some_and(|server| server < *dumped)) {
+    let manifest = &point.manifest;
+    if let Some(dumped) =
+        major(&manifest.server_version).filter(|dumped| major(server).is_some_and(|server| server < *dumped))
+    {
         let message = format!(
             "the dump is of PostgreSQL {dumped}, and the server is {server}: upgrade the server, or restore into a stack that has \
              {dumped}"
         );
         return Err(refused(RestoreRefusal::ServerTooOld, message));
     }
-    let needed = dumper.max(major(server));
+    let needed = major(&manifest.pg_dump_version).max(major(server));
     if let Some(needed) = needed.filter(|needed| major(&program).is_some_and(|own| own < *needed)) {
         let message = format!(
             "the image has {program}, and the dump and the server need {needed}: set backup.image to postgres:{needed}"

@@ -95,30 +95,25 @@ async fn create(server: &Maintenance, name: &str, uid: &str) -> Result<(), Resto
 
 /// `pg_dump` without `--create` leaves all of this to whoever makes the database.
 fn creation(name: &str, row: &Row) -> String {
-    let mut statement = format!(
-        "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-        sql::name(name),
-        text(row, 6),
-        literal(text(row, 0)),
-        literal(text(row, 1)),
-        literal(text(row, 2)),
-    );
     let locale = literal(text(row, 4));
     // PostgreSQL 14 and older have no providers.
-    match text(row, 3) {
-        "i" => statement += &format!(" LOCALE_PROVIDER icu ICU_LOCALE {locale}"),
-        "b" => statement += &format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale}"),
-        "c" => statement += " LOCALE_PROVIDER libc",
-        _ => {}
-    }
-    if let Some(rules) = value(row, 5) {
-        statement += &format!(" ICU_RULES {}", literal(&rules));
-    }
+    let provider = match text(row, 3) {
+        "i" => format!(" LOCALE_PROVIDER icu ICU_LOCALE {locale}"),
+        "b" => format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale}"),
+        "c" => " LOCALE_PROVIDER libc".to_owned(),
+        _ => String::new(),
+    };
+    let rules = value(row, 5).map(|rules| format!(" ICU_RULES {}", literal(&rules))).unwrap_or_default();
     // Whoever names a tablespace needs a right to it, and the default one is the default.
-    if text(row, 7) != "pg_default" {
-        statement += &format!(" TABLESPACE {}", text(row, 7));
-    }
-    statement
+    let space = Some(text(row, 7)).filter(|space| *space != "pg_default");
+    let space = space.map(|space| format!(" TABLESPACE {space}")).unwrap_or_default();
+    let [encoding, collate, ctype] = [0, 1, 2].map(|column| literal(text(row, column)));
+    format!(
+        "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE \
+         {ctype}{provider}{rules}{space}",
+        sql::name(name),
+        text(row, 6),
+    )
 }
 
 async fn comment(server: &Maintenance, name: &str, text: &str) -> Result<(), RestoreError> {

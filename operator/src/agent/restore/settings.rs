@@ -27,7 +27,7 @@ pub(super) struct Settings {
     /// Grantee, privilege, and whether it may be granted on.
     grants: BTreeSet<(String, String, bool)>,
     /// By role; the empty one is every role.
-    settings: BTreeMap<String, BTreeSet<String>>,
+    assigned: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Settings {
@@ -54,7 +54,7 @@ impl Settings {
              pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c WHERE d.datname = {name}"
         );
         for row in session.query(&sql, ANSWER).await? {
-            read.settings.entry(text(&row, 0).to_owned()).or_default().extend(value(&row, 1));
+            read.assigned.entry(text(&row, 0).to_owned()).or_default().extend(value(&row, 1));
         }
         Ok(read)
     }
@@ -79,9 +79,9 @@ impl Settings {
                 statements.push(format!("GRANT {privilege} ON DATABASE {name} TO {grantee}{option}"));
             }
         }
-        let roles: BTreeSet<_> = self.settings.keys().chain(other.settings.keys()).collect();
+        let roles: BTreeSet<_> = self.assigned.keys().chain(other.assigned.keys()).collect();
         for role in roles {
-            let (wanted, found) = (self.settings.get(role), other.settings.get(role));
+            let (wanted, found) = (self.assigned.get(role), other.assigned.get(role));
             if wanted == found {
                 continue;
             }
@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn equal_settings_need_no_statement() {
         let grants = [("PUBLIC".to_owned(), "CONNECT".to_owned(), false)].into();
-        let settings = [(String::new(), ["work_mem=1MB".to_owned()].into())].into();
-        let one = Settings { owner: "o".to_owned(), limit: "5".to_owned(), grants, settings };
+        let assigned = [(String::new(), ["work_mem=1MB".to_owned()].into())].into();
+        let one = Settings { owner: "o".to_owned(), limit: "5".to_owned(), grants, assigned };
         assert!(one.statements(&one, "d").is_empty());
         let other = Settings {
             owner: "o".to_owned(),
             limit: "-1".to_owned(),
             grants: [("u".to_owned(), "TEMPORARY".to_owned(), true)].into(),
-            settings: [("u".to_owned(), ["work_mem=2MB".to_owned()].into())].into(),
+            assigned: [("u".to_owned(), ["work_mem=2MB".to_owned()].into())].into(),
         };
         assert_eq!(
             one.statements(&other, "d"),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::Restore;
 use crate::scenario::Scenario;
 
+/// What is wrong with a manifest.
+type Change = fn(&mut Value);
+
 #[tokio::test]
 async fn a_good_point_may_be_restored() {
     let scenario = Scenario::new("check-good").await;
@@ -26,7 +29,6 @@ async fn a_point_that_is_not_what_it_should_be_is_refused() {
     let restore = Restore::of(&scenario, &point);
     let key = format!("{}{point}/{MANIFEST_FILE}", scenario.prefix);
     let good = scenario.bucket.get(&key).await.expect("get").expect("manifest");
-    type Change = fn(&mut Value);
     let without_owner: Change = |manifest| drop(manifest.as_object_mut().expect("object").remove("owner"));
     let changes: [(Change, RestoreRefusal, &str); 8] = [
         (

@@ -1,5 +1,7 @@
 //! A switch that is killed: whenever that is, the live database takes connections, and a second run finishes.
 
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rorun_operator::contract::{self, RestoreStep};
@@ -35,47 +37,54 @@ impl Scenario {
     }
 }
 
+impl Restore<'_> {
+    /// Switches through a connection that is cut at a message, which kills the process. Gives whether it came to its end before.
+    async fn switch_cut_at(&self, message: u32, passes: bool) -> bool {
+        let port = self.scenario.servers.postgres_port;
+        let cut = Cut::new(port, message, passes).await;
+        let mut command = self.command(RestoreStep::Switch, &[]);
+        let url = self.url.replace(&format!(":{port}/"), &format!(":{}/", cut.port));
+        command.env(contract::ENV_DATABASE_URL, url).stdout(Stdio::null()).stderr(Stdio::null());
+        let result = command.get_args().last().map(PathBuf::from).expect("a file for the result");
+        let mut child = command.spawn().expect("agent");
+        let pid = child.id();
+        let mut ended = tokio::task::spawn_blocking(move || child.wait().expect("ended"));
+        tokio::select! {
+            () = cut.reached() => {
+                signal("KILL", pid);
+                ended.await.expect("killed");
+                false
+            }
+            status = &mut ended => {
+                let (told, success) = (std::fs::read_to_string(&result), status.expect("ended").success());
+                // It noticed the end of its connection before it was killed.
+                assert!(success || cut.is_reached(), "message {message}, passed on: {passes}: {told:?}");
+                success
+            }
+        }
+    }
+}
+
 /// Before and after each message that it sends to the server, that of the end of the transaction among them.
 #[tokio::test]
 async fn a_switch_may_be_killed_at_each_of_its_statements() {
     let scenario = Scenario::new("kills").await;
     let point = scenario.point(7).await;
     scenario.sql("DELETE FROM receipts WHERE n > 2").await;
-    let (mut restore, mut whole) = (Restore::of(&scenario, &point).by("kills", "SUPERUSER").await, false);
-    let direct = restore.url.clone();
-    let (mut statement, mut before, mut after) = (0, 0, 0);
+    let mut restore = Restore::of(&scenario, &point).by("kills", "SUPERUSER").await;
+    let (mut message, mut before, mut after, mut whole) = (0, 0, 0, false);
     while !whole {
-        statement += 1;
+        message += 1;
         for passes in [false, true] {
             if !scenario.exists(&restore.copy()).await {
                 restore.done(RestoreStep::Copy).await;
             }
-            let cut = Cut::new(scenario.servers.postgres_port, statement, passes).await;
-            let port = format!(":{}/", scenario.servers.postgres_port);
-            let mut command = restore.command(RestoreStep::Switch, &[]);
-            command.env(contract::ENV_DATABASE_URL, direct.replace(&port, &format!(":{}/", cut.port)));
-            let result = command.get_args().last().map(std::path::PathBuf::from).expect("a file for the result");
-            let mut child =
-                command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("agent");
-            let pid = child.id();
-            let mut ended = tokio::task::spawn_blocking(move || child.wait().expect("ended"));
-            tokio::select! {
-                () = cut.reached() => {
-                    signal("KILL", pid);
-                    ended.await.expect("killed");
-                }
-                status = &mut ended => {
-                    let told = std::fs::read_to_string(&result).unwrap_or_default();
-                    assert!(status.expect("ended").success(), "statement {statement}, passed on: {passes}: {told}");
-                    whole = true;
-                }
-            }
-            drop(cut);
-            let rows = scenario.live_rows().await;
+            whole |= restore.switch_cut_at(message, passes).await;
+            scenario.live_rows().await;
             scenario.no_sessions_of_restores().await;
             let switched = scenario.exists(&restore.kept()).await;
-            assert_eq!(switched, !scenario.exists(&restore.copy()).await, "statement {statement}: both names or none");
-            assert!(rows == 2 && !switched || rows == 7 || rows == 2, "statement {statement}: {rows} rows");
+            assert_eq!(switched, !scenario.exists(&restore.copy()).await, "message {message}: both names or none");
+            assert_eq!(scenario.live_rows().await, if switched { 7 } else { 2 }, "message {message}");
             if !switched {
                 before += 1;
                 continue;
@@ -86,7 +95,7 @@ async fn a_switch_may_be_killed_at_each_of_its_statements() {
             assert_eq!((scenario.live_rows().await, scenario.sql_in(&restore.kept(), ROWS).await.as_str()), (7, "2"));
             restore.discard(&restore.kept()).await.done();
             scenario.sql("DELETE FROM receipts WHERE n > 2").await;
-            restore.uid = format!("uid-kills-{statement}-{passes}");
+            restore.uid = format!("uid-kills-{message}-{passes}");
         }
     }
     println!("killed {before} times before the transaction ended, {after} times after it");
@@ -104,9 +113,8 @@ async fn a_switch_may_be_killed_between_its_two_renamings() {
     let url = scenario.servers.database_url("postgres");
     let (holder, connection) = tokio_postgres::connect(&url, NoTls).await.expect("connect");
     tokio::spawn(connection);
-    let held = restore.copy();
-    let hold = format!("BEGIN; ALTER DATABASE \"{held}\" RENAME TO \"kills-between-held\"");
-    holder.batch_execute(&hold).await.expect("held");
+    let rename = format!("BEGIN; ALTER DATABASE \"{}\" RENAME TO \"kills-between-held\"", restore.copy());
+    holder.batch_execute(&rename).await.expect("held");
     let mut child = restore.spawn(RestoreStep::Switch);
     let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted \
                  AND a.application_name LIKE 'rorun-operator restore%' AND a.query LIKE '%kills-between%'";

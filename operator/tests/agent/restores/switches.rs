@@ -25,72 +25,73 @@ async fn connect(scenario: &Scenario, url: &str) -> Client {
     client
 }
 
+/// What clients have seen.
+#[derive(Default)]
+struct Seen {
+    over: AtomicBool,
+    asked: AtomicU64,
+    refused: AtomicU64,
+    restored: AtomicU64,
+}
+
+/// Connects anew whenever its session is ended, as an application does, until the switch is over.
+async fn ask(url: Arc<str>, seen: Arc<Seen>) {
+    let mut last = false;
+    // Once more after the end, so that each has asked the database that is there then.
+    while !last {
+        last = seen.over.load(Ordering::Relaxed);
+        let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
+            seen.refused.fetch_add(1, Ordering::Relaxed);
+            assert!(!last, "refused after the switch");
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let driver = tokio::spawn(connection);
+        while let Ok(row) = client.query_one(ROWS, &[]).await {
+            seen.asked.fetch_add(1, Ordering::Relaxed);
+            let rows = row.get::<_, i64>(0);
+            assert!(rows == 500 || rows == 100 && !last, "{rows} rows, {last}");
+            if rows == 500 {
+                seen.restored.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+        drop(client);
+        let _ = driver.await;
+    }
+}
+
 #[tokio::test]
 async fn fifty_clients_that_reconnect_find_the_restored_database() {
     let scenario = Scenario::new("switch").await;
     let point = scenario.point(500).await;
-    scenario
-        .sql("DELETE FROM receipts WHERE n > 100; CREATE ROLE switch_reader LOGIN; CREATE ROLE \"Switch \"\"Writer\"")
-        .await;
-    scenario
-        .sql("REVOKE TEMPORARY ON DATABASE switch FROM PUBLIC; GRANT CREATE ON DATABASE switch TO switch_reader")
-        .await;
-    scenario.sql("GRANT CONNECT ON DATABASE switch TO \"Switch \"\"Writer\" WITH GRANT OPTION").await;
-    scenario.sql("ALTER DATABASE switch SET search_path TO \"$user\", public, \"a b\"; ALTER DATABASE switch CONNECTION LIMIT 90").await;
-    scenario
-        .sql("ALTER DATABASE switch SET work_mem = '7MB'; ALTER DATABASE switch SET app.note = 'it''s \\ here'")
-        .await;
-    scenario.sql("ALTER ROLE switch_reader IN DATABASE switch SET statement_timeout = '9s'").await;
-    scenario.sql("COMMENT ON DATABASE switch IS 'the shop''s own'").await;
+    for sql in [
+        "DELETE FROM receipts WHERE n > 100; CREATE ROLE switch_reader LOGIN; CREATE ROLE \"Switch \"\"Writer\"",
+        "REVOKE TEMPORARY ON DATABASE switch FROM PUBLIC; GRANT CREATE ON DATABASE switch TO switch_reader",
+        "GRANT CONNECT ON DATABASE switch TO \"Switch \"\"Writer\" WITH GRANT OPTION",
+        "ALTER DATABASE switch SET search_path TO \"$user\", public, \"a b\"; ALTER DATABASE switch CONNECTION LIMIT 90",
+        "ALTER DATABASE switch SET work_mem = '7MB'; ALTER DATABASE switch SET app.note = 'it''s \\ here'",
+        "ALTER ROLE switch_reader IN DATABASE switch SET statement_timeout = '9s'",
+        "COMMENT ON DATABASE switch IS 'the shop''s own'",
+    ] {
+        scenario.sql(sql).await;
+    }
     let beside = scenario.sql(BESIDE).await;
     let restore = Restore::of(&scenario, &point);
     restore.done(RestoreStep::Copy).await;
 
-    let url: Arc<str> = scenario.servers.database_url("switch").into();
-    let over = Arc::new(AtomicBool::new(false));
-    let [asked, refused, restored] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
-    let clients = (0..50).map(|_| {
-        let (url, over) = (url.clone(), over.clone());
-        let (asked, refused, restored) = (asked.clone(), refused.clone(), restored.clone());
-        tokio::spawn(async move {
-            let mut last = false;
-            // Once more after the end, so that each has asked the database that is there then.
-            while !last {
-                last = over.load(Ordering::Relaxed);
-                let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    assert!(!last, "refused after the switch");
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                let driver = tokio::spawn(connection);
-                while let Ok(row) = client.query_one(ROWS, &[]).await {
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    let rows = row.get::<_, i64>(0);
-                    assert!(rows == 500 || rows == 100 && !last, "{rows} rows, {last}");
-                    if rows == 500 {
-                        restored.fetch_add(1, Ordering::Relaxed);
-                        break;
-                    }
-                }
-                drop(client);
-                let _ = driver.await;
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    until("every client asks", async || asked.load(Ordering::Relaxed) > 200).await;
+    let (url, seen): (Arc<str>, Arc<Seen>) = (scenario.servers.database_url("switch").into(), Arc::default());
+    let clients: Vec<_> = (0..50).map(|_| tokio::spawn(ask(url.clone(), seen.clone()))).collect();
+    until("every client asks", async || seen.asked.load(Ordering::Relaxed) > 200).await;
     let result = restore.done(RestoreStep::Switch).await;
-    over.store(true, Ordering::Relaxed);
+    seen.over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.expect("a client");
     }
-    let numbers = [&asked, &refused, &restored].map(|number| number.load(Ordering::Relaxed));
-    println!(
-        "{} answers, {} connections refused, {} answers of the restored database",
-        numbers[0], numbers[1], numbers[2]
-    );
-    assert!(numbers[2] >= 50, "{numbers:?}");
+    let [asked, refused, found] =
+        [&seen.asked, &seen.refused, &seen.restored].map(|count| count.load(Ordering::Relaxed));
+    println!("{asked} answers, {refused} connections refused, {found} answers of the restored database");
+    assert!(found >= 50, "{found}");
 
     let kept = result.kept.clone().expect("kept");
     assert_eq!((kept.name.as_str(), result.database.as_deref()), (restore.kept().as_str(), Some("switch")));
