@@ -62,6 +62,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* The operator checks the same and would end: here the order is refused before anything is installed. After an upgrade with
 --reuse-values from a chart without these values there are none. */}}
+{{- /* Without the value, as after an upgrade with --reuse-values from a chart that had none, the policy is on. */}}
+{{- define "rorun-operator.approvals" -}}
+{{- if and (dig "enabled" true (.Values.approvalPolicy | default dict)) (not .Values.watchNamespaces) }}true{{ end }}
+{{- end }}
+
 {{- define "rorun-operator.leaderElection" -}}
 {{- $values := .Values.leaderElection | default dict }}
 {{- $lease := $values.leaseDuration | default "15s" }}

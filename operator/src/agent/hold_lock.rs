@@ -1,7 +1,7 @@
 //! Holds the lock that excludes dumps for as long as a migration runs beside it, and tells the probe of its container.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::HoldLockArgs;
 use super::authorities::Authorities;
 use super::database;
 use super::error::DumpError;
-use crate::contract::LOCK_KEYS;
+use crate::contract::{LOCK_KEYS, MIGRATION_SESSION};
 use crate::services::postgres::{AdvisoryLock, LockRequest};
 
 /// What `pg_stat_activity` shows of the session.
@@ -65,7 +65,27 @@ async fn take(args: &HoldLockArgs) -> Result<AdvisoryLock, DumpError> {
             }
         }
     };
-    Ok(AdvisoryLock::take(&database.target, request, waits).await?)
+    let lock = AdvisoryLock::take(&database.target, request, waits).await?;
+    if begun(&args.lock_file).exists() {
+        // The container starts anew beside the migration, whose session is the one that there is.
+        return Ok(lock);
+    }
+    // No attempt begins beside the server process of one that was ended.
+    let waits = |session: &str| {
+        tracing::info!(session, "waiting for the end of an earlier attempt");
+        if let Err(error) = set(&args.lock_file, &not_held(&format!("waiting to be alone: {session}"))) {
+            tracing::warn!(%error, "the probe is not told");
+        }
+    };
+    lock.wait_alone(MIGRATION_SESSION, limit, waits).await?;
+    let begun = begun(&args.lock_file);
+    fs::write(&begun, []).map_err(|source| DumpError::LockFile { path: begun, source })?;
+    Ok(lock)
+}
+
+/// The file that says that the lock was held once, so that the migration of this pod has begun.
+fn begun(lock_file: &Path) -> PathBuf {
+    lock_file.with_extension("begun")
 }
 
 fn not_held(why: &str) -> State {

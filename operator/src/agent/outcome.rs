@@ -43,7 +43,9 @@ pub(super) fn report_lock(result: Result<(), DumpError>, args: &HoldLockArgs) {
             let message = message(&error.to_string(), &secrets, LONGEST_MESSAGE);
             tracing::error!(message, "the lock is not held");
             match error {
-                DumpError::Lock(LockError::TimedOut { .. }) => LockOutcome::TimedOut { message },
+                DumpError::Lock(LockError::TimedOut { .. } | LockError::NotAlone { .. }) => {
+                    LockOutcome::TimedOut { message }
+                }
                 DumpError::Lock(LockError::Pooled { .. }) => LockOutcome::PooledConnection { message },
                 DumpError::Lock(LockError::Lost { .. }) => LockOutcome::Lost { message },
                 _ => LockOutcome::Failed { message },

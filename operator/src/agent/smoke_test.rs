@@ -1,4 +1,4 @@
-//! Asks the candidates of a release, each question for a minute at most. Nothing of an answer but its status code is told: it may
+//! Asks the candidates of a release, or what serves of it, for a minute at most. Nothing of an answer but its status code is told: it may
 //! hold what is not for every reader of a status.
 
 use std::time::Duration;
@@ -7,10 +7,15 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::SmokeQuestion;
+use crate::services::https;
 
 /// How long the questions are repeated in all.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -54,8 +59,10 @@ async fn ask_within(limit: Duration, questions: &[SmokeQuestion], stop: &Cancell
 }
 
 async fn ask(question: &SmokeQuestion) -> Result<(), String> {
-    let SmokeQuestion { host, port, path, .. } = question;
-    let what = format!("GET http://{host}:{port}{path}");
+    let SmokeQuestion { path, .. } = question;
+    let scheme = if question.tls { "https" } else { "http" };
+    let at = question.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let what = format!("GET {scheme}://{}{path}{at}", authority(question));
     let answer = tokio::time::timeout(ANSWER_WITHIN, answer(question)).await;
     let answer = answer.map_err(|_| format!("{what} was not answered within {} s", ANSWER_WITHIN.as_secs()))?;
     let judged =
@@ -70,13 +77,30 @@ struct Answer {
     body: Bytes,
 }
 
+/// The host, and the port if it is not that of the scheme: so every client names it in the header `Host`.
+fn authority(SmokeQuestion { host, port, tls, .. }: &SmokeQuestion) -> String {
+    if *port == if *tls { 443 } else { 80 } { host.clone() } else { format!("{host}:{port}") }
+}
+
 async fn answer(question: &SmokeQuestion) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect((question.host.as_str(), question.port)).await?;
+    let SmokeQuestion { host, address, port, .. } = question;
+    let stream = TcpStream::connect((address.as_ref().unwrap_or(host).as_str(), *port)).await?;
+    if question.tls {
+        over(https::secure(stream, host, None).await?, question).await
+    } else {
+        over(stream, question).await
+    }
+}
+
+async fn over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    question: &SmokeQuestion,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the sender, and an error of it is one of the request.
     tokio::spawn(connection);
-    let host = format!("{}:{}", question.host, question.port);
-    let request = Request::get(&question.path).header(header::HOST, host).header(header::CONNECTION, "close");
+    let request =
+        Request::get(&question.path).header(header::HOST, authority(question)).header(header::CONNECTION, "close");
     let (head, body) = sender.send_request(request.body(Empty::<Bytes>::new())?).await?.into_parts();
     let body = match question.contains {
         // What is longer is cut off, and nothing is wrong with it.
@@ -160,7 +184,8 @@ mod tests {
 
     fn question(port: u16, path: &str) -> SmokeQuestion {
         let host = "127.0.0.1".to_owned();
-        SmokeQuestion { host, port, path: path.to_owned(), status: 200, contains: None, header: None }
+        let (address, contains, header) = Default::default();
+        SmokeQuestion { host, address, tls: false, port, path: path.to_owned(), status: 200, contains, header }
     }
 
     #[rstest]
@@ -211,6 +236,27 @@ mod tests {
         stop.cancel();
         let told = ask_within(limit, &[question(port, "/down")], &stop).await;
         assert!(matches!(told, Err(NotPassed::Stopped)), "a pod that is stopped fails no test: {told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_host_is_asked_at_the_address_that_is_given_and_over_tls_only_with_its_certificate() {
+        let (port, _) = serve().await;
+        let at = |tls| SmokeQuestion {
+            host: "shop.example.com".to_owned(),
+            address: Some("127.0.0.1".to_owned()),
+            tls,
+            ..question(port, "/health")
+        };
+        ask(&at(false)).await.expect("an answer");
+        let told = ask(&at(true)).await.expect_err("the server knows no TLS");
+        assert!(
+            told.starts_with(&format!("GET https://shop.example.com:{port}/health at 127.0.0.1: failed")),
+            "{told}"
+        );
+        for (port, tls, expected) in [(80, false, "h"), (443, true, "h"), (443, false, "h:443"), (80, true, "h:80")] {
+            let asked = SmokeQuestion { host: "h".to_owned(), port, tls, ..question(port, "/") };
+            assert_eq!(authority(&asked), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

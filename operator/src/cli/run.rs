@@ -61,6 +61,10 @@ pub struct RunArgs {
     lease_name: String,
     #[command(flatten)]
     lease_timings: LeaseTimings,
+    /// Whether an admission policy, as the chart brings it, makes sure of who sets rorun.app/approved-by. Without one the status says
+    /// that nobody made sure of the name
+    #[arg(long, env = "APPROVALS_VERIFIED", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
+    approvals_verified: bool,
     /// How many stacks are reconciled at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "COUNT")]
     concurrency: u16,
@@ -107,6 +111,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         concurrency: args.concurrency,
         resync: args.resync_period,
         agent_image: args.agent_image,
+        approvals_verified: args.approvals_verified,
         network: Network::guarded(vec![api_server, API_SERVER.to_owned()], args.probe_allow_loopback),
         instance: Some(identity),
         optional: OptionalSettings { switched_on: args.optional_apis, period: args.discovery_period },

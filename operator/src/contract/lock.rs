@@ -21,6 +21,10 @@ pub const OPERATOR_PATH: &str = "/rorun-operator";
 /// longer exclude each other.
 pub const LOCK_KEYS: (i32, i32) = (0x726f_7275, 0x6c6f_636b);
 
+/// `application_name` of the sessions of a migration, as far as its client or the server of the stack lets the Job set it. Whoever
+/// holds the lock and finds such a session finds that of a migration which was ended, while its server process goes on.
+pub const MIGRATION_SESSION: &str = "rorun-operator-migrates";
+
 /// What `agent hold-lock` writes to [`super::TERMINATION_PATH`] when it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

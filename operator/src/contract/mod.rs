@@ -10,7 +10,8 @@ mod smoke_test;
 mod tls_mode;
 
 pub use lock::{
-    ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, OPERATOR_PATH,
+    ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
+    OPERATOR_PATH,
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use restore::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `agent smoke-test`: asks the candidates of a release. It ends with the exit code 0 once every answer was as it must be, and with
+/// `agent smoke-test`: asks the candidates of a release, or what serves of it. It ends with the exit code 0 once every answer was as it must be, and with
 /// [`SMOKE_TEST_FAILED`] when one was not within a minute; then [`super::TERMINATION_PATH`] has a sentence about it.
 pub const SMOKE_TEST: &str = "smoke-test";
 /// `agent smoke-test --question`: a [`SmokeQuestion`] as JSON; once for each.
@@ -14,8 +14,14 @@ pub const SMOKE_TEST_FAILED: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SmokeQuestion {
-    /// The host of the Service.
+    /// The host, as the header `Host` and the certificate name it.
     pub host: String,
+    /// Where to connect to, if that is not what the host resolves to: the address of the Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Whether it is asked over TLS, with a certificate that a public authority signed for the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Its port.
     pub port: u16,
     /// The path, with the query if there is one.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub resync: Duration,
     /// The image of the operator itself, for the agent in backup pods.
     pub agent_image: String,
+    /// An admission policy makes sure of who approves a release.
+    pub approvals_verified: bool,
     /// How the services of stacks are reached.
     pub network: Network,
     /// The name of this replica, for Events.

@@ -3,7 +3,7 @@
 use k8s_openapi::{
     ByteString,
     api::{
-        batch::v1::{Job, JobSpec},
+        batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule},
         core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, ResourceRequirements, Secret},
     },
     apimachinery::pkg::api::resource::Quantity,
@@ -16,17 +16,30 @@ use super::{
     workload::{self, USER},
 };
 use crate::{
-    contract,
+    contract::{self, PostgresUrl},
     names::{Component as Name, Waiting},
     objects::{ApplyPolicy, DesiredObject, LiveSet},
     plan::{Plan, Step, release::State},
-    stack::{Migration as Resolved, Stack, Workload},
+    stack::{Connection, Migration as Resolved, Stack, Workload},
 };
 
 /// What keeps an autoscaler of nodes from taking the pod's node away: a migration that is ended half-way may have to be mended
 /// by hand (sources: the FAQ of cluster-autoscaler, the documentation of Karpenter on disruption).
 const STAYS: [(&str, &str); 2] =
     [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
+
+/// What the sessions of a migration ask of PostgreSQL: it notices within 11 s that their client is gone without a word, with its node,
+/// also while a statement runs, and shows whose they are (documentation of PostgreSQL 14, `client_connection_check_interval`).
+const SESSION_SETTINGS: [(&str, &str); 5] = [
+    ("application_name", contract::MIGRATION_SESSION),
+    ("client_connection_check_interval", "5000"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// The key of the URL that the lock is taken by, in the dialect of libpq.
+const LOCK_URL: &str = "LOCK_URL";
 
 /// The container that holds the lock, and its volume.
 const LOCK: &str = "lock";
@@ -53,10 +66,11 @@ impl Component for Migration {
             return Vec::new();
         };
         let Some(connection) = &stack.connection else { return Vec::new() };
-        let url = [contract::ENV_DATABASE_URL, "DIRECT_URL"]
-            .map(|key| (key.to_owned(), ByteString(connection.direct_url.clone().into_bytes())));
+        let url = migration_url(stack, connection);
+        let urls = [(contract::ENV_DATABASE_URL, &url), ("DATABASE_URL", &url), (LOCK_URL, &connection.direct_url)];
+        let urls = urls.map(|(key, url)| (key.to_owned(), ByteString(url.clone().into_bytes())));
         let secret = Secret {
-            data: Some(url.into()),
+            data: Some(urls.into()),
             metadata: metadata::owned(stack, Name::Migration, stack.child(Name::Migration)),
             type_: Some("Opaque".to_owned()),
             ..Secret::default()
@@ -70,7 +84,8 @@ impl Component for Migration {
 
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
-        if matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::RolledBack) {
+        let later = [State::Testing, State::SmokeTestFailed, State::Verifying, State::RolledBack];
+        if later.contains(&plan.release.state) {
             return None;
         }
         if plan.release.state == State::BackingUp {
@@ -91,6 +106,7 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
             active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
             // Whether a migration that failed may run again is for somebody to say.
             backoff_limit: Some(0),
+            pod_failure_policy: Some(lost_pods_are_replaced()),
             pod_replacement_policy: Some("Failed".to_owned()),
             template: template(stack, migration),
             ..JobSpec::default()
@@ -98,6 +114,30 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
         ..Job::default()
     };
     DesiredObject::new(&job, ApplyPolicy::RunOnce)
+}
+
+/// The URL that the migration uses, in the dialect of the application: the server itself, past any pooler. A server that the operator
+/// made understands the settings; a service outside may refuse a session for one that it does not know.
+fn migration_url(stack: &Stack, connection: &Connection) -> String {
+    let direct = connection.data.get("DIRECT_URL").unwrap_or(&connection.direct_url);
+    let Ok(url) = PostgresUrl::parse(direct) else { return direct.clone() };
+    if !stack.database.mode().knows_settings() {
+        return direct.clone();
+    }
+    let settings: Vec<_> = SESSION_SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+    url.with(&[("options", &settings.join(" "))]).to_string()
+}
+
+/// A pod that the cluster took away, with its node or to make room, is made again once it is gone. Any other end counts.
+fn lost_pods_are_replaced() -> PodFailurePolicy {
+    let lost =
+        PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
+    let rule = PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_pod_conditions: Some(vec![lost]),
+        ..PodFailurePolicyRule::default()
+    };
+    PodFailurePolicy { rules: vec![rule] }
 }
 
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
@@ -140,7 +180,7 @@ fn lock(stack: &Stack, api: &Container) -> Container {
     }
     lock.args = Some(args.into_iter().map(str::to_owned).collect());
     let secret = stack.child(Name::Migration);
-    lock.env = Some(vec![pod::secret_variable(contract::ENV_DATABASE_URL, &secret, contract::ENV_DATABASE_URL)]);
+    lock.env = Some(vec![pod::secret_variable(contract::ENV_DATABASE_URL, &secret, LOCK_URL)]);
     let authorities = api.volume_mounts.iter().flatten().filter(|mount| mount.mount_path == contract::CA_DIRECTORY);
     lock.volume_mounts = Some(authorities.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
     lock.resources = Some(defaults());
@@ -185,9 +225,14 @@ fn migrate(stack: &Stack, migration: &Resolved, api: &Workload, container: Conta
 /// The API's variables, a home that can be written, the migration's own; and past all of these the direct URL.
 fn env(stack: &Stack, migration: &Resolved, api: Vec<EnvVar>) -> Vec<EnvVar> {
     let secret = stack.child(Name::Migration);
-    let urls = [contract::ENV_DATABASE_URL, "DIRECT_URL"].map(|key| pod::secret_variable(key, &secret, key));
-    let home = [pod::variable("HOME", "/tmp"), pod::variable("npm_config_cache", "/tmp/.npm")];
-    let layers = [home.to_vec(), api, migration.env.clone(), urls.to_vec()];
+    let urls = [contract::ENV_DATABASE_URL, "DATABASE_URL"].map(|key| pod::secret_variable(key, &secret, key));
+    let defaults = [
+        pod::variable("HOME", "/tmp"),
+        pod::variable("npm_config_cache", "/tmp/.npm"),
+        // As far as the client reads it: libpq and node-postgres do.
+        pod::variable("PGAPPNAME", contract::MIGRATION_SESSION),
+    ];
+    let layers = [defaults.to_vec(), api, migration.env.clone(), urls.to_vec()];
     let mut env: Vec<EnvVar> = Vec::new();
     for variable in layers.into_iter().flatten() {
         env.retain(|earlier| earlier.name != variable.name);

@@ -1,5 +1,5 @@
-//! The candidates of a release: for each workload whose image changes one pod beside those that serve, out of reach of users, and
-//! the Job that asks them.
+//! The candidates of a release: for each workload whose image changes one pod beside those that serve, out of reach of users; and
+//! the Job that asks them, or what serves after the rollout.
 
 use k8s_openapi::{
     api::{
@@ -24,7 +24,7 @@ use super::{
     workload::{self, PORT_NAME, USER},
 };
 use crate::{
-    api::v1alpha1::SmokeTest as Spec,
+    api::v1alpha1::{SmokeTest as Spec, Via},
     contract::{self, SmokeQuestion},
     names::{Component as Name, ROLE_CANDIDATE, Waiting, annotation, label},
     objects::{ApplyPolicy, DesiredObject, LiveSet},
@@ -36,7 +36,8 @@ use crate::{
 const ASK: &str = "ask";
 /// By which an application knows that it is a candidate.
 const CANDIDATE: &str = "RORUN_CANDIDATE";
-/// How long the Job may take in all, in seconds: a minute of questions, and the start of its pod.
+/// How long the Job of the candidates may take in all, in seconds: a minute of questions, and the start of its pod. That of a release
+/// which serves has no limit: that its own pod cannot start is no reason to roll anything back.
 const DEADLINE_SECONDS: i64 = 300;
 
 pub(super) struct SmokeTest;
@@ -67,12 +68,23 @@ impl Component for SmokeTest {
             objects.push(candidate_service(stack, workload));
             objects.push(candidate(stack, workload, revision));
         }
-        objects.extend(release.smoke_test.as_ref().map(|step| job(stack, &workloads, step)));
+        let Some(step) = &release.smoke_test else { return objects };
+        let asked: Vec<SmokeQuestion> = if release.state == State::Verifying {
+            let serving = release.verified.iter().filter_map(|component| target.workload(*component));
+            serving.flat_map(|workload| questions_of_pods(stack, workload)).collect()
+        } else {
+            workloads.iter().flat_map(|workload| questions(stack, workload)).collect()
+        };
+        let limit = (release.state != State::Verifying).then_some(DEADLINE_SECONDS);
+        objects.push(job(stack, &asked, step, limit));
         objects
     }
 
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
+        if plan.release.state == State::Verifying {
+            return Some(super::worst_pod(Name::SmokeTest, 0, live).unwrap_or(waiting));
+        }
         if plan.release.state != State::Testing {
             return Some(waiting);
         }
@@ -151,13 +163,14 @@ fn template(stack: &Stack, workload: &Workload) -> PodTemplateSpec {
     template
 }
 
-fn job(stack: &Stack, workloads: &[&Workload], step: &Step) -> DesiredObject {
+fn job(stack: &Stack, questions: &[SmokeQuestion], step: &Step, limit: Option<i64>) -> DesiredObject {
     let mut ask = pod::container(stack, ASK, &stack.agent_image);
-    let questions = workloads.iter().flat_map(|workload| questions(stack, workload));
     let mut args = vec![contract::AGENT.to_owned(), contract::SMOKE_TEST.to_owned()];
-    args.extend(questions.flat_map(|question| {
-        [contract::ARG_QUESTION.to_owned(), serde_json::to_string(&question).unwrap_or_default()]
-    }));
+    args.extend(
+        questions.iter().flat_map(|question| {
+            [contract::ARG_QUESTION.to_owned(), serde_json::to_string(question).unwrap_or_default()]
+        }),
+    );
     ask.args = Some(args);
     let mut template = Pod {
         component: Name::SmokeTest,
@@ -175,7 +188,7 @@ fn job(stack: &Stack, workloads: &[&Workload], step: &Step) -> DesiredObject {
     let job = Job {
         metadata: metadata::owned(stack, Name::SmokeTest, step.name.clone()),
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(DEADLINE_SECONDS),
+            active_deadline_seconds: limit,
             backoff_limit: Some(3),
             pod_failure_policy: Some(failure_policy()),
             template,
@@ -207,21 +220,49 @@ fn failure_policy() -> PodFailurePolicy {
 
 /// What is asked of the candidate of a workload: the tests of the spec, or its health check.
 fn questions(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
-    let ask = |path: &str, status: i32| SmokeQuestion {
-        host: format!("{}.{}.svc", stack.child_role(workload.component, ROLE_CANDIDATE), stack.namespace),
-        port: u16::try_from(workload.port).unwrap_or_default(),
-        path: path.to_owned(),
-        status: u16::try_from(status).unwrap_or(200),
-        contains: None,
-        header: None,
+    let candidate = stack.child_role(workload.component, ROLE_CANDIDATE);
+    let at = || service_question(stack, &candidate, workload);
+    let given: Vec<_> = given(stack, workload.component).map(|test| asked(test, at())).collect();
+    if given.is_empty() { vec![SmokeQuestion { path: workload.health.path.clone(), ..at() }] } else { given }
+}
+
+/// What is asked of the pods of a workload after their rollout: by the Ingress, or by the Service if the workload has no candidate or
+/// the Ingress does not lead to it.
+fn questions_of_pods(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
+    let service = || service_question(stack, &stack.child(workload.component), workload);
+    let by_ingress = || {
+        let ingress = stack.ingress.as_ref()?;
+        let (host, tls) = ingress.host(workload.component)?;
+        let port = if tls { 443 } else { 80 };
+        Some(SmokeQuestion { host: host.to_owned(), address: ingress.address.clone(), tls, port, ..service() })
     };
-    let given = stack.release.smoke_tests.iter().filter(|test| Name::from(test.component) == workload.component);
-    let given: Vec<_> = given
-        .map(|test: &Spec| SmokeQuestion {
-            contains: test.contains.clone(),
-            header: test.header.as_ref().map(|header| (header.name.clone(), header.contains.clone())),
-            ..ask(&test.path, test.status.unwrap_or(200))
-        })
-        .collect();
-    if given.is_empty() { vec![ask(&workload.health.path, 200)] } else { given }
+    let tests = given(stack, workload.component).filter_map(|test| match test.via {
+        Some(Via::Ingress) => Some(asked(test, by_ingress().unwrap_or_else(service))),
+        _ if workload.candidate => None,
+        _ => Some(asked(test, service())),
+    });
+    tests.collect()
+}
+
+fn given(stack: &Stack, component: Name) -> impl Iterator<Item = &Spec> {
+    stack.release.smoke_tests.iter().filter(move |test| Name::from(test.component) == component)
+}
+
+/// A question to a Service of a workload.
+fn service_question(stack: &Stack, service: &str, workload: &Workload) -> SmokeQuestion {
+    let port = u16::try_from(workload.port).unwrap_or_default();
+    let host = format!("{service}.{}.svc", stack.namespace);
+    let (address, contains, header) = Default::default();
+    SmokeQuestion { host, address, tls: false, port, path: String::new(), status: 200, contains, header }
+}
+
+/// A test of the spec as a question.
+fn asked(test: &Spec, to: SmokeQuestion) -> SmokeQuestion {
+    SmokeQuestion {
+        path: test.path.clone(),
+        status: test.status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
+        contains: test.contains.clone(),
+        header: test.header.as_ref().map(|header| (header.name.clone(), header.contains.clone())),
+        ..to
+    }
 }

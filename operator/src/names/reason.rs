@@ -119,7 +119,9 @@ pub const RECOVERY_POINT_FAILED: Reason = "RecoveryPointFailed";
 pub const TESTING: Reason = "Testing";
 /// The candidates of a release did not pass their tests, and what served before serves.
 pub const SMOKE_TEST_FAILED: Reason = "SmokeTestFailed";
-/// A release did not become ready, and the last good one serves.
+/// A release is rolled out, and smoke tests ask its pods.
+pub const VERIFYING: Reason = "Verifying";
+/// A release did not become ready, or did not pass its tests after the rollout, and the last good one serves.
 pub const ROLLED_BACK: Reason = "RolledBack";
 /// A Job failed. The component that asked for it says what that means.
 pub const JOB_FAILED: Reason = "JobFailed";

@@ -21,6 +21,6 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
             stack
         }
     };
-    let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed);
+    let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::Verifying);
     Stack { asleep: plan.hibernates, testing, ..picked }
 }

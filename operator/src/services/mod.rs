@@ -6,6 +6,7 @@
 
 pub mod bucket;
 mod error;
+pub mod https;
 mod network;
 pub mod postgres;
 pub mod redis;

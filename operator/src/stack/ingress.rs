@@ -1,6 +1,6 @@
 //! How requests from outside reach the stack: hosts, their paths, and their certificates.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{Observed, Stack, mode::Unresolved};
 use crate::{
@@ -19,6 +19,8 @@ pub struct Ingress {
     pub annotations: BTreeMap<String, String>,
     /// Why the hosts and paths cannot be what the spec says.
     pub refused: Option<Waiting>,
+    /// Where its controller answers, as its status says: an address that pods reach.
+    pub address: Option<String>,
 }
 
 /// A host.
@@ -55,6 +57,13 @@ impl Ingress {
             .filter_map(|(host, route)| Some((host, route.prefix()?)));
         let (host, prefix) = prefixes.min_by_key(|(host, prefix)| (host.extra, !prefix.is_empty()))?;
         Some(format!("{}{prefix}", host.origin()))
+    }
+
+    /// The host of a component, and whether it has a certificate: its own host rather than an extra one.
+    pub fn host(&self, component: Component) -> Option<(&str, bool)> {
+        let leads = |host: &&Host| host.routes.iter().any(|route| route.component == component);
+        let host = self.hosts.iter().filter(leads).min_by_key(|host| host.extra)?;
+        Some((&host.name, host.tls_secret.is_some()))
     }
 
     /// The origins of the pages that a component serves (RFC 6454: a URL without its path), each once.
@@ -140,7 +149,16 @@ pub(super) fn resolve(spec: &RorunStackSpec, observed: &Observed, unresolved: &m
     let refused = contradiction.or_else(|| absent(&given, &known));
     let refused = refused.map(|message| Waiting::new(reason::INVALID_SPEC, message));
     unresolved.extend(refused.clone().map(|waiting| (Component::Ingress, waiting)));
-    Some(Ingress { class: ingress.class_name.clone(), hosts, annotations: ingress.annotations.clone(), refused })
+    let address = observed.ingress_address.clone().filter(|address| is_reachable(address));
+    let (class, annotations) = (ingress.class_name.clone(), ingress.annotations.clone());
+    Some(Ingress { class, hosts, annotations, refused, address })
+}
+
+/// Whether an address may be that of the controller in a pod as well: clusters on a laptop tell one of the host itself.
+fn is_reachable(address: &str) -> bool {
+    address
+        .parse::<IpAddr>()
+        .map_or(address != "localhost", |address| !address.is_loopback() && !address.is_unspecified())
 }
 
 /// A host as a field of the spec gives it.

@@ -37,6 +37,11 @@ pub trait ModeAccess: Mode {
 
     /// The address and the credentials. `None`: see [`super::Stack::unresolved`].
     fn access(&self) -> Option<&Self::Access>;
+
+    /// Whether the server is one that the operator chose, so that it is known to understand the settings of a session.
+    fn knows_settings(&self) -> bool {
+        false
+    }
 }
 
 /// The block of a mode in the spec.

@@ -26,6 +26,8 @@ pub struct Observed {
     pub volumes: BTreeMap<Component, ObservedVolume>,
     /// The image of the operator itself.
     pub agent_image: String,
+    /// An admission policy makes sure of the name in `rorun.app/approved-by`.
+    pub approvals_verified: bool,
     /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, String>,
     /// The owner of the stack's backups. `None`: the operator may not read the namespace.
@@ -44,6 +46,8 @@ pub struct Observed {
     pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.
     pub releases: ObservedReleases,
+    /// The address that the status of the Ingress tells, while a smoke test is to ask by it.
+    pub ingress_address: Option<String>,
     /// Whether the stack is to hibernate at this moment.
     pub hibernation: Hibernation,
 }

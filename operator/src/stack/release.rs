@@ -228,6 +228,9 @@ pub struct Progress {
     /// Who approved it, if anybody had to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// An admission policy made sure of that name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub approval_verified: bool,
     /// When that was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<i64>,

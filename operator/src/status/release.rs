@@ -114,6 +114,7 @@ fn record(revision: &Revision) -> ReleaseRecord {
         served_at: progress.served_at.and_then(moment),
         rolled_back_at: progress.rolled_back.as_ref().and_then(|given_up| moment(given_up.at)),
         approved_by: progress.approved_by.clone(),
+        approval_verified: progress.approval_verified,
         approved_at: progress.approved_at.and_then(moment),
         message: [
             progress.rolled_back.as_ref().map(|given_up| given_up.message.clone()),

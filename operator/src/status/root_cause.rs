@@ -43,6 +43,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
         reason::MIGRATION_FAILED,
         reason::TESTING,
         reason::SMOKE_TEST_FAILED,
+        reason::VERIFYING,
         reason::ROLLED_BACK,
     ];
     let mut message = match waiting.reason {

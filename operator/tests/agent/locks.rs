@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use rorun_operator::agent::Manifest;
-use rorun_operator::contract::{self, LOCK_KEYS, LockOutcome, MANIFEST_FILE};
+use rorun_operator::contract::{self, LOCK_KEYS, LockOutcome, MANIFEST_FILE, MIGRATION_SESSION};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
@@ -171,6 +171,32 @@ async fn a_migration_that_loses_its_lock_says_so_to_its_probe() {
         "{outcome:?}: {said}"
     );
     assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
+async fn no_migration_begins_beside_the_session_of_one_that_was_ended() {
+    let scenario = Scenario::new("not-alone").await;
+    let url = scenario.servers.database_url(scenario.name);
+    let ended = session(&scenario).await;
+    ended.batch_execute(&format!("SET application_name = '{MIGRATION_SESSION}'")).await.expect("a name");
+    let pid: i32 = ended.query_one("SELECT pg_backend_pid()", &[]).await.expect("a pid").get(0);
+    let (code, outcome, said) = Holder::start(&scenario, &url, "2").ended.await.expect("agent");
+    let LockOutcome::TimedOut { message } = outcome else { panic!("{outcome:?}: {said}") };
+    assert!(message.contains(&format!("SELECT pg_terminate_backend({pid})")) && code == Some(1), "{message}");
+    assert_eq!(advisory_locks(&scenario).await, "0");
+
+    let holder = Holder::start(&scenario, &url, "30");
+    until("it waits to be alone", async || holder.probe().is_some_and(|why| why.contains("waiting to be alone"))).await;
+    drop(ended);
+    holder.has_the_lock().await;
+    // The migration of this pod itself is nothing to wait for, should the container that holds the lock start anew.
+    let own = session(&scenario).await;
+    own.batch_execute(&format!("SET application_name = '{MIGRATION_SESSION}'")).await.expect("a name");
+    holder.end().await;
+    let holder = Holder::start(&scenario, &url, "30");
+    holder.has_the_lock().await;
+    let (code, outcome, said) = holder.end().await;
+    assert_eq!((code, outcome), (Some(0), LockOutcome::Released), "{said}");
 }
 
 /// A statement that waited for the lock would hold a snapshot, which the index waits for.

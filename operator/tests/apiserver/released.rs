@@ -42,6 +42,7 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule has(self.ingress) || !(has(self.api.apiURLFrom)", "0.1.0 had no apiURLFrom"),
     ("spec: rule self.environment != 'Production' || !has(self.hibernation)", "0.1.0 had no hibernation"),
     ("spec: rule self.environment == 'Development' || !has(self.expiresAfter)", "0.1.0 had no expiresAfter"),
+    ("spec: rule has(self.ingress) || !has(self.release)", "0.1.0 had no release"),
     (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of the same two modes"),
     (
         "has(self.database.external) ? 'external' : 'embedded') ==",

@@ -19,8 +19,9 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
     /// What is asked of a release before users meet it. Before its rollout one pod of each workload whose image changes, the
-    /// candidate, runs beside those that serve and out of reach of users, and the tests ask it. Defaults to the health check of
-    /// each such workload.
+    /// candidate, runs beside those that serve and out of reach of users, and the tests ask it. The tests of a workload without a
+    /// candidate, and those `via: Ingress`, are asked once its pods serve: if one fails, the release is rolled back. Defaults to
+    /// the health check of each workload that has a candidate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub smoke_tests: Vec<SmokeTest>,
@@ -46,6 +47,23 @@ pub struct SmokeTest {
     /// A header that the answer has. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<ExpectedHeader>,
+    /// The way to the workload. `Candidate`: its candidate is asked, or its Service after the rollout if it has none. `Ingress`: its
+    /// candidate is asked, if it has one, and once more after the rollout its host, by the address of the Ingress. Defaults to
+    /// `Candidate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+}
+
+/// The way to the workload. `Candidate`: its candidate is asked, or its Service after the rollout if it has none. `Ingress`: its
+/// candidate is asked, if it has one, and once more after the rollout its host, by the address of the Ingress. Defaults to
+/// `Candidate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Via {
+    /// The candidate alone.
+    #[default]
+    Candidate,
+    /// The Ingress as well, after the rollout.
+    Ingress,
 }
 
 /// A header of an answer.
@@ -96,7 +114,7 @@ pub struct MigrationsSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
     /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationFailed`,
-    /// `Testing`, `SmokeTestFailed`, `RollingOut` or `RolledBack`.
+    /// `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
     pub state: String,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +209,9 @@ pub struct ReleaseRecord {
     /// The user name in the annotation `rorun.app/approved-by` when it was approved; empty if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// Whether an admission policy made sure of that name. Absent where none did: whoever may edit the stack may have written it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub approval_verified: bool,
     /// When it was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Time>,

@@ -72,6 +72,8 @@ use super::{
         .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
     validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
         .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
+    validation = Rule::new("has(self.ingress) || !has(self.release) || !has(self.release.smokeTests) || !self.release.smokeTests.exists(t, has(t.via) && t.via == 'Ingress')")
+        .message("a smoke test via: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave via out"),
     validation = Rule::new("self.environment != 'Production' || !has(self.hibernation)")
         .message("hibernation by a schedule is for Development and Staging: leave hibernation out; hibernate: true stops a stack of any environment"),
     validation = Rule::new("self.environment == 'Development' || !has(self.expiresAfter)")

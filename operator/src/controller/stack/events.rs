@@ -85,7 +85,8 @@ fn ready_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option
         return None;
     }
     // Steps of a release that is under way need nobody.
-    let step = matches!(now.reason.as_str(), reason::BACKING_UP | reason::MIGRATING | reason::TESTING);
+    let step =
+        matches!(now.reason.as_str(), reason::BACKING_UP | reason::MIGRATING | reason::TESTING | reason::VERIFYING);
     let kind = if now.status == "True" || step { EventType::Normal } else { EventType::Warning };
     let reason = now.reason.clone();
     Some(event(kind, &reason, &now.message))

@@ -65,6 +65,7 @@ fn silent(may_write: bool) -> Context {
         storage_classes: StorageClasses::default(),
         prober: Prober::new(Network::open(), |_| {}),
         agent_image: String::new(),
+        approvals_verified: false,
         resync: Duration::MAX,
         memory: Mutex::default(),
         runtime,

@@ -82,6 +82,7 @@ pub(super) fn controller(
         storage_classes: storage_classes::StorageClasses::default(),
         prober: Prober::new(settings.network.clone(), move |stack| answered.enqueue(stack)),
         agent_image: settings.agent_image.clone(),
+        approvals_verified: settings.approvals_verified,
         resync: settings.resync,
         memory: Mutex::default(),
         runtime,
@@ -97,6 +98,7 @@ struct Context {
     storage_classes: storage_classes::StorageClasses,
     prober: Prober<ResourceKey, ProbeTarget>,
     agent_image: String,
+    approvals_verified: bool,
     /// See `Settings::resync`.
     resync: Duration,
     memory: Mutex<Memory>,

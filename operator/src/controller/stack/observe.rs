@@ -54,7 +54,12 @@ pub(super) async fn observe(
     live: &LiveSet,
 ) -> Result<Observed, ObserveError> {
     let missing_apis = optional::missing(&context.runtime.optional, cr, key);
-    let mut observed = Observed { agent_image: context.agent_image.clone(), missing_apis, ..Observed::default() };
+    let mut observed = Observed {
+        agent_image: context.agent_image.clone(),
+        approvals_verified: context.approvals_verified,
+        missing_apis,
+        ..Observed::default()
+    };
     steps::observe(cr, live, &mut observed);
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());

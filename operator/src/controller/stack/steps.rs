@@ -29,11 +29,19 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
         .find(|job| live.is_running(job))
         .map(|job| job.name.to_string());
     observed.releases = releases(cr, uid, live);
+    observed.ingress_address = ingress_address(cr, live);
     observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
     let annotations = cr.metadata.annotations.as_ref();
     let read = |(key, _): &(&String, &String)| key.starts_with(annotation::PREFIX);
     observed.annotations =
         annotations.into_iter().flatten().filter(read).map(|(key, value)| (key.clone(), value.clone())).collect();
+}
+
+/// Where the Ingress answers: its controller says so in its status.
+fn ingress_address(cr: &RorunStack, live: &LiveSet) -> Option<String> {
+    let stack = cr.metadata.name.as_deref().unwrap_or_default();
+    let there = live.named("Ingress", ObjectName::of(stack, Component::Ingress).as_str())?;
+    there.note.as_deref().map(str::to_owned)
 }
 
 fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {

@@ -41,13 +41,16 @@ pub(super) struct Pending {
 
 /// The workloads that have a candidate: their image is not the one that serves, and the spec wants one.
 pub(super) fn components(stack: &Stack, target: &Revision, last_good: Option<&Revision>) -> Vec<Component> {
-    let Some(good) = last_good else { return Vec::new() };
-    let changed = |component: &Component| {
-        let image = target.content.image(*component);
-        image.is_some() && image != good.content.image(*component)
-    };
     let wanted = |component: &Component| stack.workload(*component).is_some_and(|workload| workload.candidate);
-    WORKLOADS.into_iter().filter(changed).filter(wanted).collect()
+    changed(target, last_good).filter(wanted).collect()
+}
+
+/// The workloads whose image is not the one that serves. None while nothing serves: there is nothing to go back to.
+pub(super) fn changed(target: &Revision, last_good: Option<&Revision>) -> impl Iterator<Item = Component> {
+    WORKLOADS.into_iter().filter(move |component| {
+        let image = target.content.image(*component);
+        last_good.is_some_and(|good| image.is_some() && image != good.content.image(*component))
+    })
 }
 
 /// How far the tests are. `components`: see [`components`].

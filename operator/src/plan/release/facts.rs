@@ -9,6 +9,7 @@ use super::{
     migration::{Migrated, blocker, identity, migrated, migrations},
     proof,
     rollout::{Rollout, rollout},
+    verification::{self, Verification},
 };
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
@@ -39,10 +40,13 @@ pub(super) struct Facts {
     hibernates: bool,
     /// What the migration is about: the image, the command and the data.
     identity: String,
-    rollout: Rollout,
+    pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
     components: Vec<Component>,
     pub(super) candidates: Candidates,
+    /// The workloads that smoke tests ask after their rollout.
+    pub(super) verified: Vec<Component>,
+    pub(super) verification: Verification,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,8 @@ impl Facts {
         let migration = migrated(stack, observed, (&identity, images_served), all());
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
+        let verified = verification::components(stack, &target, last_good.as_ref());
+        let verification = verification::verification(stack, observed, &verified, (&target, images_served));
         let gate = gate(stack, observed, &target, &migration, now);
         let reuse_within = reuse_within(stack, all(), now);
         let mut facts = Self {
@@ -86,6 +92,8 @@ impl Facts {
             reuse_within,
             components,
             candidates,
+            verified,
+            verification,
             approval: approval(stack, observed, images_served, &target),
             migration,
             blocker: blocker(stack, observed),
@@ -122,9 +130,10 @@ impl Facts {
             let message = format!("its pods did not become ready within {} s{trouble}", self.rollout.deadline);
             self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry: retry.cloned() });
         }
+        self.conclude_verification(observed, now);
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
         // Without pods nothing shows whether a release serves.
-        if (self.rollout.complete || adopted) && !self.hibernates && !self.serves() {
+        if (self.is_verified() || adopted) && !self.hibernates && !self.serves() {
             self.target.progress.served_at = Some(now);
             self.target.progress.excused = None;
             self.last_good = Some(self.target.clone());
@@ -141,6 +150,7 @@ impl Facts {
             let by = observed.annotations.get(annotation::APPROVED_BY);
             self.target.progress.approved_by = Some(by.cloned().unwrap_or_default());
             self.target.progress.approved_at = Some(now);
+            self.target.progress.approval_verified = observed.approvals_verified;
         }
         if self.serves() {
             proof::digests(&mut self.target, observed, now);
@@ -253,19 +263,6 @@ impl Facts {
         matches!(self.gate, Gate::Pending(_))
     }
 
-    /// The Job of the recovery point, while it is to run, runs, or is kept for reading. Before the approval nothing runs, and beside a
-    /// migration no dump does.
-    pub(super) fn recovery_point(&self, state: State) -> Option<Step> {
-        match &self.gate {
-            Gate::Pending(step) => {
-                let may_start = state == State::BackingUp && self.blocker.is_none();
-                Some(step.clone()).filter(|step| may_start || step.exists)
-            }
-            Gate::Failed(step, _) => Some(step.clone()),
-            Gate::Open | Gate::Passed(_) => None,
-        }
-    }
-
     pub(super) fn smoke_test_failed(&self) -> bool {
         matches!(self.candidates, Candidates::Failed(..))
     }
@@ -286,7 +283,7 @@ impl Facts {
                 Some(step.clone()).filter(|step| *ready || step.exists)
             }
             Candidates::Failed(step, _) => Some(step.clone()).filter(|step| step.exists),
-            _ => None,
+            _ => self.verification_step(state),
         }
     }
 
@@ -365,12 +362,12 @@ impl Facts {
 /// What a new revision knows from the newest one of the same release: who approved it, its way back, and what it migrated.
 fn inherited(revisions: &[Revision], release: &str, now: i64) -> Progress {
     let same = revisions.iter().rev().find(|revision| revision.content.release() == release);
-    let Some(Progress { approved_by, approved_at, .. }) = same.map(|same| &same.progress) else {
+    let Some(Progress { approved_by, approved_at, approval_verified, .. }) = same.map(|same| &same.progress) else {
         return Progress { created_at: now, ..Progress::default() };
     };
-    let (approved_by, approved_at) = (approved_by.clone(), *approved_at);
+    let (approved_by, approved_at, approval_verified) = (approved_by.clone(), *approved_at, *approval_verified);
     let known = same.map(|same| attempted(&same.progress)).unwrap_or_default();
-    Progress { created_at: now, approved_by, approved_at, ..known }
+    Progress { created_at: now, approved_by, approved_at, approval_verified, ..known }
 }
 
 /// What stays true of a revision whose rollout is over: its way back, and what it migrated.

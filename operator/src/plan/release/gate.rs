@@ -1,6 +1,6 @@
 //! The recovery point that a migration in Production needs: a good backup that is young enough, held as the way back.
 
-use super::{Step, migration::Migrated};
+use super::{Step, facts::Facts, migration::Migrated, table::State};
 use crate::{
     contract::DumpOutcome,
     names::{Component, ObjectName, annotation},
@@ -54,6 +54,21 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
         }
         // Each of these Jobs is named after the one before, so there is an end.
         before.clone_from(&job.name);
+    }
+}
+
+impl Facts {
+    /// The Job of the recovery point, while it is to run, runs, or is kept for reading. Before the approval nothing runs, and beside a
+    /// migration no dump does.
+    pub(super) fn recovery_point(&self, state: State) -> Option<Step> {
+        match &self.gate {
+            Gate::Pending(step) => {
+                let may_start = state == State::BackingUp && self.blocker.is_none();
+                Some(step.clone()).filter(|step| may_start || step.exists)
+            }
+            Gate::Failed(step, _) => Some(step.clone()),
+            Gate::Open | Gate::Passed(_) => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     facts::Facts,
     gate::Gate,
     migration::Migrated,
+    verification::Verification,
 };
 use crate::{
     names::{Waiting, annotation, reason},
@@ -62,6 +63,11 @@ impl Facts {
                 let Candidates::Failed(_, said) = &self.candidates else { return None };
                 let why = format!("since it did not pass its smoke tests: {said}");
                 Waiting::new(reason::SMOKE_TEST_FAILED, held(&release, &why))
+            }
+            State::Verifying => {
+                let Verification::Pending(step) = &self.verification else { return None };
+                let message = format!("{release} is rolled out and is tested: job/{} asks its pods", step.name);
+                Waiting::new(reason::VERIFYING, message)
             }
             State::RolledBack => Waiting::new(reason::ROLLED_BACK, self.given_up(&release)?),
         })

@@ -13,6 +13,7 @@ mod rollout;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use facts::Facts;
 pub use table::{Pick, Row, State, TABLE, diagram};
@@ -45,7 +46,9 @@ pub struct Release {
     pub migration: Option<Step>,
     /// The workloads whose candidates run beside those that serve.
     pub candidates: Vec<Component>,
-    /// The Job that asks the candidates, that is to run, that runs, or that is kept for reading.
+    /// The workloads whose pods smoke tests ask after the rollout.
+    pub verified: Vec<Component>,
+    /// The Job of the smoke tests, that is to run, that runs, or that is kept for reading.
     pub smoke_test: Option<Step>,
     /// A migration runs, of this release or of one that was withdrawn: no dump begins meanwhile.
     pub migration_runs: bool,
@@ -81,6 +84,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now:
         reuse_within: facts.reuse_within,
         migration: facts.migration_step(row.state),
         candidates: facts.candidates(row.state),
+        verified: facts.verified(row.state),
         smoke_test: facts.smoke_test(row.state),
         migration_runs: facts.migration_runs,
         turns_at: facts.turns_at(row.state),

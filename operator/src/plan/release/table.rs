@@ -30,6 +30,8 @@ pub enum State {
     SmokeTestFailed,
     /// The Deployments are changed, and not all pods are of it yet.
     RollingOut,
+    /// All pods are of it, and the smoke tests ask them.
+    Verifying,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             Self::Testing => "Testing",
             Self::SmokeTestFailed => "SmokeTestFailed",
             Self::RollingOut => "RollingOut",
+            Self::Verifying => "Verifying",
         }
     }
 
@@ -63,10 +66,10 @@ impl State {
     }
 
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
-    /// candidates run, or its Deployments change. One that
-    /// waits for approval, failed or was rolled back holds nobody.
+    /// candidates run, its Deployments change, or its pods are tested. One that waits for approval, failed or was rolled back
+    /// holds nobody.
     pub fn has_begun(self) -> bool {
-        matches!(self, Self::BackingUp | Self::Migrating | Self::Testing | Self::RollingOut)
+        matches!(self, Self::BackingUp | Self::Migrating | Self::Testing | Self::RollingOut | Self::Verifying)
     }
 }
 
@@ -97,7 +100,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 11] = [
+pub static TABLE: [Row; 12] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -107,7 +110,7 @@ pub static TABLE: [Row; 11] = [
     },
     Row {
         state: State::RolledBack,
-        when: "the pods did not become ready within progressDeadlineSeconds",
+        when: "the pods did not become ready within progressDeadlineSeconds, or did not pass their smoke tests",
         holds: Facts::is_rolled_back,
         pick: Pick::LastGood,
         next: &[(State::RollingOut, "rorun.app/retry has a new value")],
@@ -190,12 +193,20 @@ pub static TABLE: [Row; 11] = [
         ],
     },
     Row {
+        state: State::Verifying,
+        when: "every pod is of the revision, and a smoke test is to ask them",
+        holds: Facts::verifies,
+        pick: Pick::Target,
+        next: &[(State::Serving, "the Job of the smoke tests is complete"), (State::RolledBack, "the Job failed")],
+    },
+    Row {
         state: State::RollingOut,
         when: "nothing is left to be done before",
         holds: |_| true,
         pick: Pick::Target,
         next: &[
-            (State::Serving, "every pod is of the revision"),
+            (State::Serving, "every pod is of the revision, and no smoke test asks them"),
+            (State::Verifying, "every pod is of the revision"),
             (State::RolledBack, "progressDeadlineSeconds have passed, and the release is at fault"),
         ],
     },

@@ -5,6 +5,7 @@ mod hibernation;
 mod moments;
 mod recovery_point;
 mod steps;
+mod verification;
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ struct Cluster {
     tested: Vec<String>,
     /// Candidates of these images answer otherwise than they must.
     failing_tests: Vec<&'static str>,
+    /// Pods of these images answer otherwise than they must, once they serve.
+    failing_pods: Vec<&'static str>,
+    /// How often the pods of a release were asked.
+    verified: usize,
     /// The identifier of each backup, or why none can be made.
     backups: Result<&'static str, &'static str>,
 }
@@ -48,10 +53,24 @@ impl Cluster {
             "ocr": {"image": "ocr:1"},
         });
         let (broken, failing, hanging, served, migrated) = Default::default();
-        let (tested, failing_tests) = Default::default();
+        let (tested, failing_tests, failing_pods, verified) = Default::default();
         let backups = Ok("20260504T110000Z-x7k2p");
         let observed = Observed::default();
-        Self { spec, observed, now: 1000, broken, failing, hanging, served, migrated, tested, failing_tests, backups }
+        Self {
+            spec,
+            observed,
+            now: 1000,
+            broken,
+            failing,
+            hanging,
+            served,
+            migrated,
+            tested,
+            failing_tests,
+            failing_pods,
+            verified,
+            backups,
+        }
     }
 
     fn plan(&self) -> (Release, Stack) {
@@ -167,11 +186,14 @@ impl Cluster {
         self.observed
             .jobs
             .retain(|job| job.component != Component::SmokeTest || step.map(name).as_ref() == Some(&job.name));
-        let fails = target.images().values().any(|image| self.failing_tests.contains(image));
-        for job in self.observed.jobs.iter_mut().filter(|job| job.component == Component::SmokeTest) {
+        let failing = if release.state == State::Verifying { &self.failing_pods } else { &self.failing_tests };
+        let fails = target.images().values().any(|image| failing.contains(image));
+        let runs = |job: &&mut ObservedJob| job.component == Component::SmokeTest && job.phase == JobPhase::Running;
+        for job in self.observed.jobs.iter_mut().filter(runs) {
             job.phase = if fails { JobPhase::Failed("the answer is 503".to_owned()) } else { JobPhase::Complete };
         }
         if let Some(step) = step.filter(|step| !step.exists) {
+            self.verified += usize::from(release.state == State::Verifying);
             let (component, phase) = (Component::SmokeTest, JobPhase::Running);
             self.observed.jobs.push(ObservedJob {
                 name: name(step),

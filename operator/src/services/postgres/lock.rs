@@ -53,6 +53,22 @@ pub enum LockError {
         /// Which session holds it.
         holder: String,
     },
+    /// A session went on until the limit passed, which must have ended before the lock is of use.
+    #[error(
+        "failed to be alone on {subject} within {} s: session {pid} of a migration that was ended still runs, since {seconds} s; end it with \
+         SELECT pg_terminate_backend({pid})",
+        limit.as_secs()
+    )]
+    NotAlone {
+        /// The service and its address.
+        subject: String,
+        /// How long it was waited for.
+        limit: Duration,
+        /// The server process of the session.
+        pid: String,
+        /// For how many seconds its statement runs.
+        seconds: String,
+    },
     /// The connection that held the lock ended.
     #[error("failed to keep the lock that excludes dumps and migrations from each other: {source}")]
     Lost {
@@ -60,6 +76,12 @@ pub enum LockError {
         source: ServiceError,
     },
 }
+
+/// The session lasts as long as its client, and no longer. PostgreSQL 14 and later may end one for being idle; older ones do not know
+/// that setting. A client that is gone without a word, with its node, is noticed within 11 s, and the lock is free.
+const LASTS: &str = "SELECT set_config(name, given, false) FROM pg_settings JOIN (VALUES ('idle_session_timeout', '0'), \
+                     ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3')) \
+                     AS settings (name, given) USING (name)";
 
 /// A held lock. Dropping it ends its session, and with it the lock.
 pub struct AdvisoryLock {
@@ -84,9 +106,7 @@ impl AdvisoryLock {
     ) -> Result<Self, LockError> {
         let session = Session::open(target, request.application).await?;
         let pid = own_session(&session, target, request.application).await?;
-        // PostgreSQL 14 and later may end a session for being idle; older ones do not know the setting.
-        let idle = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
-        session.row(idle).await?;
+        session.row(LASTS).await?;
         let lock = Self { session, keys: request.keys, pid };
         let started = Instant::now();
         loop {
@@ -99,6 +119,31 @@ impl AdvisoryLock {
                 return Err(LockError::TimedOut { subject: lock.session.subject(), limit: request.limit, holder });
             };
             waits(&holder);
+            tokio::time::sleep(POLL.min(left)).await;
+        }
+    }
+
+    /// Waits until no session of the database has a name, and says each time which one has it. The lock is held meanwhile.
+    pub async fn wait_alone(
+        &self,
+        application: &str,
+        limit: Duration,
+        mut waits: impl FnMut(&str),
+    ) -> Result<(), LockError> {
+        let name = application.replace('\'', "''");
+        let age = "extract(epoch FROM clock_timestamp() - coalesce(query_start, backend_start))::bigint";
+        let other = "datname = current_database() AND pid <> pg_backend_pid()";
+        let sql =
+            format!("SELECT pid, {age} FROM pg_stat_activity WHERE {other} AND application_name = '{name}' LIMIT 1");
+        let started = Instant::now();
+        loop {
+            let row = self.session.row(&sql).await?;
+            let (Some(pid), Some(seconds)) = (value(&row, 0), value(&row, 1)) else { return Ok(()) };
+            let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
+                let (pid, seconds) = (pid.to_owned(), seconds.to_owned());
+                return Err(LockError::NotAlone { subject: self.session.subject(), limit, pid, seconds });
+            };
+            waits(&format!("session {pid} of a migration that was ended still runs, since {seconds} s"));
             tokio::time::sleep(POLL.min(left)).await;
         }
     }

@@ -36,6 +36,10 @@ impl ModeAccess for Embedded {
     fn access(&self) -> Option<&DatabaseAccess> {
         self.access.as_ref()
     }
+
+    fn knows_settings(&self) -> bool {
+        true
+    }
 }
 
 impl ModeSpec for EmbeddedDatabase {

@@ -8,13 +8,6 @@ pub fn cases() -> Vec<Case> {
     let set = |field: &str, value: Value| stack("shop").set(field, value);
     let nights = |from: &str, until: &str| json!({"from": from, "until": until});
     let night = nights("0 20 * * *", "0 7 * * *");
-    let test = |field: &str, value: Value| {
-        let mut test = json!({"component": "api", "path": "/health"});
-        test[field] = value;
-        set("release", json!({"smokeTests": [test]}))
-    };
-    let path = |path: &str| test("path", json!(path));
-    let header = |name: &str| test("header", json!({"name": name}));
     let rpo = |rpo: &str| set("backup", json!({"objectives": {"rpo": rpo}}));
     vec![
         case(
@@ -48,6 +41,19 @@ pub fn cases() -> Vec<Case> {
             set("expiresAfter", json!("72h30m")),
         ),
         case(rpo("30s"), &["spec.backup.objectives.rpo", "write a duration from `1m` to `168h`"], rpo("1m")),
+    ]
+}
+
+/// What a release is asked.
+pub fn smoke_tests() -> Vec<Case> {
+    let test = |field: &str, value: Value| {
+        let mut test = json!({"component": "api", "path": "/health"});
+        test[field] = value;
+        stack("shop").set("release", json!({"smokeTests": [test]}))
+    };
+    let path = |path: &str| test("path", json!(path));
+    let header = |name: &str| test("header", json!({"name": name}));
+    vec![
         case(
             path("health"),
             &["spec.release.smokeTests[0].path", "write a path that starts with /"],
@@ -55,6 +61,12 @@ pub fn cases() -> Vec<Case> {
         ),
         case(path("/a b"), &["spec.release.smokeTests[0].path", "without spaces and #"], path("/a%20b")),
         case(header("x y"), &["spec.release.smokeTests[0].header.name", "write the name of a header"], header("X-Y")),
+        case(
+            test("via", json!("Ingress")),
+            &["a smoke test via: Ingress needs ingress: set ingress"],
+            test("via", json!("Ingress")).set("ingress", json!({"host": "api.example.com"})),
+        ),
+        case(test("via", json!("Service")), &["spec.release.smokeTests[0].via"], test("via", json!("Candidate"))),
         case(test("status", json!(99)), &["spec.release.smokeTests[0].status"], test("status", json!(599))),
         case(
             test("component", json!("redis")),

@@ -195,6 +195,7 @@ fn an_approval_releases_exactly_one_release() {
     let release = cluster.settle();
     assert_eq!((release.state, cluster.api()), (State::Serving, "api:2"));
     assert_eq!(release.target.progress.approved_by.as_deref(), Some("ada"));
+    assert!(!release.target.progress.approval_verified, "no policy made sure of the name");
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Smoke tests of what serves.
+
+use super::*;
+
+/// A stack that serves, whose releases are tested by the Ingress, and that of the OCR service by its Service.
+fn verified() -> Cluster {
+    let mut cluster = serving();
+    cluster.spec["ingress"] = json!({"host": "shop.example.com"});
+    cluster.spec["api"]["candidate"] = json!(true);
+    cluster.spec["release"] = json!({"smokeTests": [
+        {"component": "api", "path": "/version", "via": "Ingress"},
+        {"component": "ocr", "path": "/health"},
+    ]});
+    assert_eq!(
+        (cluster.settle().state, cluster.verified),
+        (State::Serving, 0),
+        "an edit without an image is no release"
+    );
+    cluster
+}
+
+#[test]
+fn a_release_serves_once_its_pods_passed_their_tests() {
+    let mut cluster = verified();
+    cluster.edit("/api/image", json!("api:2"));
+    let states = [State::Migrating, State::Testing, State::RollingOut, State::Verifying, State::Serving];
+    assert_eq!(cluster.states(), states);
+    assert_eq!((cluster.api(), cluster.tested.len(), cluster.verified), ("api:2", 1, 1));
+    assert!(cluster.plan().0.smoke_test.is_none(), "nothing of the test is left");
+    // Without a candidate its pods are asked, and nothing asks the other workload.
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    assert_eq!(cluster.states(), [State::RollingOut, State::Verifying, State::Serving]);
+    assert_eq!((cluster.tested.len(), cluster.verified), (1, 2));
+    // Going back needs no test.
+    cluster.edit("/ocr/image", json!("ocr:1"));
+    assert_eq!((cluster.settle().state, cluster.verified), (State::Serving, 2));
+}
+
+#[test]
+fn a_release_whose_pods_fail_their_tests_is_rolled_back_and_tried_again_by_a_retry() {
+    let mut cluster = verified();
+    cluster.failing_pods = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    let release = cluster.settle();
+    assert_eq!((release.state, cluster.api()), (State::RolledBack, "api:1"));
+    assert!(release.smoke_test.is_some_and(|step| step.exists), "the Job is kept for its log");
+    let told = release.waiting.unwrap().message;
+    assert!(told.contains("failed after the rollout: the answer is 503") && told.contains("rorun.app/retry"), "{told}");
+    cluster.failing_pods.clear();
+    assert_eq!(cluster.settle().state, State::RolledBack, "nothing tries it again by itself");
+    cluster.annotate(annotation::RETRY, "1");
+    assert_eq!((cluster.settle().state, cluster.api(), cluster.verified), (State::Serving, "api:2", 2));
+}
+
+/// At every step of a release.
+#[test]
+fn a_spec_that_goes_on_or_a_stack_that_sleeps_while_pods_are_tested_ends_well() {
+    for steps in 0..14 {
+        for next in ["api:1", "api:3"] {
+            let mut cluster = verified();
+            cluster.edit("/api/image", json!("api:2"));
+            for _ in 0..steps {
+                cluster.step();
+            }
+            cluster.hibernate(Some(Cause::Spec));
+            cluster.settle();
+            cluster.edit("/api/image", json!(next));
+            cluster.hibernate(None);
+            let release = cluster.settle();
+            assert_eq!((release.state, cluster.api()), (State::Serving, next), "after {steps} steps");
+            assert!(release.smoke_test.is_none() && release.verified.is_empty());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The smoke tests of a release that serves: those by the Ingress, and those of workloads that have no candidate.
+
+use serde_json::json;
+
+use super::{Step, candidate::changed, facts::Facts, table::State};
+use crate::{
+    api::v1alpha1::{SmokeTest, Via},
+    names::{Component, ObjectName, annotation},
+    plan::meaning,
+    stack::{JobPhase, Observed, Revision, RolledBack, Stack},
+};
+
+/// How far the tests are.
+pub(super) enum Verification {
+    /// No test is to be asked after the rollout.
+    NotNeeded,
+    /// They run, or are to run.
+    Pending(Step),
+    /// They did not pass.
+    Failed(Step, String),
+    /// They passed.
+    Passed,
+}
+
+/// The workloads that are tested after their rollout.
+pub(super) fn components(stack: &Stack, target: &Revision, last_good: Option<&Revision>) -> Vec<Component> {
+    let tested = |component: &Component| stack.release.smoke_tests.iter().any(|test| is_after(stack, test, *component));
+    changed(target, last_good).filter(tested).collect()
+}
+
+/// Whether a test of a workload is asked once its pods serve.
+fn is_after(stack: &Stack, test: &SmokeTest, component: Component) -> bool {
+    let candidate = stack.workload(component).is_some_and(|workload| workload.candidate);
+    Component::from(test.component) == component && (!candidate || test.via == Some(Via::Ingress))
+}
+
+/// How far the tests of these workloads are.
+pub(super) fn verification(
+    stack: &Stack,
+    observed: &Observed,
+    components: &[Component],
+    (target, images_served): (&Revision, bool),
+) -> Verification {
+    if components.is_empty() || images_served {
+        return Verification::NotNeeded;
+    }
+    let tests = json!(stack.release.smoke_tests).to_string();
+    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+    let mut parts = vec!["serving", target.name.as_str(), &tests, retry];
+    parts.extend(components.iter().map(|component| component.as_str()));
+    let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &meaning(&parts)));
+    let job = observed.jobs.iter().find(|job| job.name == name);
+    let step = Step { name, exists: job.is_some() };
+    match job.map(|job| &job.phase) {
+        Some(JobPhase::Complete) => Verification::Passed,
+        Some(JobPhase::Failed(said)) => Verification::Failed(step, said.clone()),
+        _ => Verification::Pending(step),
+    }
+}
+
+impl Facts {
+    /// Gives up a release whose pods did not pass.
+    pub(super) fn conclude_verification(&mut self, observed: &Observed, now: i64) {
+        if let Verification::Failed(_, said) = &self.verification
+            && self.is_rolled_out()
+        {
+            let message = format!("its smoke tests failed after the rollout: {said}");
+            let retry = observed.annotations.get(annotation::RETRY).cloned();
+            self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry });
+        }
+    }
+
+    /// Whether every pod is of the target, and no test of them is left.
+    pub(super) fn is_verified(&self) -> bool {
+        self.is_rolled_out() && matches!(self.verification, Verification::NotNeeded | Verification::Passed)
+    }
+
+    /// Whether every pod is of the target, and nothing has given it up or served yet.
+    pub(super) fn is_rolled_out(&self) -> bool {
+        self.rollout.complete && !self.serves() && !self.is_rolled_back()
+    }
+
+    /// Whether a smoke test is to ask the pods of the target.
+    pub(super) fn verifies(&self) -> bool {
+        self.is_rolled_out() && matches!(self.verification, Verification::Pending(_))
+    }
+
+    pub(super) fn verification_step(&self, state: State) -> Option<Step> {
+        match &self.verification {
+            Verification::Pending(step) => Some(step.clone()).filter(|_| state == State::Verifying),
+            Verification::Failed(step, _) => Some(step.clone()).filter(|_| state == State::RolledBack),
+            Verification::NotNeeded | Verification::Passed => None,
+        }
+    }
+
+    /// The workloads whose pods the Job asks.
+    pub(super) fn verified(&self, state: State) -> Vec<Component> {
+        if state == State::Verifying { self.verified.clone() } else { Vec::new() }
+    }
+}
