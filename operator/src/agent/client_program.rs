@@ -50,9 +50,11 @@ const LIBPQ_VARIABLES: [&str; 35] = [
 ];
 
 /// Ours, and none of its business.
-const OWN_VARIABLES: [&str; 7] = [
+const OWN_VARIABLES: [&str; 9] = [
     crate::contract::ENV_DATABASE_URL,
     crate::contract::ENV_COPY_URL,
+    crate::contract::ENV_OBJECTS_SECRET_ACCESS_KEY,
+    crate::contract::ENV_OBJECTS_SESSION_TOKEN,
     crate::contract::ENV_ACCESS_KEY_ID,
     crate::contract::ENV_SECRET_ACCESS_KEY,
     crate::contract::ENV_SESSION_TOKEN,

@@ -25,6 +25,26 @@ pub const ARG_DATABASE: &str = "--database";
 /// The URL of an empty database of the user's own, which takes the place of the copy where the role may not create one. Without
 /// it the copy is a database beside that of [`super::ENV_DATABASE_URL`].
 pub const ENV_COPY_URL: &str = "COPY_URL";
+/// The S3 service of the bucket whose objects are restored. Without these variables it is the bucket of the recovery points.
+pub const ENV_OBJECTS_ENDPOINT: &str = "OBJECTS_S3_ENDPOINT";
+/// Its region.
+pub const ENV_OBJECTS_REGION: &str = "OBJECTS_S3_REGION";
+/// Its name.
+pub const ENV_OBJECTS_BUCKET: &str = "OBJECTS_S3_BUCKET";
+/// `true` for `https://endpoint/bucket/key`.
+pub const ENV_OBJECTS_FORCE_PATH_STYLE: &str = "OBJECTS_S3_FORCE_PATH_STYLE";
+/// Its access key id.
+pub const ENV_OBJECTS_ACCESS_KEY_ID: &str = "OBJECTS_AWS_ACCESS_KEY_ID";
+/// Its secret access key.
+pub const ENV_OBJECTS_SECRET_ACCESS_KEY: &str = "OBJECTS_AWS_SECRET_ACCESS_KEY";
+/// Its session token.
+pub const ENV_OBJECTS_SESSION_TOKEN: &str = "OBJECTS_AWS_SESSION_TOKEN";
+/// `--objects-ca-file`: authorities (PEM) of that bucket, beside the public ones.
+pub const ARG_OBJECTS_CA_FILE: &str = "--objects-ca-file";
+
+/// The versions of a bucket's objects at the moment of a recovery point, in its folder.
+pub const OBJECTS_FILE: &str = "objects.json.zst";
+
 /// A step of `agent restore`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RestoreStep {

@@ -62,6 +62,12 @@ pub struct TargetArgs {
 /// The arguments of most steps.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StepArgs {
+    /// What is to be restored; once for each.
+    #[arg(long, default_value = RestoreScope::Database.as_str(), value_parser = scope)]
+    pub scope: Vec<RestoreScope>,
+    /// Certificate authorities (PEM) of the bucket whose objects are restored, beside the public ones.
+    #[arg(long)]
+    pub objects_ca_file: Option<PathBuf>,
     /// The recovery point.
     #[command(flatten)]
     pub point: PointArgs,
@@ -73,9 +79,6 @@ pub struct StepArgs {
 /// What is to be restored, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// What is to be restored; once for each.
-    #[arg(long, required = true, value_parser = scope)]
-    pub scope: Vec<RestoreScope>,
     /// The database is to be filled, not switched.
     #[arg(long)]
     pub fill: bool,
@@ -84,9 +87,38 @@ pub struct CheckArgs {
     pub step: StepArgs,
 }
 
+/// What every step is given, for those that have no use for it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GivenArgs {
+    /// The folder of the stack's recovery points.
+    #[arg(long, hide = true)]
+    pub prefix: Option<String>,
+    /// The recovery point.
+    #[arg(long, hide = true)]
+    pub point: Option<String>,
+    /// Whose it has to be.
+    #[arg(long, hide = true)]
+    pub owner: Option<String>,
+    /// It may be anybody's.
+    #[arg(long, hide = true)]
+    pub any_owner: bool,
+    /// What is to be restored.
+    #[arg(long, hide = true)]
+    pub scope: Vec<String>,
+    /// The authorities of the bucket.
+    #[arg(long, hide = true)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// The authorities of the bucket whose objects are restored.
+    #[arg(long, hide = true)]
+    pub objects_ca_file: Option<PathBuf>,
+}
+
 /// The databases whose names change.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SwitchArgs {
+    /// What the step has no use for.
+    #[command(flatten)]
+    pub given: GivenArgs,
     /// The database.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -98,6 +130,9 @@ pub struct DiscardArgs {
     /// Its exact name.
     #[arg(long)]
     pub database: String,
+    /// What the step has no use for.
+    #[command(flatten)]
+    pub given: GivenArgs,
     /// The live database.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -183,28 +218,27 @@ mod tests {
 
     #[test]
     fn the_arguments_of_the_contract_parse() {
-        let of_point: Vec<_> = OWNER.into_iter().chain(POINT).chain(BUCKET).collect();
         let files = [
             [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH],
             [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH],
+            [contract::ARG_OBJECTS_CA_FILE, "/etc/rorun/objects/ca.crt"],
+            [contract::ARG_SCOPE, RestoreScope::Database.as_str()],
+            [contract::ARG_SCOPE, RestoreScope::Bucket.as_str()],
         ];
-        let of_point: Vec<_> = of_point.into_iter().chain(files.into_iter().flatten()).collect();
-        let scopes = [
-            contract::ARG_SCOPE,
-            RestoreScope::Database.as_str(),
-            contract::ARG_SCOPE,
-            RestoreScope::Bucket.as_str(),
-            contract::ARG_FILL,
-        ];
-        let checked = parse(RestoreStep::Check, &[&of_point[..], &scopes].concat()).expect("check");
+        let given: Vec<_> = OWNER.into_iter().chain(POINT).chain(files.into_iter().flatten()).collect();
+        let of_point: Vec<_> = given.iter().copied().chain(BUCKET).collect();
+        let checked = parse(RestoreStep::Check, &[&of_point[..], &[contract::ARG_FILL]].concat()).expect("check");
         let RestoreCommand::Check(args) = &checked else { panic!("{checked:?}") };
-        assert!(args.fill && args.scope == [RestoreScope::Database, RestoreScope::Bucket]);
+        assert!(args.fill && args.step.scope == [RestoreScope::Database, RestoreScope::Bucket]);
         assert!(!format!("{checked:?}").contains("secret") && checked.secrets().contains(&"secret".to_owned()));
         for step in [RestoreStep::Copy, RestoreStep::Verify, RestoreStep::Fill] {
             let parsed = parse(step, &of_point).expect("a step");
             assert!(!format!("{parsed:?}").contains("secret"), "{parsed:?}");
         }
+        // Every step is given all of it.
+        parse(RestoreStep::Switch, &given).expect("switch");
         parse(RestoreStep::Switch, &[]).expect("switch");
+        parse(RestoreStep::Discard, &[&given[..], &[contract::ARG_DATABASE, "d"]].concat()).expect("discard");
         let discard = parse(RestoreStep::Discard, &[contract::ARG_DATABASE, "d_before_abcdef"]).expect("discard");
         assert!(matches!(discard, RestoreCommand::Discard(args) if args.database == "d_before_abcdef"));
     }

@@ -12,7 +12,7 @@ use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database
 pub(super) async fn check(args: &CheckArgs) -> Result<RestoreResult, RestoreError> {
     let point = point::load(&args.step.point).await?;
     let mut result = RestoreResult { bytes: Some(point.dump.size), ..RestoreResult::default() };
-    if args.scope.contains(&RestoreScope::Database) {
+    if args.step.scope.contains(&RestoreScope::Database) {
         result.database = Some(database(args, &point).await?);
     }
     Ok(result)
