@@ -268,7 +268,7 @@ impl fmt::Debug for BucketArgs {
 }
 
 /// An empty prefix would make the whole bucket ours to prune.
-fn prefix(text: &str) -> Result<String, String> {
+pub(super) fn prefix(text: &str) -> Result<String, String> {
     let Some(folders) = text.strip_suffix('/') else {
         return Err("it must end in a slash".to_owned());
     };
@@ -303,7 +303,7 @@ fn rules(text: &str) -> Result<BucketRules, String> {
     if ours { Ok(rules) } else { Err("ids must be like rorun-6f1f3a5c-shop.".to_owned()) }
 }
 
-fn owner(text: &str) -> Result<String, String> {
+pub(super) fn owner(text: &str) -> Result<String, String> {
     if contract::is_owner(text) {
         return Ok(text.to_owned());
     }

@@ -29,7 +29,19 @@ pub(super) enum Lock {
     Impossible(LockError),
 }
 
-/// Waits for the lock, up to the limit.
+/// What is done under the lock ends in one of these errors.
+pub(super) trait Ended: From<LockError> {
+    /// Whether it was told to end.
+    fn is_stopped(&self) -> bool;
+}
+
+impl Ended for DumpError {
+    fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+}
+
+/// Waits for the lock as a dump does: one that cannot be had is told, and no reason to go without a backup.
 pub(super) async fn take(
     target: &PostgresTarget,
     args: &DumpArgs,
@@ -37,25 +49,41 @@ pub(super) async fn take(
 ) -> Result<Lock, DumpError> {
     let limit = Duration::from_secs(args.lock_timeout_seconds.into());
     let request = LockRequest { keys: LOCK_KEYS, application: APPLICATION, limit };
-    let mut told = String::new();
-    let waits = |holder: &str| {
-        if told != holder {
-            holder.clone_into(&mut told);
-            tracing::info!(holder, "the dump waits for the lock that excludes migrations");
-        }
-    };
-    let taken = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(DumpError::Stopped),
-        taken = AdvisoryLock::take(target, request, waits) => taken,
-    };
-    match taken {
+    match unless_stopped(target, request, stop).await.ok_or(DumpError::Stopped)? {
         Ok(lock) => Ok(Lock::Held(lock)),
         Err(error @ LockError::Pooled { .. }) => {
             tracing::warn!(%error, "the dump goes on without the lock that excludes migrations");
             Ok(Lock::Impossible(error))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits for the lock as what writes to the database does: without it there is no work. `None`: it was told to stop.
+pub(super) async fn keep(
+    target: &PostgresTarget,
+    request: LockRequest<'_>,
+    stop: &CancellationToken,
+) -> Option<Result<Lock, LockError>> {
+    Some(unless_stopped(target, request, stop).await?.map(Lock::Held))
+}
+
+async fn unless_stopped(
+    target: &PostgresTarget,
+    request: LockRequest<'_>,
+    stop: &CancellationToken,
+) -> Option<Result<AdvisoryLock, LockError>> {
+    let mut told = String::new();
+    let waits = |holder: &str| {
+        if told != holder {
+            holder.clone_into(&mut told);
+            tracing::info!(holder, "waiting for the lock that excludes dumps and migrations");
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        taken = AdvisoryLock::take(target, request, waits) => Some(taken),
     }
 }
 
@@ -69,11 +97,11 @@ impl Lock {
     }
 
     /// Does some work that ends when it is told to, and tells it to when the lock is lost.
-    pub(super) async fn during<T>(
+    pub(super) async fn during<T, E: Ended>(
         &mut self,
-        work: impl Future<Output = Result<T, DumpError>>,
+        work: impl Future<Output = Result<T, E>>,
         end: &CancellationToken,
-    ) -> Result<T, DumpError> {
+    ) -> Result<T, E> {
         let Self::Held(lock) = self else { return work.await };
         tokio::pin!(work);
         let lost = tokio::select! {
@@ -85,7 +113,7 @@ impl Lock {
         end.cancel();
         // The work may have come to its end meanwhile: then the dump is whole.
         match work.await {
-            Err(DumpError::Stopped) => Err(lost.into()),
+            Err(error) if error.is_stopped() => Err(lost.into()),
             result => result,
         }
     }

@@ -1,4 +1,4 @@
-//! What runs inside the pod of a backup, beside a migration, and where the rules of a bucket are set.
+//! What runs inside the pod of a backup, of a step of a restore, beside a migration, and where the rules of a bucket are set.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -9,6 +9,8 @@
 mod args;
 mod authorities;
 mod catalogue;
+mod checked;
+mod client_program;
 mod contents;
 mod copies;
 mod database;
@@ -25,9 +27,11 @@ mod objects;
 mod outcome;
 mod owner;
 mod pg_dump;
+mod pg_restore;
 mod provision;
 mod prune;
 mod recovery_point;
+mod restore;
 mod retention;
 mod rules;
 mod seal;
@@ -54,6 +58,7 @@ pub use install::InstallError;
 pub use manifest::{BucketHalf, Contents, Manifest, ManifestObject};
 pub use objects::ListedObject;
 pub use provision::ProvisionArgs;
+pub use restore::{RestoreCommand, RestoreError};
 pub use retention::{Backup, Spared, expired};
 
 use self::smoke_test::NotPassed;
@@ -82,6 +87,12 @@ pub enum AgentCommand {
     LockHeld(LockHeldArgs),
     /// Makes the role and the database of the application that are missing on a server, as its master.
     ProvisionDatabase(Box<ProvisionArgs>),
+    /// Brings a recovery point back, step by step.
+    Restore {
+        /// The step.
+        #[command(subcommand)]
+        step: RestoreCommand,
+    },
     /// Asks the candidates of a release, and succeeds once every answer is as it must be.
     SmokeTest(SmokeTestArgs),
     /// Sets the rules of a stack on its bucket.
@@ -111,6 +122,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
         AgentCommand::BucketRules(args) => run_bucket_rules(&args).await,
+        AgentCommand::Restore { step } => restore::run(&step).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {

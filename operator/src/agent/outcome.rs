@@ -10,7 +10,7 @@ use super::rules::RulesError;
 use super::{BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
 use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome,
-    RulesOutcome,
+    RestoreOutcome, RulesOutcome,
 };
 use crate::services::postgres::{LockError, PostgresTarget};
 
@@ -22,6 +22,8 @@ const LONGEST_NOTES: usize = 900;
 const LONGEST_NOTE: usize = 300;
 /// The rules of a bucket may have one for each.
 const NOTES: usize = 6;
+/// A restore may have eight warnings.
+const LONGEST_WARNING: usize = 150;
 
 /// Writes the result to the file that the kubelet reads, and to the standard output as one line of JSON.
 pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
@@ -119,6 +121,23 @@ pub(super) fn report_rules(result: Result<Vec<String>, RulesError>, args: &Bucke
     write(&outcome, &args.termination_path);
 }
 
+/// Likewise, of a step of a restore.
+pub(super) fn report_restore(mut outcome: RestoreOutcome, secrets: &[String], termination_path: &Path) {
+    match &mut outcome {
+        RestoreOutcome::Done(result) => {
+            for warning in &mut result.warnings {
+                *warning = message(warning, secrets, LONGEST_WARNING);
+            }
+            tracing::info!(database = result.database, seconds = result.duration_seconds, "the step is done");
+        }
+        RestoreOutcome::Refused { message: text, .. } | RestoreOutcome::Failed { message: text } => {
+            *text = message(text, secrets, LONGEST_MESSAGE);
+            tracing::error!(message = text, "the step is not done");
+        }
+    }
+    write(&outcome, termination_path);
+}
+
 fn write(outcome: &impl Serialize, termination_path: &Path) {
     let written = serde_json::to_vec(outcome).map_err(std::io::Error::from).and_then(|mut json| {
         std::fs::write(termination_path, &json)?;
@@ -143,7 +162,7 @@ fn secrets(args: &DumpArgs) -> Vec<String> {
     secrets
 }
 
-fn secrets_of(url: &str) -> Vec<String> {
+pub(super) fn secrets_of(url: &str) -> Vec<String> {
     let target = PostgresTarget { url: url.to_owned(), ca: None };
     let variables = target.environment().unwrap_or_default();
     let password = variables.into_iter().find(|(name, _)| *name == "PGPASSWORD").map(|(_, password)| password);

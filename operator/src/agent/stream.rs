@@ -170,6 +170,7 @@ fn part_size(sent: usize) -> usize {
     FIRST_PART_SIZE << (sent / PARTS_PER_STEP).min(9)
 }
 
+/// In hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -214,6 +214,17 @@ impl PostgresUrl {
         url
     }
 
+    /// Another database of the same server.
+    #[must_use]
+    pub fn with_database(&self, database: &str) -> Self {
+        let mut url = self.without(&["dbname"]);
+        let stem = url.base.strip_suffix(&*url.written_database).unwrap_or(&url.base);
+        url.written_database = utf8_percent_encode(database, RESERVED).to_string();
+        url.base = format!("{}/{}", stem.strip_suffix('/').unwrap_or(stem), url.written_database);
+        database.clone_into(&mut url.database);
+        url
+    }
+
     /// The parts as written before the parameters: user and password, decoded; host and port of the only host; the name of the
     /// database, as written and decoded. `None`: there are several hosts.
     pub fn written(&self) -> Option<Written<'_>> {
@@ -316,6 +327,18 @@ mod tests {
 
     fn parsed(text: &str) -> PostgresUrl {
         PostgresUrl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[rstest]
+    #[case("postgres://u:p%2F@h:1/shop?sslmode=disable", "postgresql://u:p%2F@h:1/other%2F1?sslmode=disable")]
+    #[case("postgres://u@h/a%2Fb?dbname=shop&x=y", "postgresql://u@h/other%2F1?x=y")]
+    #[case("postgres://h?user=u&dbname=shop", "postgresql://h/other%2F1?user=u")]
+    #[case("postgres:///shop?user=u&host=h", "postgresql:///other%2F1?user=u&host=h")]
+    #[case("postgres://shop@shop/?dbname=shop", "postgresql://shop@shop/other%2F1")]
+    fn another_database_of_the_same_server_is_named(#[case] text: &str, #[case] expected: &str) {
+        let other = parsed(text).with_database("other/1");
+        assert_eq!((other.to_string().as_str(), other.database()), (expected, "other/1"));
+        assert_eq!(parsed(expected), other);
     }
 
     #[rstest]

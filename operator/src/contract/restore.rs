@@ -131,6 +131,16 @@ pub fn restore_comment(uid: &str) -> String {
     format!("rorun-operator restore {uid}")
 }
 
+/// The comment of a copy that is not whole yet.
+pub fn begun_comment(uid: &str) -> String {
+    format!("{}, not complete", restore_comment(uid))
+}
+
+/// The comment of a stack's own database while a restore fills it, and afterwards. It is not among those that are ever dropped.
+pub fn filled_comment(uid: &str) -> String {
+    format!("{}, filled in place", restore_comment(uid))
+}
+
 /// Cuts at a whole character.
 fn name(live: &str, ending: &str) -> String {
     let end = (0..=LONGEST_START.min(live.len())).rev().find(|at| live.is_char_boundary(*at)).unwrap_or_default();
@@ -209,7 +219,7 @@ pub enum RestoreRefusal {
     PointForeign,
     /// It holds no dump of a database, or no versions of objects, and the scope asks for them.
     PointIncomplete,
-    /// The dump is of a newer major version than the server or the programs of the image.
+    /// The dump is of a newer major version than the server.
     ServerTooOld,
     /// The role of `DIRECT_URL` may not do what the step has to.
     RightsMissing,
@@ -235,6 +245,8 @@ pub enum RestoreRefusal {
     VersionMissing,
     /// `DIRECT_URL` leads to a pooler in which no session lasts.
     PooledConnection,
+    /// `pg_restore` of the image is older than the dump or the server.
+    ImageTooOld,
     /// A reason of a newer agent.
     #[serde(other)]
     Other,
@@ -262,6 +274,7 @@ impl RestoreRefusal {
             Self::BucketNotVersioned => "BucketNotVersioned",
             Self::VersionMissing => "VersionMissing",
             Self::PooledConnection => "PooledConnection",
+            Self::ImageTooOld => "ImageTooOld",
             Self::Other => "RestoreRefused",
         }
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 
+mod cut;
 mod gateway;
 mod moto;
 mod pooler;
@@ -25,6 +26,7 @@ mod owners;
 mod points;
 mod provisions;
 mod prunes;
+mod restores;
 mod rights;
 mod rules;
 mod schemas;

@@ -207,6 +207,8 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
     weed.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
     weed.args(["-volume.max=0", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     weed.args(["-s3.cert.file=server.crt", "-s3.key.file=server.key"]);
+    // Each bucket has volumes of its own, seven of them at once without this: a small disk has not room for so many.
+    weed.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
     for (name, value) in [
         ("master.port", master),
         ("master.port.grpc", master_grpc),

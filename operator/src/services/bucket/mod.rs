@@ -1,15 +1,16 @@
 //! A client of one bucket on any server that speaks S3.
 //!
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
-//! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` reads them; `listing` walks through
-//! all versions page by page; `conditional` replaces what nobody else has changed, and looks at versions; `rules` reads and writes
-//! the documents of rules, which `document` takes apart.
+//! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them; `listing` walks
+//! through all versions page by page; `conditional` replaces what nobody else has changed, and looks at versions; `rules` reads and
+//! writes the documents of rules, which `document` takes apart.
 
 mod classify;
 mod client;
 mod conditional;
 mod connector;
 mod document;
+mod download;
 mod listing;
 mod objects;
 mod read;
@@ -20,6 +21,7 @@ mod upload;
 pub use client::{BucketClient, BucketTarget, Timeouts};
 pub use conditional::{Replaced, Tagged, Version};
 pub use document::{Facts, Rule, RuleDocument, RuleKind, escaped};
+pub use download::Download;
 pub use listing::{ListedVersion, Marker};
 pub use objects::{Created, Object};
 pub use read::Body;

@@ -2,6 +2,7 @@
 
 mod lock;
 mod provision;
+mod query;
 mod session;
 mod snapshot;
 mod url;
@@ -21,6 +22,8 @@ use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
 pub use provision::{Login, ProvisionError, provision};
+pub use query::{QueryError, Row};
+pub use session::Session;
 pub use snapshot::Snapshot;
 use url::Connection;
 pub use url::TlsMode;

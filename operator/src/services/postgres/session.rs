@@ -21,15 +21,15 @@ const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_mins(1);
 
 /// An open session. Dropping it ends it.
-pub(super) struct Session {
-    client: Client,
+pub struct Session {
+    pub(super) client: Client,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl Session {
     /// Connects under a name that `pg_stat_activity` shows.
-    pub(super) async fn open(target: &PostgresTarget, application: &str) -> Result<Self, ServiceError> {
+    pub async fn open(target: &PostgresTarget, application: &str) -> Result<Self, ServiceError> {
         let (mut connection, tls) = connector(target)?;
         connection.config.application_name(application);
         let opened = tokio::time::timeout(CONNECT, open(&connection, &tls)).await;
@@ -74,7 +74,7 @@ impl Session {
     }
 }
 
-fn silent(connection: &Connection, time: Duration) -> ServiceError {
+pub(super) fn silent(connection: &Connection, time: Duration) -> ServiceError {
     let detail = format!("no answer within {} s", time.as_secs());
     ServiceError::new(Cause::Unreachable, connection.subject(), detail)
 }

@@ -1,0 +1,263 @@
+//! The arguments of the steps.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::agent::args::{BucketArgs, owner, prefix};
+use crate::agent::{BackupId, outcome};
+use crate::contract::{self, RestoreScope};
+
+/// Which recovery point, and where it is.
+#[derive(Clone, clap::Args)]
+pub struct PointArgs {
+    /// The folder of the stack's recovery points in the bucket, ending in a slash.
+    #[arg(long, value_parser = prefix)]
+    pub prefix: String,
+    /// The id of the recovery point.
+    #[arg(long)]
+    pub point: BackupId,
+    /// Whose the recovery point has to be.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Certificate authorities (PEM) of the bucket, beside the public ones.
+    #[arg(long)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+}
+
+/// Whose the recovery point has to be.
+#[derive(Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Whose {
+    /// This owner's.
+    #[arg(long, value_parser = owner)]
+    pub owner: Option<String>,
+    /// Anybody's.
+    #[arg(long)]
+    pub any_owner: bool,
+}
+
+/// For which restore, and in which database.
+#[derive(Clone, clap::Args)]
+pub struct TargetArgs {
+    /// The uid of the `RorunRestore`.
+    #[arg(long, value_parser = uid)]
+    pub restore: String,
+    /// The certificate authorities (PEM) of the database, and no others.
+    #[arg(long)]
+    pub database_ca_file: Option<PathBuf>,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The URL of the live database.
+    #[arg(long, env = contract::ENV_DATABASE_URL, hide_env_values = true, hide = true)]
+    pub database_url: String,
+    /// The URL of the user's own database that takes the place of the copy.
+    #[arg(long, env = contract::ENV_COPY_URL, hide_env_values = true, hide = true)]
+    pub copy_url: Option<String>,
+}
+
+/// The arguments of most steps.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StepArgs {
+    /// What is to be restored; once for each.
+    #[arg(long, default_value = RestoreScope::Database.as_str(), value_parser = scope)]
+    pub scope: Vec<RestoreScope>,
+    /// Certificate authorities (PEM) of the bucket whose objects are restored, beside the public ones.
+    #[arg(long)]
+    pub objects_ca_file: Option<PathBuf>,
+    /// The recovery point.
+    #[command(flatten)]
+    pub point: PointArgs,
+    /// The database.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// What is to be restored, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The database is to be filled, not switched.
+    #[arg(long)]
+    pub fill: bool,
+    /// The recovery point and the database.
+    #[command(flatten)]
+    pub step: StepArgs,
+}
+
+/// What every step is given, for those that have no use for it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GivenArgs {
+    /// The folder of the stack's recovery points.
+    #[arg(long, hide = true)]
+    pub prefix: Option<String>,
+    /// The recovery point.
+    #[arg(long, hide = true)]
+    pub point: Option<String>,
+    /// Whose it has to be.
+    #[arg(long, hide = true)]
+    pub owner: Option<String>,
+    /// It may be anybody's.
+    #[arg(long, hide = true)]
+    pub any_owner: bool,
+    /// What is to be restored.
+    #[arg(long, hide = true)]
+    pub scope: Vec<String>,
+    /// The authorities of the bucket.
+    #[arg(long, hide = true)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// The authorities of the bucket whose objects are restored.
+    #[arg(long, hide = true)]
+    pub objects_ca_file: Option<PathBuf>,
+}
+
+/// The databases whose names change.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SwitchArgs {
+    /// What the step has no use for.
+    #[command(flatten)]
+    pub given: GivenArgs,
+    /// The database.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// The database to drop.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiscardArgs {
+    /// Its exact name.
+    #[arg(long)]
+    pub database: String,
+    /// What the step has no use for.
+    #[command(flatten)]
+    pub given: GivenArgs,
+    /// The live database.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+impl PointArgs {
+    pub(super) fn secrets(&self) -> Vec<String> {
+        [Some(self.bucket.secret_access_key.clone()), self.bucket.session_token.clone()].into_iter().flatten().collect()
+    }
+}
+
+impl TargetArgs {
+    pub(super) fn secrets(&self) -> Vec<String> {
+        std::iter::once(&self.database_url).chain(&self.copy_url).flat_map(|url| outcome::secrets_of(url)).collect()
+    }
+
+    /// The URL of the user's own database, if it is named.
+    pub(super) fn own_copy(&self) -> Option<&str> {
+        self.copy_url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
+impl fmt::Debug for PointArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PointArgs").field("point", &self.point.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TargetArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TargetArgs").field("restore", &self.restore).finish_non_exhaustive()
+    }
+}
+
+/// It becomes a part of comments and names.
+fn uid(text: &str) -> Result<String, String> {
+    let plain = !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if plain { Ok(text.to_owned()) } else { Err("it must be the uid of a RorunRestore".to_owned()) }
+}
+
+fn scope(text: &str) -> Result<RestoreScope, String> {
+    let all = [RestoreScope::Database, RestoreScope::Bucket];
+    all.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| "it must be database or bucket".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::agent::AgentCommand;
+    use crate::agent::restore::RestoreCommand;
+    use crate::contract::RestoreStep;
+
+    #[derive(Debug, Parser)]
+    struct Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    }
+
+    const UID: &str = "5e0c37f4-3a55-4b8a-9a86-1c1f2a3b4c5d";
+    const OWNER: [&str; 2] = [contract::ARG_OWNER, "6f1f3a5c-0000-4000-8000-000000000001/shop"];
+    const POINT: [&str; 4] =
+        [contract::ARG_PREFIX, "backups/shop/shop/", contract::ARG_POINT, "20261124T021500Z-x7k2p"];
+    const BUCKET: [&str; 5] = [
+        "--s3-endpoint=http://s3",
+        "--s3-region=r",
+        "--s3-bucket=b",
+        "--access-key-id=k",
+        "--secret-access-key=secret",
+    ];
+
+    fn parse(step: RestoreStep, more: &[&str]) -> Result<RestoreCommand, clap::Error> {
+        let target = [contract::ARG_RESTORE, UID, "--database-url=postgres://u:secret@h/d"];
+        let before = [contract::AGENT, contract::RESTORE, step.as_str()];
+        let parsed = Agent::try_parse_from(before.into_iter().chain(target).chain(more.iter().copied()))?;
+        match parsed.command {
+            AgentCommand::Restore { step } => Ok(step),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_the_contract_parse() {
+        let files = [
+            [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH],
+            [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH],
+            [contract::ARG_OBJECTS_CA_FILE, "/etc/rorun/objects/ca.crt"],
+            [contract::ARG_SCOPE, RestoreScope::Database.as_str()],
+            [contract::ARG_SCOPE, RestoreScope::Bucket.as_str()],
+        ];
+        let given: Vec<_> = OWNER.into_iter().chain(POINT).chain(files.into_iter().flatten()).collect();
+        let of_point: Vec<_> = given.iter().copied().chain(BUCKET).collect();
+        let checked = parse(RestoreStep::Check, &[&of_point[..], &[contract::ARG_FILL]].concat()).expect("check");
+        let RestoreCommand::Check(args) = &checked else { panic!("{checked:?}") };
+        assert!(args.fill && args.step.scope == [RestoreScope::Database, RestoreScope::Bucket]);
+        assert!(!format!("{checked:?}").contains("secret") && checked.secrets().contains(&"secret".to_owned()));
+        for step in [RestoreStep::Copy, RestoreStep::Verify, RestoreStep::Fill] {
+            let parsed = parse(step, &of_point).expect("a step");
+            assert!(!format!("{parsed:?}").contains("secret"), "{parsed:?}");
+        }
+        // Every step is given all of it.
+        parse(RestoreStep::Switch, &given).expect("switch");
+        parse(RestoreStep::Switch, &[]).expect("switch");
+        parse(RestoreStep::Discard, &[&given[..], &[contract::ARG_DATABASE, "d"]].concat()).expect("discard");
+        let discard = parse(RestoreStep::Discard, &[contract::ARG_DATABASE, "d_before_abcdef"]).expect("discard");
+        assert!(matches!(discard, RestoreCommand::Discard(args) if args.database == "d_before_abcdef"));
+    }
+
+    #[rstest]
+    #[case::of_nobody(&[], false)]
+    #[case::of_one(&OWNER, true)]
+    #[case::of_anybody(&[contract::ARG_ANY_OWNER], true)]
+    #[case::of_one_and_anybody(&[contract::ARG_ANY_OWNER, OWNER[0], OWNER[1]], false)]
+    fn whose_a_point_has_to_be_is_said(#[case] owner: &[&str], #[case] taken: bool) {
+        let parsed = parse(RestoreStep::Copy, &[owner, &POINT, &BUCKET].concat());
+        assert_eq!(parsed.is_ok(), taken, "{parsed:?}");
+    }
+
+    #[test]
+    fn a_uid_that_could_be_more_is_refused() {
+        for text in ["", "a b", "a'b", "a\nb"] {
+            assert!(uid(text).is_err(), "{text}");
+        }
+        assert!(scope("Database").is_err());
+    }
+}

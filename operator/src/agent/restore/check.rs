@@ -1,0 +1,117 @@
+//! `check`: whether the point can be restored, before anything is written.
+
+use super::args::CheckArgs;
+use super::error::{RestoreError, refused};
+use super::maintenance::{self, ANSWER, Maintenance};
+use super::point::{self, Point};
+use super::sql::{self, literal, text};
+use crate::agent::pg_restore;
+use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database};
+
+/// Checks all that can be checked without writing.
+pub(super) async fn check(args: &CheckArgs) -> Result<RestoreResult, RestoreError> {
+    let point = point::load(&args.step.point).await?;
+    let mut result = RestoreResult { bytes: Some(point.dump.size), ..RestoreResult::default() };
+    if args.step.scope.contains(&RestoreScope::Database) {
+        result.database = Some(database(args, &point).await?);
+    }
+    Ok(result)
+}
+
+/// Gives the name of the database that the point will be restored into.
+async fn database(args: &CheckArgs, point: &Point) -> Result<String, RestoreError> {
+    let target = &args.step.target;
+    let server = Maintenance::open(target).await?;
+    versions(point, server.version()).await?;
+    let rights = server.rights().await?;
+    if args.fill {
+        if !rights.owns {
+            let alter = format!("ALTER DATABASE {} OWNER TO {}", sql::name(&server.live), sql::name(&rights.role));
+            let message = format!("role \"{}\" does not own database \"{}\": {alter}", rights.role, server.live);
+            return Err(refused(RestoreRefusal::RightsMissing, message));
+        }
+        return Ok(server.live);
+    }
+    if let Some(url) = target.own_copy() {
+        // The role makes and renames nothing: the user points the Secret at the database that was filled.
+        return Ok(maintenance::parse(url)?.database().to_owned());
+    }
+    if !rights.creates || !rights.owns {
+        let (role, owner) = (sql::name(&rights.role), sql::name(&rights.owner));
+        let mut lacking = Vec::new();
+        lacking.extend((!rights.creates).then(|| format!("ALTER ROLE {role} CREATEDB")));
+        lacking.extend((!rights.owns).then(|| format!("GRANT {owner} TO {role}")));
+        let message = format!(
+            "role {role} may not make a database beside \"{}\" and rename both: {}; or name an empty database in intoSecretRef",
+            server.live,
+            lacking.join("; ")
+        );
+        return Err(refused(RestoreRefusal::RightsMissing, message));
+    }
+    server.refuse_held(&server.live).await?;
+    refuse_foreign_sessions(&server, &rights.role).await?;
+    Ok(copy_database(&server.live, &target.restore))
+}
+
+/// The switch ends the sessions of the live database. Those of a superuser only a superuser ends.
+async fn refuse_foreign_sessions(server: &Maintenance, role: &str) -> Result<(), RestoreError> {
+    let sql = format!(
+        "SELECT DISTINCT quote_ident(r.rolname), r.rolsuper FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid \
+         WHERE a.datname = {} AND NOT pg_has_role(r.oid, 'USAGE') AND (r.rolsuper OR NOT pg_has_role('pg_signal_backend', \
+         'USAGE')) ORDER BY 1 LIMIT 3",
+        literal(&server.live)
+    );
+    let rows = server.session.query(&sql, ANSWER).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let roles: Vec<_> = rows.iter().map(|row| text(row, 0)).collect();
+    let message = format!(
+        "role \"{role}\" may not end the sessions of {} on database \"{}\", which the switch does: end those of superusers, and \
+         GRANT pg_signal_backend TO {}",
+        roles.join(", "),
+        server.live,
+        sql::name(role)
+    );
+    Err(refused(RestoreRefusal::RightsMissing, message))
+}
+
+/// The server and the programs of the image are at least as new as the dump.
+pub(super) async fn versions(point: &Point, server: &str) -> Result<(), RestoreError> {
+    let program = pg_restore::version().await?;
+    let manifest = &point.manifest;
+    if let Some(dumped) =
+        major(&manifest.server_version).filter(|dumped| major(server).is_some_and(|server| server < *dumped))
+    {
+        let message = format!(
+            "the dump is of PostgreSQL {dumped}, and the server is {server}: upgrade the server, or restore into a stack that has \
+             {dumped}"
+        );
+        return Err(refused(RestoreRefusal::ServerTooOld, message));
+    }
+    let needed = major(&manifest.pg_dump_version).max(major(server));
+    if let Some(needed) = needed.filter(|needed| major(&program).is_some_and(|own| own < *needed)) {
+        let message = format!(
+            "the image has {program}, and the dump and the server need {needed}: set backup.image to postgres:{needed}"
+        );
+        return Err(refused(RestoreRefusal::ImageTooOld, message));
+    }
+    Ok(())
+}
+
+/// The major version in what PostgreSQL says of itself: `pg_dump (PostgreSQL) 17.6` or `17.6`.
+fn major(version: &str) -> Option<u32> {
+    let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_is_the_first_number() {
+        let versions = ["17.6", "pg_restore (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "18beta1", "", "unknown"];
+        assert_eq!(versions.map(major), [Some(17), Some(15), Some(18), None, None]);
+    }
+}

@@ -1,0 +1,42 @@
+//! `verify`: reads the copy, after the serving release's migration ran on it.
+
+use super::args::StepArgs;
+use super::error::{RestoreError, refused};
+use super::maintenance::{ANSWER, Maintenance, connect};
+use super::sql::number;
+use super::tables;
+use crate::agent::authorities::Authorities;
+use crate::contract::{RestoreRefusal, RestoreResult, copy_database, restore_comment};
+
+/// Reads every table of the copy, and refuses what a migration left half done.
+pub(super) async fn verify(args: &StepArgs) -> Result<RestoreResult, RestoreError> {
+    let target = &args.target;
+    let (database, session) = if let Some(url) = target.own_copy() {
+        connect(url, &Authorities::of_database(target.database_ca_file.as_deref())?).await?
+    } else {
+        let server = Maintenance::open(target).await?;
+        let name = copy_database(&server.live, &target.restore);
+        require_copy(&server, &name, &target.restore).await?;
+        server.connect(&name).await?
+    };
+    tables::refuse_broken(&session, &database.name).await?;
+    let counted = tables::count(&session).await?;
+    let size = session.query("SELECT pg_database_size(current_database())", ANSWER).await?;
+    Ok(RestoreResult {
+        database: Some(database.name),
+        rows: Some(counted.rows),
+        tables: Some(counted.tables),
+        bytes: size.first().map(|row| number(row, 0)),
+        ..RestoreResult::default()
+    })
+}
+
+/// Refuses a copy that is not whole, or not of this restore.
+pub(super) async fn require_copy(server: &Maintenance, name: &str, uid: &str) -> Result<(), RestoreError> {
+    let found = server.find(name).await?;
+    if found.is_some_and(|found| found.comment == Some(restore_comment(uid))) {
+        return Ok(());
+    }
+    let message = format!("database \"{name}\" is missing, or is not a whole copy of this restore: restore again");
+    Err(refused(RestoreRefusal::CopyMissing, message))
+}
