@@ -60,7 +60,7 @@ enum Command {
     /// Refuses a release that is not proven: the stack has to be Ready, and its status has to have `release.proven`. Only the image
     /// lines change; comments, order and quotes stay. Nothing is written to a cluster: commit the file for a pull request.
     Promote(promote::PromoteArgs),
-    /// Lists the recovery points of a bucket, without a cluster; keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    /// Lists the recovery points of a bucket, without a cluster, with the keys of the usual variables of AWS
     RecoveryPoints(recovery_points::RecoveryPointsArgs),
     /// Runs inside the pod of a backup
     #[command(subcommand)]

@@ -4,7 +4,10 @@ use super::{
     Plan,
     release::{Pick, State},
 };
-use crate::stack::{Stack, WORKLOADS};
+use crate::{
+    names::Component,
+    stack::{Stack, WORKLOADS},
+};
 
 /// Picks the workloads. A revision that served and that this version of the operator cannot read is left as it runs.
 pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
@@ -12,9 +15,9 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
     let picked = match (plan.release.pick, serving) {
         (Pick::Target, _) => stack,
         (Pick::LastGood, Some(serving)) => {
-            let Stack { probing, probes, last_backup, warnings, release, content, .. } = stack.clone();
+            let Stack { probing, probes, last_backup, last_verified, warnings, release, content, .. } = stack.clone();
             let target = Some(Box::new(stack));
-            Stack { content, release, target, probing, probes, last_backup, warnings, ..*serving }
+            Stack { content, release, target, probing, probes, last_backup, last_verified, warnings, ..*serving }
         }
         (Pick::LastGood | Pick::Keep, _) => {
             stack.deferred.extend(WORKLOADS);
@@ -22,5 +25,7 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         }
     };
     let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::Verifying);
-    Stack { asleep: plan.hibernates, testing, sets_bucket_rules: !plan.bucket_rules.is_empty(), ..picked }
+    let steps = [(Component::SmokeTest, testing), (Component::BucketRules, !plan.bucket_rules.is_empty())];
+    let steps = steps.into_iter().filter(|(_, there)| *there).map(|(component, _)| component).collect();
+    Stack { asleep: plan.hibernates, steps, ..picked }
 }

@@ -10,7 +10,7 @@ use super::{
     schedule,
 };
 use crate::{
-    api::v1alpha1::{BackupSpec, Environment, ExternalBucket, RorunStackSpec},
+    api::v1alpha1::{BackupCopy, BackupSpec, Environment, ExternalBucket, RorunStackSpec},
     contract,
     names::{Component, annotation},
 };
@@ -137,6 +137,11 @@ pub(super) fn resolve(
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
     block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+/// The bucket of a copy.
+pub(super) fn copied_to(copy: &BackupCopy) -> &ExternalBucket {
+    &copy.external
 }
 
 /// Whether backups have a bucket of their own.

@@ -119,8 +119,9 @@ pub struct Stack {
     pub serving: Option<Box<Stack>>,
     /// The stack with the workloads of the release on its way, while those of another one serve. `None`: it is this one.
     pub target: Option<Box<Stack>>,
-    /// The candidates of a release are tested, or did not pass.
-    pub testing: bool,
+    /// The components that only a step brings: candidates of a release that are tested or did not pass, and rules of the bucket that a
+    /// Job sets or takes off.
+    pub steps: BTreeSet<Component>,
     /// PostgreSQL.
     pub database: Database,
     /// Redis.
@@ -133,8 +134,6 @@ pub struct Stack {
     pub ingress: Option<Ingress>,
     /// The rules that the bucket is to have. `None`: nothing was ever asked for.
     pub bucket_rules: Option<BucketRules>,
-    /// A Job sets the rules of the bucket, or takes off those that it had.
-    pub sets_bucket_rules: bool,
     /// The dumps of the database.
     pub backup: Option<Backup>,
     /// What collects the metrics of the application.
@@ -219,12 +218,12 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest => self.testing,
+            Component::SmokeTest => self.steps.contains(&component),
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()
                 };
-                self.sets_bucket_rules
+                self.steps.contains(&component)
                     || self.bucket_rules.as_ref().is_some_and(asked)
                     || self.unresolved.contains_key(&component)
             }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
-    BucketAccess, Observed, Stack, bucket, defaults,
+    BucketAccess, Observed, Stack, backup, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
     probing::duration,
     schedule,
@@ -93,7 +93,7 @@ impl Recovery {
         let retention = block.retention.clone().unwrap_or_default();
         let copy = |(index, copy): (usize, &BackupCopy)| {
             let field = format!("backup.copies[{index}].external");
-            let access = bucket::access(&copy.external, &field, observed);
+            let access = bucket::access(backup::copied_to(copy), &field, observed);
             let own = copy.retention.as_ref().unwrap_or(&retention);
             let prefix = copy.prefix.as_deref().unwrap_or("backups/");
             Some(PointCopy {
@@ -115,7 +115,7 @@ impl Recovery {
             identity: identity.map(|of| (of.name.clone(), key(of).to_owned())),
             include_bucket,
             source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
-            except: if include_bucket { super::backup_folders(spec) } else { Vec::new() },
+            except: if include_bucket { backup::backup_folders(spec) } else { Vec::new() },
             copies,
             verify: verify(spec, block).map(|drill| resolve_verify(&drill, (spec, block), stack, image, unresolved)),
             rpo: objectives.and_then(|of| seconds(of.rpo.as_deref()?)),
@@ -182,7 +182,7 @@ pub(super) fn key(identity: &IdentitySecretReference) -> &str {
 
 /// The other buckets that a spec names for its copies.
 pub(super) fn buckets(spec: &RorunStackSpec) -> impl Iterator<Item = &ExternalBucket> {
-    spec.backup.iter().flat_map(|backup| &backup.copies).map(|copy| &copy.external)
+    spec.backup.iter().flat_map(|backup| &backup.copies).map(backup::copied_to)
 }
 
 #[cfg(test)]

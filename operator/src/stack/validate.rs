@@ -62,10 +62,9 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         release: ReleaseSettings::default(),
         serving: None,
         target: None,
-        testing: false,
+        steps: BTreeSet::new(),
         connection: None,
         bucket_rules: bucket::rules(spec, observed, &mut unresolved),
-        sets_bucket_rules: false,
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
         monitoring: monitoring::resolve(spec),
@@ -89,6 +88,15 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
     api_url::resolve(spec, &mut stack, &mut unresolved);
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
+    hash_configuration(&mut stack, observed, &mut unresolved);
+    unresolved.extend(observed.missing_apis.clone());
+    stack.unresolved = unresolved;
+    stack.probing = probing(&stack);
+    stack
+}
+
+/// The hashes of what the workloads are configured with.
+fn hash_configuration(stack: &mut Stack, observed: &Observed, unresolved: &mut Unresolved) {
     let connection = stack.connection.take();
     for workload in [Some(&mut stack.api), stack.ocr.as_mut(), stack.admin.as_mut()].into_iter().flatten() {
         if let Err(missing) = workload.hash_config(connection.as_ref(), observed) {
@@ -96,10 +104,6 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         }
     }
     stack.connection = connection;
-    unresolved.extend(observed.missing_apis.clone());
-    stack.unresolved = unresolved;
-    stack.probing = probing(&stack);
-    stack
 }
 
 fn pull_secrets(spec: &RorunStackSpec) -> Vec<String> {

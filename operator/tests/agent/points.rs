@@ -224,9 +224,9 @@ async fn points_are_copied_compared_and_kept_by_a_retention_of_their_own() {
     assert!(why.contains("copies-there") && why.contains("another checksum than its manifest says"), "{why}");
     for id in [&first.id, &second.id] {
         for file in [DUMP_FILE, MANIFEST_FILE] {
-            let copied = there.get(&format!("from-eu/{id}/{file}")).await.expect("get");
-            assert_eq!(copied, scenario.bucket.get(&format!("{}{id}/{file}", scenario.prefix)).await.expect("get"));
-            assert!(copied.is_some());
+            let body = there.get(&format!("from-eu/{id}/{file}")).await.expect("get");
+            assert_eq!(body, scenario.bucket.get(&format!("{}{id}/{file}", scenario.prefix)).await.expect("get"));
+            assert!(body.is_some());
         }
     }
     assert!(there.list(&format!("from-eu/{wrong}/")).await.expect("list").is_empty(), "a wrong copy stays");

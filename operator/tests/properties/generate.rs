@@ -309,11 +309,12 @@ fn backup() -> impl Strategy<Value = Value> {
                 "schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17",
                 "podLabels": labels, "podAnnotations": {"note": "theirs"}, "excludeSchemas": schemas,
             });
+            // Copies do not hold the objects of a list.
+            backup["includeBucket"] = json!(copies.is_none());
             if let Some(copies) = copies {
                 let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
                 let check = json!({"name": "-x", "sql": "SELECT 'a \"b\"'", "expect": ""});
                 backup["copies"] = copies;
-                backup["includeBucket"] = json!(true);
                 backup["recipients"] = json!([key]);
                 backup["identitySecretRef"] = json!({"name": "identity"});
                 backup["verify"] = json!({"checks": [check], "storage": {"size": "1Gi"}});

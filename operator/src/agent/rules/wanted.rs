@@ -52,7 +52,8 @@ fn lifecycle(rules: &BucketRules) -> Vec<Rule> {
 /// What an upload from a page needs: the methods, any header, and the tag of each part in the answer.
 fn cors(rules: &BucketRules) -> Rule {
     let list = |element: &str, values: &[&str]| -> String {
-        values.iter().map(|value| format!("<{element}>{}</{element}>", escaped(value))).collect()
+        let each: Vec<_> = values.iter().map(|value| format!("<{element}>{}</{element}>", escaped(value))).collect();
+        each.concat()
     };
     let origins: Vec<&str> = rules.origins.iter().map(String::as_str).collect();
     let inner = [

@@ -37,8 +37,8 @@ pub struct BackupVerify {
     /// `true`: no drill begins by the schedule. Defaults to `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// The volume of a drill, which is removed with its pod. Its size defaults to twice that of the embedded database's volume,
-    /// and to `20Gi` for an external database.
+    /// The volume of a drill, which is removed with its pod. Defaults to a volume of twice the size of the embedded database's,
+    /// and of `20Gi` for an external database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// The image with PostgreSQL, at least of the server's major version, and with its extensions. Defaults to the image of the

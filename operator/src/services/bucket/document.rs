@@ -86,7 +86,7 @@ impl RuleDocument {
         }
         let mut document = Self::empty(kind);
         if let Some(first) = root.first_child() {
-            document.head = text.get(root.range().start..first.range().start)?.to_owned();
+            text.get(root.range().start..first.range().start)?.clone_into(&mut document.head);
         }
         for element in root.children().filter(Node::is_element) {
             let text = text.get(element.range())?.to_owned();

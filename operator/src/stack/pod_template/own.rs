@@ -119,7 +119,13 @@ fn job(component: Component) -> Option<Own> {
             scratch: &["tmp", "shm"],
             fixed: &["binary", "ca", "work"],
             ports: &[],
-            mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY, contract::WORK_DIRECTORY],
+            mounts: &[
+                contract::BINARY_DIRECTORY,
+                TEMPORARY,
+                contract::CA_DIRECTORY,
+                contract::WORK_DIRECTORY,
+                "/dev/shm",
+            ],
         },
         // `podTemplate` does not reach these pods: a sidecar of the API would keep a migration from ending.
         Component::Migration => Own {
