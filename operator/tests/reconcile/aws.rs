@@ -54,7 +54,7 @@ async fn namespace(env: &TestEnv, name: &str) {
 }
 
 async fn get(env: &TestEnv, (kind, namespace, name): (&str, &str, &str)) -> DynamicObject {
-    env.objects(kind, namespace).get(name).await.unwrap_or_else(|error| panic!("{kind}/{name}: {error}"))
+    env.objects(kind, namespace).get(name).await.expect(name)
 }
 
 /// A condition as the runtime of ACK writes it: without the generation that it is about.
