@@ -259,6 +259,7 @@ fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
         readiness: status::with_refusals(readiness.into_iter().collect(), &held),
         notes,
         backup: desired::last_backup(live),
+        verified: desired::last_verified(live),
         begun: std::collections::BTreeMap::new(),
     };
     let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();

@@ -57,6 +57,11 @@ impl Authorities {
         Ok(Self { database: database?, public: public?, ..Self::default() })
     }
 
+    /// Those of the bucket alone, and the public ones.
+    pub(super) fn of_bucket(file: Option<&Path>) -> Result<Self, DumpError> {
+        Ok(Self { bucket: file.map(read).transpose()?, ..Self::of_database(None)? })
+    }
+
     /// The bucket's and the public ones. It adds those of the system, of which an image may have none.
     pub(super) fn for_bucket(&self) -> Option<String> {
         let all = [&self.public, self.bucket.as_ref().map_or(&self.mixed, |_| &self.bucket)];
@@ -78,6 +83,12 @@ impl Authorities {
         };
         if candidates.is_empty() { vec![None] } else { candidates }
     }
+}
+
+/// The authorities of another bucket, with the public ones.
+pub(super) fn beside_public(own: Option<String>) -> Option<String> {
+    let bucket = own.map(|pem| Bundle { path: PathBuf::new(), pem });
+    Authorities { bucket, ..Authorities::of_database(None).unwrap_or_default() }.for_bucket()
 }
 
 fn read(path: &Path) -> Result<Bundle, DumpError> {

@@ -6,6 +6,7 @@
 
 mod backup;
 mod commands;
+mod drill;
 mod operation;
 mod picked;
 pub mod release;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub backups: Vec<Step>,
     /// How far the backup of each RorunBackup is.
     pub backup_runs: Vec<BackupRun>,
+    /// The drills that somebody asked for: the newest one, and the one that is to be made.
+    pub drills: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
     pub handled: Option<Handled>,
     /// The release on its way, or the one that serves.
@@ -57,8 +60,10 @@ impl Plan {
 /// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
 pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let asked = backup::asked(stack, observed);
-    let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
-    let handled = commands::handled(observed, obeyed);
+    let drill = drill::asked(stack, observed);
+    let obeyed = [(&asked, annotation::BACKUP), (&drill, annotation::VERIFY)];
+    let exists = |(step, _): &(&Option<Step>, _)| step.as_ref().is_some_and(|step| step.exists);
+    let handled = commands::handled(observed, obeyed.into_iter().filter(exists).map(|(_, annotation)| annotation));
     let operations = operations(stack, observed);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
@@ -72,9 +77,10 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed);
     let backup_runs = backup::runs(&stack.name, observed, backup::held(stack, observed).as_ref(), now);
     let backups = backup::steps(asked, &backup_runs, (stack, observed));
+    let drills = drill::steps(drill, observed);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
-    Plan { backups, backup_runs, handled, release, operations, works_on_data, hibernates, dumps_paused }
+    Plan { backups, backup_runs, drills, handled, release, operations, works_on_data, hibernates, dumps_paused }
 }
 
 /// What the stack is asked to do beside its releases.

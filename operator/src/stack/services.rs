@@ -50,6 +50,11 @@ pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut Referen
     if let Some(external) = super::backup::destination(spec) {
         external.references(stack, found);
     }
+    super::recovery::buckets(spec).for_each(|copy| copy.references(found));
+    if let Some(identity) = super::recovery::identity(spec) {
+        // Only its pods read it.
+        found.secret(&identity.name, []);
+    }
 }
 
 /// Adds values for the Secrets that the services name.
@@ -59,6 +64,11 @@ pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Valu
     }
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(stack, values);
+    }
+    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(values));
+    if let Some(identity) = super::recovery::identity(spec) {
+        let value = values.value();
+        values.secret(&identity.name, super::recovery::key(identity), value);
     }
 }
 

@@ -20,7 +20,7 @@ pub use requests::{of_backup, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
-    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus},
+    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus, VerifiedRecord},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
     plan::{Operations, Release},
@@ -47,6 +47,8 @@ pub struct Report<'a> {
     pub notes: BTreeMap<Component, String>,
     /// The newest good backup whose pod still exists, with the other results of its run.
     pub backup: Option<BackupStatus>,
+    /// The newest drill that found nothing wrong and whose pod still exists.
+    pub verified: Option<VerifiedRecord>,
     /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
@@ -59,7 +61,8 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let backup = backup::remembered(&old, report);
     let notes = backup::notes(report, backup.as_ref());
     let (hibernated_since, expires_at, expiry) = hibernation::told(report, &old, now);
-    let facts = conditions::facts(report, cause.as_ref(), notes.as_ref());
+    let drill = backup::drill_note(backup.as_ref());
+    let facts = conditions::facts(report, cause.as_ref(), [notes.as_ref(), drill.as_ref()]);
     RorunStackStatus {
         observed_generation: generation,
         conditions: conditions::merge(&old.conditions, facts, generation, now),

@@ -12,6 +12,7 @@ mod proxy;
 mod scenario;
 mod servers;
 
+mod drills;
 mod dumps;
 mod failures;
 mod holds;
@@ -19,6 +20,7 @@ mod installs;
 mod locked;
 mod locks;
 mod owners;
+mod points;
 mod prunes;
 mod rights;
 mod schemas;

@@ -3,6 +3,7 @@
 mod cloud_native_pg;
 mod edge;
 mod monitoring;
+mod recovery;
 mod release;
 
 use serde_json::{Value, json};
@@ -27,11 +28,8 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
     let namespace = server.namespace("refusals").await;
     let mut wrong = Vec::new();
     let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases());
-    let all = all
-        .chain(monitoring::cases())
-        .chain(release::cases())
-        .chain(release::smoke_tests())
-        .chain(cloud_native_pg::cases());
+    let all = all.chain(monitoring::cases()).chain(release::cases()).chain(release::smoke_tests());
+    let all = all.chain(recovery::cases()).chain(cloud_native_pg::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),

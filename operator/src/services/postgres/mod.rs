@@ -2,6 +2,7 @@
 
 mod lock;
 mod session;
+mod snapshot;
 mod url;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
+pub use snapshot::Snapshot;
 use url::Connection;
 pub use url::TlsMode;
 
