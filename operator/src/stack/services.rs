@@ -50,7 +50,7 @@ pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut Referen
     if let Some(external) = super::backup::destination(spec) {
         external.references(stack, found);
     }
-    super::recovery::buckets(spec).for_each(|copy| copy.references(found));
+    super::recovery::buckets(spec).for_each(|copy| copy.references(stack, found));
     if let Some(identity) = super::recovery::identity(spec) {
         // Only its pods read it.
         found.secret(&identity.name, []);
@@ -65,7 +65,7 @@ pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Valu
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(stack, values);
     }
-    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(values));
+    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(stack, values));
     if let Some(identity) = super::recovery::identity(spec) {
         let value = values.value();
         values.secret(&identity.name, super::recovery::key(identity), value);
