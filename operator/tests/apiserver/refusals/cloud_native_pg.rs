@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{super::support::stack, Case, case};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let with = |block: Value| stack("shop").set("database", json!({"cloudNativePG": block}));
     let image = |image: &str| with(json!({"image": image}));
