@@ -21,7 +21,7 @@ use rorun_operator::{
     status::{self, Report},
 };
 use serde_json::{Value, json};
-use support::{all_ready, all_there, example, examples, nothing_there, valid, valid_with};
+use support::{all_ready, all_there, example, examples, is_of_stack, nothing_there, valid, valid_with};
 
 /// Shown whole; of the others just what differs from `minimal.yaml`.
 const WHOLE: [&str; 4] = ["minimal", "development", "staging", "production"];
@@ -30,6 +30,9 @@ const WHOLE: [&str; 4] = ["minimal", "development", "staging", "production"];
 fn the_objects_of_each_example() {
     let minimal: Vec<Value> = documents(&wanted(&example(&examples().join("minimal.yaml"))));
     insta::glob!("../../examples", "*.yaml", |path| {
+        if !is_of_stack(path) {
+            return;
+        }
         let all = documents(&wanted(&example(path)));
         let whole = WHOLE.contains(&path.file_stem().unwrap().to_str().unwrap());
         let (same, shown): (Vec<_>, Vec<_>) = all.into_iter().partition(|object| !whole && minimal.contains(object));
@@ -48,6 +51,9 @@ fn the_objects_of_each_example() {
 #[test]
 fn what_the_user_of_each_example_reads() {
     insta::glob!("../../examples", "*.yaml", |path| {
+        if !is_of_stack(path) {
+            return;
+        }
         let cr = example(path);
         let before = validate(&cr, &nothing_there(&cr));
         let served = valid(&cr);
@@ -112,7 +118,7 @@ fn every_field_of_the_spec_is_in_an_example() {
 
 fn paths() -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml") && is_of_stack(path));
     paths.sort();
     paths
 }
@@ -253,6 +259,7 @@ fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
         readiness: status::with_refusals(readiness.into_iter().collect(), &held),
         notes,
         backup: desired::last_backup(live),
+        verified: desired::last_verified(live),
         begun: std::collections::BTreeMap::new(),
     };
     let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();

@@ -11,6 +11,11 @@ const BY: &str = "# Generated: `UPDATE_GENERATED=1 cargo test -p rorun-operator 
 #[rstest]
 #[case::definition("crds/rorunstacks.rorun.app.yaml", crd::yaml())]
 #[case::definition_in_the_chart("charts/rorun-operator/files/rorunstacks.rorun.app.yaml", crd::yaml())]
+#[case::backups("crds/rorunbackups.rorun.app.yaml", definition("rorunbackups.rorun.app"))]
+#[case::backups_in_the_chart(
+    "charts/rorun-operator/files/rorunbackups.rorun.app.yaml",
+    definition("rorunbackups.rorun.app")
+)]
 #[case::rules("charts/rorun-operator/files/rules.yaml", rbac::rules_yaml())]
 fn is_what_the_code_generates(#[case] path: &str, #[case] generated: std::io::Result<String>) {
     let file = root().join(path);
@@ -23,6 +28,11 @@ fn is_what_the_code_generates(#[case] path: &str, #[case] generated: std::io::Re
         fs::read_to_string(&file).is_ok_and(|text| text == generated),
         "{path} is not what the code generates; {BY}"
     );
+}
+
+fn definition(name: &str) -> std::io::Result<String> {
+    let all = crd::definitions()?;
+    Ok(all.into_iter().find(|(of, _)| *of == name).expect("a definition").1)
 }
 
 /// `kubectl apply` keeps the whole object as JSON in an annotation, and the API server refuses one above 262,144 bytes. The file itself

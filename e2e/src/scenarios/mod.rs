@@ -15,6 +15,7 @@ mod credentials;
 mod deletion;
 mod development;
 mod drift;
+mod drill;
 mod external;
 mod faults;
 mod helm;
@@ -75,6 +76,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "prober, application and dump trust each of four services by its own authority, or by none",
         exclusive: false,
         run: |test| Box::pin(authorities::run(test)),
+    },
+    Scenario {
+        name: "drill",
+        proves: "a drill restores the newest recovery point beside the live data, and finds one that was changed",
+        exclusive: false,
+        run: |test| Box::pin(drill::run(test)),
     },
     Scenario {
         name: "backup",

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
-use crate::contract::{self, SmokeQuestion};
+use super::{BackupId, seal};
+use crate::contract::{self, DrillCheck, SmokeQuestion};
 use crate::services::bucket::BucketTarget;
 
 /// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
@@ -57,6 +58,24 @@ pub struct DumpArgs {
     /// A release whose hold stays; once for each.
     #[arg(long, value_parser = release)]
     pub held: Vec<String>,
+    /// A key of age that the dump is encrypted for; once for each. Defaults to none: the dump is not encrypted.
+    #[arg(long = "recipient", value_parser = recipient)]
+    pub recipients: Vec<String>,
+    /// List the objects of the application's bucket as well.
+    #[arg(long)]
+    pub objects: bool,
+    /// A folder of that bucket that is not listed; once for each.
+    #[arg(long)]
+    pub objects_except: Vec<String>,
+    /// Drills take place: remove only what is older than a verified point.
+    #[arg(long)]
+    pub verified: bool,
+    /// The application's bucket as JSON, where it is not the one that backups go to.
+    #[arg(long, env = contract::ENV_SOURCE, hide_env_values = true, hide = true)]
+    pub source: Option<String>,
+    /// The buckets that points are copied to, as JSON.
+    #[arg(long, env = contract::ENV_COPIES, hide_env_values = true, hide = true)]
+    pub copies: Option<String>,
     /// How long in seconds to wait for the lock that excludes migrations.
     #[arg(long, default_value_t = LOCK_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u32).range(1..), hide = true)]
     pub lock_timeout_seconds: u32,
@@ -66,6 +85,41 @@ pub struct DumpArgs {
     /// The URL of the database.
     #[arg(long, env = contract::ENV_DATABASE_URL, hide_env_values = true, hide = true)]
     pub database_url: String,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+}
+
+/// What to restore for a trial, and where.
+#[derive(Clone, clap::Args)]
+pub struct DrillArgs {
+    /// The folder of the backups in the bucket, ending in a slash.
+    #[arg(long, value_parser = prefix)]
+    pub prefix: String,
+    /// The owner of the backups. Defaults to none: whoever has some there.
+    #[arg(long, value_parser = owner)]
+    pub owner: Option<String>,
+    /// The point. Defaults to the newest whole one.
+    #[arg(long)]
+    pub point: Option<BackupId>,
+    /// An empty folder for the files of the server.
+    #[arg(long, default_value = contract::WORK_DIRECTORY)]
+    pub work: PathBuf,
+    /// A question to the restored database as JSON; once for each.
+    #[arg(long = "check", value_parser = check)]
+    pub checks: Vec<DrillCheck>,
+    /// Certificate authorities (PEM) of the bucket, beside the public ones.
+    #[arg(long)]
+    pub bucket_ca_file: Option<PathBuf>,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
+    /// The identity that decrypts the dump.
+    #[arg(long, env = contract::ENV_IDENTITY, hide_env_values = true, hide = true)]
+    pub identity: Option<String>,
+    /// The application's bucket as JSON, where it is not the one that backups go to.
+    #[arg(long, env = contract::ENV_SOURCE, hide_env_values = true, hide = true)]
+    pub source: Option<String>,
     /// The bucket.
     #[command(flatten)]
     pub bucket: BucketArgs,
@@ -172,6 +226,12 @@ impl fmt::Debug for DumpArgs {
     }
 }
 
+impl fmt::Debug for DrillArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("DrillArgs").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for HoldLockArgs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("HoldLockArgs").field("timeout_seconds", &self.timeout_seconds).finish_non_exhaustive()
@@ -199,6 +259,14 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 fn release(text: &str) -> Result<String, String> {
     let word = !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric());
     if word { Ok(text.to_owned()) } else { Err("it must be the hash of a release".to_owned()) }
+}
+
+fn recipient(text: &str) -> Result<String, String> {
+    seal::recipient(text).map(|_| text.to_owned())
+}
+
+fn check(text: &str) -> Result<DrillCheck, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn question(text: &str) -> Result<SmokeQuestion, String> {

@@ -85,6 +85,12 @@ impl Authorities {
     }
 }
 
+/// The authorities of another bucket, with the public ones.
+pub(super) fn beside_public(own: Option<String>) -> Option<String> {
+    let bucket = own.map(|pem| Bundle { path: PathBuf::new(), pem });
+    Authorities { bucket, ..Authorities::of_database(None).unwrap_or_default() }.for_bucket()
+}
+
 fn read(path: &Path) -> Result<Bundle, DumpError> {
     let pem = fs::read_to_string(path).map_err(|source| DumpError::Authorities { path: path.to_owned(), source })?;
     Ok(Bundle { path: path.to_owned(), pem })

@@ -10,13 +10,15 @@ use super::authorities::Authorities;
 use super::database::{self, Database};
 use super::error::DumpError;
 use super::exclusion;
-use super::manifest::{self, Manifest, ManifestObject};
+use super::manifest::{self, BucketHalf, Contents, Manifest, ManifestObject};
+use super::objects::{self, Half};
 use super::pg_dump::{self, PgDump};
-use super::stream::{self, Written};
+use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
-use super::{BackupId, DumpArgs, owner, prune, recovery_point};
+use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
 use crate::services::bucket::{BucketClient, Created, Timeouts};
+use crate::services::postgres::Snapshot;
 
 /// Makes a backup.
 pub(super) async fn dump(
@@ -44,22 +46,19 @@ pub(super) async fn dump(
     let key = format!("{}{id}/{DUMP_FILE}", args.prefix);
     tracing::info!(%id, key, server = database.version, pg_dump = pg_dump_version, "dump started");
     let not_locked = lock.problem();
-    let written = Box::pin(write(&bucket, args, (&key, &database), lock, stop)).await?;
-    let manifest = Manifest {
-        api_version: manifest::VERSION.to_owned(),
-        id,
-        started_at: begun,
-        created_at: now(),
-        tool: concat!("rorun-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
-        pg_dump_version,
-        server_version: database.version,
-        database: database.name,
-        format: manifest::FORMAT.to_owned(),
-        objects: vec![ManifestObject { key, size: written.size, sha256: written.sha256.clone() }],
-        owner: args.owner.clone(),
-        stack_uid: args.stack_uid.clone(),
-        excluded_schemas: args.exclude_schema.clone(),
+    let (written, contents) = Box::pin(write(&bucket, args, (&key, &database), lock, stop)).await?;
+    let dumped = ManifestObject { key, size: written.size, sha256: written.sha256.clone() };
+    let folder = format!("{}{id}/", args.prefix);
+    let half = match Box::pin(objects::write(&bucket, args, &target, &folder, stop)).await {
+        Ok(half) => half,
+        Err(error) => {
+            take_back(&bucket, args, &id).await;
+            return Err(error);
+        }
     };
+    let mut made = Made { dumped, contents, listed: Listed::of(half) };
+    let problem = made.problem();
+    let manifest = describe(args, database, Begun { id, at: begun, pg_dump_version }, made, now());
     if let Some(hold) = &args.hold {
         // Before the manifest: a backup that counts is held from its first moment.
         recovery_point::put(&bucket, args, &manifest.id, hold, manifest.created_at).await?;
@@ -73,26 +72,100 @@ pub(super) async fn dump(
     let manifest_key = published?;
     let upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
-    Ok(DumpRecord { not_locked, ..record(&manifest, written, location, upkeep) })
+    Ok(DumpRecord { not_locked, not_whole: problem, ..record(&manifest, written, location, upkeep) })
 }
 
-/// Dumps under the lock, which it gives back when `pg_dump` has ended. A lock that is lost ends the dump.
+/// A run that has begun.
+struct Begun {
+    id: BackupId,
+    at: Timestamp,
+    pg_dump_version: String,
+}
+
+/// What a run has made so far.
+struct Made {
+    dumped: ManifestObject,
+    contents: Contents,
+    listed: Listed,
+}
+
+impl Made {
+    /// Why the point lacks something.
+    fn problem(&mut self) -> Option<String> {
+        self.listed.problem.take().or_else(|| self.contents.not_counted.clone())
+    }
+}
+
+fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, created_at: Timestamp) -> Manifest {
+    let Made { dumped, contents, listed } = made;
+    Manifest {
+        api_version: manifest::VERSION.to_owned(),
+        id: begun.id,
+        started_at: begun.at,
+        created_at,
+        tool: concat!("rorun-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
+        pg_dump_version: begun.pg_dump_version,
+        server_version: database.version,
+        database: database.name,
+        format: manifest::FORMAT.to_owned(),
+        objects: std::iter::once(dumped).chain(listed.object).collect(),
+        owner: args.owner.clone(),
+        stack_uid: args.stack_uid.clone(),
+        excluded_schemas: args.exclude_schema.clone(),
+        contents: Some(contents),
+        bucket: listed.half,
+        recipients: args.recipients.clone(),
+    }
+}
+
+/// What came of the bucket half.
+#[derive(Default)]
+struct Listed {
+    half: Option<BucketHalf>,
+    object: Option<ManifestObject>,
+    problem: Option<String>,
+}
+
+impl Listed {
+    fn of(half: Half) -> Self {
+        match half {
+            Half::NotAsked => Self::default(),
+            Half::Without(problem) => Self { problem: Some(problem), ..Self::default() },
+            Half::Written(half, object) => Self { half: Some(half), object: Some(object), problem: None },
+        }
+    }
+}
+
+/// Dumps under the lock, which it gives back when `pg_dump` and the counting of the rows have ended. A lock that is lost ends the
+/// dump.
 async fn write(
     bucket: &BucketClient,
     args: &DumpArgs,
     (key, database): (&str, &Database),
     mut lock: exclusion::Lock,
     stop: &CancellationToken,
-) -> Result<Written, DumpError> {
+) -> Result<(Written, Contents), DumpError> {
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let mut child = PgDump::start(database.environment.clone(), &args.exclude_schema)?;
+    let snapshot = contents::snapshot(&database.target).await;
+    let seen = snapshot.as_ref().ok().map(Snapshot::id);
+    let mut child = PgDump::start(database.environment.clone(), &args.exclude_schema, seen)?;
     let end = stop.child_token();
-    let upload = Box::pin(stream::upload(bucket, (key, &says), &mut child, &end));
-    let written = lock.during(upload, &end).await;
+    let written = {
+        let mut input = DumpInput::new(&mut child, &args.recipients)?;
+        let upload = Box::pin(stream::upload(bucket, (key, &says), &mut input, &end));
+        let counted = async { Ok(contents::read(&snapshot, &args.exclude_schema).await) };
+        lock.during(async { tokio::try_join!(upload, counted) }, &end).await
+    };
     lock.release().await;
     match written {
         Err(DumpError::Lock(lost)) => Err(child.last_words(exclusion::LAST_WORDS).await.unwrap_or(lost.into())),
         written => written,
+    }
+}
+
+async fn take_back(bucket: &BucketClient, args: &DumpArgs, id: &BackupId) {
+    if let Err(error) = prune::remove(bucket, &args.prefix, id).await {
+        tracing::warn!(%error, %id, "a broken backup is left in the bucket");
     }
 }
 
@@ -134,6 +207,11 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         not_removed: upkeep.not_removed,
         adoption: upkeep.adoption,
         not_locked: None,
+        rows: manifest.contents.as_ref().map(Contents::total_rows),
+        objects: manifest.bucket.as_ref().map(|half| half.count),
+        not_whole: None,
+        copied: upkeep.copied,
+        not_copied: upkeep.not_copied,
         reused: false,
     }
 }

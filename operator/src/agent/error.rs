@@ -90,6 +90,28 @@ pub enum DumpError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The dump cannot be encrypted.
+    #[error("failed to encrypt the dump for backup.recipients: {source}")]
+    Encrypt {
+        /// Why.
+        source: io::Error,
+    },
+    /// A point that is to be copied is not what its manifest says.
+    #[error("failed to copy {key}: {why}")]
+    Copy {
+        /// The object.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// A variable of the operator is not what the contract says.
+    #[error("failed to read the variable {name}: {source}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// The pod was asked to stop.
     #[error("failed to finish: the pod was told to stop, and the upload was taken back")]
     Stopped,

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
+use super::BackupId;
 use super::manifest::{self, Manifest};
-use super::{BackupId, DumpArgs};
-use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE};
+use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, OBJECTS_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
-/// No manifest is as long.
-pub(super) const LONGEST_MANIFEST: u64 = 64 * 1024;
+/// No manifest is as long. One of more than 64 KiB is unreadable to releases before this one, which leave it alone then.
+pub(super) const LONGEST_MANIFEST: u64 = 1024 * 1024;
 /// How many manifests are read at once.
 const CONCURRENT: usize = 8;
 
@@ -25,6 +25,10 @@ pub(super) struct BackupFolder {
     pub(super) dump: Option<u64>,
     /// The objects that hold it against retention.
     pub(super) holds: BTreeSet<String>,
+    /// Whether a drill says that it restored the point.
+    pub(super) verified: bool,
+    /// The objects that say where it was copied to.
+    pub(super) copied: BTreeSet<String>,
 }
 
 /// What a manifest is.
@@ -52,6 +56,11 @@ impl BackupFolder {
         }
     }
 
+    /// Whether it is a whole backup of this owner.
+    pub(super) fn is_whole_of(&self, owner: &str) -> bool {
+        matches!(&self.manifest, Found::Of { owner: Some(of), whole: true } if of == owner)
+    }
+
     /// Whether its manifest names no owner, as those of 0.1.0.
     pub(super) fn has_no_owner(&self) -> bool {
         matches!(self.manifest, Found::Of { owner: None, .. })
@@ -59,13 +68,13 @@ impl BackupFolder {
 }
 
 /// Looks into every folder that is named like a backup. Anything else under the prefix is not seen.
-pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<BackupFolder>, ServiceError> {
-    let folders = folders(&args.prefix, &bucket.list(&args.prefix).await?);
+pub(super) async fn read(bucket: &BucketClient, prefix: &str) -> Result<Vec<BackupFolder>, ServiceError> {
+    let folders = folders(prefix, &bucket.list(prefix).await?);
     let entries = stream::iter(folders).map(async |(id, files)| {
         let manifest = match files.manifest {
             None => Found::Missing,
             Some(size) if size > LONGEST_MANIFEST => Found::Unreadable,
-            Some(_) => match bucket.get(&key(&args.prefix, &id, MANIFEST_FILE)).await {
+            Some(_) => match bucket.get(&key(prefix, &id, MANIFEST_FILE)).await {
                 Ok(Some(body)) => judge(&body, &id, files.dump),
                 Ok(None) => Found::Missing,
                 Err(error) => {
@@ -74,7 +83,8 @@ pub(super) async fn read(bucket: &BucketClient, args: &DumpArgs) -> Result<Vec<B
                 }
             },
         };
-        BackupFolder { id, manifest, dump: files.dump, holds: files.holds }
+        let Files { dump, holds, verified, copied, .. } = files;
+        BackupFolder { id, manifest, dump, holds, verified, copied }
     });
     let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
     entries.sort_by(|one, other| one.id.cmp(&other.id));
@@ -114,6 +124,8 @@ struct Files {
     manifest: Option<u64>,
     dump: Option<u64>,
     holds: BTreeSet<String>,
+    verified: bool,
+    copied: BTreeSet<String>,
 }
 
 fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
@@ -122,6 +134,9 @@ fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
         match parts(prefix, &object.key) {
             Some((id, MANIFEST_FILE)) => found.entry(id).or_default().manifest = Some(object.size),
             Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
+            Some((id, VERIFIED_FILE)) => found.entry(id).or_default().verified = true,
+            Some((id, OBJECTS_FILE)) => drop(found.entry(id).or_default()),
+            Some((id, file)) if is_copied(file) => drop(found.entry(id).or_default().copied.insert(file.to_owned())),
             Some((id, file)) if is_hold(file) => drop(found.entry(id).or_default().holds.insert(file.to_owned())),
             _ => {}
         }
@@ -131,8 +146,21 @@ fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
 
 /// Whether an object of a backup's folder holds it.
 fn is_hold(file: &str) -> bool {
-    let name = file.strip_prefix(HOLD).and_then(|name| name.strip_suffix(".json"));
+    is_mark(file, HOLD)
+}
+
+fn is_copied(file: &str) -> bool {
+    is_mark(file, COPIED)
+}
+
+fn is_mark(file: &str, beginning: &str) -> bool {
+    let name = file.strip_prefix(beginning).and_then(|name| name.strip_suffix(".json"));
     name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// Whether an object of a backup's folder goes with the backup. A hold does not: nothing that is held goes.
+pub(super) fn is_part(file: &str) -> bool {
+    matches!(file, MANIFEST_FILE | DUMP_FILE | OBJECTS_FILE | VERIFIED_FILE) || is_copied(file)
 }
 
 /// Whether a backup is held, asked of the bucket now.

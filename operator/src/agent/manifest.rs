@@ -1,5 +1,7 @@
 //! The last object of a backup: what is in it, and how to know that it is whole.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,74 @@ pub struct Manifest {
     /// The schemas that were left out by the user's wish: the dump alone does not restore a database that needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_schemas: Vec<String>,
+    /// What the database held, in the dump's own snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+    /// The objects of the application's bucket, if the point has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketHalf>,
+    /// The keys of age that the dump is encrypted for. Its checksum is that of what is in the bucket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+}
+
+/// What a database held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Contents {
+    /// How many rows each table has, by its quoted name.
+    pub rows: BTreeMap<String, u64>,
+    /// Likewise of large tables, as the server estimates it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub estimated: BTreeMap<String, u64>,
+    /// Extensions with their versions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extensions: BTreeMap<String, String>,
+    /// The roles of the server, without its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Materialized views, and whether each was populated.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub materialized_views: BTreeMap<String, bool>,
+    /// How many large objects there are.
+    pub large_objects: u64,
+    /// The newest migration that Prisma has finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_migration: Option<String>,
+    /// The encoding.
+    pub encoding: String,
+    /// Why numbers are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_counted: Option<String>,
+}
+
+/// The objects of the application's bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketHalf {
+    /// The name of the bucket.
+    pub bucket: String,
+    /// The URL of its service.
+    pub endpoint: String,
+    /// How many objects are listed.
+    pub count: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+impl Contents {
+    /// How many rows there are, as far as that is known.
+    pub fn total_rows(&self) -> u64 {
+        self.rows.values().chain(self.estimated.values()).sum()
+    }
+}
+
+impl Manifest {
+    /// The object of a file of the folder, wherever the folder was copied to.
+    pub fn object(&self, file: &str) -> Option<&ManifestObject> {
+        let ending = format!("{}/{file}", self.id);
+        self.objects.iter().find(|object| object.key.ends_with(&ending))
+    }
 }
 
 /// One object of a backup.

@@ -8,9 +8,13 @@
 
 mod args;
 mod authorities;
+mod catalogue;
 mod checked;
 mod client_program;
+mod contents;
+mod copies;
 mod database;
+mod drill;
 mod dump;
 mod error;
 mod exclusion;
@@ -19,6 +23,7 @@ mod id;
 mod install;
 mod inventory;
 mod manifest;
+mod objects;
 mod outcome;
 mod owner;
 mod pg_dump;
@@ -27,6 +32,7 @@ mod prune;
 mod recovery_point;
 mod restore;
 mod retention;
+mod seal;
 mod smoke_test;
 mod stream;
 mod upkeep;
@@ -39,14 +45,16 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{AuthoritiesArgs, BucketArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
+pub use args::{AuthoritiesArgs, BucketArgs, DrillArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs};
 pub use authorities::AuthoritiesError;
+pub use catalogue::{Point, points};
 pub use error::DumpError;
 pub use id::BackupId;
 pub use install::InstallError;
-pub use manifest::{Manifest, ManifestObject};
+pub use manifest::{BucketHalf, Contents, Manifest, ManifestObject};
+pub use objects::ListedObject;
 pub use restore::{RestoreCommand, RestoreError};
-pub use retention::{Backup, expired};
+pub use retention::{Backup, Spared, expired};
 
 use self::smoke_test::NotPassed;
 use crate::contract;
@@ -66,6 +74,8 @@ pub enum AgentCommand {
     Authorities(AuthoritiesArgs),
     /// Dumps the database into the bucket, and removes old dumps.
     Dump(Box<DumpArgs>),
+    /// Restores the newest recovery point into a server of its own, compares, and throws it away.
+    Drill(Box<DrillArgs>),
     /// Takes the lock that excludes dumps, and holds it until SIGTERM.
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
@@ -98,6 +108,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
             }
         },
         AgentCommand::Dump(args) => run_dump(&args).await,
+        AgentCommand::Drill(args) => run_drill(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::Restore { step } => restore::run(&step).await,
@@ -157,6 +168,18 @@ async fn run_dump(args: &DumpArgs) -> ExitCode {
     let code = exit_code(&result);
     outcome::report(result, args);
     code
+}
+
+async fn run_drill(args: &DrillArgs) -> ExitCode {
+    let outcome = match stop_on_signal() {
+        Ok(stop) => Box::pin(drill::drill(args, &stop)).await,
+        Err(error) => Some(drill::not_run(&error.to_string())),
+    };
+    // Whoever stopped it knows: no verdict.
+    let Some(outcome) = outcome else { return ExitCode::from(STOPPED) };
+    let failed = matches!(outcome, contract::DrillOutcome::Failed { .. });
+    outcome::report_drill(outcome, args);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// As the first process of a container we get no default action for signals: without this, the kubelet would wait for its

@@ -6,14 +6,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{DumpArgs, DumpError, HoldLockArgs};
-use crate::contract::{DumpOutcome, DumpRecord, LockOutcome, RestoreOutcome};
+use super::{DrillArgs, DumpArgs, DumpError, HoldLockArgs};
+use crate::contract::{
+    BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, RestoreOutcome,
+};
 use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
-/// A good run may have three messages, beside the rest of its record.
-const LONGEST_NOTE: usize = 300;
+/// The messages that a good run may have, beside the rest of its record, share this.
+const LONGEST_NOTES: usize = 900;
 /// A restore may have eight warnings.
 const LONGEST_WARNING: usize = 150;
 
@@ -72,6 +74,27 @@ pub(super) fn report_restore(mut outcome: RestoreOutcome, secrets: &[String], te
     write(&outcome, termination_path);
 }
 
+/// Likewise, of a drill.
+pub(super) fn report_drill(outcome: DrillOutcome, args: &DrillArgs) {
+    let mut secrets = vec![args.bucket.secret_access_key.clone()];
+    secrets.extend(args.identity.iter().flat_map(|identity| identity.lines()).map(|line| line.trim().to_owned()));
+    secrets.retain(|secret| !secret.is_empty());
+    let clean = |text: &str| message(text, &secrets, LONGEST_MESSAGE);
+    let outcome = match outcome {
+        DrillOutcome::Complete(record) => {
+            let DrillRecord { id, duration_seconds, .. } = &record;
+            tracing::info!(id, duration_seconds, verdict = ?record.verdict, "drill complete");
+            DrillOutcome::Complete(DrillRecord { message: clean(&record.message), ..record })
+        }
+        DrillOutcome::Failed { id, fault, message } => {
+            let message = clean(&message);
+            tracing::error!(id, ?fault, message, "drill failed");
+            DrillOutcome::Failed { id, fault, message }
+        }
+    };
+    write(&outcome, &args.termination_path);
+}
+
 fn write(outcome: &impl Serialize, termination_path: &Path) {
     let written = serde_json::to_vec(outcome).map_err(std::io::Error::from).and_then(|mut json| {
         std::fs::write(termination_path, &json)?;
@@ -87,6 +110,12 @@ fn write(outcome: &impl Serialize, termination_path: &Path) {
 fn secrets(args: &DumpArgs) -> Vec<String> {
     let mut secrets = secrets_of(&args.database_url);
     secrets.extend(Some(args.bucket.secret_access_key.clone()).filter(|secret| !secret.is_empty()));
+    // They are told as one JSON; the keys in them are what a server could repeat.
+    let copies: Vec<CopyTarget> =
+        args.copies.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let source = args.source.as_deref().and_then(|text| serde_json::from_str::<BucketLocation>(text).ok());
+    let others = copies.into_iter().map(|copy| copy.location).chain(source);
+    secrets.extend(others.map(|location| location.secret_access_key).filter(|secret| !secret.is_empty()));
     secrets
 }
 
@@ -102,14 +131,12 @@ pub(super) fn secrets_of(url: &str) -> Vec<String> {
 
 /// What servers said in the course of a good run goes the same way as what they said of a failure.
 fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
-    if let Some(text) = &mut record.not_removed {
-        *text = message(text, secrets, LONGEST_NOTE);
-    }
-    if let Some(text) = &mut record.not_locked {
-        *text = message(text, secrets, LONGEST_NOTE);
-    }
-    if let Some(adoption) = &mut record.adoption {
-        adoption.message = message(&adoption.message, secrets, LONGEST_NOTE);
+    let adoption = record.adoption.as_mut().map(|adoption| &mut adoption.message);
+    let notes = [&mut record.not_removed, &mut record.not_locked, &mut record.not_whole, &mut record.not_copied];
+    let notes: Vec<&mut String> = notes.into_iter().filter_map(Option::as_mut).chain(adoption).collect();
+    let longest = LONGEST_NOTES / notes.len().max(3);
+    for note in notes {
+        *note = message(note, secrets, longest);
     }
     record
 }
@@ -162,6 +189,11 @@ mod tests {
             not_removed: Some(said.clone()),
             adoption: Some(adoption),
             reused: false,
+            rows: Some(u64::MAX),
+            objects: Some(u64::MAX),
+            not_whole: Some(said.clone()),
+            copied: u32::MAX,
+            not_copied: Some(said.clone()),
             not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);

@@ -18,6 +18,7 @@ pub(super) struct PgDump {
     /// The dump.
     pub(super) output: ChildStdout,
     said: JoinHandle<String>,
+    ended: bool,
 }
 
 /// The version of the `pg_dump` in this image.
@@ -26,27 +27,36 @@ pub(super) async fn version() -> Result<String, DumpError> {
 }
 
 impl PgDump {
-    /// Starts to dump all but some schemas.
-    pub(super) fn start(environment: Vec<(&'static str, String)>, excluded: &[String]) -> Result<Self, DumpError> {
+    /// Starts to dump all but some schemas, as a snapshot shows them if there is one.
+    pub(super) fn start(
+        environment: Vec<(&'static str, String)>,
+        excluded: &[String],
+        snapshot: Option<&str>,
+    ) -> Result<Self, DumpError> {
         let mut command = client_program::command(PROGRAM);
         // The dump must not wait without end for a migration that never ends.
         command.args(["--format=custom", "--no-password", "--lock-wait-timeout=5min"]).envs(environment);
+        command.args(snapshot.map(|id| format!("--snapshot={id}")));
         command.args(excluded.iter().map(|schema| format!("--exclude-schema={}", exactly(schema))));
         let mut child = command.spawn().map_err(failed_to_run)?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed_to_run(io::Error::other("its output is not ours")));
         };
-        Ok(Self { child, output, said: tokio::spawn(tail(errors)) })
+        Ok(Self { child, output, said: tokio::spawn(tail(errors)), ended: false })
     }
 
     /// Waits for the end. The output alone does not tell a whole dump from half of one.
     pub(super) async fn finish(&mut self) -> Result<(), DumpError> {
+        if self.ended {
+            return Ok(());
+        }
         let status = self.child.wait().await.map_err(|source| DumpError::Run { source })?;
         let said = (&mut self.said).await.unwrap_or_default();
         if status.success() {
             if !said.is_empty() {
                 tracing::warn!(said, "pg_dump warns");
             }
+            self.ended = true;
             return Ok(());
         }
         Err(DumpError::PgDump { status: status.to_string(), said })

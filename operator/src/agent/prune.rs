@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::inventory::{self, BackupFolder, Found, parts};
-use super::retention::{Backup, expired, is_leftover, older};
+use super::retention::{Backup, Spared, expired, is_leftover, older};
 use super::{BackupId, DumpArgs, owner};
-use crate::contract::{DUMP_FILE, MANIFEST_FILE};
+use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Version};
 
@@ -34,14 +34,18 @@ pub(super) async fn prune(
     bucket: &BucketClient,
     args: &DumpArgs,
     (owner, now): (&str, Timestamp),
-    entries: &[BackupFolder],
+    (entries, spared): (&[BackupFolder], &Spared),
     stop: &CancellationToken,
 ) -> Pruned {
     let mut pruned = Pruned::default();
     let own = own(bucket, args, (owner, now), entries).await;
+    let good: BTreeSet<_> = own.iter().filter(|backup| backup.good).map(|backup| backup.id.clone()).collect();
     for id in expired(now, &own, args.retention_days, args.minimum_kept) {
         if stop.is_cancelled() {
             break;
+        }
+        if good.contains(&id) && spared.keeps(&id) {
+            continue;
         }
         let leftover = entries.iter().find(|entry| entry.id == id && entry.manifest == Found::Missing);
         // Asked just before: a release may have taken it for its way back meanwhile.
@@ -91,8 +95,9 @@ async fn own(
     for entry in entries.iter().filter(|entry| entry.holds.is_empty() || entry.manifest == Found::Missing) {
         let good = match &entry.manifest {
             Found::Of { owner: Some(of), whole } if of == owner => *whole,
-            Found::Missing if entry.dump.is_some() && is_leftover(now, &entry.id) => {
-                let key = inventory::key(&args.prefix, &entry.id, DUMP_FILE);
+            Found::Missing if is_leftover(now, &entry.id) => {
+                let file = if entry.dump.is_some() { DUMP_FILE } else { OBJECTS_FILE };
+                let key = inventory::key(&args.prefix, &entry.id, file);
                 match bucket.said_by(&key, owner::SAYS).await {
                     Ok(Some(of)) if of == owner => {}
                     Ok(_) => continue,
@@ -118,11 +123,22 @@ fn days(args: &DumpArgs) -> SignedDuration {
     SignedDuration::from_hours(24 * i64::from(args.retention_days))
 }
 
-/// The dump first: if that is refused, a whole backup stays, and is tried again the next time. When we are killed in between,
-/// the manifest that is left still says whose it is.
+/// The dump first: if that is refused, a whole backup stays, and is tried again the next time. The manifest last: when we are
+/// killed in between, it still says whose it is. Only what is there is deleted: a bucket with versioning would note the removal of
+/// what never was.
 pub(super) async fn remove(bucket: &BucketClient, prefix: &str, id: &BackupId) -> Result<(), ServiceError> {
-    for file in [DUMP_FILE, MANIFEST_FILE] {
-        bucket.delete(&inventory::key(prefix, id, file)).await?;
+    let folder = format!("{prefix}{id}/");
+    let listed = bucket.list(&folder).await?;
+    let rank = |file: &str| match file {
+        DUMP_FILE => 0,
+        MANIFEST_FILE => 2,
+        _ => 1,
+    };
+    let mut files: Vec<&str> = listed.iter().filter_map(|object| object.key.strip_prefix(&folder)).collect();
+    files.retain(|file| inventory::is_part(file));
+    files.sort_by_key(|file| rank(file));
+    for file in files {
+        bucket.delete(&format!("{folder}{file}")).await?;
     }
     Ok(())
 }
@@ -157,7 +173,9 @@ pub(super) async fn delete_versions(
 fn hidden<'a>(prefix: &str, versions: &'a [Version], gone: impl Fn(&BackupId) -> bool) -> Vec<&'a Version> {
     let mut by_id: BTreeMap<BackupId, Vec<&Version>> = BTreeMap::new();
     for version in versions {
-        if let Some((id, MANIFEST_FILE | DUMP_FILE)) = parts(prefix, &version.key) {
+        if let Some((id, file)) = parts(prefix, &version.key)
+            && inventory::is_part(file)
+        {
             by_id.entry(id).or_default().push(version);
         }
     }

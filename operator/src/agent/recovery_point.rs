@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::inventory::{self, BackupFolder, Found};
-use super::manifest::Manifest;
+use super::manifest::{Contents, Manifest};
 use super::{BackupId, DumpArgs};
-use crate::contract::{DumpRecord, MANIFEST_FILE, hold_file};
+use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE, hold_file};
 use crate::services::ServiceError;
 use crate::services::bucket::BucketClient;
 
@@ -22,7 +22,7 @@ pub(super) async fn reused(
     let (Some(hold), Some(seconds), Some(owner)) = (&args.hold, args.reuse_within_seconds, &args.owner) else {
         return Ok(None);
     };
-    let mut entries = inventory::read(bucket, args).await?;
+    let mut entries = inventory::read(bucket, &args.prefix).await?;
     let newest = newest(&entries, owner, now - SignedDuration::from_secs(seconds.into())).cloned();
     let Some(id) = &newest else { return Ok(None) };
     let key = inventory::key(&args.prefix, id, MANIFEST_FILE);
@@ -87,7 +87,7 @@ pub(super) async fn release_holds(bucket: &BucketClient, args: &DumpArgs, owner:
 }
 
 fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
-    let dump = manifest.objects.first()?;
+    let dump = manifest.object(DUMP_FILE)?;
     Some(DumpRecord {
         id: manifest.id.to_string(),
         at: manifest.created_at,
@@ -100,6 +100,11 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         not_removed: None,
         adoption: None,
         not_locked: None,
+        rows: manifest.contents.as_ref().map(Contents::total_rows),
+        objects: manifest.bucket.as_ref().map(|half| half.count),
+        not_whole: None,
+        copied: 0,
+        not_copied: None,
         reused: true,
     })
 }
@@ -115,6 +120,8 @@ mod tests {
             manifest: Found::Of { owner: owner.map(str::to_owned), whole },
             dump: Some(1),
             holds: BTreeSet::new(),
+            verified: false,
+            copied: BTreeSet::new(),
         };
         let entries = [
             entry("20260101T000000Z-aaaaa", Some("u/s"), true),

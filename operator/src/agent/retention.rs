@@ -1,5 +1,7 @@
 //! Which backups to remove. Pure: the list and the time come in, identifiers come out.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::BackupId;
@@ -39,6 +41,25 @@ pub fn expired(now: Timestamp, backups: &[Backup], days: u32, minimum_kept: u32)
     }
     removed.reverse();
     removed
+}
+
+/// The good backups that stay whatever their age.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spared {
+    /// The newest one that a drill restored.
+    pub verified: Option<BackupId>,
+    /// Drills take place: an older backup goes only if a newer one is verified.
+    pub verified_only: bool,
+    /// Those that are in this bucket alone, while copies are asked for.
+    pub not_copied: BTreeSet<BackupId>,
+}
+
+impl Spared {
+    /// Whether this one stays.
+    pub fn keeps(&self, id: &BackupId) -> bool {
+        let newer_is_verified = self.verified.as_ref().is_some_and(|verified| verified > id);
+        self.verified.as_ref() == Some(id) || (self.verified_only && !newer_is_verified) || self.not_copied.contains(id)
+    }
 }
 
 /// Whether a run without a result is over.
@@ -93,6 +114,24 @@ mod tests {
     fn a_clock_that_was_ahead_does_no_harm() {
         let backups = [backup(-500, true), backup(-400, false), backup(1, true)];
         assert_eq!(expired(now(), &backups, 1, 1), []);
+    }
+
+    #[rstest]
+    #[case::nothing_is_verified_and_nothing_has_to_be(None, false, [false, false, false])]
+    #[case::nothing_is_verified_yet(None, true, [true, true, true])]
+    #[case::the_newest_verified_one_stays(Some(1), false, [false, true, false])]
+    #[case::what_is_not_verified_is_no_reason(Some(1), true, [false, true, true])]
+    fn a_verified_one_is_the_reason_to_remove_older_ones(
+        #[case] verified: Option<usize>,
+        #[case] verified_only: bool,
+        #[case] expected: [bool; 3],
+    ) {
+        let ids = [30, 20, 10].map(|days| backup(days * 24, true).id);
+        let verified = verified.map(|index| ids[index].clone());
+        let spared = Spared { verified, verified_only, not_copied: BTreeSet::new() };
+        assert_eq!(ids.each_ref().map(|id| spared.keeps(id)), expected);
+        let spared = Spared { not_copied: BTreeSet::from([ids[0].clone()]), ..Spared::default() };
+        assert_eq!(ids.each_ref().map(|id| spared.keeps(id)), [true, false, false]);
     }
 
     fn any_backups() -> impl Strategy<Value = Vec<Backup>> {

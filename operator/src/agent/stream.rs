@@ -1,4 +1,4 @@
-//! From `pg_dump` into the bucket: in parts, hashed on the way, with two parts in memory and nothing on disk.
+//! Into a bucket: in parts, hashed on the way, with two parts in memory and nothing on disk.
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -6,12 +6,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::DumpError;
 use super::pg_dump::PgDump;
+use super::seal::Seal;
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Upload};
 
 const FIRST_PART_SIZE: usize = 8 * 1024 * 1024;
 /// S3 takes 10,000 parts. With ten steps of this many, doubling each time, they hold 8 TiB; an object may have 5.
 const PARTS_PER_STEP: usize = 1000;
+/// How much is encrypted at once, beside the part that it becomes.
+const SEALED_AT_ONCE: usize = 1024 * 1024;
 
 /// What was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +23,71 @@ pub(super) struct Written {
     pub(super) sha256: String,
 }
 
-/// Uploads what `pg_dump` writes, as an object that says this of itself. On any failure nothing stays: no object, and no parts.
+/// What is uploaded.
+pub(super) trait Input {
+    /// The next part, which has at least this size unless it is the last. Empty at the end.
+    async fn part(&mut self, size: usize) -> Result<Vec<u8>, DumpError>;
+
+    /// Whether the end was one: what cannot be told from the last part.
+    async fn finish(&mut self) -> Result<(), DumpError> {
+        Ok(())
+    }
+}
+
+/// What `pg_dump` writes, encrypted if it is to be.
+pub(super) struct DumpInput<'a> {
+    child: &'a mut PgDump,
+    seal: Option<Seal>,
+    ready: Vec<u8>,
+}
+
+impl<'a> DumpInput<'a> {
+    pub(super) fn new(child: &'a mut PgDump, recipients: &[String]) -> Result<Self, DumpError> {
+        let seal = Seal::new(recipients).map_err(|source| DumpError::Encrypt { source })?;
+        Ok(Self { child, seal, ready: Vec::new() })
+    }
+}
+
+impl Input for DumpInput<'_> {
+    async fn part(&mut self, size: usize) -> Result<Vec<u8>, DumpError> {
+        let failed = |source| DumpError::Encrypt { source };
+        while let Some(seal) = self.seal.as_mut().filter(|_| self.ready.len() < size) {
+            let chunk = read_part(&mut self.child.output, SEALED_AT_ONCE).await?;
+            if !chunk.is_empty() {
+                self.ready.extend(seal.add(&chunk).map_err(failed)?);
+            } else if let Some(seal) = self.seal.take() {
+                // The child has to have ended well before anything looks like an end: a dump that was cut off stays one.
+                self.child.finish().await?;
+                self.ready.extend(seal.finish().map_err(failed)?);
+                return Ok(std::mem::take(&mut self.ready));
+            }
+        }
+        match &self.seal {
+            Some(_) => Ok(std::mem::take(&mut self.ready)),
+            None => read_part(&mut self.child.output, size).await,
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), DumpError> {
+        self.child.finish().await
+    }
+}
+
+/// Uploads an input as an object that says this of itself. On any failure nothing stays: no object, and no parts.
 pub(super) async fn upload(
     bucket: &BucketClient,
     (key, says): (&str, &[(&str, &str)]),
-    child: &mut PgDump,
+    input: &mut impl Input,
     stop: &CancellationToken,
 ) -> Result<Written, DumpError> {
     // A child that cannot even connect has not cost an upload.
-    let first = unless_stopped(stop, read_part(&mut child.output, part_size(0))).await?;
+    let first = unless_stopped(stop, input.part(part_size(0))).await?;
     if first.is_empty() {
-        unless_stopped(stop, child.finish()).await?;
+        unless_stopped(stop, input.finish()).await?;
         return Err(DumpError::Empty);
     }
     let mut upload = bucket.start_upload_saying(key, says).await?;
-    match unless_stopped(stop, send(&mut upload, first, child)).await {
+    match unless_stopped(stop, send(&mut upload, first, input)).await {
         Ok(written) => {
             let completed = upload.complete().await;
             verify(bucket, key, written, completed, &upload).await
@@ -57,8 +110,8 @@ async fn unless_stopped<T>(
     }
 }
 
-/// Sends one part while the next is read, and believes the child only after it has ended well.
-async fn send(upload: &mut Upload, first: Vec<u8>, child: &mut PgDump) -> Result<Written, DumpError> {
+/// Sends one part while the next is read, and believes the input only after it has ended well.
+async fn send(upload: &mut Upload, first: Vec<u8>, input: &mut impl Input) -> Result<Written, DumpError> {
     let mut hash = Sha256::new();
     let mut size = 0;
     let mut part = first;
@@ -67,9 +120,9 @@ async fn send(upload: &mut Upload, first: Vec<u8>, child: &mut PgDump) -> Result
         size += part.len() as u64;
         let next_size = part_size(upload.parts() + 1);
         let sent = async { upload.send(part).await.map_err(DumpError::from) };
-        ((), part) = tokio::try_join!(sent, read_part(&mut child.output, next_size))?;
+        ((), part) = tokio::try_join!(sent, input.part(next_size))?;
     }
-    child.finish().await?;
+    input.finish().await?;
     Ok(Written { size, sha256: hex(&hash.finalize()) })
 }
 
@@ -101,7 +154,7 @@ async fn take_back(upload: &Upload) {
 }
 
 /// Reads until the part is full or the input ends.
-async fn read_part(input: &mut (impl AsyncRead + Unpin), size: usize) -> Result<Vec<u8>, DumpError> {
+pub(super) async fn read_part(input: &mut (impl AsyncRead + Unpin), size: usize) -> Result<Vec<u8>, DumpError> {
     let mut part = Vec::with_capacity(size);
     while part.len() < size {
         let missing = (size - part.len()) as u64;

@@ -1,4 +1,4 @@
-//! What follows a good backup: marks the prefix, adopts what the user says, removes what is old. None of it can make the
+//! What follows a good backup: marks the prefix, adopts what the user says, copies, removes what is old. None of it can make the
 //! backup worse: what goes wrong is told in the record.
 
 use jiff::Timestamp;
@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::inventory::{self, BackupFolder};
 use super::owner::{self, Mark};
-use super::{DumpArgs, prune, recovery_point};
+use super::retention::Spared;
+use super::{DumpArgs, copies, prune, recovery_point};
 use crate::contract::{Adoption, MARKER_FILE};
 use crate::services::bucket::BucketClient;
 
@@ -18,6 +19,8 @@ pub(super) struct Upkeep {
     pub(super) without_owner: u32,
     pub(super) not_removed: Option<String>,
     pub(super) adoption: Option<Adoption>,
+    pub(super) copied: u32,
+    pub(super) not_copied: Option<String>,
 }
 
 /// Marks, adopts and prunes. Without an owner the run cannot know its own backups, so it touches nothing.
@@ -34,7 +37,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
             None
         }
     };
-    let mut entries = match inventory::read(bucket, args).await {
+    let mut entries = match inventory::read(bucket, &args.prefix).await {
         Ok(entries) => entries,
         Err(error) => {
             upkeep.not_removed = Some(format!("old backups under {} could not be looked for: {error}", args.prefix));
@@ -52,7 +55,11 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     recovery_point::release_holds(bucket, args, owner, &mut entries).await;
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
-    let pruned = prune::prune(bucket, args, (owner, now), &entries, stop).await;
+    let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
+    upkeep.copied = copies.copied;
+    upkeep.not_copied = copies.problem;
+    let spared = spared(args, owner, &entries);
+    let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;
     upkeep.not_removed = pruned.problem(&args.prefix);
     upkeep.removed = count(pruned.removed.iter());
     // What hides here may be another's: then it is left alone.
@@ -68,6 +75,17 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
         }
     }
     upkeep
+}
+
+/// What retention leaves alone beside what is held.
+fn spared(args: &DumpArgs, owner: &str, entries: &[BackupFolder]) -> Spared {
+    let own = || entries.iter().filter(|entry| entry.is_whole_of(owner));
+    let not_copied = own().filter(|entry| args.copies.is_some() && entry.copied.is_empty());
+    Spared {
+        verified: own().filter(|entry| entry.verified).map(|entry| entry.id.clone()).max(),
+        verified_only: args.verified,
+        not_copied: not_copied.map(|entry| entry.id.clone()).collect(),
+    }
 }
 
 /// Another owner with backups here, by the marker or by a manifest.

@@ -1,13 +1,14 @@
-//! `rorun-operator crd`: the `CustomResourceDefinition`, as `crds/` and the chart ship it.
+//! `rorun-operator crd`: the `CustomResourceDefinitions`, as `crds/` and the chart ship it.
 //!
 //! What enters: the schema that the types in `api` lead to. What leaves: YAML, the same bytes each time.
 
 use std::io::{self, Write};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::api::v1alpha1::RorunStack;
+use crate::api::v1alpha1::{RorunBackup, RorunStack};
 
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
@@ -15,14 +16,24 @@ const KUBERNETES_TYPES: [&str; 4] = ["affinity", "tolerations", "topologySpreadC
 /// Fields whose schema stands more than three times in the definition.
 const REPEATED: [&str; 6] = ["current", "env", "history", "previous", "resources", "target"];
 
-/// Writes the definition.
+/// Writes the definitions.
 pub fn print(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(yaml()?.as_bytes())
+    let all = definitions()?.map(|(_, yaml)| yaml);
+    out.write_all(all.join("---\n").as_bytes())
 }
 
-/// The definition.
+/// Each definition with its name.
+pub fn definitions() -> io::Result<[(&'static str, String); 2]> {
+    Ok([("rorunstacks.rorun.app", yaml()?), ("rorunbackups.rorun.app", yaml_of(&RorunBackup::crd())?)])
+}
+
+/// The definition of RorunStacks.
 pub fn yaml() -> io::Result<String> {
-    let mut definition = serde_json::to_value(RorunStack::crd())?;
+    yaml_of(&RorunStack::crd())
+}
+
+fn yaml_of(definition: &CustomResourceDefinition) -> io::Result<String> {
+    let mut definition = serde_json::to_value(definition)?;
     tidy(&mut definition);
     let mut flow = Vec::new();
     take_kubernetes_types(&mut definition, &mut flow);
@@ -133,13 +144,13 @@ mod tests {
 
     use super::{tidy, yaml};
 
-    /// `kubectl apply` keeps what was applied, as JSON, in an annotation, and those may hold 256 KiB in all.
-    const ANNOTATIONS_MAX: usize = 256 * 1024;
+    /// `kubectl apply` keeps what was applied, as JSON, in an annotation, and those may hold 256 KiB in all. Some of it is for others.
+    const SIZE_MAX: usize = 250_000;
 
     fn schema() -> Value {
         let definition: Value = serde_saphyr::from_str(&yaml().expect("YAML")).expect("YAML that can be read");
         let size = definition.to_string().len();
-        assert!(size < ANNOTATIONS_MAX * 3 / 4, "{size} bytes");
+        assert!(size < SIZE_MAX, "{size} bytes");
         definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().expect("a schema")
     }
 

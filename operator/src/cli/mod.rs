@@ -6,6 +6,7 @@ mod lease;
 mod optional;
 mod promote;
 pub mod rbac;
+mod recovery_points;
 pub mod render;
 mod run;
 mod wait;
@@ -40,7 +41,7 @@ pub struct Cli {
 enum Command {
     /// Runs the operator
     Run(run::RunArgs),
-    /// Prints the CustomResourceDefinition
+    /// Prints the CustomResourceDefinitions
     Crd,
     /// Prints the roles that the operator needs
     Rbac(rbac::RbacArgs),
@@ -59,6 +60,8 @@ enum Command {
     /// Refuses a release that is not proven: the stack has to be Ready, and its status has to have `release.proven`. Only the image
     /// lines change; comments, order and quotes stay. Nothing is written to a cluster: commit the file for a pull request.
     Promote(promote::PromoteArgs),
+    /// Lists the recovery points of a bucket, without a cluster, with the keys of the usual variables of AWS
+    RecoveryPoints(recovery_points::RecoveryPointsArgs),
     /// Runs inside the pod of a backup
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -110,6 +113,9 @@ pub enum CliError {
     /// A release could not be promoted.
     #[error(transparent)]
     Promote(#[from] promote::PromoteError),
+    /// The bucket could not be read.
+    #[error(transparent)]
+    Bucket(#[from] crate::services::ServiceError),
     /// The result could not be printed.
     #[error("failed to print: {0}")]
     Print(#[from] io::Error),
@@ -135,6 +141,7 @@ impl Cli {
                 return Box::pin(wait::run(args, &mut io::stdout())).await.unwrap_or_else(|error| fail(&error));
             }
             Command::Promote(args) => Box::pin(promote::run(args, &mut io::stdout())).await,
+            Command::RecoveryPoints(args) => Box::pin(recovery_points::run(args, &mut io::stdout())).await,
             Command::Version => version(),
             Command::Completion { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "rorun-operator", &mut io::stdout());

@@ -19,6 +19,8 @@ use crate::objects::{Availability, KINDS, OPTIONAL_APIS, ObjectKind, OptionalApi
 const CHILD_VERBS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const OBSERVED_VERBS: &[&str] = &["get", "list", "watch"];
 const OPERATOR: &str = "rorun-operator";
+/// What is asked of a stack. Only their status is written.
+const REQUESTS: [&str; 1] = ["rorunbackups"];
 
 /// Whose rights, and where.
 #[derive(Clone, Debug, Args)]
@@ -86,7 +88,8 @@ fn stack_rules() -> Vec<PolicyRule> {
     let mut rules = vec![
         // `patch` is for the finalizer; the spec is never written.
         rule("rorun.app", ["rorunstacks"], &["get", "list", "watch", "patch"]),
-        rule("rorun.app", ["rorunstacks/status"], &["patch"]),
+        rule("rorun.app", REQUESTS, &["get", "list", "watch"]),
+        rule("rorun.app", ["rorunstacks/status", "rorunbackups/status"], &["patch"]),
         // Where the admission plugin OwnerReferencesPermissionEnforcement runs, `blockOwnerDeletion` needs it.
         rule("rorun.app", ["rorunstacks/finalizers"], &["update"]),
     ];

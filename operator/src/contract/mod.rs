@@ -4,6 +4,7 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod lock;
+mod points;
 mod postgres_url;
 mod restore;
 mod smoke_test;
@@ -12,6 +13,11 @@ mod tls_mode;
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
     OPERATOR_PATH,
+};
+pub use points::{
+    ARG_CHECK, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_VERIFIED, ARG_WORK, BucketLocation, COPIED,
+    CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES, ENV_IDENTITY, ENV_SOURCE,
+    VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use restore::{
@@ -179,6 +185,21 @@ pub struct DumpRecord {
     /// Why the dump ran without the lock that excludes migrations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_locked: Option<String>,
+    /// How many rows the point has, estimated where a table is large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// How many objects of the application's bucket the point lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// Why the point lacks something that it was asked to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_whole: Option<String>,
+    /// How many points were copied to other buckets.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copied: u32,
+    /// Why a point is not where `copies` wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<String>,
     /// The run made no backup: it held this one, of an earlier run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,

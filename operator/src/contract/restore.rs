@@ -42,7 +42,7 @@ pub const ENV_OBJECTS_SESSION_TOKEN: &str = "OBJECTS_AWS_SESSION_TOKEN";
 /// `--objects-ca-file`: authorities (PEM) of that bucket, beside the public ones.
 pub const ARG_OBJECTS_CA_FILE: &str = "--objects-ca-file";
 
-/// The versions of a bucket's objects at the moment of a recovery point, in its folder.
+/// The versions of a bucket's objects at the moment of a recovery point, in its folder: lines of JSON, compressed by zstd.
 pub const OBJECTS_FILE: &str = "objects.json.zst";
 
 /// A step of `agent restore`.

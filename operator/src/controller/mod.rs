@@ -1,5 +1,8 @@
 //! The controllers: one folder for each type of resource, and what starts them. No Kubernetes plumbing, which is in `runtime`.
 
+mod backup;
+mod clock;
+mod requests;
 mod run;
 mod stack;
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::stack;
+use super::{backup, requests::Requests, stack};
 use crate::{
     runtime::{Clients, RunError, Runtime, RuntimeSettings, leader::LeaderConfig, optional::OptionalSettings},
     services::Network,
@@ -50,8 +50,13 @@ pub async fn run(
     let runtime = Runtime::new(clients, of_runtime, metrics, health);
     let one_reader = Arc::default();
     // A type costs its folder and its line here.
-    let controllers =
-        runtime.scopes().iter().flat_map(|scope| [stack::controller(&runtime, scope, &settings, &one_reader)]);
+    let controllers = runtime.scopes().iter().flat_map(|scope| {
+        let requests = Arc::<Requests>::default();
+        [
+            stack::controller(&runtime, scope, &settings, (&one_reader, &requests)),
+            backup::controller(&runtime, scope, &requests),
+        ]
+    });
     let controllers = controllers.collect();
     runtime.run(controllers, shutdown).await
 }

@@ -14,9 +14,9 @@ use k8s_openapi::{
 };
 
 use super::{
-    Component, Keys, metadata,
+    Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, probed,
+    pod_template, pods_readiness, probed, recovery,
     schedule::{self, Runs},
     service, trouble,
 };
@@ -33,9 +33,9 @@ use crate::{
 };
 
 /// A backup that could not start within this time is skipped rather than run late.
-const STARTING_DEADLINE_SECONDS: i64 = 3600;
+pub(super) const STARTING_DEADLINE_SECONDS: i64 = 3600;
 /// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
-const ACTIVE_DEADLINE_SECONDS: i64 = 12 * 3600;
+pub(super) const ACTIVE_DEADLINE_SECONDS: i64 = 12 * 3600;
 
 /// The container that dumps.
 const DUMP: &str = "dump";
@@ -86,11 +86,17 @@ impl Component for Backup {
         if let Some(stuck) = cannot_start(live).filter(|_| !says_complete(newest_job(live), live)) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
         }
+        if let Some(waiting) = recovery::not_copied(stack, live) {
+            return Readiness::Waiting(waiting);
+        }
         let run = last_run(stack.last_backup, live);
         let failed = matches!(&run, Readiness::Waiting(waiting) if waiting.reason == reason::BACKUP_FAILED);
         match overdue(stack, live).filter(|_| !failed) {
             Some(message) => Readiness::waiting(reason::BACKUP_OVERDUE, message),
-            None => run,
+            None => match objectives::missed(stack, live).filter(|_| run.is_ready()) {
+                Some(waiting) => Readiness::Waiting(waiting),
+                None => run,
+            },
         }
     }
 }
@@ -134,12 +140,13 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
         last: stack.last_backup,
         running: live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job)),
     };
-    let why = schedule::overdue(stack.backup.as_ref()?, fires, &runs, STARTING_DEADLINE_SECONDS, live)?;
+    let backup = stack.backup.as_ref()?;
+    let why = schedule::overdue((&backup.schedule, &backup.time_zone), fires, &runs, STARTING_DEADLINE_SECONDS, live)?;
     Some(format!("cronjob/{name}: {why}"))
 }
 
 /// A Job whose pod is refused goes on trying.
-fn has_ended(job: &LiveObject) -> bool {
+pub(super) fn has_ended(job: &LiveObject) -> bool {
     let goes_on = |waiting: &Waiting| matches!(waiting.reason, reason::PROGRESSING | reason::PODS_REFUSED);
     !matches!(&job.readiness, Readiness::Waiting(waiting) if goes_on(waiting))
 }
@@ -192,6 +199,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
     // In whole seconds, as the API server keeps it: with more, the status would be another one after each restart.
     let at = Time(Timestamp::from_second(record.at.as_second()).unwrap_or(record.at));
+    let id = record.id.clone();
     let last = BackupRecord { id: record.id, at, size_bytes: record.size_bytes, location: record.location };
     let done = record.adoption.as_ref().filter(|adoption| adoption.done).map(|adoption| adoption.value.clone());
     Some(BackupStatus {
@@ -202,6 +210,9 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         adopted: done,
         adoption: record.adoption.map(|adoption| adoption.message),
         not_locked: record.not_locked,
+        not_whole: record.not_whole,
+        not_copied: record.not_copied,
+        restorable_until: objectives::begun(&id).map(Time),
         ..BackupStatus::default()
     })
 }
@@ -236,6 +247,7 @@ fn says_complete(job: Option<&LiveObject>, live: &LiveSet) -> bool {
 fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) -> DesiredObject {
     let mut data = bucket_variables(destination);
     data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
+    data.extend(stack.backup.iter().flat_map(|backup| recovery::variables(&backup.recovery)));
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
@@ -366,7 +378,8 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     }
     // As one argument each: a name may start with a hyphen.
     let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
-    dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).collect());
+    let recovery = recovery::arguments(&backup.recovery);
+    dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).chain(recovery).collect());
     let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
     dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);

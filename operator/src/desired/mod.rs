@@ -9,15 +9,18 @@ mod bucket;
 mod connection;
 mod credentials;
 mod database;
+mod drill;
 mod images;
 mod ingress;
 mod metadata;
 mod migration;
 mod mode;
 mod monitoring;
+mod objectives;
 mod pod;
 mod pod_template;
 mod records;
+mod recovery;
 mod redis;
 mod schedule;
 mod service;
@@ -29,6 +32,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::last_backup;
+pub use drill::last_verified;
 
 use crate::{
     api::v1alpha1::RorunStackSpec,
@@ -82,7 +86,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 12] = [
+pub static COMPONENTS: [&dyn Component; 13] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -94,6 +98,7 @@ pub static COMPONENTS: [&dyn Component; 12] = [
     &workload::ADMIN,
     &ingress::Ingress,
     &backup::Backup,
+    &drill::Drill,
     &monitoring::Monitoring,
 ];
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     objects::{Fires, LiveSet},
-    stack::{Backup, Schedule},
+    stack::Schedule,
 };
 
 /// The runs so far.
@@ -18,11 +18,17 @@ pub(super) struct Runs {
 }
 
 /// Why backups are overdue. `late` is how many seconds a run may begin late before it is skipped.
-pub(super) fn overdue(backup: &Backup, fires: &Fires, runs: &Runs, late: i64, live: &LiveSet) -> Option<String> {
+pub(super) fn overdue(
+    (schedule, time_zone): (&str, &str),
+    fires: &Fires,
+    runs: &Runs,
+    late: i64,
+    live: &LiveSet,
+) -> Option<String> {
     // While it is suspended nothing is due.
     let since = fires.counted_from?;
     // The spec's condition reports a schedule that cannot be parsed.
-    let schedule = Schedule::parse(&backup.schedule, &backup.time_zone).ok()?;
+    let schedule = Schedule::parse(schedule, time_zone).ok()?;
     if !runs.running {
         let from = since.max(fires.last.unwrap_or(i64::MIN));
         let due = schedule.next(from)?;
@@ -49,9 +55,6 @@ pub(super) fn overdue(backup: &Backup, fires: &Fires, runs: &Runs, late: i64, li
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use k8s_openapi::api::core::v1::ResourceRequirements;
     use rstest::rstest;
 
     use super::*;
@@ -62,27 +65,8 @@ mod tests {
         text.parse::<Timestamp>().expect("a moment").as_second()
     }
 
-    fn backup(schedule: &str, zone: &str) -> Backup {
-        Backup {
-            schedule: schedule.to_owned(),
-            time_zone: zone.to_owned(),
-            retention_days: 1,
-            minimum_kept: 1,
-            image: String::new(),
-            resources: ResourceRequirements::default(),
-            destination: None,
-            own_destination: false,
-            probing: None,
-            prefix: String::new(),
-            owner: None,
-            adopt: None,
-            adopt_problem: None,
-            in_embedded_bucket: false,
-            note: None,
-            exclude_schemas: Vec::new(),
-            pod_labels: BTreeMap::new(),
-            pod_annotations: BTreeMap::new(),
-        }
+    fn backup<'a>(schedule: &'a str, zone: &'a str) -> (&'a str, &'a str) {
+        (schedule, zone)
     }
 
     /// A CronJob that has been there for weeks: when it fired last, when its newest backup was complete, whether a Job runs.
@@ -92,7 +76,12 @@ mod tests {
         running: bool,
     }
 
-    fn judge(backup: &Backup, past: &Past, counted_from: Option<&str>, now: &str) -> (Option<String>, Option<u64>) {
+    fn judge(
+        backup: (&str, &str),
+        past: &Past,
+        counted_from: Option<&str>,
+        now: &str,
+    ) -> (Option<String>, Option<u64>) {
         let live = LiveSet::default().at(moment(now));
         let fires = Fires { last: Some(moment(past.fired)), succeeded: None, counted_from: counted_from.map(moment) };
         let runs = Runs { last: Some(moment(past.newest)), running: past.running };
@@ -134,16 +123,16 @@ mod tests {
         #[case] words: &str,
     ) {
         let past = Past { fired, newest, running };
-        let (told, requeue_after) = judge(&backup("15 * * * *", "Etc/UTC"), &past, Some(LONG_AGO), now);
+        let (told, requeue_after) = judge(backup("15 * * * *", "Etc/UTC"), &past, Some(LONG_AGO), now);
         match told {
             None => {
                 assert!(words.is_empty() && requeue_after.is_some(), "it is not told, and turns in {requeue_after:?}");
             }
             Some(told) => assert!(!words.is_empty() && told.contains(words), "{told}"),
         }
-        let (told, _) = judge(&backup("15 * * * *", "Etc/UTC"), &past, None, now);
+        let (told, _) = judge(backup("15 * * * *", "Etc/UTC"), &past, None, now);
         assert_eq!(told, None, "nothing is due while it is suspended");
-        let (told, _) = judge(&backup("once in a while", "Etc/UTC"), &past, Some(LONG_AGO), now);
+        let (told, _) = judge(backup("once in a while", "Etc/UTC"), &past, Some(LONG_AGO), now);
         assert_eq!(told, None, "what the API server takes and nobody else reads is not judged");
     }
 
@@ -152,8 +141,8 @@ mod tests {
         let past = Past { fired: "2026-05-01T02:15:00Z", newest: "2026-05-01T02:16:00Z", running: false };
         let daily = backup("15 2 * * *", "Etc/UTC");
         let resumed = Some("2026-05-04T12:00:00Z");
-        assert_eq!(judge(&daily, &past, resumed, "2026-05-05T02:20:00Z").0, None);
-        let (told, _) = judge(&daily, &past, resumed, "2026-05-05T03:15:00Z");
+        assert_eq!(judge(daily, &past, resumed, "2026-05-05T02:20:00Z").0, None);
+        let (told, _) = judge(daily, &past, resumed, "2026-05-05T03:15:00Z");
         assert!(told.is_some_and(|told| told.contains("2026-05-05T02:15:00Z")));
     }
 
@@ -161,8 +150,8 @@ mod tests {
     fn a_weekend_is_no_period_of_a_schedule_of_working_days() {
         let past = Past { fired: "2026-05-01T02:15:00Z", newest: "2026-05-01T02:16:00Z", running: false };
         let daily = backup("15 2 * * 1-5", "Etc/UTC");
-        assert_eq!(judge(&daily, &past, Some(LONG_AGO), "2026-05-04T02:10:00Z").0, None, "Monday");
-        assert!(judge(&daily, &past, Some(LONG_AGO), "2026-05-04T03:15:00Z").0.is_some());
+        assert_eq!(judge(daily, &past, Some(LONG_AGO), "2026-05-04T02:10:00Z").0, None, "Monday");
+        assert!(judge(daily, &past, Some(LONG_AGO), "2026-05-04T03:15:00Z").0.is_some());
     }
 
     /// In New York 02:15 of 8 March 2026 does not exist, and a CronJob does not fire.
@@ -170,8 +159,8 @@ mod tests {
     fn a_moment_that_clocks_skip_is_not_missed() {
         let past = Past { fired: "2026-03-07T07:15:00Z", newest: "2026-03-07T07:16:00Z", running: false };
         let daily = backup("15 2 * * *", "America/New_York");
-        assert_eq!(judge(&daily, &past, Some(LONG_AGO), "2026-03-08T20:00:00Z").0, None);
-        let (told, _) = judge(&daily, &past, Some(LONG_AGO), "2026-03-09T07:15:00Z");
+        assert_eq!(judge(daily, &past, Some(LONG_AGO), "2026-03-08T20:00:00Z").0, None);
+        let (told, _) = judge(daily, &past, Some(LONG_AGO), "2026-03-09T07:15:00Z");
         assert!(told.is_some_and(|told| told.contains("2026-03-09T06:15:00Z")), "the day after");
     }
 
@@ -185,11 +174,11 @@ mod tests {
         };
         let runs = Runs { last: None, running: false };
         let daily = backup("15 2 * * *", "Etc/UTC");
-        assert_eq!(overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T02:20:00Z")), None);
-        let told = overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z"));
+        assert_eq!(overdue(daily, &fires, &runs, LATE, &live("2026-05-04T02:20:00Z")), None);
+        let told = overdue(daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z"));
         assert!(told.is_some_and(|told| told.contains("no backup was complete")));
         // A complete Job of the CronJob counts, even if its pod is gone.
         let fires = Fires { succeeded: Some(moment("2026-05-04T02:16:00Z")), ..fires };
-        assert_eq!(overdue(&daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z")), None);
+        assert_eq!(overdue(daily, &fires, &runs, LATE, &live("2026-05-04T03:15:00Z")), None);
     }
 }

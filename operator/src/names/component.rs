@@ -23,6 +23,8 @@ pub enum Component {
     Ingress,
     /// The dumps of the database.
     Backup,
+    /// The trials of restoring them.
+    Drill,
     /// The migration of a release.
     Migration,
     /// What the metrics of the application are collected by.
@@ -33,7 +35,7 @@ pub enum Component {
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -45,6 +47,7 @@ impl Component {
         Self::Admin,
         Self::Ingress,
         Self::Backup,
+        Self::Drill,
         Self::Monitoring,
     ];
 
@@ -60,6 +63,7 @@ impl Component {
             Self::Admin => "admin",
             Self::Ingress => "ingress",
             Self::Backup => "backup",
+            Self::Drill => "drill",
             Self::Migration => "migration",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
@@ -83,6 +87,7 @@ impl Component {
             Self::Admin => "AdminReady",
             Self::Ingress => "IngressReady",
             Self::Backup => "BackupHealthy",
+            Self::Drill => "RestoreVerified",
             Self::Migration => "MigrationsComplete",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",

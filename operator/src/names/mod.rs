@@ -80,6 +80,8 @@ pub mod annotation {
     pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";
     /// On a stack: back up now. A command: each new value asks once more.
     pub const BACKUP: &str = "rorun.app/backup";
+    /// On a stack: carry out a drill now. A command: each new value asks once more.
+    pub const VERIFY: &str = "rorun.app/verify";
     /// On a stack: try a migration that failed, or a release that was rolled back, once more. Each new value tries again.
     pub const RETRY: &str = "rorun.app/retry";
     /// On a stack: the hash of the release that may go on.
@@ -96,7 +98,7 @@ pub mod annotation {
     pub const REVISION: &str = "rorun.app/revision";
     /// The annotations that are commands: one is obeyed when its value differs from the last handled one, and the record of
     /// handled commands outlasts both the step that it asked for and this process.
-    pub const COMMANDS: [&str; 1] = [BACKUP];
+    pub const COMMANDS: [&str; 2] = [BACKUP, VERIFY];
 }
 
 /// The name of a child: `<stack>-<component>[-<role>]`.

@@ -105,6 +105,34 @@ pub const EXPIRED: Reason = "Expired";
 pub const EXPIRES_SOON: Reason = "ExpiresSoon";
 /// The last backup failed.
 pub const BACKUP_FAILED: Reason = "BackupFailed";
+/// An objective of the backups is missed, or the schedule cannot meet it.
+pub const OBJECTIVE_MISSED: Reason = "ObjectiveMissed";
+/// A recovery point could not be copied to another bucket.
+pub const COPY_FAILED: Reason = "CopyFailed";
+/// Recovery points list objects of a bucket that is not copied with them.
+pub const BUCKET_NOT_COPIED: Reason = "BucketNotCopied";
+/// The newest recovery point holds the database, and not the objects of the bucket that it was asked to list.
+pub const DATABASE_ONLY: Reason = "DatabaseOnly";
+/// No drill has run yet.
+pub const NO_DRILL_YET: Reason = "NoDrillYet";
+/// A drill could not be carried out.
+pub const DRILL_FAILED: Reason = "DrillFailed";
+/// A recovery point is missing, cut off, or another one than its manifest says.
+pub const BACKUP_CORRUPT: Reason = "BackupCorrupt";
+/// A drill could not restore the newest recovery point, or restored something else than was backed up.
+pub const NOT_RESTORABLE: Reason = "NotRestorable";
+/// A check of the user failed in the restored database.
+pub const CHECK_FAILED: Reason = "CheckFailed";
+/// A drill restored all but what needs an extension that its image lacks.
+pub const PARTIAL: Reason = "Partial";
+/// A drill has no identity to decrypt the dump with.
+pub const NO_IDENTITY: Reason = "NoIdentity";
+/// The backup of a RorunBackup is made, or its restore done.
+pub const COMPLETE: Reason = "Complete";
+/// A RorunBackup names a stack that makes no backups.
+pub const BACKUP_NOT_SET: Reason = "BackupNotSet";
+/// There is no stack of the name in `stackRef`.
+pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.
 pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 /// A release waits for its migration.

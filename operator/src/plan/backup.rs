@@ -1,13 +1,51 @@
-//! The dumps that somebody asked for by the annotation `rorun.app/backup`.
+//! The dumps that somebody asked for: by the annotation `rorun.app/backup`, or by a RorunBackup.
 
-use super::{Step, commands, wakes};
+use super::{Step, commands, meaning, wakes};
 use crate::{
-    names::{Component, ObjectName, annotation},
-    stack::{JobPhase, Observed, ObservedJob, Stack},
+    contract::{DumpOutcome, DumpRecord},
+    names::{Component, ObjectName, Waiting, annotation, reason},
+    stack::{BackupRequest, JobPhase, Observed, ObservedJob, Stack},
 };
 
-/// How many Jobs of such dumps are kept for reading. The dumps themselves follow `backup.retention`.
-pub const HISTORY: usize = 10;
+/// How long after the end of a Job its pod may tell what it said, in seconds: the two come by different watches.
+const WORDS_WITHIN: i64 = 10;
+
+/// How far the backup of a RorunBackup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupRun {
+    /// The uid of the RorunBackup.
+    pub uid: String,
+    /// Its Job.
+    pub job: String,
+    /// How far it is.
+    pub state: BackupRunState,
+    /// When it is over whether or not its pod told what it said, in seconds since 1970.
+    pub turns_at: Option<i64>,
+}
+
+/// How far a backup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupRunState {
+    /// It has not begun.
+    Waits(Waiting),
+    /// The Job runs since this moment, in seconds since 1970. Of one that cannot start, why.
+    Runs(i64, Option<Waiting>),
+    /// The Job ended well.
+    Complete(Box<BackupResult>),
+    /// The Job failed, in the words of the agent.
+    Failed(String),
+}
+
+/// What a backup brought. Moments are in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupResult {
+    /// When the Job began.
+    pub started: i64,
+    /// When it ended.
+    pub ended: i64,
+    /// What the agent said. `None`: its pod was gone before it was read.
+    pub record: Option<DumpRecord>,
+}
 
 /// The Job that the annotation asks for, as long as the command is not handled. Without `backup` in the spec it asks for nothing.
 pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
@@ -22,14 +60,111 @@ pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
     Some(Step { name: name.into(), exists })
 }
 
-/// The newest Jobs that exist, those that run, and the one that is asked for.
-pub(super) fn steps(asked: Option<Step>, observed: &Observed) -> Vec<Step> {
+/// The Job of a RorunBackup.
+fn job_of(stack: &str, request: &BackupRequest) -> String {
+    ObjectName::step(stack, Component::Backup, &meaning(&["RorunBackup", &request.uid])).into()
+}
+
+/// How far each RorunBackup is. `held`: why none may begin now. One begins at a time, in the order of the list.
+pub(super) fn runs(stack: &str, observed: &Observed, held: Option<&Waiting>, now: i64) -> Vec<BackupRun> {
+    let mut before = observed.dump.clone();
+    let run = |request: &BackupRequest| {
+        let job = job_of(stack, request);
+        let there = observed.jobs.iter().find(|there| there.name == job);
+        let state = match (there, held, &before) {
+            (Some(there), ..) => state_of(there, now),
+            (None, Some(held), _) => BackupRunState::Waits(held.clone()),
+            (None, None, Some(other)) => BackupRunState::Waits(Waiting::new(
+                reason::DEPENDENCY_NOT_READY,
+                format!("it begins once job/{other} has ended: backups run one after the other"),
+            )),
+            (None, None, None) => {
+                before = Some(job.clone());
+                BackupRunState::Waits(Waiting::new(reason::PROGRESSING, format!("job/{job} is being made")))
+            }
+        };
+        let ended = there.filter(|there| there.phase == JobPhase::Complete).and_then(|there| there.ended);
+        BackupRun { uid: request.uid.clone(), job, state, turns_at: ended.map(|ended| ended + WORDS_WITHIN) }
+    };
+    observed.backups.iter().map(run).collect()
+}
+
+fn state_of(job: &ObservedJob, now: i64) -> BackupRunState {
+    match &job.phase {
+        JobPhase::Running => BackupRunState::Runs(job.created, None),
+        JobPhase::CannotStart => {
+            let message = format!("the pod of job/{0} cannot start: kubectl describe job/{0} and its pods", job.name);
+            BackupRunState::Runs(job.created, Some(Waiting::new(reason::UNSCHEDULABLE, message)))
+        }
+        JobPhase::Failed(said) => BackupRunState::Failed(reason_of(said)),
+        JobPhase::Complete => {
+            let record = job.said.as_deref().and_then(record);
+            let ended = job.ended.unwrap_or(now);
+            if record.is_none() && now < ended + WORDS_WITHIN {
+                return BackupRunState::Runs(job.created, None);
+            }
+            BackupRunState::Complete(Box::new(BackupResult { started: job.created, ended, record }))
+        }
+    }
+}
+
+fn record(said: &str) -> Option<DumpRecord> {
+    match serde_json::from_str(said).ok()? {
+        DumpOutcome::Complete(record) => Some(record),
+        DumpOutcome::Failed { .. } => None,
+    }
+}
+
+fn reason_of(said: &str) -> String {
+    match serde_json::from_str::<DumpOutcome>(said) {
+        Ok(DumpOutcome::Failed { message }) => message,
+        _ => said.to_owned(),
+    }
+}
+
+/// Why no RorunBackup of the stack may begin now.
+pub(super) fn held(stack: &Stack, observed: &Observed) -> Option<Waiting> {
+    let name = &stack.name;
+    if stack.backup.is_none() {
+        let message = format!("rorunstack/{name} makes no backups: set spec.backup of the stack, e.g. to {{}}");
+        return Some(Waiting::new(reason::BACKUP_NOT_SET, message));
+    }
+    if let Some(waiting) =
+        stack.unresolved.get(&Component::Backup).or_else(|| stack.pods_refused.get(&Component::Backup))
+    {
+        return Some(waiting.clone());
+    }
+    if stack.suspend {
+        let message = format!("spec.suspend of rorunstack/{name} is true: it begins once that is false");
+        return Some(Waiting::new(reason::SUSPENDED, message));
+    }
+    if stack.hibernation.cause.is_some() || wakes(stack, observed) {
+        return Some(Waiting::new(
+            reason::HIBERNATED,
+            format!("rorunstack/{name} hibernates: it begins once it has woken"),
+        ));
+    }
+    let migration =
+        observed.jobs.iter().find(|job| job.component == Component::Migration && job.phase == JobPhase::Running)?;
+    let message = format!("it begins once the migration of job/{} has ended", migration.name);
+    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
+}
+
+/// The newest Jobs that exist, those that run or whose RorunBackup has not told its end, and those that are asked for.
+pub(super) fn steps(asked: Option<Step>, runs: &[BackupRun], (stack, observed): (&Stack, &Observed)) -> Vec<Step> {
+    let history = stack.backup.as_ref().map_or(0, |backup| backup.history);
     let mut jobs: Vec<&ObservedJob> = observed.jobs.iter().filter(|job| job.component == Component::Backup).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    let running = jobs.iter().skip(HISTORY).filter(|job| job.phase == JobPhase::Running);
-    let mut steps: Vec<Step> = jobs.iter().take(HISTORY).chain(running).map(|job| exists(job)).collect();
-    let missing = asked.filter(|asked| steps.iter().all(|step| step.name != asked.name));
-    steps.extend(missing);
+    let stays = |job: &&&ObservedJob| job.phase == JobPhase::Running || runs.iter().any(|run| run.job == job.name);
+    let running = jobs.iter().skip(history).filter(stays);
+    let mut steps: Vec<Step> = jobs.iter().take(history).chain(running).map(|job| exists(job)).collect();
+    let due = |run: &&BackupRun| matches!(&run.state, BackupRunState::Waits(waiting) if waiting.reason == reason::PROGRESSING);
+    let due = runs.iter().find(due).map(|run| Step { name: run.job.clone(), exists: false });
+    for step in asked.into_iter().chain(due) {
+        if steps.iter().all(|there| there.name != step.name) {
+            steps.push(step);
+        }
+    }
     steps
 }
 
@@ -115,13 +250,13 @@ mod tests {
     #[test]
     fn eleven_more_jobs_collect_the_oldest_and_run_it_no_more() {
         let mut observed = Observed::default();
-        for value in 0..=HISTORY {
+        for value in 0..=10 {
             assert_eq!(asked(&mut observed, &value.to_string()), 1);
         }
-        assert_eq!(observed.jobs.len(), HISTORY);
+        assert_eq!(observed.jobs.len(), 10);
         let first = ObjectName::step("shop", Component::Backup, &meaning(&[annotation::BACKUP, "0", "1"]));
         assert!(observed.jobs.iter().all(|job| job.name != first.as_str()));
-        assert_eq!(asked(&mut observed, &HISTORY.to_string()), 0);
+        assert_eq!(asked(&mut observed, "10"), 0);
     }
 
     #[test]

@@ -6,18 +6,20 @@
 
 mod backup;
 mod commands;
+mod drill;
 mod operation;
 mod picked;
 pub mod release;
 mod step;
 
+pub use backup::{BackupResult, BackupRun, BackupRunState};
 pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
 pub use release::Release;
 pub use step::{Step, meaning};
 
 use crate::{
-    names::{Component, annotation},
+    names::{Component, Waiting, annotation, reason},
     stack::{Handled, JobPhase, Observed, Stack},
 };
 
@@ -26,6 +28,10 @@ use crate::{
 pub struct Plan {
     /// The dumps that somebody asked for: the newest ones, and the one that is to be made.
     pub backups: Vec<Step>,
+    /// How far the backup of each RorunBackup is.
+    pub backup_runs: Vec<BackupRun>,
+    /// The drills that somebody asked for: the newest one, and the one that is to be made.
+    pub drills: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
     pub handled: Option<Handled>,
     /// The release on its way, or the one that serves.
@@ -43,15 +49,21 @@ pub struct Plan {
 impl Plan {
     /// When the plan may be another one though nothing happens, in seconds since 1970.
     pub fn turns_at(&self) -> Option<i64> {
-        self.release.turns_at
+        let words = |run: &BackupRun| match run.state {
+            BackupRunState::Runs(_, None) => run.turns_at,
+            _ => None,
+        };
+        self.release.turns_at.into_iter().chain(self.backup_runs.iter().filter_map(words)).min()
     }
 }
 
 /// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
 pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let asked = backup::asked(stack, observed);
-    let obeyed = asked.iter().filter(|step| step.exists).map(|_| annotation::BACKUP);
-    let handled = commands::handled(observed, obeyed);
+    let drill = drill::asked(stack, observed);
+    let obeyed = [(&asked, annotation::BACKUP), (&drill, annotation::VERIFY)];
+    let exists = |(step, _): &(&Option<Step>, _)| step.as_ref().is_some_and(|step| step.exists);
+    let handled = commands::handled(observed, obeyed.into_iter().filter(exists).map(|(_, annotation)| annotation));
     let operations = operations(stack, observed);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
@@ -63,16 +75,24 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     // A suspended stack goes on as it was.
     let sleeps = hibernates || (stack.hibernation.cause.is_some() && !stack.suspend);
     let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed);
-    let backups = backup::steps(asked, observed);
+    let backup_runs = backup::runs(&stack.name, observed, backup::held(stack, observed).as_ref(), now);
+    let backups = backup::steps(asked, &backup_runs, (stack, observed));
+    let drills = drill::steps(drill, observed);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || on_live_data(observed).is_some();
-    Plan { backups, handled, release, operations, works_on_data, hibernates, dumps_paused }
+    Plan { backups, backup_runs, drills, handled, release, operations, works_on_data, hibernates, dumps_paused }
 }
 
 /// What the stack is asked to do beside its releases.
 fn operations(stack: &Stack, observed: &Observed) -> Operations {
     let asked = stack.hibernation.cause.map(|_| Operation::Hibernation);
     choose(asked.as_slice(), on_live_data(observed).as_deref())
+}
+
+/// How far the backup of each RorunBackup is, of a stack that is being deleted: none begins any more.
+pub fn last_backup_runs(stack: &str, observed: &Observed, now: i64) -> Vec<BackupRun> {
+    let message = format!("rorunstack/{stack} is being deleted");
+    backup::runs(stack, observed, Some(&Waiting::new(reason::TERMINATING, message)), now)
 }
 
 /// The Job that works on live data, as `job/<name>`: a dump, or a migration. Nothing ends it half-way.

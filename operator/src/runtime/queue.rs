@@ -52,6 +52,12 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The step and the variant of an error, for metrics.
     fn labels(error: &Self::Error) -> (&'static str, &'static str);
 
+    /// What the watch shows, before anything of it is reconciled: for what other controllers read of the type.
+    fn seen(&self, _: &watcher::Event<Watched<Self::Resource>>) {}
+
+    /// The cluster does not serve the type, or the operator may not watch it.
+    fn is_not_served(&self) {}
+
     /// Forgets what is remembered of a resource that is gone. Its uid is not known if it was deleted while no watch ran.
     fn forget(&self, key: &ResourceKey, uid: Option<&str>);
 }
@@ -123,16 +129,29 @@ impl<R: Reconciler> ControlLoop<R> {
         };
         let name = watch::name(R::Resource::KIND, self.scope.namespace());
         let (reconciler, mut began) = (self.reconciler.clone(), Instant::now());
-        let events = watch::watch(api, watcher::Config::default(), runtime.health.clone(), name)
-            .reflect(writer)
-            .inspect(move |event| match event {
-                Ok(watcher::Event::Init) => began = Instant::now(),
-                Ok(watcher::Event::InitDone) => reconciler.runtime().statuses.listed(began),
-                Ok(watcher::Event::Delete(gone)) => {
-                    forget(&*reconciler, &ResourceKey::of(gone), gone.uid().as_deref());
+        let events = if R::Resource::REQUIRED {
+            watch::watch(api, watcher::Config::default(), runtime.health.clone(), name).boxed()
+        } else {
+            watch::endless(api, watcher::Config::default()).boxed()
+        };
+        let events = events.reflect(writer).inspect(move |event| match event {
+            Ok(event) => {
+                match event {
+                    watcher::Event::Init => began = Instant::now(),
+                    watcher::Event::InitDone => reconciler.runtime().statuses.listed(began),
+                    watcher::Event::Delete(gone) => {
+                        forget(&*reconciler, &ResourceKey::of(gone), gone.uid().as_deref());
+                    }
+                    _ => {}
                 }
-                _ => {}
-            });
+                reconciler.seen(event);
+            }
+            Err(error) => {
+                if watch::refusal(error).is_some_and(|status| matches!(status.code, 403 | 404)) {
+                    reconciler.is_not_served();
+                }
+            }
+        });
         let triggers = runtime.triggers.clone();
         watch::whole_lists(events)
             .applied_objects()

@@ -37,6 +37,8 @@ pub trait Reconciled:
     const KIND: &'static str;
     /// The name of the controller in metrics: the kind in lower case, as controller-runtime has it.
     const CONTROLLER: &'static str;
+    /// Whether `/readyz` needs its watch. A cluster whose definitions are of an earlier release lacks the others, and works.
+    const REQUIRED: bool = true;
 
     /// Puts a resource together from what the API server sent.
     fn from_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;

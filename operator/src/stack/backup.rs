@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
-    BucketAccess, Observed, Probing, Stack, bucket, defaults,
+    BucketAccess, Observed, Probing, Recovery, Stack, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
     schedule,
 };
 use crate::{
-    api::v1alpha1::{BackupSpec, Environment, ExternalBucket, RorunStackSpec},
+    api::v1alpha1::{BackupCopy, BackupSpec, Environment, ExternalBucket, RorunStackSpec},
     contract,
     names::{Component, annotation},
 };
@@ -20,6 +20,9 @@ const DESTINATION: &str = "backup.destination.external";
 
 /// Where backups are, below the bucket.
 const PREFIX: &str = "backups/";
+
+/// How many Jobs of backups on demand are kept, where the spec does not say.
+const HISTORY: usize = 10;
 
 /// Why Production should not do so.
 const OWN_KEY: &str = "backups go into the application's own bucket with the application's own key, so whoever takes over the \
@@ -36,6 +39,8 @@ pub struct Backup {
     pub retention_days: i32,
     /// How many dumps are kept whatever their age.
     pub minimum_kept: i32,
+    /// How many Jobs of backups on demand are kept once they have ended.
+    pub history: usize,
     /// The image with `pg_dump`.
     pub image: String,
     /// CPU and memory.
@@ -58,6 +63,8 @@ pub struct Backup {
     pub in_embedded_bucket: bool,
     /// A note for the user about the destination.
     pub note: Option<&'static str>,
+    /// What makes a recovery point of a dump: its bucket half, its copies, its drills.
+    pub recovery: Recovery,
     /// The exact names of schemas that are not dumped.
     pub exclude_schemas: Vec<String>,
     /// Labels of the user for the pods.
@@ -100,10 +107,13 @@ pub(super) fn resolve(
     let schedule = block.schedule.clone().unwrap_or_else(|| "15 2 * * *".to_owned());
     let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
     ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
+    let recovery = Recovery::resolve((spec, &block), stack, observed, (&image, external.is_some()), unresolved);
     Some(Backup {
+        recovery,
         image,
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),
+        history: block.history.and_then(|history| usize::try_from(history).ok()).unwrap_or(HISTORY),
         resources: defaults::resources(block.resources.as_ref(), "100m", "128Mi"),
         destination: destination.map(Box::new),
         own_destination: external.is_some(),
@@ -124,6 +134,11 @@ pub(super) fn resolve(
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
     block.destination.as_ref().and_then(|destination| destination.external.as_ref())
+}
+
+/// The bucket of a copy.
+pub(super) fn copied_to(copy: &BackupCopy) -> &ExternalBucket {
+    &copy.external
 }
 
 /// Whether backups have a bucket of their own.

@@ -24,10 +24,12 @@ mod placeholders;
 mod pod_template;
 mod probes;
 mod probing;
+mod recovery;
 pub mod redis;
 mod references;
 mod release;
 mod released;
+mod requests;
 mod schedule;
 mod secret;
 mod server;
@@ -60,11 +62,13 @@ pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
+pub use recovery::{PointCopy, Recovery, Verify};
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
+pub use requests::BackupRequest;
 pub use schedule::Schedule;
 pub use services::{embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};
@@ -140,6 +144,8 @@ pub struct Stack {
     pub probes: BTreeMap<ProbeTarget, Probe>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
     pub last_backup: Option<i64>,
+    /// When the newest drill that found nothing wrong ended, in seconds since 1970.
+    pub last_verified: Option<i64>,
     /// Why components cannot be resolved now.
     pub unresolved: BTreeMap<Component, Waiting>,
     /// What the spec says of the pods of a component.
@@ -191,6 +197,11 @@ impl Stack {
         }
     }
 
+    /// The drills of the backups.
+    pub fn verify(&self) -> Option<&Verify> {
+        self.backup.as_ref()?.recovery.verify.as_ref()
+    }
+
     /// Whether the spec asks for the component.
     pub fn has(&self, component: Component) -> bool {
         match component {
@@ -198,6 +209,7 @@ impl Stack {
             Component::Admin => self.admin.is_some(),
             Component::Ingress => self.ingress.is_some(),
             Component::Backup => self.backup.is_some(),
+            Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
             Component::SmokeTest => self.testing,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Hibernation, Revision};
+use super::{BackupRequest, Hibernation, Revision};
 use crate::names::{Component, Waiting};
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -42,6 +42,8 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// The name of a Job of the backup that runs, whoever made it. One whose pod cannot start does not.
     pub dump: Option<String>,
+    /// The RorunBackups of the stack that are not over, the oldest first.
+    pub backups: Vec<BackupRequest>,
     /// Components that need a kind of another project which cannot be used now, and why.
     pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.

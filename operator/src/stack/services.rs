@@ -45,6 +45,11 @@ pub(super) fn references(spec: &RorunStackSpec, found: &mut References) {
     if let Some(external) = super::backup::destination(spec) {
         external.references(found);
     }
+    super::recovery::buckets(spec).for_each(|copy| copy.references(found));
+    if let Some(identity) = super::recovery::identity(spec) {
+        // Only its pods read it.
+        found.secret(&identity.name, []);
+    }
 }
 
 /// Adds values for the Secrets that the services name.
@@ -54,6 +59,11 @@ pub(super) fn placeholders(spec: &RorunStackSpec, values: &mut Values<'_>) {
     }
     if let Some(external) = super::backup::destination(spec) {
         external.placeholders(values);
+    }
+    super::recovery::buckets(spec).for_each(|copy| copy.placeholders(values));
+    if let Some(identity) = super::recovery::identity(spec) {
+        let value = values.value();
+        values.secret(&identity.name, super::recovery::key(identity), value);
     }
 }
 

@@ -73,6 +73,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         probing: BTreeMap::new(),
         probes: BTreeMap::new(),
         last_backup: None,
+        last_verified: None,
         pods: shapes.shapes,
         pods_refused: shapes.refused,
         corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),

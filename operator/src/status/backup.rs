@@ -22,6 +22,8 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
         Some(new) => BackupStatus { adopted: new.adopted.clone().or(known.adopted.clone()), ..new },
         None => known.clone(),
     };
+    let verified = [known.last_verified, report.verified.clone()].into_iter().flatten();
+    status.last_verified = verified.max_by_key(|record| record.at.0);
     let owner = report.stack.backup.as_ref().and_then(|backup| backup.owner.clone());
     status.stack_uid = if owner.is_some() { Some(report.stack.uid.clone()) } else { known.stack_uid };
     status.owner = owner.or(known.owner);
@@ -48,6 +50,8 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
         reason::PRUNING_FAILED
     } else if status.not_locked.is_some() {
         reason::POOLED_CONNECTION
+    } else if backup.recovery.include_bucket && status.not_whole.is_some() {
+        reason::DATABASE_ONLY
     } else {
         reason::READY
     };
@@ -58,6 +62,7 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
             .not_locked
             .as_ref()
             .map(|why| format!("the last backup ran without the lock that excludes migrations: {why}")),
+        status.not_whole.clone(),
         without_owner(backup, &status),
         not_known(report.stack, backup),
         backup.adopt_problem.clone(),
@@ -66,6 +71,15 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
     ];
     let sentences: Vec<_> = sentences.into_iter().flatten().collect();
     (!sentences.is_empty()).then(|| (why, sentences.join("; ")))
+}
+
+/// The reason and the note of a drill that found nothing wrong.
+pub(super) fn drill_note(status: Option<&BackupStatus>) -> Option<(Reason, String)> {
+    let record = status?.last_verified.as_ref()?;
+    let told = format!("{} was restored in {} s", record.id, record.duration_seconds);
+    let rows = record.rows.map(|rows| format!(", {rows} rows compared")).unwrap_or_default();
+    let more = if record.message.is_empty() { String::new() } else { format!("; {}", record.message) };
+    Some((if record.partial { reason::PARTIAL } else { reason::READY }, format!("{told}{rows}{more}")))
 }
 
 fn shared(report: &Report<'_>, backup: &Backup, status: &BackupStatus) -> Option<String> {

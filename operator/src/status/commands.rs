@@ -16,6 +16,9 @@ pub(super) fn without_effect(report: &Report<'_>) -> Vec<String> {
     if report.stack.backup.is_none() && annotated(annotation::BACKUP).is_some() {
         notes.push(format!("the annotation {} asks for a backup, and spec.backup is not set", annotation::BACKUP));
     }
+    if report.stack.verify().is_none() && annotated(annotation::VERIFY).is_some() {
+        notes.push(format!("the annotation {} asks for a drill, and backup.verify is not set", annotation::VERIFY));
+    }
     notes
 }
 

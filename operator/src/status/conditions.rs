@@ -21,11 +21,20 @@ pub(super) struct Fact {
 const MESSAGE_MAX: usize = 1024;
 
 /// Every condition of a report.
-pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Option<&(Reason, String)>) -> Vec<Fact> {
+pub(super) fn facts(
+    report: &Report<'_>,
+    cause: Option<&RootCause>,
+    [backup, drill]: [Option<&(Reason, String)>; 2],
+) -> Vec<Fact> {
+    let also = |component| match component {
+        Component::Backup => backup,
+        Component::Drill => drill,
+        _ => None,
+    };
     let mut facts: Vec<Fact> = report
         .readiness
         .iter()
-        .map(|(component, readiness)| match (readiness, backup.filter(|_| *component == Component::Backup)) {
+        .map(|(component, readiness)| match (readiness, also(*component)) {
             (Readiness::Ready, Some((reason, message))) => {
                 Fact { kind: component.condition(), status: "True", reason, message: message.clone() }
             }
@@ -50,7 +59,7 @@ pub(super) fn facts(report: &Report<'_>, cause: Option<&RootCause>, backup: Opti
 
 /// A condition that nobody can decide is neither true nor false.
 fn is_unknown(reason: Reason) -> bool {
-    matches!(reason, reason::NO_BACKUP_YET | reason::NOT_PROBED)
+    matches!(reason, reason::NO_BACKUP_YET | reason::NO_DRILL_YET | reason::NO_IDENTITY | reason::NOT_PROBED)
 }
 
 fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
@@ -112,7 +121,10 @@ fn all_is_well(report: &Report<'_>) -> String {
     if let Some(cause) = report.stack.hibernation.cause.filter(|_| report.stack.asleep) {
         return hibernation::message(report, cause);
     }
-    let quiet = |reason| matches!(reason, reason::NO_BACKUP_YET | reason::PROGRESSING | reason::DEPENDENCY_NOT_READY);
+    let quiet = |reason| {
+        let soon = matches!(reason, reason::NO_BACKUP_YET | reason::NO_DRILL_YET | reason::NO_IDENTITY);
+        soon || matches!(reason, reason::PROGRESSING | reason::DEPENDENCY_NOT_READY)
+    };
     let trouble = report.readiness.iter().find_map(|(component, readiness)| match readiness {
         Readiness::Waiting(waiting) if is_forgiven(*component, waiting.reason) && !quiet(waiting.reason) => {
             Some(format!("; {component}: {}", waiting.message))

@@ -8,6 +8,7 @@ mod commands;
 mod conditions;
 mod hibernation;
 mod release;
+mod requests;
 mod root_cause;
 mod summary;
 
@@ -15,10 +16,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use requests::{of_backup, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
-    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus},
+    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus, VerifiedRecord},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
     plan::{Operations, Release},
@@ -45,6 +47,8 @@ pub struct Report<'a> {
     pub notes: BTreeMap<Component, String>,
     /// The newest good backup whose pod still exists, with the other results of its run.
     pub backup: Option<BackupStatus>,
+    /// The newest drill that found nothing wrong and whose pod still exists.
+    pub verified: Option<VerifiedRecord>,
     /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
@@ -57,7 +61,8 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let backup = backup::remembered(&old, report);
     let notes = backup::notes(report, backup.as_ref());
     let (hibernated_since, expires_at, expiry) = hibernation::told(report, &old, now);
-    let facts = conditions::facts(report, cause.as_ref(), notes.as_ref());
+    let drill = backup::drill_note(backup.as_ref());
+    let facts = conditions::facts(report, cause.as_ref(), [notes.as_ref(), drill.as_ref()]);
     RorunStackStatus {
         observed_generation: generation,
         conditions: conditions::merge(&old.conditions, facts, generation, now),
@@ -93,7 +98,7 @@ fn note(report: &Report<'_>, component: Component) -> Option<String> {
 }
 
 /// Reasons that end only when a user changes something.
-pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
+pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::REFERENCE_MISSING,
     reason::KEY_MISSING,
     reason::INVALID_VALUE,
@@ -120,6 +125,8 @@ pub(crate) const NEEDS_THE_USER: [reason::Reason; 27] = [
     reason::VERSION_MISMATCH,
     reason::POD_TEMPLATE_REFUSED,
     reason::MISSING_API,
+    reason::BACKUP_NOT_SET,
+    reason::STACK_NOT_FOUND,
     reason::DATABASE_STALLED,
 ];
 

@@ -13,6 +13,7 @@ mod proxy;
 mod scenario;
 mod servers;
 
+mod drills;
 mod dumps;
 mod failures;
 mod holds;
@@ -20,6 +21,7 @@ mod installs;
 mod locked;
 mod locks;
 mod owners;
+mod points;
 mod prunes;
 mod restores;
 mod rights;

@@ -34,7 +34,21 @@ proptest! {
     #[test]
     fn the_agent_understands_what_its_pod_is_started_with(cr in stacks()) {
         let all = objects(&cr);
-        let Some(job) = all.iter().find(|object| object.kind.kind == "CronJob") else { return Ok(()) };
+        let of = |component: &str| {
+            all.iter().find(|object| object.kind.kind == "CronJob" && object.component() == component)
+        };
+        if let Some(job) = of("drill") {
+            let secret = all.iter().find(|object| object.kind.kind == "Secret" && object.name == job.name).unwrap();
+            let mut pod = containers(template(job).unwrap()).map(|container| parsed(container, secret));
+            let (install, drill) = (pod.next().unwrap(), pod.next().unwrap());
+            prop_assert!(matches!(install, AgentCommand::Install { .. }), "no install");
+            let AgentCommand::Drill(drill) = drill else { panic!("no drill") };
+            let folder = ["/", cr.metadata.name.as_deref().unwrap(), "/"].concat();
+            prop_assert!(drill.prefix.ends_with(&folder));
+            // A drill has no way to the live database.
+            prop_assert!(secret.body["data"][contract::ENV_DATABASE_URL].is_null());
+        }
+        let Some(job) = of("backup") else { return Ok(()) };
         let secret = all.iter().find(|object| object.kind.kind == "Secret" && object.name == job.name).unwrap();
         let mut pod = containers(template(job).unwrap()).map(|container| parsed(container, secret));
         let AgentCommand::Install { path } = pod.next().unwrap() else { panic!("no install") };
@@ -75,7 +89,8 @@ proptest! {
 fn parsed(container: &Value, secret: &DesiredObject) -> AgentCommand {
     let args: Vec<_> = items(container, "/args").filter_map(Value::as_str).map(str::to_owned).collect();
     let informed = items(container, "/envFrom").any(|source| text(source, "/secretRef/name") == Some(&secret.name));
-    let variables = VARIABLES.iter().filter(|_| informed).flat_map(|(name, argument)| {
+    let known = |(name, _): &&(&str, &str)| informed && !secret.body["data"][*name].is_null();
+    let variables = VARIABLES.iter().filter(known).flat_map(|(name, argument)| {
         let value: k8s_openapi::ByteString = serde_json::from_value(secret.body["data"][name].clone()).unwrap();
         [(*argument).to_owned(), String::from_utf8(value.0).unwrap()]
     });

@@ -285,12 +285,25 @@ fn backup() -> impl Strategy<Value = Value> {
     let labels = btree_map(select(LABELS.to_vec()), Just("theirs"), 0..3);
     let retention = option::of((1..400, 1..50).prop_map(|(days, kept)| json!({"days": days, "minimumKept": kept})));
     let schemas = subsequence(vec!["vault", "a*b", "-x", "with space", "\"quoted\"", "Ünï,1"], 0..4);
-    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels, schemas).prop_map(
-        |(destination, retention, schedule, labels, schemas)| {
-            let backup = json!({
+    // A recovery point with all that it can have.
+    let copies = option::of(external_bucket("copies", "copy-keys").prop_map(|bucket| json!([{"external": bucket}])));
+    (destination, retention, select(vec!["@daily", "15 2 * * *"]), labels, schemas, copies).prop_map(
+        |(destination, retention, schedule, labels, schemas, copies)| {
+            let mut backup = json!({
                 "schedule": schedule, "timeZone": "Africa/Lagos", "image": "registry.example.com/postgres:17",
                 "podLabels": labels, "podAnnotations": {"note": "theirs"}, "excludeSchemas": schemas,
             });
+            // Copies do not hold the objects of a list.
+            backup["includeBucket"] = json!(copies.is_none());
+            if let Some(copies) = copies {
+                let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+                let check = json!({"name": "-x", "sql": "SELECT 'a \"b\"'", "expect": ""});
+                backup["copies"] = copies;
+                backup["recipients"] = json!([key]);
+                backup["identitySecretRef"] = json!({"name": "identity"});
+                backup["verify"] = json!({"checks": [check], "storage": {"size": "1Gi"}});
+                backup["objectives"] = json!({"rpo": "24h", "rto": "1h"});
+            }
             with(with(backup, "destination", destination), "retention", retention)
         },
     )

@@ -14,7 +14,7 @@ use rorun_operator::{
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{example, examples};
+use crate::support::{example, examples, is_of_stack};
 
 #[rstest]
 #[case("database", DATABASE_MODES)]
@@ -130,7 +130,7 @@ fn sources() -> BTreeMap<String, String> {
 
 fn manifests() -> Vec<PathBuf> {
     let paths = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml") && is_of_stack(path)).collect()
 }
 
 fn has_word(text: &str, word: &str) -> bool {

@@ -66,6 +66,7 @@ fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackSt
         readiness,
         notes,
         backup: last_backup(live),
+        verified: None,
         begun: BTreeMap::new(),
         old,
     };

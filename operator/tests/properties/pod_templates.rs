@@ -18,7 +18,9 @@ use super::{
 
 /// Every component that has pods, and the field that describes it.
 fn fields() -> impl Iterator<Item = (Component, &'static str)> {
-    Component::ALL.into_iter().filter_map(|component| Some((component, own(component)?.field)))
+    // The pods of drills have no such field.
+    let components = Component::ALL.into_iter().filter(|component| *component != Component::Drill);
+    components.filter_map(|component| Some((component, own(component)?.field)))
 }
 
 /// A patch for the pods of a component, as users may write it.

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Kinds of volumes that the Pod Security Standard `restricted` allows and that we use.
-const VOLUMES: [&str; 3] = ["emptyDir", "configMap", "persistentVolumeClaim"];
+const VOLUMES: [&str; 4] = ["emptyDir", "configMap", "ephemeral", "persistentVolumeClaim"];
 
 proptest! {
     #![proptest_config(config())]

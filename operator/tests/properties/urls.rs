@@ -225,6 +225,7 @@ fn conditions(
         readiness,
         notes,
         backup: None,
+        verified: None,
         begun,
         old: None,
     };

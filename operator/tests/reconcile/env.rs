@@ -18,7 +18,7 @@ use rorun_e2e::engine::{
     test_server::{AuditCall, Mark, TestServer},
 };
 use rorun_operator::{
-    api::v1alpha1::RorunStack,
+    api::v1alpha1::{RorunBackup, RorunStack},
     apply::api_resource,
     objects::{KINDS, ObjectKind, Role},
 };
@@ -98,17 +98,22 @@ impl TestEnv {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         let client = Client::try_from(config).expect("a client");
         let env = Self { client, server, folder: tempfile::tempdir().expect("a folder") };
-        let crd = rorun_operator::cli::crd::yaml().expect("the CRD");
         let api: Api<DynamicObject> = Api::all_with(
             env.client.clone(),
             &kube::api::ApiResource::erase::<
                 k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
             >(&()),
         );
-        let crd: Value = serde_saphyr::from_str(&crd).expect("YAML");
-        let name = crd["metadata"]["name"].as_str().expect("a name").to_owned();
-        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.expect("the CRD");
-        env.until("the CRD is served", async || env.stacks("default").list(&ListParams::default()).await.is_ok()).await;
+        for (name, yaml) in rorun_operator::cli::crd::definitions().expect("the definitions") {
+            let definition: Value = serde_saphyr::from_str(&yaml).expect("YAML");
+            let apply = Patch::Apply(&definition);
+            api.patch(name, &PatchParams::apply("test").force(), &apply).await.expect("the definition");
+        }
+        let all = ListParams::default();
+        env.until("they are served", async || {
+            env.stacks("default").list(&all).await.is_ok() && env.backups("default").list(&all).await.is_ok()
+        })
+        .await;
         env
     }
 
@@ -178,6 +183,10 @@ impl TestEnv {
     }
 
     pub fn stacks(&self, namespace: &str) -> Api<RorunStack> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub fn backups(&self, namespace: &str) -> Api<RorunBackup> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

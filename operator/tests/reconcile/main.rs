@@ -15,6 +15,7 @@ mod env;
 mod gitops;
 mod optional;
 mod pod_templates;
+mod requests;
 mod restarts;
 mod sources;
 mod volumes;
@@ -65,6 +66,8 @@ async fn the_released_binary() {
         data::nothing_is_deleted_while_nobody_knows_whether_there_are_backups,
         backups::the_owner_of_backups_is_asked_for_once,
         backups::a_wish_to_adopt_is_obeyed_once,
+        requests::a_backup_is_made_once_and_keeps_its_result,
+        requests::what_keeps_a_backup_from_beginning_is_told,
         commands::a_job_that_runs_outlives_the_spec_that_asked_for_it,
         commands::a_stack_is_deleted_once_its_job_has_ended,
         data::production_needs_a_confirmation,
@@ -89,6 +92,7 @@ async fn one_operator_after_the_other() {
     cases!(&env, restarts::an_api_server_that_comes_back_is_written_nothing);
     cases!(&env, gitops::data_of_0_1_0_are_taken_over);
     cases!(&env, commands::a_command_is_obeyed_once);
+    cases!(&env, requests::a_backup_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
 }

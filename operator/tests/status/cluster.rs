@@ -128,6 +128,7 @@ impl Cluster {
             readiness: status::with_refusals(readiness.into_iter().collect(), &held),
             notes,
             backup: rorun_operator::desired::last_backup(&live),
+            verified: rorun_operator::desired::last_verified(&live),
             begun: begun.iter().map(|component| (*component, 1)).collect::<BTreeMap<_, _>>(),
         };
         let status = status::status(&report, Timestamp::from_second(now).unwrap());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fixture::NAMESPACE;
 
-/// Each object as the API server would give it back once its pods serve, and a backup that ended well.
+/// Each object as the API server would give it back once its pods serve, and a backup and a drill that ended well.
 pub fn all_ready(stack: &Stack) -> LiveSet {
     let objects = desired::everything(stack, &rorun_operator::plan::Plan::default());
     let floors: BTreeMap<_, _> = objects
@@ -20,11 +20,12 @@ pub fn all_ready(stack: &Stack) -> LiveSet {
         .collect();
     let labels =
         |component: &str| json!({"app.kubernetes.io/instance": stack.name, "app.kubernetes.io/component": component});
-    let job = stack.backup.is_some().then(|| {
-        let metadata = json!({"name": format!("{}-backup-1", stack.name), "labels": labels("backup")});
+    let ended = |component: &str| {
+        let metadata = json!({"name": format!("{}-{component}-1", stack.name), "labels": labels(component)});
         let status = json!({"conditions": [{"type": "Complete", "status": "True"}]});
         ("batch", "Job", json!({"metadata": metadata, "status": status}))
-    });
+    };
+    let jobs = [stack.backup.is_some().then(|| ended("backup")), stack.verify().is_some().then(|| ended("drill"))];
     let served = objects.into_iter().map(|object| {
         let mut body = object.body;
         if let Some(status) = status(object.kind.kind, &mut body, floors.get(&object.name)) {
@@ -32,7 +33,7 @@ pub fn all_ready(stack: &Stack) -> LiveSet {
         }
         (object.kind.group, object.kind.kind, body)
     });
-    served.chain(job).map(|(group, kind, body)| Arc::new(stored(group, kind, body))).collect()
+    served.chain(jobs.into_iter().flatten()).map(|(group, kind, body)| Arc::new(stored(group, kind, body))).collect()
 }
 
 fn stored(group: &str, kind: &str, mut body: Value) -> LiveObject {

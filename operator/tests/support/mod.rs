@@ -24,6 +24,11 @@ pub fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
+/// Whether an example is one of a stack, and not of what is asked of one.
+pub fn is_of_stack(path: &Path) -> bool {
+    std::fs::read_to_string(path).unwrap().lines().find_map(|line| line.strip_prefix("kind: ")) == Some("RorunStack")
+}
+
 /// Reads an example, as the API server would store it in a namespace.
 pub fn example(path: &Path) -> RorunStack {
     let text = std::fs::read_to_string(path).unwrap();

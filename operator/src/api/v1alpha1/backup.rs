@@ -6,7 +6,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalBucket, PodTemplate, Resources, Scheduling, text};
+use super::{
+    BackupCopy, BackupVerify, ExternalBucket, IdentitySecretReference, PodTemplate, Resources, Scheduling, text,
+};
 
 /// The dumps of the database: their schedule, their destination and their retention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -30,9 +32,35 @@ pub struct BackupSpec {
     /// The bucket and the folder that dumps go to. Defaults to the stack's own bucket, under `backups/<namespace>/<stack>/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<BackupDestination>,
-    /// What the backups are measured against. Defaults to `{rpo: 1h}`.
+    /// How many of the Jobs of backups on demand are kept for reading once they have ended: those of RorunBackups and of the
+    /// annotation `rorun.app/backup`. The recovery points follow `retention`. Defaults to `10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub history: Option<i32>,
+    /// What the backups are measured against: one that is written and missed, or that the schedule cannot meet, makes
+    /// `BackupHealthy` false. Defaults to `{rpo: 1h}`, which only releases in Production go by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objectives: Option<BackupObjectives>,
+    /// `true`: a recovery point also lists the objects of the stack's bucket with their versions, which needs versioning, and
+    /// noncurrent versions that stay longer than `retention.days`. Defaults to `false`: it holds the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_bucket: Option<bool>,
+    /// Other buckets that a backup run copies recovery points to, compared by checksum. Nothing that was copied nowhere is
+    /// removed. Defaults to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "atomic"))]
+    pub copies: Vec<BackupCopy>,
+    /// The public keys of age that dumps are encrypted for, e.g. of `age-keygen`. Defaults to none: dumps are not encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 62), regex(pattern = "^age1[02-9ac-hj-np-z]{58}$")), extend("x-kubernetes-list-type" = "set"))]
+    pub recipients: Vec<String>,
+    /// The private key of one of `recipients`, for the pods of drills and restores alone. Defaults to none: a drill of an encrypted
+    /// dump compares checksums, and restores nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_secret_ref: Option<IdentitySecretReference>,
+    /// The drills that restore recovery points for a trial. Defaults to `{}` in Production, and to none elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<BackupVerify>,
     /// The image with `pg_dump`, at least of the server's major version. Defaults to the image of the embedded database, and to
     /// `postgres:17` for an external one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,4 +136,9 @@ pub struct BackupObjectives {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::objective()))]
     pub rpo: Option<String>,
+    /// How long a restore may take, as a duration from `1m` to `168h`. It is compared with the last drill, scaled by size.
+    /// Defaults to no objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::objective()))]
+    pub rto: Option<String>,
 }

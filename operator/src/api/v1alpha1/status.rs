@@ -12,7 +12,7 @@ pub struct RorunStackStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` with the root cause in its message, `Available`, one `<Component>Ready` for each component that the spec asks
-    /// for, `BackupHealthy`, and, only while they apply, `Reconciling`, `Stalled`, `Suspended`, `Hibernated` and `Expired`. Sorted by type.
+    /// for, `BackupHealthy`, `RestoreVerified`, and, only while they apply, `Reconciling`, `Stalled`, `Suspended`, `Hibernated` and `Expired`. Sorted by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -47,7 +47,7 @@ pub struct RorunStackStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentStatus {
-    /// `api`, `ocr`, `admin`, `database`, `redis`, `bucket`, `ingress` or `backup`.
+    /// `api`, `ocr`, `admin`, `database`, `redis`, `bucket`, `ingress`, `backup` or `drill`.
     pub name: String,
     /// Whether the component serves.
     pub ready: bool,
@@ -120,6 +120,46 @@ pub struct BackupStatus {
     /// Why the newest dump ran without the lock that excludes migrations. Absent if it held the lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_locked: Option<String>,
+    /// Why the newest recovery point lacks something that it was asked to have. Absent if it lacks nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_whole: Option<String>,
+    /// Why a recovery point is not in every bucket of `copies`. Absent if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<String>,
+    /// The newest moment that the data can be restored to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Time>,
+    /// The newest drill that found nothing wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verified: Option<VerifiedRecord>,
+}
+
+/// A recovery point that a drill restored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedRecord {
+    /// The identifier of the point.
+    pub id: String,
+    /// The time at which the drill ended.
+    pub at: Time,
+    /// How long the drill took, in seconds.
+    pub duration_seconds: i64,
+    /// The size of the dump in bytes.
+    pub size_bytes: i64,
+    /// How many rows were compared. Absent if the point has no numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+    /// How many objects of the bucket were fetched and compared. Absent if the point has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<i64>,
+    /// How many checks succeeded.
+    pub checks: i32,
+    /// What could not be restored for want of an extension, or what else the user should know. Absent if there is nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Whether part of the point was not restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// A backup whose manifest is complete.

@@ -4,6 +4,7 @@ use kube::runtime::controller::Action;
 
 use super::{
     Context, finalizer,
+    observe::now,
     policy::{self, Ending},
     reconcile::ReconcileError,
     report::stopped,
@@ -14,7 +15,7 @@ use crate::{
     apply::Owner,
     names::{Waiting, reason},
     objects::LiveSet,
-    plan::{Operation, choose, on_live_data},
+    plan::{Operation, choose, last_backup_runs, on_live_data},
     runtime::{ResourceKey, Written},
     stack::Observed,
 };
@@ -33,6 +34,8 @@ pub(super) async fn reconcile(
     }
     let mut observed = Observed::default();
     steps::observe(cr, live, &mut observed);
+    observed.backups = context.backup_requests(&key);
+    context.tell(&key, &last_backup_runs(&key.name, &observed, now().as_second()), None);
     if let Some((_, job)) = choose(&[Operation::Deletion], on_live_data(&observed).as_deref()).next {
         let message = format!(
             "the stack is deleted once {job} has ended, so that it does not stop half-way; to end it now: kubectl delete {job}"

@@ -60,6 +60,7 @@ fn silent(may_write: bool) -> Context {
         client,
     };
     Context {
+        requests: Arc::default(),
         configurations: Configurations::new(references.clone(), Arc::default()),
         references,
         storage_classes: StorageClasses::default(),

@@ -31,19 +31,24 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use kube::{ResourceExt as _, api::ObjectMeta, runtime::controller::Action};
+use kube::{
+    ResourceExt as _,
+    api::ObjectMeta,
+    runtime::{controller::Action, watcher},
+};
 use tracing::Span;
 
-use super::Settings;
+use super::{Settings, requests::Requests};
 use crate::{
-    api::v1alpha1::{RorunStack, RorunStackSpec, RorunStackStatus},
-    names::Component,
+    api::v1alpha1::{RorunBackup, RorunStack, RorunStackSpec, RorunStackStatus},
+    names::{Component, Waiting, reason},
+    plan::{BackupRun, BackupRunState},
     probe::Prober,
     runtime::{
         Controller, ControllerRuntime, Reconciled, Reconciler, ResourceKey, Runtime, Scope, Watched,
         references::References,
     },
-    stack::{ProbeTarget, SecretData},
+    stack::{BackupRequest, ProbeTarget, SecretData},
     telemetry::logs,
 };
 use configuration::Configurations;
@@ -69,9 +74,10 @@ pub(super) fn controller(
     runtime: &Runtime,
     scope: &Scope,
     settings: &Settings,
-    one_reader: &Arc<tokio::sync::Mutex<()>>,
+    (one_reader, requests): (&Arc<tokio::sync::Mutex<()>>, &Arc<Requests>),
 ) -> Controller {
     let (runtime, triggered) = runtime.controller::<RorunStack>();
+    requests.stacks.enqueue_in(runtime.triggers.clone());
     scope.enqueue_owners(runtime.triggers.clone());
     let references = References::new(runtime.client.clone(), runtime.triggers.clone(), runtime.health.clone());
     let watch = references.clone().watch(scope.namespace().map(str::to_owned));
@@ -85,6 +91,7 @@ pub(super) fn controller(
         approvals_verified: settings.approvals_verified,
         resync: settings.resync,
         memory: Mutex::default(),
+        requests: requests.clone(),
         runtime,
     };
     Controller::new(context, scope, triggered).with_watch(watch)
@@ -93,6 +100,7 @@ pub(super) fn controller(
 /// What every reconcile of a stack shares.
 struct Context {
     runtime: ControllerRuntime<RorunStack>,
+    requests: Arc<Requests>,
     references: References,
     configurations: Configurations,
     storage_classes: storage_classes::StorageClasses,
@@ -142,6 +150,10 @@ impl Reconciler for Context {
         error.labels()
     }
 
+    fn seen(&self, event: &watcher::Event<WatchedStack>) {
+        self.requests.stack_seen(event);
+    }
+
     fn forget(&self, key: &ResourceKey, uid: Option<&str>) {
         self.references.forget(key);
         self.runtime.optional.forget(key);
@@ -160,6 +172,26 @@ impl Reconciler for Context {
 }
 
 impl Context {
+    /// The RorunBackups of a stack that are not over.
+    fn backup_requests(&self, stack: &ResourceKey) -> Vec<BackupRequest> {
+        let request = |of: &Arc<RorunBackup>| BackupRequest { uid: of.uid().unwrap_or_default(), name: of.name_any() };
+        self.requests.backups.of(stack).iter().map(request).collect()
+    }
+
+    /// Tells the RorunBackups of a stack how far they are. `waiting`: why the backups of the stack stay as they are for now.
+    fn tell(&self, stack: &ResourceKey, runs: &[BackupRun], waiting: Option<&Waiting>) {
+        let answer = |run: &BackupRun| {
+            let mut run = run.clone();
+            if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, waiting)
+                && why.reason == reason::PROGRESSING
+            {
+                why.clone_from(waiting);
+            }
+            (run.uid.clone(), run)
+        };
+        self.requests.backups.tell(stack, runs.iter().map(answer).collect());
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,9 @@
-//! The reads of the cluster, and the only place with the clock.
+//! The reads of the cluster.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::{Context, credentials, optional, ownership, steps};
+pub(super) use crate::controller::clock::now;
 use crate::{
     api::v1alpha1::RorunStack,
     names::{Component, ObjectName},
@@ -39,13 +38,6 @@ impl ObserveError {
     }
 }
 
-/// The time, in whole seconds as statuses keep it.
-#[expect(clippy::disallowed_methods, reason = "the clock of the controller is read here and nowhere else")]
-pub(super) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
 /// Reads the objects that the spec names, and those that exist of the stack.
 pub(super) async fn observe(
     context: &Context,
@@ -61,6 +53,7 @@ pub(super) async fn observe(
         ..Observed::default()
     };
     steps::observe(cr, live, &mut observed);
+    observed.backups = context.backup_requests(key);
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));

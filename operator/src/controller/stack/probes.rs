@@ -29,7 +29,10 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
     if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
         context.prober.doubt(&key);
     }
-    let in_status = context.runtime.statuses.last(cr).and_then(|status| status.backup?.last_successful);
+    let status = context.runtime.statuses.last(cr).and_then(|status| status.backup).unwrap_or_default();
+    let (in_status, verified) = (status.last_successful, status.last_verified);
+    let verified = verified.into_iter().chain(desired::last_verified(live));
+    stack.last_verified = verified.map(|record| record.at.0.as_second()).max();
     let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
     let newest = in_status.into_iter().chain(in_pods).map(|record| record.at.0.as_second());
     stack.last_backup = newest.max();

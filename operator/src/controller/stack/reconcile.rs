@@ -14,6 +14,7 @@ use crate::{
     api::v1alpha1::RorunStack,
     apply::{Applied, Owner, WriteError, apply},
     desired::{self, Desired},
+    names::Component,
     objects::LiveSet,
     plan::{Plan, picked, plan},
     runtime::{ResourceKey, StatusError, Written},
@@ -55,6 +56,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     let cr = &*watched.resource;
     let key = ResourceKey::of(cr);
     let owner = owner(cr, &key);
+    context.requests.known().await;
     let live = context.runtime.cache.of(&key).at(observe::now().as_second());
     if cr.metadata.deletion_timestamp.is_some() {
         return delete::reconcile(context, cr, &owner, &live).await;
@@ -90,6 +92,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
 
     // Desired, and apply.
     let desired = desired::desired(&stack, &plan, &live);
+    context.tell(&key, &plan.backup_runs, desired.waiting.get(&Component::Backup));
     let (desired, applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;

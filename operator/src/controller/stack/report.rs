@@ -61,6 +61,7 @@ pub(super) fn report<'a>(
         readiness: status::with_refusals(readiness, &waiting),
         notes,
         backup: desired::last_backup(live),
+        verified: desired::last_verified(live),
         begun,
         old: context.runtime.statuses.last(cr),
     }

@@ -1,7 +1,8 @@
 //! A client of one bucket on any server that speaks S3.
 //!
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
-//! `objects` reads and writes small objects, and `upload` writes large ones in parts, which `download` reads; `conditional` replaces what nobody else has
+//! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them, the latter
+//! through connections that break; `listing` walks through all versions page by page; `conditional` replaces what nobody else has
 //! changed, and looks at versions.
 
 mod classify;
@@ -9,13 +10,17 @@ mod client;
 mod conditional;
 mod connector;
 mod download;
+mod listing;
 mod objects;
+mod read;
 mod settings;
 mod upload;
 
 pub use client::{BucketClient, BucketTarget, Timeouts};
 pub use conditional::{Replaced, Tagged, Version};
 pub use download::Download;
+pub use listing::{ListedVersion, Marker};
 pub use objects::{Created, Object};
+pub use read::Body;
 pub use settings::Versioning;
 pub use upload::{Upload, UploadInProgress};

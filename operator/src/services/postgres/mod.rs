@@ -3,6 +3,7 @@
 mod lock;
 mod query;
 mod session;
+mod snapshot;
 mod url;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use super::tls;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
 pub use query::{QueryError, Row};
 pub use session::Session;
+pub use snapshot::Snapshot;
 use url::Connection;
 pub use url::TlsMode;
 

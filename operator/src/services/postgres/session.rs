@@ -43,16 +43,21 @@ impl Session {
     /// The values of the last row that SQL gives, by the simple protocol: it takes several statements at once, and prepares
     /// nothing that a pooler would have to know.
     pub(super) async fn row(&self, sql: &str) -> Result<Vec<Option<String>>, ServiceError> {
-        let answer = tokio::time::timeout(ANSWER, self.client.simple_query(sql)).await;
-        let messages = answer.map_err(|_| silent(&self.connection, ANSWER))?;
+        Ok(self.rows(sql, ANSWER).await?.pop().unwrap_or_default())
+    }
+
+    /// Likewise, of every row, which may take so long.
+    pub(super) async fn rows(&self, sql: &str, within: Duration) -> Result<Vec<Vec<Option<String>>>, ServiceError> {
+        let answer = tokio::time::timeout(within, self.client.simple_query(sql)).await;
+        let messages = answer.map_err(|_| silent(&self.connection, within))?;
         let messages = messages.map_err(|error| classify(&self.connection, &error))?;
-        let rows = messages.into_iter().rev().find_map(|message| match message {
+        let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
             }
             _ => None,
         });
-        Ok(rows.unwrap_or_default())
+        Ok(rows.collect())
     }
 
     /// Waits until the connection ends, and says why. It may be called again after it was dropped.

@@ -91,6 +91,14 @@ pub fn own(component: Component) -> Option<Own> {
             mounts: &["/data", TEMPORARY],
             ..SERVER
         },
+        Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest => return job(component),
+        Component::Connection | Component::Ingress | Component::Monitoring => return None,
+    })
+}
+
+/// Likewise, of what runs to its end.
+fn job(component: Component) -> Option<Own> {
+    Some(match component {
         Component::Backup => Own {
             field: "backup",
             purpose: Purpose::Job,
@@ -100,6 +108,22 @@ pub fn own(component: Component) -> Option<Own> {
             fixed: &["binary", "ca"],
             ports: &[],
             mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY],
+        },
+        Component::Drill => Own {
+            field: "backup.verify",
+            purpose: Purpose::Job,
+            main: "drill",
+            init: &["install"],
+            scratch: &["tmp", "shm"],
+            fixed: &["binary", "ca", "work"],
+            ports: &[],
+            mounts: &[
+                contract::BINARY_DIRECTORY,
+                TEMPORARY,
+                contract::CA_DIRECTORY,
+                contract::WORK_DIRECTORY,
+                "/dev/shm",
+            ],
         },
         // `podTemplate` does not reach these pods: a sidecar of the API would keep a migration from ending.
         Component::Migration => Own {
@@ -122,6 +146,6 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[],
         },
-        Component::Connection | Component::Ingress | Component::Monitoring => return None,
+        _ => return None,
     })
 }

@@ -1,0 +1,243 @@
+//! Copies of points in other buckets: streamed, compared by checksum afterwards, and removed by a retention of their own. A mark in
+//! the folder of the point says where it was copied to, so that it may go from here.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncBufRead, AsyncReadExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::error::DumpError;
+use super::inventory::{self, BackupFolder};
+use super::manifest::ManifestObject;
+use super::retention::Spared;
+use super::stream::{self, Input, Written, read_part};
+use super::{BackupId, DumpArgs, objects, owner, prune};
+use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE};
+use crate::services::bucket::{BucketClient, Created, Timeouts};
+
+/// No copy is begun after this time: the Job has an end, and the result of the run is to be told before it.
+const BEGUN_WITHIN: Duration = Duration::from_hours(6);
+const AT_ONCE: usize = 1024 * 1024;
+
+/// What came of the copies.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    pub(super) copied: u32,
+    pub(super) problem: Option<String>,
+}
+
+/// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
+pub(super) async fn copy(
+    bucket: &BucketClient,
+    args: &DumpArgs,
+    (owner, now): (&str, Timestamp),
+    entries: &mut [BackupFolder],
+    stop: &CancellationToken,
+) -> Copied {
+    let mut done = Copied::default();
+    let Some(text) = &args.copies else { return done };
+    let targets: Vec<CopyTarget> = match serde_json::from_str(text) {
+        Ok(targets) => targets,
+        Err(source) => {
+            done.problem = Some(DumpError::Variable { name: ENV_COPIES, source }.to_string());
+            return done;
+        }
+    };
+    for target in &targets {
+        let run = Run { bucket, args, target, owner, now };
+        if let Err(error) = Box::pin(run.all(entries, &mut done, stop)).await {
+            tracing::warn!(%error, bucket = target.location.bucket, "a point is not copied");
+            let into = format!("copies to bucket \"{}\": {error}", target.location.bucket);
+            done.problem.get_or_insert(into);
+        }
+    }
+    done
+}
+
+/// One target of one run.
+struct Run<'a> {
+    bucket: &'a BucketClient,
+    args: &'a DumpArgs,
+    target: &'a CopyTarget,
+    owner: &'a str,
+    now: Timestamp,
+}
+
+impl Run<'_> {
+    async fn all(
+        &self,
+        entries: &mut [BackupFolder],
+        done: &mut Copied,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let source = self.args.bucket.target(None);
+        let same = source.endpoint == self.target.location.endpoint && source.bucket == self.target.location.bucket;
+        if same && self.target.prefix == self.args.prefix {
+            let why = "a copy in the folder of the backups themselves is none".to_owned();
+            return Err(DumpError::Copy { key: self.target.prefix.clone(), why });
+        }
+        let to = BucketClient::new(&objects::target(&self.target.location), Timeouts::DATA)?;
+        let mark = mark(self.target);
+        let begun = Instant::now();
+        let wanted: Vec<usize> = self.wanted(entries, &mark);
+        for index in wanted {
+            if stop.is_cancelled() || begun.elapsed() > BEGUN_WITHIN {
+                return Ok(());
+            }
+            let Some(entry) = entries.get_mut(index) else { continue };
+            Box::pin(self.one(&to, &entry.id, stop)).await?;
+            let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
+                "prefix": self.target.prefix, "at": self.now.to_string()});
+            let key = inventory::key(&self.args.prefix, &entry.id, &mark);
+            self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
+            entry.copied.insert(mark.clone());
+            done.copied += 1;
+        }
+        Box::pin(self.prune(&to, entries, stop)).await
+    }
+
+    /// The whole points that the target lacks and would keep, newest first.
+    fn wanted(&self, entries: &[BackupFolder], mark: &str) -> Vec<usize> {
+        let age = SignedDuration::from_hours(24 * i64::from(self.target.retention_days));
+        let mut wanted: Vec<usize> =
+            (0..entries.len()).filter(|index| entries[*index].is_whole_of(self.owner)).collect();
+        wanted.sort_by(|one, other| entries[*other].id.cmp(&entries[*one].id));
+        let kept = usize::try_from(self.target.minimum_kept.max(1)).unwrap_or(usize::MAX);
+        let mut position = 0;
+        wanted.retain(|index| {
+            position += 1;
+            let entry = &entries[*index];
+            let young = self.now.duration_since(entry.id.created()) <= age;
+            (young || position <= kept) && !entry.copied.contains(mark)
+        });
+        wanted
+    }
+
+    /// Every object of the manifest, and the manifest last.
+    async fn one(&self, to: &BucketClient, id: &BackupId, stop: &CancellationToken) -> Result<(), DumpError> {
+        let key = inventory::key(&self.args.prefix, id, MANIFEST_FILE);
+        let wrong = |key: &str, why: &str| DumpError::Copy { key: key.to_owned(), why: why.to_owned() };
+        let body = self.bucket.get(&key).await?.ok_or_else(|| wrong(&key, "it is gone"))?;
+        let manifest = inventory::parse(&body, id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
+        let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
+        match to.get(&there).await? {
+            Some(other) if other != body => return Err(wrong(&there, "another backup is there")),
+            Some(_) => {}
+            None => {
+                for object in &manifest.objects {
+                    Box::pin(self.object(to, object, id, stop)).await?;
+                }
+            }
+        }
+        for object in &manifest.objects {
+            let key = copied_key(&self.target.prefix, id, object)?;
+            let found = Box::pin(hash(to, &key, stop)).await?;
+            if found.as_deref() != Some(&*object.sha256) {
+                return Err(wrong(&key, "the copy has another checksum than the manifest"));
+            }
+        }
+        match to.create_object(&there, body).await? {
+            Created::Now => Ok(()),
+            Created::Refused => Err(wrong(&there, "another backup is there")),
+        }
+    }
+
+    async fn object(
+        &self,
+        to: &BucketClient,
+        object: &ManifestObject,
+        id: &BackupId,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let key = copied_key(&self.target.prefix, id, object)?;
+        let file = key.rsplit('/').next().unwrap_or_default();
+        let from = inventory::key(&self.args.prefix, id, file);
+        let body = self.bucket.read(&from, None).await?;
+        let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
+        let says = [(owner::SAYS, self.owner)];
+        let mut content = Source(body.content);
+        let written = Box::pin(stream::upload(to, (&key, &says), &mut content, stop)).await?;
+        let Written { size, sha256 } = written;
+        if (size, &sha256) == (object.size, &object.sha256) {
+            return Ok(());
+        }
+        // Nothing that is wrong stays where a copy is looked for.
+        to.delete(&key).await?;
+        Err(DumpError::Copy { key: from, why: "it has another checksum than its manifest says".to_owned() })
+    }
+
+    /// The same rules with the numbers of the copy. What is held here, or verified, stays there as well.
+    async fn prune(
+        &self,
+        to: &BucketClient,
+        entries: &[BackupFolder],
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let mut args = self.args.clone();
+        args.prefix.clone_from(&self.target.prefix);
+        args.retention_days = self.target.retention_days;
+        args.minimum_kept = self.target.minimum_kept;
+        let there = inventory::read(to, &args.prefix).await?;
+        let verified = entries.iter().filter(|entry| entry.verified && entry.is_whole_of(self.owner));
+        let held = entries.iter().filter(|entry| !entry.holds.is_empty()).map(|entry| entry.id.clone());
+        let spared = Spared {
+            verified: verified.map(|entry| entry.id.clone()).max(),
+            verified_only: self.args.verified,
+            not_copied: held.collect(),
+        };
+        let pruned = Box::pin(prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop)).await;
+        match pruned.problem(&args.prefix) {
+            Some(why) => Err(DumpError::Copy { key: args.prefix, why }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The mark of a target: the same however often the credentials change.
+fn mark(target: &CopyTarget) -> String {
+    let place = format!("{}\n{}\n{}", target.location.endpoint, target.location.bucket, target.prefix);
+    let hash = stream::hex(&Sha256::digest(place));
+    format!("{COPIED}{}.json", hash.get(..12).unwrap_or_default())
+}
+
+/// Where an object of a point belongs in the target.
+fn copied_key(prefix: &str, id: &BackupId, object: &ManifestObject) -> Result<String, DumpError> {
+    let file = object.key.rsplit_once(&format!("{id}/")).map(|(_, file)| file);
+    let file = file.filter(|file| inventory::is_part(file) && *file != MANIFEST_FILE);
+    let wrong = || DumpError::Copy { key: object.key.clone(), why: "its manifest names an unknown object".to_owned() };
+    Ok(inventory::key(prefix, id, file.ok_or_else(wrong)?))
+}
+
+/// The checksum of an object that is there.
+pub(super) async fn hash(
+    bucket: &BucketClient,
+    key: &str,
+    stop: &CancellationToken,
+) -> Result<Option<String>, DumpError> {
+    let Some(mut body) = bucket.read(key, None).await? else { return Ok(None) };
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; AT_ONCE];
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(DumpError::Stopped),
+            read = body.content.read(&mut chunk) => read.map_err(|source| DumpError::Run { source })?,
+        };
+        if read == 0 {
+            return Ok(Some(stream::hex(&hash.finalize())));
+        }
+        hash.update(&chunk[..read]);
+    }
+}
+
+/// An object of another bucket.
+struct Source(Box<dyn AsyncBufRead + Send + Unpin>);
+
+impl Input for Source {
+    async fn part(&mut self, size: usize) -> Result<Vec<u8>, DumpError> {
+        read_part(&mut self.0, size).await
+    }
+}

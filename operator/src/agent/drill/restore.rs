@@ -1,0 +1,196 @@
+//! From the bucket into the server of a drill: streamed, hashed on the way, and what `pg_restore` says is judged.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use age::x25519::Identity;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::server::{Server, clean};
+use super::{Ended, fault, wrong_checksum};
+use crate::agent::manifest::{Manifest, ManifestObject};
+use crate::agent::{seal, stream};
+use crate::contract::DrillFault;
+use crate::services::bucket::BucketClient;
+
+/// How much of what `pg_restore` says is judged; what is longer is no list of expected errors.
+const LONGEST: u64 = 256 * 1024;
+
+/// A dump that was restored.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    /// Extensions that the server lacks.
+    pub(super) missing: BTreeSet<String>,
+    /// Errors that nothing follows from.
+    pub(super) understood: Vec<String>,
+}
+
+/// Hashes and counts what is read through it.
+struct Hashing<R> {
+    inner: R,
+    seen: Arc<Mutex<(Sha256, u64)>>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Hashing<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        let new = &buffer.filled()[before..];
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.0.update(new);
+        seen.1 += new.len() as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Restores a dump. What does not have the checksum of its manifest does not count, whatever came of it.
+pub(super) async fn restore(
+    bucket: &BucketClient,
+    (key, dump): (&str, &ManifestObject),
+    (manifest, identities): (&Manifest, &[Identity]),
+    server: &Server,
+    stop: &CancellationToken,
+) -> Result<Restored, Ended> {
+    let Some(body) = bucket.read(key, None).await? else {
+        return fault(DrillFault::Corrupt, format!("{key} is missing"));
+    };
+    if body.size.is_some_and(|size| size != dump.size) {
+        let found = body.size.unwrap_or_default();
+        return fault(
+            DrillFault::Corrupt,
+            format!("{key} has {found} bytes, and its manifest says {}: it was cut off, or mixed up", dump.size),
+        );
+    }
+    let seen = Arc::new(Mutex::new((Sha256::new(), 0)));
+    let mut hashing = Hashing { inner: body.content, seen: seen.clone() };
+    let said = if manifest.recipients.is_empty() {
+        fed(&mut hashing, server, stop).await?
+    } else {
+        let mut opened = match seal::open(&mut hashing, identities).await {
+            Ok(opened) => opened,
+            Err(why) => return fault(DrillFault::WrongIdentity, format!("failed to decrypt {key}: {why}")),
+        };
+        fed(&mut opened, server, stop).await?
+    };
+    // pg_restore may end before the end of the dump.
+    let mut rest = tokio::io::sink();
+    let drained = tokio::io::copy(&mut hashing, &mut rest).await;
+    let (hash, size) = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if stream::hex(&hash.finalize()) != dump.sha256 {
+        let cut = drained.is_err() || size != dump.size;
+        let why = format!("{key} ended after {size} bytes of {}", dump.size);
+        return fault(DrillFault::Corrupt, if cut { why } else { wrong_checksum(key) });
+    }
+    let (status, text) = said;
+    judge(&text, status).or_else(|why| fault(DrillFault::NotRestored, format!("failed to restore {key}: {why}")))
+}
+
+/// Feeds `pg_restore`, and gives how it ended and what it said.
+async fn fed(
+    dump: &mut (impl AsyncRead + Unpin),
+    server: &Server,
+    stop: &CancellationToken,
+) -> Result<(bool, String), Ended> {
+    let not_run = |error: io::Error| Ended::Fault(DrillFault::NotRun, format!("failed to run pg_restore: {error}"));
+    let mut command = clean("pg_restore");
+    command.args(["--no-owner", "--no-privileges", "--no-password", "--dbname=drill"]).envs(server.environment());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(not_run)?;
+    let (Some(mut input), Some(errors)) = (child.stdin.take(), child.stderr.take()) else {
+        return Err(not_run(io::Error::other("its input is not ours")));
+    };
+    let listened = tokio::spawn(async move {
+        let mut text = Vec::new();
+        let mut errors = errors.take(LONGEST);
+        let _ = errors.read_to_end(&mut text).await;
+        // It would stop at a full pipe.
+        let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let feed = async {
+        // It closes its input when it has seen enough, or failed: its words tell which.
+        let fed = tokio::io::copy(dump, &mut input).await;
+        let _ = input.shutdown().await;
+        drop(input);
+        fed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    };
+    let broken = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Ended::Stopped),
+        broken = feed => broken,
+    };
+    let status = child.wait().await.map_err(not_run)?;
+    let mut text = listened.await.unwrap_or_default();
+    if let Some(broken) = broken {
+        text = format!("pg_restore: error: the dump ended early: {broken}\n{text}");
+    }
+    Ok((status.success(), text))
+}
+
+/// What is left of errors when those that a drill may have are taken off. `pg_restore` goes on after an error, and ends with
+/// status 1 whatever it was.
+fn judge(text: &str, success: bool) -> Result<Restored, String> {
+    let mut restored = Restored::default();
+    let errors: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("error: ")).map(|(_, error)| error).collect();
+    for error in &errors {
+        if let Some(rest) = error.split_once("extension \"").map(|(_, rest)| rest)
+            && rest.contains("is not available")
+        {
+            restored.missing.extend(rest.split('"').next().map(str::to_owned));
+        }
+    }
+    let lacks = !restored.missing.is_empty();
+    let expected = |error: &str| {
+        let follows = error.contains("does not exist") || error.contains("is not available");
+        // Since PostgreSQL 15 every new database has it.
+        error.contains("schema \"public\" already exists") || (lacks && follows)
+    };
+    if let Some(error) = errors.iter().find(|error| !expected(error)) {
+        return Err((*error).to_owned());
+    }
+    if !success && errors.is_empty() {
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("pg_restore gives no reason");
+        return Err(last.to_owned());
+    }
+    restored.understood = errors.into_iter().map(str::to_owned).collect();
+    Ok(restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_extension_and_what_follows_from_it_are_no_failure() {
+        let text = "pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available\n\
+            DETAIL:  Could not open extension control file.\n\
+            pg_restore: error: could not execute query: ERROR:  type \"public.geometry\" does not exist\n\
+            pg_restore: warning: errors ignored on restore: 2\n";
+        let restored = judge(text, false).expect("understood");
+        assert_eq!(restored.missing, BTreeSet::from(["postgis".to_owned()]));
+        assert_eq!(restored.understood.len(), 2);
+        let other = "pg_restore: error: could not execute query: ERROR:  type \"public.geometry\" does not exist\n";
+        assert!(judge(other, false).is_err(), "nothing explains it");
+        let both = format!("{text}pg_restore: error: could not execute query: ERROR:  duplicate key value\n");
+        assert!(judge(&both, false).is_err_and(|why| why.contains("duplicate key")));
+    }
+
+    #[test]
+    fn an_end_without_a_word_is_a_failure() {
+        assert!(judge("", true).is_ok());
+        assert!(judge("", false).is_err());
+        let cut = "pg_restore: error: could not read from input file: end of file\n";
+        assert!(judge(cut, false).is_err_and(|why| why.contains("end of file")));
+    }
+}

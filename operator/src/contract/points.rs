@@ -1,0 +1,172 @@
+//! Recovery points: what belongs to one beside its dump, its copies in other buckets, and its drills.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Says that a drill restored the point.
+pub const VERIFIED_FILE: &str = "verified.json";
+/// How the name of an object begins that says where the point was copied to.
+pub const COPIED: &str = "copied-";
+
+/// `--recipient`: a key of age that dumps are encrypted for; once for each.
+pub const ARG_RECIPIENT: &str = "--recipient";
+/// `--objects`: the point lists the objects of the application's bucket as well.
+pub const ARG_OBJECTS: &str = "--objects";
+/// `--objects-except`: a folder of that bucket that holds backups; once for each.
+pub const ARG_OBJECTS_EXCEPT: &str = "--objects-except";
+/// `--verified`: drills take place, so that only what is older than a verified point is removed.
+pub const ARG_VERIFIED: &str = "--verified";
+
+/// `agent drill`: restores the newest point into a server of its own, and compares.
+pub const DRILL: &str = "drill";
+/// `agent drill --work`: an empty folder for the files of the server.
+pub const ARG_WORK: &str = "--work";
+/// `agent drill --check`: a question as JSON, as [`DrillCheck`] has it; once for each.
+pub const ARG_CHECK: &str = "--check";
+/// Where the volume of a drill is mounted.
+pub const WORK_DIRECTORY: &str = "/var/lib/drill";
+
+/// The bucket of the application as [`BucketLocation`], where it is not the one that backups go to.
+pub const ENV_SOURCE: &str = "BACKUP_SOURCE";
+/// The copies as a list of [`CopyTarget`].
+pub const ENV_COPIES: &str = "BACKUP_COPIES";
+/// The identity of age that decrypts dumps, in the pods of drills and restores alone.
+pub const ENV_IDENTITY: &str = "BACKUP_IDENTITY";
+
+/// A bucket, and who uses it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketLocation {
+    /// The URL of the S3 service.
+    pub endpoint: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The name of the bucket.
+    pub bucket: String,
+    /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
+    #[serde(default)]
+    pub force_path_style: bool,
+    /// The access key id.
+    pub access_key_id: String,
+    /// The secret access key.
+    pub secret_access_key: String,
+    /// The session token of temporary keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
+    /// Authorities (PEM) to trust beside the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl fmt::Debug for BucketLocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("BucketLocation").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
+}
+
+/// Where points are copied to, and how long they stay there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyTarget {
+    /// The bucket.
+    pub location: BucketLocation,
+    /// The folder of the stack in it, ending in a slash.
+    pub prefix: String,
+    /// The age in days at which a copy may be removed.
+    pub retention_days: u32,
+    /// How many copies are kept whatever their age.
+    pub minimum_kept: u32,
+}
+
+/// What a drill asks the restored database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillCheck {
+    /// What the check is called in messages.
+    pub name: String,
+    /// One statement.
+    pub sql: String,
+    /// The first value of its first row.
+    pub expect: String,
+}
+
+/// What `agent drill` writes to the termination message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DrillOutcome {
+    /// The point was restored, or what can be checked of it without its key.
+    Complete(DrillRecord),
+    /// The point, or what is needed to restore it, is at fault.
+    Failed {
+        /// The point, if the drill found one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// What is at fault.
+        fault: DrillFault,
+        /// One line for the user, without a secret.
+        message: String,
+    },
+}
+
+/// How much of a point a drill has proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// All of it.
+    Whole,
+    /// All but what needs something that the image of the drill lacks.
+    Partial,
+    /// Only the checksums: the dump is encrypted, and the drill has no identity.
+    ChecksumsOnly,
+}
+
+/// A drill that found nothing wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillRecord {
+    /// The point.
+    pub id: String,
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// How long it took, from the first byte of the dump to the last check.
+    pub duration_seconds: u64,
+    /// The size of the dump in bytes.
+    pub size_bytes: u64,
+    /// How many rows were counted and compared. Absent: the manifest has no numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// How many objects of the bucket were fetched and compared. Absent: the point has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// How many checks of the user succeeded.
+    pub checks: u32,
+    /// How much of the point is proven.
+    pub verdict: Verdict,
+    /// What the user should know of it, or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrillFault {
+    /// There is no whole point.
+    NoPoint,
+    /// An object is missing, cut off, or not what the manifest says.
+    Corrupt,
+    /// The dump is of a server that is newer than that of the drill's image.
+    ServerTooOld,
+    /// The identity does not decrypt the dump.
+    WrongIdentity,
+    /// `pg_restore` failed.
+    NotRestored,
+    /// The restored database is another one than the manifest says.
+    Differs,
+    /// An object of the bucket is gone, or another one.
+    ObjectsDiffer,
+    /// A check of the user failed.
+    CheckFailed,
+    /// The drill itself could not be carried out.
+    NotRun,
+}

@@ -1,0 +1,112 @@
+//! Whether the backups can meet what they are measured by, and do. Only objectives that the spec writes are judged.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+use super::{backup::has_ended, last_backup, last_verified};
+use crate::{
+    names::{Component as Name, Waiting, reason},
+    objects::LiveSet,
+    stack::{Backup, Schedule, Stack},
+};
+
+/// How an identifier of a recovery point begins.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// How much later than its schedule a point may begin: a pod has to start, and the CronJob controller looks every ten seconds.
+const GRACE: i64 = 600;
+/// Enough of a schedule to see its longest pause: a year of days, or half a week of quarters of an hour.
+const FIRES: usize = 400;
+/// A Monday, to measure schedules from: the result must not depend on today.
+const FROM: i64 = 1_767_571_200;
+
+/// When the data of a point are of: its identifier says when it was begun.
+pub(super) fn begun(id: &str) -> Option<Timestamp> {
+    let time = DateTime::strptime(TIME, id.split('-').next()?).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// The objective that is missed, or that the schedule cannot meet.
+pub(super) fn missed(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
+    let backup = stack.backup.as_ref()?;
+    let message = impossible(backup).or_else(|| too_old(stack, backup, live)).or_else(|| too_slow(backup, live))?;
+    Some(Waiting::new(reason::OBJECTIVE_MISSED, format!("{message} (docs/recovery.md)")))
+}
+
+/// Said at once, before anything is lost.
+fn impossible(backup: &Backup) -> Option<String> {
+    let rpo = backup.recovery.rpo?;
+    let pause = longest_pause(&backup.schedule, &backup.time_zone)?;
+    (pause > rpo).then(|| {
+        format!(
+            "backup.objectives.rpo is {}, and the schedule {} pauses for {}: back up more often, or write a longer rpo",
+            words(rpo),
+            backup.schedule,
+            words(pause)
+        )
+    })
+}
+
+/// The longest time between two runs.
+fn longest_pause(schedule: &str, time_zone: &str) -> Option<i64> {
+    let schedule = Schedule::parse(schedule, time_zone).ok()?;
+    let fires = std::iter::successors(schedule.next(FROM), |at| schedule.next(*at)).take(FIRES);
+    let fires: Vec<i64> = fires.collect();
+    fires.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).max()
+}
+
+/// Nothing runs, and the newest point is older than the objective.
+fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
+    let rpo = backup.recovery.rpo?;
+    let newest = last_backup(live).and_then(|backup| Some(backup.restorable_until?.0.as_second()));
+    let newest = newest.or(stack.last_backup)?;
+    let running = live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job));
+    if running || stack.asleep || !live.has_passed(newest + rpo + GRACE) {
+        return None;
+    }
+    let at = Timestamp::from_second(newest).unwrap_or_default();
+    Some(format!("backup.objectives.rpo is {}, and the data can be restored only as of {at}", words(rpo)))
+}
+
+/// The last drill, scaled by size: nothing that is there can be restored in time.
+fn too_slow(backup: &Backup, live: &LiveSet) -> Option<String> {
+    let (rto, drill) = (backup.recovery.rto?, last_verified(live)?);
+    let size = last_backup(live).and_then(|backup| backup.last_successful).map_or(0, |last| last.size_bytes);
+    let (size, then) = (i128::from(size.max(drill.size_bytes)), i128::from(drill.size_bytes.max(1)));
+    let takes = i64::try_from(i128::from(drill.duration_seconds) * size / then).unwrap_or(i64::MAX);
+    (takes > rto).then(|| {
+        format!(
+            "backup.objectives.rto is {}, and a restore takes about {} by the last drill: give backup.verify.resources more, or \
+             write a longer rto",
+            words(rto),
+            words(takes)
+        )
+    })
+}
+
+fn words(seconds: i64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let part = |amount: i64, unit: &str| if amount > 0 { format!("{amount}{unit}") } else { String::new() };
+    let text = [part(hours, "h"), part(minutes, "m"), part(seconds, "s")].concat();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_as_good_as_its_longest_pause() {
+        let pause = |schedule: &str| longest_pause(schedule, "Etc/UTC").map(words);
+        assert_eq!(pause("15 * * * *").as_deref(), Some("1h"));
+        assert_eq!(pause("15 2 * * *").as_deref(), Some("24h"));
+        assert_eq!(pause("15 2 * * 1-5").as_deref(), Some("72h"), "a weekend");
+        assert_eq!(pause("*/15 8-18 * * *").as_deref(), Some("13h15m"), "a night");
+        assert_eq!(longest_pause("0 0 30 2 *", "Etc/UTC"), None);
+    }
+
+    #[test]
+    fn a_point_is_of_the_moment_that_it_was_begun() {
+        let moment = begun("20261124T021500Z-x7k2p").map(|at| at.to_string());
+        assert_eq!(moment.as_deref(), Some("2026-11-24T02:15:00Z"));
+        assert_eq!(begun("yesterday"), None);
+    }
+}

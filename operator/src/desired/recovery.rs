@@ -1,0 +1,75 @@
+//! What a dump is told to be a recovery point, and what became of its copies.
+
+use super::last_backup;
+use crate::{
+    contract::{self, BucketLocation, CopyTarget},
+    names::{Waiting, reason},
+    objects::LiveSet,
+    stack::{BucketAccess, Recovery, Stack},
+};
+
+/// The arguments that the fields of the spec ask for; none without them.
+pub(super) fn arguments(recovery: &Recovery) -> Vec<String> {
+    let recipients = recovery.recipients.iter().flat_map(|key| [contract::ARG_RECIPIENT, key]);
+    let mut arguments: Vec<String> = recipients.map(str::to_owned).collect();
+    if recovery.include_bucket {
+        arguments.push(contract::ARG_OBJECTS.to_owned());
+        let except = recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
+        arguments.extend(except.map(str::to_owned));
+    }
+    if recovery.verify.as_ref().is_some_and(|verify| !verify.suspend) {
+        arguments.push(contract::ARG_VERIFIED.to_owned());
+    }
+    arguments
+}
+
+/// The variables, with the keys of the other buckets.
+pub(super) fn variables(recovery: &Recovery) -> Vec<(&'static str, String)> {
+    let mut variables: Vec<_> = source(recovery).into_iter().collect();
+    if !recovery.copies.is_empty() {
+        let copies = recovery.copies.iter().map(|copy| CopyTarget {
+            location: location(&copy.access),
+            prefix: copy.prefix.clone(),
+            retention_days: copy.retention_days.unsigned_abs(),
+            minimum_kept: copy.minimum_kept.unsigned_abs(),
+        });
+        let text = serde_json::to_string(&copies.collect::<Vec<_>>()).unwrap_or_default();
+        variables.push((contract::ENV_COPIES, text));
+    }
+    variables
+}
+
+/// The application's bucket, where it is another one than that of the backups.
+pub(super) fn source(recovery: &Recovery) -> Option<(&'static str, String)> {
+    let access = recovery.source.as_deref()?;
+    Some((contract::ENV_SOURCE, serde_json::to_string(&location(access)).unwrap_or_default()))
+}
+
+fn location(access: &BucketAccess) -> BucketLocation {
+    BucketLocation {
+        endpoint: access.endpoint.clone(),
+        region: access.region.clone(),
+        bucket: access.name.clone(),
+        force_path_style: access.force_path_style,
+        access_key_id: access.access_key_id.clone(),
+        secret_access_key: access.secret_access_key.clone(),
+        session_token: access.session_token.as_ref().map(|token| token.value.clone()),
+        ca: access.ca.clone(),
+    }
+}
+
+/// Why a recovery point is not where the spec wants it.
+pub(super) fn not_copied(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
+    let recovery = &stack.backup.as_ref()?.recovery;
+    if recovery.copies.is_empty() {
+        return None;
+    }
+    if let Some(why) = last_backup(live).and_then(|backup| backup.not_copied) {
+        return Some(Waiting::new(reason::COPY_FAILED, why));
+    }
+    recovery.include_bucket.then(|| {
+        let message = "backup.copies hold the database and the list of the bucket's objects, but not the objects: replicate the \
+                       bucket, and leave includeBucket out until then";
+        Waiting::new(reason::BUCKET_NOT_COPIED, message)
+    })
+}

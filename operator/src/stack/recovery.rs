@@ -1,0 +1,198 @@
+//! What makes a recovery point of a dump: the objects of the bucket beside it, its copies, its drills, and what it is measured by.
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
+use super::{
+    BucketAccess, Observed, Stack, backup, bucket, defaults,
+    mode::{Unresolved, ok_or_unresolved},
+    probing::duration,
+    schedule,
+    secret::NamedSecret,
+};
+use crate::{
+    api::v1alpha1::{
+        BackupCheck, BackupCopy, BackupSpec, BackupVerify, Environment, ExternalBucket, IdentitySecretReference,
+        RorunStackSpec,
+    },
+    names::Component,
+    quantity::{NANOS, nanos},
+};
+
+/// The volume of a drill for a database whose size nobody knows.
+const UNKNOWN_SIZE: &str = "20Gi";
+/// Weekly, when few people work.
+const WEEKLY: &str = "0 4 * * 0";
+/// The key in the Secret with the identity.
+const IDENTITY_KEY: &str = "identity";
+
+/// What makes a recovery point of a dump.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The keys of age that dumps are encrypted for.
+    pub recipients: Vec<String>,
+    /// The Secret and the key with the identity that decrypts them.
+    pub identity: Option<(String, String)>,
+    /// Whether a point lists the objects of the application's bucket.
+    pub include_bucket: bool,
+    /// The application's bucket, where it is not the one that backups go to, and its objects are listed.
+    pub source: Option<Box<BucketAccess>>,
+    /// The folders of that bucket that hold backups.
+    pub except: Vec<String>,
+    /// The copies.
+    pub copies: Vec<PointCopy>,
+    /// The drills.
+    pub verify: Option<Verify>,
+    /// How many seconds of data may be lost, if the spec says so.
+    pub rpo: Option<i64>,
+    /// How many seconds a restore may take, if the spec says so.
+    pub rto: Option<i64>,
+}
+
+/// A bucket that points are copied to.
+#[derive(Clone, Debug)]
+pub struct PointCopy {
+    /// The bucket.
+    pub access: BucketAccess,
+    /// The folder of the stack in it, ending in a slash.
+    pub prefix: String,
+    /// The age in days at which a copy may be removed.
+    pub retention_days: i32,
+    /// How many copies are kept whatever their age.
+    pub minimum_kept: i32,
+}
+
+/// The drills of a stack.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// Five fields of cron.
+    pub schedule: String,
+    /// No drill begins by the schedule.
+    pub suspend: bool,
+    /// The image with PostgreSQL.
+    pub image: String,
+    /// The size of the volume.
+    pub size: String,
+    /// Its class. `None`: the cluster's default.
+    pub class: Option<String>,
+    /// CPU and memory.
+    pub resources: ResourceRequirements,
+    /// What the restored database is asked.
+    pub checks: Vec<BackupCheck>,
+}
+
+impl Recovery {
+    /// `image`: that of the dumps; `elsewhere`: they go to a bucket of their own.
+    pub(super) fn resolve(
+        (spec, block): (&RorunStackSpec, &BackupSpec),
+        stack: &Stack,
+        observed: &Observed,
+        (image, elsewhere): (&str, bool),
+        unresolved: &mut Unresolved,
+    ) -> Self {
+        let include_bucket = block.include_bucket.unwrap_or(false);
+        let retention = block.retention.clone().unwrap_or_default();
+        let copy = |(index, copy): (usize, &BackupCopy)| {
+            let field = format!("backup.copies[{index}].external");
+            let access = bucket::access(backup::copied_to(copy), &field, observed);
+            let own = copy.retention.as_ref().unwrap_or(&retention);
+            let prefix = copy.prefix.as_deref().unwrap_or("backups/");
+            Some(PointCopy {
+                access: ok_or_unresolved(access, Component::Backup, unresolved)?,
+                prefix: format!("{prefix}{}/{}/", stack.namespace, stack.name),
+                retention_days: own.days.unwrap_or(30),
+                minimum_kept: own.minimum_kept.unwrap_or(7),
+            })
+        };
+        let copies = block.copies.iter().enumerate().filter_map(copy).collect();
+        let objectives = block.objectives.as_ref();
+        let identity = block.identity_secret_ref.as_ref();
+        if let Some(identity) = identity {
+            let there = NamedSecret::find(observed, &identity.name, "backup.identitySecretRef").map(drop);
+            ok_or_unresolved(there, Component::Drill, unresolved);
+        }
+        Self {
+            recipients: block.recipients.clone(),
+            identity: identity.map(|of| (of.name.clone(), key(of).to_owned())),
+            include_bucket,
+            source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
+            except: if include_bucket { backup::backup_folders(spec) } else { Vec::new() },
+            copies,
+            verify: verify(spec, block).map(|drill| resolve_verify(&drill, (spec, block), stack, image, unresolved)),
+            rpo: objectives.and_then(|of| seconds(of.rpo.as_deref()?)),
+            rto: objectives.and_then(|of| seconds(of.rto.as_deref()?)),
+        }
+    }
+}
+
+/// The drills that a spec asks for.
+fn verify(spec: &RorunStackSpec, block: &BackupSpec) -> Option<BackupVerify> {
+    let default = || (spec.environment == Environment::Production).then(BackupVerify::default);
+    block.verify.clone().or_else(default)
+}
+
+fn resolve_verify(
+    drill: &BackupVerify,
+    (spec, block): (&RorunStackSpec, &BackupSpec),
+    stack: &Stack,
+    image: &str,
+    unresolved: &mut Unresolved,
+) -> Verify {
+    let schedule = drill.schedule.clone().unwrap_or_else(|| WEEKLY.to_owned());
+    let time_zone = block.time_zone.as_deref().unwrap_or("Etc/UTC");
+    let checked = schedule::check(&schedule, time_zone).map_err(|mut waiting| {
+        waiting.message = waiting.message.replace("spec.backup.schedule", "spec.backup.verify.schedule");
+        waiting
+    });
+    ok_or_unresolved(checked, Component::Drill, unresolved);
+    let storage = drill.storage.as_ref();
+    let size = storage.and_then(|storage| storage.size.as_ref()).map(|size| size.0.0.clone());
+    let of_database = || stack.server(Component::Database).and_then(|server| twice(&server.volume.size));
+    let own = drill.image.as_deref().map(|image| defaults::image(defaults::registry(spec), image));
+    Verify {
+        schedule,
+        suspend: drill.suspend.unwrap_or(false),
+        image: own.unwrap_or_else(|| image.to_owned()),
+        size: size.or_else(of_database).unwrap_or_else(|| UNKNOWN_SIZE.to_owned()),
+        class: storage.and_then(|storage| storage.storage_class_name.clone()),
+        resources: defaults::resources(drill.resources.as_ref(), "100m", "256Mi"),
+        checks: drill.checks.clone(),
+    }
+}
+
+fn seconds(text: &str) -> Option<i64> {
+    i64::try_from(duration(text)?.as_secs()).ok()
+}
+
+/// Twice a quantity, in whole MiB.
+fn twice(size: &str) -> Option<String> {
+    const MEBIBYTE: i128 = 1024 * 1024 * NANOS;
+    let both = nanos(size)?.checked_mul(2)?;
+    Some(format!("{}Mi", both.checked_add(MEBIBYTE - 1)? / MEBIBYTE))
+}
+
+/// The Secret with the identity that a spec names.
+pub(super) fn identity(spec: &RorunStackSpec) -> Option<&IdentitySecretReference> {
+    spec.backup.as_ref()?.identity_secret_ref.as_ref()
+}
+
+/// The key in it.
+pub(super) fn key(identity: &IdentitySecretReference) -> &str {
+    identity.key.as_deref().unwrap_or(IDENTITY_KEY)
+}
+
+/// The other buckets that a spec names for its copies.
+pub(super) fn buckets(spec: &RorunStackSpec) -> impl Iterator<Item = &ExternalBucket> {
+    spec.backup.iter().flat_map(|backup| &backup.copies).map(backup::copied_to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drill_gets_twice_the_volume_of_the_database() {
+        let sizes = ["10Gi", "512Mi", "1G", "nonsense"].map(twice);
+        let expected = [Some("20480Mi"), Some("1024Mi"), Some("1908Mi"), None];
+        assert_eq!(sizes, expected.map(|size| size.map(str::to_owned)));
+    }
+}

@@ -1,0 +1,237 @@
+//! Drills with the real PostgreSQL: a good point, and each way in which one is not.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rorun_operator::contract::{
+    self, DUMP_FILE, DrillCheck, DrillFault, DrillOutcome, DrillRecord, MANIFEST_FILE, VERIFIED_FILE, Verdict,
+};
+use serde_json::{Value, json};
+
+use crate::points::SCHEMA;
+use crate::process::{signal, until};
+use crate::programs;
+use crate::scenario::Scenario;
+use crate::servers::PASSWORD;
+
+/// `agent drill` as a pod would run it: PostgreSQL refuses to run as root.
+fn command(scenario: &Scenario) -> (Command, PathBuf) {
+    let folder = scenario.servers.folder().join(format!("{}-drill", scenario.name));
+    fs::create_dir_all(&folder).expect("folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
+    if programs::is_root() {
+        programs::run(Command::new("chown").arg("-R").arg("postgres:postgres").arg(&folder));
+        command.uid(programs::id(&["-u", "postgres"])).gid(programs::id(&["-g", "postgres"]));
+    }
+    let result = folder.join("result");
+    command.current_dir(&folder).args([contract::AGENT, contract::DRILL, contract::ARG_PREFIX, &scenario.prefix]);
+    command.args([contract::ARG_OWNER, &scenario.owner(), contract::ARG_WORK]).arg(folder.join("work"));
+    command.arg("--termination-path").arg(&result);
+    command.env_clear().env("PATH", &scenario.servers.programs);
+    // What the pod of an application has must not count.
+    command.env("PGHOST", "live.invalid").env("PGDATABASE", "live").env("PGOPTIONS", "-c nonsense=1");
+    command.env(contract::ENV_S3_ENDPOINT, format!("http://127.0.0.1:{}", scenario.servers.s3_port));
+    command.env(contract::ENV_S3_REGION, "us-east-1").env(contract::ENV_S3_BUCKET, scenario.name);
+    command.env(contract::ENV_S3_FORCE_PATH_STYLE, "true");
+    command.env(contract::ENV_ACCESS_KEY_ID, "owner").env(contract::ENV_SECRET_ACCESS_KEY, PASSWORD);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    (command, result)
+}
+
+async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)) -> DrillOutcome {
+    let (mut command, path) = command(scenario);
+    change(&mut command);
+    let _ = fs::remove_file(&path);
+    let output = tokio::task::spawn_blocking(move || command.output().expect("agent")).await.expect("agent");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let result = fs::read(&path).unwrap_or_else(|error| panic!("no result: {error}: {said}"));
+    assert!(result.len() <= 4096 && !said.contains(PASSWORD), "{said}");
+    let outcome: DrillOutcome = serde_json::from_slice(&result).expect("result");
+    let good = matches!(outcome, DrillOutcome::Complete(_));
+    assert_eq!(output.status.success(), good, "{outcome:?}: {said}");
+    let server = path.with_file_name("work").join("server");
+    assert!(!server.exists(), "the files of the drill stay: {said}");
+    outcome
+}
+
+fn complete(outcome: DrillOutcome) -> DrillRecord {
+    match outcome {
+        DrillOutcome::Complete(record) => record,
+        failed @ DrillOutcome::Failed { .. } => panic!("{failed:?}"),
+    }
+}
+
+fn failed(outcome: DrillOutcome) -> (DrillFault, String) {
+    match outcome {
+        DrillOutcome::Failed { fault, message, .. } => (fault, message),
+        complete @ DrillOutcome::Complete(_) => panic!("{complete:?}"),
+    }
+}
+
+async fn change_manifest(scenario: &Scenario, id: &str, change: impl FnOnce(&mut Value)) {
+    let key = format!("{}{id}/{MANIFEST_FILE}", scenario.prefix);
+    let mut manifest: Value =
+        serde_json::from_slice(&scenario.bucket.get(&key).await.expect("get").expect("manifest")).expect("JSON");
+    change(&mut manifest);
+    scenario.bucket.put(&key, manifest.to_string().into_bytes()).await.expect("put");
+}
+
+#[tokio::test]
+async fn a_good_point_is_restored_compared_and_marked() {
+    let scenario = Scenario::new("drill-good").await;
+    scenario.sql(SCHEMA).await;
+    // A policy names a role that the server of the drill does not have, and the owner of a table as well.
+    scenario.sql("CREATE ROLE \"Cashier \"\"A\"\"\" LOGIN; ALTER TABLE receipts OWNER TO \"Cashier \"\"A\"\"\"").await;
+    scenario
+        .sql("CREATE POLICY own ON receipts TO \"Cashier \"\"A\"\"\" USING (true); CREATE TABLE \"tab\tle\" (n int)")
+        .await;
+    scenario.bucket.enable_versioning().await.expect("versioning");
+    for number in 0..30 {
+        scenario.bucket.put(&format!("uploads/{number}"), vec![1; 100]).await.expect("put");
+    }
+    let mut dump = scenario.command();
+    dump.args([contract::ARG_OBJECTS, contract::ARG_OBJECTS_EXCEPT, "backups/"]);
+    let point = scenario.run(dump).await.complete();
+    let checks = [("receipts", "SELECT count(*) FROM receipts", "2000"), ("none", "SELECT 'a' WHERE false", "")];
+    let record = complete(
+        drill(&scenario, |command| {
+            for (name, sql, expect) in checks {
+                let check = DrillCheck { name: name.to_owned(), sql: sql.to_owned(), expect: expect.to_owned() };
+                command.args([contract::ARG_CHECK, &serde_json::to_string(&check).expect("JSON")]);
+            }
+        })
+        .await,
+    );
+    assert_eq!((record.id.as_str(), record.verdict, record.checks), (point.id.as_str(), Verdict::Whole, 2));
+    assert_eq!((record.rows, record.objects), (Some(2010), Some(20)));
+    let verified = format!("{}{}/{VERIFIED_FILE}", scenario.prefix, point.id);
+    let told: DrillRecord =
+        serde_json::from_slice(&scenario.bucket.get(&verified).await.expect("get").expect("a mark")).expect("JSON");
+    assert_eq!(told, record);
+    let wrong =
+        DrillCheck { name: "vat".to_owned(), sql: "SELECT sum(id) FROM receipts".to_owned(), expect: "1".to_owned() };
+    let wrong = serde_json::to_string(&wrong).expect("JSON");
+    let (fault, message) = failed(
+        drill(&scenario, |command| {
+            command.args([contract::ARG_CHECK, &wrong]);
+        })
+        .await,
+    );
+    assert_eq!(
+        (fault, message.as_str()),
+        (DrillFault::CheckFailed, "check \"vat\": the answer is \"2001000\", not \"1\"")
+    );
+    // An object whose version is gone.
+    for version in scenario.bucket.versions("uploads/").await.expect("versions") {
+        scenario.bucket.delete_version(&version).await.expect("delete");
+    }
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert!(fault == DrillFault::ObjectsDiffer && message.contains("it is gone"), "{message}");
+    assert_eq!(
+        scenario.bucket.size(&verified).await.expect("size"),
+        None,
+        "what a drill found wrong is still verified"
+    );
+}
+
+/// Corrupt, cut off, swapped with another's, of a server too new, with other rows, without an extension: each is found.
+#[tokio::test]
+async fn each_way_in_which_a_point_is_not_good_is_found() {
+    let scenario = Scenario::new("drill-bad").await;
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert!(fault == DrillFault::NoPoint && message.contains("no recovery point"), "{message}");
+    scenario.sql(SCHEMA).await;
+    let first = scenario.dump().await;
+    scenario.sql("INSERT INTO receipts VALUES (9999, 'late')").await;
+    let point = scenario.dump().await;
+    let key = |id: &str| format!("{}{id}/{DUMP_FILE}", scenario.prefix);
+    let good = scenario.bucket.get(&key(&point.id)).await.expect("get").expect("dump");
+    let put = async |body: Vec<u8>| scenario.bucket.put(&key(&point.id), body).await.expect("put");
+
+    let mut corrupt = good.clone();
+    // Within the data: its beginning would be refused by anybody.
+    let middle = corrupt.len() * 3 / 4;
+    corrupt[middle] ^= 1;
+    put(corrupt).await;
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert!(fault == DrillFault::Corrupt && message.contains("another SHA-256"), "{message}");
+
+    put(good[..good.len() - 100].to_vec()).await;
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert!(fault == DrillFault::Corrupt && message.contains("cut off"), "{message}");
+
+    let other = scenario.bucket.get(&key(&first.id)).await.expect("get").expect("dump");
+    put(other.clone()).await;
+    let (fault, _) = failed(drill(&scenario, |_| {}).await);
+    assert_eq!(fault, DrillFault::Corrupt);
+    // The manifest as well, as if both had been exchanged: the rows tell.
+    let sha256 = first.sha256.clone();
+    change_manifest(&scenario, &point.id, |manifest| {
+        manifest["objects"][0]["size"] = json!(other.len());
+        manifest["objects"][0]["sha256"] = json!(sha256);
+    })
+    .await;
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert_eq!(fault, DrillFault::Differs);
+    assert!(message.contains("public.receipts has 2000 rows instead of 2001"), "{message}");
+
+    change_manifest(&scenario, &point.id, |manifest| manifest["serverVersion"] = json!("99.1")).await;
+    let (fault, message) = failed(drill(&scenario, |_| {}).await);
+    assert!(fault == DrillFault::ServerTooOld && message.contains("backup.verify.image"), "{message}");
+    assert!(!scenario.keys().await.iter().any(|key| key.ends_with(VERIFIED_FILE)), "a bad point is marked as verified");
+    // The one before it is good.
+    let record = complete(
+        drill(&scenario, |command| {
+            command.args(["--point", &first.id]);
+        })
+        .await,
+    );
+    assert_eq!((record.id, record.rows), (first.id, Some(2010)));
+}
+
+#[tokio::test]
+async fn an_encrypted_point_needs_its_identity() {
+    let scenario = Scenario::new("drill-sealed").await;
+    scenario.sql(SCHEMA).await;
+    let identity = age::x25519::Identity::generate();
+    let mut dump = scenario.command();
+    dump.args([contract::ARG_RECIPIENT, &identity.to_public().to_string()]);
+    scenario.run(dump).await.complete();
+    let record = complete(drill(&scenario, |_| {}).await);
+    assert_eq!((record.verdict, record.rows), (Verdict::ChecksumsOnly, None));
+    assert!(record.message.contains("backup.identitySecretRef"), "{}", record.message);
+    assert!(!scenario.keys().await.iter().any(|key| key.ends_with(VERIFIED_FILE)), "nothing was restored");
+    let with = async |identity: &age::x25519::Identity| {
+        let text = age::secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
+        drill(&scenario, |command| {
+            command.env(contract::ENV_IDENTITY, format!("# a key\n{text}\n"));
+        })
+        .await
+    };
+    let (fault, message) = failed(with(&age::x25519::Identity::generate()).await);
+    assert!(fault == DrillFault::WrongIdentity && !message.contains("AGE-SECRET-KEY"), "{message}");
+    let record = complete(with(&identity).await);
+    assert_eq!((record.verdict, record.rows), (Verdict::Whole, Some(2010)));
+}
+
+#[tokio::test]
+async fn a_drill_that_is_told_to_stop_leaves_no_server_and_no_verdict() {
+    let scenario = Scenario::new("drill-stopped").await;
+    scenario.fill(60).await;
+    scenario.dump().await;
+    let (mut command, path) = command(&scenario);
+    let mut child = command.spawn().expect("agent");
+    let data = path.with_file_name("work").join("server/data/postmaster.pid");
+    let pid = || -> Option<u32> { fs::read_to_string(&data).ok()?.lines().next()?.parse().ok() };
+    until("the server of the drill", async || pid().is_some()).await;
+    let server = pid().expect("a pid");
+    signal("TERM", child.id());
+    let status = tokio::task::spawn_blocking(move || child.wait().expect("agent")).await.expect("agent");
+    assert_eq!(status.code(), Some(143));
+    until("the end of the server", async || !PathBuf::from(format!("/proc/{server}")).exists()).await;
+    assert!(!path.exists(), "a drill without an end has a result");
+    // The next one finds the files of the first, and is not kept by them.
+    complete(drill(&scenario, |_| {}).await);
+}
