@@ -1,9 +1,9 @@
 //! A client of one bucket on any server that speaks S3.
 //!
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
-//! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them; `listing` walks
-//! through all versions page by page; `conditional` replaces what nobody else has changed, and looks at versions; `rules` reads and
-//! writes the documents of rules, which `document` takes apart.
+//! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them, the latter
+//! through connections that break; `listing` walks through all versions page by page; `conditional` replaces what nobody else has
+//! changed, and looks at versions; `rules` reads and writes the documents of rules, which `document` takes apart.
 
 mod classify;
 mod client;
