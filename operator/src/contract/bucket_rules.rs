@@ -9,6 +9,19 @@ pub const ARG_RULES: &str = "--rules";
 /// The exit code where another attempt would end the same: the keys may not do it.
 pub const RULES_REFUSED: u8 = 2;
 
+/// The storage class that objects are archived to: the cheapest that answers at once.
+pub const ARCHIVE_CLASS: &str = "GLACIER_IR";
+/// What an upload from a page needs.
+pub const CORS_METHODS: [&str; 4] = ["GET", "HEAD", "PUT", "POST"];
+/// How long a browser need not ask again, in seconds.
+pub const CORS_SECONDS: u32 = 3600;
+
+/// The name of a bucket as Amazon writes it, in the partition of a role: `aws`, `aws-cn`, or that of another server.
+pub fn bucket_arn(bucket: &str, role: &str) -> String {
+    let partition = role.split(':').nth(1).filter(|name| name.starts_with("aws")).unwrap_or("aws");
+    format!("arn:{partition}:s3:::{bucket}")
+}
+
 /// What a stack asks of its bucket. Empty: none of its rules are to be there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

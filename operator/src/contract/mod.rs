@@ -13,7 +13,8 @@ mod smoke_test;
 mod tls_mode;
 
 pub use bucket_rules::{
-    ARG_RULES, BUCKET_RULES, BucketRules, LifecycleRules, RULES_REFUSED, ReplicationRule, RulesOutcome,
+    ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
+    ReplicationRule, RulesOutcome, bucket_arn,
 };
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,

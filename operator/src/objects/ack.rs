@@ -6,7 +6,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
-use super::kinds::{BUCKET, Child, DB_INSTANCE, ObjectKind, REPLICATION_GROUP, SERVERLESS_CACHE};
+use super::{
+    ack_rules::{BucketCors, BucketLifecycle, BucketReplication},
+    kinds::{BUCKET, Child, DB_INSTANCE, ObjectKind, REPLICATION_GROUP, SERVERLESS_CACHE},
+};
 
 /// An object of one of the controllers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -209,6 +212,12 @@ pub struct BucketSpec {
     pub public_access_block: PublicAccessBlock,
     /// Whose objects are.
     pub ownership_controls: OwnershipControls,
+    /// What becomes of objects as time goes by.
+    pub lifecycle: Option<BucketLifecycle>,
+    /// The pages that may use the bucket.
+    pub cors: Option<BucketCors>,
+    /// Where S3 copies objects to.
+    pub replication: Option<BucketReplication>,
 }
 
 /// Where a bucket is made.

@@ -4,6 +4,7 @@
 //! Forbidden here: components, the client.
 
 mod ack;
+mod ack_rules;
 mod ack_status;
 mod cloud_native_pg;
 mod digest;
@@ -26,6 +27,7 @@ pub use ack::{
     DbInstanceSpec, EncryptionDefault, EncryptionRule, OwnershipControls, OwnershipRule, PublicAccessBlock,
     ReplicationGroup, ReplicationGroupSpec, SecretKey, ServerlessCache, ServerlessCacheSpec, UsageLimit,
 };
+pub use ack_rules::*;
 pub use ack_status::{AckEndpoint, AckNote};
 pub use cloud_native_pg::{
     Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,

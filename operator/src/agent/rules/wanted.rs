@@ -1,16 +1,11 @@
 //! The rules of a stack as the documents of S3 have them: each thing that the spec asks for is a rule of its own, so that a server
 //! which cannot do one does the others.
 
-use crate::contract::BucketRules;
+use crate::contract::{ARCHIVE_CLASS, BucketRules, CORS_METHODS, CORS_SECONDS, bucket_arn};
 use crate::services::bucket::{Rule, RuleKind, escaped};
 
 /// What stands for the priority of a replication rule until those of the others are known.
 pub(super) const PRIORITY: &str = "<Priority>0</Priority>";
-
-/// Where objects move to: the cheapest class that answers at once.
-const ARCHIVE: &str = "GLACIER_IR";
-/// How long a browser need not ask again, in seconds.
-const CORS_SECONDS: u32 = 3600;
 
 /// The rules that a stack asks for of one kind.
 pub(super) fn wanted(kind: RuleKind, rules: &BucketRules) -> Vec<Rule> {
@@ -31,7 +26,8 @@ fn rule(rules: &BucketRules, name: &str, element: &str, inner: &str) -> Rule {
 fn lifecycle(rules: &BucketRules) -> Vec<Rule> {
     let Some(of) = &rules.lifecycle else { return Vec::new() };
     let filter = format!("<Filter><Prefix>{}</Prefix></Filter><Status>Enabled</Status>", escaped(&of.prefix));
-    let archive = |days| format!("<Transition><Days>{days}</Days><StorageClass>{ARCHIVE}</StorageClass></Transition>");
+    let archive =
+        |days| format!("<Transition><Days>{days}</Days><StorageClass>{ARCHIVE_CLASS}</StorageClass></Transition>");
     let expire = |days| {
         format!("<NoncurrentVersionExpiration><NoncurrentDays>{days}</NoncurrentDays></NoncurrentVersionExpiration>")
     };
@@ -58,7 +54,7 @@ fn cors(rules: &BucketRules) -> Rule {
     let origins: Vec<&str> = rules.origins.iter().map(String::as_str).collect();
     let inner = [
         list("AllowedHeader", &["*"]),
-        list("AllowedMethod", &["GET", "HEAD", "PUT", "POST"]),
+        list("AllowedMethod", &CORS_METHODS),
         list("AllowedOrigin", &origins),
         list("ExposeHeader", &["ETag"]),
         format!("<MaxAgeSeconds>{CORS_SECONDS}</MaxAgeSeconds>"),
@@ -71,15 +67,9 @@ fn replication(rules: &BucketRules) -> Option<Rule> {
     let inner = format!(
         "{PRIORITY}<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Destination><Bucket>{}</Bucket></Destination>\
          <DeleteMarkerReplication><Status>Disabled</Status></DeleteMarkerReplication>",
-        escaped(&arn(&to.bucket, &to.role))
+        escaped(&bucket_arn(&to.bucket, &to.role))
     );
     Some(rule(rules, "replication", "Rule", &inner))
-}
-
-/// The name of a bucket as Amazon writes it, in the partition of the role: `aws`, `aws-cn`, or that of another server.
-fn arn(bucket: &str, role: &str) -> String {
-    let partition = role.split(':').nth(1).filter(|name| name.starts_with("aws")).unwrap_or("aws");
-    format!("arn:{partition}:s3:::{bucket}")
 }
 
 #[cfg(test)]

