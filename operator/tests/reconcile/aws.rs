@@ -110,10 +110,13 @@ async fn job(env: &TestEnv, namespace: &str) -> String {
 
 /// All that the player has to do until the stack goes on.
 async fn play_all(env: &TestEnv, namespace: &str) {
-    env.until("the instance is asked for", async || {
-        env.objects("DBInstance", namespace).get_opt("shop-database").await.expect("an answer").is_some()
-    })
-    .await;
+    let all = [("DBInstance", "shop-database"), ("ReplicationGroup", "shop-redis"), ("Bucket", "shop-bucket")];
+    for (kind, name) in all {
+        env.until(&format!("{kind} {name} is asked for"), async || {
+            env.objects(kind, namespace).get_opt(name).await.expect("an answer").is_some()
+        })
+        .await;
+    }
     play_database(env, namespace, "shop-database", "available").await;
     play_cache(env, namespace).await;
     set_status(env, ("Bucket", namespace, "shop-bucket"), json!({"conditions": synced()})).await;
