@@ -62,7 +62,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case(
             stack("shop").set("database", json!({"cloudNativePG": {}, "embedded": {}})),
-            &["set exactly one of embedded, external and cloudNativePG"],
+            &["set exactly one of embedded, external, cloudNativePG and rds"],
             with(json!({})),
         ),
         case(
