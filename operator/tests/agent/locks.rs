@@ -146,7 +146,8 @@ async fn a_dump_that_loses_its_lock_fails_and_leaves_nothing() {
     let run = scenario.run_during(scenario.command(), async |_| {
         until("the dump has the lock", async || there_are(&scenario, DUMP_HOLDS).await).await;
         until("pg_dump waits", async || there_are(&scenario, "wait_event_type = 'Lock'").await).await;
-        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DUMP_HOLDS}");
+        let own = "datname = current_database()";
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own} AND {DUMP_HOLDS}");
         scenario.sql(&end).await;
     });
     let run = run.await;
@@ -162,8 +163,9 @@ async fn a_migration_that_loses_its_lock_says_so_to_its_probe() {
     let scenario = Scenario::new("holder-lost").await;
     let holder = Holder::start(&scenario, &scenario.servers.database_url(scenario.name), "30");
     holder.has_the_lock().await;
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rorun-operator migration%'";
-    scenario.sql(end).await;
+    let own = "datname = current_database() AND application_name LIKE 'rorun-operator migration%'";
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}");
+    scenario.sql(&end).await;
     until("the probe fails", async || holder.probe().is_some()).await;
     let (code, outcome, said) = holder.ended.await.expect("agent");
     assert!(

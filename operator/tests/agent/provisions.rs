@@ -158,11 +158,11 @@ async fn what_is_there_is_left_as_it_is_and_told() {
     server.fails(server.command(), &["role taken, which was there before", "ALTER ROLE"]).await;
     assert_eq!(server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'taken'").await, hash);
 
-    let server = Server::new("foreign").await;
-    server.sql("CREATE DATABASE \"foreign\"").await;
+    let server = Server::new("stranger").await;
+    server.sql("CREATE DATABASE \"stranger\"").await;
     server.fails(server.command(), &["belongs to postgres", "ALTER DATABASE"]).await;
     assert_eq!(
-        server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'foreign'").await,
+        server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'stranger'").await,
         "postgres"
     );
 }

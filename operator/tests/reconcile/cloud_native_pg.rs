@@ -26,7 +26,7 @@ fn spec(block: &Value) -> Value {
     spec["api"]["replicas"] = json!(0);
     spec["redis"] = json!({"external": {"secretRef": {"name": "outside"}}});
     let bucket =
-        json!({"name": "b", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "outside"}});
+        json!({"name": "outside", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "outside"}});
     spec["bucket"] = json!({"external": bucket});
     // A block without a field goes with its last one, where it is applied by the server.
     spec["database"] = json!({"cloudNativePG": {"instances": 2}});
