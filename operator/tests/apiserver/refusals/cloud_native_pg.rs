@@ -62,11 +62,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case(
             stack("shop").set("database", json!({"cloudNativePG": {}, "embedded": {}})),
-<<<<<<< HEAD
-            &["set exactly one of embedded, external"],
-=======
             &["set exactly one of embedded, external, cloudNativePG and rds"],
->>>>>>> cnpg2
             with(json!({})),
         ),
         case(
