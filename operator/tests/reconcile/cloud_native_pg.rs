@@ -290,6 +290,8 @@ async fn it_goes_only_when_the_spec_says_so(env: &TestEnv, namespace: &str) {
     delete["deletionPolicy"] = json!("Delete");
     env.apply(namespace, delete).await;
     let (stacks, mark) = (env.stacks(namespace), env.mark());
+    env.until("the finalizer is there", async || !stacks.get("shop").await.expect("the stack").finalizers().is_empty())
+        .await;
     stacks.delete("shop", &DeleteParams::background()).await.expect("it is deleted");
     env.until("the stack is gone", async || stacks.get_opt("shop").await.expect("an answer").is_none()).await;
     assert!(cluster(env, namespace).await.is_none());
