@@ -1,12 +1,14 @@
 //! The Job that sets the rules of the bucket, in whatever mode it is, by the keys and the account of the pods.
 
 use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule},
+    batch::v1::{Job, JobSpec},
     core::v1::ConfigMap,
 };
 
 use super::{
-    Component, Keys, metadata,
+    Component, Keys,
+    failure_policy::failure_policy,
+    metadata,
     pod::{self, Pod},
     service,
     workload::USER,
@@ -158,7 +160,8 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
         spec: Some(JobSpec {
             active_deadline_seconds: Some(DEADLINE_SECONDS),
             backoff_limit: Some(5),
-            pod_failure_policy: Some(failure_policy()),
+            // What the keys may not do they may not do the next time.
+            pod_failure_policy: Some(failure_policy(Some((SET, contract::RULES_REFUSED)))),
             // Two at once would undo each other.
             pod_replacement_policy: Some("Failed".to_owned()),
             template,
@@ -167,20 +170,4 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
         ..Job::default()
     };
     DesiredObject::new(&job, ApplyPolicy::RunOnce)
-}
-
-/// What the keys may not do they may not do the next time.
-fn failure_policy() -> PodFailurePolicy {
-    let refused = PodFailurePolicyOnExitCodesRequirement {
-        container_name: Some(SET.to_owned()),
-        operator: "In".to_owned(),
-        values: vec![contract::RULES_REFUSED.into()],
-    };
-    PodFailurePolicy {
-        rules: vec![PodFailurePolicyRule {
-            action: "FailJob".to_owned(),
-            on_exit_codes: Some(refused),
-            ..PodFailurePolicyRule::default()
-        }],
-    }
 }

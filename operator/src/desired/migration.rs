@@ -3,13 +3,15 @@
 use k8s_openapi::{
     ByteString,
     api::{
-        batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule},
+        batch::v1::{Job, JobSpec},
         core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, Secret},
     },
 };
 
 use super::{
-    Component, metadata,
+    Component,
+    failure_policy::failure_policy,
+    metadata,
     pod::{self, Pod},
     service,
     workload::{self, USER},
@@ -105,7 +107,7 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
             active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
             // Whether a migration that failed may run again is for somebody to say.
             backoff_limit: Some(0),
-            pod_failure_policy: Some(lost_pods_are_replaced()),
+            pod_failure_policy: Some(failure_policy(None)),
             pod_replacement_policy: Some("Failed".to_owned()),
             template: template(stack, migration),
             ..JobSpec::default()
@@ -125,18 +127,6 @@ fn migration_url(stack: &Stack, connection: &Connection) -> String {
     }
     let settings: Vec<_> = SESSION_SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
     url.with(&[("options", &settings.join(" "))]).to_string()
-}
-
-/// A pod that the cluster took away, with its node or to make room, is made again once it is gone. Any other end counts.
-fn lost_pods_are_replaced() -> PodFailurePolicy {
-    let lost =
-        PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
-    let rule = PodFailurePolicyRule {
-        action: "Ignore".to_owned(),
-        on_pod_conditions: Some(vec![lost]),
-        ..PodFailurePolicyRule::default()
-    };
-    PodFailurePolicy { rules: vec![rule] }
 }
 
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {

@@ -12,6 +12,7 @@ mod connection;
 mod credentials;
 mod database;
 mod drill;
+mod failure_policy;
 mod images;
 mod ingress;
 mod metadata;

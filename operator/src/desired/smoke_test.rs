@@ -4,10 +4,7 @@
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
-        batch::v1::{
-            Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
-            PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
-        },
+        batch::v1::{Job, JobSpec},
         core::v1::{PodTemplateSpec, Service, ServicePort, ServiceSpec},
     },
     apimachinery::pkg::{
@@ -18,6 +15,7 @@ use k8s_openapi::{
 
 use super::{
     Component,
+    failure_policy::failure_policy,
     metadata::{self, Strings},
     pod::{self, Pod},
     service,
@@ -190,32 +188,14 @@ fn job(stack: &Stack, questions: &[SmokeQuestion], step: &Step, limit: Option<i6
         spec: Some(JobSpec {
             active_deadline_seconds: limit,
             backoff_limit: Some(3),
-            pod_failure_policy: Some(failure_policy()),
+            // A test that failed is not repeated.
+            pod_failure_policy: Some(failure_policy(Some((ASK, contract::SMOKE_TEST_FAILED)))),
             template,
             ..JobSpec::default()
         }),
         ..Job::default()
     };
     DesiredObject::new(&job, ApplyPolicy::RunOnce)
-}
-
-/// A test that failed is not repeated; a pod that the cluster took away is made again.
-fn failure_policy() -> PodFailurePolicy {
-    let failed = PodFailurePolicyOnExitCodesRequirement {
-        container_name: Some(ASK.to_owned()),
-        operator: "In".to_owned(),
-        values: vec![contract::SMOKE_TEST_FAILED.into()],
-    };
-    let lost =
-        PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
-    let rule = |action: &str| PodFailurePolicyRule { action: action.to_owned(), ..PodFailurePolicyRule::default() };
-    PodFailurePolicy {
-        rules: vec![
-            // The first that matches decides.
-            PodFailurePolicyRule { on_pod_conditions: Some(vec![lost]), ..rule("Ignore") },
-            PodFailurePolicyRule { on_exit_codes: Some(failed), ..rule("FailJob") },
-        ],
-    }
 }
 
 /// What is asked of the candidate of a workload: the tests of the spec, or its health check.
