@@ -51,7 +51,7 @@ pub async fn delete_retained(writer: &Writer, owner: &Owner, spared: &[&str], li
     let mut applied = Applied::default();
     let data = live.iter().filter(|there| {
         there.retained
-            && there.kind.is_core()
+            && there.kind.is_in_cluster()
             && !spared.contains(&there.component)
             && there.owner.is_none()
             && there.stack_uid.as_deref() == Some(owner.uid.as_str())

@@ -72,6 +72,14 @@ impl ObjectKind {
         matches!(self.availability, Availability::Core)
     }
 
+    /// Whether what its objects stand for is in the cluster, and not at a provider.
+    pub fn is_in_cluster(&self) -> bool {
+        match self.availability {
+            Availability::Core => true,
+            Availability::Optional(api) => api.in_cluster,
+        }
+    }
+
     /// `plural.group`, as kubectl and RBAC name it; the plural alone for the core.
     pub fn resource(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }

@@ -17,24 +17,28 @@ pub struct OptionalApi {
     pub name: &'static str,
     /// What to install where it is missing.
     pub product: &'static str,
+    /// Whether what its objects stand for is in the cluster. What is at a provider is never deleted with a stack.
+    pub in_cluster: bool,
 }
 
 /// The Prometheus Operator (<https://prometheus-operator.dev>).
 pub static PROMETHEUS_OPERATOR: OptionalApi =
-    OptionalApi { name: "prometheusOperator", product: "the Prometheus Operator" };
+    OptionalApi { name: "prometheusOperator", product: "the Prometheus Operator", in_cluster: true };
 
 /// CloudNativePG (<https://cloudnative-pg.io>).
-pub static CLOUD_NATIVE_PG: OptionalApi = OptionalApi { name: "cloudNativePG", product: "CloudNativePG" };
+pub static CLOUD_NATIVE_PG: OptionalApi =
+    OptionalApi { name: "cloudNativePG", product: "CloudNativePG", in_cluster: true };
 
 /// The controller of AWS Controllers for Kubernetes for RDS (<https://aws-controllers-k8s.github.io/community/>).
-pub static ACK_RDS: OptionalApi = OptionalApi { name: "ackRDS", product: "the ACK controller for RDS" };
+pub static ACK_RDS: OptionalApi =
+    OptionalApi { name: "ackRDS", product: "the ACK controller for RDS", in_cluster: false };
 
 /// That for ElastiCache.
 pub static ACK_ELASTICACHE: OptionalApi =
-    OptionalApi { name: "ackElastiCache", product: "the ACK controller for ElastiCache" };
+    OptionalApi { name: "ackElastiCache", product: "the ACK controller for ElastiCache", in_cluster: false };
 
 /// That for S3.
-pub static ACK_S3: OptionalApi = OptionalApi { name: "ackS3", product: "the ACK controller for S3" };
+pub static ACK_S3: OptionalApi = OptionalApi { name: "ackS3", product: "the ACK controller for S3", in_cluster: false };
 
 /// Each, as settings name them.
 pub static OPTIONAL_APIS: [&OptionalApi; 5] =

@@ -75,7 +75,8 @@ pub(super) async fn delete_data(
     live: &LiveSet,
 ) -> Result<Applied, Waiting> {
     // The passwords of a service that goes on to exist at its provider.
-    let mut spared: Vec<_> = optional_kinds(&cr.spec).into_iter().map(|(component, _)| component.as_str()).collect();
+    let at_a_provider = optional_kinds(&cr.spec).into_iter().filter(|(_, kind)| !kind.is_in_cluster());
+    let mut spared: Vec<_> = at_a_provider.map(|(component, _)| component.as_str()).collect();
     spared.extend(embedded_bucket_has_backups(cr, live).await?.then(|| Component::Bucket.as_str()));
     Ok(delete_retained(&context.runtime.writer, owner, &spared, live).await)
 }
