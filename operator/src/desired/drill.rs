@@ -58,10 +58,10 @@ impl Component for Drill {
     }
 
     fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
+        // A Job that failed, and its pod that ended, are a result, of which the next lines tell more.
+        const RESULTS: [Reason; 3] = [reason::JOB_FAILED, reason::PROGRESSING, reason::CRASH_LOOP];
         let objects = pods_readiness(Name::Drill, objects, live);
-        // A Job that failed is a result, of which the next lines tell more.
-        if matches!(&objects, Readiness::Waiting(waiting) if waiting.reason != reason::JOB_FAILED && waiting.reason != reason::PROGRESSING)
-        {
+        if matches!(&objects, Readiness::Waiting(waiting) if !RESULTS.contains(&waiting.reason)) {
             return objects;
         }
         let ended = |job: &&LiveObject| has_ended(job) || outcome_of(job, live).is_some();
