@@ -31,7 +31,7 @@ async fn bad_specs_are_refused(test: &TestContext) -> Result<()> {
         (
             "database",
             json!({"embedded": {}, "external": {"secretRef": {"name": "db"}}}),
-            &["spec.database", "exactly one of embedded and external"],
+            &["spec.database", "exactly one of embedded, external"],
         ),
         ("environment", json!("Testing"), &["spec.environment", "\"Development\", \"Staging\", \"Production\""]),
     ];

@@ -146,7 +146,11 @@ async fn write(
     stop: &CancellationToken,
 ) -> Result<(Written, Contents), DumpError> {
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let snapshot = contents::snapshot(&database.target).await;
+    // Behind a pooler another session may be one of another server, which does not know the snapshot.
+    let snapshot = match lock.problem() {
+        Some(problem) => Err(format!("the rows are not counted: {problem}")),
+        None => contents::snapshot(&database.target).await,
+    };
     let seen = snapshot.as_ref().ok().map(Snapshot::id);
     let mut child = PgDump::start(database.environment.clone(), &args.exclude_schema, seen)?;
     let end = stop.child_token();

@@ -378,7 +378,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     }
     // As one argument each: a name may start with a hyphen.
     let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
-    let recovery = recovery::arguments(&backup.recovery);
+    let recovery = recovery::arguments(&backup.recovery, stack.last_verified.is_some());
     dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).chain(recovery).collect());
     let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
     dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);

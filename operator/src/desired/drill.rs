@@ -20,6 +20,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys,
     backup::{ACTIVE_DEADLINE_SECONDS, STARTING_DEADLINE_SECONDS, has_ended},
+    failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
     pods_readiness, recovery, service, worst_pod,
@@ -80,7 +81,13 @@ impl Component for Drill {
             (Some(DrillOutcome::Complete(record)), _) if record.verdict == Verdict::ChecksumsOnly => {
                 Readiness::waiting(reason::NO_IDENTITY, format!("{}: {}", record.id, record.message))
             }
-            (Some(DrillOutcome::Complete(_)), _) | (None, Readiness::Ready) => Readiness::Ready,
+            (Some(DrillOutcome::Complete(_)), _) => Readiness::Ready,
+            // Without its pod nothing says whether it restored, or compared a checksum alone.
+            (None, Readiness::Ready) if stack.last_verified.is_some_and(|at| at >= job.created) => Readiness::Ready,
+            (None, Readiness::Ready) => {
+                let message = format!("the pod of job/{} is gone, and with it what it found", job.name);
+                Readiness::waiting(reason::NO_DRILL_YET, message)
+            }
             (Some(DrillOutcome::Failed { id, fault, message }), _) => {
                 let point = id.map(|id| format!("{id}: ")).unwrap_or_default();
                 Readiness::waiting(reason_of(fault), format!("job/{}: {point}{message}", job.name))
@@ -180,6 +187,8 @@ fn job_spec(stack: &Stack, backup: &Backup, of: (&Verify, &BucketAccess)) -> Job
         active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
         // A verdict is one: what is corrupt stays so.
         backoff_limit: Some(0),
+        pod_failure_policy: Some(failure_policy(None)),
+        pod_replacement_policy: Some("Failed".to_owned()),
         template: template(stack, backup, of),
         ..JobSpec::default()
     }

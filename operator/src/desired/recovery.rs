@@ -8,8 +8,9 @@ use crate::{
     stack::{BucketAccess, Recovery, Stack},
 };
 
-/// The arguments that the fields of the spec ask for; none without them.
-pub(super) fn arguments(recovery: &Recovery) -> Vec<String> {
+/// The arguments that the fields of the spec ask for; none without them. `verified`: a drill has found a point good. Before, and of
+/// points that no drill can read, retention that waits for drills would keep everything for ever.
+pub(super) fn arguments(recovery: &Recovery, verified: bool) -> Vec<String> {
     let recipients = recovery.recipients.iter().flat_map(|key| [contract::ARG_RECIPIENT, key]);
     let mut arguments: Vec<String> = recipients.map(str::to_owned).collect();
     if recovery.include_bucket {
@@ -17,7 +18,8 @@ pub(super) fn arguments(recovery: &Recovery) -> Vec<String> {
         let except = recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
         arguments.extend(except.map(str::to_owned));
     }
-    if recovery.verify.as_ref().is_some_and(|verify| !verify.suspend) {
+    let readable = recovery.recipients.is_empty() || recovery.identity.is_some();
+    if verified && readable && recovery.verify.as_ref().is_some_and(|verify| !verify.suspend) {
         arguments.push(contract::ARG_VERIFIED.to_owned());
     }
     arguments

@@ -96,6 +96,11 @@ fn state_of(job: &ObservedJob, now: i64) -> BackupRunState {
             let message = format!("the pod of job/{0} cannot start: kubectl describe job/{0} and its pods", job.name);
             BackupRunState::Runs(job.created, Some(Waiting::new(reason::UNSCHEDULABLE, message)))
         }
+        // A container beside the agent may keep the pod until the limit of the Job, when the point is there.
+        JobPhase::Failed(said) if record(said).is_some() => {
+            let ended = job.ended.unwrap_or(now);
+            BackupRunState::Complete(Box::new(BackupResult { started: job.created, ended, record: record(said) }))
+        }
         JobPhase::Failed(said) => BackupRunState::Failed(reason_of(said)),
         JobPhase::Complete => {
             let record = job.said.as_deref().and_then(record);

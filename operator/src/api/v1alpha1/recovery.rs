@@ -27,7 +27,7 @@ pub struct BackupCopy {
 #[serde(rename_all = "camelCase")]
 pub struct BackupVerify {
     /// The schedule of the drills, as `backup.schedule` is written, in the time zone of `backup.timeZone`. Defaults to
-    /// `0 4 * * 0`.
+    /// a minute of the hour from 4 on Sundays, of each stack its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 100),

@@ -44,9 +44,10 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
         };
         let step = Step { name, exists: true };
         match &job.phase {
-            JobPhase::Failed(said) => return Gate::Failed(step, reason_of(said)),
+            JobPhase::Failed(said) if told(said).is_none() => return Gate::Failed(step, reason_of(said)),
             JobPhase::Running | JobPhase::CannotStart => return Gate::Pending(step),
-            JobPhase::Complete => {}
+            // A container beside the agent may keep the pod until the limit of the Job, when the point is there.
+            JobPhase::Complete | JobPhase::Failed(_) => {}
         }
         let point = made(job, now);
         if is_young(&point) {
@@ -85,11 +86,21 @@ pub(super) fn reuse_within<'a>(stack: &Stack, revisions: impl Iterator<Item = &'
 /// What the agent says of the backup. Without its pod the identifier is not known, and the backup is held all the same: it is as old
 /// as its Job at the most.
 fn made(job: &ObservedJob, now: i64) -> RecoveryPoint {
-    match job.said.as_deref().and_then(|said| serde_json::from_str::<DumpOutcome>(said).ok()) {
-        Some(DumpOutcome::Complete(record)) => {
-            RecoveryPoint { id: record.id, location: record.location, at: record.at.as_second(), skipped: false }
+    let said = match &job.phase {
+        JobPhase::Failed(said) => Some(said.as_str()),
+        _ => job.said.as_deref(),
+    };
+    let unknown = || RecoveryPoint { at: job.ended.unwrap_or(now), ..RecoveryPoint::default() };
+    said.and_then(told).unwrap_or_else(unknown)
+}
+
+/// The backup that the agent says is complete.
+fn told(said: &str) -> Option<RecoveryPoint> {
+    match serde_json::from_str(said).ok()? {
+        DumpOutcome::Complete(record) => {
+            Some(RecoveryPoint { id: record.id, location: record.location, at: record.at.as_second(), skipped: false })
         }
-        _ => RecoveryPoint { at: job.ended.unwrap_or(now), ..RecoveryPoint::default() },
+        DumpOutcome::Failed { .. } => None,
     }
 }
 

@@ -139,3 +139,18 @@ fn a_backup_that_nobody_saw_in_time_is_no_way_back() {
     assert!(release.recovery_point.is_some_and(|step| !step.exists), "another Job makes it");
     assert!(cluster.migrated.is_empty());
 }
+
+/// A container beside the agent may keep the pod until the limit of its Job.
+#[test]
+fn a_backup_that_is_complete_counts_although_its_job_failed() {
+    let mut cluster = in_production();
+    cluster.edit("/api/image", json!("api:2"));
+    assert_eq!(cluster.plan().0.state, State::BackingUp);
+    cluster.step();
+    let said = json!({"complete": {"id": "20260504T110000Z-x7k2p", "at": "2026-05-04T11:00:00Z", "sizeBytes": 7,
+        "sha256": "0", "location": "s3://b/k", "removed": 0}});
+    let jobs = &mut cluster.observed.jobs;
+    let job = jobs.iter_mut().find(|job| job.component == Component::Backup).expect("a Job");
+    job.phase = JobPhase::Failed(said.to_string());
+    assert_eq!(cluster.plan().0.state, State::Migrating);
+}
