@@ -84,6 +84,8 @@ impl Base {
                 "backup": {
                     "schedule": "15 3 * * *",
                     "retention": {"days": 14},
+                    // What drills alone use shows in theirs.
+                    "verify": {"schedule": "15 4 * * 0"},
                     "destination": {"external": {
                         "name": "offsite", "endpoint": endpoint, "forcePathStyle": true,
                         "credentialsSecretRef": {"name": "services"},

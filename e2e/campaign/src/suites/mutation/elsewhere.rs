@@ -8,6 +8,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("database/embedded/version", "admission refuses every other value"),
     ("bucket/embedded/server", "admission refuses every other value"),
     ("bucket/versioning", "the operator writes it to the bucket"),
+    ("backup/history", "it is about RorunBackups that the operator made"),
+    ("backup/objectives/rto", "the status compares the last drill with it"),
     ("suspend", "it keeps everything as it is"),
     ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
     ("storage/storageClassName", "the class of a volume that is there stays what it is"),
