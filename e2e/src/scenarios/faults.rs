@@ -31,7 +31,7 @@ async fn bad_specs_are_refused(test: &TestContext) -> Result<()> {
         (
             "database",
             json!({"embedded": {}, "external": {"secretRef": {"name": "db"}}}),
-            &["spec.database", "exactly one of embedded, external"],
+            &["spec.database", "exactly one of embedded, external, cloudNativePG and rds"],
         ),
         ("environment", json!("Testing"), &["spec.environment", "\"Development\", \"Staging\", \"Production\""]),
     ];

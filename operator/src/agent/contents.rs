@@ -13,6 +13,8 @@ const APPLICATION: &str = "rorun-operator dump (rows)";
 const COUNTED_BELOW: u64 = 1 << 30;
 /// A count that takes longer is given up.
 const COUNT_WITHIN: Duration = Duration::from_mins(30);
+/// All counts together: the lock that keeps migrations away is held meanwhile, and the manifest comes after them.
+const ALL_WITHIN: Duration = Duration::from_mins(30);
 /// More tables would make a manifest that nobody reads.
 const TABLES_MAX: usize = 5000;
 /// For a question about the catalogue.
@@ -45,9 +47,12 @@ pub(super) async fn read(snapshot: &Result<Snapshot, String>, excluded: &[String
     let mut contents = Contents::default();
     match snapshot {
         Ok(snapshot) => {
-            if let Err(error) = fill(snapshot, excluded, &mut contents).await {
-                contents.not_counted = Some(format!("counting the rows failed: {error}"));
-            }
+            let filled = tokio::time::timeout(ALL_WITHIN, fill(snapshot, excluded, &mut contents)).await;
+            contents.not_counted = match filled {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("counting the rows failed: {error}")),
+                Err(_) => Some(format!("counting the rows took more than {} min", ALL_WITHIN.as_secs() / 60)),
+            };
         }
         Err(why) => contents.not_counted = Some(why.clone()),
     }

@@ -1,6 +1,7 @@
 //! Copies of points in other buckets: streamed, compared by checksum afterwards, and removed by a retention of their own. A mark in
 //! the folder of the point says where it was copied to, so that it may go from here.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,8 +26,10 @@ const AT_ONCE: usize = 1024 * 1024;
 /// What came of the copies.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    pub(super) copied: u32,
+    pub(super) count: u32,
     pub(super) problem: Option<String>,
+    /// The marks of the buckets that the spec names now: one of a bucket that it named before proves no copy.
+    pub(super) marks: BTreeSet<String>,
 }
 
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
@@ -46,6 +49,7 @@ pub(super) async fn copy(
             return done;
         }
     };
+    done.marks = targets.iter().map(mark).collect();
     for target in &targets {
         let run = Run { bucket, args, target, owner, now };
         if let Err(error) = Box::pin(run.all(entries, &mut done, stop)).await {
@@ -94,7 +98,7 @@ impl Run<'_> {
             let key = inventory::key(&self.args.prefix, &entry.id, &mark);
             self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
             entry.copied.insert(mark.clone());
-            done.copied += 1;
+            done.count += 1;
         }
         Box::pin(self.prune(&to, entries, stop)).await
     }

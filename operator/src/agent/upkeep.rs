@@ -1,6 +1,8 @@
 //! What follows a good backup: marks the prefix, adopts what the user says, copies, removes what is old. None of it can make the
 //! backup worse: what goes wrong is told in the record.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -56,9 +58,9 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
-    upkeep.copied = copies.copied;
+    upkeep.copied = copies.count;
     upkeep.not_copied = copies.problem;
-    let spared = spared(args, owner, &entries);
+    let spared = spared(args, owner, (&entries, &copies.marks));
     let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;
     upkeep.not_removed = pruned.problem(&args.prefix);
     upkeep.removed = count(pruned.removed.iter());
@@ -78,9 +80,9 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
 }
 
 /// What retention leaves alone beside what is held.
-fn spared(args: &DumpArgs, owner: &str, entries: &[BackupFolder]) -> Spared {
+fn spared(args: &DumpArgs, owner: &str, (entries, marks): (&[BackupFolder], &BTreeSet<String>)) -> Spared {
     let own = || entries.iter().filter(|entry| entry.is_whole_of(owner));
-    let not_copied = own().filter(|entry| args.copies.is_some() && entry.copied.is_empty());
+    let not_copied = own().filter(|entry| args.copies.is_some() && entry.copied.is_disjoint(marks));
     Spared {
         verified: own().filter(|entry| entry.verified).map(|entry| entry.id.clone()).max(),
         verified_only: args.verified,

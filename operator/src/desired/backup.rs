@@ -189,6 +189,13 @@ fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
     Readiness::waiting(reason::BACKUP_FAILED, said.unwrap_or_else(|| waiting.message.clone()))
 }
 
+/// The newest good backup with the other results of its run, whether a pod still reports it or the status alone.
+pub(super) fn newest_backup(stack: &Stack, live: &LiveSet) -> BackupStatus {
+    let at = |backup: &BackupStatus| backup.last_successful.as_ref().map(|record| record.at.0);
+    let known = &stack.known_backup;
+    last_backup(live).filter(|told| at(told) >= at(known)).unwrap_or_else(|| known.clone())
+}
+
 /// The newest good backup that a pod still reports, with the other results of that run.
 pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());

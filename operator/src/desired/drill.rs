@@ -81,7 +81,13 @@ impl Component for Drill {
             (Some(DrillOutcome::Complete(record)), _) if record.verdict == Verdict::ChecksumsOnly => {
                 Readiness::waiting(reason::NO_IDENTITY, format!("{}: {}", record.id, record.message))
             }
-            (Some(DrillOutcome::Complete(_)), _) | (None, Readiness::Ready) => Readiness::Ready,
+            (Some(DrillOutcome::Complete(_)), _) => Readiness::Ready,
+            // Without its pod nothing but the status says whether it restored, or compared a checksum alone.
+            (None, Readiness::Ready) if stack.last_verified.is_some_and(|at| at >= job.created) => Readiness::Ready,
+            (None, Readiness::Ready) => {
+                let message = format!("the pod of job/{} is gone, and with it what it found", job.name);
+                Readiness::waiting(reason::NO_DRILL_YET, message)
+            }
             (Some(DrillOutcome::Failed { id, fault, message }), _) => {
                 let point = id.map(|id| format!("{id}: ")).unwrap_or_default();
                 Readiness::waiting(reason_of(fault), format!("job/{}: {point}{message}", job.name))

@@ -2,7 +2,10 @@
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use super::{backup::has_ended, last_backup, last_verified};
+use super::{
+    backup::{has_ended, newest_backup},
+    last_verified,
+};
 use crate::{
     names::{Component as Name, Waiting, reason},
     objects::LiveSet,
@@ -27,7 +30,8 @@ pub(super) fn begun(id: &str) -> Option<Timestamp> {
 /// The objective that is missed, or that the schedule cannot meet.
 pub(super) fn missed(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     let backup = stack.backup.as_ref()?;
-    let message = impossible(backup).or_else(|| too_old(stack, backup, live)).or_else(|| too_slow(backup, live))?;
+    let message =
+        impossible(backup).or_else(|| too_old(stack, backup, live)).or_else(|| too_slow(stack, backup, live))?;
     Some(Waiting::new(reason::OBJECTIVE_MISSED, format!("{message} (docs/recovery.md)")))
 }
 
@@ -56,7 +60,7 @@ fn longest_pause(schedule: &str, time_zone: &str) -> Option<i64> {
 /// Nothing runs, and the newest point is older than the objective.
 fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     let rpo = backup.recovery.rpo?;
-    let newest = last_backup(live).and_then(|backup| Some(backup.restorable_until?.0.as_second()));
+    let newest = newest_backup(stack, live).restorable_until.map(|until| until.0.as_second());
     let newest = newest.or(stack.last_backup)?;
     let running = live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job));
     if running || stack.asleep || !live.has_passed(newest + rpo + GRACE) {
@@ -67,9 +71,10 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
 }
 
 /// The last drill, scaled by size: nothing that is there can be restored in time.
-fn too_slow(backup: &Backup, live: &LiveSet) -> Option<String> {
-    let (rto, drill) = (backup.recovery.rto?, last_verified(live)?);
-    let size = last_backup(live).and_then(|backup| backup.last_successful).map_or(0, |last| last.size_bytes);
+fn too_slow(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
+    let drills = stack.known_backup.last_verified.clone().into_iter().chain(last_verified(live));
+    let (rto, drill) = (backup.recovery.rto?, drills.max_by_key(|drill| drill.at.0)?);
+    let size = newest_backup(stack, live).last_successful.map_or(0, |last| last.size_bytes);
     let (size, then) = (i128::from(size.max(drill.size_bytes)), i128::from(drill.size_bytes.max(1)));
     let takes = i64::try_from(i128::from(drill.duration_seconds) * size / then).unwrap_or(i64::MAX);
     (takes > rto).then(|| {

@@ -1,6 +1,6 @@
 //! What a dump is told to be a recovery point, and what became of its copies.
 
-use super::last_backup;
+use super::backup::newest_backup;
 use crate::{
     contract::{self, BucketLocation, CopyTarget},
     names::{Waiting, reason},
@@ -66,7 +66,7 @@ pub(super) fn not_copied(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     if recovery.copies.is_empty() {
         return None;
     }
-    if let Some(why) = last_backup(live).and_then(|backup| backup.not_copied) {
+    if let Some(why) = newest_backup(stack, live).not_copied {
         return Some(Waiting::new(reason::COPY_FAILED, why));
     }
     recovery.include_bucket.then(|| {

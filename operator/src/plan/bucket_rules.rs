@@ -28,7 +28,8 @@ pub(super) fn steps(stack: &Stack, observed: &Observed, hibernates: bool) -> Vec
     }
 }
 
-/// The name of the Job: by the rules, the bucket and its keys. Temporary keys are others every hour, and are left out.
+/// The name of the Job: by the rules, the bucket and its keys. Temporary keys are others every hour, and are left out. A retry is
+/// another Job only beside one that failed: what is set needs none.
 fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     let (rules, access) = (stack.bucket_rules.as_ref()?, stack.bucket.access()?);
     let rules = serde_json::to_string(rules).unwrap_or_default();
@@ -37,9 +38,16 @@ fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     } else {
         meaning(&[&stack.uid, &access.access_key_id, &access.secret_access_key])
     };
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    let meaning = meaning(&[&rules, &access.endpoint, &access.region, &access.name, &keys, retry]);
-    Some(ObjectName::step(&stack.name, Component::BucketRules, &meaning).into())
+    let name = |retry: &str| {
+        let meaning = meaning(&[&rules, &access.endpoint, &access.region, &access.name, &keys, retry]);
+        String::from(ObjectName::step(&stack.name, Component::BucketRules, &meaning))
+    };
+    let there = |name: &str| observed.jobs.iter().find(|job| job.name == name);
+    let first = name("");
+    let Some(retry) = observed.annotations.get(annotation::RETRY) else { return Some(first) };
+    let again = name(retry);
+    let failed = there(&first).is_some_and(|job| matches!(job.phase, JobPhase::Failed(_)));
+    Some(if failed || there(&again).is_some() { again } else { first })
 }
 
 fn exists(job: &ObservedJob) -> Step {
@@ -121,6 +129,17 @@ mod tests {
         end(&mut now, &JobPhase::Complete);
         assert_eq!(applied(&none, &mut now, false), []);
         assert_eq!(now.jobs, []);
+        assert_eq!(applied(&none, &mut now, false), []);
+        let third = applied(&days(32), &mut now, false);
+        end(&mut now, &JobPhase::Complete);
+        now.annotations.insert(annotation::RETRY.to_owned(), "2".to_owned());
+        assert!(
+            applied(&days(32), &mut now, false)[0].exists,
+            "a retry of something else sets nothing again: {third:?}"
+        );
+        end(&mut now, &JobPhase::Complete);
+        assert!(!applied(&none, &mut now, false)[0].exists);
+        end(&mut now, &JobPhase::Complete);
         assert_eq!(applied(&none, &mut now, false), []);
     }
 

@@ -78,7 +78,7 @@ pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
-    api::v1alpha1::{Environment, PullPolicy},
+    api::v1alpha1::{BackupStatus, Environment, PullPolicy},
     contract::BucketRules,
     names::{Component, ObjectName, Role, Waiting},
 };
@@ -152,6 +152,8 @@ pub struct Stack {
     pub last_backup: Option<i64>,
     /// When the newest drill that found nothing wrong ended, in seconds since 1970.
     pub last_verified: Option<i64>,
+    /// What the last status tells of the newest good backup and the last drill: their pods may be gone.
+    pub known_backup: BackupStatus,
     /// Why components cannot be resolved now.
     pub unresolved: BTreeMap<Component, Waiting>,
     /// What the spec says of the pods of a component.

@@ -12,7 +12,7 @@ use super::{
     redis, release, services, workload,
 };
 use crate::{
-    api::v1alpha1::{Environment, RorunStack, RorunStackSpec},
+    api::v1alpha1::{BackupStatus, Environment, RorunStack, RorunStackSpec},
     names::Component,
 };
 
@@ -75,6 +75,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         probes: BTreeMap::new(),
         last_backup: None,
         last_verified: None,
+        known_backup: BackupStatus::default(),
         pods: shapes.shapes,
         pods_refused: shapes.refused,
         corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),

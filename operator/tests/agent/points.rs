@@ -263,7 +263,9 @@ async fn what_was_copied_nowhere_or_is_the_last_verified_one_stays() {
         let keys = scenario.keys().await;
         ids.iter().map(|id| keys.contains(&format!("{id}/{MANIFEST_FILE}"))).collect::<Vec<_>>()
     };
-    // Its bucket is away, so nothing was copied, and nothing goes.
+    // Its bucket is away, so nothing was copied, and nothing goes: neither what was copied to a bucket that the spec named before.
+    let before = format!("{}{}/{COPIED}0123456789ab.json", scenario.prefix, ids[0]);
+    scenario.bucket.put(&before, b"{}".to_vec()).await.expect("put");
     let missing = serde_json::to_string(&[target(&scenario, "no-such-bucket", "x/")]).expect("JSON");
     let record = dump_with(&scenario, |command| {
         command.env(contract::ENV_COPIES, &missing);

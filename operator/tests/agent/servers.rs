@@ -203,8 +203,6 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
     let mut weed = Command::new(programs::weed());
     weed.current_dir(folder).args(["-logtostderr=true", "server", "-dir=s3", "-filer", "-s3", "-s3.config=s3.json"]);
     weed.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=127.0.0.1", "-master.telemetry=false"]);
-    // One volume for the bucket of a test, not seven: the disk has room for so many.
-    weed.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
     weed.args(["-volume.max=0", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     weed.args(["-s3.cert.file=server.crt", "-s3.key.file=server.key"]);
     // Each bucket has volumes of its own, seven of them at once without this: a small disk has not room for so many.

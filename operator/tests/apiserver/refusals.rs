@@ -54,10 +54,10 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
 const IMAGES: &str =
     "in Production every image needs a tag other than latest, or a digest, e.g. `image: rorun-api:1.8.0`";
 const PODS: &str = "set api.autoscaling.minReplicas (or api.replicas) to 2 or more";
-/// Each service has other modes beside these two.
-const ONE: &str = "set exactly one of embedded, external";
-/// What goes on behind the modes.
-const ONE_EXAMPLE: &str = ", e.g. `embedded: {}` or `external: {";
+const ONE_DATABASE: &str =
+    "set exactly one of embedded, external, cloudNativePG and rds, e.g. `embedded: {}` or `external: {";
+const ONE_REDIS: &str = "set exactly one of embedded, external and elastiCache, e.g. `embedded: {}` or `external: {";
+const ONE_BUCKET: &str = "set exactly one of embedded, external and s3, e.g. `embedded: {}` or `external: {";
 
 /// A Redis that is asked so often.
 fn often(interval: &str) -> Value {
@@ -180,32 +180,32 @@ fn unions() -> Vec<Case> {
     vec![
         case(
             set("database", json!({})),
-            &["spec.database", ONE, ONE_EXAMPLE, "secretRef: {name: my-database}"],
+            &["spec.database", ONE_DATABASE, "secretRef: {name: my-database}"],
             set("database", json!({"embedded": {}})),
         ),
         case(
             set("database", json!({"embedded": {}, "external": database})),
-            &["spec.database", ONE, ONE_EXAMPLE],
+            &["spec.database", ONE_DATABASE],
             set("database", json!({"external": database})),
         ),
         case(
             set("redis", json!({})),
-            &["spec.redis", ONE, ONE_EXAMPLE, "secretRef: {name: my-redis}"],
+            &["spec.redis", ONE_REDIS, "secretRef: {name: my-redis}"],
             set("redis", json!({"embedded": {}})),
         ),
         case(
             set("redis", json!({"embedded": {}, "external": database})),
-            &["spec.redis", ONE, ONE_EXAMPLE],
+            &["spec.redis", ONE_REDIS],
             set("redis", json!({"external": database})),
         ),
         case(
             set("bucket", json!({"versioning": true})),
-            &["spec.bucket", ONE, ONE_EXAMPLE, "credentialsSecretRef: {name: my-s3}"],
+            &["spec.bucket", ONE_BUCKET, "credentialsSecretRef: {name: my-s3}"],
             set("bucket", json!({"embedded": {}, "versioning": true})),
         ),
         case(
             set("bucket", json!({"embedded": {}, "external": bucket})),
-            &["spec.bucket", ONE, ONE_EXAMPLE],
+            &["spec.bucket", ONE_BUCKET],
             set("bucket", json!({"external": bucket})),
         ),
         case(

@@ -8,8 +8,11 @@ use super::{
     support::{Fixture, stack},
 };
 
-/// What the message says behind the names of the modes, which each service has others of.
-const EMBEDDED: &str = "while the stack exists: create a new stack";
+const DATABASE: &str = "a database cannot change between embedded, external, cloudNativePG and rds while the stack exists: create a new stack";
+const REDIS: &str =
+    "redis cannot change between embedded, external and elastiCache while the stack exists: create a new stack";
+const BUCKET: &str =
+    "a bucket cannot change between embedded, external and s3 while the stack exists: create a new stack";
 
 pub async fn what_must_not_change_does_not(server: &Server) {
     let mut wrong = Vec::new();
@@ -53,25 +56,17 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
     vec![
         (all(), stack("shop").staging(), environment),
         (stack("shop").production(), stack("shop").staging().set("backup", json!({})), environment),
-        (
-            stack("shop"),
-            stack("shop").set("database", all().0["spec"]["database"].clone()),
-            "a database cannot change between",
-        ),
-        (all(), all().without("database"), EMBEDDED),
-        (all(), all().set("database", json!({"embedded": {}})), EMBEDDED),
-        (stack("shop"), cluster(json!({})), EMBEDDED),
-        (cluster(json!({})), stack("shop"), EMBEDDED),
-        (all(), all().set("database", json!({"cloudNativePG": {}})), EMBEDDED),
+        (stack("shop"), stack("shop").set("database", all().0["spec"]["database"].clone()), DATABASE),
+        (all(), all().without("database"), DATABASE),
+        (all(), all().set("database", json!({"embedded": {}})), DATABASE),
+        (stack("shop"), cluster(json!({})), DATABASE),
+        (cluster(json!({})), stack("shop"), DATABASE),
+        (all(), all().set("database", json!({"cloudNativePG": {}})), DATABASE),
         (cluster(json!({"walStorage": {}})), cluster(json!({})), "walStorage cannot be taken away"),
-        (stack("shop"), stack("shop").set("redis", all().0["spec"]["redis"].clone()), "redis cannot change between"),
-        (all(), all().without("redis"), EMBEDDED),
-        (
-            stack("shop"),
-            stack("shop").set("bucket", all().0["spec"]["bucket"].clone()),
-            "a bucket cannot change between",
-        ),
-        (all(), all().set("bucket", json!({"embedded": {}})), EMBEDDED),
+        (stack("shop"), stack("shop").set("redis", all().0["spec"]["redis"].clone()), REDIS),
+        (all(), all().without("redis"), REDIS),
+        (stack("shop"), stack("shop").set("bucket", all().0["spec"]["bucket"].clone()), BUCKET),
+        (all(), all().set("bucket", json!({"embedded": {}})), BUCKET),
         // A block that is left out, and one that says the default, mean the same.
         (stack("shop"), version("16"), version_words),
         (version("17"), version("18"), version_words),

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long anything may take.
-const TIME_LIMIT: Duration = Duration::from_mins(1);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long nothing must happen before it counts as settled: longer than the longest debounce and the first retries.
 const QUIET: Duration = Duration::from_millis(1500);
 /// How often a condition is checked.

@@ -58,6 +58,10 @@ async fn the_released_binary() {
         conditions::a_field_beside_the_template_turns_no_condition,
         pod_templates::a_patch_writes_nothing_until_it_can_be,
         volumes::what_a_volume_cannot_do_is_told_and_not_sent,
+    );
+    // Not all at once: each waits for writes of the one operator, and on a busy machine too long.
+    cases!(
+        &env,
         data::lost_credentials_are_never_made_again,
         data::a_volume_of_somebody_else_keeps_credentials_from_being_made,
         data::a_stack_made_again_adopts_its_data,

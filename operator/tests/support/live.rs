@@ -25,7 +25,20 @@ pub fn all_ready(stack: &Stack) -> LiveSet {
         let status = json!({"conditions": [{"type": "Complete", "status": "True"}]});
         ("batch", "Job", json!({"metadata": metadata, "status": status}))
     };
-    let jobs = [stack.backup.is_some().then(|| ended("backup")), stack.verify().is_some().then(|| ended("drill"))];
+    // Its pod says what it found.
+    let drilled = || {
+        let record = json!({"id": "20260101T000000Z-aaaaa", "at": "2026-01-01T00:10:00Z", "durationSeconds": 20,
+            "sizeBytes": 1000, "rows": 12, "checks": 0, "verdict": "Whole"});
+        let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": format!("{}-drill-1", stack.name),
+            "controller": true, "uid": "uid-of-Job"}]);
+        let metadata = json!({"name": format!("{}-drill-1-a", stack.name), "labels": labels("drill"),
+            "ownerReferences": owner});
+        let ended = json!({"terminated": {"exitCode": 0, "message": json!({"complete": record}).to_string()}});
+        let status = json!({"containerStatuses": [{"name": "drill", "restartCount": 0, "state": ended}]});
+        ("", "Pod", json!({"metadata": metadata, "status": status}))
+    };
+    let drills = stack.verify().is_some();
+    let jobs = [stack.backup.is_some().then(|| ended("backup")), drills.then(|| ended("drill")), drills.then(drilled)];
     let served = objects.into_iter().map(|object| {
         let mut body = object.body;
         if let Some(status) = status(object.kind.kind, &mut body, floors.get(&object.name)) {

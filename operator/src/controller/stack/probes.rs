@@ -30,12 +30,12 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         context.prober.doubt(&key);
     }
     let status = context.runtime.statuses.last(cr).and_then(|status| status.backup).unwrap_or_default();
-    let (in_status, verified) = (status.last_successful, status.last_verified);
-    let verified = verified.into_iter().chain(desired::last_verified(live));
+    let verified = status.last_verified.clone().into_iter().chain(desired::last_verified(live));
     stack.last_verified = verified.map(|record| record.at.0.as_second()).max();
     let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
-    let newest = in_status.into_iter().chain(in_pods).map(|record| record.at.0.as_second());
+    let newest = status.last_successful.clone().into_iter().chain(in_pods).map(|record| record.at.0.as_second());
     stack.last_backup = newest.max();
+    stack.known_backup = status;
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
     stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
     stack

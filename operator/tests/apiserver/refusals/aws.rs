@@ -66,7 +66,7 @@ fn database() -> Vec<Case> {
         ),
         case(
             rds("", json!(null)).set("database.embedded", json!({})),
-            &["set exactly one of embedded, external"],
+            &["set exactly one of embedded, external, cloudNativePG and rds"],
             rds("", json!(null)),
         ),
     ]
