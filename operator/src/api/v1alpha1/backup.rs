@@ -54,7 +54,7 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 62), regex(pattern = "^age1[02-9ac-hj-np-z]{58}$")), extend("x-kubernetes-list-type" = "set"))]
     pub recipients: Vec<String>,
-    /// The private key of one of `recipients`, for the pods of drills and restores alone. Defaults to none: a drill of an encrypted
+    /// The private key of one of `recipients`, for the pods of drills alone. Defaults to none: a drill of an encrypted
     /// dump compares checksums, and restores nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_secret_ref: Option<IdentitySecretReference>,
