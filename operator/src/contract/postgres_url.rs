@@ -194,6 +194,18 @@ impl PostgresUrl {
         mode.unwrap_or(Ok(TlsMode::Prefer))
     }
 
+    /// The same server with another database.
+    #[must_use]
+    pub fn with_database(&self, name: &str) -> Self {
+        let mut url = self.clone();
+        url.base.truncate(url.base.len() - url.written_database.len());
+        url.written_database = utf8_percent_encode(name, RESERVED).to_string();
+        url.base.push_str(&url.written_database);
+        name.clone_into(&mut url.database);
+        url.parameters.retain(|parameter| parameter.name != "dbname");
+        url
+    }
+
     /// The same database with other parameters: each one replaces those of its name, at the end, since the last one counts.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> Self {

@@ -25,6 +25,8 @@ pub enum Component {
     Backup,
     /// The migration of a release.
     Migration,
+    /// The restores of data.
+    Restore,
     /// What the metrics of the application are collected by.
     Monitoring,
     /// The candidates of a release, and the Job that asks them.
@@ -33,11 +35,12 @@ pub enum Component {
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
         Self::Connection,
+        Self::Restore,
         Self::Migration,
         Self::SmokeTest,
         Self::Ocr,
@@ -61,6 +64,7 @@ impl Component {
             Self::Ingress => "ingress",
             Self::Backup => "backup",
             Self::Migration => "migration",
+            Self::Restore => "restore",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
         }
@@ -84,6 +88,7 @@ impl Component {
             Self::Ingress => "IngressReady",
             Self::Backup => "BackupHealthy",
             Self::Migration => "MigrationsComplete",
+            Self::Restore => "RestoreComplete",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
         }

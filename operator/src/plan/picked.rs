@@ -22,5 +22,6 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         }
     };
     let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::Verifying);
-    Stack { asleep: plan.hibernates, testing, ..picked }
+    let (stopped, restoring) = (plan.restores.stops(), plan.restores.current.is_some() || plan.restores.works);
+    Stack { asleep: plan.hibernates, stopped, restoring, testing, ..picked }
 }

@@ -66,7 +66,7 @@ pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
-pub use requests::BackupRequest;
+pub use requests::{BackupRequest, PointProblem, RestorePoint, RestoreRequest};
 pub use schedule::Schedule;
 pub use services::{embedded, storage};
 pub use validate::{config_inputs, validate, validate_served};
@@ -100,6 +100,10 @@ pub struct Stack {
     pub hibernation: Hibernation,
     /// It hibernates: no pods run. The plan decides it.
     pub asleep: bool,
+    /// No pod of the application runs for now: a restore switches its data. The plan decides it.
+    pub stopped: bool,
+    /// A Job of a restore is to run, or a restore goes on. The plan decides it.
+    pub restoring: bool,
     /// The API server.
     pub api: Workload,
     /// The OCR service.
@@ -173,6 +177,11 @@ impl Stack {
         mode::service_host(&self.name, &self.namespace, component)
     }
 
+    /// Whether no pod of the application is to run: the stack hibernates, or a restore switches its data.
+    pub fn has_no_pods(&self) -> bool {
+        self.asleep || self.stopped
+    }
+
     /// Notes about fields of the spec that have no effect, while the component serves without them.
     pub fn notes(&self, component: Component) -> &[String] {
         self.server(component).map_or(&[], |server| &server.volume.notes)
@@ -203,6 +212,7 @@ impl Stack {
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
             Component::SmokeTest => self.testing,
+            Component::Restore => self.restoring,
             _ => true,
         }
     }

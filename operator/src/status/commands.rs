@@ -16,6 +16,7 @@ pub(super) fn without_effect(report: &Report<'_>) -> Vec<String> {
     if report.stack.backup.is_none() && annotated(annotation::BACKUP).is_some() {
         notes.push(format!("the annotation {} asks for a backup, and spec.backup is not set", annotation::BACKUP));
     }
+    notes.extend(report.restores.discard_problem.clone());
     notes
 }
 

@@ -64,7 +64,8 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
 /// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and
 /// whether or not its metrics are collected; and a service that is not asked may well serve.
 pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
-    matches!(component, Component::Backup | Component::Monitoring) || reason == reason::NOT_PROBED
+    let beside = component == Component::Restore && reason == reason::RESTORING;
+    matches!(component, Component::Backup | Component::Monitoring) || beside || reason == reason::NOT_PROBED
 }
 
 /// What to do, where the message itself does not say it.
