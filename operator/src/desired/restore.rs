@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     contract::{self, PostgresUrl, RestoreStep},
-    names::{Component as Name, ROLE_CA, Waiting, reason},
+    names::{Component as Name, ROLE_CA, Waiting},
     objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
     plan::{
         Plan, Step,

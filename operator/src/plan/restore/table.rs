@@ -125,13 +125,13 @@ pub static TABLE: [Row; 15] = [
     Row {
         state: State::Refused,
         when: "it is for another stack, was done before, or a Job says that it cannot be done",
-        holds: Facts::is_refused,
+        holds: |facts| facts.is_refused(),
         next: &[],
     },
     Row {
         state: State::Broken,
         when: "a Job broke off",
-        holds: Facts::is_broken,
+        holds: |facts| facts.is_broken(),
         next: &[
             (State::Checking, "rorun.app/retry has a new value; likewise every other step that broke off"),
             (State::Switching, "the same"),
@@ -140,13 +140,13 @@ pub static TABLE: [Row; 15] = [
     Row {
         state: State::Waiting,
         when: "it has not begun, and something keeps it from that",
-        holds: Facts::waits,
+        holds: |facts| facts.waits(),
         next: &[(State::Checking, "nothing keeps it any more"), (State::Refused, "it never can be done")],
     },
     Row {
         state: State::Checking,
         when: "agent restore check is not done",
-        holds: Facts::checks,
+        holds: |facts| facts.checks(),
         next: &[
             (State::Copying, "target InPlace, with Database in scope"),
             (State::Saving, "target InPlace, without"),
@@ -158,7 +158,7 @@ pub static TABLE: [Row; 15] = [
     Row {
         state: State::Filling,
         when: "target Stack, and its database is not filled",
-        holds: Facts::fills,
+        holds: |facts| facts.fills(),
         next: &[
             (State::RestoringObjects, "Bucket is in scope"),
             (State::Complete, "Bucket is not"),
@@ -168,55 +168,55 @@ pub static TABLE: [Row; 15] = [
     Row {
         state: State::Copying,
         when: "the dump is not restored beside the live database",
-        holds: Facts::copies,
+        holds: |facts| facts.copies(),
         next: &[(State::Migrating, "api.migrations is set"), (State::Verifying, "it is not")],
     },
     Row {
         state: State::Migrating,
         when: "the migration of the serving release did not run on the copy",
-        holds: Facts::migrates,
+        holds: |facts| facts.migrates(),
         next: &[(State::Verifying, "the Job is complete")],
     },
     Row {
         state: State::Verifying,
         when: "the copy was not read",
-        holds: Facts::verifies,
+        holds: |facts| facts.verifies(),
         next: &[(State::Saving, "the Job is complete"), (State::Complete, "intoSecretRef is set: nothing is switched")],
     },
     Row {
         state: State::Saving,
         when: "what is live has no recovery point of this moment",
-        holds: Facts::saves,
+        holds: |facts| facts.saves(),
         next: &[(State::Stopping, "the recovery point is held")],
     },
     Row {
         state: State::Stopping,
         when: "the application has pods",
-        holds: Facts::stops,
+        holds: |facts| facts.stops(),
         next: &[(State::Switching, "no pod is left"), (State::RestoringObjects, "the same, without Database in scope")],
     },
     Row {
         state: State::Switching,
         when: "the copy does not have the name of the live database",
-        holds: Facts::switches,
+        holds: |facts| facts.switches(),
         next: &[(State::RestoringObjects, "Bucket is in scope"), (State::Starting, "Bucket is not")],
     },
     Row {
         state: State::RestoringObjects,
         when: "Bucket is in scope, and the point's versions are not the current ones",
-        holds: Facts::restores_objects,
+        holds: |facts| facts.restores_objects(),
         next: &[(State::Starting, "target InPlace"), (State::Complete, "target Stack")],
     },
     Row {
         state: State::Starting,
         when: "not all pods of the application serve",
-        holds: Facts::starts,
+        holds: |facts| facts.starts(),
         next: &[(State::Testing, "they do"), (State::Complete, "api has no pods")],
     },
     Row {
         state: State::Testing,
         when: "the application was not asked",
-        holds: Facts::tests,
+        holds: |facts| facts.tests(),
         next: &[(State::Complete, "it passed")],
     },
     Row { state: State::Complete, when: "nothing is left to be done", holds: |_| true, next: &[] },

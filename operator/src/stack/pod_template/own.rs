@@ -122,6 +122,6 @@ pub fn own(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[],
         },
-        Component::Connection | Component::Ingress | Component::Monitoring => return None,
+        Component::Connection | Component::Ingress | Component::Monitoring | Component::Restore => return None,
     })
 }
