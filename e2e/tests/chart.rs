@@ -181,15 +181,18 @@ fn wrong_values_are_refused_with_what_is_wrong() -> Result<()> {
 #[test]
 fn the_definition_is_that_of_the_code_and_is_kept_unless_told_otherwise() -> Result<()> {
     let helm = Helm::new()?;
-    let only = |values: &str| -> Result<Value> {
+    let one = |values: &str, name: &str| -> Result<Value> {
         let objects = objects(&helm.template(&["--show-only=templates/crd.yaml", values])?)?;
-        objects.into_iter().next().context("no definition")
+        let found = objects.into_iter().find(|object| object["metadata"]["name"] == name);
+        found.with_context(|| format!("no definition {name}"))
     };
-    let kept = only("--set=crds.keep=true")?;
-    let generated: Value = serde_saphyr::from_str(&read("../../crds/rorunstacks.rorun.app.yaml")?)?;
-    assert!(kept["spec"] == generated["spec"], "the chart's definition is not that of crds/");
-    assert_eq!(kept["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-    assert_eq!(only("--set=crds.keep=false")?["metadata"]["annotations"], Value::Null);
+    for name in ["rorunstacks.rorun.app", "rorunbackups.rorun.app"] {
+        let kept = one("--set=crds.keep=true", name)?;
+        let generated: Value = serde_saphyr::from_str(&read(&format!("../../crds/{name}.yaml"))?)?;
+        assert!(kept["spec"] == generated["spec"], "the chart's definition is not that of crds/");
+        assert_eq!(kept["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+        assert_eq!(one("--set=crds.keep=false", name)?["metadata"]["annotations"], Value::Null);
+    }
     assert!(!kinds(&helm.template(&["--set=crds.install=false"])?)?.iter().any(|kind| kind.starts_with("Custom")));
     Ok(())
 }

@@ -10,6 +10,8 @@ mod facts;
 mod kept;
 mod result;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::Kind;
 use facts::Facts;
