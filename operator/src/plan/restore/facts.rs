@@ -115,6 +115,15 @@ impl<'a> Facts<'a> {
                 return Some(waiting.clone());
             }
         }
+        // Without it nobody can tell a point of this stack from another's.
+        let of_anybody = request.fills && request.point.as_ref().is_ok_and(|point| point.folder.is_some());
+        if !of_anybody && stack.backup.as_ref().is_some_and(|backup| backup.owner.is_none()) {
+            let message = format!(
+                "the operator may not read the namespace of rorunstack/{name}, whose uid is a part of the owner of its recovery points: \
+                 let it get namespaces"
+            );
+            return Some(Waiting::new(reason::FORBIDDEN, message));
+        }
         if stack.suspend {
             let message = format!("spec.suspend of rorunstack/{name} is true: it begins once that is false");
             return Some(Waiting::new(reason::SUSPENDED, message));

@@ -39,7 +39,8 @@ fn request(name: &str, uid: &str) -> RestoreRequest {
 
 impl Cluster {
     fn new() -> Self {
-        let mut observed = Observed { restores: vec![request("back", UID)], ..Observed::default() };
+        let backup_owner = Some("u/shop".to_owned());
+        let mut observed = Observed { restores: vec![request("back", UID)], backup_owner, ..Observed::default() };
         let there = ObservedWorkload { rolled_out: true, has_pods: true, ..ObservedWorkload::default() };
         observed.releases.workloads.insert(Component::Api, there);
         let (states, ends) = Default::default();
@@ -213,6 +214,44 @@ fn a_restore_of_the_same_name_is_not_repeated() {
     cluster.observed.restores = vec![request("once-more", "another")];
     cluster.run();
     assert_eq!(cluster.state(0), State::Complete);
+}
+
+#[test]
+fn a_restore_whose_jobs_and_status_are_gone_is_not_repeated() {
+    let mut cluster = Cluster::new();
+    cluster.run();
+    cluster.observed.jobs.clear();
+    cluster.run();
+    let run = &cluster.plan().restores.runs[0];
+    assert_eq!(run.waiting.as_ref().map(|waiting| waiting.reason), Some(reason::ALREADY_RESTORED));
+    assert!(cluster.observed.jobs.is_empty());
+}
+
+#[test]
+fn a_switch_that_broke_off_keeps_the_application_stopped_until_it_is_tried_again() {
+    let mut cluster = Cluster::new();
+    cluster.ends.push((State::Switching, json!({"failed": {"message": "no route"}})));
+    cluster.run();
+    assert_eq!(cluster.state(0), State::Broken);
+    assert!(cluster.plan().restores.stops() && cluster.plan().restores.holds());
+    cluster.ends.clear();
+    cluster.observed.annotations.insert(annotation::RETRY.to_owned(), "1".to_owned());
+    while cluster.state(0) != State::Complete {
+        assert!(cluster.step(), "{:?}", cluster.states);
+        let switched = cluster.plan().restores.runs[0].kept.is_some();
+        assert!(switched || cluster.plan().restores.stops(), "{:?}", cluster.states);
+    }
+    assert_eq!(cluster.states.iter().filter(|state| **state == State::Switching).count(), 2);
+}
+
+#[test]
+fn a_point_of_a_stack_whose_owner_is_not_known_waits() {
+    let mut cluster = Cluster::new();
+    cluster.observed.backup_owner = None;
+    cluster.run();
+    let run = &cluster.plan().restores.runs[0];
+    assert_eq!(run.waiting.as_ref().map(|waiting| waiting.reason), Some(reason::FORBIDDEN));
+    assert!(cluster.observed.jobs.is_empty());
 }
 
 #[test]
