@@ -114,6 +114,13 @@ fn page(name: &str) -> String {
 }
 
 #[test]
+fn the_diagram_of_a_restore_is_that_of_its_table() {
+    let diagram = rorun_operator::plan::restore::diagram();
+    let page = fs::read_to_string(root().join("docs/restore.md")).unwrap();
+    assert!(page.contains(&format!("```mermaid\n{diagram}```")), "docs/restore.md does not show:\n{diagram}");
+}
+
+#[test]
 fn the_diagram_of_a_release_is_that_of_its_table() {
     let diagram = rorun_operator::plan::release::diagram();
     let page = fs::read_to_string(root().join("docs/releases.md")).unwrap();

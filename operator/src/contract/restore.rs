@@ -219,6 +219,8 @@ pub enum RestoreRefusal {
     PointForeign,
     /// It holds no dump of a database, or no versions of objects, and the scope asks for them.
     PointIncomplete,
+    /// Its dump is encrypted.
+    PointEncrypted,
     /// The dump is of a newer major version than the server.
     ServerTooOld,
     /// The role of `DIRECT_URL` may not do what the step has to.
@@ -261,6 +263,7 @@ impl RestoreRefusal {
             Self::PointTooNew => "PointTooNew",
             Self::PointForeign => "PointForeign",
             Self::PointIncomplete => "PointIncomplete",
+            Self::PointEncrypted => "PointEncrypted",
             Self::ServerTooOld => "ServerTooOld",
             Self::RightsMissing => "RightsMissing",
             Self::DatabaseHeld => "DatabaseHeld",

@@ -8,7 +8,9 @@ use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec},
-        core::v1::{ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume},
+        core::v1::{
+            ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume, VolumeMount,
+        },
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
@@ -64,6 +66,11 @@ impl Component for Backup {
         // One that exists is among those that are kept.
         let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
         objects.extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), plan))));
+        let save = plan.restores.save().filter(|(_, step)| !step.exists);
+        objects.extend(save.map(|(request, step)| {
+            let spec = held(job_spec(stack, backup, trusted), plan, contract::restore_hold(&request.uid), None);
+            job(stack, step, spec)
+        }));
         objects.extend(trusted.config_map(stack));
         objects
     }
@@ -304,12 +311,20 @@ fn job_spec(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> JobSpec {
 }
 
 /// A dump that is held as the way back of a release, or a good one that is young enough in its place.
-fn recovery_point(mut spec: JobSpec, plan: &Plan) -> JobSpec {
+fn recovery_point(spec: JobSpec, plan: &Plan) -> JobSpec {
     let release = plan.release.target.content.release();
-    let within = plan.release.reuse_within.to_string();
-    let mut extra = vec![contract::ARG_HOLD.to_owned(), release];
-    extra.extend([contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within]);
-    let held: BTreeSet<String> = plan.release.revisions.iter().map(|revision| revision.content.release()).collect();
+    held(spec, plan, release, Some(plan.release.reuse_within))
+}
+
+/// A dump that is held by this name, or a good one in its place that is younger than so many seconds.
+fn held(mut spec: JobSpec, plan: &Plan, name: String, within: Option<i64>) -> JobSpec {
+    let mut extra = vec![contract::ARG_HOLD.to_owned(), name];
+    extra.extend(
+        within.into_iter().flat_map(|within| [contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within.to_string()]),
+    );
+    let releases = plan.release.revisions.iter().map(|revision| revision.content.release());
+    let restores = plan.restores.held.iter().map(|uid| contract::restore_hold(uid));
+    let held: BTreeSet<String> = releases.chain(restores).collect();
     extra.extend(held.into_iter().flat_map(|release| [contract::ARG_HELD.to_owned(), release]));
     let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
     let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
@@ -317,6 +332,16 @@ fn recovery_point(mut spec: JobSpec, plan: &Plan) -> JobSpec {
         dump.args.get_or_insert_default().extend(extra);
     }
     spec
+}
+
+/// The authorities of database and bucket for a pod that uses both as a dump does: the volume, its mount, and the arguments.
+pub(super) fn trust(stack: &Stack, backup: &Resolved) -> Option<(Volume, VolumeMount, Vec<String>)> {
+    let connection = stack.connection.as_ref()?;
+    let bucket = backup.destination.as_ref().and_then(|destination| destination.ca.as_deref());
+    let trusted = Trusted { database: connection.database_ca.as_deref(), bucket };
+    let arguments: Vec<_> = trusted.files().flat_map(|(_, argument, _)| argument).map(str::to_owned).collect();
+    let (volume, mount) = pod::authorities(stack.child_role(Name::Backup, ROLE_CA));
+    (!arguments.is_empty()).then_some((volume, mount, arguments))
 }
 
 fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTemplateSpec {
@@ -343,20 +368,31 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {
-    let mut install = pod::container(stack, "install", &stack.agent_image);
-    install.args = Some([contract::AGENT, contract::INSTALL, contract::BINARY_PATH].map(str::to_owned).into());
-    install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
-    install.resources = Some(backup.resources.clone());
     Pod {
         component: Name::Backup,
         containers: vec![dump],
-        init_containers: vec![install],
+        init_containers: vec![install(stack, backup)],
         volumes,
         // `pg_dump` wants no particular user, and its own image surely has this one.
         user: database::user(&backup.image),
         config_hash: None,
         image: &backup.image,
     }
+}
+
+/// Copies the agent into the image of the database.
+pub(super) fn install(stack: &Stack, backup: &Resolved) -> Container {
+    let mut install = pod::container(stack, "install", &stack.agent_image);
+    install.args = Some([contract::AGENT, contract::INSTALL, contract::BINARY_PATH].map(str::to_owned).into());
+    install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
+    install.resources = Some(backup.resources.clone());
+    install
+}
+
+/// The variables of a pod that uses database and bucket as a dump does.
+pub(super) fn secret_source(stack: &Stack) -> EnvFromSource {
+    let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
+    EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }
 }
 
 fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
@@ -387,8 +423,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
     let recovery = recovery::arguments(&backup.recovery, stack.last_verified.is_some());
     dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).chain(recovery).collect());
-    let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
-    dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
+    dump.env_from = Some(vec![secret_source(stack)]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
     dump.resources = Some(backup.resources.clone());
     dump

@@ -51,6 +51,15 @@ fn read(body: &[u8], args: &PointArgs, key: &str) -> Result<Manifest, RestoreErr
         let message = format!("{key} is no manifest of {}: restore another recovery point", args.point);
         return Err(refused(RestoreRefusal::PointCorrupt, message));
     };
+    if !manifest.recipients.is_empty() {
+        let message = format!(
+            "the dump of recovery point {} is encrypted for {}: restores decrypt none in this release; decrypt it with age and an \
+             identity of these, and restore it with pg_restore",
+            args.point,
+            manifest.recipients.join(", ")
+        );
+        return Err(refused(RestoreRefusal::PointEncrypted, message));
+    }
     if let Some(owner) = &args.whose.owner
         && manifest.owner.as_ref() != Some(owner)
     {
