@@ -57,10 +57,10 @@ async fn point(test: &TestContext, namespace: &str, stack: &Stack) -> Result<Str
 async fn restore_in_place(test: &TestContext, stack: &Stack, app: &App, id: &str) -> Result<String> {
     let runbook = test.runbook("deleted-rows.md", &test.namespace, &[("STACK", &stack.name), ("POINT", id)]);
     let beside = async {
-        test.wait("what is live to be saved", RESTORED_WITHIN, async || {
+        test.wait("the copy to be verified", RESTORED_WITHIN, async || {
             let restores = restores(test).await?;
-            let saved = restores.iter().any(|restore| is(restore, "Saved", "True"));
-            Ok(Observed::when(saved, restores.iter().map(told).collect::<String>()))
+            let verified = restores.iter().any(|restore| is(restore, "Verified", "True"));
+            Ok(Observed::when(verified, restores.iter().map(told).collect::<String>()))
         })
         .await
     };
