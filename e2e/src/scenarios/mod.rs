@@ -26,6 +26,7 @@ mod namespaced;
 mod pod_template;
 mod production;
 mod release;
+mod restore;
 mod rollout;
 mod scaling;
 mod status;
@@ -89,6 +90,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "the schedule fires, its dump is restored row for row, and old dumps go as the retention says",
         exclusive: false,
         run: |test| Box::pin(backup::run(test)),
+    },
+    Scenario {
+        name: "restore",
+        proves: "deleted rows come back from a recovery point, what was live is kept, and a new stack starts from the bucket alone",
+        exclusive: false,
+        run: |test| Box::pin(restore::run(test)),
     },
     Scenario {
         name: "scaling",

@@ -19,6 +19,7 @@ mod optional;
 mod pod_templates;
 mod requests;
 mod restarts;
+mod restores;
 mod rules;
 mod sources;
 mod volumes;
@@ -75,6 +76,9 @@ async fn the_released_binary() {
         backups::a_wish_to_adopt_is_obeyed_once,
         requests::a_backup_is_made_once_and_keeps_its_result,
         requests::what_keeps_a_backup_from_beginning_is_told,
+        restores::the_data_of_a_point_become_those_of_a_stack_once,
+        restores::what_cannot_be_restored_leaves_the_live_data,
+        restores::a_manifest_that_is_wrong_is_refused,
         commands::a_job_that_runs_outlives_the_spec_that_asked_for_it,
         commands::a_stack_is_deleted_once_its_job_has_ended,
         data::production_needs_a_confirmation,
@@ -101,6 +105,7 @@ async fn one_operator_after_the_other() {
     cases!(&env, gitops::data_of_0_1_0_are_taken_over);
     cases!(&env, commands::a_command_is_obeyed_once);
     cases!(&env, requests::a_backup_outlives_the_operator);
+    cases!(&env, restores::a_restore_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
 }

@@ -2,7 +2,7 @@
 
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use rorun_operator::api::v1alpha1::{RorunRestore, RorunRestoreStatus};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ pub async fn the_data_of_a_point_become_those_of_a_stack_once(env: &TestEnv) {
     let switch = open(env, namespace).await;
     assert_eq!(step_of(&switch), "switch");
     assert_eq!(replicas(env, namespace, "shop-api").await, Some(0));
-    restores(env, namespace).delete("second", &Default::default()).await.expect("it is deleted");
+    restores(env, namespace).delete("second", &DeleteParams::default()).await.expect("it is deleted");
     end(env, namespace, &switch.name_any(), &said("switch"), true).await;
     until_phase(env, namespace, "back", "Starting").await;
     env.settled(namespace).await;
@@ -124,7 +124,7 @@ pub async fn the_data_of_a_point_become_those_of_a_stack_once(env: &TestEnv) {
     let count = jobs(env, namespace).await.len();
 
     // The same manifest, another object: as by a tool that keeps what is in git.
-    restores(env, namespace).delete("back", &Default::default()).await.expect("it is deleted");
+    restores(env, namespace).delete("back", &DeleteParams::default()).await.expect("it is deleted");
     env.until("it is gone", async || restores(env, namespace).get_opt("back").await.expect("an answer").is_none())
         .await;
     ask(env, namespace, "back", &uid).await;
@@ -169,4 +169,96 @@ pub async fn what_cannot_be_restored_leaves_the_live_data(env: &TestEnv) {
     env.settled(namespace).await;
     assert_ne!(replicas(env, namespace, "shop-api").await, Some(0), "the application goes on");
     assert_eq!(jobs(env, namespace).await.len(), 3, "nothing is tried again by itself");
+}
+
+/// Each step is begun by one operator and seen to its end by the next, which repeats none of them.
+pub async fn a_restore_outlives_the_operator(env: &TestEnv) {
+    let namespace = "restore-killed";
+    env.namespace(namespace).await;
+    let mut operator = env.operator().await;
+    env.apply(namespace, development()).await;
+    env.until("the API has a Deployment", async || {
+        env.objects("Deployment", namespace).get_opt("shop-api").await.expect("an answer").is_some()
+    })
+    .await;
+    roll_out(env, namespace).await;
+    let uid = stack_uid(env, namespace).await;
+    ask(env, namespace, "back", &uid).await;
+    let mut steps = Vec::new();
+    for step in ["check", "copy", "verify", "dump", "switch"] {
+        let job = open(env, namespace).await;
+        assert_eq!(step_of(&job), step, "after {steps:?}");
+        env.settled(namespace).await;
+        operator.kill();
+        let mark = env.mark();
+        operator = env.operator().await;
+        env.settled(namespace).await;
+        assert!(env.writes(namespace, mark).is_empty(), "{step}: {:?}", env.writes(namespace, mark));
+        // It ends while nobody looks.
+        operator.kill();
+        end(env, namespace, &job.name_any(), &said(step), true).await;
+        operator = env.operator().await;
+        steps.push(job.name_any());
+    }
+    until_phase(env, namespace, "back", "Starting").await;
+    roll_out(env, namespace).await;
+    let test = open(env, namespace).await;
+    end(env, namespace, &test.name_any(), &json!({}), true).await;
+    let done = until_phase(env, namespace, "back", "Complete").await;
+    assert_eq!(done.kept.as_deref(), Some(KEPT));
+    env.settled(namespace).await;
+    assert_eq!(jobs(env, namespace).await.len(), steps.len() + 1, "a step was repeated");
+    operator.kill();
+    let mark = env.mark();
+    operator = env.operator().await;
+    env.settled(namespace).await;
+    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+    drop(operator);
+}
+
+pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
+    let namespace = "restore-wrong";
+    env.namespace(namespace).await;
+    let api = restores(env, namespace);
+    // As a user wrote it, whatever the type would make of it.
+    let unread: Api<DynamicObject> =
+        Api::namespaced_with(env.client.clone(), namespace, &ApiResource::erase::<RorunRestore>(&()));
+    let make = async |spec: Value| {
+        let restore = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunRestore", "metadata": {"name": "r"}, "spec": spec});
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let object: DynamicObject = serde_json::from_value(restore).expect("an object");
+        let refused = unread.create(&params, &object).await;
+        refused.map_err(|error| error.to_string()).map(drop)
+    };
+    let stack = json!({"name": "shop", "uid": "1"});
+    let whole = || json!({"stackRef": stack, "from": {"id": POINT}});
+    assert_eq!(make(whole()).await, Ok(()));
+    let with = |field: &str, value: Value| {
+        let mut spec = whole();
+        spec[field] = value;
+        spec
+    };
+    let into = json!({"name": "s", "key": "URL"});
+    let mut emptied = with("intoSecretRef", into.clone());
+    emptied["scope"] = json!(["Bucket"]);
+    let mut filling = with("intoSecretRef", into);
+    filling["target"] = json!("Stack");
+    for (spec, words) in [
+        (with("stackRef", json!({"name": "shop"})), "target InPlace needs stackRef.uid"),
+        (with("from", json!({})), "set exactly one of backupRef, id, pointInTime and location"),
+        (with("from", json!({"id": POINT, "location": "s3://b/k"})), "set exactly one of backupRef"),
+        (with("from", json!({"id": "../other"})), "spec.from.id"),
+        (with("from", json!({"location": "https://b/k"})), "spec.from.location"),
+        (with("from", json!({"pointInTime": "2026-11-29 14:03"})), "spec.from.pointInTime"),
+        (with("scope", json!([])), "spec.scope"),
+        (emptied, "leave Bucket out of scope"),
+        (filling, "intoSecretRef is for target InPlace"),
+    ] {
+        let refused = make(spec.clone()).await.expect_err(&format!("{spec} is accepted"));
+        assert!(refused.contains(words), "{spec}: {refused}");
+    }
+    ask(env, namespace, "r", "1").await;
+    let patch = Patch::Merge(json!({"spec": {"from": {"id": "another"}}}));
+    let refused = api.patch("r", &PatchParams::default(), &patch).await.expect_err("its spec changes").to_string();
+    assert!(refused.contains("spec cannot change, since a RorunRestore runs once"), "{refused}");
 }

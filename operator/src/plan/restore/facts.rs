@@ -177,9 +177,17 @@ impl<'a> Facts<'a> {
         self.is_done(Kind::Switch)
     }
 
-    /// The live data are changed, and not all that belongs together is.
+    /// The live data are changed, and not all that belongs together is. A switch is one transaction: one that broke off changed
+    /// nothing, or all of the database.
     fn is_half_done(&self) -> bool {
-        self.replaces() && self.has_changed_data() && !(self.switched_all() && self.objects_done())
+        let begun = self.is_switched() || self.attempt(Kind::Objects).is_some_and(exists);
+        self.replaces() && begun && !self.objects_done()
+    }
+
+    /// A Job that changes what is live runs, or is done.
+    fn is_changing(&self, kind: Kind) -> bool {
+        self.attempt(kind)
+            .is_some_and(|attempt| matches!(attempt, Attempt::Done(_) | Attempt::Pending(..)) && exists(attempt))
     }
 
     fn switched_all(&self) -> bool {
@@ -249,8 +257,9 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn stops(&self) -> bool {
-        // Once data are changed the rest follows, whatever pods there are.
-        self.replaces() && self.request.into.is_none() && !self.has_changed_data() && !self.stopped
+        // Once data are changed the rest follows, whatever pods there are. Before a switch is tried again they end again.
+        let changing = self.is_changing(Kind::Switch) || self.is_changing(Kind::Objects);
+        self.replaces() && self.request.into.is_none() && !changing && !self.stopped
     }
 
     pub(super) fn switches(&self) -> bool {

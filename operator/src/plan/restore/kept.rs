@@ -23,7 +23,8 @@ pub(super) fn kept(stack: &Stack, observed: &Observed, all: &[Facts<'_>]) -> Vec
         let named = |made: fn(&str, &str) -> String| live.as_deref().map(|live| made(live, uid)).unwrap_or_default();
         let (copy, before) = (named(contract::copy_database), named(contract::kept_database));
         // It takes the name of the live database by the switch.
-        kept.retain(|database| database.name != copy);
+        let told = facts.done(Kind::Copy).and_then(|copied| copied.result.database.clone());
+        kept.retain(|database| database.name != copy && Some(&database.name) != told.as_ref());
         let entry = |name: String, bytes: u64| KeptDatabaseStatus {
             name,
             size_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),

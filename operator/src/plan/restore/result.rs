@@ -108,7 +108,9 @@ impl Facts<'_> {
         let (kind, step, message) = self.broken()?;
         let live = match kind {
             Kind::Test => "the restored data are live, and what was live before is kept",
-            Kind::Switch => "the application stays stopped until it is tried again, or this RorunRestore is deleted",
+            Kind::Switch => {
+                "the application starts again on what is live, which is whole, since a switch is one transaction"
+            }
             Kind::Objects => "the application stays stopped, since not all that belongs together is restored",
             _ => "what is live is as it was",
         };
