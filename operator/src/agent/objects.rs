@@ -1,10 +1,14 @@
 //! The bucket half of a point: which version of each object of the application's bucket is there, as lines of JSON compressed by
 //! zstd. Each list is whole, so that the removal of one point breaks no other.
 
+use std::io::Write as _;
+
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::DumpArgs;
+use super::checked::{self, ObjectReader, ReadError};
 use super::error::DumpError;
 use super::manifest::{BucketHalf, ManifestObject};
 use super::stream::{self, Input};
@@ -15,6 +19,10 @@ use crate::services::bucket::{BucketClient, BucketTarget, ListedVersion, Marker,
 
 /// Fast, and a fifth of the text.
 const LEVEL: i32 = 3;
+/// How much of a list is decompressed at once.
+const CHUNK: usize = 32 * 1024;
+/// A longer line is none of ours.
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +168,7 @@ impl<'a> Listing<'a> {
             self.count += 1;
             self.bytes += version.size;
             serde_json::to_writer(&mut *encoder, &ListedObject::from(version))?;
-            std::io::Write::write_all(encoder, b"\n")?;
+            encoder.write_all(b"\n")?;
         }
         Ok(())
     }
@@ -182,6 +190,50 @@ impl Input for Listing<'_> {
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// The list of a point, some lines in memory at a time. It ends well only if it is the one of the manifest.
+pub(super) struct ListReader {
+    key: String,
+    input: ObjectReader,
+    decoder: zstd::stream::write::Decoder<'static, Vec<u8>>,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+impl ListReader {
+    pub(super) async fn open(bucket: &BucketClient, list: &ManifestObject) -> Result<Self, ReadError> {
+        let input = checked::read(bucket, list).await?;
+        let decoder = zstd::stream::write::Decoder::new(Vec::new());
+        let decoder = decoder.map_err(|error| corrupt(&list.key, &error.to_string()))?;
+        Ok(Self { key: list.key.clone(), input, decoder, rest: Vec::new(), chunk: vec![0; CHUNK] })
+    }
+
+    /// The next lines, which may be none of them. `None`: that was all.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<ListedObject>>, ReadError> {
+        let wrong = |why: &str| corrupt(&self.key, why);
+        let read = match self.input.read(&mut self.chunk).await {
+            Ok(read) => read,
+            Err(error) => return Err(checked::read_error(&error).cloned().unwrap_or_else(|| wrong(&error.to_string()))),
+        };
+        if read == 0 {
+            return if self.rest.is_empty() { Ok(None) } else { Err(wrong("it ends within a line")) };
+        }
+        let written = self.decoder.write_all(&self.chunk[..read]).and_then(|()| self.decoder.flush());
+        written.map_err(|error| wrong(&error.to_string()))?;
+        self.rest.append(self.decoder.get_mut());
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = self.rest[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let objects: Result<Vec<_>, _> = lines.map(serde_json::from_slice).collect();
+        let objects = objects.map_err(|error| wrong(&error.to_string()))?;
+        self.rest.drain(..whole);
+        if self.rest.len() > LONGEST_LINE { Err(wrong("it is no list of objects")) } else { Ok(Some(objects)) }
+    }
+}
+
+fn corrupt(key: &str, detail: &str) -> ReadError {
+    ReadError::Corrupt { key: key.to_owned(), detail: detail.to_owned() }
 }
 
 #[cfg(test)]

@@ -245,6 +245,8 @@ pub enum RestoreRefusal {
     BucketNotVersioned,
     /// A version of an object that the point names is gone.
     VersionMissing,
+    /// The point lists the objects of another bucket than the stack's.
+    AnotherBucket,
     /// `DIRECT_URL` leads to a pooler in which no session lasts.
     PooledConnection,
     /// `pg_restore` of the image is older than the dump or the server.
@@ -276,6 +278,7 @@ impl RestoreRefusal {
             Self::DatabaseInUse => "DatabaseInUse",
             Self::BucketNotVersioned => "BucketNotVersioned",
             Self::VersionMissing => "VersionMissing",
+            Self::AnotherBucket => "AnotherBucket",
             Self::PooledConnection => "PooledConnection",
             Self::ImageTooOld => "ImageTooOld",
             Self::Other => "RestoreRefused",

@@ -96,8 +96,10 @@ pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
 fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) -> Option<DesiredObject> {
     let (kind, step) = step.as_ref().filter(|(_, step)| !step.exists)?;
     let of_agent = |restore: RestoreStep| {
-        let restore = agent(stack, backup, (restore, &request.uid), arguments(stack, backup, request, restore));
-        job_spec(template(stack, backup, with_secrets(stack, request, restore), request.bucket))
+        let mut container = agent(stack, backup, (restore, &request.uid), arguments(stack, backup, request, restore));
+        container.env.get_or_insert_default().extend(identity(backup, restore));
+        let authorities = objects_ca(stack, request).is_some();
+        job_spec(template(stack, backup, with_secrets(stack, request, container), authorities))
     };
     let spec = match kind {
         Kind::Check => of_agent(RestoreStep::Check),
@@ -173,6 +175,10 @@ fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: Res
     if step == RestoreStep::Check && request.fills {
         args.push(contract::ARG_FILL.to_owned());
     }
+    if request.bucket && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
+        let except = backup.recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
+        args.extend(except.map(str::to_owned));
+    }
     if objects_ca(stack, request).is_some() {
         args.extend([contract::ARG_OBJECTS_CA_FILE.to_owned(), format!("{OBJECTS_CA_DIRECTORY}/{OBJECTS_CA_FILE}")]);
     }
@@ -194,6 +200,20 @@ fn agent(stack: &Stack, backup: &Backup, (step, uid): (RestoreStep, &str), more:
     restore
 }
 
+/// The identity that opens an encrypted dump, for the steps that read one. Whether it is needed the point tells, so that a Secret that
+/// is missing keeps no other point from being restored.
+fn identity(backup: &Backup, step: RestoreStep) -> Option<EnvVar> {
+    let (name, key) = backup.recovery.identity.as_ref()?;
+    if !matches!(step, RestoreStep::Check | RestoreStep::Copy | RestoreStep::Fill) {
+        return None;
+    }
+    let mut variable = pod::secret_variable(contract::ENV_IDENTITY, name, key);
+    if let Some(selector) = variable.value_from.as_mut().and_then(|source| source.secret_key_ref.as_mut()) {
+        selector.optional = Some(true);
+    }
+    Some(variable)
+}
+
 /// The container with what only this restore reads.
 fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container) -> Container {
     let env = restore.env.get_or_insert_default();
@@ -203,13 +223,13 @@ fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container)
         env.push(pod::variable(contract::ENV_S3_BUCKET, bucket.clone()));
     }
     if request.bucket {
-        let own = objects_variables(stack);
+        let own = objects_variables(stack, request);
         env.extend(own.keys().map(|name| pod::secret_variable(name, &stack.child(Name::Restore), name)));
     }
     restore
 }
 
-/// The pod of a step. `objects`: it may need the authorities of the stack's bucket.
+/// The pod of a step. `objects`: it needs the authorities of the stack's bucket.
 fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: bool) -> PodTemplateSpec {
     let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
     if let Some((volume, mount, arguments)) = backup::trust(stack, backup) {
@@ -217,7 +237,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
         restore.volume_mounts.get_or_insert_default().push(mount);
         restore.args.get_or_insert_default().extend(arguments);
     }
-    if objects && stack.bucket.access().is_some_and(|access| access.ca.is_some()) {
+    if objects {
         let (mut volume, mut mount) = pod::authorities(stack.child_role(Name::Restore, ROLE_CA));
         "objects-ca".clone_into(&mut volume.name);
         "objects-ca".clone_into(&mut mount.name);
@@ -249,7 +269,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
 
 /// What only the pods of restores read: the URL of the copy, and the keys of the stack's bucket.
 fn secret(stack: &Stack, request: &RestoreRequest) -> DesiredObject {
-    let mut data: metadata::Strings = objects_variables(stack).into_iter().filter(|_| request.bucket).collect();
+    let mut data = objects_variables(stack, request);
     if let Some(url) = url_of_copy(stack, request) {
         data.extend(URLS.map(|key| (key.to_owned(), url.clone())));
     }
@@ -278,12 +298,15 @@ fn url_of_copy(stack: &Stack, request: &RestoreRequest) -> Option<String> {
     Some(live.with_database(&copy).to_string()).filter(|_| !request.fills && request.into.is_none())
 }
 
-/// The stack's own bucket, where the recovery points are in another one.
-fn objects_bucket(stack: &Stack) -> Option<&BucketAccess> {
-    stack.bucket.access().filter(|_| stack.backup.as_ref().is_some_and(|backup| backup.own_destination))
+/// The stack's own bucket, where its objects are restored and the recovery point is in another one. A point that is named by its
+/// location may be in anybody's.
+fn objects_bucket<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a BucketAccess> {
+    let elsewhere = stack.backup.as_ref().is_some_and(|backup| backup.own_destination)
+        || request.point.as_ref().is_ok_and(|point| point.folder.is_some());
+    stack.bucket.access().filter(|_| request.bucket && elsewhere)
 }
 
-fn objects_variables(stack: &Stack) -> metadata::Strings {
+fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strings {
     let names = [
         (contract::ENV_S3_ENDPOINT, contract::ENV_OBJECTS_ENDPOINT),
         (contract::ENV_S3_REGION, contract::ENV_OBJECTS_REGION),
@@ -293,13 +316,13 @@ fn objects_variables(stack: &Stack) -> metadata::Strings {
         (contract::ENV_SECRET_ACCESS_KEY, contract::ENV_OBJECTS_SECRET_ACCESS_KEY),
         (contract::ENV_SESSION_TOKEN, contract::ENV_OBJECTS_SESSION_TOKEN),
     ];
-    let known = objects_bucket(stack).map(bucket_variables).unwrap_or_default();
+    let known = objects_bucket(stack, request).map(bucket_variables).unwrap_or_default();
     let named = |(of, name): (&str, &str)| Some((name.to_owned(), known.get(of)?.clone()));
     names.into_iter().filter_map(named).collect()
 }
 
 fn objects_ca<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a str> {
-    objects_bucket(stack).filter(|_| request.bucket)?.ca.as_deref()
+    objects_bucket(stack, request)?.ca.as_deref()
 }
 
 fn objects_authorities(stack: &Stack, request: &RestoreRequest) -> Option<DesiredObject> {

@@ -148,8 +148,6 @@ pub const ANOTHER_STACK: Reason = "AnotherStack";
 pub const ALREADY_RESTORED: Reason = "AlreadyRestored";
 /// The database cannot be restored to a moment between two recovery points.
 pub const POINT_IN_TIME_UNSUPPORTED: Reason = "PointInTimeUnsupported";
-/// The objects of a bucket are not restored by this release.
-pub const BUCKET_UNSUPPORTED: Reason = "BucketUnsupported";
 /// There is no stack of the name in `stackRef`.
 pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.

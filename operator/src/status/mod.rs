@@ -134,7 +134,6 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::ANOTHER_STACK,
     reason::ALREADY_RESTORED,
     reason::POINT_IN_TIME_UNSUPPORTED,
-    reason::BUCKET_UNSUPPORTED,
     reason::STACK_NOT_FOUND,
     reason::CLUSTER_MODE_MISMATCH,
     reason::DATABASE_STALLED,

@@ -42,7 +42,7 @@ impl Context {
             database: scope.contains(&RestoreScope::Database),
             bucket: scope.contains(&RestoreScope::Bucket),
             into: spec.into_secret_ref.clone(),
-            point: unsupported(&scope).map_or_else(|| self.point(of, stack, latest), Err),
+            point: self.point(of, stack, latest),
         }
     }
 
@@ -88,14 +88,6 @@ impl Context {
         let restore = |run: &RestoreRun| (run.uid.clone(), run.clone());
         self.requests.restores.tell(stack, restores.iter().map(restore).collect());
     }
-}
-
-/// That the objects of a bucket are not restored, and what is done instead.
-fn unsupported(scope: &[RestoreScope]) -> Option<PointProblem> {
-    let message = "objects of a bucket are not restored by this release: leave Bucket out of scope, and put back the versions that \
-                   objects.json.zst of the recovery point lists with a client of S3";
-    let refused = || PointProblem::Final(Waiting::new(reason::BUCKET_UNSUPPORTED, message));
-    scope.contains(&RestoreScope::Bucket).then(refused)
 }
 
 /// That a moment between two recovery points cannot be restored, and what can be.
