@@ -4,9 +4,11 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod bucket_rules;
+mod facts;
 mod lock;
 mod points;
 mod postgres_url;
+mod providers;
 mod provision;
 mod restore;
 mod smoke_test;
@@ -16,6 +18,7 @@ pub use bucket_rules::{
     ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
     ReplicationRule, RulesOutcome, bucket_arn,
 };
+pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable};
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
     OPERATOR_PATH,
@@ -26,6 +29,7 @@ pub use points::{
     VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
+pub use providers::{Pooler, Provider};
 pub use provision::{
     ARG_HOST, ARG_PORT, ENV_APP_DATABASE, ENV_APP_PASSWORD, ENV_APP_USERNAME, ENV_MASTER_PASSWORD, ENV_MASTER_USERNAME,
     PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,

@@ -184,6 +184,8 @@ pub(super) fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     let mut mounts = vec![pod::mount("tmp", "/tmp")];
     let mut env = vec![pod::variable("PORT", workload.port.to_string())];
     env.extend(workload.api_url.as_ref().map(|url| pod::variable("API_URL", url.clone())));
+    let pool = workload.database_connections;
+    env.extend(pool.map(|connections| pod::variable("DATABASE_POOL_SIZE", connections.to_string())));
     let (mut env_from, mut init_containers) = (Vec::new(), Vec::new());
     if workload.connected {
         let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };

@@ -190,6 +190,18 @@ pub const ADDRESS_REFUSED: Reason = "AddressRefused";
 pub const VERSION_MISMATCH: Reason = "VersionMismatch";
 /// The last backup is good, and it ran without the lock that excludes migrations: the URL leads to a pooler.
 pub const POOLED_CONNECTION: Reason = "PooledConnection";
+/// A database cannot have as many connections as the stack can open.
+pub const TOO_FEW_CONNECTIONS: Reason = "TooFewConnections";
+/// A user of the database lacks rights that migrations or dumps need.
+pub const RIGHTS_MISSING: Reason = "RightsMissing";
+/// A database that is to be written to is read-only.
+pub const READ_ONLY: Reason = "ReadOnly";
+/// A database cannot hold every text.
+pub const WRONG_ENCODING: Reason = "WrongEncoding";
+/// A server is older than the oldest version that is supported.
+pub const SERVER_TOO_OLD: Reason = "ServerTooOld";
+/// The clock of a server differs from the operator's.
+pub const CLOCKS_DIFFER: Reason = "ClocksDiffer";
 /// What the spec names is larger than the cache allows for one stack.
 pub const TOO_LARGE: Reason = "TooLarge";
 /// A replication is set, and no object arrives in the other bucket.

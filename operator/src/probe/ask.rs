@@ -1,14 +1,20 @@
 //! One question to a service: does it answer, and is what the spec names there?
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{providers, redis::RedisQuestion};
+use super::{
+    postgres::{Clock, PostgresQuestion},
+    redis::RedisQuestion,
+};
 use crate::{
+    contract::{Provider, ServiceFacts},
     names::{Waiting, reason},
     services::{
         Network, ServiceError,
         bucket::{BucketClient, BucketTarget, Versioning},
-        postgres::{self, PostgresTarget},
     },
 };
 
@@ -25,7 +31,7 @@ const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
     /// A PostgreSQL database.
-    Postgres(PostgresTarget),
+    Postgres(PostgresQuestion),
     /// A Redis.
     Redis(RedisQuestion),
     /// A bucket.
@@ -50,6 +56,8 @@ pub struct Question {
     pub origin: Option<String>,
     /// How often the service is asked while it answers. `None`: the interval of its kind.
     pub interval: Option<Duration>,
+    /// Whose it is. `None`: nobody's that is known.
+    pub provider: Option<&'static Provider>,
 }
 
 /// The answer of a service.
@@ -61,12 +69,29 @@ pub enum Answer {
     Answers {
         /// One sentence, or nothing.
         note: Option<String>,
+        /// Its answers take long.
+        slow: bool,
+        /// What it says of itself. `None`: it was asked by an earlier process, of which nothing else is known.
+        facts: Option<Arc<ServiceFacts>>,
     },
     /// It does not.
     Failed(Waiting),
 }
 
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) answer: Answer,
+    /// How long one round of it took. `None`: there was none.
+    pub(super) latency: Option<Duration>,
+}
+
 impl Answer {
+    /// As a service that answers is remembered.
+    pub fn known(note: Option<String>, slow: bool) -> Self {
+        Self::Answers { note, slow, facts: None }
+    }
+
     pub(super) fn is_good(&self) -> bool {
         matches!(self, Self::Answers { .. })
     }
@@ -78,31 +103,40 @@ impl Question {
         match &self.service {
             Service::Bucket { create: true, .. } => EMBEDDED_INTERVAL,
             _ if self.interval.is_some() => self.interval.unwrap_or_default(),
-            service if providers::is_metered(service) => METERED_INTERVAL,
+            _ if self.provider.is_some_and(|provider| provider.metered.is_some()) => METERED_INTERVAL,
             _ => HEALTHY_INTERVAL,
         }
     }
 
     /// Asks.
-    pub(super) async fn ask(&self, network: &Network) -> Answer {
+    pub(super) async fn ask(&self, network: &Network, clock: Clock) -> Asked {
         let asked = async {
-            let note = match &self.service {
-                Service::Postgres(target) => postgres::check_through(network, target, TIMEOUT).await.map(|_| None),
-                Service::Redis(question) => return question.ask(network, TIMEOUT).await,
+            match &self.service {
+                Service::Postgres(question) => question.ask(network, TIMEOUT, clock).await,
+                Service::Redis(question) => question.ask(network, TIMEOUT).await,
                 Service::Bucket { target, prefix, create, versioning } => {
                     bucket(network, target, prefix.as_deref(), (*create, *versioning)).await
                 }
-            };
-            note.map(|note| Answer::Answers { note })
+            }
         };
-        match tokio::time::timeout(TIMEOUT, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => self.failed(reason_of(&error), error.to_string()),
-            Err(_) => self.failed(reason::UNREACHABLE, self.late()),
-        }
+        let answer = match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(Ok(Asked { answer: Answer::Failed(Waiting { reason, message }), latency })) => {
+                return Asked { answer: self.failed(reason, &message), latency };
+            }
+            Ok(Ok(asked)) => return asked,
+            Ok(Err(error)) => self.failed(reason_of(&error), &error.to_string()),
+            Err(_) => self.failed(reason::UNREACHABLE, &self.late()),
+        };
+        Asked { answer, latency: None }
     }
 
-    fn failed(&self, reason: reason::Reason, message: String) -> Answer {
+    fn failed(&self, reason: reason::Reason, message: &str) -> Answer {
+        let advice = self.provider.and_then(|provider| match reason {
+            reason::UNREACHABLE => provider.unreachable,
+            reason::TLS_FAILED => provider.tls,
+            _ => None,
+        });
+        let message = advice.map_or_else(|| message.to_owned(), |advice| format!("{message}; {advice}"));
         let message = self.origin.as_ref().map(|origin| format!("{origin}: {message}")).unwrap_or(message);
         Answer::Failed(Waiting::new(reason, message))
     }
@@ -124,12 +158,20 @@ async fn bucket(
     target: &BucketTarget,
     prefix: Option<&str>,
     (create, versioning): (bool, bool),
-) -> Result<Option<String>, ServiceError> {
+) -> Result<Asked, ServiceError> {
     let client = BucketClient::through(network, target)?;
+    let begun = Instant::now();
     match client.check(prefix).await {
         Err(ServiceError::Missing { .. }) if create => client.create().await?,
         other => other?,
     }
+    let latency = begun.elapsed();
+    let note = keep_versions(&client, versioning).await?;
+    Ok(Asked::answers(note, ServiceFacts::default(), latency))
+}
+
+/// The note says why old versions are not kept.
+async fn keep_versions(client: &BucketClient, versioning: bool) -> Result<Option<String>, ServiceError> {
     if !versioning || matches!(client.versioning().await, Ok(Versioning::Enabled)) {
         return Ok(None);
     }

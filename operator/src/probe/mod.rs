@@ -4,11 +4,13 @@
 //! a call when it changes. Forbidden here: the Kubernetes API, and what a stack is.
 
 mod ask;
+mod pace;
+mod postgres;
 mod prober;
-mod providers;
 mod redis;
 mod slots;
 
+pub use self::postgres::{Clock, PostgresQuestion, Purpose};
 pub use self::redis::RedisQuestion;
 pub use ask::{Answer, Question, Service};
 pub use prober::{Prober, Tenant};

@@ -12,7 +12,13 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Answer, Question, ask::HEALTHY_INTERVAL, slots::Slots};
+use super::{
+    Answer, Question,
+    ask::{Asked, HEALTHY_INTERVAL},
+    pace::{self, Pace},
+    postgres::Clock,
+    slots::Slots,
+};
 use crate::services::Network;
 
 /// The mean time between two questions to any services, if there are many: each costs a third of a millisecond of processor time.
@@ -88,10 +94,15 @@ type Tasks<T, S> = HashMap<T, BTreeMap<S, Task>>;
 /// Called with the tenant of an answer that changed.
 type OnChange<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
+/// Called with how long an answer of a service took.
+type OnAnswer<T, S> = Arc<dyn Fn(&T, &S, Duration) + Send + Sync>;
+
 /// The services of all tenants.
 #[derive(Clone)]
 pub struct Prober<T, S> {
     on_change: OnChange<T>,
+    on_answer: OnAnswer<T, S>,
+    clock: Clock,
     network: Network,
     tasks: Arc<Mutex<Tasks<T, S>>>,
     slots: Slots,
@@ -99,8 +110,15 @@ pub struct Prober<T, S> {
 
 impl<T: Tenant, S: Which> Prober<T, S> {
     /// Nothing is asked yet. The prober calls `on_change` with the tenant of an answer that changed.
-    pub fn new(network: Network, on_change: impl Fn(&T) + Send + Sync + 'static) -> Self {
-        Self { on_change: Arc::new(on_change), network, tasks: Arc::default(), slots: Slots::new() }
+    pub fn new(network: Network, clock: Clock, on_change: impl Fn(&T) + Send + Sync + 'static) -> Self {
+        let on_answer = Arc::new(|_: &T, _: &S, _| {});
+        Self { on_change: Arc::new(on_change), on_answer, clock, network, tasks: Arc::default(), slots: Slots::new() }
+    }
+
+    /// The prober calls `on_answer` with how long each answer took.
+    #[must_use]
+    pub fn with_latencies(self, on_answer: impl Fn(&T, &S, Duration) + Send + Sync + 'static) -> Self {
+        Self { on_answer: Arc::new(on_answer), ..self }
     }
 
     /// The last answers of a tenant's services. New services are asked from now on, and services that are gone no longer. `known`
@@ -162,6 +180,9 @@ impl<T: Tenant, S: Which> Prober<T, S> {
         let asker = Asker {
             spread: spread(&(&tenant, &service)),
             tenant,
+            service,
+            on_answer: self.on_answer.clone(),
+            clock: self.clock,
             question: question.clone(),
             state: state.clone(),
             network: self.network.clone(),
@@ -181,6 +202,9 @@ impl<T: Tenant, S: Which> Prober<T, S> {
 /// The task of one service.
 struct Asker<T, S> {
     tenant: T,
+    service: S,
+    on_answer: OnAnswer<T, S>,
+    clock: Clock,
     question: Arc<Question>,
     state: Arc<State>,
     network: Network,
@@ -194,15 +218,17 @@ struct Asker<T, S> {
 impl<T: Tenant, S: Which> Asker<T, S> {
     async fn run(self) {
         let (mut delay, mut failures) = (RETRY.0, 0);
+        let mut pace = Pace::new(matches!(*self.state.answer(), Answer::Answers { slow: true, .. }));
         if self.state.answer().is_good() {
             self.pause_after_restart().await;
         }
         loop {
-            let answer = {
+            let asked = {
                 let _slot = self.slots.acquire(self.tenant.namespace()).await;
                 // On the heap: between two questions a task is to be no larger than its pause.
-                Box::pin(self.question.ask(&self.network)).await
+                Box::pin(self.question.ask(&self.network, self.clock)).await
             };
+            let answer = self.paced(asked, &mut pace);
             let wait = if answer.is_good() {
                 (delay, failures) = (RETRY.0, 0);
                 self.interval()
@@ -223,6 +249,15 @@ impl<T: Tenant, S: Which> Asker<T, S> {
                 () = self.state.doubt.notified() => {}
             }
         }
+    }
+
+    /// Tells how long the answer took, and the answer whether that is long.
+    fn paced(&self, Asked { mut answer, latency }: Asked, pace: &mut Pace) -> Answer {
+        if let (Some(latency), Answer::Answers { slow, .. }) = (latency, &mut answer) {
+            (self.on_answer)(&self.tenant, &self.service, latency);
+            *slow = pace.counts(latency, pace::slow_from(&self.question.service));
+        }
+        answer
     }
 
     /// An earlier process got its answers a moment ago, so the questions of a new process need not come all at once.

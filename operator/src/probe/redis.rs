@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::Answer;
+use super::{Answer, ask::Asked, postgres::version};
 use crate::{
+    contract::ServiceFacts,
     names::{Waiting, reason},
     services::{
         Network, ServiceError,
@@ -21,14 +22,20 @@ pub struct RedisQuestion {
 }
 
 impl RedisQuestion {
-    pub(super) async fn ask(&self, network: &Network, timeout: Duration) -> Result<Answer, ServiceError> {
+    pub(super) async fn ask(&self, network: &Network, timeout: Duration) -> Result<Asked, ServiceError> {
         let info = redis::check_through(network, &self.target, timeout).await?;
-        Ok(judge(self.cluster_mode, &info))
+        Ok(match judge(self.cluster_mode, &info) {
+            Ok(note) => {
+                let facts = ServiceFacts { version: info.version.as_deref().and_then(version), database: None };
+                Asked::answers(note, facts, info.latency)
+            }
+            Err(mismatch) => Asked { answer: Answer::Failed(mismatch), latency: Some(info.latency) },
+        })
     }
 }
 
 /// A server that will not say what it is, is taken as the spec has it.
-fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Answer {
+fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Result<Option<String>, Waiting> {
     let mismatch = match (cluster_mode, info.cluster) {
         (Some(true), Some(false)) => Some(
             "the server is not in cluster mode, and redis.external.clusterMode is true: remove clusterMode, or name a node of a \
@@ -42,7 +49,7 @@ fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Answer {
         _ => None,
     };
     if let Some(mismatch) = mismatch {
-        return Answer::Failed(Waiting::new(reason::CLUSTER_MODE_MISMATCH, mismatch));
+        return Err(Waiting::new(reason::CLUSTER_MODE_MISMATCH, mismatch));
     }
     let one_node = info.cluster == Some(true) && cluster_mode.is_none();
     let one_node = one_node
@@ -55,8 +62,12 @@ fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Answer {
         )),
         None => Some("maxmemory-policy is unknown, since the server does not say; a queue needs noeviction".to_owned()),
     };
-    let notes: Vec<_> = one_node.into_iter().chain(eviction).collect();
-    Answer::Answers { note: (!notes.is_empty()).then(|| notes.join("; ")) }
+    let not_saved = info.not_saved.then(|| {
+        "the server could not write its data to its disk, and refuses writes unless it is set otherwise: see that the disk is not full"
+            .to_owned()
+    });
+    let notes: Vec<_> = not_saved.into_iter().chain(one_node).chain(eviction).collect();
+    Ok((!notes.is_empty()).then(|| notes.join("; ")))
 }
 
 #[cfg(test)]
@@ -66,7 +77,7 @@ mod tests {
     use super::*;
 
     fn info(cluster: Option<bool>, shards: Option<u32>, eviction: Option<&'static str>) -> RedisInfo {
-        RedisInfo { version: None, cluster, shards, eviction }
+        RedisInfo { cluster, shards, eviction, ..RedisInfo::default() }
     }
 
     #[rstest]
@@ -86,8 +97,8 @@ mod tests {
         #[case] expected: Option<&str>,
     ) {
         match (judge(declared, &info(cluster, shards, Some("noeviction"))), expected) {
-            (Answer::Answers { note: None }, None) => {}
-            (Answer::Failed(waiting), Some(expected)) => {
+            (Ok(None), None) => {}
+            (Err(waiting), Some(expected)) => {
                 assert_eq!(waiting.reason, reason::CLUSTER_MODE_MISMATCH);
                 assert!(waiting.message.contains(expected), "{}", waiting.message);
             }
@@ -100,12 +111,11 @@ mod tests {
     #[case(Some("allkeys-lru"), Some("maxmemory-policy is allkeys-lru"))]
     #[case(None, Some("maxmemory-policy is unknown"))]
     fn a_queue_needs_noeviction(#[case] policy: Option<&'static str>, #[case] expected: Option<&str>) {
-        let Answer::Answers { note } = judge(None, &info(None, None, policy)) else { panic!("it answers") };
+        let note = judge(None, &info(None, None, policy)).expect("it answers");
         assert_eq!(note.is_some(), expected.is_some(), "{note:?}");
         assert!(note.unwrap_or_default().starts_with(expected.unwrap_or_default()));
-        let Answer::Answers { note: Some(note) } = judge(None, &info(Some(true), Some(1), policy)) else {
-            panic!("a cluster of one node answers")
-        };
+        let note = judge(None, &info(Some(true), Some(1), policy)).expect("a cluster of one node answers");
+        let note = note.expect("a note");
         assert!(note.starts_with("the server is a cluster of one node"), "{note}");
     }
 }

@@ -142,7 +142,7 @@ pub(super) fn broken(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
             let kind = match network {
                 NetworkError::Refused(_) => Cause::Refused,
                 NetworkError::TooMuch => Cause::Other,
-                NetworkError::Unresolved | NetworkError::Connect(_) => Cause::Unreachable,
+                NetworkError::Unresolved | NetworkError::OnlySix | NetworkError::Connect(_) => Cause::Unreachable,
             };
             return Some((kind, network.to_string()));
         }

@@ -40,6 +40,11 @@ pub enum NetworkError {
     /// Its name leads nowhere.
     #[error("its name does not resolve to an address")]
     Unresolved,
+    /// Its name leads to IPv6 addresses alone, and no network leads there.
+    #[error(
+        "its name has IPv6 addresses alone, and no IPv6 network leads there from here; name a host that has an IPv4 address"
+    )]
+    OnlySix,
     /// No connection came about.
     #[error("{}", system_words(.0))]
     Connect(io::Error),
@@ -115,7 +120,9 @@ impl Network {
     /// Connects to a host, by its name or address.
     pub(super) async fn connect(&self, host: &str, port: u16) -> Result<Bounded, NetworkError> {
         let mut last = NetworkError::Unresolved;
-        for address in self.addresses(host).await?.into_iter().take(ADDRESSES) {
+        let addresses = self.addresses(host).await?;
+        let only_six = addresses.iter().all(|address| plain(*address).is_ipv6());
+        for address in addresses.into_iter().take(ADDRESSES) {
             let stream = match tokio::time::timeout(CONNECT, TcpStream::connect((address, port))).await {
                 Ok(stream) => stream,
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -126,6 +133,7 @@ impl Network {
                     let _ = stream.set_nodelay(true);
                     return Ok(Bounded { inner: stream.take(self.read_max) });
                 }
+                Err(error) if only_six && has_no_way(&error) => last = NetworkError::OnlySix,
                 Err(error) => last = NetworkError::Connect(error),
             }
         }
@@ -172,6 +180,14 @@ impl Network {
         *guard.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found.clone()));
         found
     }
+}
+
+/// Whether the system knows no way to an address.
+fn has_no_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable
+    )
 }
 
 /// The address that packets go to: one of version 4 may be written as one of version 6 in several ways.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -45,6 +45,10 @@ pub struct RedisInfo {
     pub shards: Option<u32>,
     /// What it does when its memory is full, as `maxmemory-policy` names it.
     pub eviction: Option<&'static str>,
+    /// Whether it could not write its data to its disk, after which it refuses writes.
+    pub not_saved: bool,
+    /// How long the answer to one command took.
+    pub latency: Duration,
 }
 
 /// The values of `maxmemory-policy`; whoever named the server chose any other word of it.
@@ -144,8 +148,10 @@ async fn ask(
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
     let (mut connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config).await?;
     let asked = async {
+        let begun = Instant::now();
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
-        let said = said(&mut connection).await;
+        let latency = begun.elapsed();
+        let said = RedisInfo { latency, ..said(&mut connection).await };
         if said.cluster == Some(true) {
             return cluster(&mut connection, said).await;
         }
@@ -165,6 +171,10 @@ async fn said(connection: &mut MultiplexedConnection) -> RedisInfo {
     let policy = field(&text, "maxmemory_policy:");
     RedisInfo {
         version: version.map(str::to_owned),
+        not_saved: ["rdb_last_bgsave_status:", "aof_last_write_status:"]
+            .iter()
+            .any(|name| field(&text, name) == Some("err")),
+        latency: Duration::ZERO,
         cluster: field(&text, "cluster_enabled:").map(|enabled| enabled == "1"),
         shards: None,
         eviction: POLICIES.into_iter().find(|known| policy == Some(*known)),

@@ -23,6 +23,7 @@ mod monitoring;
 mod observed;
 mod placeholders;
 mod pod_template;
+mod preflight;
 mod probes;
 mod probing;
 mod recovery;
@@ -62,6 +63,7 @@ pub use observed::{
 };
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
+pub use preflight::{ConnectionBudget, Finding};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use recovery::{PointCopy, Recovery, Verify};
@@ -78,7 +80,7 @@ pub use volume::{Volume, grows};
 pub use workload::{ConfigReference, HealthCheck, Replicas, Workload};
 
 use crate::{
-    api::v1alpha1::{BackupStatus, Environment, PullPolicy},
+    api::v1alpha1::{BackupStatus, Environment, PullPolicy, ServiceStatus},
     contract::BucketRules,
     names::{Component, ObjectName, Role, Waiting},
 };
@@ -150,6 +152,8 @@ pub struct Stack {
     pub probing: BTreeMap<Component, Probing>,
     /// The results of the probes so far.
     pub probes: BTreeMap<ProbeTarget, Probe>,
+    /// The services in the last status, if that is of this very spec.
+    pub known_services: Vec<ServiceStatus>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
     pub last_backup: Option<i64>,
     /// When the newest drill that found nothing wrong ended, in seconds since 1970.

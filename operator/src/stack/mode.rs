@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
+    contract::Provider,
     names::{Component, ObjectName, Waiting},
 };
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -40,6 +41,16 @@ pub trait Mode: Send + Sync {
     /// The image of the servers, which has the programs of their very version. `None`: the operator does not know it.
     fn dump_image(&self) -> Option<&str> {
         self.server().map(|server| server.image.as_str())
+    }
+
+    /// Whose the service is, by the spec or by its host. `None`: nobody's that is known.
+    fn provider(&self) -> Option<&'static Provider> {
+        None
+    }
+
+    /// How many connections the pooler that the operator runs takes. `None`: there is none, or the spec does not say.
+    fn pooler_connections(&self) -> Option<u32> {
+        None
     }
 
     /// The targets of the probes. The argument is the folder of the backups in the bucket.

@@ -1,10 +1,14 @@
 //! The inputs of a reconcile, as plain data, so that a test needs no cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{BackupRequest, Hibernation, ManagedService, RestoreRequest, Revision};
 use crate::{
     api::v1alpha1::KeptDatabaseStatus,
+    contract::ServiceFacts,
     names::{Component, Waiting},
 };
 
@@ -237,7 +241,18 @@ pub enum Probe {
     Answers {
         /// One sentence, or nothing.
         note: Option<String>,
+        /// Its answers take long.
+        slow: bool,
+        /// What it says of itself. `None`: an earlier process asked it.
+        facts: Option<Arc<ServiceFacts>>,
     },
     /// The service does not answer.
     Failed(Waiting),
+}
+
+impl Probe {
+    /// A service that answers, of which nothing else is known.
+    pub fn answers(note: Option<String>) -> Self {
+        Self::Answers { note, slow: false, facts: None }
+    }
 }

@@ -34,6 +34,15 @@ impl ProbeTarget {
     pub const DIRECT: Self = Self { component: Component::Database, url: ServiceUrl::Direct };
     /// The database by `READ_URL`.
     pub const READ: Self = Self { component: Component::Database, url: ServiceUrl::Read };
+
+    /// The label of its metrics.
+    pub fn label(&self) -> &'static str {
+        match self.url {
+            ServiceUrl::Main => self.component.as_str(),
+            ServiceUrl::Direct => "database-direct",
+            ServiceUrl::Read => "database-read",
+        }
+    }
 }
 
 impl Stack {
@@ -45,9 +54,11 @@ impl Stack {
     /// A note for the user about a component that serves.
     pub fn note(&self, component: Component) -> Option<String> {
         let mut notes = Vec::new();
-        if let Probe::Answers { note: Some(note) } = self.probe(component) {
+        if let Probe::Answers { note: Some(note), .. } = self.probe(component) {
             notes.push(note.as_str());
         }
+        let findings = self.findings(component);
+        notes.extend(findings.iter().map(|finding| finding.message.as_str()));
         if component == Component::Database {
             notes.extend(self.noted_urls().into_iter().filter_map(|target| match self.probe(target) {
                 Probe::Failed(waiting) => Some(waiting.message.as_str()),
@@ -65,12 +76,12 @@ impl Stack {
     /// The answer of an earlier process, from the note of a component that served then.
     pub fn noted(&self, target: ProbeTarget, note: Option<&str>) -> Probe {
         if target.component != Component::Database {
-            return Probe::Answers { note: note.map(str::to_owned) };
+            return Probe::answers(note.map(str::to_owned));
         }
         match note.and_then(|note| self.note_of(target, note)) {
             // Why it failed is in no condition, and shown nowhere.
             Some(message) => Probe::Failed(Waiting::new(reason::UNREACHABLE, message)),
-            None => Probe::Answers { note: None },
+            None => Probe::answers(None),
         }
     }
 

@@ -74,6 +74,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         agent_image: observed.agent_image.clone(),
         probing: BTreeMap::new(),
         probes: BTreeMap::new(),
+        known_services: Vec::new(),
         last_backup: None,
         last_verified: None,
         known_backup: BackupStatus::default(),

@@ -36,6 +36,8 @@ pub struct Workload {
     pub env_from: Vec<EnvFromSource>,
     /// Whether its pods get the connection Secret.
     pub connected: bool,
+    /// How many connections to the database a pod opens. `None`: the spec does not say.
+    pub database_connections: Option<i32>,
     /// CPU and memory.
     pub resources: ResourceRequirements,
     /// How the kubelet finds out whether it serves.
@@ -117,6 +119,7 @@ pub(super) fn resolve(
         env: spec.env.clone(),
         env_from: spec.env_from.clone(),
         connected: component != Component::Admin,
+        database_connections: spec.database_connections.filter(|_| component != Component::Admin),
         resources: defaults::resources(spec.resources.as_ref(), "100m", "128Mi"),
         health: HealthCheck { path: health.path.unwrap_or_else(|| path.to_owned()), startup_seconds },
         candidate: spec.candidate.unwrap_or(environment != Environment::Development),

@@ -41,7 +41,9 @@ pub(super) fn facts(
             (Readiness::Ready, None) => Fact {
                 kind: component.condition(),
                 status: "True",
-                reason: available::empty(report.stack, *component).unwrap_or(reason::READY),
+                reason: available::empty(report.stack, *component)
+                    .or_else(|| report.stack.findings(*component).first().map(|finding| finding.reason))
+                    .unwrap_or(reason::READY),
                 message: note(report, *component).unwrap_or_default(),
             },
             (Readiness::Waiting(waiting), also) => Fact {
@@ -135,6 +137,9 @@ fn all_is_well(report: &Report<'_>) -> String {
     let empty = empty.and_then(|(component, _)| note(report, *component)).map(|note| format!("; {note}"));
     let (empty, trouble) = (empty.unwrap_or_default(), trouble.unwrap_or_default());
     let mut message = format!("everything that the spec asks for serves{empty}{trouble}");
+    if let Some(finding) = report.stack.findings(Component::Database).first() {
+        message = format!("{message}; {}: {}", Component::Database, finding.message);
+    }
     for note in commands::without_effect(report) {
         message.push_str("; ");
         message.push_str(&note);

@@ -11,6 +11,7 @@ mod release;
 mod requests;
 mod restore;
 mod root_cause;
+mod services;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         conditions: conditions::merge(&old.conditions, facts, generation, now),
         environment: Some(report.stack.environment),
         components: summary::components(report, notes.as_ref()),
+        services: if report.stack.suspend { old.services } else { services::services(report) },
         endpoints: summary::endpoints(report.stack),
         backup,
         // Of a suspended stack nothing is recorded, so a moment would be another one each time.

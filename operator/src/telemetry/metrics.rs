@@ -140,6 +140,11 @@ impl Metrics {
         self.stacks.insert(sample);
     }
 
+    /// Shows how long the last answer of a service of a stack took.
+    pub fn service_answered(&self, stack: (&str, &str), service: &'static str, latency: Duration) {
+        self.stacks.answered(stack, service, latency);
+    }
+
     /// Removes the sample of a stack that is gone.
     pub fn forget_stack(&self, namespace: &str, name: &str) {
         self.stacks.remove(namespace, name);

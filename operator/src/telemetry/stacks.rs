@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// The status of a condition.
@@ -60,9 +61,16 @@ pub struct StackSample {
     pub backup_size_bytes: Option<i64>,
 }
 
+/// By namespace and name, and then by service.
+type Latencies = BTreeMap<(String, String), BTreeMap<&'static str, f32>>;
+
 /// The samples of all stacks.
 #[derive(Debug, Default)]
-pub(super) struct Stacks(Mutex<BTreeMap<(String, String), StackSample>>);
+pub(super) struct Stacks {
+    samples: Mutex<BTreeMap<(String, String), StackSample>>,
+    /// How long the last answer took in seconds.
+    latencies: Mutex<Latencies>,
+}
 
 impl Stacks {
     pub(super) fn insert(&self, sample: StackSample) {
@@ -71,7 +79,15 @@ impl Stacks {
     }
 
     pub(super) fn remove(&self, namespace: &str, name: &str) {
-        self.samples().remove(&(namespace.to_owned(), name.to_owned()));
+        let key = (namespace.to_owned(), name.to_owned());
+        self.samples().remove(&key);
+        self.latencies().remove(&key);
+    }
+
+    /// Keeps how long the last answer of a service took.
+    pub(super) fn answered(&self, (namespace, name): (&str, &str), service: &'static str, latency: Duration) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.latencies().entry(key).or_default().insert(service, latency.as_secs_f32());
     }
 
     /// Adds the families of the stacks to a text of the exposition format.
@@ -92,6 +108,17 @@ impl Stacks {
                 }
             }
         }
+        let latencies = self.latencies();
+        if !latencies.is_empty() {
+            let name = "rorun_stack_service_latency_seconds";
+            family(text, name, "How long the last answer of a service took, the connection not counted.");
+            for (key, services) in latencies.iter() {
+                for (service, latency) in samples.get(key).into_iter().flat_map(|_| services) {
+                    let labels = format!("name=\"{}\",namespace=\"{}\",service=\"{service}\"", key.1, key.0);
+                    let _ = writeln!(text, "{name}{{{labels}}} {latency}");
+                }
+            }
+        }
         let name = "rorun_stack_backup_last_success_timestamp_seconds";
         family(text, name, "When the newest good backup was finished.");
         for (sample, at) in samples.values().filter_map(|sample| Some((sample, sample.backup_last_success?))) {
@@ -105,7 +132,11 @@ impl Stacks {
     }
 
     fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), StackSample>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn latencies(&self) -> std::sync::MutexGuard<'_, Latencies> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -24,6 +24,7 @@ mod locked;
 mod locks;
 mod owners;
 mod points;
+mod preflight;
 mod provisions;
 mod prunes;
 mod restores;

@@ -31,7 +31,12 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
     let mut wrong = Vec::new();
     let all = rules().into_iter().chain(unions()).chain(values()).chain(edge::cases());
     let all = all.chain(monitoring::cases()).chain(release::cases()).chain(release::smoke_tests());
-    let all = all.chain(recovery::cases()).chain(aws::cases()).chain(services::cases()).chain(cloud_native_pg::cases());
+    let all = all
+        .chain(recovery::cases())
+        .chain(aws::cases())
+        .chain(services::cases())
+        .chain(services::of_providers())
+        .chain(cloud_native_pg::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {
             Ok(_) => wrong.push(format!("accepted: {}", bad.0["spec"])),

@@ -271,7 +271,7 @@ fn a_note_gives_back_the_answers_that_it_was_made_of() {
     let urls = [("DATABASE_URL", PLAIN), ("DIRECT_URL", "postgresql://a:b@c/d"), ("READ_URL", "postgresql://a:b@e/d")];
     let mut stack = valid_with(&cr, &with(&cr, "database", &urls));
     for failing in [&[][..], &[ProbeTarget::DIRECT], &[ProbeTarget::READ], &[ProbeTarget::DIRECT, ProbeTarget::READ]] {
-        let answers = Probe::Answers { note: None };
+        let answers = Probe::answers(None);
         for target in [Component::Database.into(), ProbeTarget::DIRECT, ProbeTarget::READ] {
             stack.probes.insert(target, answers.clone());
         }
@@ -284,7 +284,7 @@ fn a_note_gives_back_the_answers_that_it_was_made_of() {
             assert_eq!(stack.noted(target, note.as_deref()), *stack.probe(target), "{note:?}");
         }
     }
-    let note = Probe::Answers { note: Some("no versions".to_owned()) };
+    let note = Probe::answers(Some("no versions".to_owned()));
     assert_eq!(stack.noted(Component::Bucket.into(), Some("no versions")), note);
 }
 

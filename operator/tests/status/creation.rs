@@ -83,7 +83,7 @@ fn the_reason_of_ready_goes_forward_only() {
     let failed = Probe::Failed(Waiting::new(reason::UNREACHABLE, "bucket at shop-bucket is unreachable"));
     cluster.stack.probes.insert(Component::Bucket.into(), failed);
     statuses.push(cluster.reconcile(12));
-    cluster.stack.probes.insert(Component::Bucket.into(), Probe::Answers { note: None });
+    cluster.stack.probes.insert(Component::Bucket.into(), Probe::answers(None));
     let apps = [Component::Ocr, Component::Api];
     statuses.push(cluster.reconcile_that_writes(14, &apps));
     for component in apps {

@@ -13,5 +13,6 @@ mod cluster;
 mod creation;
 mod edge;
 mod notes;
+mod preflight;
 mod proven;
 mod states;

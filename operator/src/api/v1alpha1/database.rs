@@ -76,6 +76,10 @@ pub struct ExternalDatabase {
     /// The dialect of the URLs that the operator gives the application. Defaults to `Libpq`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_style: Option<UrlStyle>,
+    /// Whose database it is, which decides how often it is probed and what messages advise. Defaults to the provider whose host the
+    /// URL names; `status.services` tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<DatabaseProvider>,
     /// The TLS of the connection. Defaults to the `sslmode` of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
@@ -89,6 +93,34 @@ pub struct ExternalDatabase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,
+}
+
+/// A provider of databases. Defaults to the one whose host the URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DatabaseProvider {
+    /// Supabase.
+    Supabase,
+    /// Render.
+    Render,
+    /// Amazon RDS.
+    RDS,
+    /// Google Cloud SQL.
+    CloudSQL,
+    /// Neon.
+    Neon,
+}
+
+impl DatabaseProvider {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Supabase => "Supabase",
+            Self::Render => "Render",
+            Self::RDS => "RDS",
+            Self::CloudSQL => "CloudSQL",
+            Self::Neon => "Neon",
+        }
+    }
 }
 
 /// The Secret with the connection URLs of a database, and its keys.

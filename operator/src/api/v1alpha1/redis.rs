@@ -60,6 +60,10 @@ pub struct EmbeddedRedis {
 pub struct ExternalRedis {
     /// The Secret with the connection URL.
     pub secret_ref: RedisSecretReference,
+    /// Whose Redis it is, which decides how often it is probed and what messages advise. Defaults to the provider whose host the URL
+    /// names; `status.services` tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<RedisProvider>,
     /// The certificate authority of the server; the URL must start with `rediss://`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
@@ -78,6 +82,28 @@ pub struct ExternalRedis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,
+}
+
+/// A provider of Redis. Defaults to the one whose host the URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RedisProvider {
+    /// Amazon ElastiCache.
+    ElastiCache,
+    /// Upstash.
+    Upstash,
+    /// Render.
+    Render,
+}
+
+impl RedisProvider {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ElastiCache => "ElastiCache",
+            Self::Upstash => "Upstash",
+            Self::Render => "Render",
+        }
+    }
 }
 
 /// The Secret with the connection URL of a Redis, and its key.

@@ -122,7 +122,7 @@ pub struct RorunStackSpec {
     pub ocr: Option<WorkloadSpec>,
     /// The admin panel (`rorun-admin`). Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "without_migrations")]
+    #[schemars(schema_with = "of_admin")]
     pub admin: Option<WorkloadSpec>,
     /// PostgreSQL. Defaults to `{embedded: {}}` in Development; required elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +150,15 @@ fn without_migrations(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = <Option<WorkloadSpec>>::json_schema(generator);
     if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
         properties.remove("migrations");
+    }
+    schema
+}
+
+/// Likewise, and the admin panel uses no database.
+fn of_admin(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = without_migrations(generator);
+    if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
+        properties.remove("databaseConnections");
     }
     schema
 }

@@ -23,6 +23,10 @@ pub struct RorunStackStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub components: Vec<ComponentStatus>,
+    /// A row for each service that the operator asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub services: Vec<ServiceStatus>,
     /// The URLs of the stack outside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
@@ -69,6 +73,64 @@ pub struct ComponentStatus {
     /// What the component waits for, or what the server of the component does not support. Absent if the component serves as
     /// the spec asks for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A service that the operator asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// `database`, `redis`, `bucket`, or `backup` for a destination of its own.
+    pub name: String,
+    /// The provider, by the spec or by its host. Absent if it is none that the operator knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The version of the server. Absent if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether it answers as it should.
+    #[serde(default)]
+    pub verdict: Verdict,
+    /// The connections to the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<ConnectionsStatus>,
+    /// What is not as the stack needs it, though the service serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingStatus>,
+}
+
+/// Whether a service answers as it should. `ok`: it does. `slow`: three answers in a row took long. `failed`: it does not answer, or
+/// not as it should; the condition of the component says why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// It answers.
+    #[default]
+    Ok,
+    /// It answers, and takes long.
+    Slow,
+    /// It does not answer.
+    Failed,
+}
+
+/// The connections to a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionsStatus {
+    /// How many the stack can open at once.
+    pub needed: u32,
+    /// How many it can have. Absent if nobody says, as behind a pooler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<u32>,
+}
+
+/// What is not as the stack needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingStatus {
+    /// The reason, in one word.
+    pub reason: String,
+    /// What it is, and the way out.
     pub message: String,
 }
 

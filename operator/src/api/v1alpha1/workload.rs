@@ -51,6 +51,12 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
+    /// How many connections to the database a pod opens at most, for the API and the OCR service. The pods have it as
+    /// `DATABASE_POOL_SIZE`, and `DatabaseReady` tells if all of them can open more than the database allows. Defaults to no
+    /// variable, and to 10 in that sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub database_connections: Option<i32>,
     /// The HorizontalPodAutoscaler. Defaults to none in Development, for the admin panel and with `replicas`; elsewhere to 2 to
     /// 10 pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -64,7 +64,7 @@ fn silent(may_write: bool) -> Context {
         configurations: Configurations::new(references.clone(), Arc::default()),
         references,
         storage_classes: StorageClasses::default(),
-        prober: Prober::new(Network::open(), |_| {}),
+        prober: Prober::new(Network::open(), || 0, |_| {}),
         agent_image: String::new(),
         approvals_verified: false,
         resync: Duration::MAX,

@@ -49,6 +49,7 @@ use crate::{
         Controller, ControllerRuntime, Reconciled, Reconciler, ResourceKey, Runtime, Scope, Watched,
         references::References,
     },
+    services::Network,
     stack::{ProbeTarget, SecretData},
     telemetry::logs,
 };
@@ -87,7 +88,7 @@ pub(super) fn controller(
         configurations: Configurations::new(references.clone(), one_reader.clone()),
         references,
         storage_classes: storage_classes::StorageClasses::default(),
-        prober: Prober::new(settings.network.clone(), move |stack| answered.enqueue(stack)),
+        prober: prober(settings.network.clone(), &runtime, move |stack| answered.enqueue(stack)),
         agent_image: settings.agent_image.clone(),
         approvals_verified: settings.approvals_verified,
         resync: settings.resync,
@@ -96,6 +97,19 @@ pub(super) fn controller(
         runtime,
     };
     Controller::new(context, scope, triggered).with_watch(watch)
+}
+
+/// What asks the services, and shows how long their answers take.
+fn prober(
+    network: Network,
+    runtime: &ControllerRuntime<RorunStack>,
+    on_change: impl Fn(&ResourceKey) + Send + Sync + 'static,
+) -> Prober<ResourceKey, ProbeTarget> {
+    let metrics = runtime.metrics.clone();
+    let clock = || super::clock::now().as_second();
+    Prober::new(network, clock, on_change).with_latencies(move |stack: &ResourceKey, service: &ProbeTarget, latency| {
+        metrics.service_answered((&stack.namespace, &stack.name), service.label(), latency);
+    })
 }
 
 /// What every reconcile of a stack shares.

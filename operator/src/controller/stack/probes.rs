@@ -1,16 +1,17 @@
 //! The probes of a stack's services: between the types of `stack` and those of `probe`, which knows no stack.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Context;
 use crate::{
-    api::v1alpha1::RorunStack,
+    api::v1alpha1::{RorunStack, Verdict},
+    contract::Provider,
     desired,
     names::{Component, Waiting, reason},
     objects::LiveSet,
-    probe::{Answer, Question, RedisQuestion, Service, Tenant},
+    probe::{Answer, PostgresQuestion, Purpose, Question, RedisQuestion, Service, Tenant},
     runtime::ResourceKey,
     services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
     stack::{BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
@@ -29,7 +30,11 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
     if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
         context.prober.doubt(&key);
     }
-    let status = context.runtime.statuses.last(cr).and_then(|status| status.backup).unwrap_or_default();
+    let last = context.runtime.statuses.last(cr).unwrap_or_default();
+    if last.observed_generation == cr.metadata.generation {
+        stack.known_services = last.services;
+    }
+    let status = last.backup.unwrap_or_default();
     let verified = status.last_verified.clone().into_iter().chain(desired::last_verified(live));
     stack.last_verified = verified.map(|record| record.at.0.as_second()).max();
     let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
@@ -44,14 +49,14 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
 fn probe(answer: Answer) -> Probe {
     match answer {
         Answer::Pending => Probe::Pending,
-        Answer::Answers { note } => Probe::Answers { note },
+        Answer::Answers { note, slow, facts } => Probe::Answers { note, slow, facts },
         Answer::Failed(waiting) => Probe::Failed(waiting),
     }
 }
 
 /// The answer of a service in the status, if the status is of this very spec.
 fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answer> {
-    const ANSWERS: [reason::Reason; 8] = [
+    const ANSWERS: [reason::Reason; 9] = [
         reason::UNREACHABLE,
         reason::TLS_FAILED,
         reason::AUTHENTICATION_FAILED,
@@ -60,6 +65,7 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
         reason::UNSUPPORTED,
         reason::ADDRESS_REFUSED,
         reason::CLUSTER_MODE_MISMATCH,
+        reason::READ_ONLY,
     ];
     let condition = |component: Component| {
         let conditions = &cr.status.as_ref()?.conditions;
@@ -80,7 +86,7 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
     if own.status == "True" {
         return Some(match stack.noted(target, Some(own.message.as_str()).filter(|message| !message.is_empty())) {
             Probe::Failed(waiting) => Answer::Failed(waiting),
-            Probe::Answers { note } => Answer::Answers { note },
+            Probe::Answers { note, .. } => Answer::known(note, was_slow(stack, target)),
             Probe::Pending => Answer::Pending,
         });
     }
@@ -96,22 +102,41 @@ fn questions(stack: &Stack, live: &LiveSet) -> BTreeMap<ProbeTarget, Question> {
         !embedded || live.named("StatefulSet", &name).is_some_and(|server| server.readiness.is_ready())
     });
     let interval = |component: &Component| stack.probing.get(component).and_then(|probing| probing.interval);
-    let question =
-        |(target, endpoint): (ProbeTarget, Endpoint)| (target, question(endpoint, interval(&target.component)));
+    let question = |(target, endpoint): (ProbeTarget, Endpoint)| {
+        let mut question = question(target, endpoint);
+        question.interval = interval(&target.component);
+        question.provider = question.provider.or_else(|| stack.mode(target.component)?.provider());
+        (target, question)
+    };
     endpoints.into_iter().map(question).collect()
 }
 
-fn question(endpoint: Endpoint, interval: Option<Duration>) -> Question {
+/// Whether an earlier process found the service slow.
+fn was_slow(stack: &Stack, target: ProbeTarget) -> bool {
+    let known = stack.known_service(target.component).filter(|_| target.url == ServiceUrl::Main);
+    known.is_some_and(|row| row.verdict == Verdict::Slow)
+}
+
+fn question(target: ProbeTarget, endpoint: Endpoint) -> Question {
+    let mut provider = None;
     let (origin, service) = match endpoint {
-        Endpoint::Postgres { origin, url, ca } => (Some(origin), Service::Postgres(PostgresTarget { url, ca })),
+        Endpoint::Postgres { origin, url, ca } => {
+            let purpose = match target.url {
+                ServiceUrl::Main => Purpose::Serve,
+                ServiceUrl::Direct => Purpose::Maintain,
+                ServiceUrl::Read => Purpose::Read,
+            };
+            (Some(origin), Service::Postgres(PostgresQuestion { target: PostgresTarget { url, ca }, purpose }))
+        }
         Endpoint::Redis { url, ca, cluster_mode } => {
             (None, Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode }))
         }
         Endpoint::Bucket { access, prefix, create, versioning } => {
-            (None, Service::Bucket { target: target(access), prefix, create, versioning })
+            provider = Provider::of_url(&access.endpoint);
+            (None, Service::Bucket { target: self::target(access), prefix, create, versioning })
         }
     };
-    Question { service, origin, interval }
+    Question { service, origin, interval: None, provider }
 }
 
 /// A bucket, and the keys to it.
@@ -163,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_restart_knows_each_url_from_the_condition_that_tells_of_it() {
-        let good = Some(Answer::Answers { note: None });
+        let good = Some(Answer::known(None, false));
         let failed = |reason, message: &str| Some(Answer::Failed(Waiting::new(reason, message)));
         let serves = ("DatabaseReady", "True", "Ready", "");
         assert_eq!(answers(true, &[serves]), [good.clone(), good.clone(), good.clone()]);

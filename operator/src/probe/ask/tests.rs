@@ -18,7 +18,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{super::RedisQuestion, Answer, Question, Service};
+use super::{
+    super::{PostgresQuestion, Purpose, RedisQuestion},
+    Answer, Question, Service,
+};
 use crate::{
     names::reason,
     services::{Network, Resolve, bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
@@ -96,18 +99,19 @@ fn bucket(endpoint: String) -> Question {
         service: Service::Bucket { target, prefix: None, create: false, versioning: true },
         origin: None,
         interval: None,
+        provider: None,
     }
+}
+
+fn postgres(url: String) -> Service {
+    Service::Postgres(PostgresQuestion { target: PostgresTarget { url, ca: None }, purpose: Purpose::Serve })
 }
 
 fn question(kind: &str, address: SocketAddr) -> Question {
     let service = match kind {
         "bucket" => return bucket(format!("http://{address}")),
-        "postgres" => {
-            Service::Postgres(PostgresTarget { url: format!("postgresql://u:p@{address}/d?sslmode=disable"), ca: None })
-        }
-        "postgres-tls" => {
-            Service::Postgres(PostgresTarget { url: format!("postgresql://u:p@{address}/d?sslmode=require"), ca: None })
-        }
+        "postgres" => postgres(format!("postgresql://u:p@{address}/d?sslmode=disable")),
+        "postgres-tls" => postgres(format!("postgresql://u:p@{address}/d?sslmode=require")),
         "redis-tls" => Service::Redis(RedisQuestion {
             target: RedisTarget { url: format!("rediss://:p@{address}"), ca: None },
             cluster_mode: None,
@@ -117,7 +121,7 @@ fn question(kind: &str, address: SocketAddr) -> Question {
             cluster_mode: None,
         }),
     };
-    Question { service, origin: None, interval: None }
+    Question { service, origin: None, interval: None, provider: None }
 }
 
 /// To the services of these tests, which are at loopback addresses.
@@ -152,7 +156,7 @@ const MUCH: &[u8] = &[b'A'; 65536];
 async fn an_answer_without_an_end_is_cut_off(#[case] kind: &str, #[case] beginning: &str) {
     let hostile = Hostile::start(beginning.as_bytes().to_vec(), MUCH, None).await;
     let begun = Instant::now();
-    let answer = question(kind, hostile.address).ask(&beside()).await;
+    let answer = question(kind, hostile.address).ask(&beside(), || 0).await.answer;
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
     let sent = hostile.sent.load(Ordering::SeqCst);
     assert!(sent < SENT_AT_MOST, "{sent} bytes were taken");
@@ -171,7 +175,7 @@ async fn a_slow_drip_is_given_up(#[case] kind: &str, #[case] beginning: &str) {
     let drip = if beginning.is_empty() { &b""[..] } else { &b"a"[..] };
     let hostile = Hostile::start(beginning.as_bytes().to_vec(), drip, Some(Duration::from_secs(1))).await;
     let begun = tokio::time::Instant::now();
-    let (reason, _) = failed(question(kind, hostile.address).ask(&beside()).await);
+    let (reason, _) = failed(question(kind, hostile.address).ask(&beside(), || 0).await.answer);
     assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(reason, reason::UNREACHABLE);
 }
@@ -186,7 +190,7 @@ async fn a_redirect_is_not_followed(#[case] status: &str) {
     let elsewhere = Hostile::saying("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let to = format!("http://{}/{WORDS}", elsewhere.address);
     let hostile = Hostile::saying(&format!("HTTP/1.1 {status}\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")).await;
-    let (_, message) = failed(question("bucket", hostile.address).ask(&beside()).await);
+    let (_, message) = failed(question("bucket", hostile.address).ask(&beside(), || 0).await.answer);
     assert!(message.contains("redirect"), "{message}");
     assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);
 }
@@ -207,7 +211,7 @@ async fn only_what_s3_says_is_an_answer(#[case] status: &str, #[case] body: &str
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
     let hostile = Hostile::saying(&answer).await;
-    let (_, message) = failed(question("bucket", hostile.address).ask(&beside()).await);
+    let (_, message) = failed(question("bucket", hostile.address).ask(&beside(), || 0).await.answer);
     assert!(message.contains(expected), "{message}");
 }
 
@@ -220,7 +224,8 @@ async fn a_list_is_an_answer() {
     if let Service::Bucket { versioning, .. } = &mut question.service {
         *versioning = false;
     }
-    assert_eq!(question.ask(&beside()).await, Answer::Answers { note: None });
+    let answer = question.ask(&beside(), || 0).await.answer;
+    assert!(matches!(answer, Answer::Answers { note: None, slow: false, facts: Some(_) }), "{answer:?}");
 }
 
 #[rstest]
@@ -234,7 +239,7 @@ async fn a_list_is_an_answer() {
 async fn nothing_that_a_service_says_is_repeated(#[case] kind: &str, #[case] answer: &str, #[case] expected: &str) {
     // Redis is asked several things at once.
     let hostile = Hostile::saying(&answer.repeat(if kind == "redis" { 8 } else { 1 })).await;
-    let (_, message) = failed(question(kind, hostile.address).ask(&beside()).await);
+    let (_, message) = failed(question(kind, hostile.address).ask(&beside(), || 0).await.answer);
     assert!(message.contains(expected), "{message}");
 }
 
@@ -261,18 +266,16 @@ async fn a_name_that_leads_to_loopback_the_second_time_is_never_connected_to(#[c
     let network = Network::guarded_by(Rebinding(AtomicUsize::new(0)), Vec::new(), false);
     let service = match kind {
         "bucket" => rebinding_bucket(port),
-        "postgres" => {
-            Service::Postgres(PostgresTarget { url: format!("postgresql://u:p@rebinds.example:{port}/d"), ca: None })
-        }
+        "postgres" => postgres(format!("postgresql://u:p@rebinds.example:{port}/d")),
         _ => Service::Redis(RedisQuestion {
             target: RedisTarget { url: format!("redis://:p@rebinds.example:{port}"), ca: None },
             cluster_mode: None,
         }),
     };
-    let question = Question { service, origin: None, interval: None };
-    failed(question.ask(&network).await);
+    let question = Question { service, origin: None, interval: None, provider: None };
+    failed(question.ask(&network, || 0).await.answer);
     for _ in 0..2 {
-        let (reason, message) = failed(question.ask(&network).await);
+        let (reason, message) = failed(question.ask(&network, || 0).await.answer);
         assert_eq!(reason, reason::ADDRESS_REFUSED, "{message}");
         assert!(message.contains("a loopback address"), "{message}");
     }

@@ -3,6 +3,7 @@ use super::{
     *,
 };
 use crate::{
+    contract::Provider,
     names::{Waiting, reason},
     services::redis::RedisTarget,
 };
@@ -17,6 +18,7 @@ impl Tenant for usize {
 
 fn question(url: String) -> Question {
     Question {
+        provider: Provider::of_url(&url),
         service: Service::Redis(RedisQuestion { target: RedisTarget { url, ca: None }, cluster_mode: None }),
         origin: None,
         interval: None,
@@ -24,7 +26,7 @@ fn question(url: String) -> Question {
 }
 
 fn good() -> Answer {
-    Answer::Answers { note: None }
+    Answer::known(None, false)
 }
 
 fn failed() -> Answer {
@@ -32,7 +34,7 @@ fn failed() -> Answer {
 }
 
 fn prober() -> Prober<usize, u8> {
-    Prober::new(Network::open(), |_| {})
+    Prober::new(Network::open(), || 0, |_| {})
 }
 
 fn asked(prober: &Prober<usize, u8>) -> usize {

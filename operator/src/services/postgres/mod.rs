@@ -1,5 +1,7 @@
 //! Checks that a PostgreSQL database can be used, and says how `libpq` would connect to it.
 
+mod backend_key;
+mod examine;
 mod lock;
 mod provision;
 mod query;
@@ -9,17 +11,19 @@ mod url;
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Config, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
+pub use examine::Examined;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
 pub use provision::{Login, ProvisionError, provision};
 pub use query::{QueryError, Row};
@@ -27,6 +31,9 @@ pub use session::Session;
 pub use snapshot::Snapshot;
 use url::Connection;
 pub use url::TlsMode;
+
+/// How long a database that answers may take to say the rest: it may be told another time.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(4);
 
 /// A database to connect to.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +55,8 @@ impl fmt::Debug for PostgresTarget {
 pub struct PostgresInfo {
     /// The version, e.g. `17.6`.
     pub version: String,
+    /// How long the answer to one statement took.
+    pub latency: Duration,
 }
 
 impl PostgresTarget {
@@ -83,12 +92,39 @@ pub async fn check_through(
     target: &PostgresTarget,
     timeout: Duration,
 ) -> Result<PostgresInfo, ServiceError> {
+    ask_within(network, target, timeout, false).await.map(|(info, _)| info)
+}
+
+/// As [`check_through`], and asks what else the database says of itself and of its user.
+pub async fn examine_through(
+    network: &Network,
+    target: &PostgresTarget,
+    timeout: Duration,
+) -> Result<(PostgresInfo, Examined), ServiceError> {
+    ask_within(network, target, timeout, true).await
+}
+
+async fn ask_within(
+    network: &Network,
+    target: &PostgresTarget,
+    timeout: Duration,
+    examine: bool,
+) -> Result<(PostgresInfo, Examined), ServiceError> {
     let (connection, tls) = connector(target)?;
-    if let Ok(answer) = tokio::time::timeout(timeout, ask(network, &connection, tls)).await {
+    let place = Place { network, connection: &connection, tls, examine };
+    if let Ok(answer) = tokio::time::timeout(timeout, ask(&place)).await {
         return answer.map_err(|failure| failure.told(&connection));
     }
     let detail = format!("no answer within {} s", timeout.as_secs_f32());
     Err(ServiceError::new(Cause::Unreachable, connection.subject(), detail))
+}
+
+/// Where to ask, and how much.
+struct Place<'a> {
+    network: &'a Network,
+    connection: &'a Connection,
+    tls: MakeRustlsConnect,
+    examine: bool,
 }
 
 /// The connection that a URL means, and how it is encrypted.
@@ -142,10 +178,10 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 /// One host after the other, as libpq does.
-async fn ask(network: &Network, connection: &Connection, tls: MakeRustlsConnect) -> Result<PostgresInfo, Failure> {
+async fn ask(place: &Place<'_>) -> Result<(PostgresInfo, Examined), Failure> {
     let mut last = Failure::NoAddress;
-    for (name, address, port) in hosts(&connection.config) {
-        match ask_one(network, &connection.config, (&name, &address, port), tls.clone()).await {
+    for (name, address, port) in hosts(&place.connection.config) {
+        match ask_one(place, (&name, &address, port)).await {
             Ok(info) => return Ok(info),
             Err(failure) => last = failure,
         }
@@ -170,14 +206,12 @@ fn hosts(config: &Config) -> Vec<(String, String, u16)> {
     all.collect()
 }
 
-async fn ask_one(
-    network: &Network,
-    config: &Config,
-    (name, address, port): (&str, &str, u16),
-    mut tls: MakeRustlsConnect,
-) -> Result<PostgresInfo, Failure> {
-    let stream = network.connect(address, port).await.map_err(Failure::Network)?;
-    let tls = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, name).map_err(|_| Failure::NoName)?;
+/// A name, the address to connect to, and a port.
+type At<'a> = (&'a str, &'a str, u16);
+
+async fn ask_one(place: &Place<'_>, host: At<'_>) -> Result<(PostgresInfo, Examined), Failure> {
+    let config = &place.connection.config;
+    let (stream, tls) = reach(place, host).await?;
     let (client, driver) = config.connect_raw(stream, tls).await?;
     // The simple protocol, so that it works through a pooler. The driver never ends before the answers are there.
     let asked = async {
@@ -185,10 +219,19 @@ async fn ask_one(
             TargetSessionAttrs::Any => None,
             attributes => Some((attributes, first(&client.simple_query("SHOW transaction_read_only").await?))),
         };
+        let begun = Instant::now();
         let version = first(&client.simple_query("SHOW server_version").await?);
-        Ok::<_, tokio_postgres::Error>((read_only, version))
+        let latency = begun.elapsed();
+        let examined = if place.examine {
+            // On the heap: whoever asks for the version alone need not carry it.
+            let examined = Box::pin(examined(place, host, &client));
+            tokio::time::timeout(EXAMINED_WITHIN, examined).await.unwrap_or_default()
+        } else {
+            Examined::default()
+        };
+        Ok::<_, tokio_postgres::Error>((read_only, version, latency, examined))
     };
-    let (read_only, version) = tokio::select! {
+    let (read_only, version, latency, examined) = tokio::select! {
         answers = asked => answers?,
         ended = driver => { ended?; return Err(Failure::Network(NetworkError::Connect(ErrorKind::UnexpectedEof.into()))) }
     };
@@ -197,7 +240,31 @@ async fn ask_one(
     }
     // "15.18 (Debian 15.18-0+deb12u1)"
     let version = version.as_deref().and_then(|text| text.split_whitespace().next()).unwrap_or("unknown");
-    Ok(PostgresInfo { version: version.to_owned() })
+    Ok((PostgresInfo { version: version.to_owned(), latency }, examined))
+}
+
+/// An open connection, before anything is said on it, and how it is encrypted.
+async fn reach(
+    place: &Place<'_>,
+    (name, address, port): At<'_>,
+) -> Result<(Bounded, <MakeRustlsConnect as MakeTlsConnect<Bounded>>::TlsConnect), Failure> {
+    let stream = place.network.connect(address, port).await.map_err(Failure::Network)?;
+    let mut tls = place.tls.clone();
+    let tls = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, name).map_err(|_| Failure::NoName)?;
+    Ok((stream, tls))
+}
+
+/// What the database says of itself. Only of a pooler a second session is asked for, to find out whether it is another one.
+async fn examined(place: &Place<'_>, host: At<'_>, client: &Client) -> Examined {
+    let mut examined = examine::examine(client, place.connection.schema()).await;
+    if examined.facts.pooled == Some(true)
+        && let Ok((stream, tls)) = reach(place, host).await
+        && let Ok((second, driver)) = place.connection.config.connect_raw(stream, tls).await
+    {
+        let _driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        examined.facts.shared_sessions = examine::shares_sessions(client, &second).await;
+    }
+    examined
 }
 
 /// Whether a server is not of the kind that `target_session_attrs` asks for.
@@ -258,6 +325,7 @@ fn said(connection: &Connection, code: &SqlState) -> ServiceError {
         "28P01" => (Cause::Authentication, "it refuses the user or the password of the URL (SQLSTATE 28P01)"),
         "42501" => (Cause::AccessDenied, "this user may not connect to the database (SQLSTATE 42501)"),
         "53300" => (Cause::Unreachable, "it has no connection left (SQLSTATE 53300)"),
+        "53100" => (Cause::Unreachable, "its disk is full (SQLSTATE 53100)"),
         "57P03" => (Cause::Unreachable, "it is starting, or not ready yet (SQLSTATE 57P03)"),
         code if code.starts_with("57P") => (Cause::Unreachable, "it is stopping (SQLSTATE 57P0x)"),
         code if code.starts_with("08") => {

@@ -104,6 +104,11 @@ impl Connection {
         self.url.database()
     }
 
+    /// The schema that Prisma works in.
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.url.parameter("schema")
+    }
+
     /// The same connection for `libpq`.
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
         let url = &self.url;

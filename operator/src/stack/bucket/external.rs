@@ -3,7 +3,7 @@
 use super::{Bucket, BucketAccess, SessionToken, versioning};
 use crate::{
     api::v1alpha1::{Environment, ExternalBucket, S3SecretReference},
-    contract,
+    contract::{self, Provider},
     names::{Component, Waiting, label, reason},
     stack::{
         Endpoint, Observed, ProbeTarget, Probing, References,
@@ -25,6 +25,10 @@ pub struct External {
 }
 
 impl Mode for External {
+    fn provider(&self) -> Option<&'static Provider> {
+        Provider::of_url(&self.access.as_ref()?.endpoint)
+    }
+
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
     }

@@ -95,6 +95,13 @@ impl Mode for CloudNativePg {
     fn dump_image(&self) -> Option<&str> {
         Some(&self.image)
     }
+
+    /// Of each of its pods.
+    fn pooler_connections(&self) -> Option<u32> {
+        let pooler = self.pooler.as_ref()?;
+        let each: u32 = pooler.parameters.get("max_client_conn")?.parse().ok()?;
+        Some(each.saturating_mul(u32::try_from(pooler.instances).ok()?))
+    }
 }
 
 impl ModeAccess for CloudNativePg {

@@ -3,7 +3,7 @@
 use super::{Database, DatabaseAccess, NamedUrl, url_style};
 use crate::{
     api::v1alpha1::{ExternalDatabase, SslMode},
-    contract::{PostgresUrl, UrlError},
+    contract::{PostgresUrl, Provider, UrlError},
     names::{Component, Waiting},
     stack::{
         Endpoint, Observed, ProbeTarget, Probing, References,
@@ -20,10 +20,15 @@ const FIELD: &str = "database.external";
 #[derive(Clone, Debug)]
 pub struct External {
     access: Option<DatabaseAccess>,
+    provider: Option<&'static Provider>,
     probing: Probing,
 }
 
 impl Mode for External {
+    fn provider(&self) -> Option<&'static Provider> {
+        self.provider
+    }
+
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
     }
@@ -96,7 +101,9 @@ impl Resolve for ExternalDatabase {
         let doubt = refused
             .then(|| clear_text(FIELD, "the URL says sslmode=disable or allow", "another sslmode, or set tls.mode"));
         let probing = Probing::new(self.probe_interval.as_deref(), doubt);
-        Database::External(Box::new(External { access, probing }))
+        let host = || Provider::of_url(&access.as_ref()?.url.url.to_string());
+        let provider = self.provider.map_or_else(host, |named| Provider::named(named.as_str()));
+        Database::External(Box::new(External { access, provider, probing }))
     }
 }
 

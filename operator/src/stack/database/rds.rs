@@ -3,7 +3,7 @@
 use super::{Database, DatabaseAccess, External, NamedUrl};
 use crate::{
     api::v1alpha1::{Environment, RdsDatabase, UrlStyle},
-    contract::{PostgresUrl, TlsMode},
+    contract::{PostgresUrl, Provider, TlsMode},
     names::{Component, ObjectName, Waiting, meaning},
     stack::{
         CredentialKeys, Credentials, Endpoint, JobPhase, ManagedService, ProbeTarget, Probing, References,
@@ -71,6 +71,10 @@ pub struct Provisioning {
 }
 
 impl Mode for Rds {
+    fn provider(&self) -> Option<&'static Provider> {
+        Provider::named("RDS")
+    }
+
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
     }

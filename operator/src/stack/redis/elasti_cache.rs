@@ -5,6 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{Redis, RedisAccess};
 use crate::{
     api::v1alpha1::{CacheEngine, ElastiCacheRedis, Environment},
+    contract::Provider,
     names::{Component, ObjectName, Waiting},
     stack::{
         CredentialKeys, Credentials, Endpoint, ManagedService, ProbeTarget, Probing, References, credential_keys,
@@ -54,6 +55,10 @@ pub struct Nodes {
 }
 
 impl Mode for ElastiCache {
+    fn provider(&self) -> Option<&'static Provider> {
+        Provider::named("ElastiCache")
+    }
+
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
     }

@@ -3,6 +3,7 @@
 use super::{Redis, RedisAccess, url::RedisUrl};
 use crate::{
     api::v1alpha1::ExternalRedis,
+    contract::Provider,
     names::{Component, Waiting},
     stack::{
         Endpoint, Observed, ProbeTarget, Probing, References,
@@ -17,10 +18,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct External {
     access: Option<RedisAccess>,
+    provider: Option<&'static Provider>,
     probing: Probing,
 }
 
 impl Mode for External {
+    fn provider(&self) -> Option<&'static Provider> {
+        self.provider
+    }
+
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
     }
@@ -66,7 +72,9 @@ impl Resolve for ExternalRedis {
             && access.as_ref().is_some_and(|access| access.url.starts_with("redis://"));
         let doubt = refused.then(|| clear_text("redis.external", "the URL starts with redis://", "rediss://"));
         let probing = Probing::new(self.probe_interval.as_deref(), doubt);
-        Redis::External(Box::new(External { access, probing }))
+        let host = || Provider::of_url(&access.as_ref()?.url);
+        let provider = self.provider.map_or_else(host, |named| Provider::named(named.as_str()));
+        Redis::External(Box::new(External { access, provider, probing }))
     }
 }
 

@@ -17,6 +17,33 @@ fn with(rules: &Value) -> Fixture {
     stack("shop").set("bucket", block)
 }
 
+/// Of connections and providers.
+pub fn of_providers() -> Vec<Case> {
+    let set = |field: &str, value: Value| stack("shop").with_external_services().with_all_workloads().set(field, value);
+    vec![
+        case(
+            set("api.databaseConnections", json!(0)),
+            &["spec.api.databaseConnections"],
+            set("ocr.databaseConnections", json!(5)),
+        ),
+        case(
+            set("admin.databaseConnections", json!(5)),
+            &["unknown field \"spec.admin.databaseConnections\""],
+            set("api.databaseConnections", json!(1000)),
+        ),
+        case(
+            set("database.external.provider", json!("supabase")),
+            &["spec.database.external.provider", "supported values", "Supabase"],
+            set("database.external.provider", json!("Supabase")),
+        ),
+        case(
+            set("redis.external.provider", json!("Neon")),
+            &["spec.redis.external.provider", "supported values", "Upstash"],
+            set("redis.external.provider", json!("Upstash")),
+        ),
+    ]
+}
+
 pub fn cases() -> Vec<Case> {
     let lifecycle = |lifecycle: Value| with(&json!({"lifecycle": lifecycle}));
     let archive = |prefix: &str| lifecycle(json!({"prefix": prefix, "archiveAfterDays": 90}));

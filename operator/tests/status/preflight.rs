@@ -1,0 +1,300 @@
+//! What a database says of itself, against what the stack needs of it.
+
+use std::sync::Arc;
+
+use rorun_operator::{
+    contract::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable},
+    names::Component,
+    stack::{Probe, ProbeTarget},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::{
+    cluster::{Cluster, condition, line},
+    support::{Fixture, stack},
+};
+
+fn answers(facts: DatabaseFacts) -> Probe {
+    let facts = ServiceFacts { version: Some("17.6".to_owned()), database: Some(facts) };
+    Probe::Answers { note: None, slow: false, facts: Some(Arc::new(facts)) }
+}
+
+fn limit(available: u32, by: LimitedBy) -> Option<ConnectionLimit> {
+    Some(ConnectionLimit { available, by })
+}
+
+/// A server as it is delivered.
+fn usual() -> DatabaseFacts {
+    DatabaseFacts {
+        user: Some("rorun".to_owned()),
+        major: Some(17),
+        pooled: Some(false),
+        connections: limit(97, LimitedBy::Server { max: 100, reserved: 3 }),
+        encoding: Some("UTF8".to_owned()),
+        schema: Some("public".to_owned()),
+        may_create: Some(true),
+        unreadable: Some(Vec::new()),
+        ..DatabaseFacts::default()
+    }
+}
+
+fn external() -> Fixture {
+    let migrations = json!({"command": ["migrate"]});
+    stack("shop").with_external_services().set("backup", json!({})).set("api.migrations", migrations)
+}
+
+/// The reason and the message of the database, and its row.
+fn told(spec: Fixture, facts: DatabaseFacts) -> (String, String, Value) {
+    let mut cluster = Cluster::ready(spec);
+    let targets: Vec<_> = cluster.stack.probes.keys().copied().collect();
+    for target in targets.into_iter().filter(|target| target.component == Component::Database) {
+        cluster.stack.probes.insert(target, answers(facts.clone()));
+    }
+    let status = cluster.reconcile(1000);
+    let of = condition(&status, "DatabaseReady").unwrap();
+    let ready = condition(&status, "Ready").unwrap();
+    assert_eq!((of.status.as_str(), ready.status.as_str()), ("True", "True"), "what runs goes on");
+    assert!(ready.message.contains(&of.message) || of.message.contains("; "), "{}", ready.message);
+    let row = status.services.iter().find(|row| row.name == "database").unwrap();
+    (of.reason.clone(), of.message.clone(), serde_json::to_value(row).unwrap())
+}
+
+#[test]
+fn a_database_as_it_should_be_has_no_findings() {
+    let (reason, message, row) = told(external(), usual());
+    assert_eq!((reason.as_str(), message.as_str()), ("Ready", ""));
+    let expected = json!({"name": "database", "version": "17.6", "verdict": "ok",
+        "connections": {"needed": 24, "available": 97}});
+    assert_eq!(row, expected);
+}
+
+#[test]
+fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
+    let scaled = || {
+        external()
+            .with_all_workloads()
+            .set("api.autoscaling", json!({"maxReplicas": 10}))
+            .set("api.databaseConnections", json!(5))
+            .set("ocr.replicas", json!(2))
+    };
+    let enough = DatabaseFacts { connections: limit(99, LimitedBy::Role), ..usual() };
+    let (reason, message, row) = told(scaled(), enough);
+    assert_eq!((reason.as_str(), message.as_str()), ("Ready", ""));
+    assert_eq!(row["connections"], json!({"needed": 13 * 5 + 3 * 10 + 4, "available": 99}));
+    for (by, why) in [
+        (LimitedBy::Server { max: 100, reserved: 3 }, "max_connections 100, of which 3 are reserved"),
+        (LimitedBy::Role, "CONNECTION LIMIT of the role rorun"),
+        (LimitedBy::Database, "CONNECTION LIMIT of the database"),
+    ] {
+        let (reason, message, row) = told(scaled(), DatabaseFacts { connections: limit(98, by), ..usual() });
+        assert_eq!(reason, "TooFewConnections");
+        let expected = format!(
+            "the stack can open 99 connections at once (api 13 pods x 5, ocr 3 pods x 10, dumps, migrations and the operator 4), and \
+             can have 98 ({why}): lower databaseConnections or maxReplicas, raise the limit, or let DATABASE_URL lead to a pooler"
+        );
+        assert_eq!(message, expected);
+        assert_eq!(row["connections"], json!({"needed": 99, "available": 98}));
+    }
+}
+
+#[test]
+fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
+    let few = || DatabaseFacts { connections: limit(5, LimitedBy::Role), pooled: Some(true), ..usual() };
+    let (reason, _, row) = told(external(), few());
+    assert_eq!(reason, "Ready");
+    assert_eq!(row["connections"], json!({"needed": 20}));
+    let pooler = |connections: &str| json!({"cloudNativePG": {"pooler": {"instances": 2, "parameters": {"max_client_conn": connections}}}});
+    let of_spec = |connections: &str| {
+        let mut cluster = Cluster::ready(external().set("database", pooler(connections)));
+        cluster.stack.probes.insert(Component::Database.into(), answers(few()));
+        cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(usual()));
+        cluster.stack.findings(Component::Database)
+    };
+    assert_eq!(of_spec("10"), []);
+    let findings = of_spec("9");
+    assert_eq!(findings[0].reason, "TooFewConnections");
+    assert!(
+        findings[0]
+            .message
+            .contains("can open 20 connections at once (api 2 pods x 10), and can have 18 (max_client_conn")
+    );
+}
+
+fn lacks(schema: &str, lacks: Lacks, count: u32) -> Unreadable {
+    Unreadable { schema: schema.to_owned(), table: "t".to_owned(), count, lacks }
+}
+
+#[rstest]
+#[case::create(
+    DatabaseFacts { may_create: Some(false), ..usual() },
+    "RightsMissing",
+    "the user rorun may not create tables in the schema public, which migrations do: GRANT USAGE, CREATE ON SCHEMA public TO the \
+     user, or name another one in DIRECT_URL"
+)]
+#[case::dump(
+    DatabaseFacts {
+        unreadable: Some(vec![
+            lacks("a", Lacks::Usage, 4),
+            lacks("b", Lacks::Select, 3),
+            lacks("c", Lacks::BypassRls, 1),
+            lacks("d", Lacks::Select, 1),
+        ]),
+        ..usual()
+    },
+    "RightsMissing",
+    "backups fail, since the user rorun lacks rights: the schema a may not be used, b.t and 2 more may not be read, row-level \
+     security hides rows of c.t, and so on in 1 more places; grant SELECT and USAGE, or BYPASSRLS, or leave schemas out with \
+     backup.excludeSchemas"
+)]
+#[case::read_only(
+    DatabaseFacts { read_only: true, ..usual() },
+    "ReadOnly",
+    "DIRECT_URL leads to a server that is read-only, where migrations fail: let it name the primary"
+)]
+#[case::encoding(
+    DatabaseFacts { encoding: Some("SQL_ASCII".to_owned()), ..usual() },
+    "WrongEncoding",
+    "the encoding of the database is SQL_ASCII, which cannot hold every text: move the data into a database with ENCODING 'UTF8'"
+)]
+#[case::old(
+    DatabaseFacts { major: Some(12), ..usual() },
+    "ServerTooOld",
+    "the server is PostgreSQL 12, and 13 is the oldest that is supported: upgrade it"
+)]
+#[case::newer_than_pg_dump(
+    DatabaseFacts { major: Some(18), ..usual() },
+    "VersionMismatch",
+    "the server is PostgreSQL 18, and backups run pg_dump of 17, which refuses a newer server: set backup.image to one of 18"
+)]
+#[case::clock(
+    DatabaseFacts { clock_off_by: Some(300), ..usual() },
+    "ClocksDiffer",
+    "the clock of the database differs from the operator's by more than 300 s: check the time servers of both"
+)]
+#[case::pooler(
+    DatabaseFacts { pooled: Some(true), shared_sessions: Some(true), ..usual() },
+    "PooledConnection",
+    "migrations and dumps need a session of their own, for locks, SET and prepared statements, and DIRECT_URL leads to a pooler that \
+     shares sessions between transactions: let it name the server, or a pooler with pool_mode=session"
+)]
+fn each_finding_has_its_reason_and_the_way_out(
+    #[case] facts: DatabaseFacts,
+    #[case] reason: &str,
+    #[case] message: &str,
+) {
+    let (told_reason, told_message, row) = told(external(), facts);
+    assert_eq!((told_reason.as_str(), told_message.as_str()), (reason, message));
+    assert_eq!(row["findings"], json!([{"reason": reason, "message": message}]));
+}
+
+#[test]
+fn what_nobody_asked_for_is_not_told() {
+    let facts = DatabaseFacts {
+        may_create: Some(false),
+        unreadable: Some(vec![lacks("vault", Lacks::Usage, 1)]),
+        major: Some(18),
+        shared_sessions: Some(true),
+        ..usual()
+    };
+    let neither = stack("shop").with_external_services();
+    assert_eq!(told(neither, facts.clone()).0, "Ready");
+    let excluded = stack("shop")
+        .with_external_services()
+        .set("backup", json!({"excludeSchemas": ["vault"], "image": "postgres:18"}));
+    assert_eq!(told(excluded, DatabaseFacts { shared_sessions: None, ..facts }).0, "Ready");
+}
+
+/// Half of what is known would change the status, and the rest change it back.
+#[test]
+fn after_a_restart_the_status_stays_until_all_is_asked_again() {
+    let mut cluster = Cluster::ready(external().set("database.external.secretRef.directUrlKey", json!("DIRECT_URL")));
+    let narrow = DatabaseFacts { may_create: Some(false), ..usual() };
+    let few = DatabaseFacts { connections: limit(5, LimitedBy::Role), ..usual() };
+    cluster.stack.probes.insert(Component::Database.into(), answers(few.clone()));
+    cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(narrow.clone()));
+    let before = cluster.reconcile(1000);
+    assert_eq!(line(&before, "DatabaseReady"), "True TooFewConnections");
+    // Another process, with what the status says.
+    cluster.stack.known_services.clone_from(&before.services);
+    for (target, probe) in [
+        (Component::Database.into(), Probe::answers(None)),
+        (ProbeTarget::DIRECT, Probe::answers(None)),
+        (Component::Database.into(), answers(few)),
+        (ProbeTarget::DIRECT, answers(narrow)),
+    ] {
+        cluster.stack.probes.insert(target, probe);
+        assert_eq!(cluster.reconcile(2000), before);
+    }
+}
+
+#[test]
+fn a_slow_service_and_one_that_fails_are_told_apart() {
+    let mut cluster = Cluster::ready(external());
+    let verdict = |cluster: &mut Cluster, probe: Probe| {
+        cluster.stack.probes.insert(Component::Redis.into(), probe);
+        let status = cluster.reconcile(1000);
+        let row = status.services.into_iter().find(|row| row.name == "redis").unwrap();
+        serde_json::to_value(row.verdict).unwrap()
+    };
+    let facts = || Some(Arc::new(ServiceFacts::default()));
+    assert_eq!(verdict(&mut cluster, Probe::Answers { note: None, slow: true, facts: facts() }), "slow");
+    assert_eq!(verdict(&mut cluster, Probe::Answers { note: None, slow: false, facts: facts() }), "ok");
+    let away = rorun_operator::names::Waiting::new(rorun_operator::names::reason::UNREACHABLE, "away");
+    assert_eq!(verdict(&mut cluster, Probe::Failed(away)), "failed");
+}
+
+#[rstest]
+#[case("", true)]
+#[case("?pgbouncer=true", false)]
+fn prisma_is_told_what_a_pooler_does_not_keep(#[case] query: &str, #[case] expected: bool) {
+    let cr = stack("shop").with_external_services().set("database.external.urlStyle", json!("Prisma")).build();
+    let mut observed = super::support::all_there(&cr);
+    let url = format!("postgresql://u:p@aws-0-eu-west-1.pooler.supabase.com:6543/d{query}");
+    observed.secrets.get_mut("database").unwrap().as_mut().unwrap().insert("DATABASE_URL".to_owned(), url.into());
+    let mut stack = rorun_operator::stack::validate(&cr, &observed);
+    stack.probes.insert(Component::Database.into(), answers(usual()));
+    let findings = stack.findings(Component::Database);
+    assert_eq!(findings.iter().any(|finding| finding.message.contains("add pgbouncer=true")), expected, "{findings:?}");
+}
+
+#[rstest]
+#[case("postgresql://u:p@db.abc.supabase.co:5432/d", None, "Supabase", None)]
+#[case(
+    "postgresql://postgres.abc:p@aws-0-eu-west-1.pooler.supabase.com:6543/d",
+    None,
+    "Supabase",
+    Some("port 6543, Supabase's pooler in transaction mode: let it name port 5432")
+)]
+#[case("postgresql://u:p@db.example.com:6543/d", Some("Supabase"), "Supabase", Some("let it name port 5432"))]
+#[case("postgresql://u:p@ep-a-1-pooler.eu.aws.neon.tech/d", None, "Neon", Some("let it name the host without -pooler"))]
+#[case("postgresql://u:p@ep-a-1-pooler.eu.aws.neon.tech/d", Some("Render"), "Render", None)]
+fn a_provider_is_known_by_its_host_or_by_its_name(
+    #[case] url: &str,
+    #[case] named: Option<&str>,
+    #[case] provider: &str,
+    #[case] finding: Option<&str>,
+) {
+    let mut spec = external();
+    if let Some(named) = named {
+        spec = spec.set("database.external.provider", json!(named));
+    }
+    let cr = spec.build();
+    let mut observed = super::support::all_there(&cr);
+    observed.secrets.get_mut("database").unwrap().as_mut().unwrap().insert("DATABASE_URL".to_owned(), url.into());
+    let mut cluster = Cluster::ready(stack("shop"));
+    cluster.stack = rorun_operator::stack::validate(&cr, &observed);
+    cluster.stack.probes.insert(Component::Database.into(), answers(usual()));
+    let findings = cluster.stack.findings(Component::Database);
+    match (findings.as_slice(), finding) {
+        ([], None) => {}
+        ([found], Some(expected)) => {
+            assert_eq!(found.reason, "PooledConnection");
+            assert!(found.message.contains(expected), "{}", found.message);
+        }
+        _ => panic!("{findings:?}"),
+    }
+    let status = cluster.reconcile(1000);
+    let row = status.services.iter().find(|row| row.name == "database").unwrap();
+    assert_eq!(row.provider.as_deref(), Some(provider));
+}
