@@ -215,7 +215,9 @@ impl ListReader {
         let wrong = |why: &str| corrupt(&self.key, why);
         let read = match self.input.read(&mut self.chunk).await {
             Ok(read) => read,
-            Err(error) => return Err(checked::read_error(&error).cloned().unwrap_or_else(|| wrong(&error.to_string()))),
+            Err(error) => {
+                return Err(checked::read_error(&error).cloned().unwrap_or_else(|| wrong(&error.to_string())));
+            }
         };
         if read == 0 {
             return if self.rest.is_empty() { Ok(None) } else { Err(wrong("it ends within a line")) };

@@ -102,11 +102,7 @@ pub(super) async fn restore(args: &StepArgs, stop: &CancellationToken) -> Result
             tally.left.words()
         )
     });
-    Ok(RestoreResult {
-        objects: Some(tally.changed),
-        warnings: left.into_iter().collect(),
-        ..RestoreResult::default()
-    })
+    Ok(RestoreResult { objects: Some(tally.changed), warnings: left.into_iter().collect(), ..RestoreResult::default() })
 }
 
 impl<'a> Objects<'a> {
@@ -119,7 +115,8 @@ impl<'a> Objects<'a> {
             );
             return Err(refused(RestoreRefusal::PointIncomplete, message));
         };
-        let of_points = args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
+        let of_points =
+            args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
         if target.bucket != half.bucket {
@@ -186,8 +183,7 @@ impl<'a> Objects<'a> {
             loop {
                 let (page, next) = unless_stopped(stop, async { Ok(self.bucket.page(from.take()).await?) }).await?;
                 let newer = page.into_iter().filter(|object| part.has(&object.key) && !self.is_excepted(&object.key));
-                let newer: Vec<_> =
-                    newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
+                let newer: Vec<_> = newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
                 if work == Work::Restore {
                     self.hide(newer, &mut tally, stop).await?;
                 }
@@ -198,7 +194,8 @@ impl<'a> Objects<'a> {
             }
             let mut list = ListReader::open(&self.point.bucket, &self.list).await?;
             while let Some(objects) = unless_stopped(stop, async { Ok(list.next().await?) }).await? {
-                let differing = objects.into_iter().filter(|object| self.is_of_list(object) && index.differs(&object.key));
+                let differing =
+                    objects.into_iter().filter(|object| self.is_of_list(object) && index.differs(&object.key));
                 self.put_back(differing.collect(), work, &mut tally, stop).await?;
             }
         }
