@@ -93,7 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "restore",
-        proves: "deleted rows come back from a recovery point, what was live is kept, and a new stack starts from the bucket alone",
+        proves: "by their runbooks deleted rows come back and what was live is kept, and a lost namespace comes back from its bucket",
         exclusive: false,
         run: |test| Box::pin(restore::run(test)),
     },

@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    service,
+    pod_template, service,
     workload::{self, USER},
 };
 use crate::{
@@ -150,7 +150,7 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    template
+    pod_template::shaped(stack, Name::Migration, template)
 }
 
 /// The migration of the serving release on a copy of the database, which nothing else uses, so that no lock is needed. `url`: a variable
@@ -177,7 +177,7 @@ pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar) -> Option<P
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    Some(template)
+    Some(pod_template::shaped(stack, Name::Migration, template))
 }
 
 /// Holds the lock that excludes dumps, as a native sidecar: the migration starts once its startup probe succeeds, and the kubelet

@@ -76,9 +76,6 @@ async fn the_released_binary() {
         backups::a_wish_to_adopt_is_obeyed_once,
         requests::a_backup_is_made_once_and_keeps_its_result,
         requests::what_keeps_a_backup_from_beginning_is_told,
-        restores::the_data_of_a_point_become_those_of_a_stack_once,
-        restores::what_cannot_be_restored_leaves_the_live_data,
-        restores::a_manifest_that_is_wrong_is_refused,
         commands::a_job_that_runs_outlives_the_spec_that_asked_for_it,
         commands::a_stack_is_deleted_once_its_job_has_ended,
         data::production_needs_a_confirmation,
@@ -90,6 +87,12 @@ async fn the_released_binary() {
         gitops::argo_cd_takes_no_data_for_its_own,
         rules::the_rules_of_a_bucket_are_set_by_one_job,
         gitops::of_two_stacks_with_like_names_each_has_its_own_data,
+    );
+    cases!(
+        &env,
+        restores::the_data_of_a_point_become_those_of_a_stack_once,
+        restores::what_cannot_be_restored_leaves_the_live_data,
+        restores::a_manifest_that_is_wrong_is_refused,
     );
     drop(operator);
     beside.await.expect("one operator after the other");

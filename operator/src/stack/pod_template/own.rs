@@ -127,7 +127,7 @@ fn job(component: Component) -> Option<Own> {
                 "/dev/shm",
             ],
         },
-        // `podTemplate` does not reach these pods: a sidecar of the API would keep a migration from ending.
+        // That of the API does not reach these pods: a sidecar of it would keep a migration from ending.
         Component::Migration => Own {
             field: "api.migrations",
             purpose: Purpose::Job,
