@@ -55,7 +55,8 @@ async fn point(test: &TestContext, namespace: &str, stack: &Stack) -> Result<Str
 
 /// The runbook restores the point under the eyes of a client; gives the database that was live before.
 async fn restore_in_place(test: &TestContext, stack: &Stack, app: &App, id: &str) -> Result<String> {
-    let runbook = test.runbook("deleted-rows.md", &test.namespace, &[("STACK", &stack.name), ("POINT", id)]);
+    let variables = [("STACK", stack.name.as_str()), ("POINT", id)];
+    let runbook = test.runbook("deleted-rows.md", &test.namespace, &variables);
     let beside = async {
         test.wait("the copy to be verified", RESTORED_WITHIN, async || {
             let restores = restores(test).await?;

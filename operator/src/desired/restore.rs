@@ -317,8 +317,8 @@ fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strin
         (contract::ENV_SESSION_TOKEN, contract::ENV_OBJECTS_SESSION_TOKEN),
     ];
     let known = objects_bucket(stack, request).map(bucket_variables).unwrap_or_default();
-    let named = |(of, name): (&str, &str)| Some((name.to_owned(), known.get(of)?.clone()));
-    names.into_iter().filter_map(named).collect()
+    let rename = |(of, name): (&str, &str)| Some((name.to_owned(), known.get(of)?.clone()));
+    names.into_iter().filter_map(rename).collect()
 }
 
 fn objects_ca<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a str> {
@@ -332,4 +332,96 @@ fn objects_authorities(stack: &Stack, request: &RestoreRequest) -> Option<Desire
         metadata: metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA)),
         ..ConfigMap::default()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        names::reason,
+        plan::{plan, restore::State},
+        stack::{Observed, Placeholders, RestorePoint, validate},
+    };
+
+    /// The container of a step and the Secret of the restores, of a stack whose backups go elsewhere or into its own bucket.
+    fn step(kind: Kind, elsewhere: bool, folder: Option<&str>) -> (Value, Value) {
+        let bucket = |name: &str| json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s"}});
+        let mut backup = json!({"recipients": ["age1x"], "identitySecretRef": {"name": "keys"}});
+        if elsewhere {
+            backup["destination"] = json!({"external": bucket("dumps"), "prefix": "a/"});
+        }
+        let spec = json!({"environment": "Development", "api": {"image": "api:1"}, "backup": backup, "bucket": {"external": bucket("files")}});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
+        let cr = serde_json::from_value(cr).unwrap();
+        let observed: Observed = Placeholders { value: "v", authority: "", agent_image: "agent:1" }.observed(&cr);
+        let stack = validate(&cr, &observed);
+        let mut plan = plan(&stack, &observed, 0);
+        let folder = folder.map(|folder| ("other".to_owned(), folder.to_owned()));
+        let request = RestoreRequest {
+            uid: "u".to_owned(),
+            name: "back".to_owned(),
+            stack_uid: None,
+            fills: folder.is_some(),
+            database: true,
+            bucket: true,
+            into: None,
+            point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), folder }),
+        };
+        let step = Step { name: "job".to_owned(), exists: false };
+        let waiting = Waiting::new(reason::PROGRESSING, "it goes on");
+        let current = Current { request, state: State::Checking, step: Some((kind, step)), first: false, waiting };
+        plan.restores.current = Some(current);
+        let objects = Restore.objects(&stack, &plan);
+        let of = |kind: &str| objects.iter().find(|object| object.kind.kind == kind).map(|object| object.body.clone());
+        let job = of("Job").unwrap();
+        (job["spec"]["template"]["spec"]["containers"][0].clone(), of("Secret").unwrap()["data"].clone())
+    }
+
+    fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
+        container["env"].as_array()?.iter().find(|variable| variable["name"] == name)
+    }
+
+    #[rstest]
+    #[case(Kind::Check, true)]
+    #[case(Kind::Copy, true)]
+    #[case(Kind::Fill, true)]
+    #[case(Kind::Verify, false)]
+    #[case(Kind::Switch, false)]
+    #[case(Kind::Objects, false)]
+    fn only_the_steps_that_read_the_dump_get_the_identity(#[case] kind: Kind, #[case] expected: bool) {
+        let (container, _) = step(kind, false, None);
+        let identity = variable(&container, contract::ENV_IDENTITY);
+        assert_eq!(identity.is_some(), expected, "{container}");
+        if let Some(identity) = identity {
+            let key = json!({"name": "keys", "key": "identity", "optional": true});
+            assert_eq!(identity["valueFrom"]["secretKeyRef"], key);
+        }
+    }
+
+    /// A point that is named by its location may be in the bucket of another stack, whose objects are none of this one's.
+    #[rstest]
+    #[case::in_the_bucket_of_the_application(false, None, false)]
+    #[case::elsewhere(true, None, true)]
+    #[case::by_its_location(false, Some("backups/n/other/"), true)]
+    fn objects_are_those_of_the_bucket_of_the_stack(
+        #[case] elsewhere: bool,
+        #[case] folder: Option<&str>,
+        #[case] named: bool,
+    ) {
+        for kind in [Kind::Check, Kind::Objects] {
+            let (container, secret) = step(kind, elsewhere, folder);
+            assert_eq!(secret[contract::ENV_OBJECTS_BUCKET].is_string(), named, "{secret}");
+            assert_eq!(variable(&container, contract::ENV_OBJECTS_BUCKET).is_some(), named, "{container}");
+            let args: Vec<_> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let except = args.windows(2).filter(|pair| pair[0] == contract::ARG_OBJECTS_EXCEPT).map(|pair| pair[1]);
+            let expected: &[&str] = if elsewhere { &["backups/", "a/"] } else { &["backups/"] };
+            assert_eq!(except.collect::<Vec<_>>(), expected);
+        }
+        let (container, _) = step(Kind::Copy, elsewhere, folder);
+        assert!(!container["args"].to_string().contains(contract::ARG_OBJECTS_EXCEPT), "{container}");
+    }
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::images::{operator_binary, project};
 use super::{TestContext, test_cluster::blocking};
-use crate::engine::{Run, progress};
+use crate::engine::process::Run;
+use crate::engine::progress;
 
 /// What a page says.
 #[derive(Debug, PartialEq, Eq)]

@@ -45,7 +45,9 @@ async fn choose(bucket: &BucketClient, list: &ManifestObject) -> Result<Chosen, 
     let mut reader = ListReader::open(bucket, list).await?;
     let mut chosen = Chosen::default();
     while let Some(objects) = reader.next().await? {
-        objects.into_iter().for_each(|object| chosen.add(object));
+        for object in objects {
+            chosen.add(object);
+        }
     }
     Ok(chosen)
 }

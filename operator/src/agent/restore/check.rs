@@ -13,17 +13,17 @@ use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database
 
 /// Checks all that can be checked without writing.
 pub(super) async fn check(args: &CheckArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
-    let step = &args.step;
-    let point = unless_stopped(stop, point::load(&step.point)).await?;
+    let asked = &args.step;
+    let point = unless_stopped(stop, point::load(&asked.point)).await?;
     let mut result = RestoreResult::default();
-    if step.scope.contains(&RestoreScope::Database) {
-        let dump = unless_stopped(stop, point.dump(step)).await?;
+    if asked.scope.contains(&RestoreScope::Database) {
+        let dump = unless_stopped(stop, point.dump(asked)).await?;
         unless_stopped(stop, dump.refuse_sealed()).await?;
         result.bytes = Some(dump.object.size);
         result.database = Some(unless_stopped(stop, database(args, &point)).await?);
     }
-    if step.scope.contains(&RestoreScope::Bucket) {
-        result.objects = Some(Box::pin(objects::check(step, &point, stop)).await?);
+    if asked.scope.contains(&RestoreScope::Bucket) {
+        result.objects = Some(Box::pin(objects::check(asked, &point, stop)).await?);
     }
     Ok(result)
 }

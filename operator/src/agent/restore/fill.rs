@@ -13,8 +13,8 @@ use super::sql::{self, literal, number, text, value};
 use super::{check, tables, unless_stopped};
 use crate::agent::authorities::Authorities;
 use crate::agent::database::Database;
-use crate::agent::pg_restore::{self, Kind, PgRestoreError, Restored};
 use crate::agent::exclusion;
+use crate::agent::pg_restore::{self, Kind, PgRestoreError, Restored};
 use crate::contract::{LOCK_KEYS, RestoreRefusal, RestoreResult, filled_comment};
 use crate::services::postgres::{LockRequest, Session};
 

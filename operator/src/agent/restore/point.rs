@@ -62,8 +62,10 @@ impl Point {
         let size = self.bucket.size(&object.key).await?;
         if size != Some(object.size) {
             let found = size.map_or("there is none".to_owned(), |size| format!("it has {size}"));
-            let message =
-                format!("{} should have {} bytes, and {found}: restore another recovery point", object.key, object.size);
+            let message = format!(
+                "{} should have {} bytes, and {found}: restore another recovery point",
+                object.key, object.size
+            );
             return Err(refused(RestoreRefusal::PointCorrupt, message));
         }
         Ok(PointDump { point: self, object, identities })

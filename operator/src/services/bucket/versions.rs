@@ -1,11 +1,13 @@
 //! The objects of a bucket page by page, what became of one of them, and versions that are made the current ones again.
 
+use std::fmt::Write as _;
+
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{CompletedPart, StorageClass};
 
-use super::{BucketClient, Upload};
+use super::{BucketClient, ListedVersion, Upload};
 use crate::services::error::{Cause, ServiceError};
 
 /// An object that is there, or one version of it.
@@ -66,6 +68,19 @@ impl BucketClient {
             tag: bare(object.e_tag().unwrap_or_default()).to_owned(),
             modified: object.last_modified().map(DateTime::secs),
             archived: is_archived(&object),
+        }))
+    }
+
+    /// The version of an object that is there. `None`: there is none, or the server keeps none of it.
+    pub async fn latest_version(&self, key: &str) -> Result<Option<ListedVersion>, ServiceError> {
+        let found = self.head(key, None).await?;
+        Ok(found.and_then(|object| {
+            Some(ListedVersion {
+                key: key.to_owned(),
+                id: object.version_id()?.to_owned(),
+                size: object.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+                tag: object.e_tag().unwrap_or_default().to_owned(),
+            })
         }))
     }
 
@@ -204,7 +219,7 @@ fn encoded(text: &str) -> String {
         if plain(byte) {
             done.push(char::from(byte));
         } else {
-            done.push_str(&format!("%{byte:02X}"));
+            let _ = write!(done, "%{byte:02X}");
         }
         done
     })

@@ -40,7 +40,8 @@ async fn a_sealed_point_is_restored_with_its_identity() {
         assert!(message.contains("backup.identitySecretRef"), "{message}");
         let (reason, message) = restore.run_with(step, &Identity::generate()).await.refused();
         // A database that is not empty is found before the dump is opened.
-        let expected = if step == RestoreStep::Fill { RestoreRefusal::DataFound } else { RestoreRefusal::PointEncrypted };
+        let expected =
+            if step == RestoreStep::Fill { RestoreRefusal::DataFound } else { RestoreRefusal::PointEncrypted };
         assert_eq!(reason, expected, "{step:?}: {message}");
     }
     assert!(!scenario.exists(&restore.copy()).await, "nothing is left of a copy that cannot be made");

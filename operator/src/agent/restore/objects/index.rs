@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::agent::ListedObject;
+use crate::agent::objects::{ListedObject, hash, word};
 use crate::services::bucket::bare;
 
 /// How many objects are looked at in one pass: about 25 MiB.
@@ -90,19 +90,9 @@ impl Index {
     }
 }
 
-/// Enough of it that no two keys of a bucket have the same.
-fn hash(key: &str) -> (u64, u64) {
-    let digest = Sha256::digest(key);
-    (word(&digest[..8]), word(&digest[8..16]))
-}
-
 fn state(size: u64, tag: &str) -> u64 {
     let digest = Sha256::new().chain_update(size.to_be_bytes()).chain_update(bare(tag)).finalize();
     word(&digest[..8])
-}
-
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

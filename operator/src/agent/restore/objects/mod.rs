@@ -102,11 +102,7 @@ pub(super) async fn restore(args: &StepArgs, stop: &CancellationToken) -> Result
             tally.left.words()
         )
     });
-    Ok(RestoreResult {
-        objects: Some(tally.changed),
-        warnings: left.into_iter().collect(),
-        ..RestoreResult::default()
-    })
+    Ok(RestoreResult { objects: Some(tally.changed), warnings: left.into_iter().collect(), ..RestoreResult::default() })
 }
 
 impl<'a> Objects<'a> {
@@ -119,7 +115,8 @@ impl<'a> Objects<'a> {
             );
             return Err(refused(RestoreRefusal::PointIncomplete, message));
         };
-        let of_points = args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
+        let of_points =
+            args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
         if target.bucket != half.bucket {
@@ -186,8 +183,7 @@ impl<'a> Objects<'a> {
             loop {
                 let (page, next) = unless_stopped(stop, async { Ok(self.bucket.page(from.take()).await?) }).await?;
                 let newer = page.into_iter().filter(|object| part.has(&object.key) && !self.is_excepted(&object.key));
-                let newer: Vec<_> =
-                    newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
+                let newer: Vec<_> = newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
                 if work == Work::Restore {
                     self.hide(newer, &mut tally, stop).await?;
                 }
@@ -198,7 +194,8 @@ impl<'a> Objects<'a> {
             }
             let mut list = ListReader::open(&self.point.bucket, &self.list).await?;
             while let Some(objects) = unless_stopped(stop, async { Ok(list.next().await?) }).await? {
-                let differing = objects.into_iter().filter(|object| self.is_of_list(object) && index.differs(&object.key));
+                let differing =
+                    objects.into_iter().filter(|object| self.is_of_list(object) && index.differs(&object.key));
                 self.put_back(differing.collect(), work, &mut tally, stop).await?;
             }
         }
@@ -230,12 +227,13 @@ impl<'a> Objects<'a> {
 
     /// A server that keeps no versions of folders lists them as well. They hold nothing.
     fn is_of_list(&self, object: &ListedObject) -> bool {
-        !self.is_excepted(&object.key) && !(is_folder(&object.key, object.size) && object.version_id == "null")
+        let unkept = is_folder(&object.key, object.size) && object.version_id == "null";
+        !unkept && !self.is_excepted(&object.key)
     }
 
     async fn hide(&self, newer: Vec<Current>, tally: &mut Tally, stop: &CancellationToken) -> Result<(), RestoreError> {
         let newer = newer.into_iter().filter(|object| !is_folder(&object.key, object.size));
-        let mut done = stream::iter(newer).map(|object| self.hide_one(object, stop)).buffer_unordered(CONCURRENT);
+        let mut done = stream::iter(newer).map(|object| self.hide_one(object, stop)).buffered(CONCURRENT);
         while let Some(done) = done.try_next().await? {
             tally.add(done);
         }
@@ -250,7 +248,7 @@ impl<'a> Objects<'a> {
         stop: &CancellationToken,
     ) -> Result<(), RestoreError> {
         let one = |object| Box::pin(self.put_back_one(object, work, stop));
-        let mut done = stream::iter(objects).map(one).buffer_unordered(CONCURRENT);
+        let mut done = stream::iter(objects).map(one).buffered(CONCURRENT);
         while let Some(done) = done.try_next().await? {
             tally.add(done);
         }
@@ -294,7 +292,9 @@ mod tests {
     #[test]
     fn a_message_names_some_keys() {
         let mut keys = Keys::default();
-        ["a", "b", "c", "d", "e"].into_iter().for_each(|key| keys.add(key.to_owned()));
+        for key in ["a", "b", "c", "d", "e"] {
+            keys.add(key.to_owned());
+        }
         assert_eq!(keys.words(), "a, b, c and 2 more");
     }
 }

@@ -110,7 +110,9 @@ impl Objects<'_> {
                 return Ok(false);
             }
             if left.is_empty() {
-                let Some(next) = one.next().await? else { return Ok(right.is_empty() && other.next().await?.is_none()) };
+                let Some(next) = one.next().await? else {
+                    return Ok(right.is_empty() && other.next().await?.is_none());
+                };
                 left = next;
             }
             if right.is_empty() {
@@ -192,7 +194,8 @@ mod tests {
     #[case::deleted_meanwhile(&[(50, false), (105, true), (112, false)], false)]
     #[case::of_no_time(&[], false)]
     fn an_object_was_there_when_all_its_versions_say_so(#[case] past: &[(i64, bool)], #[case] expected: bool) {
-        let past: Vec<_> = past.iter().map(|(modified, marker)| Past { modified: *modified, marker: *marker }).collect();
+        let past: Vec<_> =
+            past.iter().map(|(modified, marker)| Past { modified: *modified, marker: *marker }).collect();
         assert_eq!(Moment { begun: 100, ended: 110 }.knows(&past), expected);
     }
 }
