@@ -42,6 +42,17 @@ pub async fn lost_credentials_are_never_made_again(env: &TestEnv) {
     put_back(env, namespace, &copy).await;
     env.until_reason(namespace, "DatabaseReady", "Progressing").await;
     assert_eq!(password(&secret(env, namespace).await.expect("credentials")), password(&copy));
+
+    // As by hand, out of the connection Secret: no label says whose it is.
+    env.delete("Secret", namespace, CREDENTIALS).await;
+    env.until_reason(namespace, "DatabaseReady", "CredentialsLost").await;
+    env.settled(namespace).await;
+    let mut bare = copy.clone();
+    (bare.metadata.labels, bare.metadata.annotations) = (None, None);
+    put_back(env, namespace, &bare).await;
+    env.until_reason(namespace, "DatabaseReady", "Progressing").await;
+    env.settled(namespace).await;
+    assert_eq!(secret(env, namespace).await.expect("credentials").labels(), copy.labels());
 }
 
 pub async fn a_volume_of_somebody_else_keeps_credentials_from_being_made(env: &TestEnv) {

@@ -79,6 +79,18 @@ pub(super) async fn observe(
     Ok(states)
 }
 
+/// The Secrets of generated credentials that are not there while what they open is: whoever puts one back may leave out its labels, by
+/// which the operator watches its own objects.
+pub(super) fn lost<'a>(cr: &'a RorunStack, stack: &'a str, live: &'a LiveSet) -> impl Iterator<Item = String> + 'a {
+    let kinds: BTreeMap<_, _> = desired::optional_kinds(&cr.spec).into_iter().rev().collect();
+    stack::generated(cr).filter_map(move |(component, _)| {
+        let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
+        let kind = kinds.get(&component).map_or("PersistentVolumeClaim", |kind| kind.kind);
+        let opens = live.named(kind, ObjectName::of(stack, component).as_str()).is_some();
+        (opens && live.named("Secret", secret.as_str()).is_none()).then(|| secret.into())
+    })
+}
+
 /// The object of another project that stands for the service which the credentials open, whatever its labels.
 async fn holder(
     context: &Context,

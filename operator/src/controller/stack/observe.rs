@@ -62,6 +62,7 @@ pub(super) async fn observe(
     if let Some(served) = &served {
         named.add(stack::references(&key.name, served));
     }
+    named.secrets.extend(credentials::lost(cr, &key.name, live));
     context.references.set(key, needs(&named));
     for (name, keys) in &named.keys {
         let found = context.references.secret(&key.namespace, name, keys).await;
