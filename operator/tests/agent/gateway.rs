@@ -25,6 +25,7 @@ impl Asked {
 }
 
 /// What becomes of a request.
+#[derive(Clone, Copy)]
 pub(crate) enum Passed {
     /// It passes.
     On,
@@ -32,6 +33,8 @@ pub(crate) enum Passed {
     Changed(fn(&str) -> String),
     /// It passes, and what comes back has another body.
     Translated(fn(&str) -> String),
+    /// The gateway itself says that the server made a copy, in this version.
+    Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
     Answered(u16, &'static str),
 }
@@ -81,6 +84,12 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
         Passed::Translated(change) => {
             translate = Some(change);
             body
+        }
+        Passed::Copied(version) => {
+            let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
+            let answer =
+                version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
+            return answer.body(Body::from(text)).expect("an answer");
         }
         Passed::Answered(status, code) => {
             let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");

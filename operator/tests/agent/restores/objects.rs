@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{StreamExt as _, stream};
-use rorun_operator::contract::{self, BucketLocation, OBJECTS_FILE, RestoreRefusal, RestoreResult, RestoreStep};
+use rorun_operator::contract::{
+    self, BucketLocation, OBJECTS_FILE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreStep,
+};
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,6 +93,13 @@ impl<'a> Versioned<'a> {
         let mut own: Vec<_> = own.map(|version| (version.key, version.id)).collect();
         own.sort();
         own
+    }
+
+    /// Whether some of many objects, which were written twice, are restored. The first in the order of keys are asked for, since a
+    /// question about all of them takes long.
+    async fn has_begun(&self) -> bool {
+        let first = self.client.versions("files/10").await.expect("versions");
+        first.len() > 2 * 11
     }
 
     /// A recovery point of an empty database and of the bucket.
@@ -290,7 +300,7 @@ async fn what_was_there_and_is_not_listed_stays() {
 
 #[tokio::test]
 async fn a_restore_that_is_killed_goes_on() {
-    const COUNT: u32 = 400;
+    const COUNT: u32 = 200;
     let scenario = Scenario::new("objects-killed").await;
     let bucket = Versioned::seaweed(&scenario).await;
     let keys = || (0..COUNT).map(|number| format!("files/{number}"));
@@ -301,7 +311,7 @@ async fn a_restore_that_is_killed_goes_on() {
     let mut child = point.command(RestoreStep::Objects, &EXCEPT);
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("agent");
     let written = async || bucket.versions().await.len() - 2 * COUNT as usize;
-    until("some objects", async || written().await > 20).await;
+    until("some objects", async || bucket.has_begun().await).await;
     signal("KILL", child.id());
     child.wait().expect("killed");
     let before = written().await;
@@ -311,6 +321,62 @@ async fn a_restore_that_is_killed_goes_on() {
     let rest = restored.objects.expect("a number");
     println!("killed after {before} objects, then {rest}");
     assert!(rest > 0 && rest <= u64::from(COUNT) - before as u64, "{before} were done, and then {rest}");
+}
+
+/// The server is away after ten copies, tells of copies that it did not make, or keeps no versions any more.
+#[tokio::test]
+async fn a_server_that_fails_or_lies_is_told_and_the_next_run_finishes() {
+    let scenario = Scenario::new("objects-faults").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let keys = || (0..40).map(|number| format!("files/{number}"));
+    bucket.put_all(keys(), "first").await;
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    bucket.put_all(keys(), "second").await;
+    for (fault, words) in [
+        (Passed::Answered(503, "SlowDown"), "it answers SlowDown"),
+        (Passed::Copied(Some("v")), "after the copy its current version is another one"),
+        (Passed::Copied(None), "does not keep old versions any more: turn versioning on again"),
+    ] {
+        let copies = AtomicU32::new(0);
+        let before = bucket.versions().await.len();
+        let gateway = Gateway::start(scenario.servers.s3_port, move |asked| match asked.method.as_str() {
+            "PUT" if copies.fetch_add(1, Ordering::Relaxed) >= 10 => fault,
+            _ => Passed::On,
+        })
+        .await;
+        let mut command = point.command(RestoreStep::Objects, &EXCEPT);
+        command.env(contract::ENV_S3_ENDPOINT, &gateway.endpoint);
+        let step = point.restore.run_during(command, async |_| {}).await;
+        let RestoreOutcome::Failed { message } = &step.outcome else { panic!("{step:?}") };
+        assert!(message.contains(words), "{message}");
+        assert_eq!(bucket.versions().await.len(), before + 10, "what is done stays, and nothing else is written");
+    }
+    assert_eq!(point.done(&EXCEPT).await.objects, Some(10));
+    assert_eq!(bucket.objects().await, expected);
+}
+
+#[tokio::test]
+async fn a_restore_that_is_told_to_stop_ends_between_two_objects() {
+    let scenario = Scenario::new("objects-stopped").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let keys = || (0..200).map(|number| format!("files/{number}"));
+    bucket.put_all(keys(), "first").await;
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    bucket.put_all(keys(), "second").await;
+    let before = bucket.versions().await.len();
+    let command = point.command(RestoreStep::Objects, &EXCEPT);
+    let step = point.restore.run_during(command, async |pid| {
+        until("some objects", async || bucket.has_begun().await).await;
+        signal("TERM", pid);
+    });
+    let step = step.await;
+    assert_eq!(step.status.code(), Some(143), "{step:?}");
+    let done = bucket.versions().await.len() - before;
+    let rest = point.done(&EXCEPT).await.objects.expect("a number");
+    assert_eq!(done as u64 + rest, 200, "each object is copied once");
+    assert_eq!(bucket.objects().await, expected);
 }
 
 #[tokio::test]

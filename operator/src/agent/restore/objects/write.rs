@@ -39,13 +39,14 @@ impl Moment {
     }
 
     /// Whether an object was there before the point was made, and stayed until it was: then the list should have it. Servers tell
-    /// whole seconds. What changed meanwhile is judged by the list.
+    /// whole seconds. What was deleted meanwhile is judged by the list.
     fn knows(self, past: &[Past]) -> bool {
         let before = || past.iter().filter(|event| event.modified < self.begun);
-        let meanwhile = past.iter().any(|event| (self.begun..=self.ended + 1).contains(&event.modified));
+        let meanwhile = |event: &Past| (self.begun..=self.ended + 1).contains(&event.modified);
+        let deleted = past.iter().any(|event| event.marker && meanwhile(event));
         let last = before().map(|event| event.modified).max();
         let mut last = before().filter(|event| Some(event.modified) == last).peekable();
-        !meanwhile && last.peek().is_some() && last.all(|event| !event.marker)
+        !deleted && last.peek().is_some() && last.all(|event| !event.marker)
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
     #[case::written_meanwhile(&[(100, false)], false)]
     #[case::older(&[(99, false)], true)]
     #[case::older_and_written_since(&[(99, false), (112, false)], true)]
-    #[case::older_and_written_meanwhile(&[(99, false), (105, false)], false)]
+    #[case::older_and_written_meanwhile(&[(99, false), (105, false)], true)]
     #[case::deleted_before(&[(50, false), (60, true), (112, false)], false)]
     #[case::deleted_and_written_before(&[(50, false), (60, true), (70, false)], true)]
     #[case::deleted_and_written_in_one_second(&[(60, true), (60, false)], false)]
