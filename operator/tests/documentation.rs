@@ -80,8 +80,8 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
 
 #[test]
 fn links_lead_to_files() {
-    let mut pages: Vec<PathBuf> =
-        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = |folder: &str| fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = entries("docs").filter(|path| path.is_file()).chain(entries("docs/runbooks")).collect();
     pages.push(root().join("README.md"));
     let mut broken = Vec::new();
     for page in &pages {
@@ -111,6 +111,13 @@ fn root() -> &'static Path {
 
 fn page(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+#[test]
+fn the_diagram_of_a_restore_is_that_of_its_table() {
+    let diagram = rorun_operator::plan::restore::diagram();
+    let page = fs::read_to_string(root().join("docs/restore.md")).unwrap();
+    assert!(page.contains(&format!("```mermaid\n{diagram}```")), "docs/restore.md does not show:\n{diagram}");
 }
 
 #[test]

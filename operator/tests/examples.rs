@@ -251,6 +251,7 @@ fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
     let Desired { waiting: held, readiness, notes, .. } = desired(stack, &rorun_operator::plan::Plan::default(), live);
     let report = Report {
         release: &rorun_operator::plan::Release::default(),
+        restores: &rorun_operator::plan::Restores::default(),
         operations: &rorun_operator::plan::Operations::default(),
         cr,
         old: None,

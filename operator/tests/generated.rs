@@ -16,6 +16,11 @@ const BY: &str = "# Generated: `UPDATE_GENERATED=1 cargo test -p rorun-operator 
     "charts/rorun-operator/files/rorunbackups.rorun.app.yaml",
     definition("rorunbackups.rorun.app")
 )]
+#[case::restores("crds/rorunrestores.rorun.app.yaml", definition("rorunrestores.rorun.app"))]
+#[case::restores_in_the_chart(
+    "charts/rorun-operator/files/rorunrestores.rorun.app.yaml",
+    definition("rorunrestores.rorun.app")
+)]
 #[case::rules("charts/rorun-operator/files/rules.yaml", rbac::rules_yaml())]
 fn is_what_the_code_generates(#[case] path: &str, #[case] generated: std::io::Result<String>) {
     let file = root().join(path);

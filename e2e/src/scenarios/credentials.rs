@@ -43,6 +43,14 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     ensure!(stack.status().await?.condition("Stalled").is_none(), "the stack is still Stalled");
     ensure!(stack.pod_uids(None).await? == pods, "pods were replaced");
     ensure!(test.operator_restarts().await? == operators, "the operator was restarted");
+
+    // Nobody has a copy.
+    test.kubectl(&["delete", "--namespace", &test.namespace, "secret", &name]).await?;
+    lost(&stack).await?;
+    test.runbook("lost-credentials.md", &test.namespace, &[("STACK", &stack.name)]).await?;
+    let again = test.get(&test.namespace, "secret", &name).await?;
+    ensure!(again["data"] == copy["data"], "the runbook made other values");
+    ensure!(stack.pod_uids(None).await? == pods, "pods were replaced");
     served(test, &stack, &receipt).await
 }
 

@@ -56,6 +56,11 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let ready = status.condition("Ready").context("no condition Ready")?;
     ensure!(ready.status == "True", "a drill made the stack unready: {}", status.line("Ready"));
     ensure!(status.json["backup"]["lastVerified"]["id"] == newer.id.as_str(), "the last good drill is forgotten");
+
+    let (printed, _) = test.runbook("corrupt-backup.md", &test.namespace, &[("STACK", &stack.name)]).await?;
+    let verified = stack.status().await?.json["backup"]["lastVerified"]["id"].clone();
+    let id = verified.as_str().context("nothing is verified")?;
+    ensure!(id > newer.id.as_str() && printed.contains(&format!("verified: {id}")), "{id}: {printed}");
     Ok(())
 }
 

@@ -95,7 +95,7 @@ pub const LANES: &[Lane] = &[
             make: CloudNativePg::build,
         }],
         seconds: 420,
-        proven: false,
+        proven: true,
     },
 ];
 

@@ -26,6 +26,7 @@ mod namespaced;
 mod pod_template;
 mod production;
 mod release;
+mod restore;
 mod rollout;
 mod scaling;
 mod status;
@@ -89,6 +90,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "the schedule fires, its dump is restored row for row, and old dumps go as the retention says",
         exclusive: false,
         run: |test| Box::pin(backup::run(test)),
+    },
+    Scenario {
+        name: "restore",
+        proves: "by their runbooks deleted rows come back and what was live is kept, and a lost namespace comes back from its bucket",
+        exclusive: false,
+        run: |test| Box::pin(restore::run(test)),
     },
     Scenario {
         name: "scaling",

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
-use super::checked::{ReadError, read_error};
+use super::checked::{OpenError, ReadError, read_error};
 use super::client_program;
 
 const PROGRAM: &str = "pg_restore";
@@ -39,6 +39,8 @@ pub(super) enum PgRestoreError {
     Run(io::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// It says what went wrong.
     #[error("failed to restore the dump: {said}")]
     Said { kind: Kind, said: String },

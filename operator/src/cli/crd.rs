@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::api::v1alpha1::{RorunBackup, RorunStack};
+use crate::api::v1alpha1::{RorunBackup, RorunRestore, RorunStack};
 
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
@@ -23,8 +23,12 @@ pub fn print(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Each definition with its name.
-pub fn definitions() -> io::Result<[(&'static str, String); 2]> {
-    Ok([("rorunstacks.rorun.app", yaml()?), ("rorunbackups.rorun.app", yaml_of(&RorunBackup::crd())?)])
+pub fn definitions() -> io::Result<[(&'static str, String); 3]> {
+    Ok([
+        ("rorunstacks.rorun.app", yaml()?),
+        ("rorunbackups.rorun.app", yaml_of(&RorunBackup::crd())?),
+        ("rorunrestores.rorun.app", yaml_of(&RorunRestore::crd())?),
+    ])
 }
 
 /// The definition of RorunStacks.

@@ -20,7 +20,7 @@ const CHILD_VERBS: &[&str] = &["get", "list", "watch", "create", "patch", "delet
 const OBSERVED_VERBS: &[&str] = &["get", "list", "watch"];
 const OPERATOR: &str = "rorun-operator";
 /// What is asked of a stack. Only their status is written.
-const REQUESTS: [&str; 1] = ["rorunbackups"];
+const REQUESTS: [&str; 2] = ["rorunbackups", "rorunrestores"];
 
 /// Whose rights, and where.
 #[derive(Clone, Debug, Args)]
@@ -89,7 +89,7 @@ fn stack_rules() -> Vec<PolicyRule> {
         // `patch` is for the finalizer; the spec is never written.
         rule("rorun.app", ["rorunstacks"], &["get", "list", "watch", "patch"]),
         rule("rorun.app", REQUESTS, &["get", "list", "watch"]),
-        rule("rorun.app", ["rorunstacks/status", "rorunbackups/status"], &["patch"]),
+        rule("rorun.app", ["rorunstacks/status", "rorunbackups/status", "rorunrestores/status"], &["patch"]),
         // Where the admission plugin OwnerReferencesPermissionEnforcement runs, `blockOwnerDeletion` needs it.
         rule("rorun.app", ["rorunstacks/finalizers"], &["update"]),
     ];

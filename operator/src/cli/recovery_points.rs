@@ -18,6 +18,8 @@ pub enum Output {
     Table,
     /// One array of JSON.
     Json,
+    /// The URLs of those that can be restored, as `from.location` of a RorunRestore takes them; of a stack the newest last.
+    Location,
 }
 
 /// Which bucket. Keys come from variables: arguments can be read by everybody.
@@ -74,6 +76,7 @@ pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), C
         session_token: args.session_token.filter(|token| !token.is_empty()),
         ca,
     };
+    let bucket = target.bucket.clone();
     let client = BucketClient::new(&target, Timeouts::DATA)?;
     let points = agent::points(&client, &args.prefix).await?;
     match args.output {
@@ -82,6 +85,11 @@ pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), C
             writeln!(out)?;
         }
         Output::Table => table(&points, out)?,
+        Output::Location => {
+            for Point { prefix, id, .. } in points.iter().filter(|point| point.whole) {
+                writeln!(out, "s3://{bucket}/{prefix}{id}/")?;
+            }
+        }
     }
     Ok(())
 }

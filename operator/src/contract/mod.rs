@@ -151,6 +151,11 @@ pub fn hold_file(release: &str) -> String {
     format!("{HOLD}release-{release}.json")
 }
 
+/// By which name a restore holds the recovery point of what was live before it.
+pub fn restore_hold(uid: &str) -> String {
+    format!("restore{}", restore_suffix(uid))
+}
+
 /// The object under the prefix that says whose the backups below it are.
 pub const MARKER_FILE: &str = "owner.json";
 

@@ -32,7 +32,7 @@ pub const WORK_DIRECTORY: &str = "/var/lib/drill";
 pub const ENV_SOURCE: &str = "BACKUP_SOURCE";
 /// The copies as a list of [`CopyTarget`].
 pub const ENV_COPIES: &str = "BACKUP_COPIES";
-/// The identity of age that decrypts dumps, in the pods of drills and restores alone.
+/// The identity of age that decrypts dumps, in the pods of drills alone.
 pub const ENV_IDENTITY: &str = "BACKUP_IDENTITY";
 
 /// A bucket, and who uses it.

@@ -219,6 +219,8 @@ pub enum RestoreRefusal {
     PointForeign,
     /// It holds no dump of a database, or no versions of objects, and the scope asks for them.
     PointIncomplete,
+    /// Its dump is encrypted.
+    PointEncrypted,
     /// The dump is of a newer major version than the server.
     ServerTooOld,
     /// The role of `DIRECT_URL` may not do what the step has to.
@@ -243,6 +245,8 @@ pub enum RestoreRefusal {
     BucketNotVersioned,
     /// A version of an object that the point names is gone.
     VersionMissing,
+    /// The point lists the objects of another bucket than the stack's.
+    AnotherBucket,
     /// `DIRECT_URL` leads to a pooler in which no session lasts.
     PooledConnection,
     /// `pg_restore` of the image is older than the dump or the server.
@@ -261,6 +265,7 @@ impl RestoreRefusal {
             Self::PointTooNew => "PointTooNew",
             Self::PointForeign => "PointForeign",
             Self::PointIncomplete => "PointIncomplete",
+            Self::PointEncrypted => "PointEncrypted",
             Self::ServerTooOld => "ServerTooOld",
             Self::RightsMissing => "RightsMissing",
             Self::DatabaseHeld => "DatabaseHeld",
@@ -273,6 +278,7 @@ impl RestoreRefusal {
             Self::DatabaseInUse => "DatabaseInUse",
             Self::BucketNotVersioned => "BucketNotVersioned",
             Self::VersionMissing => "VersionMissing",
+            Self::AnotherBucket => "AnotherBucket",
             Self::PooledConnection => "PooledConnection",
             Self::ImageTooOld => "ImageTooOld",
             Self::Other => "RestoreRefused",

@@ -3,6 +3,7 @@
 mod backup;
 mod clock;
 mod requests;
+mod restore;
 mod run;
 mod stack;
 

@@ -13,8 +13,8 @@ use kube::{ResourceExt as _, runtime::watcher::Event};
 use tokio::sync::watch;
 
 use crate::{
-    api::v1alpha1::{RorunBackup, RorunStack},
-    plan::BackupRun,
+    api::v1alpha1::{RestoreTarget, RorunBackup, RorunRestore, RorunStack},
+    plan::{BackupRun, RestoreRun},
     runtime::{Reconciled, ResourceKey, Triggers, Watched},
 };
 
@@ -37,24 +37,56 @@ pub(super) struct Requests {
     pub(super) stacks: Stacks,
     /// What RorunBackups ask for.
     pub(super) backups: Asked<RorunBackup>,
+    /// What RorunRestores ask for.
+    pub(super) restores: Asked<RorunRestore>,
+    /// The recovery points of RorunBackups that are complete, each with its URL.
+    points: RwLock<HashMap<ResourceKey, String>>,
 }
 
 impl Requests {
     /// Waits until every type was listed once: what is not known yet is not to be taken for not asked.
     pub(super) async fn known(&self) {
         self.backups.known.wait().await;
+        self.restores.known.wait().await;
     }
 
     /// A stack was seen, or is gone: those that ask something of it learn of it.
     pub(super) fn stack_seen(&self, event: &Event<Watched<RorunStack>>) {
         for stack in self.stacks.seen(event) {
             self.backups.wake(&stack);
+            self.restores.wake(&stack);
         }
     }
 
     /// A RorunBackup was seen.
     pub(super) fn backup_seen(&self, event: &Event<Watched<RorunBackup>>) {
         self.stacks.wake(self.backups.seen(event));
+        let (watched, gone) = match event {
+            Event::InitApply(watched) | Event::Apply(watched) => (watched, false),
+            Event::Delete(watched) => (watched, true),
+            Event::Init | Event::InitDone => return,
+        };
+        let key = ResourceKey::of(watched);
+        let location = watched.resource.status.as_ref().and_then(|status| status.location.clone());
+        let mut points = self.points.write().unwrap_or_else(PoisonError::into_inner);
+        let before = match location.filter(|_| !gone) {
+            Some(location) => points.insert(key.clone(), location.clone()).filter(|before| *before == location),
+            None => points.remove(&key).is_none().then(String::new),
+        };
+        drop(points);
+        if before.is_none() {
+            self.stacks.wake(self.restores.naming(&key));
+        }
+    }
+
+    /// A RorunRestore was seen.
+    pub(super) fn restore_seen(&self, event: &Event<Watched<RorunRestore>>) {
+        self.stacks.wake(self.restores.seen(event));
+    }
+
+    /// The URL of the recovery point of a RorunBackup. `None`: it has none, or none yet.
+    pub(super) fn point(&self, backup: &ResourceKey) -> Option<String> {
+        self.points.read().unwrap_or_else(PoisonError::into_inner).get(backup).cloned()
     }
 }
 
@@ -251,6 +283,19 @@ impl<K: Request> Asked<K> {
     }
 }
 
+impl Asked<RorunRestore> {
+    /// The stacks of the restores that name a RorunBackup.
+    fn naming(&self, backup: &ResourceKey) -> Vec<ResourceKey> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let names = |restore: &&Arc<RorunRestore>| {
+            let named = restore.spec.from.backup_ref.as_ref();
+            named.is_some_and(|named| named.name == backup.name)
+                && restore.namespace().as_deref() == Some(&*backup.namespace)
+        };
+        open.values().filter(names).map(|restore| stack_of(&**restore)).collect()
+    }
+}
+
 /// Whether a stack has to look at a request again: its status is none of the stack's business.
 fn differs<K: Request>(before: &K, now: &K) -> bool {
     let of = |request: &K| (request.uid(), request.meta().generation, request.meta().deletion_timestamp.is_some());
@@ -278,6 +323,23 @@ impl Request for RorunBackup {
 
     fn is_over(&self) -> bool {
         self.status.as_ref().is_some_and(|status| is_true(&status.conditions, &["Complete", "Failed"]))
+    }
+}
+
+impl Request for RorunRestore {
+    type Answer = RestoreRun;
+
+    fn stack(&self) -> &str {
+        &self.spec.stack_ref.name
+    }
+
+    /// A new stack that could not be filled does not start before somebody has looked at it.
+    fn is_over(&self) -> bool {
+        let ends: &[&str] = match self.spec.target {
+            Some(RestoreTarget::Stack) => &["Complete"],
+            _ => &["Complete", "Failed"],
+        };
+        self.status.as_ref().is_some_and(|status| is_true(&status.conditions, ends))
     }
 }
 

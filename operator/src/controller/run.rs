@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{backup, requests::Requests, stack};
+use super::{backup, requests::Requests, restore, stack};
 use crate::{
     runtime::{Clients, RunError, Runtime, RuntimeSettings, leader::LeaderConfig, optional::OptionalSettings},
     services::Network,
@@ -55,6 +55,7 @@ pub async fn run(
         [
             stack::controller(&runtime, scope, &settings, (&one_reader, &requests)),
             backup::controller(&runtime, scope, &requests),
+            restore::controller(&runtime, scope, &requests),
         ]
     });
     let controllers = controllers.collect();

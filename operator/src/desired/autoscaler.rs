@@ -17,7 +17,7 @@ use crate::{
 
 /// The autoscaler of a workload that scales by load.
 pub(super) fn autoscaler(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
-    if stack.asleep {
+    if stack.has_no_pods() {
         return None;
     }
     let Replicas::Auto { min, max, cpu, memory } = workload.replicas else { return None };
@@ -84,7 +84,7 @@ fn policy(policy: &ScalingPolicy) -> HPAScalingPolicy {
 
 /// How many pods evictions leave.
 pub(super) fn disruption_budget(stack: &Stack, workload: &Workload) -> Option<DesiredObject> {
-    if stack.asleep {
+    if stack.has_no_pods() {
         return None;
     }
     let (min_available, max_unavailable) = match workload.disruption.clone()? {

@@ -1,16 +1,19 @@
 //! The CronJob that dumps the database into the bucket, inside the database's own image: the agent is copied in by an init
 //! container.
 
+mod results;
+
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec},
-        core::v1::{ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume},
+        core::v1::{
+            ConfigMap, Container, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource, Volume, VolumeMount,
+        },
     },
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 use super::{
@@ -18,19 +21,21 @@ use super::{
     pod::{self, Pod},
     pod_template, pods_readiness, probed, recovery,
     schedule::{self, Runs},
-    service, trouble,
+    service,
 };
 use crate::{
-    api::v1alpha1::{BackupRecord, BackupStatus},
     contract,
-    names::{Component as Name, ROLE_CA, Waiting, reason},
-    objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, Readiness},
+    names::{Component as Name, ROLE_CA, reason},
+    objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
     plan::{Plan, Step},
     stack::{
         Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
         database,
     },
 };
+pub use results::last_backup;
+use results::{cannot_start, last_run, newest_job, says_complete};
+pub(super) use results::{has_ended, newest_backup};
 
 /// A backup that could not start within this time is skipped rather than run late.
 pub(super) const STARTING_DEADLINE_SECONDS: i64 = 3600;
@@ -64,6 +69,11 @@ impl Component for Backup {
         // One that exists is among those that are kept.
         let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
         objects.extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), plan))));
+        let save = plan.restores.save().filter(|(_, step)| !step.exists);
+        objects.extend(save.map(|(request, step)| {
+            let spec = held(job_spec(stack, backup, trusted), plan, contract::restore_hold(&request.uid), None);
+            job(stack, step, spec)
+        }));
         objects.extend(trusted.config_map(stack));
         objects
     }
@@ -145,111 +155,6 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
     Some(format!("cronjob/{name}: {why}"))
 }
 
-/// A Job whose pod is refused goes on trying.
-pub(super) fn has_ended(job: &LiveObject) -> bool {
-    let goes_on = |waiting: &Waiting| matches!(waiting.reason, reason::PROGRESSING | reason::PODS_REFUSED);
-    !matches!(&job.readiness, Readiness::Waiting(waiting) if goes_on(waiting))
-}
-
-/// Why a pod cannot start before a user acts, or why it is refused. Its Job would run until its deadline.
-fn cannot_start(live: &LiveSet) -> Option<Waiting> {
-    const WHY: [reason::Reason; 3] = [reason::IMAGE_PULL_FAILED, reason::CONTAINER_CONFIG_ERROR, reason::UNSCHEDULABLE];
-    let pods = live.of_component("Pod", Name::Backup.as_str()).filter(|pod| !pod.deleting);
-    let waiting = pods.filter_map(|pod| trouble(pod, 0, live)).find(|waiting| WHY.contains(&waiting.reason));
-    waiting.or_else(|| {
-        live.of_component("Job", Name::Backup.as_str()).find_map(|job| match &job.readiness {
-            Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
-            _ => None,
-        })
-    })
-}
-
-fn newest<'a>(jobs: impl Iterator<Item = &'a LiveObject>) -> Option<&'a LiveObject> {
-    jobs.max_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)))
-}
-
-fn newest_job(live: &LiveSet) -> Option<&LiveObject> {
-    newest(live.of_component("Job", Name::Backup.as_str()))
-}
-
-/// The newest Job that ended decides; one that runs does not, unless its dump is complete: a container beside it may keep the
-/// pod running. `last` is when the newest good backup was complete.
-fn last_run(last: Option<i64>, live: &LiveSet) -> Readiness {
-    let jobs = live.of_component("Job", Name::Backup.as_str());
-    let dumped = |job: &LiveObject| says_complete(Some(job), live);
-    let Some(job) = newest(jobs.filter(|job| has_ended(job) || dumped(job))) else {
-        return Readiness::waiting(reason::NO_BACKUP_YET, "no backup has run yet");
-    };
-    let Readiness::Waiting(waiting) = &job.readiness else { return Readiness::Ready };
-    // A Job that failed for its deadline alone has left a good backup.
-    if dumped(job) || last.is_some_and(|last| last >= job.created) {
-        return Readiness::Ready;
-    }
-    let said = failure_of(job, live).map(|said| format!("job/{}: {said}", job.name));
-    Readiness::waiting(reason::BACKUP_FAILED, said.unwrap_or_else(|| waiting.message.clone()))
-}
-
-/// The newest good backup with the other results of its run, whether a pod still reports it or the status alone.
-pub(super) fn newest_backup(stack: &Stack, live: &LiveSet) -> BackupStatus {
-    let at = |backup: &BackupStatus| backup.last_successful.as_ref().map(|record| record.at.0);
-    let known = &stack.known_backup;
-    last_backup(live).filter(|told| at(told) >= at(known)).unwrap_or_else(|| known.clone())
-}
-
-/// The newest good backup that a pod still reports, with the other results of that run.
-pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
-    let pods = live.of_component("Pod", Name::Backup.as_str());
-    let records = pods.filter_map(|pod| match outcome(pod)? {
-        contract::DumpOutcome::Complete(record) => Some(record).filter(|record| !record.reused),
-        contract::DumpOutcome::Failed { .. } => None,
-    });
-    let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
-    // In whole seconds, as the API server keeps it: with more, the status would be another one after each restart.
-    let at = Time(Timestamp::from_second(record.at.as_second()).unwrap_or(record.at));
-    let id = record.id.clone();
-    let last = BackupRecord { id: record.id, at, size_bytes: record.size_bytes, location: record.location };
-    let done = record.adoption.as_ref().filter(|adoption| adoption.done).map(|adoption| adoption.value.clone());
-    Some(BackupStatus {
-        last_successful: Some(last),
-        shared_with: record.shared_with,
-        without_owner: Some(record.without_owner.into()).filter(|count| *count > 0),
-        not_removed: record.not_removed,
-        adopted: done,
-        adoption: record.adoption.map(|adoption| adoption.message),
-        not_locked: record.not_locked,
-        not_whole: record.not_whole,
-        not_copied: record.not_copied,
-        restorable_until: objectives::begun(&id).map(Time),
-        ..BackupStatus::default()
-    })
-}
-
-/// The result that the agent reported.
-fn outcome(pod: &LiveObject) -> Option<contract::DumpOutcome> {
-    serde_json::from_str(pod.note.as_deref()?).ok()
-}
-
-/// The result that the agent reported in the newest pod of a Job.
-fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<contract::DumpOutcome> {
-    let pods = live.of_component("Pod", Name::Backup.as_str());
-    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
-    outcome(of_job.max_by(|a, b| a.created.cmp(&b.created))?)
-}
-
-/// Why the agent says that it failed.
-fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
-    match outcome_of(job, live)? {
-        contract::DumpOutcome::Failed { message } => Some(message),
-        contract::DumpOutcome::Complete(_) => None,
-    }
-}
-
-/// Whether a pod of a Job says that its dump is complete, whatever became of the pod.
-fn says_complete(job: Option<&LiveObject>, live: &LiveSet) -> bool {
-    job.and_then(|job| outcome_of(job, live))
-        .is_some_and(|outcome| matches!(outcome, contract::DumpOutcome::Complete(_)))
-}
-
 /// Just what the agent reads.
 fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) -> DesiredObject {
     let mut data = bucket_variables(destination);
@@ -304,12 +209,20 @@ fn job_spec(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> JobSpec {
 }
 
 /// A dump that is held as the way back of a release, or a good one that is young enough in its place.
-fn recovery_point(mut spec: JobSpec, plan: &Plan) -> JobSpec {
+fn recovery_point(spec: JobSpec, plan: &Plan) -> JobSpec {
     let release = plan.release.target.content.release();
-    let within = plan.release.reuse_within.to_string();
-    let mut extra = vec![contract::ARG_HOLD.to_owned(), release];
-    extra.extend([contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within]);
-    let held: BTreeSet<String> = plan.release.revisions.iter().map(|revision| revision.content.release()).collect();
+    held(spec, plan, release, Some(plan.release.reuse_within))
+}
+
+/// A dump that is held by this name, or a good one in its place that is younger than so many seconds.
+fn held(mut spec: JobSpec, plan: &Plan, name: String, within: Option<i64>) -> JobSpec {
+    let mut extra = vec![contract::ARG_HOLD.to_owned(), name];
+    extra.extend(
+        within.into_iter().flat_map(|within| [contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within.to_string()]),
+    );
+    let releases = plan.release.revisions.iter().map(|revision| revision.content.release());
+    let restores = plan.restores.held.iter().map(|uid| contract::restore_hold(uid));
+    let held: BTreeSet<String> = releases.chain(restores).collect();
     extra.extend(held.into_iter().flat_map(|release| [contract::ARG_HELD.to_owned(), release]));
     let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
     let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
@@ -317,6 +230,16 @@ fn recovery_point(mut spec: JobSpec, plan: &Plan) -> JobSpec {
         dump.args.get_or_insert_default().extend(extra);
     }
     spec
+}
+
+/// The authorities of database and bucket for a pod that uses both as a dump does: the volume, its mount, and the arguments.
+pub(super) fn trust(stack: &Stack, backup: &Resolved) -> Option<(Volume, VolumeMount, Vec<String>)> {
+    let connection = stack.connection.as_ref()?;
+    let bucket = backup.destination.as_ref().and_then(|destination| destination.ca.as_deref());
+    let trusted = Trusted { database: connection.database_ca.as_deref(), bucket };
+    let arguments: Vec<_> = trusted.files().flat_map(|(_, argument, _)| argument).map(str::to_owned).collect();
+    let (volume, mount) = pod::authorities(stack.child_role(Name::Backup, ROLE_CA));
+    (!arguments.is_empty()).then_some((volume, mount, arguments))
 }
 
 fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTemplateSpec {
@@ -343,20 +266,31 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {
-    let mut install = pod::container(stack, "install", &stack.agent_image);
-    install.args = Some([contract::AGENT, contract::INSTALL, contract::BINARY_PATH].map(str::to_owned).into());
-    install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
-    install.resources = Some(backup.resources.clone());
     Pod {
         component: Name::Backup,
         containers: vec![dump],
-        init_containers: vec![install],
+        init_containers: vec![install(stack, backup)],
         volumes,
         // `pg_dump` wants no particular user, and its own image surely has this one.
         user: database::user(&backup.image),
         config_hash: None,
         image: &backup.image,
     }
+}
+
+/// Copies the agent into the image of the database.
+pub(super) fn install(stack: &Stack, backup: &Resolved) -> Container {
+    let mut install = pod::container(stack, "install", &stack.agent_image);
+    install.args = Some([contract::AGENT, contract::INSTALL, contract::BINARY_PATH].map(str::to_owned).into());
+    install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
+    install.resources = Some(backup.resources.clone());
+    install
+}
+
+/// The variables of a pod that uses database and bucket as a dump does.
+pub(super) fn secret_source(stack: &Stack) -> EnvFromSource {
+    let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
+    EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }
 }
 
 fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
@@ -387,93 +321,8 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
     let excluded = backup.exclude_schemas.iter().map(|schema| format!("{}={schema}", contract::ARG_EXCLUDE_SCHEMA));
     let recovery = recovery::arguments(&backup.recovery, stack.last_verified.is_some());
     dump.args = Some(args.into_iter().map(str::to_owned).chain(excluded).chain(recovery).collect());
-    let secret_ref = SecretEnvSource { name: stack.child(Name::Backup), optional: None };
-    dump.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
+    dump.env_from = Some(vec![secret_source(stack)]);
     dump.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
     dump.resources = Some(backup.resources.clone());
     dump
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::objects::kind_of;
-
-    fn pod(name: &str, status: &serde_json::Value) -> Arc<LiveObject> {
-        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
-        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": labels});
-        let body = json!({"metadata": metadata, "status": status});
-        Arc::new(LiveObject::whole(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
-    }
-
-    #[test]
-    fn a_pod_that_cannot_start_is_told_and_one_that_failed_is_not_taken_for_one() {
-        let failed = json!({"phase": "Failed", "containerStatuses": [{"name": "dump", "state": {"terminated": {"exitCode": 1}}}]});
-        let waiting = json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"postgres:0\""});
-        let stuck = json!({"phase": "Pending", "containerStatuses": [{"name": "dump", "state": {"waiting": waiting}}]});
-        let live: LiveSet = [pod("a", &failed)].into_iter().collect();
-        assert_eq!(cannot_start(&live), None);
-        let live: LiveSet = [pod("a", &failed), pod("b", &stuck)].into_iter().collect();
-        let message = cannot_start(&live).expect("it is told").message;
-        assert!(message.contains("pod/b") && message.contains("postgres:0"), "{message}");
-    }
-
-    #[test]
-    fn the_moment_of_a_backup_is_the_same_when_it_is_read_back() {
-        let message = RECORD.replace("02:20:00Z", "02:20:00.362188398Z");
-        let ended = json!({"containerStatuses": [{"name": "dump", "state": {"terminated": {"exitCode": 0, "message": message}}}]});
-        let live: LiveSet = [pod("a", &ended)].into_iter().collect();
-        let told = last_backup(&live).expect("a backup");
-        let read: BackupStatus = serde_json::from_value(serde_json::to_value(&told).unwrap()).unwrap();
-        assert_eq!(read, told);
-    }
-
-    const RECORD: &str = r#"{"complete":{"id":"20261124T021500Z-x7k2p","at":"2026-11-24T02:20:00Z","sizeBytes":7,"sha256":"0","location":"s3://b/k","removed":0}}"#;
-
-    fn job(name: &str, condition: Option<&str>) -> Arc<LiveObject> {
-        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
-        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": labels,
-            "creationTimestamp": "2026-11-24T02:15:00Z"});
-        let conditions: Vec<_> = condition
-            .iter()
-            .map(|kind| json!({"type": kind, "status": "True", "message": "Job was active longer than specified deadline"}))
-            .collect();
-        let body = json!({"metadata": metadata, "status": {"conditions": conditions}});
-        Arc::new(LiveObject::whole(kind_of("batch", "Job").expect("a kind"), body).expect("a job"))
-    }
-
-    /// The agent has ended, and what an injector put beside it has not; it may also have ended before, saying something.
-    fn pod_of(job: &str, said: &str) -> Arc<LiveObject> {
-        let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});
-        let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": job, "controller": true});
-        let metadata = json!({"name": format!("{job}-x"), "namespace": "default", "uid": "p", "labels": labels, "ownerReferences": [owner]});
-        let status = json!({"phase": "Running", "containerStatuses": [
-            {"name": "mesh", "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "no route"}}},
-            {"name": "dump", "state": {"terminated": {"exitCode": 0, "message": said}}},
-            {"name": "another", "state": {"terminated": {"exitCode": 0, "message": "bye"}}},
-        ]});
-        let body = json!({"metadata": metadata, "status": status});
-        Arc::new(LiveObject::whole(kind_of("", "Pod").expect("a kind"), body).expect("a pod"))
-    }
-
-    #[test]
-    fn a_dump_that_is_complete_counts_whatever_keeps_its_pod() {
-        for condition in [None, Some("Failed")] {
-            let live: LiveSet = [job("a", condition), pod_of("a", RECORD)].into_iter().collect();
-            assert_eq!(last_run(None, &live), Readiness::Ready, "{condition:?}");
-            let told = last_backup(&live).and_then(|backup| backup.last_successful).expect("a backup");
-            assert_eq!(told.id, "20261124T021500Z-x7k2p");
-        }
-        let failed = r#"{"failed":{"message":"no such host"}}"#;
-        let live: LiveSet = [job("a", Some("Failed")), pod_of("a", failed)].into_iter().collect();
-        let Readiness::Waiting(waiting) = last_run(None, &live) else { panic!("a failed dump is told") };
-        assert_eq!((waiting.reason, &*waiting.message), (reason::BACKUP_FAILED, "job/a: no such host"));
-        let live: LiveSet = [job("a", None), pod_of("a", "starting")].into_iter().collect();
-        let Readiness::Waiting(waiting) = last_run(None, &live) else { panic!("it runs") };
-        assert_eq!(waiting.reason, reason::NO_BACKUP_YET);
-    }
 }

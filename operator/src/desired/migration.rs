@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    service,
+    pod_template, service,
     workload::{self, USER},
 };
 use crate::{
@@ -150,7 +150,34 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    template
+    pod_template::shaped(stack, Name::Migration, template)
+}
+
+/// The migration of the serving release on a copy of the database, which nothing else uses, so that no lock is needed. `url`: a variable
+/// with the URL of the copy.
+pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar) -> Option<PodTemplateSpec> {
+    let migration = stack.release.migration.as_ref()?;
+    let workload::Parts { container, init_containers, volumes } = workload::parts(stack, &stack.api);
+    let mut migrate = migrate(stack, migration, &stack.api, container);
+    for name in [contract::ENV_DATABASE_URL, "DATABASE_URL"] {
+        let env = migrate.env.get_or_insert_default();
+        env.retain(|variable| variable.name != name);
+        env.push(url(name));
+    }
+    let mut template = Pod {
+        component: Name::Restore,
+        containers: vec![migrate],
+        init_containers,
+        volumes,
+        user: USER,
+        config_hash: None,
+        image: &stack.api.image,
+    }
+    .template(stack);
+    if let Some(spec) = &mut template.spec {
+        spec.restart_policy = Some("Never".to_owned());
+    }
+    Some(pod_template::shaped(stack, Name::Migration, template))
 }
 
 /// Holds the lock that excludes dumps, as a native sidecar: the migration starts once its startup probe succeeds, and the kubelet

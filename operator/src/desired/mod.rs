@@ -25,6 +25,7 @@ mod pod_template;
 mod records;
 mod recovery;
 mod redis;
+mod restore;
 mod schedule;
 mod service;
 mod serving;
@@ -89,11 +90,12 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 14] = [
+pub static COMPONENTS: [&dyn Component; 15] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
     &connection::Connection,
+    &restore::Restore,
     &migration::Migration,
     &smoke_test::SmokeTest,
     &workload::OCR,
@@ -162,6 +164,7 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
         result.readiness.insert(name, readiness);
         result.objects.extend(objects);
     }
+    result.objects.extend(restore::kept(stack, plan));
     result.objects.extend(records::objects(stack, plan));
     result
 }
@@ -231,7 +234,7 @@ fn runs(component: Name, stack: &Stack, live: &LiveSet) -> bool {
     let exists = |kind| live.of_component(kind, component.as_str()).next().is_some();
     let wakes = || {
         let wanted = stack.workload(component).is_some_and(|workload| workload.replicas.floor() > 0);
-        wanted && !stack.asleep && sleeps(component, live)
+        wanted && !stack.has_no_pods() && sleeps(component, live)
     };
     ["Deployment", "CronJob"].into_iter().any(exists) && !wakes()
 }

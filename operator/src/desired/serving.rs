@@ -18,7 +18,7 @@ pub(super) fn readiness(stack: &Stack, workload: &Workload, objects: &mut Keys<'
     let (component, key) = (workload.component, key(stack, workload));
     let there = live.get(&key).filter(|there| !there.deleting);
     let pods = there.and_then(|there| there.pods);
-    if !stack.asleep && pods.is_some_and(|pods| is_off(workload, pods)) {
+    if !stack.has_no_pods() && pods.is_some_and(|pods| is_off(workload, pods)) {
         return Readiness::waiting(
             reason::SCALED_TO_ZERO,
             format!(
@@ -30,7 +30,7 @@ pub(super) fn readiness(stack: &Stack, workload: &Workload, objects: &mut Keys<'
     let start_up = i64::from(workload.health.startup_seconds).max(ASKED_TWICE);
     let whole = readiness_after(start_up, component, objects, live);
     let (Readiness::Ready, Some(pods)) = (&whole, pods) else { return whole };
-    let floor = if stack.asleep { 0 } else { workload.replicas.floor() };
+    let floor = if stack.has_no_pods() { 0 } else { workload.replicas.floor() };
     if pods.ready >= floor {
         return Readiness::Ready;
     }

@@ -162,27 +162,7 @@ fn template(stack: &Stack, workload: &Workload) -> PodTemplateSpec {
 }
 
 fn job(stack: &Stack, questions: &[SmokeQuestion], step: &Step, limit: Option<i64>) -> DesiredObject {
-    let mut ask = pod::container(stack, ASK, &stack.agent_image);
-    let mut args = vec![contract::AGENT.to_owned(), contract::SMOKE_TEST.to_owned()];
-    args.extend(
-        questions.iter().flat_map(|question| {
-            [contract::ARG_QUESTION.to_owned(), serde_json::to_string(question).unwrap_or_default()]
-        }),
-    );
-    ask.args = Some(args);
-    let mut template = Pod {
-        component: Name::SmokeTest,
-        containers: vec![ask],
-        init_containers: Vec::new(),
-        volumes: Vec::new(),
-        user: USER,
-        config_hash: None,
-        image: &stack.agent_image,
-    }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
+    let template = pod_that_asks(stack, Name::SmokeTest, questions);
     let job = Job {
         metadata: metadata::owned(stack, Name::SmokeTest, step.name.clone()),
         spec: Some(JobSpec {
@@ -196,6 +176,43 @@ fn job(stack: &Stack, questions: &[SmokeQuestion], step: &Step, limit: Option<i6
         ..Job::default()
     };
     DesiredObject::new(&job, ApplyPolicy::RunOnce)
+}
+
+/// The pod that asks.
+fn pod_that_asks(stack: &Stack, component: Name, questions: &[SmokeQuestion]) -> PodTemplateSpec {
+    let mut ask = pod::container(stack, ASK, &stack.agent_image);
+    let mut args = vec![contract::AGENT.to_owned(), contract::SMOKE_TEST.to_owned()];
+    args.extend(
+        questions.iter().flat_map(|question| {
+            [contract::ARG_QUESTION.to_owned(), serde_json::to_string(question).unwrap_or_default()]
+        }),
+    );
+    ask.args = Some(args);
+    let mut template = Pod {
+        component,
+        containers: vec![ask],
+        init_containers: Vec::new(),
+        volumes: Vec::new(),
+        user: USER,
+        config_hash: None,
+        image: &stack.agent_image,
+    }
+    .template(stack);
+    if let Some(spec) = &mut template.spec {
+        spec.restart_policy = Some("Never".to_owned());
+    }
+    template
+}
+
+/// The pod that asks the application after a restore, by the Services of what has pods.
+pub(super) fn of_the_application(stack: &Stack) -> PodTemplateSpec {
+    let workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
+    let questions = workloads.filter(|workload| workload.replicas.floor() > 0).flat_map(|workload| {
+        let at = || service_question(stack, &stack.child(workload.component), workload);
+        let given: Vec<_> = given(stack, workload.component).map(|test| asked(test, at())).collect();
+        if given.is_empty() { vec![SmokeQuestion { path: workload.health.path.clone(), ..at() }] } else { given }
+    });
+    pod_that_asks(stack, Name::Restore, &questions.collect::<Vec<_>>())
 }
 
 /// What is asked of the candidate of a workload: the tests of the spec, or its health check.

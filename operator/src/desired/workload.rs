@@ -117,7 +117,7 @@ fn deployment(stack: &Stack, workload: &Resolved, revision: Option<String>) -> D
         spec: Some(DeploymentSpec {
             // With an autoscaler the number is not ours: an applied one would be set back at each change.
             replicas: match workload.replicas {
-                _ if stack.asleep => Some(0),
+                _ if stack.has_no_pods() => Some(0),
                 Replicas::Fixed(count) => Some(count),
                 Replicas::Auto { .. } => None,
             },

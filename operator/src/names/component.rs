@@ -27,6 +27,8 @@ pub enum Component {
     Drill,
     /// The migration of a release.
     Migration,
+    /// The restores of data.
+    Restore,
     /// What the metrics of the application are collected by.
     Monitoring,
     /// The candidates of a release, and the Job that asks them.
@@ -37,11 +39,12 @@ pub enum Component {
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
         Self::Connection,
+        Self::Restore,
         Self::Migration,
         Self::SmokeTest,
         Self::Ocr,
@@ -68,6 +71,7 @@ impl Component {
             Self::Backup => "backup",
             Self::Drill => "drill",
             Self::Migration => "migration",
+            Self::Restore => "restore",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
             Self::BucketRules => "rules",
@@ -93,6 +97,7 @@ impl Component {
             Self::Backup => "BackupHealthy",
             Self::Drill => "RestoreVerified",
             Self::Migration => "MigrationsComplete",
+            Self::Restore => "RestoreComplete",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
             Self::BucketRules => "BucketRulesSet",

@@ -88,6 +88,10 @@ pub mod annotation {
     pub const CONFIRM_DELETE: &str = "rorun.app/confirm-delete";
     /// On a Deployment: what of its pods an earlier release had wrong and is corrected. Not on its pods, which it does not change.
     pub const CORRECTED: &str = "rorun.app/corrected";
+    /// On a stack: the uid of the RorunRestore that may change data of Production.
+    pub const CONFIRM_RESTORE: &str = "rorun.app/confirm-restore";
+    /// On a stack: the name of a database that a restore left, to drop it.
+    pub const DISCARD: &str = "rorun.app/discard";
     /// On a stack: the owner whose backups become its own, or `none` for those without an owner.
     pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";
     /// On a stack: back up now. A command: each new value asks once more.

@@ -136,6 +136,18 @@ pub const NO_IDENTITY: Reason = "NoIdentity";
 pub const COMPLETE: Reason = "Complete";
 /// A RorunBackup names a stack that makes no backups.
 pub const BACKUP_NOT_SET: Reason = "BackupNotSet";
+/// A restore goes on beside the live data.
+pub const RESTORING: Reason = "Restoring";
+/// A restore changes the live data, or those of a new stack: the application is stopped, or has not started.
+pub const SWITCHING: Reason = "Switching";
+/// A step of a restore broke off.
+pub const RESTORE_FAILED: Reason = "RestoreFailed";
+/// The stack that a restore names has another uid.
+pub const ANOTHER_STACK: Reason = "AnotherStack";
+/// A restore of this name has changed the data of the stack before.
+pub const ALREADY_RESTORED: Reason = "AlreadyRestored";
+/// The database cannot be restored to a moment between two recovery points.
+pub const POINT_IN_TIME_UNSUPPORTED: Reason = "PointInTimeUnsupported";
 /// There is no stack of the name in `stackRef`.
 pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.

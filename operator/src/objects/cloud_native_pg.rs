@@ -57,6 +57,8 @@ pub struct ClusterSpec {
     pub bootstrap: Bootstrap,
     /// The certificate of the server. `None`: for the names of the Cluster's own Services.
     pub certificates: Option<Certificates>,
+    /// For how many seconds a server that is stopped waits for its clients to leave, and lets none in.
+    pub smart_shutdown_timeout: i32,
     /// Whether the superuser may log in over the network.
     pub enable_superuser_access: bool,
 }

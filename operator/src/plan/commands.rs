@@ -15,15 +15,18 @@ pub(super) fn pending(observed: &Observed, annotation: &str) -> Option<String> {
     Some(meaning(&[annotation, value, &count.to_string()]))
 }
 
-/// The record, with the commands that are handled now. An annotation that is gone stays in it: once it comes back with the same
-/// value, nothing is asked for.
-pub(super) fn handled<'a>(observed: &Observed, now: impl IntoIterator<Item = &'a str>) -> Option<Handled> {
+/// The record, with the commands that are handled now, each with its value. One that is gone stays in it: once it comes back with the
+/// same value, nothing is asked for.
+pub(super) fn handled(observed: &Observed, now: impl IntoIterator<Item = (String, String)>) -> Option<Handled> {
     let mut handled = observed.handled.clone().unwrap_or_default();
     let before = handled.revision;
-    for annotation in now {
-        let Some(value) = observed.annotations.get(annotation) else { continue };
-        let count = handled.commands.get(annotation).map_or(0, |last| last.count) + 1;
-        handled.commands.insert(annotation.to_owned(), Command { value: value.clone(), count });
+    for (command, value) in now {
+        let last = handled.commands.get(&command);
+        if last.is_some_and(|last| last.value == value) {
+            continue;
+        }
+        let count = last.map_or(0, |last| last.count) + 1;
+        handled.commands.insert(command, Command { value, count });
         handled.revision = before + 1;
     }
     (handled.revision > 0).then_some(handled)

@@ -11,12 +11,14 @@ mod drill;
 mod operation;
 mod picked;
 pub mod release;
+pub mod restore;
 mod step;
 
 pub use backup::{BackupResult, BackupRun, BackupRunState};
 pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
-pub use release::Release;
+pub use release::{Pause, Release};
+pub use restore::{RestoreRun, Restores};
 pub use step::Step;
 
 pub use crate::names::meaning;
@@ -40,6 +42,8 @@ pub struct Plan {
     pub bucket_rules: Vec<Step>,
     /// The release on its way, or the one that serves.
     pub release: Release,
+    /// The restores of the stack.
+    pub restores: Restores,
     /// What the stack does now, and what comes next.
     pub operations: Operations,
     /// A Job works on live data, or is to: a deletion of the stack waits for its end.
@@ -57,34 +61,51 @@ impl Plan {
             BackupRunState::Runs(_, None) => run.turns_at,
             _ => None,
         };
-        self.release.turns_at.into_iter().chain(self.backup_runs.iter().filter_map(words)).min()
+        self.release
+            .turns_at
+            .into_iter()
+            .chain(self.backup_runs.iter().filter_map(words))
+            .chain(self.restores.runs.iter().filter_map(|run| run.turns_at))
+            .min()
     }
 }
 
 /// Plans the steps of a stack. `now` is in seconds since 1970: moments that are recorded, and deadlines.
 pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
-    let asked = backup::asked(stack, observed);
-    let drill = drill::asked(stack, observed);
+    let restores = restore::restores(stack, observed, foreign(stack, observed).as_deref(), now);
+    let may_begin = |step: &Step| step.exists || !restores.holds();
+    let asked = backup::asked(stack, observed).filter(may_begin);
+    let drill = drill::asked(stack, observed).filter(may_begin);
     let obeyed = [(&asked, annotation::BACKUP), (&drill, annotation::VERIFY)];
-    let exists = |(step, _): &(&Option<Step>, _)| step.as_ref().is_some_and(|step| step.exists);
-    let handled = commands::handled(observed, obeyed.into_iter().filter(exists).map(|(_, annotation)| annotation));
-    let operations = operations(stack, observed);
+    let obeyed = obeyed.into_iter().filter(|(step, _)| step.as_ref().is_some_and(|step| step.exists));
+    let obeyed = obeyed.filter_map(|(_, annotation)| {
+        let value = observed.annotations.get(annotation)?;
+        Some((annotation.to_owned(), value.clone()))
+    });
+    let handled = commands::handled(observed, obeyed.chain(restores.records.clone()));
+    let operations = operations(stack, observed, &restores);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
-    let release = release::release(stack, observed, hibernates, now);
+    let pause = match (restores.holds(), hibernates) {
+        (true, _) => Pause::Restore,
+        (false, true) => Pause::Hibernation,
+        (false, false) => Pause::None,
+    };
+    let release = release::release(stack, observed, pause, now);
     let operations = match operations.current {
         None if release.state.has_begun() => Operations { current: Some(Operation::Release), ..operations },
         _ => operations,
     };
     // A suspended stack goes on as it was.
     let sleeps = hibernates || (stack.hibernation.cause.is_some() && !stack.suspend);
-    let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed);
-    let backup_runs = backup::runs(&stack.name, observed, backup::held(stack, observed).as_ref(), now);
+    let dumps_paused = release.migration_runs || sleeps || wakes(stack, observed) || restores.holds();
+    let held = backup::held(stack, observed).or_else(|| held_by(&restores));
+    let backup_runs = backup::runs(&stack.name, observed, held.as_ref(), now);
     let backups = backup::steps(asked, &backup_runs, (stack, observed));
     let drills = drill::steps(drill, observed);
     let bucket_rules = bucket_rules::steps(stack, observed, sleeps);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
-    let works_on_data = begins || on_live_data(observed).is_some();
+    let works_on_data = begins || restores.works || on_live_data(observed).is_some();
     Plan {
         backups,
         backup_runs,
@@ -92,6 +113,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         handled,
         bucket_rules,
         release,
+        restores,
         operations,
         works_on_data,
         hibernates,
@@ -100,9 +122,31 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
 }
 
 /// What the stack is asked to do beside its releases.
-fn operations(stack: &Stack, observed: &Observed) -> Operations {
-    let asked = stack.hibernation.cause.map(|_| Operation::Hibernation);
-    choose(asked.as_slice(), on_live_data(observed).as_deref())
+fn operations(stack: &Stack, observed: &Observed, restores: &Restores) -> Operations {
+    let restore = restores.holds().then_some(Operation::Restore);
+    let asked: Vec<_> = stack.hibernation.cause.map(|_| Operation::Hibernation).into_iter().chain(restore).collect();
+    // The Jobs of a restore are its own.
+    let job = if restores.holds() { foreign(stack, observed) } else { on_live_data(observed) };
+    choose(&asked, job.as_deref())
+}
+
+/// That no backup begins while a restore goes on.
+fn held_by(restores: &Restores) -> Option<Waiting> {
+    let current = restores.current.as_ref().filter(|_| restores.holds())?;
+    let message =
+        format!("it begins once rorunrestore/{} is complete, or no longer changes data", current.request.name);
+    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
+}
+
+/// The Job that works on live data, and is none of a restore.
+fn foreign(stack: &Stack, observed: &Observed) -> Option<String> {
+    let dump = observed.dump.as_deref().filter(|job| !restore::is_save(&stack.name, observed, job));
+    dump.or(migration(observed)).map(|job| format!("job/{job}"))
+}
+
+/// How far each RorunRestore is, of a stack that is being deleted: none goes on.
+pub fn last_restore_runs(stack: &str, observed: &Observed) -> Vec<RestoreRun> {
+    restore::last_runs(stack, observed)
 }
 
 /// How far the backup of each RorunBackup is, of a stack that is being deleted: none begins any more.
@@ -111,11 +155,15 @@ pub fn last_backup_runs(stack: &str, observed: &Observed, now: i64) -> Vec<Backu
     backup::runs(stack, observed, Some(&Waiting::new(reason::TERMINATING, message)), now)
 }
 
-/// The Job that works on live data, as `job/<name>`: a dump, or a migration. Nothing ends it half-way.
+/// The Job that works on live data, as `job/<name>`: a dump, a migration, or a step of a restore. Nothing ends it half-way.
 pub fn on_live_data(observed: &Observed) -> Option<String> {
+    let job = observed.dump.as_deref().or(migration(observed)).map(|job| format!("job/{job}"));
+    job.or_else(|| restore::running(observed))
+}
+
+fn migration(observed: &Observed) -> Option<&str> {
     let migrations = observed.jobs.iter().filter(|job| job.component == Component::Migration);
-    let migration = migrations.filter(|job| job.phase == JobPhase::Running).map(|job| job.name.as_str()).next();
-    observed.dump.as_deref().or(migration).map(|job| format!("job/{job}"))
+    migrations.filter(|job| job.phase == JobPhase::Running).map(|job| job.name.as_str()).next()
 }
 
 /// Whether the application is yet to start after the stack hibernated: dumps begin once it has. One that had no pods since the spec

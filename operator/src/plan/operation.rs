@@ -5,6 +5,8 @@
 pub enum Operation {
     /// The stack is being deleted.
     Deletion,
+    /// The data of a recovery point become those of the stack.
+    Restore,
     /// No pod is to run.
     Hibernation,
     /// A release is on its way.
@@ -45,6 +47,9 @@ mod tests {
     #[case::sleep_interrupts_a_rollout(&[Release, Hibernation], None, Some(Hibernation), None)]
     #[case::sleep_waits_for_a_dump(&[Hibernation], Some("job/a"), None, Some(Hibernation))]
     #[case::the_migration_goes_on(&[Hibernation, Release], Some("job/a"), Some(Release), Some(Hibernation))]
+    #[case::a_restore_interrupts_a_rollout(&[Release, Restore], None, Some(Restore), None)]
+    #[case::a_restore_goes_before_sleep(&[Hibernation, Restore], None, Some(Restore), None)]
+    #[case::a_restore_waits_for_a_migration(&[Restore, Release], Some("job/a"), Some(Release), Some(Restore))]
     #[case::deletion_is_first(&[Hibernation, Deletion, Release], None, Some(Deletion), None)]
     #[case::deletion_waits_too(&[Hibernation, Deletion], Some("job/a"), None, Some(Deletion))]
     fn one_at_a_time(

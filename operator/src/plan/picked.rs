@@ -27,7 +27,12 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         }
     };
     let testing = matches!(plan.release.state, State::Testing | State::SmokeTestFailed | State::Verifying);
-    let steps = [(Component::SmokeTest, testing), (Component::BucketRules, !plan.bucket_rules.is_empty())];
+    let restoring = plan.restores.current.is_some() || plan.restores.works;
+    let steps = [
+        (Component::SmokeTest, testing),
+        (Component::BucketRules, !plan.bucket_rules.is_empty()),
+        (Component::Restore, restoring),
+    ];
     let steps = steps.into_iter().filter(|(_, there)| *there).map(|(component, _)| component).collect();
-    Stack { asleep: plan.hibernates, steps, ..picked }
+    Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, ..picked }
 }

@@ -72,7 +72,7 @@ pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
-pub use requests::BackupRequest;
+pub use requests::{BackupRequest, PointProblem, RestorePoint, RestoreRequest};
 pub use schedule::Schedule;
 pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
@@ -107,6 +107,8 @@ pub struct Stack {
     pub hibernation: Hibernation,
     /// It hibernates: no pods run. The plan decides it.
     pub asleep: bool,
+    /// No pod of the application runs for now: a restore switches its data. The plan decides it.
+    pub stopped: bool,
     /// The API server.
     pub api: Workload,
     /// The OCR service.
@@ -121,8 +123,8 @@ pub struct Stack {
     pub serving: Option<Box<Stack>>,
     /// The stack with the workloads of the release on its way, while those of another one serve. `None`: it is this one.
     pub target: Option<Box<Stack>>,
-    /// The components that only a step brings: candidates of a release that are tested or did not pass, and rules of the bucket that a
-    /// Job sets or takes off.
+    /// The components that only a step brings: candidates of a release that are tested or did not pass, rules of the bucket that a
+    /// Job sets or takes off, and a restore.
     pub steps: BTreeSet<Component>,
     /// PostgreSQL.
     pub database: Database,
@@ -189,6 +191,11 @@ impl Stack {
         mode::service_host(&self.name, &self.namespace, component)
     }
 
+    /// Whether no pod of the application is to run: the stack hibernates, or a restore switches its data.
+    pub fn has_no_pods(&self) -> bool {
+        self.asleep || self.stopped
+    }
+
     /// Notes about fields of the spec that have no effect, while the component serves without them.
     pub fn notes(&self, component: Component) -> &[String] {
         self.mode(component).map_or(&[], Mode::notes)
@@ -224,7 +231,7 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest => self.steps.contains(&component),
+            Component::SmokeTest | Component::Restore => self.steps.contains(&component),
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()

@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{BackupRequest, Hibernation, ManagedService, Revision};
+use super::{BackupRequest, Hibernation, ManagedService, RestoreRequest, Revision};
 use crate::{
+    api::v1alpha1::KeptDatabaseStatus,
     contract::ServiceFacts,
     names::{Component, Waiting},
 };
@@ -54,6 +55,10 @@ pub struct Observed {
     pub dump: Option<String>,
     /// The RorunBackups of the stack that are not over, the oldest first.
     pub backups: Vec<BackupRequest>,
+    /// The RorunRestores of the stack that are not over, the oldest first.
+    pub restores: Vec<RestoreRequest>,
+    /// The databases that restores left, as the last status tells.
+    pub kept: Vec<KeptDatabaseStatus>,
     /// Components that need a kind of another project which cannot be used now, and why.
     pub missing_apis: BTreeMap<Component, Waiting>,
     /// The releases of the stack, and what runs of them.
@@ -99,6 +104,8 @@ pub struct ObservedWorkload {
     pub rolled_out: bool,
     /// It has no pods since the operator applied that it has none.
     pub asleep: bool,
+    /// There are pods of it, also such as are being stopped.
+    pub has_pods: bool,
     /// The digests that its ready pods run of the image that the spec asks for. `None` among them: that of a node which has the
     /// image from no registry.
     pub digests: BTreeSet<Option<String>>,

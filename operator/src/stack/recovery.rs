@@ -120,7 +120,7 @@ impl Recovery {
             identity: identity.map(|of| (of.name.clone(), key(of).to_owned())),
             include_bucket,
             source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
-            except: if include_bucket { backup::backup_folders(spec) } else { Vec::new() },
+            except: backup::backup_folders(spec),
             copies,
             verify: verify(spec, block).map(|drill| resolve_verify(&drill, (spec, block), stack, image, unresolved)),
             rpo: objectives.and_then(|of| seconds(of.rpo.as_deref()?)),

@@ -1,5 +1,7 @@
 //! What the resources beside a stack ask of it: those that are not over yet.
 
+use crate::{api::v1alpha1::RestoreKey, names::Waiting};
+
 /// A RorunBackup that is not over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BackupRequest {
@@ -7,4 +9,72 @@ pub struct BackupRequest {
     pub uid: String,
     /// `metadata.name`.
     pub name: String,
+}
+
+/// A RorunRestore that is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RestoreRequest {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// The uid of the stack that it is for. `None`: any of the name.
+    pub stack_uid: Option<String>,
+    /// It fills a new stack, instead of replacing the data of one.
+    pub fills: bool,
+    /// The database is restored.
+    pub database: bool,
+    /// The objects of the bucket are restored.
+    pub bucket: bool,
+    /// The key of a Secret with the URL of an empty database.
+    pub into: Option<RestoreKey>,
+    /// The recovery point, or why there is none.
+    pub point: Result<RestorePoint, PointProblem>,
+}
+
+/// A recovery point.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RestorePoint {
+    /// Its identifier.
+    pub id: String,
+    /// Its bucket, and the folder of its stack. `None`: those of the stack itself.
+    pub folder: Option<(String, String)>,
+}
+
+/// Why a RorunRestore has no recovery point.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PointProblem {
+    /// It may have one later.
+    Waits(Waiting),
+    /// It never has.
+    Final(Waiting),
+}
+
+impl RestorePoint {
+    /// Reads the URL of a point, with or without its manifest.
+    pub fn at(location: &str) -> Option<Self> {
+        let path = location.strip_prefix("s3://")?;
+        let path = path.strip_suffix("manifest.json").unwrap_or(path);
+        let (bucket, path) = path.trim_end_matches('/').split_once('/')?;
+        let (folder, id) = path.rsplit_once('/').map_or(("", path), |(folder, id)| (folder, id));
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        (!id.is_empty()).then(|| Self { id: id.to_owned(), folder: Some((bucket.to_owned(), folder)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_the_bucket_the_folder_and_the_point() {
+        for end in ["", "/", "/manifest.json"] {
+            let found = RestorePoint::at(&format!("s3://dumps/backups/n/shop/20261124T021500Z-x7k2p{end}")).unwrap();
+            let folder = Some(("dumps".to_owned(), "backups/n/shop/".to_owned()));
+            assert_eq!(found, RestorePoint { id: "20261124T021500Z-x7k2p".to_owned(), folder }, "{end}");
+        }
+        for wrong in ["", "s3://dumps", "s3://dumps/", "https://dumps/a/b"] {
+            assert_eq!(RestorePoint::at(wrong), None, "{wrong}");
+        }
+    }
 }

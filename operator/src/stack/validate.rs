@@ -52,6 +52,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         suspend: spec.suspend.unwrap_or(false),
         hibernation: observed.hibernation.clone(),
         asleep: false,
+        stopped: false,
         api: resolve(&spec.api, Component::Api),
         ocr: spec.ocr.as_ref().map(|ocr| resolve(ocr, Component::Ocr)),
         admin: spec.admin.as_ref().map(|admin| resolve(admin, Component::Admin)),

@@ -21,6 +21,10 @@ fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Re
     if let Some(cause) = report.stack.hibernation.cause.filter(|_| report.stack.asleep) {
         return Some((reason::HIBERNATED, hibernation::message(report, cause)));
     }
+    if let Some(current) = report.restores.current.as_ref().filter(|_| report.stack.stopped) {
+        let message = format!("rorunrestore/{}: {}", current.request.name, current.waiting.message);
+        return Some((current.waiting.reason, message));
+    }
     let short = report.readiness.iter().filter_map(|(component, readiness)| {
         let floor = floor(report.stack, *component)?;
         let ready = pods(report, *component).map_or(0, |pods| pods.ready);

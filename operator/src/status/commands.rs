@@ -19,6 +19,7 @@ pub(super) fn without_effect(report: &Report<'_>) -> Vec<String> {
     if report.stack.verify().is_none() && annotated(annotation::VERIFY).is_some() {
         notes.push(format!("the annotation {} asks for a drill, and backup.verify is not set", annotation::VERIFY));
     }
+    notes.extend(report.restores.discard_problem.clone());
     notes
 }
 

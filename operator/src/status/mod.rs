@@ -9,6 +9,7 @@ mod conditions;
 mod hibernation;
 mod release;
 mod requests;
+mod restore;
 mod root_cause;
 mod services;
 mod summary;
@@ -17,14 +18,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-pub use requests::{of_backup, stack_not_found};
+pub use requests::{of_backup, of_restore, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
     api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus, VerifiedRecord},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
-    plan::{Operations, Release},
+    plan::{Operations, Release, Restores},
     stack::Stack,
 };
 
@@ -38,6 +39,8 @@ pub struct Report<'a> {
     pub stack: &'a Stack,
     /// The release on its way, or the one that serves.
     pub release: &'a Release,
+    /// The restores of the stack.
+    pub restores: &'a Restores,
     /// What the stack does now, and what comes next.
     pub operations: &'a Operations,
     /// Its live objects.
@@ -73,6 +76,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
         endpoints: summary::endpoints(report.stack),
         backup,
         // Of a suspended stack nothing is recorded, so a moment would be another one each time.
+        restore: restore::told(report),
         release: if report.stack.suspend { old.release } else { release::told(report, now) },
         hibernated_since,
         expires_at,
@@ -128,6 +132,10 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::POD_TEMPLATE_REFUSED,
     reason::MISSING_API,
     reason::BACKUP_NOT_SET,
+    reason::RESTORE_FAILED,
+    reason::ANOTHER_STACK,
+    reason::ALREADY_RESTORED,
+    reason::POINT_IN_TIME_UNSUPPORTED,
     reason::STACK_NOT_FOUND,
     reason::CLUSTER_MODE_MISMATCH,
     reason::DATABASE_STALLED,

@@ -65,7 +65,8 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
 /// whether or not its metrics are collected, and whatever rules its bucket has; and a service that is not asked may well serve.
 pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
     let silent = [Component::Backup, Component::Drill, Component::Monitoring, Component::BucketRules];
-    silent.contains(&component) || reason == reason::NOT_PROBED
+    let beside = component == Component::Restore && reason == reason::RESTORING;
+    silent.contains(&component) || beside || reason == reason::NOT_PROBED
 }
 
 /// What to do, where the message itself does not say it.

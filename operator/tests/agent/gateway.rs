@@ -30,6 +30,8 @@ pub(crate) enum Passed {
     On,
     /// It passes with another body.
     Changed(fn(&str) -> String),
+    /// It passes, and what comes back has another body.
+    Translated(fn(&str) -> String),
     /// The gateway itself answers, with a status and a code.
     Answered(u16, &'static str),
 }
@@ -67,6 +69,7 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let query = head.uri.query().unwrap_or_default().to_owned();
+    let mut translate = None;
     let body = match decide(&Asked { method: head.method.to_string(), query }) {
         Passed::On => body,
         Passed::Changed(change) => {
@@ -74,6 +77,10 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
             head.headers.insert("content-length", body.len().into());
             head.headers.remove("content-md5");
             Bytes::from(body)
+        }
+        Passed::Translated(change) => {
+            translate = Some(change);
+            body
         }
         Passed::Answered(status, code) => {
             let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
@@ -86,7 +93,11 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     tokio::spawn(connection);
     let request = Request::from_parts(head, Full::new(body));
     let answer = sender.send_request(request).await.expect("an answer");
-    let (head, body) = answer.into_parts();
-    let body = body.collect().await.expect("a body").to_bytes();
+    let (mut head, body) = answer.into_parts();
+    let mut body = body.collect().await.expect("a body").to_bytes();
+    if let Some(change) = translate {
+        body = Bytes::from(change(std::str::from_utf8(&body).expect("a text")));
+        head.headers.insert("content-length", body.len().into());
+    }
     Response::from_parts(head, Body::from(body))
 }

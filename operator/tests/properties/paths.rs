@@ -61,6 +61,7 @@ fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackSt
         cr,
         stack,
         release: &rorun_operator::plan::Release::default(),
+        restores: &rorun_operator::plan::Restores::default(),
         operations: &rorun_operator::plan::Operations::default(),
         live,
         readiness,

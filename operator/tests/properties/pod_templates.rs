@@ -65,8 +65,8 @@ fn patch(component: Component) -> impl Strategy<Value = Value> {
         if let Some(context) = container {
             ours["securityContext"] = context;
         }
-        // With a container beside the dump the Job would never complete.
-        let beside = beside.filter(|_| component != Component::Backup);
+        // With a container beside it the Job would never complete.
+        let beside = beside.filter(|_| !matches!(component, Component::Backup | Component::Migration));
         let containers: Vec<_> = [ours].into_iter().chain(beside).collect();
         let mut spec = json!({"containers": containers, "volumes": [volume]});
         if let Some(context) = pod {

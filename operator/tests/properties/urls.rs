@@ -220,6 +220,7 @@ fn conditions(
         cr,
         stack: &stack,
         release: &rorun_operator::plan::Release::default(),
+        restores: &rorun_operator::plan::Restores::default(),
         operations: &rorun_operator::plan::Operations::default(),
         live: &live,
         readiness,

@@ -19,6 +19,7 @@ mod optional;
 mod pod_templates;
 mod requests;
 mod restarts;
+mod restores;
 mod rules;
 mod sources;
 mod volumes;
@@ -87,6 +88,12 @@ async fn the_released_binary() {
         rules::the_rules_of_a_bucket_are_set_by_one_job,
         gitops::of_two_stacks_with_like_names_each_has_its_own_data,
     );
+    cases!(
+        &env,
+        restores::the_data_of_a_point_become_those_of_a_stack_once,
+        restores::what_cannot_be_restored_leaves_the_live_data,
+        restores::a_manifest_that_is_wrong_is_refused,
+    );
     drop(operator);
     beside.await.expect("one operator after the other");
 }
@@ -101,6 +108,7 @@ async fn one_operator_after_the_other() {
     cases!(&env, gitops::data_of_0_1_0_are_taken_over);
     cases!(&env, commands::a_command_is_obeyed_once);
     cases!(&env, requests::a_backup_outlives_the_operator);
+    cases!(&env, restores::a_restore_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
 }

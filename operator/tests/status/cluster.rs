@@ -120,6 +120,7 @@ impl Cluster {
         }
         let report = Report {
             release: &self.release,
+            restores: &rorun_operator::plan::Restores::default(),
             operations: &rorun_operator::plan::Operations::default(),
             cr: &self.cr,
             old: self.old.clone(),

@@ -209,7 +209,8 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
     for SuiteResult { suite, plans, failed, took } in &suites {
         let (passed, failed, took) = (plans.saturating_sub(*failed), *failed, minutes(*took));
         let runner = format!("e2e campaign{how} {suite}");
-        rows.push(Row { runner, summary: format!("{passed} passed, {failed} failed, {took}"), passed, failed });
+        let summary = format!("{passed} passed, {failed} failed, {took}");
+        rows.push(Row { runner, summary, passed, failed, ..Row::default() });
     }
     let failed: usize = suites.iter().map(|suite| suite.failed).sum();
     ensure!(failed == 0, "{failed} plans failed");
@@ -220,6 +221,9 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
+/// How much of a failure stands in the summary, in characters.
+const REASON: usize = 400;
+
 /// The scenarios, with the operator and its images as the sources make them.
 fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows: &mut Vec<Row>) -> Result<()> {
     let outcomes = play(shared.with_operator()?, scenarios, keep)?;
@@ -227,7 +231,9 @@ fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows:
         let failed = usize::from(outcome.failure.is_some());
         let (passed, how) = (1 - failed, if failed > 0 { "FAILED" } else { "ok" });
         let (runner, took) = (format!("scenario {}", outcome.name), minutes(outcome.took));
-        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed });
+        let failures = outcome.failure.iter().filter_map(|failure| failure.lines().next());
+        let failures = failures.map(|line| line.chars().take(REASON).collect()).collect();
+        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed, failures });
     }
     super::scenarios::failures(&outcomes)
 }

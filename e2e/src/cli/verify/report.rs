@@ -17,6 +17,8 @@ pub(super) struct Row {
     pub(super) summary: String,
     pub(super) passed: usize,
     pub(super) failed: usize,
+    /// What failed, a line each: who sees only the end of a run sees this.
+    pub(super) failures: Vec<String>,
 }
 
 /// All parts that were run.
@@ -92,9 +94,12 @@ impl fmt::Display for Report {
                 Outcome::NotRun(why) => ("not run", Some(why)),
             };
             writeln!(formatter, "{:10} {outcome:8} {:>8}", part.name, minutes(part.took))?;
-            for Row { runner, summary, .. } in &part.rows {
+            for Row { runner, summary, failures, .. } in &part.rows {
                 let summary = if summary.is_empty() { "ended without a summary" } else { summary };
                 writeln!(formatter, "    {runner:34} {summary}")?;
+                for failure in failures {
+                    writeln!(formatter, "        {failure}")?;
+                }
             }
             if let Some(error) = error {
                 writeln!(formatter, "    {}", error.lines().next().unwrap_or_default())?;
@@ -122,10 +127,17 @@ pub(super) fn read(line: &str, rows: &mut Vec<Row>) {
     let program = words.strip_prefix("Running ").and_then(|rest| Some(rest.rsplit_once(" (")?.0));
     if let Some(program) = program.or_else(|| words.strip_prefix("Doc-tests ")) {
         rows.push(Row { runner: program.trim_start_matches("unittests ").to_owned(), ..Row::default() });
+    } else if let (Some(test), Some(row)) = (failed_test(line), rows.last_mut()) {
+        row.failures.push(test.to_owned());
     } else if let (Some(summary), Some(row)) = (line.strip_prefix("test result: "), rows.last_mut()) {
         summary.clone_into(&mut row.summary);
         (row.passed, row.failed) = (count(summary, "passed"), count(summary, "failed"));
     }
+}
+
+/// The test of a line that says that it failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// The number before a word.
@@ -143,12 +155,13 @@ mod tests {
     fn the_last_words_of_each_runner_are_kept() {
         let mut rows = Vec::new();
         let said = "   Compiling something v1.0.0\n     Running unittests src/lib.rs (target/debug/deps/lib-0)\n\nrunning 2 tests\n\
-                    test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
+                    test a::b ... ok\ntest a::c ... FAILED\ntest result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
                     Running tests/test_server.rs (target/debug/deps/test_server-1)\n";
         said.lines().for_each(|line| read(line, &mut rows));
         let [lib, server] = &rows[..] else { unreachable!("two runners: {rows:?}") };
         assert_eq!((lib.runner.as_str(), lib.passed, lib.failed), ("src/lib.rs", 12, 1));
         assert!(lib.summary.starts_with("FAILED. 12 passed"));
+        assert_eq!(lib.failures, ["a::c"]);
         assert_eq!(server, &Row { runner: "tests/test_server.rs".to_owned(), ..Row::default() });
     }
 
@@ -156,7 +169,7 @@ mod tests {
     fn a_part_that_fails_is_named_and_the_next_is_run() {
         let mut report = Report::default();
         report.add("one", |rows| {
-            rows.push(Row { runner: "x".to_owned(), summary: "ok. 3 passed".to_owned(), passed: 3, failed: 0 });
+            rows.push(Row { runner: "x".to_owned(), summary: "ok. 3 passed".to_owned(), passed: 3, ..Row::default() });
             Ok(())
         });
         assert!(report.result().is_ok());

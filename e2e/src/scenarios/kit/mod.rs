@@ -18,6 +18,7 @@ mod leading;
 mod objects;
 mod operator;
 mod previous;
+mod runbook;
 mod stack;
 mod steady;
 mod test_cluster;

@@ -102,6 +102,11 @@ impl TestContext {
         Stack::new(Arc::clone(&self.test_cluster), &self.namespace, name)
     }
 
+    /// The stack of that name in another namespace of this test.
+    pub fn stack_in(&self, namespace: &str, name: &str) -> Stack {
+        Stack::new(Arc::clone(&self.test_cluster), namespace, name)
+    }
+
     /// Makes or replaces a Secret in the namespace of this test.
     pub async fn secret(&self, name: &str, values: Value) -> Result<()> {
         let metadata = json!({"name": name, "namespace": self.namespace});

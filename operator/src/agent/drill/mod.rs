@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::restore::Restored;
 use self::server::Server;
 use super::authorities::Authorities;
+use super::checked::{Dump, ReadError};
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{Manifest, ManifestObject};
@@ -42,6 +43,15 @@ impl From<DumpError> for Ended {
         match error {
             DumpError::Stopped => Self::Stopped,
             error => Self::Fault(DrillFault::NotRun, error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for Ended {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Service(error) => error.into(),
+            error @ ReadError::Corrupt { .. } => Self::Fault(DrillFault::Corrupt, error.to_string()),
         }
     }
 }
@@ -109,7 +119,10 @@ async fn judge(
     }
     server::fits(&manifest.server_version).await?;
     let server = Server::start(&args.work, manifest.contents.as_ref(), stop).await?;
-    let restored = Box::pin(restore::restore(bucket, (&key, dump), (&manifest, &identities), &server, stop)).await;
+    let object = ManifestObject { key: key.clone(), ..dump.clone() };
+    let sealed = !manifest.recipients.is_empty();
+    let opened = Dump { bucket, object: &object, sealed, identities: &identities };
+    let restored = Box::pin(restore::restore(opened, &server, stop)).await;
     let compared = match restored {
         Ok(restored) => Box::pin(compare::compare(&server, &manifest, &args.checks, &restored))
             .await

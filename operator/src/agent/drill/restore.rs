@@ -2,22 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 
-use age::x25519::Identity;
-use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::server::{Server, clean};
-use super::{Ended, fault, wrong_checksum};
-use crate::agent::manifest::{Manifest, ManifestObject};
-use crate::agent::{seal, stream};
+use super::{Ended, fault};
+use crate::agent::checked::{Dump, DumpReader, OpenError};
 use crate::contract::DrillFault;
-use crate::services::bucket::BucketClient;
 
 /// How much of what `pg_restore` says is judged; what is longer is no list of expected errors.
 const LONGEST: u64 = 256 * 1024;
@@ -31,76 +24,20 @@ pub(super) struct Restored {
     pub(super) understood: Vec<String>,
 }
 
-/// Hashes and counts what is read through it.
-struct Hashing<R> {
-    inner: R,
-    seen: Arc<Mutex<(Sha256, u64)>>,
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Hashing<R> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        let new = &buffer.filled()[before..];
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.0.update(new);
-        seen.1 += new.len() as u64;
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// Restores a dump. What does not have the checksum of its manifest does not count, whatever came of it.
-pub(super) async fn restore(
-    bucket: &BucketClient,
-    (key, dump): (&str, &ManifestObject),
-    (manifest, identities): (&Manifest, &[Identity]),
-    server: &Server,
-    stop: &CancellationToken,
-) -> Result<Restored, Ended> {
-    let Some(body) = bucket.read(key, None).await? else {
-        return fault(DrillFault::Corrupt, format!("{key} is missing"));
+pub(super) async fn restore(dump: Dump<'_>, server: &Server, stop: &CancellationToken) -> Result<Restored, Ended> {
+    let fed = Box::pin(dump.read(stop, async |reader| fed(reader, server, stop).await)).await;
+    let (status, text) = match fed {
+        Ok(said) => said?,
+        Err(OpenError::Read(error)) => return Err(error.into()),
+        Err(error @ OpenError::Sealed { .. }) => return fault(DrillFault::WrongIdentity, error.to_string()),
     };
-    if body.size.is_some_and(|size| size != dump.size) {
-        let found = body.size.unwrap_or_default();
-        return fault(
-            DrillFault::Corrupt,
-            format!("{key} has {found} bytes, and its manifest says {}: it was cut off, or mixed up", dump.size),
-        );
-    }
-    let seen = Arc::new(Mutex::new((Sha256::new(), 0)));
-    let mut hashing = Hashing { inner: body.content, seen: seen.clone() };
-    let said = if manifest.recipients.is_empty() {
-        fed(&mut hashing, server, stop).await?
-    } else {
-        let mut opened = match seal::open(&mut hashing, identities).await {
-            Ok(opened) => opened,
-            Err(why) => return fault(DrillFault::WrongIdentity, format!("failed to decrypt {key}: {why}")),
-        };
-        fed(&mut opened, server, stop).await?
-    };
-    // pg_restore may end before the end of the dump.
-    let mut rest = tokio::io::sink();
-    let drained = tokio::io::copy(&mut hashing, &mut rest).await;
-    let (hash, size) = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if stream::hex(&hash.finalize()) != dump.sha256 {
-        let cut = drained.is_err() || size != dump.size;
-        let why = format!("{key} ended after {size} bytes of {}", dump.size);
-        return fault(DrillFault::Corrupt, if cut { why } else { wrong_checksum(key) });
-    }
-    let (status, text) = said;
+    let key = &dump.object.key;
     judge(&text, status).or_else(|why| fault(DrillFault::NotRestored, format!("failed to restore {key}: {why}")))
 }
 
 /// Feeds `pg_restore`, and gives how it ended and what it said.
-async fn fed(
-    dump: &mut (impl AsyncRead + Unpin),
-    server: &Server,
-    stop: &CancellationToken,
-) -> Result<(bool, String), Ended> {
+async fn fed(dump: DumpReader<'_>, server: &Server, stop: &CancellationToken) -> Result<(bool, String), Ended> {
     let not_run = |error: io::Error| Ended::Fault(DrillFault::NotRun, format!("failed to run pg_restore: {error}"));
     let mut command = clean("pg_restore");
     command.args(["--no-owner", "--no-privileges", "--no-password", "--dbname=drill"]).envs(server.environment());
@@ -119,7 +56,7 @@ async fn fed(
     });
     let feed = async {
         // It closes its input when it has seen enough, or failed: its words tell which.
-        let fed = tokio::io::copy(dump, &mut input).await;
+        let fed = tokio::io::copy_buf(dump, &mut input).await;
         let _ = input.shutdown().await;
         drop(input);
         fed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)

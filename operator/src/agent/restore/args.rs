@@ -3,9 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
+
 use crate::agent::args::{BucketArgs, owner, prefix};
 use crate::agent::{BackupId, outcome};
 use crate::contract::{self, RestoreScope};
+use crate::services::bucket::BucketTarget;
 
 /// Which recovery point, and where it is.
 #[derive(Clone, clap::Args)]
@@ -59,15 +62,54 @@ pub struct TargetArgs {
     pub copy_url: Option<String>,
 }
 
+/// The bucket whose objects are restored, where it is not the one of the recovery points.
+#[derive(Clone, clap::Args)]
+pub struct ObjectsArgs {
+    /// A folder of it whose objects stay as they are; once for each.
+    #[arg(long)]
+    pub objects_except: Vec<String>,
+    /// Certificate authorities (PEM) of it, beside the public ones.
+    #[arg(long)]
+    pub objects_ca_file: Option<PathBuf>,
+    /// The largest object in bytes that the server copies at once; of a larger one it copies parts. 5 GiB by the rules of S3.
+    #[arg(long, default_value_t = 5 << 30, value_parser = clap::value_parser!(u64).range(5 << 20..=5 << 30), hide = true)]
+    pub copied_at_once: u64,
+    /// The URL of the S3 service.
+    #[arg(long, env = contract::ENV_OBJECTS_ENDPOINT, hide = true)]
+    pub objects_endpoint: Option<String>,
+    /// The region that requests are signed for.
+    #[arg(long, env = contract::ENV_OBJECTS_REGION, hide = true)]
+    pub objects_region: Option<String>,
+    /// The name of the bucket.
+    #[arg(long, env = contract::ENV_OBJECTS_BUCKET, hide = true)]
+    pub objects_bucket: Option<String>,
+    /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
+    #[arg(long, env = contract::ENV_OBJECTS_FORCE_PATH_STYLE, hide = true, num_args = 1, default_value = "false")]
+    #[arg(action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub objects_force_path_style: bool,
+    /// The access key id.
+    #[arg(long, env = contract::ENV_OBJECTS_ACCESS_KEY_ID, hide_env_values = true, hide = true)]
+    pub objects_access_key_id: Option<String>,
+    /// The secret access key.
+    #[arg(long, env = contract::ENV_OBJECTS_SECRET_ACCESS_KEY, hide_env_values = true, hide = true)]
+    pub objects_secret_access_key: Option<String>,
+    /// The session token of temporary keys.
+    #[arg(long, env = contract::ENV_OBJECTS_SESSION_TOKEN, hide_env_values = true, hide = true)]
+    pub objects_session_token: Option<String>,
+}
+
 /// The arguments of most steps.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct StepArgs {
     /// What is to be restored; once for each.
     #[arg(long, default_value = RestoreScope::Database.as_str(), value_parser = scope)]
     pub scope: Vec<RestoreScope>,
-    /// Certificate authorities (PEM) of the bucket whose objects are restored, beside the public ones.
-    #[arg(long)]
-    pub objects_ca_file: Option<PathBuf>,
+    /// The identity that decrypts the dump.
+    #[arg(long, env = contract::ENV_IDENTITY, hide_env_values = true, hide = true)]
+    pub identity: Option<String>,
+    /// The bucket whose objects are restored.
+    #[command(flatten)]
+    pub objects: ObjectsArgs,
     /// The recovery point.
     #[command(flatten)]
     pub point: PointArgs,
@@ -138,8 +180,34 @@ pub struct DiscardArgs {
     pub target: TargetArgs,
 }
 
-impl PointArgs {
+impl ObjectsArgs {
+    /// The bucket with its authorities, where one is named.
+    pub(super) fn target(&self, ca: Option<String>) -> Option<BucketTarget> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        Some(BucketTarget {
+            endpoint: self.objects_endpoint.clone().filter(|endpoint| !endpoint.is_empty())?,
+            region: text(&self.objects_region),
+            bucket: text(&self.objects_bucket),
+            force_path_style: self.objects_force_path_style,
+            access_key_id: text(&self.objects_access_key_id),
+            secret_access_key: text(&self.objects_secret_access_key),
+            session_token: self.objects_session_token.clone().filter(|token| !token.is_empty()),
+            ca,
+        })
+    }
+}
+
+impl StepArgs {
     pub(super) fn secrets(&self) -> Vec<String> {
+        let lines = self.identity.iter().flat_map(|identity| identity.lines()).map(|line| line.trim().to_owned());
+        let objects = [&self.objects.objects_secret_access_key, &self.objects.objects_session_token];
+        let objects = objects.into_iter().flatten().cloned();
+        lines.chain(objects).chain(self.point.secrets()).collect()
+    }
+}
+
+impl PointArgs {
+    fn secrets(&self) -> Vec<String> {
         [Some(self.bucket.secret_access_key.clone()), self.bucket.session_token.clone()].into_iter().flatten().collect()
     }
 }
@@ -152,6 +220,14 @@ impl TargetArgs {
     /// The URL of the user's own database, if it is named.
     pub(super) fn own_copy(&self) -> Option<&str> {
         self.copy_url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
+impl fmt::Debug for StepArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scope, point, target, .. } = self;
+        let mut shown = formatter.debug_struct("StepArgs");
+        shown.field("scope", scope).field("point", point).field("target", target).finish_non_exhaustive()
     }
 }
 
@@ -231,8 +307,14 @@ mod tests {
         let RestoreCommand::Check(args) = &checked else { panic!("{checked:?}") };
         assert!(args.fill && args.step.scope == [RestoreScope::Database, RestoreScope::Bucket]);
         assert!(!format!("{checked:?}").contains("secret") && checked.secrets().contains(&"secret".to_owned()));
-        for step in [RestoreStep::Copy, RestoreStep::Verify, RestoreStep::Fill] {
-            let parsed = parse(step, &of_point).expect("a step");
+        let secret = [&of_point[..], &["--identity=secret", "--objects-secret-access-key=secret"]].concat();
+        let except = [contract::ARG_OBJECTS_EXCEPT, "backups/", contract::ARG_OBJECTS_EXCEPT, "dumps/"];
+        let objects = parse(RestoreStep::Objects, &[&secret[..], &except].concat()).expect("objects");
+        let RestoreCommand::Objects(args) = &objects else { panic!("{objects:?}") };
+        assert_eq!(args.objects.objects_except, ["backups/", "dumps/"]);
+        assert!(args.objects.target(None).is_none(), "no bucket of its own is named");
+        for step in [RestoreStep::Copy, RestoreStep::Verify, RestoreStep::Fill, RestoreStep::Objects] {
+            let parsed = parse(step, &secret).expect("a step");
             assert!(!format!("{parsed:?}").contains("secret"), "{parsed:?}");
         }
         // Every step is given all of it.

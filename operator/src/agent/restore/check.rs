@@ -1,19 +1,29 @@
 //! `check`: whether the point can be restored, before anything is written.
 
+use tokio_util::sync::CancellationToken;
+
 use super::args::CheckArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{self, ANSWER, Maintenance};
 use super::point::{self, Point};
 use super::sql::{self, literal, text};
+use super::{objects, unless_stopped};
 use crate::agent::pg_restore;
 use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database};
 
 /// Checks all that can be checked without writing.
-pub(super) async fn check(args: &CheckArgs) -> Result<RestoreResult, RestoreError> {
-    let point = point::load(&args.step.point).await?;
-    let mut result = RestoreResult { bytes: Some(point.dump.size), ..RestoreResult::default() };
-    if args.step.scope.contains(&RestoreScope::Database) {
-        result.database = Some(database(args, &point).await?);
+pub(super) async fn check(args: &CheckArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
+    let asked = &args.step;
+    let point = unless_stopped(stop, point::load(&asked.point)).await?;
+    let mut result = RestoreResult::default();
+    if asked.scope.contains(&RestoreScope::Database) {
+        let dump = unless_stopped(stop, point.dump(asked)).await?;
+        unless_stopped(stop, dump.refuse_sealed()).await?;
+        result.bytes = Some(dump.object.size);
+        result.database = Some(unless_stopped(stop, database(args, &point)).await?);
+    }
+    if asked.scope.contains(&RestoreScope::Bucket) {
+        result.objects = Some(Box::pin(objects::check(asked, &point, stop)).await?);
     }
     Ok(result)
 }

@@ -8,11 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, Found, Maintenance, WORK};
-use super::point::{self, Point};
+use super::point::{self, PointDump};
 use super::settings::Settings;
 use super::sql::{self, literal, text, value};
 use super::{check, fill, tables, unless_stopped};
-use crate::agent::{checked, pg_restore};
 use crate::contract::{RestoreRefusal, RestoreResult, begun_comment, copy_database, restore_comment};
 use crate::services::postgres::Row;
 
@@ -25,8 +24,9 @@ const LIKE: &str = "SELECT pg_encoding_to_char(d.encoding), d.datcollate, d.datc
 /// Restores the point into the copy.
 pub(super) async fn copy(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
     let point = unless_stopped(stop, point::load(&args.point)).await?;
+    let dump = unless_stopped(stop, point.dump(args)).await?;
     if let Some(url) = args.target.own_copy() {
-        return Box::pin(fill::into(args, url, &point, stop)).await;
+        return Box::pin(fill::into(args, url, (&point, &dump), stop)).await;
     }
     let server = unless_stopped(stop, Maintenance::open(&args.target)).await?;
     check::versions(&point, server.version()).await?;
@@ -40,7 +40,7 @@ pub(super) async fn copy(args: &StepArgs, stop: &CancellationToken) -> Result<Re
         unless_stopped(stop, take_back(&server, &name, &found, uid)).await?;
     }
     unless_stopped(stop, create(&server, &name, uid)).await?;
-    let filled = match Box::pin(restore(&server, &name, &point, stop)).await {
+    let filled = match Box::pin(restore(&server, &name, &dump, stop)).await {
         Ok(understood) => unless_stopped(stop, finish(&server, &name, uid)).await.map(|()| understood),
         Err(error) => Err(error),
     };
@@ -126,14 +126,13 @@ async fn comment(server: &Maintenance, name: &str, text: &str) -> Result<(), Res
 async fn restore(
     server: &Maintenance,
     name: &str,
-    point: &Point,
+    dump: &PointDump<'_>,
     stop: &CancellationToken,
 ) -> Result<Vec<String>, RestoreError> {
     let (database, session) = unless_stopped(stop, server.connect(name)).await?;
     drop(session);
-    let reader = checked::read(&point.bucket, &point.dump).await?;
     // A subscription would begin to take part in the replication of another server.
-    let restored = pg_restore::restore(&database.environment, &["--no-subscriptions"], reader, stop).await?;
+    let restored = dump.restore(&database.environment, &["--no-subscriptions"], stop).await?;
     if restored.errors > 0 {
         tracing::warn!(errors = restored.errors, "pg_restore reports errors that do not matter");
     }

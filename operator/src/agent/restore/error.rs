@@ -1,7 +1,7 @@
 //! Why a step did not do its work, in one line for the user.
 
 use crate::agent::DumpError;
-use crate::agent::checked::ReadError;
+use crate::agent::checked::{OpenError, ReadError};
 use crate::agent::exclusion::Ended;
 use crate::agent::pg_restore::{Kind, PgRestoreError};
 use crate::contract::RestoreRefusal;
@@ -86,10 +86,23 @@ impl From<ReadError> for RestoreError {
     }
 }
 
+impl From<OpenError> for RestoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Read(error) => error.into(),
+            OpenError::Sealed { .. } => {
+                let way_out = "let its Secret hold an identity of one of the recipients";
+                refused(RestoreRefusal::PointEncrypted, format!("{error}: {way_out}"))
+            }
+        }
+    }
+}
+
 impl From<PgRestoreError> for RestoreError {
     fn from(error: PgRestoreError) -> Self {
         let message = error.to_string();
         let (reason, way_out) = match error {
+            PgRestoreError::Open(error) => return error.into(),
             PgRestoreError::Read(error) => return error.into(),
             PgRestoreError::Stopped => return Self::Stopped,
             PgRestoreError::NoProgram | PgRestoreError::Run(_) => return Self::Failed(message),

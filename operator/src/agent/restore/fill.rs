@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, APPLICATION, LOCK_LIMIT, connect};
-use super::point::{self, Point};
+use super::point::{self, Point, PointDump};
 use super::sql::{self, literal, number, text, value};
 use super::{check, tables, unless_stopped};
 use crate::agent::authorities::Authorities;
 use crate::agent::database::Database;
+use crate::agent::exclusion;
 use crate::agent::pg_restore::{self, Kind, PgRestoreError, Restored};
-use crate::agent::{checked, exclusion};
 use crate::contract::{LOCK_KEYS, RestoreRefusal, RestoreResult, filled_comment};
 use crate::services::postgres::{LockRequest, Session};
 
@@ -24,14 +24,15 @@ const ARGUMENTS: [&str; 4] = [pg_restore::ONE_TRANSACTION, "--no-owner", "--no-p
 /// Restores the point into the stack's own database.
 pub(super) async fn fill(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
     let point = unless_stopped(stop, point::load(&args.point)).await?;
-    Box::pin(into(args, &args.target.database_url, &point, stop)).await
+    let dump = unless_stopped(stop, point.dump(args)).await?;
+    Box::pin(into(args, &args.target.database_url, (&point, &dump), stop)).await
 }
 
 /// Restores the point into the database of a URL.
 pub(super) async fn into(
     args: &StepArgs,
     url: &str,
-    point: &Point,
+    (point, dump): (&Point, &PointDump<'_>),
     stop: &CancellationToken,
 ) -> Result<RestoreResult, RestoreError> {
     let authorities = Authorities::of_database(args.target.database_ca_file.as_deref())?;
@@ -45,7 +46,7 @@ pub(super) async fn into(
     } else {
         unless_stopped(stop, sign(&session, &database.name, &comment)).await?;
         let end = stop.child_token();
-        lock.during(Box::pin(restore(&database, point, &end)), &end).await?.understood
+        lock.during(Box::pin(restore(&database, dump, &end)), &end).await?.understood
     };
     lock.release().await;
     let counted = unless_stopped(stop, tables::count(&session)).await?;
@@ -90,24 +91,18 @@ async fn sign(session: &Session, database: &str, comment: &str) -> Result<(), Re
     })
 }
 
-async fn restore(database: &Database, point: &Point, stop: &CancellationToken) -> Result<Restored, RestoreError> {
-    let error = match once(database, point, &ARGUMENTS, stop).await {
+async fn restore(
+    database: &Database,
+    dump: &PointDump<'_>,
+    stop: &CancellationToken,
+) -> Result<Restored, RestoreError> {
+    let error = match dump.restore(&database.environment, &ARGUMENTS, stop).await {
         Err(PgRestoreError::Said { kind: Kind::Rights, said }) if said.contains("(COMMENT ON EXTENSION ") => said,
         result => return Ok(result?),
     };
     // The extension was there before, and has a comment. One transaction goes on after no error, so it begins anew without any.
     let arguments: Vec<_> = ARGUMENTS.into_iter().chain(["--no-comments"]).collect();
-    let mut restored = once(database, point, &arguments, stop).await?;
+    let mut restored = dump.restore(&database.environment, &arguments, stop).await?;
     restored.understood.push(format!("comments are not restored: {error}"));
     Ok(restored)
-}
-
-async fn once(
-    database: &Database,
-    point: &Point,
-    arguments: &[&str],
-    stop: &CancellationToken,
-) -> Result<Restored, PgRestoreError> {
-    let reader = checked::read(&point.bucket, &point.dump).await?;
-    pg_restore::restore(&database.environment, arguments, reader, stop).await
 }

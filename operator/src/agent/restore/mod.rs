@@ -10,6 +10,7 @@ mod discard;
 mod error;
 mod fill;
 mod maintenance;
+mod objects;
 mod point;
 mod settings;
 mod sql;
@@ -44,6 +45,8 @@ pub enum RestoreCommand {
     Switch(Box<SwitchArgs>),
     /// Restores the dump into the stack's own, empty database.
     Fill(Box<StepArgs>),
+    /// Makes the point's versions of the objects the current ones.
+    Objects(Box<StepArgs>),
     /// Drops one database that a restore made or kept.
     Discard(Box<DiscardArgs>),
 }
@@ -52,7 +55,7 @@ impl RestoreCommand {
     fn target(&self) -> &TargetArgs {
         match self {
             Self::Check(args) => &args.step.target,
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) => &args.target,
+            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
             Self::Switch(args) => &args.target,
             Self::Discard(args) => &args.target,
         }
@@ -61,8 +64,10 @@ impl RestoreCommand {
     fn secrets(&self) -> Vec<String> {
         let mut secrets = self.target().secrets();
         match self {
-            Self::Check(args) => secrets.extend(args.step.point.secrets()),
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) => secrets.extend(args.point.secrets()),
+            Self::Check(args) => secrets.extend(args.step.secrets()),
+            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
+                secrets.extend(args.secrets());
+            }
             Self::Switch(_) | Self::Discard(_) => {}
         }
         secrets
@@ -89,11 +94,12 @@ pub(super) async fn run(command: &RestoreCommand) -> ExitCode {
 
 async fn step(command: &RestoreCommand, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
     match command {
-        RestoreCommand::Check(args) => unless_stopped(stop, check::check(args)).await,
+        RestoreCommand::Check(args) => Box::pin(check::check(args, stop)).await,
         RestoreCommand::Copy(args) => Box::pin(copy::copy(args, stop)).await,
         RestoreCommand::Verify(args) => unless_stopped(stop, verify::verify(args)).await,
         RestoreCommand::Switch(args) => unless_stopped(stop, switch::switch(&args.target)).await,
         RestoreCommand::Fill(args) => Box::pin(fill::fill(args, stop)).await,
+        RestoreCommand::Objects(args) => Box::pin(objects::restore(args, stop)).await,
         RestoreCommand::Discard(args) => unless_stopped(stop, discard::discard(args)).await,
     }
 }

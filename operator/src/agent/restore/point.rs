@@ -1,12 +1,17 @@
-//! The recovery point: its manifest, and whether the dump is there.
+//! The recovery point: its manifest, whether the dump is there, and what opens it.
 
+use age::x25519::Identity;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-use super::args::PointArgs;
+use super::args::{PointArgs, StepArgs};
 use super::error::{RestoreError, refused};
 use crate::agent::authorities::Authorities;
+use crate::agent::checked::{self, Dump, OpenError};
 use crate::agent::inventory::{self, LONGEST_MANIFEST};
 use crate::agent::manifest::{self, Manifest, ManifestObject};
+use crate::agent::pg_restore::{self, PgRestoreError, Restored};
+use crate::agent::seal;
 use crate::contract::{DUMP_FILE, MANIFEST_FILE, RestoreRefusal};
 use crate::services::bucket::{BucketClient, Timeouts};
 
@@ -14,11 +19,16 @@ use crate::services::bucket::{BucketClient, Timeouts};
 pub(super) struct Point {
     pub(super) bucket: BucketClient,
     pub(super) manifest: Manifest,
-    /// The dump, under the key that it has now.
-    pub(super) dump: ManifestObject,
 }
 
-/// Reads the manifest and looks for the dump.
+/// The dump of a point, under the key that it has now.
+pub(super) struct PointDump<'a> {
+    point: &'a Point,
+    pub(super) object: ManifestObject,
+    identities: Vec<Identity>,
+}
+
+/// Reads the manifest.
 pub(super) async fn load(args: &PointArgs) -> Result<Point, RestoreError> {
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
     let bucket = BucketClient::new(&args.bucket.target(authorities.for_bucket()), Timeouts::DATA)?;
@@ -29,15 +39,74 @@ pub(super) async fn load(args: &PointArgs) -> Result<Point, RestoreError> {
         return Err(refused(RestoreRefusal::PointNotFound, message));
     };
     let manifest = read(&found.body, args, &key)?;
-    let dump = dump(&manifest, args)?;
-    let size = bucket.size(&dump.key).await?;
-    if size != Some(dump.size) {
-        let found = size.map_or("there is none".to_owned(), |size| format!("it has {size}"));
-        let message =
-            format!("{} should have {} bytes, and {found}: restore another recovery point", dump.key, dump.size);
-        return Err(refused(RestoreRefusal::PointCorrupt, message));
+    Ok(Point { bucket, manifest })
+}
+
+impl Point {
+    /// Looks for the dump, and for what opens it.
+    pub(super) async fn dump(&self, args: &StepArgs) -> Result<PointDump<'_>, RestoreError> {
+        let Some(object) = self.object(&args.point, DUMP_FILE) else {
+            let message = format!("recovery point {} holds no dump of a database", args.point.point);
+            return Err(refused(RestoreRefusal::PointIncomplete, message));
+        };
+        let identities = args.identity.as_deref().map(seal::identities).unwrap_or_default();
+        if self.is_sealed() && identities.is_empty() {
+            let message = format!(
+                "the dump of recovery point {} is encrypted for {}: let backup.identitySecretRef of the stack name a Secret with an \
+                 identity of one of these, and create another RorunRestore",
+                args.point.point,
+                self.manifest.recipients.join(", ")
+            );
+            return Err(refused(RestoreRefusal::PointEncrypted, message));
+        }
+        let size = self.bucket.size(&object.key).await?;
+        if size != Some(object.size) {
+            let found = size.map_or("there is none".to_owned(), |size| format!("it has {size}"));
+            let message = format!(
+                "{} should have {} bytes, and {found}: restore another recovery point",
+                object.key, object.size
+            );
+            return Err(refused(RestoreRefusal::PointCorrupt, message));
+        }
+        Ok(PointDump { point: self, object, identities })
     }
-    Ok(Point { bucket, manifest, dump })
+
+    /// An object of the point. By the end of its key: the folder may have been copied to another prefix.
+    pub(super) fn object(&self, args: &PointArgs, file: &str) -> Option<ManifestObject> {
+        let told = self.manifest.object(file)?;
+        Some(ManifestObject { key: inventory::key(&args.prefix, &args.point, file), ..told.clone() })
+    }
+
+    fn is_sealed(&self) -> bool {
+        !self.manifest.recipients.is_empty()
+    }
+}
+
+impl PointDump<'_> {
+    /// Restores it into the database that the variables lead to.
+    pub(super) async fn restore(
+        &self,
+        environment: &[(&'static str, String)],
+        arguments: &[&str],
+        stop: &CancellationToken,
+    ) -> Result<Restored, PgRestoreError> {
+        let Point { bucket, .. } = self.point;
+        let dump = Dump { bucket, object: &self.object, sealed: self.point.is_sealed(), identities: &self.identities };
+        let restored = dump.read(stop, async |reader| pg_restore::restore(environment, arguments, reader, stop).await);
+        Box::pin(restored).await?
+    }
+
+    /// Refuses a dump that the identity does not open. Reads no more than its beginning.
+    pub(super) async fn refuse_sealed(&self) -> Result<(), RestoreError> {
+        if !self.point.is_sealed() {
+            return Ok(());
+        }
+        let reader = checked::read(&self.point.bucket, &self.object).await?;
+        match seal::open(reader, &self.identities).await {
+            Ok(_) => Ok(()),
+            Err(why) => Err(OpenError::Sealed { key: self.object.key.clone(), why }.into()),
+        }
+    }
 }
 
 fn read(body: &[u8], args: &PointArgs, key: &str) -> Result<Manifest, RestoreError> {
@@ -60,15 +129,4 @@ fn read(body: &[u8], args: &PointArgs, key: &str) -> Result<Manifest, RestoreErr
         return Err(refused(RestoreRefusal::PointForeign, message));
     }
     Ok(manifest)
-}
-
-/// By the end of the key: the folder may have been copied to another prefix.
-fn dump(manifest: &Manifest, args: &PointArgs) -> Result<ManifestObject, RestoreError> {
-    let ending = format!("{}/{DUMP_FILE}", args.point);
-    let told = manifest.objects.iter().find(|object| object.key.ends_with(&ending));
-    let Some(told) = told else {
-        let message = format!("recovery point {} holds no dump of a database", args.point);
-        return Err(refused(RestoreRefusal::PointIncomplete, message));
-    };
-    Ok(ManifestObject { key: inventory::key(&args.prefix, &args.point, DUMP_FILE), ..told.clone() })
 }

@@ -54,8 +54,8 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 62), regex(pattern = "^age1[02-9ac-hj-np-z]{58}$")), extend("x-kubernetes-list-type" = "set"))]
     pub recipients: Vec<String>,
-    /// The private key of one of `recipients`, for the pods of drills alone. Defaults to none: a drill of an encrypted
-    /// dump compares checksums, and restores nothing.
+    /// The private key of one of `recipients`, for the pods of drills and restores alone. Defaults to none: a drill of
+    /// an encrypted dump compares checksums, and a RorunRestore refuses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_secret_ref: Option<IdentitySecretReference>,
     /// The drills that restore recovery points for a trial. Defaults to `{}` in Production, and to none elsewhere.

@@ -6,7 +6,7 @@ use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RoutedComponent, text};
+use super::{PodTemplate, RoutedComponent, text};
 
 /// How a new version reaches the users. A release is a set of images: another image of a workload makes another release, and
 /// nothing of it serves before its migration has succeeded.
@@ -107,6 +107,9 @@ pub struct MigrationsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
+    /// Merged over the pods of migrations, as `podTemplate` of a workload is over its own. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// The release that serves, and the one on its way.

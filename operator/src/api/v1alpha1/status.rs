@@ -33,6 +33,9 @@ pub struct RorunStackStatus {
     /// The backups of the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// The restore that goes on, and what restores left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Box<super::StackRestoreStatus>>,
     /// The release that serves, and the one on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Box<super::ReleaseStatus>>,

@@ -1,5 +1,7 @@
 //! The reconcile of a stack that is being deleted.
 
+use std::collections::BTreeMap;
+
 use kube::runtime::controller::Action;
 
 use super::{
@@ -15,7 +17,7 @@ use crate::{
     apply::Owner,
     names::{Waiting, reason},
     objects::LiveSet,
-    plan::{Operation, choose, last_backup_runs, on_live_data},
+    plan::{Operation, choose, last_backup_runs, last_restore_runs, on_live_data},
     runtime::{ResourceKey, Written},
     stack::Observed,
 };
@@ -34,8 +36,9 @@ pub(super) async fn reconcile(
     }
     let mut observed = Observed::default();
     steps::observe(cr, live, &mut observed);
-    observed.backups = context.backup_requests(&key);
-    context.tell(&key, &last_backup_runs(&key.name, &observed, now().as_second()), None);
+    context.observe_asked(cr, &key, &mut observed);
+    let backups = last_backup_runs(&key.name, &observed, now().as_second());
+    context.tell(&key, (&backups, &last_restore_runs(&key.name, &observed)), &BTreeMap::new());
     if let Some((_, job)) = choose(&[Operation::Deletion], on_live_data(&observed).as_deref()).next {
         let message = format!(
             "the stack is deleted once {job} has ended, so that it does not stop half-way; to end it now: kubectl delete {job}"

@@ -3,6 +3,7 @@
 //! What enters: a stack as the watch delivered it. What leaves: writes through `apply`, and a status. Forbidden here: building
 //! objects inline.
 
+mod asked;
 mod classes;
 mod cluster;
 mod configuration;
@@ -41,16 +42,15 @@ use tracing::Span;
 
 use super::{Settings, requests::Requests};
 use crate::{
-    api::v1alpha1::{RorunBackup, RorunStack, RorunStackSpec, RorunStackStatus},
-    names::{Component, Waiting, reason},
-    plan::{BackupRun, BackupRunState},
+    api::v1alpha1::{RorunStack, RorunStackSpec, RorunStackStatus},
+    names::Component,
     probe::Prober,
     runtime::{
         Controller, ControllerRuntime, Reconciled, Reconciler, ResourceKey, Runtime, Scope, Watched,
         references::References,
     },
     services::Network,
-    stack::{BackupRequest, ProbeTarget, SecretData},
+    stack::{ProbeTarget, SecretData},
     telemetry::logs,
 };
 use configuration::Configurations;
@@ -187,26 +187,6 @@ impl Reconciler for Context {
 }
 
 impl Context {
-    /// The RorunBackups of a stack that are not over.
-    fn backup_requests(&self, stack: &ResourceKey) -> Vec<BackupRequest> {
-        let request = |of: &Arc<RorunBackup>| BackupRequest { uid: of.uid().unwrap_or_default(), name: of.name_any() };
-        self.requests.backups.of(stack).iter().map(request).collect()
-    }
-
-    /// Tells the RorunBackups of a stack how far they are. `waiting`: why the backups of the stack stay as they are for now.
-    fn tell(&self, stack: &ResourceKey, runs: &[BackupRun], waiting: Option<&Waiting>) {
-        let answer = |run: &BackupRun| {
-            let mut run = run.clone();
-            if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, waiting)
-                && why.reason == reason::PROGRESSING
-            {
-                why.clone_from(waiting);
-            }
-            (run.uid.clone(), run)
-        };
-        self.requests.backups.tell(stack, runs.iter().map(answer).collect());
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

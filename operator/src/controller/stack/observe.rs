@@ -53,7 +53,7 @@ pub(super) async fn observe(
         ..Observed::default()
     };
     steps::observe(cr, live, &mut observed);
-    observed.backups = context.backup_requests(key);
+    context.observe_asked(cr, key, &mut observed);
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));

@@ -14,7 +14,6 @@ use crate::{
     api::v1alpha1::RorunStack,
     apply::{Applied, Owner, WriteError, apply},
     desired::{self, Desired},
-    names::Component,
     objects::LiveSet,
     plan::{Plan, picked, plan},
     runtime::{ResourceKey, StatusError, Written},
@@ -92,7 +91,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
 
     // Desired, and apply.
     let desired = desired::desired(&stack, &plan, &live);
-    context.tell(&key, &plan.backup_runs, desired.waiting.get(&Component::Backup));
+    context.tell(&key, (&plan.backup_runs, &plan.restores.runs), &desired.waiting);
     let (desired, applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;

@@ -56,6 +56,7 @@ pub(super) fn report<'a>(
         cr,
         stack,
         release: &plan.release,
+        restores: &plan.restores,
         operations: &plan.operations,
         live,
         readiness: status::with_refusals(readiness, &waiting),

@@ -110,6 +110,7 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
         revision: there.revision.as_deref().map(str::to_owned),
         rolled_out,
         asleep: there.applied_replicas == Some(0),
+        has_pods: pods_of(live, there).next().is_some(),
         digests: BTreeSet::new(),
         trouble: pod_with(live, there, &AT_FAULT),
         excuse: refused.or_else(|| pod_with(live, there, &NOT_AT_FAULT)),
@@ -121,10 +122,15 @@ const NOT_AT_FAULT: [Reason; 2] = [reason::UNSCHEDULABLE, reason::IMAGE_PULL_FAI
 /// What a pod says for which its release is.
 const AT_FAULT: [Reason; 3] = [reason::CRASH_LOOP, reason::CONTAINER_CONFIG_ERROR, reason::NOT_HEALTHY];
 
-/// What a pod of a Deployment says. The names of its pods begin with its own.
-fn pod_with(live: &LiveSet, deployment: &LiveObject, reasons: &[Reason]) -> Option<Waiting> {
+/// The pods of a Deployment: their names begin with its own.
+fn pods_of<'a>(live: &'a LiveSet, deployment: &'a LiveObject) -> impl Iterator<Item = &'a LiveObject> {
     let of = |pod: &&LiveObject| pod.name.strip_prefix(&*deployment.name).is_some_and(|rest| rest.starts_with('-'));
-    let mut pods = live.of_component("Pod", deployment.component).filter(|pod| !pod.deleting).filter(of);
+    live.of_component("Pod", deployment.component).filter(of)
+}
+
+/// What a pod of a Deployment says.
+fn pod_with(live: &LiveSet, deployment: &LiveObject, reasons: &[Reason]) -> Option<Waiting> {
+    let mut pods = pods_of(live, deployment).filter(|pod| !pod.deleting);
     pods.find_map(|pod| match &pod.readiness {
         Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
         _ => None,
@@ -150,6 +156,11 @@ fn revision(there: &LiveObject) -> Option<Revision> {
     Some(Revision { name: there.name.to_string(), number: record.revision, content, progress })
 }
 
+/// Whether the Jobs of a component say something that the plan reads, also when they end well.
+fn says(component: Component) -> bool {
+    matches!(component, Component::Backup | Component::Restore)
+}
+
 fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     let component = Component::from_label(there.component).filter(|_| there.kind.kind == "Job")?;
     let phase = match &there.readiness {
@@ -161,7 +172,7 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
     // Only the agent's own words are read of a Job that is complete.
-    let said = last_words(there, live).filter(|_| phase == JobPhase::Complete && component == Component::Backup);
+    let said = last_words(there, live).filter(|_| phase == JobPhase::Complete && says(component));
     Some(ObservedJob {
         name: there.name.to_string(),
         component,

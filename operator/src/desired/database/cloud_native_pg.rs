@@ -15,6 +15,10 @@ use crate::{
     },
 };
 
+/// An application with a pool of connections never leaves by itself, so that CloudNativePG's own 180 seconds would be as long without a
+/// new connection, wherever a primary is restarted for a new image.
+const SMART_SHUTDOWN_SECONDS: i32 = 10;
+
 impl Mode for CloudNativePg {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
         let cluster = DesiredObject::new(&self.cluster(stack), ApplyPolicy::Retain);
@@ -95,6 +99,7 @@ impl CloudNativePg {
                     },
                 },
                 certificates: names.map(|names| Certificates { server_alt_dns_names: names.into() }),
+                smart_shutdown_timeout: SMART_SHUTDOWN_SECONDS,
                 enable_superuser_access: false,
             },
         }

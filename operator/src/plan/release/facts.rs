@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    HISTORY, Pick, State, Step,
+    HISTORY, Pause, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
     migration::{Migrated, blocker, identity, migrated, migrations},
@@ -36,8 +36,7 @@ pub(super) struct Facts {
     pub(super) migration_runs: bool,
     /// The release that the annotation approves.
     pub(super) approved: Option<String>,
-    /// No pod runs.
-    hibernates: bool,
+    pause: Pause,
     /// What the migration is about: the image, the command and the data.
     identity: String,
     pub(super) rollout: Rollout,
@@ -57,7 +56,7 @@ enum Approval {
 }
 
 impl Facts {
-    pub(super) fn of(stack: &Stack, observed: &Observed, hibernates: bool, now: i64) -> Self {
+    pub(super) fn of(stack: &Stack, observed: &Observed, pause: Pause, now: i64) -> Self {
         let mut revisions = observed.releases.revisions.clone();
         revisions.sort_by_key(|revision| revision.number);
         let name = String::from(ObjectName::record(&stack.name, RELEASE, stack.content.revision()));
@@ -99,7 +98,7 @@ impl Facts {
             blocker: blocker(stack, observed),
             migration_runs: migrations(observed).next().is_some(),
             approved: observed.annotations.get(annotation::APPROVE).cloned(),
-            hibernates,
+            pause,
             identity,
             rollout: rollout(stack, observed, &target),
             target,
@@ -133,7 +132,7 @@ impl Facts {
         self.conclude_verification(observed, now);
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
         // Without pods nothing shows whether a release serves.
-        if (self.is_verified() || adopted) && !self.hibernates && !self.serves() {
+        if (self.is_verified() || adopted) && self.pause == Pause::None && !self.serves() {
             self.target.progress.served_at = Some(now);
             self.target.progress.excused = None;
             self.last_good = Some(self.target.clone());
@@ -183,7 +182,7 @@ impl Facts {
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         // A rollout that began before the stack hibernated has its whole time when it wakes.
-        let interrupted = state == State::Hibernating && self.deadline(0).is_some();
+        let interrupted = matches!(state, State::Hibernating | State::Restoring) && self.deadline(0).is_some();
         if state.comes_before_pods() {
             // Whatever began before has to begin again: an approval that became required meanwhile takes no time of it.
             self.target.progress =
@@ -244,7 +243,11 @@ impl Facts {
     }
 
     pub(super) fn hibernates(&self) -> bool {
-        self.hibernates
+        self.pause == Pause::Hibernation
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.pause == Pause::Restore
     }
 
     pub(super) fn lacks_approval(&self) -> bool {
@@ -297,7 +300,7 @@ impl Facts {
             return pick;
         }
         // The pods of a first release that began to roll out are to end, too.
-        if self.hibernates && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
+        if self.pause != Pause::None && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
     }
 
     /// The Job of the migration, while it is to run or is kept for reading.

@@ -20,7 +20,7 @@ impl Facts {
         let images = images.join(", ");
         let release = format!("release {} ({images})", self.target.content.release());
         Some(match state {
-            State::Serving | State::Hibernating | State::RollingOut => return None,
+            State::Serving | State::Hibernating | State::Restoring | State::RollingOut => return None,
             State::AwaitingApproval => Waiting::new(
                 reason::AWAITING_APPROVAL,
                 format!(

@@ -71,9 +71,21 @@ impl Release {
     }
 }
 
-/// Plans the release of a stack. `hibernates`: no pod of it runs meanwhile.
-pub(super) fn release(stack: &Stack, observed: &Observed, hibernates: bool, now: i64) -> Release {
-    let facts = Facts::of(stack, observed, hibernates, now);
+/// What a release waits for whatever its steps are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing.
+    #[default]
+    None,
+    /// The stack hibernates.
+    Hibernation,
+    /// A restore changes its data, or is about to.
+    Restore,
+}
+
+/// Plans the release of a stack.
+pub(super) fn release(stack: &Stack, observed: &Observed, pause: Pause, now: i64) -> Release {
+    let facts = Facts::of(stack, observed, pause, now);
     let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
     let facts = facts.after(row.state, now);
     Release {

@@ -16,6 +16,8 @@ pub enum State {
     AwaitingApproval,
     /// Its migration failed.
     MigrationFailed,
+    /// A restore changes the data, and the release goes on afterwards.
+    Restoring,
     /// The stack hibernates, and the release goes on when it wakes.
     Hibernating,
     /// Its recovery point is found or made.
@@ -42,6 +44,7 @@ impl State {
             Self::RolledBack => "RolledBack",
             Self::AwaitingApproval => "AwaitingApproval",
             Self::MigrationFailed => "MigrationFailed",
+            Self::Restoring => "Restoring",
             Self::Hibernating => "Hibernating",
             Self::BackingUp => "BackingUp",
             Self::RecoveryPointFailed => "RecoveryPointFailed",
@@ -100,7 +103,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 12] = [
+pub static TABLE: [Row; 13] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -148,6 +151,18 @@ pub static TABLE: [Row; 12] = [
         holds: Facts::smoke_test_failed,
         pick: Pick::LastGood,
         next: &[(State::Testing, "rorun.app/retry has a new value")],
+    },
+    Row {
+        state: State::Restoring,
+        when: "a restore goes on",
+        holds: Facts::is_interrupted,
+        pick: Pick::LastGood,
+        next: &[
+            (State::BackingUp, "the restore has ended, and a recovery point is needed"),
+            (State::Migrating, "the restore has ended, and the images never served"),
+            (State::Testing, "the restore has ended, and a candidate is to be tested"),
+            (State::RollingOut, "the restore has ended"),
+        ],
     },
     Row {
         state: State::Hibernating,

@@ -73,6 +73,8 @@ impl Timeouts {
     pub const QUESTION: Self = Self { connect: Duration::from_secs(5), attempt: Duration::from_secs(10), attempts: 1 };
     /// For moving data.
     pub const DATA: Self = Self { connect: Duration::from_secs(5), attempt: Duration::from_mins(5), attempts: 4 };
+    /// For copies within the server, which answers once it has copied all.
+    pub const COPY: Self = Self { connect: Duration::from_secs(5), attempt: Duration::from_mins(30), attempts: 4 };
 }
 
 /// A client of one bucket. Cheap to clone.

@@ -3,7 +3,8 @@
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
 //! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them, the latter
 //! through connections that break; `listing` walks through all versions page by page; `conditional` replaces what nobody else has
-//! changed, and looks at versions; `rules` reads and writes the documents of rules, which `document` takes apart.
+//! changed, and looks at versions; `versions` makes one the current one again; `rules` reads and writes the documents of rules,
+//! which `document` takes apart.
 
 mod classify;
 mod client;
@@ -17,6 +18,7 @@ mod read;
 mod rules;
 mod settings;
 mod upload;
+mod versions;
 
 pub use client::{BucketClient, BucketTarget, Timeouts};
 pub use conditional::{Replaced, Tagged, Version};
@@ -28,3 +30,4 @@ pub use read::Body;
 pub use rules::Sent;
 pub use settings::Versioning;
 pub use upload::{Upload, UploadInProgress};
+pub use versions::{Current, Past, bare};

@@ -10,10 +10,10 @@ use crate::services::error::{Cause, ServiceError};
 /// An upload that was started. It stays in the bucket, and costs, until it is completed or aborted.
 #[derive(Debug)]
 pub struct Upload {
-    bucket: BucketClient,
-    key: String,
-    id: String,
-    parts: Vec<CompletedPart>,
+    pub(super) bucket: BucketClient,
+    pub(super) key: String,
+    pub(super) id: String,
+    pub(super) parts: Vec<CompletedPart>,
 }
 
 /// An upload that is neither completed nor aborted.

@@ -141,7 +141,11 @@ fn written(spec: &RorunStackSpec) -> impl Iterator<Item = Written<'_>> {
         let fields = PodFields { port: 0, template: of.pod_template.as_ref(), scheduling: of.scheduling.as_ref() };
         (Component::Backup, fields)
     });
-    let all = workloads.chain(services::pods(spec)).chain(backup);
+    let migrations =
+        spec.api.migrations.iter().map(|of| {
+            (Component::Migration, PodFields { port: 0, template: of.pod_template.as_ref(), scheduling: None })
+        });
+    let all = workloads.chain(services::pods(spec)).chain(backup).chain(migrations);
     all.filter_map(|(component, fields)| Some(Written { own: own(component)?, component, fields }))
 }
 

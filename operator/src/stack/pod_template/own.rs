@@ -94,7 +94,7 @@ pub fn own(component: Component) -> Option<Own> {
         Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest | Component::BucketRules => {
             return job(component);
         }
-        Component::Connection | Component::Ingress | Component::Monitoring => return None,
+        Component::Connection | Component::Ingress | Component::Monitoring | Component::Restore => return None,
     })
 }
 
@@ -127,7 +127,7 @@ fn job(component: Component) -> Option<Own> {
                 "/dev/shm",
             ],
         },
-        // `podTemplate` does not reach these pods: a sidecar of the API would keep a migration from ending.
+        // That of the API does not reach these pods: a sidecar of it would keep a migration from ending.
         Component::Migration => Own {
             field: "api.migrations",
             purpose: Purpose::Job,

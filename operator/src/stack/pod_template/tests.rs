@@ -7,8 +7,10 @@ use super::*;
 fn spec(field: &str, patch: Value) -> RorunStackSpec {
     let mut spec = json!({"environment": "Development", "api": {"image": "a"}});
     let block = field.split('.').fold(&mut spec, |at, member| &mut at[member]);
-    if matches!(field, "ocr" | "admin") {
-        block["image"] = json!("a");
+    match field {
+        "ocr" | "admin" => block["image"] = json!("a"),
+        "api.migrations" => block["command"] = json!(["migrate"]),
+        _ => {}
     }
     block["podTemplate"] = patch;
     serde_json::from_value(spec).unwrap()
@@ -56,6 +58,7 @@ fn sidecar(fields: &Value) -> Value {
 #[case::own_data_in_a_sidecar("redis.embedded", sidecar(&json!({"volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true}]})))]
 #[case::replaced_probe("api", of_container("api", "readinessProbe", &json!({"$patch": "replace", "exec": {"command": ["true"]}})))]
 #[case::replaced_context("api", of_pod(json!({"securityContext": {"$patch": "replace", "runAsNonRoot": true}})))]
+#[case::user_of_a_migration("api.migrations", of_pod(json!({"securityContext": {"runAsUser": 1000}})))]
 #[case::agent("backup", of_pod(json!({"initContainers": [{"name": "install", "securityContext": {"runAsUser": 1}}]})))]
 #[case::native_sidecar("backup", of_pod(json!({"initContainers": [{"name": "proxy", "image": "p", "restartPolicy": "Always"}]})))]
 #[case::token_for_others("api", of_volume(&json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"audience": "vault", "path": "t"}}]}})))]
@@ -117,6 +120,9 @@ fn what_leaves_a_pod_what_it_is_is_taken(#[case] field: &str, #[case] patch: Val
 #[case::data_directory("database.embedded", of_container("postgres", "env", &json!([{"name": "PGDATA", "value": "/x"}])), &["containers[postgres].env is refused"])]
 #[case::arguments_of_a_server("redis.embedded", of_container("redis", "args", &json!(["--appendonly", "no"])), &["containers[redis].args is refused"])]
 #[case::agent("backup", of_pod(json!({"initContainers": [{"name": "install", "image": "x"}]})), &["initContainers[install].image is refused"])]
+#[case::lock_of_a_migration("api.migrations", of_pod(json!({"initContainers": [{"name": "lock", "image": "x"}]})), &["api.migrations.podTemplate.spec.initContainers[lock].image is refused"])]
+#[case::migration_beside_a_sidecar("api.migrations", sidecar(&json!({})), &["containers[exporter] is refused", "restartPolicy: Always"])]
+#[case::command_of_a_migration("api.migrations", of_container("migrate", "command", &json!(["sh"])), &["containers[migrate].command is refused"])]
 #[case::dump("backup", of_container("dump", "command", &json!(["sh"])), &["containers[dump].command is refused"])]
 #[case::last_words_of_a_dump("backup", of_container("dump", "terminationMessagePath", &json!("/x")), &["terminationMessagePath"])]
 #[case::data("database.embedded", of_volume(&json!({"name": "data", "emptyDir": {}})), &["volumes[data] is refused", "another name"])]

@@ -30,7 +30,7 @@ async fn a_point_that_is_not_what_it_should_be_is_refused() {
     let key = format!("{}{point}/{MANIFEST_FILE}", scenario.prefix);
     let good = scenario.bucket.get(&key).await.expect("get").expect("manifest");
     let without_owner: Change = |manifest| drop(manifest.as_object_mut().expect("object").remove("owner"));
-    let changes: [(Change, RestoreRefusal, &str); 8] = [
+    let changes: [(Change, RestoreRefusal, &str); 9] = [
         (
             |manifest| manifest["apiVersion"] = json!("backup.rorun.app/v9"),
             RestoreRefusal::PointTooNew,
@@ -49,6 +49,11 @@ async fn a_point_that_is_not_what_it_should_be_is_refused() {
         ),
         (without_owner, RestoreRefusal::PointForeign, "is without an owner, not of"),
         (|manifest| manifest["objects"] = json!([]), RestoreRefusal::PointIncomplete, "holds no dump"),
+        (
+            |manifest| manifest["recipients"] = json!(["age1x"]),
+            RestoreRefusal::PointEncrypted,
+            "is encrypted for age1x",
+        ),
         (|manifest| manifest["objects"][0]["size"] = json!(7), RestoreRefusal::PointCorrupt, "should have 7 bytes"),
         (
             |manifest| manifest["serverVersion"] = json!("99.1"),

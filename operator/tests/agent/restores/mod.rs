@@ -5,6 +5,8 @@ mod copies;
 mod discards;
 mod fills;
 mod kills;
+mod objects;
+mod sealed;
 mod switches;
 
 use std::path::PathBuf;

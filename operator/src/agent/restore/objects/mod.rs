@@ -1,0 +1,300 @@
+//! `objects`: makes the versions of a point the current ones.
+//!
+//! A version that is not the current one is copied to a new version, within the server. What is newer than the point is deleted so
+//! that it stays as an old version. Nothing is removed for ever, and nothing is written before all the versions were found.
+
+mod index;
+mod write;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+
+use self::index::{Index, Part};
+use self::write::{Done, Moment};
+use super::args::StepArgs;
+use super::error::{RestoreError, refused};
+use super::point::{self, Point};
+use super::unless_stopped;
+use crate::agent::authorities::Authorities;
+use crate::agent::objects::ListReader;
+use crate::agent::{BackupId, ListedObject, ManifestObject};
+use crate::contract::{OBJECTS_FILE, RestoreRefusal, RestoreResult};
+use crate::services::bucket::{BucketClient, Current, Timeouts, Versioning};
+
+/// How many objects are asked for, or copied, at once.
+const CONCURRENT: usize = 16;
+/// How many keys a message names.
+const NAMED: usize = 3;
+
+/// The objects of a point, and the bucket that they belong to.
+struct Objects<'a> {
+    point: &'a Point,
+    id: &'a BackupId,
+    list: ManifestObject,
+    count: u64,
+    bucket: BucketClient,
+    /// Waits longer.
+    copier: BucketClient,
+    /// The folders that stay as they are.
+    except: Vec<String>,
+    moment: Moment,
+    copied_at_once: u64,
+}
+
+/// What is done with what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Its version is looked for.
+    Look,
+    /// It is restored.
+    Restore,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Tally {
+    changed: u64,
+    /// Versions that are gone.
+    missing: Keys,
+    /// Objects that are not listed, and were there.
+    left: Keys,
+}
+
+/// Some keys by name, and the number of all.
+#[derive(Debug, Default)]
+struct Keys {
+    named: Vec<String>,
+    count: usize,
+}
+
+impl Keys {
+    fn add(&mut self, key: String) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(key);
+        }
+    }
+
+    fn words(&self) -> String {
+        let more = self.count - self.named.len();
+        let named = self.named.join(", ");
+        if more > 0 { format!("{named} and {more} more") } else { named }
+    }
+}
+
+/// Looks for the versions, and writes nothing. Gives how many objects the point has.
+pub(super) async fn check(args: &StepArgs, point: &Point, stop: &CancellationToken) -> Result<u64, RestoreError> {
+    let objects = unless_stopped(stop, Objects::open(args, point)).await?;
+    Box::pin(objects.look(stop)).await?;
+    Ok(objects.count)
+}
+
+/// Restores the objects.
+pub(super) async fn restore(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
+    let point = unless_stopped(stop, point::load(&args.point)).await?;
+    let objects = unless_stopped(stop, Objects::open(args, &point)).await?;
+    Box::pin(objects.look(stop)).await?;
+    let tally = Box::pin(objects.walk(Work::Restore, stop)).await?;
+    let left = (tally.left.count > 0).then(|| {
+        format!(
+            "not listed by the point, though older than it, and left as they are: {} objects, {}",
+            tally.left.count,
+            tally.left.words()
+        )
+    });
+    Ok(RestoreResult { objects: Some(tally.changed), warnings: left.into_iter().collect(), ..RestoreResult::default() })
+}
+
+impl<'a> Objects<'a> {
+    async fn open(args: &'a StepArgs, point: &'a Point) -> Result<Self, RestoreError> {
+        let id = &args.point.point;
+        let (Some(list), Some(half)) = (point.object(&args.point, OBJECTS_FILE), &point.manifest.bucket) else {
+            let message = format!(
+                "recovery point {id} holds the database only, not the objects of the bucket: leave Bucket out of scope, or restore \
+                 a point that was made with backup.includeBucket"
+            );
+            return Err(refused(RestoreRefusal::PointIncomplete, message));
+        };
+        let of_points =
+            args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
+        let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
+        let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
+        if target.bucket != half.bucket {
+            let message = format!(
+                "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": leave Bucket out of \
+                 scope, and copy the objects with a client of S3",
+                half.bucket, half.endpoint, target.bucket
+            );
+            return Err(refused(RestoreRefusal::AnotherBucket, message));
+        }
+        let bucket = BucketClient::new(&target, Timeouts::DATA)?;
+        let state = match bucket.versioning().await? {
+            Versioning::Enabled => None,
+            Versioning::Suspended => Some("suspended"),
+            Versioning::Off => Some("off"),
+        };
+        if let Some(state) = state {
+            let message = format!(
+                "versioning of bucket \"{}\" is {state}, so what a restore replaces would be lost: turn it on with bucket.versioning",
+                target.bucket
+            );
+            return Err(refused(RestoreRefusal::BucketNotVersioned, message));
+        }
+        let mut except = args.objects.objects_except.clone();
+        if target.endpoint == of_points.endpoint && target.bucket == of_points.bucket {
+            except.push(folder(&args.point.prefix));
+        }
+        let listed = point.bucket.look(&list.key, None).await?.and_then(|object| object.modified);
+        Ok(Self {
+            id,
+            moment: Moment::new(&point.manifest, listed),
+            count: half.count,
+            copier: BucketClient::new(&target, Timeouts::COPY)?,
+            copied_at_once: args.objects.copied_at_once,
+            point,
+            list,
+            bucket,
+            except,
+        })
+    }
+
+    /// Refuses a point of which a version is gone.
+    async fn look(&self, stop: &CancellationToken) -> Result<(), RestoreError> {
+        let Tally { missing, .. } = self.walk(Work::Look, stop).await?;
+        if missing.count == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; nothing was written; \
+             restore another recovery point, or leave Bucket out of scope",
+            missing.count,
+            self.id,
+            missing.words()
+        );
+        Err(refused(RestoreRefusal::VersionMissing, message))
+    }
+
+    /// Compares the bucket with the list, in parts.
+    async fn walk(&self, work: Work, stop: &CancellationToken) -> Result<Tally, RestoreError> {
+        let mut tally = Tally::default();
+        for part in Part::all(self.count) {
+            let mut index = unless_stopped(stop, self.index(part)).await?;
+            let mut from = None;
+            loop {
+                let (page, next) = unless_stopped(stop, async { Ok(self.bucket.page(from.take()).await?) }).await?;
+                let newer = page.into_iter().filter(|object| part.has(&object.key) && !self.is_excepted(&object.key));
+                let newer: Vec<_> = newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
+                if work == Work::Restore {
+                    self.hide(newer, &mut tally, stop).await?;
+                }
+                from = next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            let mut list = ListReader::open(&self.point.bucket, &self.list).await?;
+            while let Some(objects) = unless_stopped(stop, async { Ok(list.next().await?) }).await? {
+                let differing =
+                    objects.into_iter().filter(|object| self.is_of_list(object) && index.differs(&object.key));
+                self.put_back(differing.collect(), work, &mut tally, stop).await?;
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Reads the whole list, which has to be that of the manifest.
+    async fn index(&self, part: Part) -> Result<Index, RestoreError> {
+        let mut list = ListReader::open(&self.point.bucket, &self.list).await?;
+        let (mut index, mut count) = (Index::new(part), 0);
+        while let Some(objects) = list.next().await? {
+            count += objects.len() as u64;
+            objects.iter().filter(|object| self.is_of_list(object)).for_each(|object| index.add(object));
+        }
+        if count != self.count {
+            let message = format!(
+                "{} lists {count} objects, and {} by the manifest: restore another recovery point",
+                self.list.key, self.count
+            );
+            return Err(refused(RestoreRefusal::PointCorrupt, message));
+        }
+        index.finish();
+        Ok(index)
+    }
+
+    fn is_excepted(&self, key: &str) -> bool {
+        self.except.iter().any(|folder| key.starts_with(folder.as_str()))
+    }
+
+    /// A server that keeps no versions of folders lists them as well. They hold nothing.
+    fn is_of_list(&self, object: &ListedObject) -> bool {
+        let unkept = is_folder(&object.key, object.size) && object.version_id == "null";
+        !unkept && !self.is_excepted(&object.key)
+    }
+
+    async fn hide(&self, newer: Vec<Current>, tally: &mut Tally, stop: &CancellationToken) -> Result<(), RestoreError> {
+        let newer = newer.into_iter().filter(|object| !is_folder(&object.key, object.size));
+        let mut done = stream::iter(newer).map(|object| self.hide_one(object, stop)).buffered(CONCURRENT);
+        while let Some(done) = done.try_next().await? {
+            tally.add(done);
+        }
+        Ok(())
+    }
+
+    async fn put_back(
+        &self,
+        objects: Vec<ListedObject>,
+        work: Work,
+        tally: &mut Tally,
+        stop: &CancellationToken,
+    ) -> Result<(), RestoreError> {
+        let one = |object| Box::pin(self.put_back_one(object, work, stop));
+        let mut done = stream::iter(objects).map(one).buffered(CONCURRENT);
+        while let Some(done) = done.try_next().await? {
+            tally.add(done);
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Changed => self.changed += 1,
+            Done::Missing(key) => self.missing.add(key),
+            Done::Left(key) => self.left.add(key),
+        }
+    }
+}
+
+/// A key that stands for a folder.
+fn is_folder(key: &str, size: u64) -> bool {
+    size == 0 && key.ends_with('/')
+}
+
+/// The folder that the backups of all stacks are below, by that of one: `backups/` of `backups/namespace/stack/`.
+fn folder(prefix: &str) -> String {
+    let mut folders: Vec<_> = prefix.split_inclusive('/').collect();
+    folders.truncate(folders.len().saturating_sub(2));
+    if folders.is_empty() { prefix.to_owned() } else { folders.concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_all_backups_is_above_that_of_the_stack() {
+        let folders = ["backups/n/s/", "a/b/n/s/", "n/s/", "s/"].map(folder);
+        assert_eq!(folders, ["backups/", "a/b/", "n/s/", "s/"]);
+    }
+
+    #[test]
+    fn a_message_names_some_keys() {
+        let mut keys = Keys::default();
+        for key in ["a", "b", "c", "d", "e"] {
+            keys.add(key.to_owned());
+        }
+        assert_eq!(keys.words(), "a, b, c and 2 more");
+    }
+}

@@ -1,0 +1,427 @@
+//! The Jobs of restores: one for each step, in the image of the backups, which has the tools of the database.
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        batch::v1::{
+            Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+            PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+        },
+        core::v1::{ConfigMap, Container, EnvVar, PodTemplateSpec, Secret},
+    },
+};
+
+use super::{
+    Component, Keys, backup, metadata, migration,
+    pod::{self, Pod},
+    service, smoke_test,
+};
+use crate::{
+    contract::{self, PostgresUrl, RestoreStep},
+    names::{Component as Name, ROLE_CA, Waiting},
+    objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
+    plan::{
+        Plan, Step,
+        restore::{Current, Kind},
+    },
+    stack::{Backup, BucketAccess, RestoreRequest, Stack, authorities, bucket_variables, database},
+};
+
+/// The container of the agent.
+const RESTORE: &str = "restore";
+/// A step that hangs is ended after a day: the largest databases take hours.
+const ACTIVE_DEADLINE_SECONDS: i64 = 24 * 3600;
+/// How often a pod that was lost is made again.
+const TRIES: i32 = 6;
+/// What the agent ends with when it has said why: trying again changes nothing.
+const SAID_WHY: i32 = 1;
+/// The file of the authorities of the bucket whose objects are restored.
+const OBJECTS_CA_FILE: &str = "objects.crt";
+
+pub(super) struct Restore;
+
+impl Component for Restore {
+    fn name(&self) -> Name {
+        Name::Restore
+    }
+
+    fn requires(&self) -> &'static [Name] {
+        &[Name::Connection]
+    }
+
+    fn waits_for(&self) -> &'static [Name] {
+        &[Name::Database]
+    }
+
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+        let restores = &plan.restores;
+        let (Some(backup), Some(_)) = (&stack.backup, &stack.connection) else { return Vec::new() };
+        let mut objects = vec![service::account(stack, Name::Restore, &metadata::Strings::new())];
+        if let Some(current) = &restores.current {
+            objects.push(secret(stack, &current.request));
+            objects.extend(objects_authorities(stack, &current.request));
+            objects.extend(due(stack, backup, current));
+        }
+        if let Some((step, database)) = restores.discard.as_ref().filter(|(step, _)| !step.exists) {
+            let args = [contract::ARG_DATABASE.to_owned(), database.name.clone()];
+            let restore = agent(stack, backup, (RestoreStep::Discard, &database.restore_uid), args.into());
+            objects.push(job(stack, step, job_spec(template(stack, backup, restore, false))));
+        }
+        objects
+    }
+
+    fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
+        let current = plan.restores.current.as_ref()?;
+        let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend);
+        let waiting = trouble.unwrap_or_else(|| current.waiting.clone());
+        let (of, why) = (&current.request.name, current.waiting.reason);
+        Some(Waiting::new(why, format!("rorunrestore/{of}: {}", waiting.message)))
+    }
+
+    fn readiness(&self, _: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
+        Readiness::Ready
+    }
+}
+
+/// The Jobs that are kept for reading. They belong to no component that waits, so that none of them is pruned and made again.
+pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+    let job_of = |name: &String| {
+        let job = Job { metadata: metadata::owned(stack, Name::Restore, name.clone()), ..Job::default() };
+        DesiredObject::new(&job, ApplyPolicy::RunOnce)
+    };
+    plan.restores.jobs.iter().map(job_of).collect()
+}
+
+/// The Job of the step that is due. What is live is saved by the backups.
+fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) -> Option<DesiredObject> {
+    let (kind, step) = step.as_ref().filter(|(_, step)| !step.exists)?;
+    let of_agent = |restore: RestoreStep| {
+        let mut container = agent(stack, backup, (restore, &request.uid), arguments(stack, backup, request, restore));
+        container.env.get_or_insert_default().extend(identity(backup, restore));
+        let authorities = objects_ca(stack, request).is_some();
+        job_spec(template(stack, backup, with_secrets(stack, request, container), authorities))
+    };
+    let spec = match kind {
+        Kind::Check => of_agent(RestoreStep::Check),
+        Kind::Fill => of_agent(RestoreStep::Fill),
+        Kind::Copy => of_agent(RestoreStep::Copy),
+        Kind::Verify => of_agent(RestoreStep::Verify),
+        Kind::Switch => of_agent(RestoreStep::Switch),
+        Kind::Objects => of_agent(RestoreStep::Objects),
+        Kind::Migrate => {
+            let template = migration::on_a_copy(stack, |key| copy_url(stack, request, key))?;
+            let limit = stack.release.migration.as_ref().map(|migration| i64::from(migration.timeout_seconds));
+            // Whether a migration that failed may run again is for somebody to say.
+            JobSpec { backoff_limit: Some(0), active_deadline_seconds: limit, ..job_spec(template) }
+        }
+        Kind::Test => job_spec(smoke_test::of_the_application(stack)),
+        Kind::Save => return None,
+    };
+    Some(job(stack, step, spec))
+}
+
+fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
+    let metadata = metadata::owned(stack, Name::Restore, step.name.clone());
+    DesiredObject::new(&Job { metadata, spec: Some(spec), ..Job::default() }, ApplyPolicy::RunOnce)
+}
+
+/// A pod that was lost is made again, since each step finds what the one before left; one that said why it ended is not.
+fn job_spec(template: PodTemplateSpec) -> JobSpec {
+    let lost =
+        PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
+    let said = PodFailurePolicyOnExitCodesRequirement {
+        container_name: None,
+        operator: "In".to_owned(),
+        values: vec![SAID_WHY],
+    };
+    let rule = |action: &str| PodFailurePolicyRule { action: action.to_owned(), ..PodFailurePolicyRule::default() };
+    JobSpec {
+        active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
+        backoff_limit: Some(TRIES),
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![
+                PodFailurePolicyRule { on_pod_conditions: Some(vec![lost]), ..rule("Ignore") },
+                PodFailurePolicyRule { on_exit_codes: Some(said), ..rule("FailJob") },
+            ],
+        }),
+        // Never two of a step at once.
+        pod_replacement_policy: Some("Failed".to_owned()),
+        template,
+        ..JobSpec::default()
+    }
+}
+
+/// What a step is told of the recovery point.
+fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: RestoreStep) -> Vec<String> {
+    let mut args = Vec::new();
+    let mut give = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
+    if let Ok(point) = &request.point {
+        let prefix = point.folder.as_ref().map_or(&backup.prefix, |(_, folder)| folder);
+        give(contract::ARG_PREFIX, prefix);
+        give(contract::ARG_POINT, &point.id);
+        let foreign = request.fills && point.folder.is_some();
+        if let Some(owner) = backup.owner.as_ref().filter(|_| !foreign) {
+            give(contract::ARG_OWNER, owner);
+        }
+        if foreign {
+            args.push(contract::ARG_ANY_OWNER.to_owned());
+        }
+    }
+    let scopes =
+        [(request.database, contract::RestoreScope::Database), (request.bucket, contract::RestoreScope::Bucket)];
+    for (_, scope) in scopes.into_iter().filter(|(asked, _)| *asked) {
+        args.extend([contract::ARG_SCOPE.to_owned(), scope.as_str().to_owned()]);
+    }
+    if step == RestoreStep::Check && request.fills {
+        args.push(contract::ARG_FILL.to_owned());
+    }
+    if request.bucket && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
+        let except = backup.recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
+        args.extend(except.map(str::to_owned));
+    }
+    if objects_ca(stack, request).is_some() {
+        args.extend([contract::ARG_OBJECTS_CA_FILE.to_owned(), format!("{OBJECTS_CA_DIRECTORY}/{OBJECTS_CA_FILE}")]);
+    }
+    args
+}
+
+/// Where the authorities of the bucket are whose objects are restored.
+const OBJECTS_CA_DIRECTORY: &str = "/etc/rorun/objects-ca";
+
+/// The container of a step. It reads the Secret of the backups, as a dump does.
+fn agent(stack: &Stack, backup: &Backup, (step, uid): (RestoreStep, &str), more: Vec<String>) -> Container {
+    let mut restore = pod::container(stack, RESTORE, &backup.image);
+    restore.command = Some(vec![contract::BINARY_PATH.to_owned()]);
+    let args = [contract::AGENT, contract::RESTORE, step.as_str(), contract::ARG_RESTORE, uid].map(str::to_owned);
+    restore.args = Some(args.into_iter().chain(more).collect());
+    restore.env_from = Some(vec![backup::secret_source(stack)]);
+    restore.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY), pod::mount("tmp", "/tmp")]);
+    restore.resources = Some(backup.resources.clone());
+    restore
+}
+
+/// The identity that opens an encrypted dump, for the steps that read one. Whether it is needed the point tells, so that a Secret that
+/// is missing keeps no other point from being restored.
+fn identity(backup: &Backup, step: RestoreStep) -> Option<EnvVar> {
+    let (name, key) = backup.recovery.identity.as_ref()?;
+    if !matches!(step, RestoreStep::Check | RestoreStep::Copy | RestoreStep::Fill) {
+        return None;
+    }
+    let mut variable = pod::secret_variable(contract::ENV_IDENTITY, name, key);
+    if let Some(selector) = variable.value_from.as_mut().and_then(|source| source.secret_key_ref.as_mut()) {
+        selector.optional = Some(true);
+    }
+    Some(variable)
+}
+
+/// The container with what only this restore reads.
+fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container) -> Container {
+    let env = restore.env.get_or_insert_default();
+    let of_user = |name: &str, key: &crate::api::v1alpha1::RestoreKey| pod::secret_variable(name, &key.name, &key.key);
+    env.extend(request.into.as_ref().map(|into| of_user(contract::ENV_COPY_URL, into)));
+    if let Some((bucket, _)) = request.point.as_ref().ok().and_then(|point| point.folder.as_ref()) {
+        env.push(pod::variable(contract::ENV_S3_BUCKET, bucket.clone()));
+    }
+    if request.bucket {
+        let own = objects_variables(stack, request);
+        env.extend(own.keys().map(|name| pod::secret_variable(name, &stack.child(Name::Restore), name)));
+    }
+    restore
+}
+
+/// The pod of a step. `objects`: it needs the authorities of the stack's bucket.
+fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: bool) -> PodTemplateSpec {
+    let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
+    if let Some((volume, mount, arguments)) = backup::trust(stack, backup) {
+        volumes.push(volume);
+        restore.volume_mounts.get_or_insert_default().push(mount);
+        restore.args.get_or_insert_default().extend(arguments);
+    }
+    if objects {
+        let (mut volume, mut mount) = pod::authorities(stack.child_role(Name::Restore, ROLE_CA));
+        "objects-ca".clone_into(&mut volume.name);
+        "objects-ca".clone_into(&mut mount.name);
+        OBJECTS_CA_DIRECTORY.clone_into(&mut mount.mount_path);
+        volumes.push(volume);
+        restore.volume_mounts.get_or_insert_default().push(mount);
+    }
+    let mut template = Pod {
+        component: Name::Restore,
+        containers: vec![restore],
+        init_containers: vec![backup::install(stack, backup)],
+        volumes,
+        user: database::user(&backup.image),
+        config_hash: None,
+        image: &backup.image,
+    }
+    .template(stack);
+    if let Some(metadata) = &mut template.metadata {
+        // The user's come first, so that ours win.
+        let ours = metadata.labels.take().unwrap_or_default();
+        metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
+        metadata.annotations = Some(backup.pod_annotations.clone());
+    }
+    if let Some(spec) = &mut template.spec {
+        spec.restart_policy = Some("Never".to_owned());
+    }
+    template
+}
+
+/// What only the pods of restores read: the URL of the copy, and the keys of the stack's bucket.
+fn secret(stack: &Stack, request: &RestoreRequest) -> DesiredObject {
+    let mut data = objects_variables(stack, request);
+    if let Some(url) = url_of_copy(stack, request) {
+        data.extend(URLS.map(|key| (key.to_owned(), url.clone())));
+    }
+    DesiredObject::own(&Secret {
+        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
+        metadata: metadata::owned(stack, Name::Restore, stack.child(Name::Restore)),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    })
+}
+
+/// The variables of the migration that name the database.
+const URLS: [&str; 2] = ["DATABASE_URL", "DIRECT_URL"];
+
+/// The URL of the copy, as the migration of the serving release gets it.
+fn copy_url(stack: &Stack, request: &RestoreRequest, key: &str) -> EnvVar {
+    match &request.into {
+        Some(into) => pod::secret_variable(key, &into.name, &into.key),
+        None => pod::secret_variable(key, &stack.child(Name::Restore), key),
+    }
+}
+
+fn url_of_copy(stack: &Stack, request: &RestoreRequest) -> Option<String> {
+    let live = PostgresUrl::parse(&stack.connection.as_ref()?.direct_url).ok()?;
+    let copy = contract::copy_database(live.database(), &request.uid);
+    Some(live.with_database(&copy).to_string()).filter(|_| !request.fills && request.into.is_none())
+}
+
+/// The stack's own bucket, where its objects are restored and the recovery point is in another one. A point that is named by its
+/// location may be in anybody's.
+fn objects_bucket<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a BucketAccess> {
+    let elsewhere = stack.backup.as_ref().is_some_and(|backup| backup.own_destination)
+        || request.point.as_ref().is_ok_and(|point| point.folder.is_some());
+    stack.bucket.access().filter(|_| request.bucket && elsewhere)
+}
+
+fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strings {
+    let names = [
+        (contract::ENV_S3_ENDPOINT, contract::ENV_OBJECTS_ENDPOINT),
+        (contract::ENV_S3_REGION, contract::ENV_OBJECTS_REGION),
+        (contract::ENV_S3_BUCKET, contract::ENV_OBJECTS_BUCKET),
+        (contract::ENV_S3_FORCE_PATH_STYLE, contract::ENV_OBJECTS_FORCE_PATH_STYLE),
+        (contract::ENV_ACCESS_KEY_ID, contract::ENV_OBJECTS_ACCESS_KEY_ID),
+        (contract::ENV_SECRET_ACCESS_KEY, contract::ENV_OBJECTS_SECRET_ACCESS_KEY),
+        (contract::ENV_SESSION_TOKEN, contract::ENV_OBJECTS_SESSION_TOKEN),
+    ];
+    let known = objects_bucket(stack, request).map(bucket_variables).unwrap_or_default();
+    let rename = |(of, name): (&str, &str)| Some((name.to_owned(), known.get(of)?.clone()));
+    names.into_iter().filter_map(rename).collect()
+}
+
+fn objects_ca<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a str> {
+    objects_bucket(stack, request)?.ca.as_deref()
+}
+
+fn objects_authorities(stack: &Stack, request: &RestoreRequest) -> Option<DesiredObject> {
+    let pem = authorities([objects_ca(stack, request)])?;
+    Some(DesiredObject::own(&ConfigMap {
+        data: Some([(OBJECTS_CA_FILE.to_owned(), pem)].into()),
+        metadata: metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA)),
+        ..ConfigMap::default()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        names::reason,
+        plan::{plan, restore::State},
+        stack::{Observed, Placeholders, RestorePoint, validate},
+    };
+
+    /// The container of a step and the Secret of the restores, of a stack whose backups go elsewhere or into its own bucket.
+    fn step(kind: Kind, elsewhere: bool, folder: Option<&str>) -> (Value, Value) {
+        let bucket = |name: &str| json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s"}});
+        let mut backup = json!({"recipients": ["age1x"], "identitySecretRef": {"name": "keys"}});
+        if elsewhere {
+            backup["destination"] = json!({"external": bucket("dumps"), "prefix": "a/"});
+        }
+        let spec = json!({"environment": "Development", "api": {"image": "api:1"}, "backup": backup, "bucket": {"external": bucket("files")}});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
+        let cr = serde_json::from_value(cr).unwrap();
+        let observed: Observed = Placeholders { value: "v", authority: "", agent_image: "agent:1" }.observed(&cr);
+        let stack = validate(&cr, &observed);
+        let mut plan = plan(&stack, &observed, 0);
+        let folder = folder.map(|folder| ("other".to_owned(), folder.to_owned()));
+        let request = RestoreRequest {
+            uid: "u".to_owned(),
+            name: "back".to_owned(),
+            stack_uid: None,
+            fills: folder.is_some(),
+            database: true,
+            bucket: true,
+            into: None,
+            point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), folder }),
+        };
+        let step = Step { name: "job".to_owned(), exists: false };
+        let waiting = Waiting::new(reason::PROGRESSING, "it goes on");
+        let current = Current { request, state: State::Checking, step: Some((kind, step)), first: false, waiting };
+        plan.restores.current = Some(current);
+        let objects = Restore.objects(&stack, &plan);
+        let of = |kind: &str| objects.iter().find(|object| object.kind.kind == kind).map(|object| object.body.clone());
+        let job = of("Job").unwrap();
+        (job["spec"]["template"]["spec"]["containers"][0].clone(), of("Secret").unwrap()["data"].clone())
+    }
+
+    fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
+        container["env"].as_array()?.iter().find(|variable| variable["name"] == name)
+    }
+
+    #[rstest]
+    #[case(Kind::Check, true)]
+    #[case(Kind::Copy, true)]
+    #[case(Kind::Fill, true)]
+    #[case(Kind::Verify, false)]
+    #[case(Kind::Switch, false)]
+    #[case(Kind::Objects, false)]
+    fn only_the_steps_that_read_the_dump_get_the_identity(#[case] kind: Kind, #[case] expected: bool) {
+        let (container, _) = step(kind, false, None);
+        let identity = variable(&container, contract::ENV_IDENTITY);
+        assert_eq!(identity.is_some(), expected, "{container}");
+        if let Some(identity) = identity {
+            let key = json!({"name": "keys", "key": "identity", "optional": true});
+            assert_eq!(identity["valueFrom"]["secretKeyRef"], key);
+        }
+    }
+
+    /// A point that is named by its location may be in the bucket of another stack, whose objects are none of this one's.
+    #[rstest]
+    #[case::in_the_bucket_of_the_application(false, None, false)]
+    #[case::elsewhere(true, None, true)]
+    #[case::by_its_location(false, Some("backups/n/other/"), true)]
+    fn objects_are_those_of_the_bucket_of_the_stack(
+        #[case] elsewhere: bool,
+        #[case] folder: Option<&str>,
+        #[case] named: bool,
+    ) {
+        for kind in [Kind::Check, Kind::Objects] {
+            let (container, secret) = step(kind, elsewhere, folder);
+            assert_eq!(secret[contract::ENV_OBJECTS_BUCKET].is_string(), named, "{secret}");
+            assert_eq!(variable(&container, contract::ENV_OBJECTS_BUCKET).is_some(), named, "{container}");
+            let args: Vec<_> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let except = args.windows(2).filter(|pair| pair[0] == contract::ARG_OBJECTS_EXCEPT).map(|pair| pair[1]);
+            let expected: &[&str] = if elsewhere { &["backups/", "a/"] } else { &["backups/"] };
+            assert_eq!(except.collect::<Vec<_>>(), expected);
+        }
+        let (container, _) = step(Kind::Copy, elsewhere, folder);
+        assert!(!container["args"].to_string().contains(contract::ARG_OBJECTS_EXCEPT), "{container}");
+    }
+}

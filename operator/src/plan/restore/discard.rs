@@ -1,0 +1,52 @@
+//! A kept database that somebody wants dropped: the annotation `rorun.app/discard` is its name.
+
+use super::facts::Facts;
+use crate::{
+    api::v1alpha1::KeptDatabaseStatus,
+    contract::RestoreOutcome,
+    names::{Component, ObjectName, annotation},
+    plan::{Step, meaning},
+    stack::{JobPhase, Observed, Stack},
+};
+
+/// The Job that drops a database that is kept, until it is gone; and why the annotation has no effect.
+pub(super) fn discard(
+    stack: &Stack,
+    observed: &Observed,
+    kept: &[KeptDatabaseStatus],
+    all: &[Facts<'_>],
+) -> (Option<(Step, KeptDatabaseStatus)>, Option<String>) {
+    let Some(wanted) = observed.annotations.get(annotation::DISCARD) else { return (None, None) };
+    let Some(database) = kept.iter().find(|database| database.name == *wanted) else { return (None, None) };
+    if let Some(open) = all.iter().find(|facts| facts.request.uid == database.restore_uid && !facts.is_refused()) {
+        let message = format!(
+            "{} of {wanted} waits until rorunrestore/{}, which uses it, is complete or deleted",
+            annotation::DISCARD,
+            open.request.name
+        );
+        return (None, Some(message));
+    }
+    let name = job_of(&stack.name, database);
+    let job = observed.jobs.iter().find(|job| job.name == name);
+    let problem = job.and_then(|job| match &job.phase {
+        JobPhase::Failed(said) => Some(format!("{wanted} was not dropped: job/{name}: {}", words(said))),
+        _ => None,
+    });
+    if problem.is_some() || stack.suspend || stack.hibernation.cause.is_some() {
+        return (None, problem);
+    }
+    (Some((Step { name, exists: job.is_some() }, database.clone())), None)
+}
+
+/// The Job that drops a database.
+pub(super) fn job_of(stack: &str, database: &KeptDatabaseStatus) -> String {
+    let meaning = meaning(&["discard", &database.restore_uid, &database.name]);
+    ObjectName::step(stack, Component::Restore, &meaning).into()
+}
+
+fn words(said: &str) -> String {
+    match serde_json::from_str(said) {
+        Ok(RestoreOutcome::Refused { message, .. } | RestoreOutcome::Failed { message }) => message,
+        _ => said.to_owned(),
+    }
+}

@@ -1,0 +1,364 @@
+//! What a restore is judged by: what it asks for, its Jobs, and whether the application runs.
+
+use std::collections::BTreeMap;
+
+use super::{
+    DONE, Kind, RETRIED, State, TABLE,
+    attempt::{self, Attempt, Done},
+};
+use crate::{
+    api::v1alpha1::Environment,
+    names::{Component, Waiting, annotation, reason},
+    plan::{Step, wakes},
+    stack::{Observed, PointProblem, RestoreRequest, Stack, WORKLOADS},
+};
+
+/// What is known of a restore.
+pub(super) struct Facts<'a> {
+    pub(super) stack: &'a Stack,
+    pub(super) request: &'a RestoreRequest,
+    attempts: BTreeMap<Kind, Attempt>,
+    /// Why it never can be done.
+    never: Option<Waiting>,
+    /// Why it cannot begin now.
+    pub(super) held: Option<Waiting>,
+    /// Why a step that changes live data cannot begin now.
+    pub(super) blocked: Option<String>,
+    /// A step that broke off is tried again, which is to be recorded.
+    pub(super) obeys_retry: bool,
+    stopped: bool,
+    started: bool,
+    /// The application has pods that can be asked.
+    asked: bool,
+    /// When it may be another state though nothing happens.
+    pub(super) turns_at: Option<i64>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(stack: &'a Stack, observed: &Observed, request: &'a RestoreRequest, now: i64) -> Self {
+        let recorded = |key: &str| {
+            let commands = observed.handled.as_ref().map(|handled| &handled.commands)?;
+            commands.get(key).map(|command| command.value.as_str())
+        };
+        let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+        let obeyed = recorded(&format!("{RETRIED}{}", request.uid));
+        let again = obeyed.is_some_and(|obeyed| obeyed != retry);
+        let last = |kind| (kind, attempt::last(&stack.name, observed, (request, kind), (again, now)));
+        let attempts: BTreeMap<_, _> = Kind::ALL.into_iter().map(last).collect();
+        let begun = attempts.values().any(exists);
+        let retried = attempts.iter().any(|(kind, attempt)| is_later(stack, request, *kind, attempt));
+        let there = || WORKLOADS.into_iter().filter_map(|of| Some((of, observed.releases.workloads.get(&of)?)));
+        let floor = |of: Component| stack.workload(of).map_or(0, |workload| workload.replicas.floor());
+        let mut facts = Self {
+            stack,
+            request,
+            never: None,
+            held: None,
+            blocked: None,
+            // As it begins, and whenever a Job of another attempt is there.
+            obeys_retry: begun && (obeyed.is_none() || (again && retried)),
+            stopped: there().all(|(_, there)| there.asleep && !there.has_pods),
+            started: there().all(|(of, there)| floor(of) == 0 || (there.rolled_out && !there.asleep)),
+            asked: floor(Component::Api) > 0,
+            turns_at: attempt::turns_at(&stack.name, observed, request, now),
+            attempts,
+        };
+        facts.never = facts.never(recorded(&format!("{DONE}{}", request.name)));
+        facts.held = facts.held(observed);
+        facts
+    }
+
+    /// Why it never can be done.
+    fn never(&self, done: Option<&str>) -> Option<Waiting> {
+        let (request, stack) = (self.request, self.stack);
+        if request.stack_uid.as_ref().is_some_and(|uid| *uid != stack.uid) {
+            let message = format!(
+                "rorunstack/{} has another uid, {}, than stackRef.uid: its data stay; if they are meant, create a RorunRestore that \
+                 names this uid",
+                stack.name, stack.uid
+            );
+            return Some(Waiting::new(reason::ANOTHER_STACK, message));
+        }
+        // Likewise of the same uid, whose Jobs and status are gone: only its Jobs tell how far it was.
+        if done.is_some() {
+            let message = format!(
+                "a RorunRestore of the name {} has changed the data of this stack before, and is not repeated: to restore once more, \
+                 create one with another name",
+                request.name
+            );
+            return Some(Waiting::new(reason::ALREADY_RESTORED, message));
+        }
+        match &request.point {
+            Err(PointProblem::Final(waiting)) => Some(waiting.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why it cannot begin now. One that has begun goes on.
+    fn held(&self, observed: &Observed) -> Option<Waiting> {
+        let (request, stack) = (self.request, self.stack);
+        let name = &stack.name;
+        if let Err(PointProblem::Waits(waiting)) = &request.point {
+            return Some(waiting.clone());
+        }
+        if self.has_begun() {
+            return None;
+        }
+        if stack.backup.is_none() {
+            let message = format!(
+                "rorunstack/{name} has no spec.backup, by which recovery points are reached: set it, e.g. to {{}}"
+            );
+            return Some(Waiting::new(reason::BACKUP_NOT_SET, message));
+        }
+        for component in [Component::Backup, Component::Connection, Component::Database] {
+            if let Some(waiting) = stack.unresolved.get(&component) {
+                return Some(waiting.clone());
+            }
+        }
+        // Without it nobody can tell a point of this stack from another's.
+        let of_anybody = request.fills && request.point.as_ref().is_ok_and(|point| point.folder.is_some());
+        if !of_anybody && stack.backup.as_ref().is_some_and(|backup| backup.owner.is_none()) {
+            let message = format!(
+                "the operator may not read the namespace of rorunstack/{name}, whose uid is a part of the owner of its recovery points: \
+                 let it get namespaces"
+            );
+            return Some(Waiting::new(reason::FORBIDDEN, message));
+        }
+        if stack.suspend {
+            let message = format!("spec.suspend of rorunstack/{name} is true: it begins once that is false");
+            return Some(Waiting::new(reason::SUSPENDED, message));
+        }
+        if stack.hibernation.cause.is_some() || wakes(stack, observed) {
+            let message = format!("rorunstack/{name} hibernates: it begins once it has woken");
+            return Some(Waiting::new(reason::HIBERNATED, message));
+        }
+        let confirmed = observed.annotations.get(annotation::CONFIRM_RESTORE) == Some(&request.uid);
+        if stack.environment == Environment::Production && !confirmed {
+            let message = format!(
+                "rorunstack/{name} is of Production: set its annotation {} to {}, the uid of this RorunRestore",
+                annotation::CONFIRM_RESTORE,
+                request.uid
+            );
+            return Some(Waiting::new(reason::CONFIRMATION_REQUIRED, message));
+        }
+        None
+    }
+
+    pub(super) fn attempt(&self, kind: Kind) -> Option<&Attempt> {
+        self.attempts.get(&kind)
+    }
+
+    pub(super) fn done(&self, kind: Kind) -> Option<&Done> {
+        match self.attempt(kind)? {
+            Attempt::Done(done) => Some(done),
+            _ => None,
+        }
+    }
+
+    fn is_done(&self, kind: Kind) -> bool {
+        self.done(kind).is_some()
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.attempts.values().any(exists)
+    }
+
+    /// Whether it may have changed what is live: then no other one of its name does so.
+    pub(super) fn has_changed_data(&self) -> bool {
+        [Kind::Switch, Kind::Objects, Kind::Fill].into_iter().filter_map(|kind| self.attempt(kind)).any(exists)
+    }
+
+    /// Whether it restores beside live data, to take their place.
+    pub(super) fn replaces(&self) -> bool {
+        !self.request.fills
+    }
+
+    fn is_switched(&self) -> bool {
+        self.is_done(Kind::Switch)
+    }
+
+    /// The live data are changed, and not all that belongs together is. A switch is one transaction: one that broke off changed
+    /// nothing, or all of the database.
+    fn is_half_done(&self) -> bool {
+        let begun = self.is_switched() || self.attempt(Kind::Objects).is_some_and(exists);
+        self.replaces() && begun && !self.objects_done()
+    }
+
+    /// A Job that changes what is live runs, or is done.
+    fn is_changing(&self, kind: Kind) -> bool {
+        self.attempt(kind)
+            .is_some_and(|attempt| matches!(attempt, Attempt::Done(_) | Attempt::Pending(..)) && exists(attempt))
+    }
+
+    fn switched_all(&self) -> bool {
+        !self.request.database || self.request.into.is_some() || self.is_switched()
+    }
+
+    fn objects_done(&self) -> bool {
+        !self.request.bucket || self.is_done(Kind::Objects)
+    }
+
+    /// The step that was refused for good, and why.
+    pub(super) fn refusal(&self) -> Option<Waiting> {
+        let refused = self.attempts.values().find_map(|attempt| match attempt {
+            Attempt::Refused(step, reason, message) => {
+                Some(Waiting::new(reason, format!("job/{}: {message}", step.name)))
+            }
+            _ => None,
+        });
+        self.never.clone().filter(|_| !self.has_begun()).or(refused)
+    }
+
+    /// The step that broke off.
+    pub(super) fn broken(&self) -> Option<(Kind, &Step, &str)> {
+        self.attempts.iter().find_map(|(kind, attempt)| match attempt {
+            Attempt::Failed(step, message) => Some((*kind, step, message.as_str())),
+            _ => None,
+        })
+    }
+
+    // The rows of the table, in their order.
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal().is_some()
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken().is_some()
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) fn checks(&self) -> bool {
+        !self.is_done(Kind::Check)
+    }
+
+    pub(super) fn fills(&self) -> bool {
+        self.request.fills && self.request.database && !self.is_done(Kind::Fill)
+    }
+
+    pub(super) fn copies(&self) -> bool {
+        self.replaces() && self.request.database && !self.is_done(Kind::Copy)
+    }
+
+    pub(super) fn migrates(&self) -> bool {
+        let wanted = self.stack.release.migration.is_some() && self.replaces() && self.request.database;
+        wanted && !self.is_switched() && !self.is_done(Kind::Migrate)
+    }
+
+    pub(super) fn verifies(&self) -> bool {
+        self.replaces() && self.request.database && !self.is_done(Kind::Verify)
+    }
+
+    pub(super) fn saves(&self) -> bool {
+        self.replaces() && self.request.into.is_none() && !self.is_done(Kind::Save)
+    }
+
+    pub(super) fn stops(&self) -> bool {
+        // Once data are changed the rest follows, whatever pods there are. Before a switch is tried again they end again.
+        let changing = self.is_changing(Kind::Switch) || self.is_changing(Kind::Objects);
+        self.replaces() && self.request.into.is_none() && !changing && !self.stopped
+    }
+
+    pub(super) fn switches(&self) -> bool {
+        self.replaces() && !self.switched_all()
+    }
+
+    pub(super) fn restores_objects(&self) -> bool {
+        !self.objects_done()
+    }
+
+    pub(super) fn starts(&self) -> bool {
+        self.replaces() && self.request.into.is_none() && !self.started
+    }
+
+    pub(super) fn tests(&self) -> bool {
+        self.replaces() && self.request.into.is_none() && self.asked && !self.is_done(Kind::Test)
+    }
+
+    /// The state: the first row that holds.
+    pub(super) fn state(&self) -> State {
+        TABLE.iter().find(|row| (row.holds)(self)).map_or(State::Complete, |row| row.state)
+    }
+
+    /// The Job of a state.
+    pub(super) fn step(&self, state: State) -> Option<(Kind, Step)> {
+        let kind = state.kind()?;
+        match self.attempt(kind)? {
+            Attempt::Pending(step, _) if step.exists || self.blocked.is_none() => Some((kind, step.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whether it goes on, or keeps the application from running: others wait for it.
+    fn is_on_its_way(&self) -> bool {
+        match self.state() {
+            State::Waiting | State::Complete => false,
+            State::Broken => self.is_half_done(),
+            State::Refused => self.is_half_done() || self.request.fills,
+            _ => self.has_begun(),
+        }
+    }
+}
+
+/// Whether there is a Job.
+fn exists(attempt: &Attempt) -> bool {
+    step(attempt).is_none_or(|step| step.exists)
+}
+
+/// The Job of an attempt that is not done.
+fn step(attempt: &Attempt) -> Option<&Step> {
+    match attempt {
+        Attempt::Pending(step, _) | Attempt::Refused(step, ..) | Attempt::Failed(step, _) => Some(step),
+        Attempt::Done(_) => None,
+    }
+}
+
+/// Whether the last attempt that exists is not the first.
+fn is_later(stack: &Stack, request: &RestoreRequest, kind: Kind, attempt: &Attempt) -> bool {
+    let job = match attempt {
+        Attempt::Done(done) => done.job.as_str(),
+        other => step(other).filter(|step| step.exists).map_or("", |step| step.name.as_str()),
+    };
+    let first = attempt::names(&stack.name, request, kind).next().unwrap_or_default();
+    !job.is_empty() && job != first
+}
+
+/// Chooses the restore that goes on: one that has begun, or the oldest that may begin. All others wait for it.
+pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usize> {
+    let may_begin = |facts: &Facts<'_>| !matches!(facts.state(), State::Waiting | State::Refused | State::Broken);
+    // One that fills holds the application of a new stack from the start.
+    let begun = all.iter().position(Facts::is_on_its_way).filter(|index| !is_spent(&all[*index]));
+    let spent = || all.iter().position(Facts::is_on_its_way);
+    let chosen = begun
+        .or_else(|| all.iter().position(may_begin))
+        .or_else(spent)
+        .or_else(|| all.iter().position(|facts| facts.request.fills && facts.state() != State::Complete));
+    let first = chosen.map(|index| all[index].request.name.clone());
+    for (index, facts) in all.iter_mut().enumerate() {
+        if facts.held.is_some() || facts.is_refused() {
+            continue;
+        }
+        if let Some(first) = first.as_ref().filter(|_| chosen != Some(index)) {
+            if !facts.has_begun() {
+                facts.held =
+                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("rorunrestore/{first} goes first")));
+            }
+        } else if let Some(job) = foreign {
+            if facts.has_begun() {
+                facts.blocked = Some(job.to_owned());
+            } else {
+                facts.held =
+                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("it begins once {job} has ended")));
+            }
+        }
+    }
+    chosen
+}
+
+/// A new stack that could not be filled: another restore may fill it.
+fn is_spent(facts: &Facts<'_>) -> bool {
+    facts.request.fills && matches!(facts.state(), State::Refused)
+}

@@ -1,0 +1,175 @@
+//! The restores of a stack: which one goes on, and which step of it comes next.
+//!
+//! What enters: the RorunRestores that are not over, and what was observed of their Jobs and of the workloads. What leaves: a
+//! [`Restores`]. The steps are the rows of one [`TABLE`]; how far a restore is follows from its Jobs, whose names say which step of
+//! which restore they are, so a killed operator goes on where the cluster is.
+
+mod attempt;
+mod discard;
+mod facts;
+mod kept;
+mod result;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use attempt::Kind;
+use facts::Facts;
+pub use result::RestoreRun;
+pub use table::{Row, State, TABLE, diagram};
+
+use super::Step;
+use crate::{
+    api::v1alpha1::KeptDatabaseStatus,
+    names::{Component, Waiting, annotation},
+    stack::{Observed, RestoreRequest, Stack},
+};
+
+/// The key of a command that records that a restore of this name has changed data: its uid.
+const DONE: &str = "restore/";
+/// The key of a command that records which `rorun.app/retry` a restore has obeyed: it, after the key of the restore's uid.
+const RETRIED: &str = "restore-retry/";
+
+/// The restores of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restores {
+    /// How far each is.
+    pub runs: Vec<RestoreRun>,
+    /// The one that goes on.
+    pub current: Option<Current>,
+    /// The Job that drops a kept database, which is to run or runs.
+    pub discard: Option<(Step, KeptDatabaseStatus)>,
+    /// Why the annotation that discards has no effect.
+    pub discard_problem: Option<String>,
+    /// The Jobs that exist and are kept for reading.
+    pub jobs: Vec<String>,
+    /// The databases that restores left.
+    pub kept: Vec<KeptDatabaseStatus>,
+    /// The restores whose recovery points of before stay.
+    pub held: Vec<String>,
+    /// A Job of a restore is to run, or runs.
+    pub works: bool,
+    /// What is recorded of restores, beside the commands by annotation.
+    pub(super) records: Vec<(String, String)>,
+}
+
+/// A restore that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// What is asked for.
+    pub request: RestoreRequest,
+    /// How far it is.
+    pub state: State,
+    /// Which kind of step it takes, and its Job. `None`: the step is none of a Job.
+    pub step: Option<(Kind, Step)>,
+    /// It fills a stack whose application has not started yet, and starts once it is filled.
+    pub first: bool,
+    /// What is told of it.
+    pub waiting: Waiting,
+}
+
+impl Restores {
+    /// Whether releases, dumps and hibernation wait for a restore.
+    pub fn holds(&self) -> bool {
+        self.current.as_ref().is_some_and(Current::holds)
+    }
+
+    /// Whether no pod of the application runs for a restore.
+    pub fn stops(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.state.stops() && !current.request.fills)
+    }
+
+    /// The Job of the recovery point of what is live, if it is the step that is due.
+    pub fn save(&self) -> Option<(&RestoreRequest, &Step)> {
+        let current = self.current.as_ref()?;
+        current.step.as_ref().filter(|(kind, _)| *kind == Kind::Save).map(|(_, step)| (&current.request, step))
+    }
+}
+
+impl Current {
+    fn holds(&self) -> bool {
+        if self.first {
+            return self.state != State::Complete;
+        }
+        self.state.holds() && !(self.request.fills && matches!(self.state, State::Refused | State::Broken))
+    }
+}
+
+/// Plans the restores of a stack. `foreign`: the Job that works on live data and is none of a restore.
+pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>, now: i64) -> Restores {
+    let mut all: Vec<Facts<'_>> =
+        observed.restores.iter().map(|request| Facts::of(stack, observed, request, now)).collect();
+    let chosen = facts::choose(&mut all, foreign);
+    let kept = kept::kept(stack, observed, &all);
+    let (discard, discard_problem) = discard::discard(stack, observed, &kept, &all);
+    let mut restores = Restores {
+        jobs: kept::jobs(observed, &all),
+        records: records(&all, observed),
+        held: all
+            .iter()
+            .map(|facts| facts.request.uid.clone())
+            .chain(kept.iter().map(|of| of.restore_uid.clone()))
+            .collect(),
+        kept,
+        discard,
+        discard_problem,
+        ..Restores::default()
+    };
+    restores.held.sort();
+    restores.held.dedup();
+    for (index, facts) in all.iter().enumerate() {
+        let state = facts.state();
+        restores.runs.push(facts.run(state));
+        if chosen == Some(index) {
+            let waiting = facts.current(state);
+            let started = observed.releases.served().is_some() || !observed.releases.workloads.is_empty();
+            let (request, step) = (facts.request.clone(), facts.step(state));
+            let first = request.fills && !started;
+            restores.current = Some(Current { request, state, step, first, waiting });
+        }
+    }
+    let due = restores.current.as_ref().and_then(|current| current.step.as_ref()).map(|(_, step)| step);
+    restores.works = due.into_iter().chain(restores.discard.as_ref().map(|(step, _)| step)).any(|step| !step.exists)
+        || attempt::running(observed).is_some();
+    restores
+}
+
+/// What is recorded: that a restore has changed data, so that no other of its name does so again, and what it has obeyed.
+fn records(all: &[Facts<'_>], observed: &Observed) -> Vec<(String, String)> {
+    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+    let mut records = Vec::new();
+    for facts in all {
+        if facts.has_changed_data() {
+            records.push((format!("{DONE}{}", facts.request.name), facts.request.uid.clone()));
+        }
+        if facts.obeys_retry {
+            records.push((format!("{RETRIED}{}", facts.request.uid), retry.to_owned()));
+        }
+    }
+    records
+}
+
+/// A Job of a restore that runs, as `job/<name>`.
+pub(super) fn running(observed: &Observed) -> Option<String> {
+    attempt::running(observed).map(|job| format!("job/{}", job.name))
+}
+
+/// Whether a dump is one that a restore makes of what is live.
+pub(super) fn is_save(stack: &str, observed: &Observed, job: &str) -> bool {
+    observed
+        .restores
+        .iter()
+        .any(|request| attempt::names(stack, request, Kind::Save).take(attempt::MOST).any(|name| name == job))
+}
+
+/// How far each restore is, of a stack that is being deleted: none goes on.
+pub(super) fn last_runs(stack: &str, observed: &Observed) -> Vec<RestoreRun> {
+    let message = format!("rorunstack/{stack} is being deleted");
+    let waiting = Waiting::new(crate::names::reason::TERMINATING, message);
+    observed.restores.iter().map(|request| RestoreRun::waits(request, waiting.clone())).collect()
+}
+
+/// The component of a kind of Job: what is live is saved as any backup is.
+fn component(kind: Kind) -> Component {
+    if kind == Kind::Save { Component::Backup } else { Component::Restore }
+}

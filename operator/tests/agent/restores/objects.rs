@@ -1,0 +1,441 @@
+//! The objects of a bucket, on two servers: what is put back, what is deleted and stays, and what is left alone.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use rorun_operator::contract::{self, BucketLocation, OBJECTS_FILE, RestoreRefusal, RestoreResult, RestoreStep};
+use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{Restore, Step};
+use crate::gateway::{Gateway, Passed};
+use crate::moto::Moto;
+use crate::process::{signal, until};
+use crate::scenario::Scenario;
+
+const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
+const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
+
+/// The bucket of a scenario, with versioning.
+struct Versioned<'a> {
+    scenario: &'a Scenario,
+    target: BucketTarget,
+    client: BucketClient,
+    _moto: Option<(Arc<Moto>, Gateway)>,
+}
+
+/// A point of it that is restored.
+struct Point<'a> {
+    bucket: &'a Versioned<'a>,
+    restore: Restore<'a>,
+}
+
+impl<'a> Versioned<'a> {
+    async fn seaweed(scenario: &'a Scenario) -> Self {
+        Self::at(scenario, scenario.servers.bucket(scenario.name), None).await
+    }
+
+    /// Moto gives the answer about versioning another name than Amazon does, which the client does not take for one.
+    async fn moto(scenario: &'a Scenario) -> Self {
+        let moto = Moto::shared().await;
+        let named = |text: &str| text.replace("GetBucketVersioningResponse", "VersioningConfiguration");
+        let gateway = Gateway::start(moto.port, move |asked| {
+            if asked.method == "GET" && asked.asks("versioning") { Passed::Translated(named) } else { Passed::On }
+        })
+        .await;
+        let target = BucketTarget { endpoint: gateway.endpoint.clone(), ..moto.bucket(scenario.name) };
+        Self::at(scenario, target, Some((moto, gateway))).await
+    }
+
+    async fn at(scenario: &'a Scenario, target: BucketTarget, moto: Option<(Arc<Moto>, Gateway)>) -> Self {
+        let client = BucketClient::new(&target, Timeouts::CHECK).expect("client");
+        client.create().await.expect("bucket");
+        client.enable_versioning().await.expect("versioning");
+        Self { scenario, target, client, _moto: moto }
+    }
+
+    async fn put(&self, key: &str, body: &str) {
+        self.client.put(key, body.as_bytes().to_vec()).await.expect("put");
+    }
+
+    /// Many objects, whose content is the same word and their key.
+    async fn put_all(&self, keys: impl Iterator<Item = String>, word: &str) {
+        let put = async |key: String| self.put(&key, &format!("{word} {key}")).await;
+        stream::iter(keys).map(put).buffer_unordered(16).collect::<()>().await;
+    }
+
+    async fn delete_all(&self, keys: impl Iterator<Item = String>) {
+        let delete = async |key: String| self.client.delete(&key).await.expect("delete");
+        stream::iter(keys).map(delete).buffer_unordered(16).collect::<()>().await;
+    }
+
+    /// What is there, without the backups.
+    async fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        let listed = self.client.list("").await.expect("list");
+        let keys = listed.into_iter().map(|object| object.key).filter(|key| !key.starts_with("backups/"));
+        let get = async |key: String| {
+            let body = self.client.get(&key).await.expect("get").expect("an object");
+            (key, body)
+        };
+        stream::iter(keys).map(get).buffer_unordered(16).collect().await
+    }
+
+    /// All versions and marks of deletion, without the backups.
+    async fn versions(&self) -> Vec<(String, String)> {
+        let versions = self.client.versions("").await.expect("versions");
+        let own = versions.into_iter().filter(|version| !version.key.starts_with("backups/"));
+        let mut own: Vec<_> = own.map(|version| (version.key, version.id)).collect();
+        own.sort();
+        own
+    }
+
+    /// A recovery point of an empty database and of the bucket.
+    async fn point(&'a self) -> Point<'a> {
+        self.point_of(&[]).await
+    }
+
+    /// Likewise, of another bucket.
+    async fn point_beside(&'a self, other: &BucketTarget) -> Point<'a> {
+        let location = BucketLocation {
+            endpoint: other.endpoint.clone(),
+            region: other.region.clone(),
+            bucket: other.bucket.clone(),
+            force_path_style: true,
+            access_key_id: other.access_key_id.clone(),
+            secret_access_key: other.secret_access_key.clone(),
+            session_token: None,
+            ca: None,
+        };
+        self.point_of(&[(contract::ENV_SOURCE, serde_json::to_string(&location).expect("JSON"))]).await
+    }
+
+    async fn point_of(&'a self, variables: &[(&str, String)]) -> Point<'a> {
+        let mut dump = self.scenario.command();
+        dump.env(contract::ENV_S3_ENDPOINT, &self.target.endpoint).args([contract::ARG_OBJECTS]).args(EXCEPT);
+        dump.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        let record = self.scenario.run(dump).await.complete();
+        assert_eq!(record.not_whole, None);
+        Point { bucket: self, restore: Restore::of(self.scenario, &record.id) }
+    }
+}
+
+impl Point<'_> {
+    fn command(&self, step: RestoreStep, more: &[&str]) -> Command {
+        let mut command = self.restore.command(step, more);
+        command.env(contract::ENV_S3_ENDPOINT, &self.bucket.target.endpoint);
+        command
+    }
+
+    async fn run(&self, step: RestoreStep, more: &[&str]) -> Step {
+        self.restore.run_during(self.command(step, more), async |_| {}).await
+    }
+
+    async fn done(&self, more: &[&str]) -> RestoreResult {
+        self.run(RestoreStep::Objects, more).await.done()
+    }
+
+    /// Both steps refuse it, and nothing is written.
+    async fn refused(&self, more: &[&str]) -> (RestoreRefusal, String) {
+        let before = self.bucket.versions().await;
+        let checked = self.run(RestoreStep::Check, &[&BUCKET, more].concat()).await.refused();
+        let refused = self.run(RestoreStep::Objects, more).await.refused();
+        assert_eq!(checked, refused, "both steps say the same");
+        assert_eq!(self.bucket.versions().await, before, "nothing is written");
+        refused
+    }
+}
+
+/// Writes an object that says something of itself, in two parts.
+async fn put_saying(client: &BucketClient, key: &str, says: &str, byte: u8) {
+    let mut upload = client.start_upload_saying(key, &[("kind", says)]).await.expect("upload");
+    for size in [6 << 20, 100] {
+        upload.send(vec![byte; size]).await.expect("part");
+    }
+    upload.complete().await.expect("complete");
+}
+
+/// Changed, deleted, newer, deleted before and written again since, and what is written in parts or has an odd name.
+async fn all_that_differs(bucket: &Versioned<'_>) {
+    let odd = ["a b/\u{fc}\u{20ac}+&=?#%.txt", "q\"'<>", "dots..x", "\u{65e5}\u{672c}", "a!", "a/b", "a-"];
+    for key in ["same", "changed", "deleted", "gone before", "empty"].into_iter().chain(odd) {
+        bucket.put(key, if key == "empty" { "" } else { "first" }).await;
+    }
+    bucket.client.delete("gone before").await.expect("delete");
+    put_saying(&bucket.client, "parts", "of the point", 1).await;
+    put_saying(&bucket.client, "parts of the same size", "of the point", 1).await;
+    bucket.put("backups/other/stack/file", "first").await;
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    for key in ["changed", "gone before", "newer", "a!", "sub/newer", "empty"].into_iter().chain(odd) {
+        bucket.put(key, "second and longer").await;
+    }
+    for key in ["deleted", odd[0]] {
+        bucket.client.delete(key).await.expect("delete");
+    }
+    bucket.put("changed back", "not listed").await;
+    bucket.client.delete("changed back").await.expect("delete");
+    bucket.put("backups/other/stack/file", "second").await;
+    bucket.put("backups/other/stack/newer", "second").await;
+    bucket.put("parts", "second").await;
+    put_saying(&bucket.client, "parts of the same size", "since", 2).await;
+    let before = bucket.versions().await;
+    let backups = bucket.client.versions("backups/").await.expect("versions");
+
+    let checked = point.run(RestoreStep::Check, &BUCKET).await.done();
+    assert_eq!(checked.objects, Some(expected.len() as u64));
+    assert_eq!(bucket.versions().await, before, "a check writes nothing");
+    let restored = point.done(&EXCEPT).await;
+    assert_eq!(bucket.objects().await, expected);
+    assert_eq!((restored.objects, restored.warnings), (Some(12 + 3), Vec::new()));
+    for key in ["parts", "parts of the same size"] {
+        let says = bucket.client.said_by(key, "kind").await.expect("head");
+        assert_eq!(says.as_deref(), Some("of the point"), "{key} keeps what it says of itself");
+    }
+    let after = bucket.versions().await;
+    assert!(before.iter().all(|version| after.contains(version)), "no version is removed");
+    assert_eq!(after.len(), before.len() + 15, "one version, or one mark, for each change");
+    assert_eq!(bucket.client.versions("backups/").await.expect("versions"), backups, "the backups stay as they are");
+
+    let again = point.done(&EXCEPT).await;
+    assert_eq!(again.objects, Some(0), "what is done is not done again");
+    assert_eq!(bucket.versions().await, after);
+}
+
+#[tokio::test]
+async fn what_differs_is_put_back_on_seaweedfs() {
+    let scenario = Scenario::new("objects-seaweed").await;
+    all_that_differs(&Versioned::seaweed(&scenario).await).await;
+}
+
+#[tokio::test]
+async fn what_differs_is_put_back_on_moto() {
+    let scenario = Scenario::new("objects-moto").await;
+    all_that_differs(&Versioned::moto(&scenario).await).await;
+}
+
+/// A copy in parts has another `ETag` than what it is a copy of: the second run compares the contents.
+#[tokio::test]
+async fn a_large_object_is_copied_in_parts() {
+    let scenario = Scenario::new("objects-parts").await;
+    for bucket in [Versioned::seaweed(&scenario).await, Versioned::moto(&scenario).await] {
+        let limit = ["--copied-at-once", "5242880"];
+        put_saying(&bucket.client, "large", "of the point", 3).await;
+        let expected = bucket.objects().await;
+        let point = bucket.point().await;
+        bucket.put("large", "second").await;
+        assert_eq!(point.done(&limit).await.objects, Some(1));
+        assert_eq!(bucket.objects().await, expected);
+        assert_eq!(bucket.client.said_by("large", "kind").await.expect("head").as_deref(), Some("of the point"));
+        assert_eq!(bucket.client.uploads("").await.expect("uploads"), [], "no parts are left");
+        let versions = bucket.versions().await;
+        assert_eq!(point.done(&limit).await.objects, Some(0));
+        assert_eq!(bucket.versions().await, versions);
+    }
+}
+
+/// `SeaweedFS` leaves keys out of long lists of versions: `m-x` comes after `m/...` in the order of its folders, and before it in that of
+/// keys.
+#[tokio::test]
+async fn two_thousand_objects_and_some_that_lists_of_versions_lack() {
+    let scenario = Scenario::new("objects-many").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let keys = |numbers: std::ops::Range<u32>| numbers.map(|number| format!("m/{number:04}"));
+    let beside = ["m!", "m-x", "m-y/file"];
+    for key in beside {
+        bucket.put(key, "first").await;
+    }
+    bucket.put_all(keys(0..2000), "first").await;
+    let listed = bucket.client.versions("").await.expect("versions");
+    assert!(beside.iter().any(|key| listed.iter().all(|of| of.key != *key)), "it has learned to list them all");
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    bucket.put_all(keys(0..200), "second").await;
+    bucket.delete_all(keys(1900..2000).chain(["m-x".to_owned()])).await;
+    bucket.put_all(keys(2000..2100), "second").await;
+    let clock = std::time::Instant::now();
+    let restored = point.done(&EXCEPT).await;
+    println!("401 of 2,003 objects in {} ms", clock.elapsed().as_millis());
+    assert_eq!(bucket.objects().await, expected);
+    assert_eq!((restored.objects, restored.warnings), (Some(401), Vec::new()));
+    assert_eq!(point.done(&EXCEPT).await.objects, Some(0));
+}
+
+/// As of a point of an earlier release, whose list lacks what `SeaweedFS` left out: an object that was there is not taken for newer.
+#[tokio::test]
+async fn what_was_there_and_is_not_listed_stays() {
+    let scenario = Scenario::new("objects-left").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    for key in ["left/1", "left/2", "there"] {
+        bucket.put(key, "first").await;
+    }
+    let written = jiff::Timestamp::now().as_second();
+    until("another second", async || jiff::Timestamp::now().as_second() > written).await;
+    let mut dump = scenario.command();
+    dump.args([contract::ARG_OBJECTS, contract::ARG_OBJECTS_EXCEPT, "left/"]).args(EXCEPT);
+    let id = scenario.run(dump).await.complete().id;
+    let point = Point { bucket: &bucket, restore: Restore::of(&scenario, &id) };
+    for key in ["left/2", "left/newer", "there"] {
+        bucket.put(key, "second").await;
+    }
+    let restored = point.done(&EXCEPT).await;
+    assert_eq!(restored.objects, Some(2), "one is put back, and one is newer");
+    let [left] = restored.warnings.as_slice() else { panic!("{restored:?}") };
+    assert!(left.contains("2 objects, left/1, left/2"), "{left}");
+    let now = [("left/1", "first"), ("left/2", "second"), ("there", "first")];
+    assert_eq!(bucket.objects().await, now.map(|(key, body)| (key.to_owned(), body.as_bytes().to_vec())).into());
+}
+
+#[tokio::test]
+async fn a_restore_that_is_killed_goes_on() {
+    const COUNT: u32 = 400;
+    let scenario = Scenario::new("objects-killed").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let keys = || (0..COUNT).map(|number| format!("files/{number}"));
+    bucket.put_all(keys(), "first").await;
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    bucket.put_all(keys(), "other").await;
+    let mut child = point.command(RestoreStep::Objects, &EXCEPT);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("agent");
+    let written = async || bucket.versions().await.len() - 2 * COUNT as usize;
+    until("some objects", async || written().await > 20).await;
+    signal("KILL", child.id());
+    child.wait().expect("killed");
+    let before = written().await;
+    assert!(before < COUNT as usize, "it was done before it was killed");
+    let restored = point.done(&EXCEPT).await;
+    assert_eq!(bucket.objects().await, expected);
+    let rest = restored.objects.expect("a number");
+    println!("killed after {before} objects, then {rest}");
+    assert!(rest > 0 && rest <= u64::from(COUNT) - before as u64, "{before} were done, and then {rest}");
+}
+
+#[tokio::test]
+async fn a_version_that_is_gone_is_found_before_anything_is_written() {
+    let scenario = Scenario::new("objects-missing").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    bucket.put_all((0..6).map(|number| format!("gone/{number}")), "first").await;
+    bucket.put("there", "first").await;
+    let point = bucket.point().await;
+    let listed = bucket.client.versions("gone/").await.expect("versions");
+    bucket.put_all((0..5).map(|number| format!("gone/{number}")), "second").await;
+    bucket.put("there", "second").await;
+    // The current version of one that did not change: its content is there, under another version.
+    bucket.put("gone/5", "first gone/5").await;
+    for version in &listed {
+        bucket.client.delete_version(version).await.expect("delete");
+    }
+    let (reason, message) = point.refused(&[]).await;
+    assert_eq!(reason, RestoreRefusal::VersionMissing, "{message}");
+    assert!(message.contains("of 5 objects") && message.contains("and 2 more"), "{message}");
+    assert!(message.contains("gone/") && message.contains("nothing was written"), "{message}");
+    // What nobody needs to put back may be gone.
+    for number in 0..5 {
+        let key = format!("gone/{number}");
+        bucket.put(&key, &format!("first {key}")).await;
+    }
+    assert_eq!(point.done(&[]).await.objects, Some(1));
+}
+
+/// Moto asks for no signature.
+async fn suspend(target: &BucketTarget) {
+    let address = target.endpoint.trim_start_matches("http://");
+    let body = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("moto");
+    let head = format!(
+        "PUT /{}?versioning HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        target.bucket,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_bucket_without_versions_is_refused() {
+    let scenario = Scenario::new("objects-versioning").await;
+    let (points, bucket) = (Versioned::seaweed(&scenario).await, Versioned::moto(&scenario).await);
+    bucket.put("a", "first").await;
+    let point = points.point_beside(&bucket.target).await;
+    bucket.put("a", "second").await;
+    let before = bucket.versions().await;
+    suspend(&bucket.target).await;
+    let never = BucketTarget { bucket: "objects-never".to_owned(), ..bucket.target.clone() };
+    BucketClient::new(&never, Timeouts::CHECK).expect("client").create().await.expect("bucket");
+    for (target, state) in [(&bucket.target, "is suspended"), (&never, "is off")] {
+        let name = target.bucket.clone();
+        scenario.change_manifest(&point.restore.point, |manifest| manifest["bucket"]["bucket"] = name.into()).await;
+        for (step, more) in [(RestoreStep::Check, &BUCKET[..]), (RestoreStep::Objects, &[])] {
+            let command = beside(point.command(step, more), target);
+            let (reason, message) = point.restore.run_during(command, async |_| {}).await.refused();
+            assert!(reason == RestoreRefusal::BucketNotVersioned && message.contains(state), "{step:?}: {message}");
+            assert!(message.contains("bucket.versioning"), "{message}");
+        }
+    }
+    assert_eq!(bucket.versions().await, before);
+}
+
+#[tokio::test]
+async fn a_point_without_a_list_or_with_another_one_is_refused() {
+    let scenario = Scenario::new("objects-points").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    bucket.put("a", "first").await;
+    bucket.put("b", "first").await;
+    let point = bucket.point().await;
+    bucket.put("a", "second").await;
+    let id = point.restore.point.clone();
+    let list = format!("{}{id}/{OBJECTS_FILE}", scenario.prefix);
+    let good = bucket.client.get(&list).await.expect("get").expect("a list");
+    let other = {
+        let dumped = bucket.point().await;
+        bucket.client.get(&format!("{}{}/{OBJECTS_FILE}", scenario.prefix, dumped.restore.point)).await.expect("get")
+    };
+    for (body, words) in [(other.expect("a list"), "another's"), (good[..good.len() - 1].to_vec(), "cut off")] {
+        bucket.client.put(&list, body).await.expect("put");
+        let (reason, message) = point.refused(&[]).await;
+        assert!(reason == RestoreRefusal::PointCorrupt && message.contains(words), "{reason:?}: {message}");
+    }
+    bucket.client.put(&list, good).await.expect("put");
+    scenario.change_manifest(&id, |manifest| manifest["bucket"]["count"] = json!(3)).await;
+    let (reason, message) = point.refused(&[]).await;
+    assert!(reason == RestoreRefusal::PointCorrupt && message.contains("lists 2 objects, and 3"), "{message}");
+    scenario.change_manifest(&id, |manifest| manifest["bucket"]["bucket"] = json!("another")).await;
+    let (reason, message) = point.refused(&[]).await;
+    assert!(reason == RestoreRefusal::AnotherBucket && message.contains("bucket \"another\""), "{message}");
+    scenario.change_manifest(&id, |manifest| drop(manifest.as_object_mut().expect("object").remove("bucket"))).await;
+    let (reason, message) = point.refused(&[]).await;
+    assert!(reason == RestoreRefusal::PointIncomplete && message.contains("holds the database only"), "{message}");
+}
+
+/// A step that is told of a bucket of the application.
+fn beside(mut command: Command, target: &BucketTarget) -> Command {
+    command.env(contract::ENV_OBJECTS_ENDPOINT, &target.endpoint).env(contract::ENV_OBJECTS_REGION, &target.region);
+    command.env(contract::ENV_OBJECTS_BUCKET, &target.bucket).env(contract::ENV_OBJECTS_FORCE_PATH_STYLE, "true");
+    command.env(contract::ENV_OBJECTS_ACCESS_KEY_ID, &target.access_key_id);
+    command.env(contract::ENV_OBJECTS_SECRET_ACCESS_KEY, &target.secret_access_key);
+    command
+}
+
+/// The points are in one bucket, and the objects in another.
+#[tokio::test]
+async fn the_bucket_of_the_application_may_be_another_one() {
+    let scenario = Scenario::new("objects-elsewhere").await;
+    let (points, bucket) = (Versioned::seaweed(&scenario).await, Versioned::moto(&scenario).await);
+    points.put("a", "of the points").await;
+    bucket.put("a", "first").await;
+    let point = points.point_beside(&bucket.target).await;
+    bucket.put("a", "second").await;
+    bucket.put("backups/mine", "of the application").await;
+    points.put("a", "second").await;
+    let before = points.versions().await;
+    let command = beside(point.command(RestoreStep::Objects, &[]), &bucket.target);
+    let restored = point.restore.run_during(command, async |_| {}).await.done();
+    assert_eq!(restored.objects, Some(2), "one is newer: no backups are in this bucket");
+    assert_eq!(bucket.objects().await, [("a".to_owned(), b"first".to_vec())].into());
+    assert_eq!(points.versions().await, before, "the bucket of the points stays as it is");
+}
