@@ -1,5 +1,7 @@
 //! What is special about the services of providers: one row for each. A row is found by the end of a host, or named in the spec.
 
+use std::time::Duration;
+
 /// A provider of data services.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Provider {
@@ -7,8 +9,8 @@ pub struct Provider {
     pub name: &'static str,
     /// What its hosts end in.
     hosts: &'static [&'static str],
-    /// Why a question to it is not free. `None`: it is.
-    pub metered: Option<&'static str>,
+    /// How often it is asked while it answers. `None`: as usual, since a question costs nothing.
+    pub interval: Option<Duration>,
     /// How a pooler of it that shares sessions between transactions is known.
     pub pooler: Option<Pooler>,
     /// What to do where it cannot be reached.
@@ -38,17 +40,21 @@ enum KnownBy {
     Label(&'static str),
 }
 
-const NONE: Provider = Provider { name: "", hosts: &[], metered: None, pooler: None, unreachable: None, tls: None };
+const NONE: Provider = Provider { name: "", hosts: &[], interval: None, pooler: None, unreachable: None, tls: None };
 
-const SLEEPS: Option<&str> = Some("it sleeps when nobody asks");
-const COUNTED: Option<&str> = Some("requests are counted");
+/// It sleeps when nobody has asked for minutes, and a question wakes it up: some of them each hour leave it asleep for most of it.
+const SLEEPS: Option<Duration> = Some(Duration::from_hours(1));
+/// It counts requests, and charges for them.
+const COUNTED: Option<Duration> = Some(Duration::from_mins(5));
+/// It pauses a project that nobody used for days, which no interval of ours keeps from being in use.
+const PAUSED: Option<Duration> = Some(Duration::from_mins(5));
 
 /// One row for each.
 static PROVIDERS: &[Provider] = &[
     Provider {
         name: "Supabase",
         hosts: &["supabase.co", "supabase.com"],
-        metered: SLEEPS,
+        interval: PAUSED,
         pooler: Some(Pooler {
             known_by: KnownBy::Port("6543"),
             told: "port 6543, Supabase's pooler in transaction mode",
@@ -67,7 +73,7 @@ static PROVIDERS: &[Provider] = &[
     Provider {
         name: "Neon",
         hosts: &["neon.tech", "neon.build"],
-        metered: SLEEPS,
+        interval: SLEEPS,
         pooler: Some(Pooler {
             known_by: KnownBy::Label("-pooler"),
             told: "a host with -pooler, Neon's pooler in transaction mode",
@@ -112,19 +118,19 @@ static PROVIDERS: &[Provider] = &[
         ),
         ..NONE
     },
-    Provider { name: "Upstash", hosts: &["upstash.io"], metered: Some("commands are counted"), ..NONE },
-    Provider { name: "Prisma", hosts: &["prisma.io"], metered: Some("operations are counted"), ..NONE },
-    Provider { name: "CockroachDB", hosts: &["cockroachlabs.cloud"], metered: COUNTED, ..NONE },
-    Provider { name: "Xata", hosts: &["xata.sh"], metered: SLEEPS, ..NONE },
-    Provider { name: "Koyeb", hosts: &["koyeb.app"], metered: SLEEPS, ..NONE },
-    Provider { name: "Railway", hosts: &["rlwy.net"], metered: SLEEPS, ..NONE },
-    Provider { name: "Momento", hosts: &["momentohq.com"], metered: COUNTED, ..NONE },
-    Provider { name: "S3", hosts: &["s3.amazonaws.com"], metered: COUNTED, ..NONE },
-    Provider { name: "R2", hosts: &["r2.cloudflarestorage.com"], metered: COUNTED, ..NONE },
-    Provider { name: "Backblaze", hosts: &["backblazeb2.com"], metered: COUNTED, ..NONE },
-    Provider { name: "CloudStorage", hosts: &["storage.googleapis.com"], metered: COUNTED, ..NONE },
-    Provider { name: "DigitalOcean", hosts: &["digitaloceanspaces.com"], metered: COUNTED, ..NONE },
-    Provider { name: "Tigris", hosts: &["tigris.dev"], metered: COUNTED, ..NONE },
+    Provider { name: "Upstash", hosts: &["upstash.io"], interval: COUNTED, ..NONE },
+    Provider { name: "Prisma", hosts: &["prisma.io"], interval: COUNTED, ..NONE },
+    Provider { name: "CockroachDB", hosts: &["cockroachlabs.cloud"], interval: COUNTED, ..NONE },
+    Provider { name: "Xata", hosts: &["xata.sh"], interval: SLEEPS, ..NONE },
+    Provider { name: "Koyeb", hosts: &["koyeb.app"], interval: SLEEPS, ..NONE },
+    Provider { name: "Railway", hosts: &["rlwy.net"], interval: SLEEPS, ..NONE },
+    Provider { name: "Momento", hosts: &["momentohq.com"], interval: COUNTED, ..NONE },
+    Provider { name: "S3", hosts: &["s3.amazonaws.com"], interval: COUNTED, ..NONE },
+    Provider { name: "R2", hosts: &["r2.cloudflarestorage.com"], interval: COUNTED, ..NONE },
+    Provider { name: "Backblaze", hosts: &["backblazeb2.com"], interval: COUNTED, ..NONE },
+    Provider { name: "CloudStorage", hosts: &["storage.googleapis.com"], interval: COUNTED, ..NONE },
+    Provider { name: "DigitalOcean", hosts: &["digitaloceanspaces.com"], interval: COUNTED, ..NONE },
+    Provider { name: "Tigris", hosts: &["tigris.dev"], interval: COUNTED, ..NONE },
 ];
 
 impl Provider {
@@ -185,27 +191,28 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("postgresql://u:p@ep-cool-1.eu-central-1.aws.neon.tech/d?sslmode=require", "Neon", true)]
-    #[case("postgresql://u:p@DB.abc.Supabase.co:5432/d", "Supabase", true)]
-    #[case("postgresql://u:p@aws-0-eu-west-1.pooler.supabase.com:6543/d", "Supabase", true)]
-    #[case("rediss://default:p@eu1-x-1.upstash.io:6379", "Upstash", true)]
-    #[case("postgresql://u:p@a.example.com:1,b.neon.tech:2/d", "Neon", true)]
-    #[case("postgresql://u:p@notneon.tech/d", "", false)]
-    #[case("postgresql://neon.tech:p@db.example.com/d", "", false)]
-    #[case("postgresql://u:p@db.shop.svc/neon.tech", "", false)]
-    #[case("https://s3.eu-west-1.amazonaws.com", "S3", true)]
-    #[case("https://rorun.c1.eu-west-1.rds.amazonaws.com", "RDS", false)]
-    #[case("rediss://master.rorun.x1.euw1.cache.amazonaws.com:6379", "ElastiCache", false)]
-    #[case("postgresql://u:p@dpg-abc-a.frankfurt-postgres.render.com/d", "Render", false)]
-    #[case("postgresql://u:p@dpg-cn1a2b3c4d5e6f7g8h9i-a/d", "Render", false)]
-    #[case("redis://red-cn1a2b3c4d5e6f7g8h9i:6379", "Render", false)]
-    #[case("redis://red-team:6379", "", false)]
-    #[case("redis://red-cn1a2b3c4d5e6f7g8h9i.example.com:6379", "", false)]
-    #[case("postgresql://u:p@1f2.3d4.global.sql-psa.goog./d", "CloudSQL", false)]
-    fn a_host_is_known_by_its_end(#[case] url: &str, #[case] name: &str, #[case] metered: bool) {
+    #[case("postgresql://u:p@ep-cool-1.eu-central-1.aws.neon.tech/d?sslmode=require", "Neon", 60)]
+    #[case("postgresql://u:p@DB.abc.Supabase.co:5432/d", "Supabase", 5)]
+    #[case("postgresql://u:p@aws-0-eu-west-1.pooler.supabase.com:6543/d", "Supabase", 5)]
+    #[case("rediss://default:p@eu1-x-1.upstash.io:6379", "Upstash", 5)]
+    #[case("postgresql://u:p@a.example.com:1,b.neon.tech:2/d", "Neon", 60)]
+    #[case("postgresql://u:p@notneon.tech/d", "", 0)]
+    #[case("postgresql://neon.tech:p@db.example.com/d", "", 0)]
+    #[case("postgresql://u:p@db.shop.svc/neon.tech", "", 0)]
+    #[case("https://s3.eu-west-1.amazonaws.com", "S3", 5)]
+    #[case("https://rorun.c1.eu-west-1.rds.amazonaws.com", "RDS", 0)]
+    #[case("rediss://master.rorun.x1.euw1.cache.amazonaws.com:6379", "ElastiCache", 0)]
+    #[case("postgresql://u:p@dpg-abc-a.frankfurt-postgres.render.com/d", "Render", 0)]
+    #[case("postgresql://u:p@dpg-cn1a2b3c4d5e6f7g8h9i-a/d", "Render", 0)]
+    #[case("redis://red-cn1a2b3c4d5e6f7g8h9i:6379", "Render", 0)]
+    #[case("redis://red-team:6379", "", 0)]
+    #[case("redis://red-cn1a2b3c4d5e6f7g8h9i.example.com:6379", "", 0)]
+    #[case("postgresql://u:p@1f2.3d4.global.sql-psa.goog./d", "CloudSQL", 0)]
+    fn a_host_is_known_by_its_end(#[case] url: &str, #[case] name: &str, #[case] minutes: u64) {
         let found = Provider::of_url(url);
         assert_eq!(found.map_or("", |provider| provider.name), name, "{url}");
-        assert_eq!(found.is_some_and(|provider| provider.metered.is_some()), metered, "{url}");
+        let interval = found.and_then(|provider| provider.interval).map_or(0, |interval| interval.as_secs() / 60);
+        assert_eq!(interval, minutes, "{url}");
     }
 
     #[rstest]

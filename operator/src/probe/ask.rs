@@ -22,8 +22,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a service that answers is asked again, if there are few.
 pub(super) const HEALTHY_INTERVAL: Duration = Duration::from_mins(1);
-/// How often a service is asked whose provider charges for a question.
-const METERED_INTERVAL: Duration = Duration::from_mins(5);
 /// How often an embedded bucket that answers is asked again: only whether it still exists.
 const EMBEDDED_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -103,8 +101,7 @@ impl Question {
         match &self.service {
             Service::Bucket { create: true, .. } => EMBEDDED_INTERVAL,
             _ if self.interval.is_some() => self.interval.unwrap_or_default(),
-            _ if self.provider.is_some_and(|provider| provider.metered.is_some()) => METERED_INTERVAL,
-            _ => HEALTHY_INTERVAL,
+            _ => self.provider.and_then(|provider| provider.interval).unwrap_or(HEALTHY_INTERVAL),
         }
     }
 

@@ -40,9 +40,9 @@ pub enum NetworkError {
     /// Its name leads nowhere.
     #[error("its name does not resolve to an address")]
     Unresolved,
-    /// Its name leads to IPv6 addresses alone, and no network leads there.
+    /// Its name leads to IPv6 addresses alone, and no network leads there, or one that drops what is sent.
     #[error(
-        "its name has IPv6 addresses alone, and no IPv6 network leads there from here; name a host that has an IPv4 address"
+        "its name has IPv6 addresses alone, and none was reached over IPv6 from here; name a host that has an IPv4 address"
     )]
     OnlySix,
     /// No connection came about.
@@ -182,11 +182,14 @@ impl Network {
     }
 }
 
-/// Whether the system knows no way to an address.
+/// Whether the system knows no way to an address, or nobody answered on it.
 fn has_no_way(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable
+        io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::TimedOut
     )
 }
 

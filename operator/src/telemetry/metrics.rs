@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn a_service_shows_how_long_its_last_answer_took() {
+        let metrics = Metrics::new().unwrap();
+        let of = |millis: u64| metrics.service_answered(("team-a", "shop"), "redis", Duration::from_millis(millis));
+        of(500);
+        assert!(!metrics.render().unwrap().contains("service_latency_seconds{"), "of a stack that is not known");
+        metrics.stack(sample("shop"));
+        of(250);
+        assert_line(
+            &metrics,
+            "rorun_stack_service_latency_seconds{name=\"shop\",namespace=\"team-a\",service=\"redis\"} 0.25",
+        );
+        metrics.forget_stack("team-a", "shop");
+        metrics.stack(sample("shop"));
+        assert!(!metrics.render().unwrap().contains("service_latency_seconds{"), "of a stack that was deleted");
+    }
+
+    #[test]
     fn what_is_gone_leaves_the_output() {
         let metrics = Metrics::new().unwrap();
         metrics.stack(sample("shop"));

@@ -105,14 +105,14 @@ async fn findings(url: &str) -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn a_database_says_what_it_is() {
-    let scenario = Scenario::new("says").await;
+    let scenario = Scenario::new("preflight-says").await;
     let ca = std::fs::read_to_string(&scenario.servers.database_ca_file).expect("authority");
     let major: u32 =
         scenario.sql("SELECT current_setting('server_version_num')::int / 10000").await.parse().expect("a number");
     let begun = Instant::now();
     for tls in ["sslmode=disable", "sslmode=prefer", "sslmode=verify-full"] {
         let port = scenario.servers.postgres_port;
-        let url = format!("postgres://postgres:{PASSWORD}@localhost:{port}/says?{tls}");
+        let url = format!("postgres://postgres:{PASSWORD}@localhost:{port}/preflight-says?{tls}");
         let found = facts(&url, tls.contains("full").then(|| ca.clone())).await;
         let expected = DatabaseFacts {
             user: Some("postgres".to_owned()),
@@ -134,7 +134,7 @@ async fn a_database_says_what_it_is() {
 
 #[tokio::test]
 async fn what_a_narrow_user_may_not_is_found() {
-    let scenario = Scenario::new("narrow").await;
+    let scenario = Scenario::new("preflight-narrow").await;
     scenario
         .sql(
             "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE limited LOGIN PASSWORD 'limited' CONNECTION LIMIT 4; \
@@ -143,7 +143,7 @@ async fn what_a_narrow_user_may_not_is_found() {
              ALTER TABLE mine ENABLE ROW LEVEL SECURITY; CREATE TABLE open (n int); GRANT SELECT ON open TO limited",
         )
         .await;
-    let url = format!("postgres://limited:limited@127.0.0.1:{}/narrow", scenario.servers.postgres_port);
+    let url = format!("postgres://limited:limited@127.0.0.1:{}/preflight-narrow", scenario.servers.postgres_port);
     let found = facts(&url, None).await;
     assert_eq!(found.connections, Some(ConnectionLimit { available: 4, by: LimitedBy::Role }));
     assert_eq!((found.schema.as_deref(), found.may_create), (Some("public"), Some(false)));
@@ -166,16 +166,45 @@ async fn what_a_narrow_user_may_not_is_found() {
     };
     assert_eq!(may("vault").await, (Some("vault".to_owned()), Some(false)));
     assert_eq!(may("nowhere'x").await, (Some("nowhere?x".to_owned()), Some(false)));
-    scenario.sql("GRANT CREATE ON DATABASE narrow TO limited").await;
+    scenario.sql("GRANT CREATE ON DATABASE \"preflight-narrow\" TO limited").await;
     assert_eq!(may("nowhere").await, (Some("nowhere".to_owned()), Some(true)));
-    scenario.sql("ALTER DATABASE narrow CONNECTION LIMIT 3").await;
+    scenario.sql("ALTER DATABASE \"preflight-narrow\" CONNECTION LIMIT 3").await;
     let found = facts(&url, None).await;
     assert_eq!(found.connections, Some(ConnectionLimit { available: 3, by: LimitedBy::Database }));
 }
 
+/// Of each kind of service, and not of one that does not answer.
+#[tokio::test]
+async fn how_long_an_answer_took_is_told() {
+    let scenario = Scenario::new("preflight-took").await;
+    let servers = &scenario.servers;
+    let target = PostgresTarget { url: servers.database_url("preflight-took"), ca: None };
+    let cache = format!("redis://:{PASSWORD}@127.0.0.1:{}", servers.redis_port);
+    let questions = || {
+        let database = Service::Postgres(PostgresQuestion { target: target.clone(), purpose: Purpose::Read });
+        let away = redis_question("redis://127.0.0.1:1".to_owned(), None);
+        let answering = [question(database, None), redis_question(cache.clone(), None)];
+        let all = answering.into_iter().chain([bucket_question(servers.bucket("preflight-took")), away]);
+        (0_u8..).zip(all).collect::<BTreeMap<_, _>>()
+    };
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let prober = Prober::new(beside(), clock, |_: &Alone| {});
+    let prober =
+        prober.with_latencies(move |_, service: &u8, latency| told.send((*service, latency)).unwrap_or_default());
+    prober.answers(&Alone, questions(), |_| None);
+    let mut latencies = BTreeMap::new();
+    while latencies.len() < 3 {
+        let (service, latency) =
+            tokio::time::timeout(TIMEOUT, heard.recv()).await.expect("an answer").expect("the prober");
+        latencies.insert(service, latency);
+    }
+    assert_eq!(latencies.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(latencies.values().all(|latency| !latency.is_zero() && *latency < TIMEOUT), "{latencies:?}");
+}
+
 #[tokio::test]
 async fn a_pooler_is_found_by_what_it_does() {
-    let scenario = Scenario::new("pooled").await;
+    let scenario = Scenario::new("preflight-pooled").await;
     for (mode, shared) in [("transaction", true), ("session", false)] {
         let pooler = Pooler::start(&scenario, &[&format!("pool_mode = {mode}")]).await;
         let found = facts(&pooler.url, None).await;
@@ -188,8 +217,8 @@ async fn a_pooler_is_found_by_what_it_does() {
 /// A question that waits is given up, and what is known without it is told.
 #[tokio::test]
 async fn a_question_that_waits_is_no_fault_of_the_database() {
-    let scenario = Scenario::new("waits").await;
-    let url = scenario.servers.database_url("waits");
+    let scenario = Scenario::new("preflight-waits").await;
+    let url = scenario.servers.database_url("preflight-waits");
     let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connect");
     tokio::spawn(connection);
     holder.batch_execute("BEGIN; LOCK TABLE pg_depend IN ACCESS EXCLUSIVE MODE").await.expect("a lock");

@@ -270,10 +270,11 @@ fn external_database() -> impl Strategy<Value = Value> {
     let keys =
         select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
     let style = option::of(select(vec![json!("Libpq"), json!("Prisma")]));
-    (keys, authority("database-ca"), style).prop_map(|(keys, tls, style)| {
+    let provider = option::of(select(vec![json!("Supabase"), json!("CloudSQL")]));
+    (keys, authority("database-ca"), style, provider).prop_map(|(keys, tls, style, provider)| {
         let secret = with(keys, "name", Some(json!("database")));
         let external = with(json!({"secretRef": secret}), "urlStyle", style);
-        json!({"external": with(external, "tls", tls)})
+        json!({"external": with(with(external, "provider", provider), "tls", tls)})
     })
 }
 

@@ -20,8 +20,8 @@ fn answers(facts: DatabaseFacts) -> Probe {
     Probe::Answers { note: None, slow: false, facts: Some(Arc::new(facts)) }
 }
 
-fn limit(available: u32, by: LimitedBy) -> Option<ConnectionLimit> {
-    Some(ConnectionLimit { available, by })
+fn limit(available: u32, by: LimitedBy) -> ConnectionLimit {
+    ConnectionLimit { available, by }
 }
 
 /// A server as it is delivered.
@@ -30,7 +30,7 @@ fn usual() -> DatabaseFacts {
         user: Some("rorun".to_owned()),
         major: Some(17),
         pooled: Some(false),
-        connections: limit(97, LimitedBy::Server { max: 100, reserved: 3 }),
+        connections: Some(limit(97, LimitedBy::Server { max: 100, reserved: 3 })),
         encoding: Some("UTF8".to_owned()),
         schema: Some("public".to_owned()),
         may_create: Some(true),
@@ -45,7 +45,7 @@ fn external() -> Fixture {
 }
 
 /// The reason and the message of the database, and its row.
-fn told(spec: Fixture, facts: DatabaseFacts) -> (String, String, Value) {
+fn told(spec: Fixture, facts: &DatabaseFacts) -> (String, String, Value) {
     let mut cluster = Cluster::ready(spec);
     let targets: Vec<_> = cluster.stack.probes.keys().copied().collect();
     for target in targets.into_iter().filter(|target| target.component == Component::Database) {
@@ -62,7 +62,7 @@ fn told(spec: Fixture, facts: DatabaseFacts) -> (String, String, Value) {
 
 #[test]
 fn a_database_as_it_should_be_has_no_findings() {
-    let (reason, message, row) = told(external(), usual());
+    let (reason, message, row) = told(external(), &usual());
     assert_eq!((reason.as_str(), message.as_str()), ("Ready", ""));
     let expected = json!({"name": "database", "version": "17.6", "verdict": "ok",
         "connections": {"needed": 24, "available": 97}});
@@ -78,8 +78,8 @@ fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
             .set("api.databaseConnections", json!(5))
             .set("ocr.replicas", json!(2))
     };
-    let enough = DatabaseFacts { connections: limit(99, LimitedBy::Role), ..usual() };
-    let (reason, message, row) = told(scaled(), enough);
+    let enough = DatabaseFacts { connections: Some(limit(99, LimitedBy::Role)), ..usual() };
+    let (reason, message, row) = told(scaled(), &enough);
     assert_eq!((reason.as_str(), message.as_str()), ("Ready", ""));
     assert_eq!(row["connections"], json!({"needed": 13 * 5 + 3 * 10 + 4, "available": 99}));
     for (by, why) in [
@@ -87,7 +87,7 @@ fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
         (LimitedBy::Role, "CONNECTION LIMIT of the role rorun"),
         (LimitedBy::Database, "CONNECTION LIMIT of the database"),
     ] {
-        let (reason, message, row) = told(scaled(), DatabaseFacts { connections: limit(98, by), ..usual() });
+        let (reason, message, row) = told(scaled(), &DatabaseFacts { connections: Some(limit(98, by)), ..usual() });
         assert_eq!(reason, "TooFewConnections");
         let expected = format!(
             "the stack can open 99 connections at once (api 13 pods x 5, ocr 3 pods x 10, dumps, migrations and the operator 4), and \
@@ -100,8 +100,8 @@ fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
 
 #[test]
 fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
-    let few = || DatabaseFacts { connections: limit(5, LimitedBy::Role), pooled: Some(true), ..usual() };
-    let (reason, _, row) = told(external(), few());
+    let few = || DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
+    let (reason, _, row) = told(external(), &few());
     assert_eq!(reason, "Ready");
     assert_eq!(row["connections"], json!({"needed": 20}));
     let pooler = |connections: &str| json!({"cloudNativePG": {"pooler": {"instances": 2, "parameters": {"max_client_conn": connections}}}});
@@ -183,7 +183,7 @@ fn each_finding_has_its_reason_and_the_way_out(
     #[case] reason: &str,
     #[case] message: &str,
 ) {
-    let (told_reason, told_message, row) = told(external(), facts);
+    let (told_reason, told_message, row) = told(external(), &facts);
     assert_eq!((told_reason.as_str(), told_message.as_str()), (reason, message));
     assert_eq!(row["findings"], json!([{"reason": reason, "message": message}]));
 }
@@ -198,11 +198,33 @@ fn what_nobody_asked_for_is_not_told() {
         ..usual()
     };
     let neither = stack("shop").with_external_services();
-    assert_eq!(told(neither, facts.clone()).0, "Ready");
+    assert_eq!(told(neither, &facts).0, "Ready");
     let excluded = stack("shop")
         .with_external_services()
         .set("backup", json!({"excludeSchemas": ["vault"], "image": "postgres:18"}));
-    assert_eq!(told(excluded, DatabaseFacts { shared_sessions: None, ..facts }).0, "Ready");
+    assert_eq!(told(excluded, &DatabaseFacts { shared_sessions: None, ..facts }).0, "Ready");
+}
+
+/// Pods of an earlier release have no such variable, and an upgrade replaces none.
+#[test]
+fn the_pool_is_told_to_the_pods_of_whoever_asks_for_it() {
+    let pools = |spec: Fixture| {
+        let objects = super::support::objects(&spec.build());
+        let of = |object: &rorun_operator::objects::DesiredObject| {
+            let template = super::support::template(object)?;
+            let containers = super::support::containers(template);
+            let mut variables = containers.flat_map(|container| super::support::items(container, "/env"));
+            let pool = variables.find(|variable| variable["name"] == "DATABASE_POOL_SIZE")?;
+            Some((object.name.clone(), pool["value"].as_str()?.to_owned()))
+        };
+        objects.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let usual = || external().with_all_workloads();
+    assert_eq!(pools(usual()), []);
+    assert_eq!(pools(usual().set("ocr.databaseConnections", json!(2))), [("shop-ocr".to_owned(), "2".to_owned())]);
+    let own = json!([{"name": "DATABASE_POOL_SIZE", "value": "9"}]);
+    let theirs = usual().set("api.databaseConnections", json!(5)).set("api.env", own);
+    assert_eq!(pools(theirs), [("shop-api".to_owned(), "9".to_owned())]);
 }
 
 /// Half of what is known would change the status, and the rest change it back.
@@ -210,7 +232,7 @@ fn what_nobody_asked_for_is_not_told() {
 fn after_a_restart_the_status_stays_until_all_is_asked_again() {
     let mut cluster = Cluster::ready(external().set("database.external.secretRef.directUrlKey", json!("DIRECT_URL")));
     let narrow = DatabaseFacts { may_create: Some(false), ..usual() };
-    let few = DatabaseFacts { connections: limit(5, LimitedBy::Role), ..usual() };
+    let few = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), ..usual() };
     cluster.stack.probes.insert(Component::Database.into(), answers(few.clone()));
     cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(narrow.clone()));
     let before = cluster.reconcile(1000);

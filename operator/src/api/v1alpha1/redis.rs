@@ -78,7 +78,7 @@ pub struct ExternalRedis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
     /// How often the operator probes the Redis while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`. Defaults
-    /// to `1m`, and to `5m` for a provider that is known to sleep or to count requests.
+    /// to `1m`, to `5m` for a provider that is known to count requests, and to `1h` for one that sleeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,

@@ -187,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_knows_that_a_service_was_slow() {
+        let manifest = json!({"metadata": {"name": "shop", "namespace": "n", "generation": 3},
+            "spec": {"environment": "Development", "api": {"image": "api:1"},
+                "redis": {"external": {"secretRef": {"name": "redis"}}}},
+            "status": {"observedGeneration": 3, "services": [{"name": "redis", "verdict": "slow"}],
+                "conditions": [{"type": "RedisReady", "status": "True", "reason": "Ready", "message": "a note",
+                    "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        let cr: RorunStack = serde_json::from_value(manifest).expect("a stack");
+        let mut stack = validate(&cr, &Observed::default());
+        let answer = |stack: &Stack| answer_of(&cr, stack, Component::Redis.into());
+        assert_eq!(answer(&stack), Some(Answer::known(Some("a note".to_owned()), false)));
+        stack.known_services = cr.status.clone().expect("a status").services;
+        assert_eq!(answer(&stack), Some(Answer::known(Some("a note".to_owned()), true)));
+    }
+
+    #[test]
     fn a_restart_knows_each_url_from_the_condition_that_tells_of_it() {
         let good = Some(Answer::known(None, false));
         let failed = |reason, message: &str| Some(Answer::Failed(Waiting::new(reason, message)));

@@ -85,6 +85,7 @@ fn a_question_that_costs_something_is_asked_less_often() {
     };
     assert_eq!(minutes("redis://redis.shop.svc:6379", None), 1);
     assert_eq!(minutes("rediss://eu1.upstash.io:6379", None), 5);
+    assert_eq!(minutes("rediss://a.rlwy.net:6379", None), 60);
     assert_eq!(minutes("rediss://eu1.upstash.io:6379", Some(Duration::from_mins(30))), 30);
 }
 
