@@ -43,12 +43,14 @@ pub async fn lost_credentials_are_never_made_again(env: &TestEnv) {
     env.until_reason(namespace, "DatabaseReady", "Progressing").await;
     assert_eq!(password(&secret(env, namespace).await.expect("credentials")), password(&copy));
 
-    // As by hand, out of the connection Secret: no label says whose it is.
+    // As by hand, out of the connection Secret: its one annotation says whose it is, and no label.
     env.delete("Secret", namespace, CREDENTIALS).await;
     env.until_reason(namespace, "DatabaseReady", "CredentialsLost").await;
     env.settled(namespace).await;
     let mut bare = copy.clone();
-    (bare.metadata.labels, bare.metadata.annotations) = (None, None);
+    bare.metadata.labels = None;
+    bare.annotations_mut().retain(|key, _| key == "rorun.app/stack-uid");
+    assert_eq!(bare.annotations().len(), 1);
     put_back(env, namespace, &bare).await;
     env.until_reason(namespace, "DatabaseReady", "Progressing").await;
     env.settled(namespace).await;
