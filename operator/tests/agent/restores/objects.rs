@@ -281,8 +281,13 @@ async fn what_was_there_and_is_not_listed_stays() {
     for key in ["left/1", "left/2", "there"] {
         bucket.put(key, "first").await;
     }
-    let written = jiff::Timestamp::now().as_second();
-    until("another second", async || jiff::Timestamp::now().as_second() > written).await;
+    let at = async |key: &str| bucket.client.look(key, None).await.expect("head").and_then(|object| object.modified);
+    let written = at("there").await.expect("a time");
+    until("another second by the clock of the server", async || {
+        bucket.put("backups/clock", "").await;
+        at("backups/clock").await.expect("a time") > written
+    })
+    .await;
     let mut dump = scenario.command();
     dump.args([contract::ARG_OBJECTS, contract::ARG_OBJECTS_EXCEPT, "left/"]).args(EXCEPT);
     let id = scenario.run(dump).await.complete().id;

@@ -19,6 +19,7 @@ use crate::agent::authorities::Authorities;
 use crate::agent::objects::ListReader;
 use crate::agent::{BackupId, ListedObject, ManifestObject};
 use crate::contract::{OBJECTS_FILE, RestoreRefusal, RestoreResult};
+use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Current, Timeouts, Versioning};
 
 /// How many objects are asked for, or copied, at once.
@@ -128,18 +129,7 @@ impl<'a> Objects<'a> {
             return Err(refused(RestoreRefusal::AnotherBucket, message));
         }
         let bucket = BucketClient::new(&target, Timeouts::DATA)?;
-        let state = match bucket.versioning().await? {
-            Versioning::Enabled => None,
-            Versioning::Suspended => Some("suspended"),
-            Versioning::Off => Some("off"),
-        };
-        if let Some(state) = state {
-            let message = format!(
-                "versioning of bucket \"{}\" is {state}, so what a restore replaces would be lost: turn it on with bucket.versioning",
-                target.bucket
-            );
-            return Err(refused(RestoreRefusal::BucketNotVersioned, message));
-        }
+        refuse_unversioned(&bucket).await?;
         let mut except = args.objects.objects_except.clone();
         if target.endpoint == of_points.endpoint && target.bucket == of_points.bucket {
             except.push(folder(&args.point.prefix));
@@ -254,6 +244,22 @@ impl<'a> Objects<'a> {
         }
         Ok(())
     }
+}
+
+/// Refuses a bucket that would not keep what is replaced.
+async fn refuse_unversioned(bucket: &BucketClient) -> Result<(), RestoreError> {
+    let state = match bucket.versioning().await {
+        Ok(Versioning::Enabled) => return Ok(()),
+        Ok(Versioning::Suspended) => "suspended",
+        Ok(Versioning::Off) => "off",
+        Err(ServiceError::Unsupported { .. }) => "unknown to its server",
+        Err(error) => return Err(error.into()),
+    };
+    let message = format!(
+        "versioning of bucket \"{}\" is {state}, so what a restore replaces would be lost: turn it on with bucket.versioning",
+        bucket.bucket()
+    );
+    Err(refused(RestoreRefusal::BucketNotVersioned, message))
 }
 
 impl Tally {
