@@ -341,10 +341,17 @@ impl TestEnv {
         self.objects(kind, namespace).delete(name, &DeleteParams::default()).await.expect("it is deleted");
     }
 
-    pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    pub async fn until(&self, what: &str, condition: impl AsyncFnMut() -> bool) {
+        self.until_or(what, condition, async || String::new()).await;
+    }
+
+    /// Waits; in vain, it tells how things are.
+    pub async fn until_or(&self, what: &str, mut condition: impl AsyncFnMut() -> bool, told: impl AsyncFn() -> String) {
         let started = Instant::now();
         while !condition().await {
-            assert!(started.elapsed() < TIME_LIMIT, "waited {} s in vain until {what}", TIME_LIMIT.as_secs());
+            if started.elapsed() >= TIME_LIMIT {
+                panic!("waited {} s in vain until {what}{}", TIME_LIMIT.as_secs(), told().await);
+            }
             tokio::time::sleep(TICK).await;
         }
     }

@@ -76,6 +76,9 @@ async fn the_released_binary() {
         backups::a_wish_to_adopt_is_obeyed_once,
         requests::a_backup_is_made_once_and_keeps_its_result,
         requests::what_keeps_a_backup_from_beginning_is_told,
+    );
+    cases!(
+        &env,
         commands::a_job_that_runs_outlives_the_spec_that_asked_for_it,
         commands::a_stack_is_deleted_once_its_job_has_ended,
         data::production_needs_a_confirmation,

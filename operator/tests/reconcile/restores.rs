@@ -2,7 +2,7 @@
 
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use rorun_operator::api::v1alpha1::{RorunRestore, RorunRestoreStatus};
 use serde_json::{Value, json};
@@ -63,9 +63,15 @@ async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
         let ended = |job: &DynamicObject| job.data.pointer("/status/conditions").is_some();
         all.into_iter().filter(|job| !ended(job)).collect::<Vec<_>>()
     };
-    env.until("a Job is there", async || !found().await.is_empty()).await;
+    let told = async || {
+        let all = restores(env, namespace).list(&ListParams::default()).await.expect("a list");
+        let told: Vec<_> = all.into_iter().filter_map(|of| of.status).collect();
+        let jobs: Vec<_> = jobs(env, namespace).await.iter().map(|job| (job.name_any(), step_of(job))).collect();
+        format!("; there are {jobs:?}, and {told:#?}")
+    };
+    env.until_or("a Job is there", async || !found().await.is_empty(), &told).await;
     let mut open = found().await;
-    assert_eq!(open.len(), 1, "one step at a time");
+    assert_eq!(open.len(), 1, "one step at a time{}", told().await);
     open.remove(0)
 }
 
@@ -83,6 +89,19 @@ async fn play(env: &TestEnv, namespace: &str, step: &str) {
     let job = open(env, namespace).await;
     assert_eq!(step_of(&job), step);
     end(env, namespace, &job.name_any(), &said(step), true).await;
+}
+
+/// The Deployments roll out, as their controller tells.
+async fn roll_out(env: &TestEnv, namespace: &str) {
+    until_phase(env, namespace, "back", "Starting").await;
+    env.settled(namespace).await;
+    for there in env.objects("Deployment", namespace).list(&ListParams::default()).await.expect("a list") {
+        let count = there.data["spec"]["replicas"].as_i64().expect("a number");
+        assert!(count > 0, "{} stays stopped", there.name_any());
+        let status = json!({"observedGeneration": there.metadata.generation, "replicas": count, "updatedReplicas": count,
+            "readyReplicas": count, "availableReplicas": count});
+        set_status(env, ("Deployment", namespace, &there.name_any()), status).await;
+    }
 }
 
 pub async fn the_data_of_a_point_become_those_of_a_stack_once(env: &TestEnv) {
@@ -105,6 +124,7 @@ pub async fn the_data_of_a_point_become_those_of_a_stack_once(env: &TestEnv) {
     assert_eq!(step_of(&switch), "switch");
     restores(env, namespace).delete("second", &DeleteParams::default()).await.expect("it is deleted");
     end(env, namespace, &switch.name_any(), &said("switch"), true).await;
+    roll_out(env, namespace).await;
     play(env, namespace, "smoke-test").await;
     let done = until_phase(env, namespace, "back", "Complete").await;
     assert_eq!((done.kept.as_deref(), done.rows), (Some(KEPT), Some(2)));
@@ -182,6 +202,7 @@ pub async fn a_restore_outlives_the_operator(env: &TestEnv) {
         operator = env.operator().await;
         steps.push(job.name_any());
     }
+    roll_out(env, namespace).await;
     play(env, namespace, "smoke-test").await;
     let done = until_phase(env, namespace, "back", "Complete").await;
     assert_eq!(done.kept.as_deref(), Some(KEPT));
