@@ -22,12 +22,15 @@ pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
     Some(Step { name: name.into(), exists })
 }
 
-/// The newest Job that exists, those that run, and the one that is asked for.
+/// The newest Job that has ended, those that run, and the one that is asked for. What was found stands until the next one has found
+/// something.
 pub(super) fn steps(asked: Option<Step>, observed: &Observed) -> Vec<Step> {
     let mut jobs: Vec<&ObservedJob> = observed.jobs.iter().filter(|job| job.component == Component::Drill).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    let running = jobs.iter().skip(HISTORY).filter(|job| job.phase == JobPhase::Running);
-    let kept = jobs.iter().take(HISTORY).chain(running);
+    let ended = |job: &&ObservedJob| matches!(job.phase, JobPhase::Complete | JobPhase::Failed(_));
+    let newest = jobs.iter().position(ended).map_or(jobs.len(), |at| at + HISTORY);
+    let running = jobs.iter().skip(newest).filter(|job| job.phase == JobPhase::Running);
+    let kept = jobs.iter().take(newest).chain(running);
     let mut steps: Vec<Step> = kept.map(|job| Step { name: job.name.clone(), exists: true }).collect();
     steps.extend(asked.filter(|asked| steps.iter().all(|step| step.name != asked.name)));
     steps
@@ -68,6 +71,27 @@ mod tests {
             }
         }
         (made, observed.jobs.len())
+    }
+
+    #[test]
+    fn what_the_last_drill_found_stands_while_the_next_one_runs() {
+        let job = |name: &str, created: i64, phase: JobPhase| ObservedJob {
+            name: name.to_owned(),
+            component: Component::Drill,
+            created,
+            said: None,
+            phase,
+            ended: None,
+        };
+        let kept = |jobs: Vec<ObservedJob>| {
+            let observed = Observed { jobs, ..Observed::default() };
+            steps(None, &observed).into_iter().map(|step| step.name).collect::<Vec<_>>()
+        };
+        let failed = || JobPhase::Failed("corrupt".to_owned());
+        let jobs = vec![job("a", 1, JobPhase::Complete), job("b", 2, failed()), job("c", 3, JobPhase::Running)];
+        assert_eq!(kept(jobs), ["c", "b"]);
+        assert_eq!(kept(vec![job("b", 2, failed()), job("c", 3, JobPhase::Complete)]), ["c"]);
+        assert_eq!(kept(vec![job("b", 2, failed()), job("c", 3, JobPhase::CannotStart)]), ["c", "b"]);
     }
 
     #[test]

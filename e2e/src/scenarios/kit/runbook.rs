@@ -29,7 +29,7 @@ impl Page {
         for block in blocks.step_by(2) {
             let (language, commands) = block.split_once('\n').unwrap_or((block, ""));
             match language.trim() {
-                "sh" => script += &format!("{commands}\n"),
+                "sh" => script.extend([commands, "\n"]),
                 "sh set" => {
                     let words = commands.split_whitespace().filter_map(|word| word.split_once('='));
                     variables.extend(words.map(|(name, _)| name.to_owned()));
@@ -64,7 +64,7 @@ impl TestContext {
         let mut run = Run::new("bash", ["-euo", "pipefail", "-c", &(own + &script)]).folder(folder.path());
         run = run.env("KUBECONFIG", &kubeconfig).env("PATH", path);
         for (name, value) in variables {
-            run = run.env(*name, *value);
+            run = run.env(name, value);
         }
         let started = Instant::now();
         let printed =

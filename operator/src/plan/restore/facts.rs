@@ -26,12 +26,19 @@ pub(super) struct Facts<'a> {
     pub(super) blocked: Option<String>,
     /// A step that broke off is tried again, which is to be recorded.
     pub(super) obeys_retry: bool,
-    stopped: bool,
-    started: bool,
-    /// The application has pods that can be asked.
-    asked: bool,
+    application: Application,
     /// When it may be another state though nothing happens.
     pub(super) turns_at: Option<i64>,
+}
+
+/// How the application is.
+struct Application {
+    /// It has no pod.
+    stopped: bool,
+    /// Every pod of it serves.
+    started: bool,
+    /// It has pods that can be asked.
+    asked: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -57,9 +64,11 @@ impl<'a> Facts<'a> {
             blocked: None,
             // As it begins, and whenever a Job of another attempt is there.
             obeys_retry: begun && (obeyed.is_none() || (again && retried)),
-            stopped: there().all(|(_, there)| there.asleep && !there.has_pods),
-            started: there().all(|(of, there)| floor(of) == 0 || (there.rolled_out && !there.asleep)),
-            asked: floor(Component::Api) > 0,
+            application: Application {
+                stopped: there().all(|(_, there)| there.asleep && !there.has_pods),
+                started: there().all(|(of, there)| floor(of) == 0 || (there.rolled_out && !there.asleep)),
+                asked: floor(Component::Api) > 0,
+            },
             turns_at: attempt::turns_at(&stack.name, observed, request, now),
             attempts,
         };
@@ -259,7 +268,7 @@ impl<'a> Facts<'a> {
     pub(super) fn stops(&self) -> bool {
         // Once data are changed the rest follows, whatever pods there are. Before a switch is tried again they end again.
         let changing = self.is_changing(Kind::Switch) || self.is_changing(Kind::Objects);
-        self.replaces() && self.request.into.is_none() && !changing && !self.stopped
+        self.replaces() && self.request.into.is_none() && !changing && !self.application.stopped
     }
 
     pub(super) fn switches(&self) -> bool {
@@ -271,11 +280,11 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn starts(&self) -> bool {
-        self.replaces() && self.request.into.is_none() && !self.started
+        self.replaces() && self.request.into.is_none() && !self.application.started
     }
 
     pub(super) fn tests(&self) -> bool {
-        self.replaces() && self.request.into.is_none() && self.asked && !self.is_done(Kind::Test)
+        self.replaces() && self.request.into.is_none() && self.application.asked && !self.is_done(Kind::Test)
     }
 
     /// The state: the first row that holds.

@@ -91,9 +91,10 @@ impl Cluster {
         }
         for job in self.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
             let state = *self.states.last().unwrap();
-            match self.ends.iter().find(|(of, _)| *of == state) {
-                Some((_, said)) => job.phase = JobPhase::Failed(said.to_string()),
-                None => (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said(state)), Some(self.now)),
+            if let Some((_, said)) = self.ends.iter().find(|(of, _)| *of == state) {
+                job.phase = JobPhase::Failed(said.to_string());
+            } else {
+                (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said(state)), Some(self.now));
             }
         }
         let due = plan.restores.current.as_ref().and_then(|current| current.step.clone());
