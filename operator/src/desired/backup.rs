@@ -16,15 +16,15 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, probed, recovery,
+    pod_template, pods_readiness, point_in_time, probed, recovery,
     schedule::{self, Runs},
     service, trouble,
 };
 use crate::{
-    api::v1alpha1::{BackupRecord, BackupStatus},
+    api::v1alpha1::{BackupRecord, BackupStatus, RorunStackSpec},
     contract,
     names::{Component as Name, ROLE_CA, Waiting, reason},
-    objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, Readiness},
+    objects::{ApplyPolicy, DesiredObject, LiveObject, LiveSet, ObjectKind, Readiness},
     plan::{Plan, Step},
     stack::{
         Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
@@ -51,6 +51,10 @@ impl Component for Backup {
         &[Name::Connection]
     }
 
+    fn optional_kinds(&self, spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
+        point_in_time::kinds(spec)
+    }
+
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
@@ -64,7 +68,8 @@ impl Component for Backup {
         // One that exists is among those that are kept.
         let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
         objects.extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), plan))));
-        objects.extend(trusted.config_map(stack));
+        let archive = point_in_time::objects(stack, backup, destination);
+        objects.extend(trusted.config_map(stack).into_iter().chain(archive));
         objects
     }
 
@@ -86,7 +91,7 @@ impl Component for Backup {
         if let Some(stuck) = cannot_start(live).filter(|_| !says_complete(newest_job(live), live)) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
         }
-        if let Some(waiting) = recovery::not_copied(stack, live) {
+        if let Some(waiting) = recovery::not_copied(stack, live).or_else(|| point_in_time::waiting(stack, live)) {
             return Readiness::Waiting(waiting);
         }
         let run = last_run(stack.last_backup, live);
@@ -246,8 +251,7 @@ fn failure_of(job: &LiveObject, live: &LiveSet) -> Option<String> {
 
 /// Whether a pod of a Job says that its dump is complete, whatever became of the pod.
 fn says_complete(job: Option<&LiveObject>, live: &LiveSet) -> bool {
-    job.and_then(|job| outcome_of(job, live))
-        .is_some_and(|outcome| matches!(outcome, contract::DumpOutcome::Complete(_)))
+    matches!(job.and_then(|job| outcome_of(job, live)), Some(contract::DumpOutcome::Complete(_)))
 }
 
 /// Just what the agent reads.

@@ -23,6 +23,7 @@ mod monitoring;
 mod observed;
 mod placeholders;
 mod pod_template;
+mod point_in_time;
 mod probes;
 mod probing;
 mod recovery;
@@ -62,6 +63,7 @@ pub use observed::{
 };
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
+pub use point_in_time::{Archive, PointInTime};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;
 pub use recovery::{PointCopy, Recovery, Verify};

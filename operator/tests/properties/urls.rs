@@ -226,6 +226,7 @@ fn conditions(
         notes,
         backup: None,
         verified: None,
+        point_in_time: None,
         begun,
         old: None,
     };
