@@ -261,6 +261,7 @@ fn told(cr: &RorunStack, stack: &Stack, live: &LiveSet) -> Value {
         notes,
         backup: desired::last_backup(live),
         verified: desired::last_verified(live),
+        point_in_time: desired::point_in_time(stack, live),
         begun: std::collections::BTreeMap::new(),
     };
     let mut status = serde_json::to_value(status::status(&report, Timestamp::UNIX_EPOCH)).unwrap();

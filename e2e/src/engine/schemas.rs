@@ -34,6 +34,18 @@ pub const POOLERS: Schema = Schema {
     file: "config/crd/bases/postgresql.cnpg.io_poolers.yaml",
 };
 
+/// `scheduledbackups.postgresql.cnpg.io`
+pub const SCHEDULED_BACKUPS: Schema = Schema {
+    module: "github.com/cloudnative-pg/cloudnative-pg",
+    file: "config/crd/bases/postgresql.cnpg.io_scheduledbackups.yaml",
+};
+
+/// `objectstores.barmancloud.cnpg.io`
+pub const OBJECT_STORES: Schema = Schema {
+    module: "github.com/cloudnative-pg/plugin-barman-cloud",
+    file: "config/crd/bases/barmancloud.cnpg.io_objectstores.yaml",
+};
+
 impl Schema {
     /// The definition, as YAML.
     pub fn read(&self) -> Result<String> {

@@ -70,11 +70,12 @@ tools! {
     // The interpreter of Lua that Argo CD has.
     GLUA = "glua", "gopher-lua", "github.com/yuin/gopher-lua", "github.com/yuin/gopher-lua/cmd/glua", 3;
     CLOUD_NATIVE_PG = "cloudnative-pg", "cloudnative-pg", "github.com/cloudnative-pg/cloudnative-pg", "github.com/cloudnative-pg/cloudnative-pg/cmd/manager", 134;
+    BARMAN_CLOUD = "barman-cloud", "barman-cloud", "github.com/cloudnative-pg/plugin-barman-cloud", "github.com/cloudnative-pg/plugin-barman-cloud/cmd/manager", 118;
     ARGOCD = "argocd", "argocd", "github.com/argoproj/argo-cd/v3", "github.com/argoproj/argo-cd/v3/cmd", 400;
 }
 
 /// Those that no node has.
-pub const BESIDE_NODES: &[Tool] = &[HELM, ACTIONLINT, GLUA, CLOUD_NATIVE_PG, ARGOCD];
+pub const BESIDE_NODES: &[Tool] = &[HELM, ACTIONLINT, GLUA, CLOUD_NATIVE_PG, BARMAN_CLOUD, ARGOCD];
 
 impl Tool {
     /// Whether the cache has it.

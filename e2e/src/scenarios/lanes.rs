@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::kit::{ArgoCd, CloudNativePg, Previous};
-use super::{Scenario, argocd, cloudnative_pg, upgrade};
+use super::kit::{ArgoCd, BarmanCloud, CloudNativePg, Previous};
+use super::{Scenario, argocd, cloudnative_pg, point_in_time, upgrade};
 use crate::engine::{Cache, Durations};
 
 /// A scenario with the things that it needs.
@@ -43,6 +43,22 @@ impl fmt::Debug for Need {
         formatter.debug_struct("Need").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+const CLOUD_NATIVE_PG: Need = Need {
+    name: "CloudNativePG",
+    build: CloudNativePg::BUILD,
+    is_there: CloudNativePg::is_there,
+    can_be_made: || Ok(()),
+    make: CloudNativePg::build,
+};
+
+const BARMAN_CLOUD: Need = Need {
+    name: "its barman-cloud plugin",
+    build: BarmanCloud::BUILD,
+    is_there: BarmanCloud::is_there,
+    can_be_made: || Ok(()),
+    make: BarmanCloud::build,
+};
 
 /// All of them.
 pub const LANES: &[Lane] = &[
@@ -87,14 +103,19 @@ pub const LANES: &[Lane] = &[
             exclusive: true,
             run: |test| Box::pin(cloudnative_pg::run(test)),
         },
-        needs: &[Need {
-            name: "CloudNativePG",
-            build: CloudNativePg::BUILD,
-            is_there: CloudNativePg::is_there,
-            can_be_made: || Ok(()),
-            make: CloudNativePg::build,
-        }],
+        needs: &[CLOUD_NATIVE_PG],
         seconds: 420,
+        proven: true,
+    },
+    Lane {
+        scenario: Scenario {
+            name: "point-in-time",
+            proves: "the log of a database is archived, and recovered to a moment between two rows",
+            exclusive: true,
+            run: |test| Box::pin(point_in_time::run(test)),
+        },
+        needs: &[CLOUD_NATIVE_PG, BARMAN_CLOUD],
+        seconds: 300,
         proven: true,
     },
 ];

@@ -24,6 +24,7 @@ mod hibernation;
 mod kills;
 mod namespaced;
 mod pod_template;
+mod point_in_time;
 mod production;
 mod release;
 mod restore;

@@ -5,5 +5,6 @@ go 1.26.0
 
 require (
 	github.com/cloudnative-pg/cloudnative-pg v1.30.0
+	github.com/cloudnative-pg/plugin-barman-cloud v0.14.0
 	github.com/prometheus-operator/prometheus-operator v0.93.0
 )

@@ -19,14 +19,15 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, probed, recovery,
+    pod_template, pods_readiness, point_in_time, probed, recovery,
     schedule::{self, Runs},
     service,
 };
 use crate::{
+    api::v1alpha1::RorunStackSpec,
     contract,
     names::{Component as Name, ROLE_CA, reason},
-    objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
+    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKind, Readiness},
     plan::{Plan, Step},
     stack::{
         Backup as Resolved, BucketAccess, Connection, Probe, ProbeTarget, Stack, authorities, bucket_variables,
@@ -56,6 +57,10 @@ impl Component for Backup {
         &[Name::Connection]
     }
 
+    fn optional_kinds(&self, spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
+        point_in_time::kinds(spec)
+    }
+
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
@@ -74,7 +79,8 @@ impl Component for Backup {
             let spec = held(job_spec(stack, backup, trusted), plan, contract::restore_hold(&request.uid), None);
             job(stack, step, spec)
         }));
-        objects.extend(trusted.config_map(stack));
+        let archive = point_in_time::objects(stack, backup, destination);
+        objects.extend(trusted.config_map(stack).into_iter().chain(archive));
         objects
     }
 
@@ -96,7 +102,7 @@ impl Component for Backup {
         if let Some(stuck) = cannot_start(live).filter(|_| !says_complete(newest_job(live), live)) {
             return Readiness::waiting(reason::BACKUP_FAILED, format!("a backup cannot start: {}", stuck.message));
         }
-        if let Some(waiting) = recovery::not_copied(stack, live) {
+        if let Some(waiting) = recovery::not_copied(stack, live).or_else(|| point_in_time::waiting(stack, live)) {
             return Readiness::Waiting(waiting);
         }
         let run = last_run(stack.last_backup, live);

@@ -22,6 +22,7 @@ mod monitoring;
 mod objectives;
 mod pod;
 mod pod_template;
+mod point_in_time;
 mod records;
 mod recovery;
 mod redis;
@@ -37,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::last_backup;
 pub use drill::last_verified;
+pub use point_in_time::point_in_time;
 
 use crate::{
     api::v1alpha1::RorunStackSpec,

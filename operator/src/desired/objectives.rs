@@ -38,6 +38,16 @@ pub(super) fn missed(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
 /// Said at once, before anything is lost.
 fn impossible(backup: &Backup) -> Option<String> {
     let rpo = backup.recovery.rpo?;
+    // The log counts, and its last segment is archived when it is full or this old.
+    if let Some(asked) = &backup.point_in_time {
+        return asked.archive_timeout.is_none_or(|timeout| timeout > rpo).then(|| {
+            format!(
+                "backup.objectives.rpo is {}, and the log is archived later: write \
+                 database.cloudNativePG.parameters.archive_timeout, e.g. `{rpo}s`, or a longer rpo",
+                words(rpo)
+            )
+        });
+    }
     let pause = longest_pause(&backup.schedule, &backup.time_zone)?;
     (pause > rpo).then(|| {
         format!(
@@ -60,6 +70,10 @@ fn longest_pause(schedule: &str, time_zone: &str) -> Option<i64> {
 /// Nothing runs, and the newest point is older than the objective.
 fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     let rpo = backup.recovery.rpo?;
+    if backup.point_in_time.is_some() {
+        // Who comes here archives the log, and data are as old as its last segment.
+        return None;
+    }
     let newest = newest_backup(stack, live).restorable_until.map(|until| until.0.as_second());
     let newest = newest.or(stack.last_backup)?;
     let running = live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job));

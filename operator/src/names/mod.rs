@@ -13,7 +13,7 @@ use std::fmt;
 pub use component::Component;
 pub use meaning::meaning;
 pub use reason::Waiting;
-pub use role::{ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, ROLE_POOLER, Role};
+pub use role::{ROLE_ARCHIVE, ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, ROLE_POOLER, Role};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "rorun-operator";

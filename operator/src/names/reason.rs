@@ -112,6 +112,8 @@ pub const EXPIRES_SOON: Reason = "ExpiresSoon";
 pub const BACKUP_FAILED: Reason = "BackupFailed";
 /// An objective of the backups is missed, or the schedule cannot meet it.
 pub const OBJECTIVE_MISSED: Reason = "ObjectiveMissed";
+/// The log of the database is not archived.
+pub const ARCHIVING_FAILED: Reason = "ArchivingFailed";
 /// A recovery point could not be copied to another bucket.
 pub const COPY_FAILED: Reason = "CopyFailed";
 /// Recovery points list objects of a bucket that is not copied with them.

@@ -19,9 +19,12 @@ pub const ROLE_CANDIDATE: Role = Role("candidate");
 /// The role of the Pooler of a database.
 pub const ROLE_POOLER: Role = Role("pooler");
 
+/// The role of the Secret with the keys that an archive is written by.
+pub const ROLE_ARCHIVE: Role = Role("archive");
+
 impl Role {
     /// Each.
-    pub const ALL: [Self; 4] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE, ROLE_POOLER];
+    pub const ALL: [Self; 5] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE, ROLE_POOLER, ROLE_ARCHIVE];
 
     /// The part of names.
     pub const fn as_str(self) -> &'static str {

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Readiness, at};
+use super::{Plugin, Readiness, at};
 use crate::names::reason;
 
 /// What makes CloudNativePG stop all instances of a Cluster, and keep their volumes, while it is `on`.
@@ -59,6 +59,8 @@ pub struct ClusterSpec {
     pub certificates: Option<Certificates>,
     /// For how many seconds a server that is stopped waits for its clients to leave, and lets none in.
     pub smart_shutdown_timeout: i32,
+    /// What it is extended by.
+    pub plugins: Vec<Plugin>,
     /// Whether the superuser may log in over the network.
     pub enable_superuser_access: bool,
 }

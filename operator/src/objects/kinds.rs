@@ -16,9 +16,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Readiness, ack_status, cloud_native_pg,
+    Readiness, ack_status,
+    barman_cloud::{ObjectStore, ScheduledBackup},
+    cloud_native_pg,
     cloud_native_pg::{Cluster, Pooler},
-    optional::{ACK_ELASTICACHE, ACK_RDS, ACK_S3, Availability, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
+    optional::{ACK_ELASTICACHE, ACK_RDS, ACK_S3, Availability, BARMAN_CLOUD, CLOUD_NATIVE_PG, PROMETHEUS_OPERATOR},
     readiness,
     service_monitor::ServiceMonitor,
 };
@@ -137,7 +139,7 @@ const S3: (&str, &str) = ("s3.services.k8s.aws", "v1alpha1");
 /// Rank 4: what leads to and scales what runs.
 ///
 /// The kinds of other projects come last: each is watched and written only where the cluster serves it.
-pub static KINDS: [ObjectKind; 21] = [
+pub static KINDS: [ObjectKind; 23] = [
     kind(CORE, "ServiceAccount", "serviceaccounts", 0, Role::Child),
     kind(CORE, "ConfigMap", "configmaps", 0, Role::Child),
     kind(APPS, "ControllerRevision", "controllerrevisions", 0, Role::Child),
@@ -172,6 +174,10 @@ pub static KINDS: [ObjectKind; 21] = [
     kind(S3, "Bucket", "buckets", 2, Role::Child)
         .optional(Availability::Optional(&ACK_S3), "Bucket.s3.services.k8s.aws")
         .ready_by(ack_status::bucket),
+    kind(POSTGRESQL, "ScheduledBackup", "scheduledbackups", 3, Role::Child)
+        .optional(Availability::Optional(&CLOUD_NATIVE_PG), "ScheduledBackup.postgresql.cnpg.io"),
+    kind(("barmancloud.cnpg.io", "v1"), "ObjectStore", "objectstores", 2, Role::Child)
+        .optional(Availability::Optional(&BARMAN_CLOUD), "ObjectStore.barmancloud.cnpg.io"),
 ];
 
 /// How many of [`KINDS`] are children that every cluster serves.
@@ -196,6 +202,12 @@ pub static CLUSTER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 1];
 
 /// The kind of a PgBouncer of CloudNativePG.
 pub static POOLER: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 2];
+
+/// The kind of base backups by a schedule, of CloudNativePG.
+pub static SCHEDULED_BACKUP: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 7];
+
+/// The kind of a place for archives, of the barman-cloud plugin.
+pub static OBJECT_STORE: &ObjectKind = &KINDS[KINDS_OF_KUBERNETES + 8];
 
 /// A type whose kind is a child in [`KINDS`].
 pub trait Child: Serialize {
@@ -257,6 +269,8 @@ optional_children! {
     SERVICE_MONITOR => ServiceMonitor,
     CLUSTER => Cluster,
     POOLER => Pooler,
+    SCHEDULED_BACKUP => ScheduledBackup,
+    OBJECT_STORE => ObjectStore,
 }
 
 /// The entry with a key.
@@ -300,8 +314,10 @@ mod tests {
         let own = KINDS.iter().position(|kind| !kind.is_core());
         assert_eq!(own, Some(KINDS_OF_KUBERNETES));
         assert!(KINDS[KINDS_OF_KUBERNETES..].iter().all(|kind| !kind.is_core()));
-        let kinds = [ServiceMonitor::kind(), Cluster::kind(), Pooler::kind()];
-        assert_eq!(kinds.map(|kind| kind.kind), ["ServiceMonitor", "Cluster", "Pooler"]);
+        let kinds =
+            [ServiceMonitor::kind(), Cluster::kind(), Pooler::kind(), ScheduledBackup::kind(), ObjectStore::kind()];
+        let expected = ["ServiceMonitor", "Cluster", "Pooler", "ScheduledBackup", "ObjectStore"];
+        assert_eq!(kinds.map(|kind| kind.kind), expected);
         let named = [SERVICE_MONITOR, DB_INSTANCE, REPLICATION_GROUP, SERVERLESS_CACHE, BUCKET].map(|kind| kind.kind);
         assert_eq!(named, ["ServiceMonitor", "DBInstance", "ReplicationGroup", "ServerlessCache", "Bucket"]);
     }

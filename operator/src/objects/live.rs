@@ -160,7 +160,8 @@ pub struct LiveObject {
     /// not scale, the address of an Ingress, or which volume a claim has.
     pub note: Option<Box<str>>,
     /// Since when it is so, in seconds since 1970, of what may end by itself soon: a pod that serves, that has no node, or
-    /// that runs and does not serve, and an autoscaler that does not scale; and of a Job, when it ended well.
+    /// that runs and does not serve, and an autoscaler that does not scale; of a Job, when it ended well; and of a Cluster, when this
+    /// operator last changed it.
     pub since: Option<i64>,
     /// What the main container of a pod runs.
     pub running: Option<Box<Running>>,
@@ -187,8 +188,9 @@ impl LiveObject {
         // The rules of a kind read these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
         let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
-        let (note, since) = (readiness::note(kind, &object), readiness::since(kind, &object));
         let changed = applied.as_ref().and_then(|own| own.changed);
+        let since = if kind == CLUSTER { changed } else { readiness::since(kind, &object) };
+        let note = readiness::note(kind, &object);
         let applied = applied.map(|own| own.fields);
         let component = component(&metadata);
         let running = Running::read(kind, &object, component);

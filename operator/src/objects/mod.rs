@@ -6,6 +6,7 @@
 mod ack;
 mod ack_rules;
 mod ack_status;
+mod barman_cloud;
 mod cloud_native_pg;
 mod digest;
 mod kinds;
@@ -29,14 +30,18 @@ pub use ack::{
 };
 pub use ack_rules::*;
 pub use ack_status::{AckEndpoint, AckNote};
+pub use barman_cloud::{
+    BARMAN_CLOUD_PLUGIN, BarmanConfiguration, BaseBackups, ClusterNote, Compression, ObjectStore, ObjectStoreSpec,
+    Plugin, PluginName, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar, StoreNote,
+};
 pub use cloud_native_pg::{
     Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
     PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
 };
 pub use digest::{Digest, wanted};
 pub use kinds::{
-    BUCKET, CHILD_KINDS, CLUSTER, Child, DB_INSTANCE, KINDS, ObjectKind, POOLER, REPLICATION_GROUP, Role,
-    SERVERLESS_CACHE, SERVICE_MONITOR, kind_of, kind_with_key,
+    BUCKET, CHILD_KINDS, CLUSTER, Child, DB_INSTANCE, KINDS, OBJECT_STORE, ObjectKind, POOLER, REPLICATION_GROUP, Role,
+    SCHEDULED_BACKUP, SERVERLESS_CACHE, SERVICE_MONITOR, kind_of, kind_with_key,
 };
 pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;

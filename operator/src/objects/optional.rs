@@ -29,6 +29,10 @@ pub static PROMETHEUS_OPERATOR: OptionalApi =
 pub static CLOUD_NATIVE_PG: OptionalApi =
     OptionalApi { name: "cloudNativePG", product: "CloudNativePG", in_cluster: true };
 
+/// The barman-cloud plugin of CloudNativePG (<https://cloudnative-pg.io/plugin-barman-cloud/>).
+pub static BARMAN_CLOUD: OptionalApi =
+    OptionalApi { name: "barmanCloud", product: "the barman-cloud plugin of CloudNativePG", in_cluster: true };
+
 /// The controller of AWS Controllers for Kubernetes for RDS (<https://aws-controllers-k8s.github.io/community/>).
 pub static ACK_RDS: OptionalApi =
     OptionalApi { name: "ackRDS", product: "the ACK controller for RDS", in_cluster: false };
@@ -41,8 +45,8 @@ pub static ACK_ELASTICACHE: OptionalApi =
 pub static ACK_S3: OptionalApi = OptionalApi { name: "ackS3", product: "the ACK controller for S3", in_cluster: false };
 
 /// Each, as settings name them.
-pub static OPTIONAL_APIS: [&OptionalApi; 5] =
-    [&PROMETHEUS_OPERATOR, &CLOUD_NATIVE_PG, &ACK_RDS, &ACK_ELASTICACHE, &ACK_S3];
+pub static OPTIONAL_APIS: [&OptionalApi; 6] =
+    [&PROMETHEUS_OPERATOR, &CLOUD_NATIVE_PG, &ACK_RDS, &ACK_ELASTICACHE, &ACK_S3, &BARMAN_CLOUD];
 
 impl OptionalApi {
     /// The API of a name.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at};
+use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at, barman_cloud};
 use crate::names::{
     Waiting,
     reason::{self, Reason},
@@ -147,7 +147,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
         }
         "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
         "Pod" => said(object).map(Into::into),
-        _ => ack_status::note(kind, object),
+        _ => ack_status::note(kind, object).or_else(|| barman_cloud::note(kind, object)),
     }
 }
 

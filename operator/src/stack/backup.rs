@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
-    BucketAccess, Observed, Probing, Recovery, Stack, bucket, defaults,
+    BucketAccess, Observed, PointInTime, Probing, Recovery, Stack, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
     schedule,
 };
@@ -63,6 +63,8 @@ pub struct Backup {
     pub in_embedded_bucket: bool,
     /// A note for the user about the destination.
     pub note: Option<&'static str>,
+    /// The archive of the log.
+    pub point_in_time: Option<PointInTime>,
     /// What makes a recovery point of a dump: its bucket half, its copies, its drills.
     pub recovery: Recovery,
     /// The exact names of schemas that are not dumped.
@@ -112,6 +114,7 @@ pub(super) fn resolve(
     ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
     let recovery = Recovery::resolve((spec, &block), stack, observed, (&image, external.is_some()), unresolved);
     Some(Backup {
+        point_in_time: PointInTime::resolve((spec, &block), stack, observed),
         recovery,
         image,
         retention_days: retention.days.unwrap_or(30),
@@ -154,7 +157,8 @@ pub(super) fn destination(spec: &RorunStackSpec) -> Option<&ExternalBucket> {
     spec.backup.as_ref().and_then(external_of)
 }
 
-fn base(block: &BackupSpec) -> &str {
+/// The folder that the backups of every stack of the bucket are below.
+pub(super) fn base(block: &BackupSpec) -> &str {
     block.destination.as_ref().and_then(|destination| destination.prefix.as_deref()).unwrap_or(PREFIX)
 }
 

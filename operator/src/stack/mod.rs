@@ -23,6 +23,7 @@ mod monitoring;
 mod observed;
 mod placeholders;
 mod pod_template;
+mod point_in_time;
 mod preflight;
 mod probes;
 mod probing;
@@ -63,6 +64,7 @@ pub use observed::{
 };
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
+pub use point_in_time::{Archive, PointInTime};
 pub use preflight::{ConnectionBudget, Finding};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;

@@ -189,6 +189,14 @@ pub struct ObservedCluster {
     pub wal: Option<ObservedVolume>,
     /// Whether it serves, and what leads to it, in the words of its own operator.
     pub serves: bool,
+    /// Its uid, which tells it from others that have the name before or after it.
+    pub uid: String,
+    /// It archives, or what it would archive to is there: before, the plugin would stop it.
+    pub can_archive: bool,
+    /// The folder that its log is archived to, in the words of its own operator.
+    pub archives_to: Option<String>,
+    /// The names of the base backups by a schedule that are there.
+    pub base_backups: Vec<String>,
 }
 
 /// What the StatefulSet of the embedded database runs.

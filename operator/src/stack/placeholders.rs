@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     CredentialState, JobPhase, ManagedService, Observed, ObservedCluster, ObservedJob, SecretData, SecretTraits,
-    ingress, pod_template, references, services,
+    ingress, pod_template, point_in_time, references, services,
 };
 use crate::{
     api::v1alpha1::{RorunStack, SecretKeyReference, WorkloadSpec},
@@ -24,12 +24,15 @@ pub struct Placeholders<'a> {
 
 /// The placeholder of the namespace's uid.
 const NAMESPACE_UID: &str = "00000000-0000-4000-8000-000000000000";
+/// The placeholder of the uid of a Cluster.
+const CLUSTER_UID: &str = "00000000-0000-4000-8000-000000000001";
 
 impl Placeholders<'_> {
     /// Every Secret and `ConfigMap` that the spec names with the keys that it names, and stored credentials. References that are
     /// optional do not exist.
     pub fn observed(self, cr: &RorunStack) -> Observed {
         let name = cr.metadata.name.clone().unwrap_or_default();
+        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
         let mut values = Values {
             placeholders: self,
             stack: name.clone(),
@@ -66,7 +69,13 @@ impl Placeholders<'_> {
             jobs: values.jobs,
             agent_image: self.agent_image.to_owned(),
             backup_owner: Some(format!("{NAMESPACE_UID}/{name}")),
-            cluster: services::cluster(cr).map(|_| ObservedCluster { wal: None, serves: true }),
+            cluster: services::cluster(cr).map(|_| ObservedCluster {
+                archives_to: Some(point_in_time::names(&cr.spec, (namespace, &name), CLUSTER_UID).0),
+                serves: true,
+                uid: CLUSTER_UID.to_owned(),
+                can_archive: true,
+                ..ObservedCluster::default()
+            }),
             ..Observed::default()
         }
     }

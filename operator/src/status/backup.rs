@@ -23,6 +23,8 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
         None => known.clone(),
     };
     let verified = [known.last_verified, report.verified.clone()].into_iter().flatten();
+    let asked = report.stack.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
+    status.point_in_time = report.point_in_time.clone().or(known.point_in_time).filter(|_| asked);
     status.last_verified = verified.max_by_key(|record| record.at.0);
     let owner = report.stack.backup.as_ref().and_then(|backup| backup.owner.clone());
     status.stack_uid = if owner.is_some() { Some(report.stack.uid.clone()) } else { known.stack_uid };

@@ -22,7 +22,7 @@ pub use requests::{of_backup, of_restore, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
-    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus, VerifiedRecord},
+    api::v1alpha1::{BackupStatus, PointInTimeStatus, RorunStack, RorunStackStatus, VerifiedRecord},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
     plan::{Operations, Release, Restores},
@@ -53,6 +53,8 @@ pub struct Report<'a> {
     pub backup: Option<BackupStatus>,
     /// The newest drill that found nothing wrong and whose pod still exists.
     pub verified: Option<VerifiedRecord>,
+    /// What can be recovered to any moment, as far as the cluster tells.
+    pub point_in_time: Option<PointInTimeStatus>,
     /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }

@@ -45,6 +45,7 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule !has(self.bucket) || !has(self.bucket.lifecycle)", "0.1.0 had no lifecycle"),
     ("spec: rule has(self.ingress) || !has(self.release)", "0.1.0 had no release"),
     (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of its two modes, and a stack of it has no other"),
+    ("spec: rule !has(self.backup) || !has(self.backup.pointInTime)", "0.1.0 had no pointInTime"),
     ("spec.bucket: rule !has(self.s3)", "0.1.0 had no s3"),
     (
         "spec: rule (has(self.database) && has(self.database.external) ? 'external' : ",

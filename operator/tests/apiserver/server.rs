@@ -12,7 +12,7 @@ use kube::{
 };
 use rorun_e2e::engine::{
     TestServer,
-    schemas::{CLUSTERS, POOLERS, SERVICE_MONITORS, Schema},
+    schemas::{CLUSTERS, OBJECT_STORES, POOLERS, SCHEDULED_BACKUPS, SERVICE_MONITORS, Schema},
 };
 use rorun_operator::{
     cli,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The definitions that other projects publish, by which the objects of the examples are checked.
-const OF_OTHER_PROJECTS: [Schema; 3] = [SERVICE_MONITORS, CLUSTERS, POOLERS];
+const OF_OTHER_PROJECTS: [Schema; 5] = [SERVICE_MONITORS, CLUSTERS, POOLERS, SCHEDULED_BACKUPS, OBJECT_STORES];
 /// The definitions of AWS Controllers for Kubernetes, as they publish them.
 const ACK: [&str; 4] = [
     include_str!("../schemas/ack/rds.services.k8s.aws_dbinstances.yaml"),

@@ -45,6 +45,10 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
             option::of(monitoring()),
         );
         top.prop_map(move |(api, ocr, admin, services, (hosts, class, tls), backup, image, monitoring)| {
+            let cluster = services.get("database").and_then(|database| database.get("cloudNativePG"));
+            let archived = cluster.is_some_and(|cluster| cluster.get("pooler").is_some());
+            let point_in_time = archived.then(|| json!({"days": 7}));
+            let backup = backup.map(|backup| with(backup, "pointInTime", point_in_time));
             let mut fixture = stack(&name).set("environment", json!(environment)).set("api", api);
             fixture = fixture.set("ingress", ingress(ocr.as_ref(), admin.as_ref(), hosts, class, tls));
             let blocks =

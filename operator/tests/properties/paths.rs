@@ -68,6 +68,7 @@ fn tell(cr: &RorunStack, stack: &Stack, live: &LiveSet, old: Option<RorunStackSt
         notes,
         backup: last_backup(live),
         verified: None,
+        point_in_time: None,
         begun: BTreeMap::new(),
         old,
     };

@@ -227,6 +227,7 @@ fn conditions(
         notes,
         backup: None,
         verified: None,
+        point_in_time: None,
         begun,
         old: None,
     };

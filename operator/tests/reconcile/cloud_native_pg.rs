@@ -12,13 +12,13 @@ use super::{
     env::{TestEnv, development},
 };
 
-const NAME: &str = "shop-database";
+pub const NAME: &str = "shop-database";
 const POOLER: &str = "shop-database-pooler";
 const SWITCHED_ON: [&str; 4] = ["--optional-api", "cloudNativePG", "--discovery-period", "1s"];
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----";
 
 /// Of a stack whose pods are none, so that what CloudNativePG says is all that counts.
-fn spec(block: &Value) -> Value {
+pub fn spec(block: &Value) -> Value {
     let mut spec = development();
     for part in ["ocr", "admin", "ingress", "backup"] {
         spec.as_object_mut().expect("a map").remove(part);
@@ -37,7 +37,7 @@ fn spec(block: &Value) -> Value {
 }
 
 /// The keys of the services that the operator does not ask while no pod uses them.
-async fn outside(env: &TestEnv, namespace: &str) {
+pub async fn outside(env: &TestEnv, namespace: &str) {
     let keys = json!({"REDIS_URL": "rediss://:p@redis.example.com:6379", "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "s"});
     secret(env, namespace, "outside", keys).await;
@@ -49,17 +49,17 @@ async fn definitions() -> String {
     format!("{}\n---\n{}", clusters.expect("a definition"), poolers.expect("a definition"))
 }
 
-async fn cluster(env: &TestEnv, namespace: &str) -> Option<DynamicObject> {
+pub async fn cluster(env: &TestEnv, namespace: &str) -> Option<DynamicObject> {
     env.objects("Cluster", namespace).get_opt(NAME).await.expect("an answer")
 }
 
-async fn says(env: &TestEnv, namespace: &str, kind: &str, name: &str, status: Value) {
+pub async fn says(env: &TestEnv, namespace: &str, kind: &str, name: &str, status: Value) {
     let patch = Patch::Merge(json!({"status": status}));
     env.objects(kind, namespace).patch_status(name, &PatchParams::default(), &patch).await.expect("a status");
 }
 
 /// CloudNativePG says this of the Cluster.
-async fn phase(env: &TestEnv, namespace: &str, phase: &str) {
+pub async fn phase(env: &TestEnv, namespace: &str, phase: &str) {
     let ready = if phase == "Cluster in healthy state" { "True" } else { "False" };
     let condition = json!({"type": "Ready", "status": ready, "reason": "Said", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
@@ -75,7 +75,7 @@ async fn secret(env: &TestEnv, namespace: &str, name: &str, values: Value) {
 }
 
 /// What CloudNativePG makes for a Cluster, with the URL of an old password.
-async fn secrets(env: &TestEnv, namespace: &str) {
+pub async fn secrets(env: &TestEnv, namespace: &str) {
     let login = json!({"username": "rorun", "password": "p@ss/1", "uri": "postgresql://rorun:old@elsewhere/rorun"});
     secret(env, namespace, "shop-database-app", login).await;
     secret(env, namespace, "shop-database-ca", json!({"ca.crt": CERTIFICATE, "ca.key": "a key"})).await;

@@ -17,6 +17,7 @@ mod env;
 mod gitops;
 mod optional;
 mod pod_templates;
+mod point_in_time;
 mod requests;
 mod restarts;
 mod restores;
@@ -130,6 +131,13 @@ async fn kinds_of_other_projects() {
 async fn databases_of_other_projects() {
     let env = TestEnv::open().await;
     cases!(&env, cloud_native_pg::cloud_native_pg);
+}
+
+/// Likewise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn archives_of_other_projects() {
+    let env = TestEnv::open().await;
+    cases!(&env, point_in_time::the_log_is_archived_by_the_plugin);
 }
 
 /// Likewise, of services in AWS. The first case brings the definitions.

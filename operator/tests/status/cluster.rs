@@ -130,6 +130,7 @@ impl Cluster {
             notes,
             backup: rorun_operator::desired::last_backup(&live),
             verified: rorun_operator::desired::last_verified(&live),
+            point_in_time: rorun_operator::desired::point_in_time(&self.stack, &live),
             begun: begun.iter().map(|component| (*component, 1)).collect::<BTreeMap<_, _>>(),
         };
         let status = status::status(&report, Timestamp::from_second(now).unwrap());

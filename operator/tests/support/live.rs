@@ -37,10 +37,22 @@ pub fn all_ready(stack: &Stack) -> LiveSet {
         let status = json!({"containerStatuses": [{"name": "drill", "restartCount": 0, "state": ended}]});
         ("", "Pod", json!({"metadata": metadata, "status": status}))
     };
+    // Each archive has a base backup.
+    let windows: serde_json::Map<String, Value> = objects
+        .iter()
+        .filter_map(|object| object.body.pointer("/spec/plugins/0/parameters/serverName")?.as_str())
+        .map(|server| {
+            let at = "2026-01-01T00:00:00Z";
+            (server.to_owned(), json!({"firstRecoverabilityPoint": at, "lastSuccessfulBackupTime": at}))
+        })
+        .collect();
     let drills = stack.verify().is_some();
     let jobs = [stack.backup.is_some().then(|| ended("backup")), drills.then(|| ended("drill")), drills.then(drilled)];
     let served = objects.into_iter().map(|object| {
         let mut body = object.body;
+        if object.kind.kind == "ObjectStore" {
+            body["status"] = json!({"serverRecoveryWindow": windows});
+        }
         if let Some(status) = status(object.kind.kind, &mut body, floors.get(&object.name)) {
             body["status"] = status;
         }
@@ -99,8 +111,8 @@ fn status(kind: &str, body: &mut Value, floor: Option<&Value>) -> Option<Value> 
         })),
         "Bucket" => Some(json!({"conditions": synced()})),
         "Cluster" => {
-            let ready = json!([{"type": "Ready", "status": "True"}]);
-            Some(json!({"phase": "Cluster in healthy state", "conditions": ready}))
+            let facts = json!([{"type": "Ready", "status": "True"}, {"type": "ContinuousArchiving", "status": "True"}]);
+            Some(json!({"phase": "Cluster in healthy state", "conditions": facts}))
         }
         "Pooler" => Some(json!({"phase": "active"})),
         _ => None,

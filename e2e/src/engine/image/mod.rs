@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod argocd;
+pub mod barman_cloud;
 pub mod cloudnative_pg;
 mod constants;
 pub mod control_plane;

@@ -1,7 +1,10 @@
 //! A private certificate authority, as a company has one for its own services.
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 
 /// An authority that exists as long as a scenario.
 #[derive(Debug)]
@@ -16,6 +19,18 @@ pub struct Certificate {
     pub certificate: String,
     /// The private key.
     pub key: String,
+}
+
+impl Certificate {
+    /// One that no authority signed, of servers and clients of that name.
+    pub fn of_its_own(name: &str) -> Result<Certificate> {
+        let mut parameters = CertificateParams::new([name.to_owned()])?;
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        Ok(Certificate { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    }
 }
 
 impl Authority {

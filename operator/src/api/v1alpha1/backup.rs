@@ -41,6 +41,10 @@ pub struct BackupSpec {
     /// `BackupHealthy` false. Defaults to `{rpo: 1h}`, which only releases in Production go by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objectives: Option<BackupObjectives>,
+    /// Recovery to any moment: the log of a database of CloudNativePG is archived beside the dumps. It needs the barman-cloud plugin,
+    /// and the operator `optionalApis.barmanCloud: true` in its chart. Defaults to none: only a dump can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<PointInTime>,
     /// `true`: a recovery point also lists the objects of the stack's bucket with their versions, which needs versioning, and
     /// noncurrent versions that stay longer than `retention.days`. Defaults to `false`: it holds the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +129,15 @@ pub struct BackupDestination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 256), extend("x-kubernetes-validations" = text::folder()))]
     pub prefix: Option<String>,
+}
+
+/// Recovery to any moment of the last days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PointInTime {
+    /// How many days back.
+    #[schemars(range(min = 7, max = 30))]
+    pub days: i32,
 }
 
 /// What the backups of a stack are measured against.

@@ -70,6 +70,8 @@ use super::{
         .message("a path of ingress leads to admin, which the stack does not have: set admin, e.g. `admin: {image: rorun-admin:1.8.0}`, or let the path lead to api"),
     validation = Rule::new("!has(self.ingress) || has(self.ocr) || (!(has(self.ingress.paths) && self.ingress.paths.exists(p, p.component == 'ocr')) && !(has(self.ingress.extraHosts) && self.ingress.extraHosts.exists(h, has(h.paths) && h.paths.exists(p, p.component == 'ocr'))))")
         .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
+    validation = Rule::new("!has(self.backup) || !has(self.backup.pointInTime) || (has(self.database) && has(self.database.cloudNativePG))")
+        .message("backup.pointInTime needs database.cloudNativePG: leave pointInTime out; RDS recovers to any moment by database.rds.backupRetentionDays"),
     validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
         .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
     validation = Rule::new("has(self.ingress) || !has(self.release) || !has(self.release.smokeTests) || !self.release.smokeTests.exists(t, has(t.via) && t.via == 'Ingress')")

@@ -194,9 +194,40 @@ pub struct BackupStatus {
     /// The newest moment that the data can be restored to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Time>,
+    /// What can be recovered to any moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<PointInTimeStatus>,
     /// The newest drill that found nothing wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified: Option<VerifiedRecord>,
+}
+
+/// What can be recovered to any moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PointInTimeStatus {
+    /// The archive of the Cluster that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Since when its log is not archived. Absent if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_archived_since: Option<Time>,
+    /// Every archive with a base backup: each Cluster that the stack had has one of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<ArchiveRecord>,
+}
+
+/// The archive of a Cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveRecord {
+    /// Its folder.
+    pub server_name: String,
+    /// The first moment that can be recovered.
+    pub restorable_from: Time,
+    /// When its newest base backup was complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_base_backup: Option<Time>,
 }
 
 /// A recovery point that a drill restored.

@@ -7,7 +7,9 @@ use super::{Context, observe::ObserveError};
 use crate::{
     api::v1alpha1::{RorunStack, Storage},
     names::{Component, ObjectName},
-    objects::{CLUSTER, CLUSTER_LABEL, Claim, LiveSet, POOLER},
+    objects::{
+        CLUSTER, CLUSTER_LABEL, Claim, ClusterNote, LiveObject, LiveSet, OBJECT_STORE, POOLER, SCHEDULED_BACKUP,
+    },
     runtime::ResourceKey,
     stack::{self, Observed, ObservedCluster, ObservedVolume},
 };
@@ -26,7 +28,19 @@ pub(super) async fn observe(
         let mut objects = live.of_component(kind, Component::Database.as_str());
         objects.all(|there| there.readiness.is_ready() && !there.deleting)
     };
-    let mut cluster = ObservedCluster { wal: None, serves: ready(CLUSTER.key) && ready(POOLER.key) };
+    let note = there.note.as_deref().and_then(|note| serde_json::from_str::<ClusterNote>(note).ok());
+    let store = live.named(OBJECT_STORE.key, ObjectName::of(&key.name, Component::Backup).as_str());
+    let mut cluster = ObservedCluster {
+        wal: None,
+        serves: ready(CLUSTER.key) && ready(POOLER.key),
+        uid: there.uid.to_string(),
+        can_archive: note.is_some() || store.is_some_and(|store| !store.deleting),
+        archives_to: note.filter(|note| archives(there, note, live)).and_then(|note| note.server),
+        base_backups: live
+            .of_component(SCHEDULED_BACKUP.key, Component::Backup.as_str())
+            .map(|there| there.name.to_string())
+            .collect(),
+    };
     if let Some(claim) = there.claim.as_deref() {
         let place = (&*key.namespace, name.as_str());
         let mut volume = volume(context, place, claim, asked.storage).await?;
@@ -38,6 +52,15 @@ pub(super) async fn observe(
     }
     observed.cluster = Some(cluster);
     Ok(())
+}
+
+/// How many seconds CloudNativePG may take from a change of a Cluster until it says that it replaces its servers.
+const NOTICED_WITHIN: i64 = 30;
+
+/// `ContinuousArchiving` is true also of a Cluster that has no plugin, and stays so until the servers that are to have it are replaced.
+fn archives(there: &LiveObject, note: &ClusterNote, live: &LiveSet) -> bool {
+    let settled = || there.since.is_none_or(|since| live.has_passed(since + NOTICED_WITHIN));
+    note.archiving == Some(true) && there.readiness.is_ready() && settled()
 }
 
 /// A request of the Cluster. The StorageClass is read only where it is to grow.

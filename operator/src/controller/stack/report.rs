@@ -63,6 +63,7 @@ pub(super) fn report<'a>(
         notes,
         backup: desired::last_backup(live),
         verified: desired::last_verified(live),
+        point_in_time: desired::point_in_time(stack, live),
         begun,
         old: context.runtime.statuses.last(cr),
     }

@@ -7,7 +7,8 @@ use crate::{
     names::{Component as Name, ROLE_POOLER, reason},
     objects::{
         self, ApplyPolicy, Bootstrap, CLUSTER, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage,
-        DesiredObject, HIBERNATION, InitDb, LiveSet, PgBouncer, Pooler, PoolerSpec, PostgresConfiguration, Readiness,
+        DesiredObject, HIBERNATION, InitDb, LiveSet, PgBouncer, Plugin, Pooler, PoolerSpec, PostgresConfiguration,
+        Readiness,
     },
     stack::{
         Stack, Volume,
@@ -100,10 +101,17 @@ impl CloudNativePg {
                 },
                 certificates: names.map(|names| Certificates { server_alt_dns_names: names.into() }),
                 smart_shutdown_timeout: SMART_SHUTDOWN_SECONDS,
+                plugins: plugins(stack),
                 enable_superuser_access: false,
             },
         }
     }
+}
+
+fn plugins(stack: &Stack) -> Vec<Plugin> {
+    let asked = stack.backup.as_ref().and_then(|backup| backup.point_in_time.as_ref());
+    let archive = asked.and_then(|asked| asked.archive.as_ref());
+    archive.into_iter().map(|of| Plugin::archiving(&stack.child(Name::Backup), &of.server_name)).collect()
 }
 
 fn storage(volume: &Volume) -> ClusterStorage {

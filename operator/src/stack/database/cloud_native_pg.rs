@@ -284,7 +284,7 @@ mod tests {
             ("shop-database-app".to_owned(), Some(login)),
             ("shop-database-ca".to_owned(), Some(members(&[("ca.crt", PEM), ("ca.key", "secret")]))),
         ];
-        let cluster = Some(ObservedCluster { wal: None, serves: true });
+        let cluster = Some(ObservedCluster { serves: true, ..ObservedCluster::default() });
         Observed { secrets: secrets.into(), cluster, ..Observed::default() }
     }
 
@@ -344,7 +344,7 @@ mod tests {
         let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&Component::Database.into()) else { panic!("none") };
         assert!(url.ends_with("?sslmode=verify-full&target_session_attrs=read-write"), "{url}");
         assert!(!endpoints.contains_key(&ProbeTarget::DIRECT), "it is the same");
-        observed.cluster = Some(ObservedCluster { wal: None, serves: false });
+        observed.cluster = Some(ObservedCluster::default());
         assert!(!stack_with(&observed).iter().any(|target| target.component == Component::Database));
     }
 
@@ -401,7 +401,7 @@ mod tests {
         let sizes = |size: &str, expandable| {
             let mut observed = there("x");
             observed.volumes.insert(Component::Database, there_is(expandable));
-            observed.cluster = Some(ObservedCluster { wal: Some(there_is(expandable)), serves: true });
+            observed.cluster = Some(ObservedCluster { wal: Some(there_is(expandable)), ..ObservedCluster::default() });
             let block = json!({"storage": {"size": size}, "walStorage": {"size": size}});
             let stack = stack(&block, &observed);
             let wal = mode(&stack).wal_storage.as_ref().unwrap().size.clone();

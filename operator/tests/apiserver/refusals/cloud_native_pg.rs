@@ -61,6 +61,26 @@ pub fn cases() -> Vec<Case> {
             with(json!({"parameters": {"a": "x".repeat(512)}})),
         ),
         case(
+            with(json!({})).set("backup", json!({"pointInTime": {"days": 6}})),
+            &["spec.backup.pointInTime.days", "7"],
+            with(json!({})).set("backup", json!({"pointInTime": {"days": 7}})),
+        ),
+        case(
+            with(json!({})).set("backup", json!({"pointInTime": {"days": 31}})),
+            &["spec.backup.pointInTime.days", "30"],
+            with(json!({})).set("backup", json!({"pointInTime": {"days": 30}})),
+        ),
+        case(
+            with(json!({})).set("backup", json!({"pointInTime": {}})),
+            &["spec.backup.pointInTime.days", "Required"],
+            with(json!({})).set("backup", json!({})),
+        ),
+        case(
+            stack("shop").set("backup", json!({"pointInTime": {"days": 14}})),
+            &["backup.pointInTime needs database.cloudNativePG: leave pointInTime out"],
+            stack("shop").set("backup", json!({})),
+        ),
+        case(
             stack("shop").set("database", json!({"cloudNativePG": {}, "embedded": {}})),
             &["set exactly one of embedded, external, cloudNativePG and rds"],
             with(json!({})),
