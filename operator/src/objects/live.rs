@@ -190,7 +190,6 @@ impl LiveObject {
         let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
         let changed = applied.as_ref().and_then(|own| own.changed);
         let since = if kind == CLUSTER { changed } else { readiness::since(kind, &object) };
-        let note = readiness::note(kind, &object);
         let applied = applied.map(|own| own.fields);
         let component = component(&metadata);
         let running = Running::read(kind, &object, component);
@@ -223,7 +222,7 @@ impl LiveObject {
             deleting: metadata.deletion_timestamp.is_some(),
             readiness,
             pods,
-            note,
+            note: readiness::note(kind, &object),
             claim: Claim::read(kind, &object, applied.as_ref(), annotated(annotation::DATA_FILES)),
             server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
