@@ -81,7 +81,8 @@ fn every_key_of_the_connection_is_explained_and_no_other() {
 #[test]
 fn links_lead_to_files() {
     let entries = |folder: &str| fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
-    let mut pages: Vec<PathBuf> = entries("docs").filter(|path| path.is_file()).chain(entries("docs/runbooks")).collect();
+    let mut pages: Vec<PathBuf> =
+        entries("docs").filter(|path| path.is_file()).chain(entries("docs/runbooks")).collect();
     pages.push(root().join("README.md"));
     let mut broken = Vec::new();
     for page in &pages {
