@@ -407,7 +407,7 @@ async fn what_is_wrong_is_told_in_the_words_of_the_documentation() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/services.md");
     let page = std::fs::read_to_string(page).expect("page");
     let mut missing = Vec::new();
-    for (what, (reason, message)) in rows.into_iter().chain([("full disk", full)]) {
+    for (what, (reason, message)) in rows.into_iter().chain([("full disk of a Redis", full)]) {
         assert!(!message.contains(PASSWORD), "{message}");
         let row = format!("| {what} | `{reason}` | {} |", as_documented(&message, &names));
         missing.extend((!page.contains(&row)).then_some(row));

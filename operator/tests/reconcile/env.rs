@@ -74,6 +74,11 @@ impl Operator {
         counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     }
 
+    /// Its metrics.
+    pub async fn metrics(&self) -> String {
+        get(self.port, "/metrics").await.unwrap_or_default()
+    }
+
     /// The most memory that it had, in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();

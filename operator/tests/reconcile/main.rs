@@ -22,8 +22,19 @@ mod requests;
 mod restarts;
 mod restores;
 mod rules;
+mod services;
 mod sources;
 mod volumes;
+
+#[path = "../agent/process.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod process;
+#[path = "../agent/programs.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod programs;
+#[path = "../agent/servers.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod servers;
 
 use env::TestEnv;
 use tokio::runtime::Handle;
@@ -115,6 +126,13 @@ async fn one_operator_after_the_other() {
     cases!(&env, restores::a_restore_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
+}
+
+/// With an API server of its own, and real services beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_outside() {
+    let env = TestEnv::open().await;
+    cases!(&env, services::what_services_say_is_written_once);
 }
 
 /// With an API server of its own, since a definition is of the whole cluster.
