@@ -56,6 +56,10 @@ impl Component for Restore {
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let restores = &plan.restores;
         let (Some(backup), Some(_)) = (&stack.backup, &stack.connection) else { return Vec::new() };
+        // At rest a stack has nothing of it.
+        if restores.current.is_none() && restores.discard.is_none() && !restores.works {
+            return Vec::new();
+        }
         let mut objects = vec![service::account(stack, Name::Restore, &metadata::Strings::new())];
         if let Some(current) = &restores.current {
             objects.push(secret(stack, &current.request));

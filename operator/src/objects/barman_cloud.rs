@@ -217,7 +217,10 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
         Some((found["status"] == "True", text(&found["message"]), text(&found["lastTransitionTime"])))
     };
     // It is false as well while a backup is made.
-    let failed = |condition: &Value| condition["type"] == "LastBackupSucceeded" && condition["reason"] == BACKUP_FAILED;
+    let failed = |condition: &Value| {
+        let is = |field: &str, value: &str| condition[field] == value;
+        is("type", "LastBackupSucceeded") && is("status", "False") && is("reason", BACKUP_FAILED)
+    };
     let failed = conditions.into_iter().flatten().find(|condition| failed(condition));
     let archiving = condition("ContinuousArchiving");
     let (why, since) = archiving.clone().filter(|(is, ..)| !is).map(|(_, why, since)| (why, since)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The archive of the log of a database of CloudNativePG.
 
-use super::{Observed, Stack, backup};
+use super::{Observed, Stack, backup, bucket};
 use crate::{
     api::v1alpha1::{BackupSpec, RorunStackSpec},
     names::{Component, ObjectName, meaning},
@@ -65,8 +65,8 @@ fn folder(block: &BackupSpec, (namespace, name): (&str, &str)) -> String {
 /// spoil each other, the plugin refuses a folder that is not empty, and a log is worth nothing without a base backup in the same
 /// place. The spec tells the place, and not the keys to the bucket: a Secret that is gone for a moment must not end the archive.
 pub(super) fn names(spec: &RorunStackSpec, stack: (&str, &str), uid: &str) -> (String, String) {
-    let own = spec.bucket.as_ref().and_then(|bucket| bucket.external.as_ref());
-    let (endpoint, bucket) = backup::destination(spec).or(own).map_or(("", ""), |of| (&of.endpoint, &of.name));
+    let place = backup::destination(spec).or_else(|| bucket::named(spec));
+    let (endpoint, bucket) = place.map_or(("", ""), |of| (&of.endpoint, &of.name));
     let folder = spec.backup.as_ref().map(|block| folder(block, stack)).unwrap_or_default();
     let life = meaning(&[uid, endpoint.trim_end_matches('/'), bucket, &folder]);
     let server = format!("{}-{life}", ObjectName::of(stack.1, Component::Database));

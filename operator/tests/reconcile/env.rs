@@ -354,9 +354,9 @@ impl TestEnv {
     pub async fn until_or(&self, what: &str, mut condition: impl AsyncFnMut() -> bool, told: impl AsyncFn() -> String) {
         let started = Instant::now();
         while !condition().await {
-            if started.elapsed() >= TIME_LIMIT {
-                panic!("waited {} s in vain until {what}{}", TIME_LIMIT.as_secs(), told().await);
-            }
+            let waited = started.elapsed();
+            let told = if waited < TIME_LIMIT { String::new() } else { told().await };
+            assert!(waited < TIME_LIMIT, "waited {} s in vain until {what}{told}", TIME_LIMIT.as_secs());
             tokio::time::sleep(TICK).await;
         }
     }

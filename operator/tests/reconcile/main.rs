@@ -27,9 +27,11 @@ mod sources;
 mod volumes;
 
 #[path = "../agent/process.rs"]
+#[expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod process;
 #[path = "../agent/programs.rs"]
+#[expect(clippy::panic, reason = "this is how a test fails; clippy sees tests only in `#[test]` functions")]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod programs;
 #[path = "../agent/servers.rs"]

@@ -2,7 +2,7 @@
 
 use super::{Bucket, BucketAccess, SessionToken, versioning};
 use crate::{
-    api::v1alpha1::{Environment, ExternalBucket, S3SecretReference},
+    api::v1alpha1::{Environment, ExternalBucket, RorunStackSpec, S3SecretReference},
     contract::{self, Provider},
     names::{Component, Waiting, label, reason},
     stack::{
@@ -82,6 +82,11 @@ impl Resolve for ExternalBucket {
             versioning: versioning(context.spec).unwrap_or(false),
         }))
     }
+}
+
+/// The bucket of a provider that the spec names, whether or not its keys are there.
+pub(in crate::stack) fn named(spec: &RorunStackSpec) -> Option<&ExternalBucket> {
+    spec.bucket.as_ref()?.external.as_ref()
 }
 
 /// The bucket of a block and the keys to it. `field` is the path in the spec, for messages.
