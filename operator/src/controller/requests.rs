@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::v1alpha1::{RestoreTarget, RorunBackup, RorunRestore, RorunStack},
+    names::annotation,
     plan::{BackupRun, RestoreRun},
     runtime::{Reconciled, ResourceKey, Triggers, Watched},
 };
@@ -298,8 +299,9 @@ impl Asked<RorunRestore> {
 
 /// Whether a stack has to look at a request again: its status is none of the stack's business.
 fn differs<K: Request>(before: &K, now: &K) -> bool {
-    let of = |request: &K| (request.uid(), request.meta().generation, request.meta().deletion_timestamp.is_some());
-    of(before) != of(now)
+    let retry = |request: &K| request.annotations().get(annotation::RETRY).cloned();
+    let of = |request: &K| (request.meta().generation, request.meta().deletion_timestamp.is_some(), retry(request));
+    before.uid() != now.uid() || of(before) != of(now)
 }
 
 fn stack_of<K: Request>(request: &K) -> ResourceKey {

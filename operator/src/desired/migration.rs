@@ -42,6 +42,9 @@ const SESSION_SETTINGS: [(&str, &str); 5] = [
 /// The key of the URL that the lock is taken by, in the dialect of libpq.
 const LOCK_URL: &str = "LOCK_URL";
 
+/// A host that no name leads to (RFC 6761, section 6.4).
+const NOWHERE: &str = "copy.invalid";
+
 /// The container that holds the lock, and its volume.
 const LOCK: &str = "lock";
 /// How long a migration waits for the lock. The plan starts none while a dump of the stack runs, so this is for dumps by hand.
@@ -154,15 +157,23 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
 }
 
 /// The migration of the serving release on a copy of the database, which nothing else uses, so that no lock is needed. `url`: a variable
-/// with the URL of the copy.
-pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar) -> Option<PodTemplateSpec> {
+/// with the URL of the copy. `copy`: the name of the copy, where it is beside the live database.
+pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar, copy: Option<String>) -> Option<PodTemplateSpec> {
     let migration = stack.release.migration.as_ref()?;
     let workload::Parts { container, init_containers, volumes } = workload::parts(stack, &stack.api);
     let mut migrate = migrate(stack, migration, &stack.api, container);
-    for name in [contract::ENV_DATABASE_URL, "DATABASE_URL"] {
-        let env = migrate.env.get_or_insert_default();
-        env.retain(|variable| variable.name != name);
-        env.push(url(name));
+    // Every way to the live database that the environment knows leads to the copy, or nowhere.
+    let urls = [contract::ENV_DATABASE_URL, "DATABASE_URL"].map(&url);
+    let reads = EnvVar { name: "DATABASE_READ_URL".to_owned(), ..url("DATABASE_URL") };
+    let part = match copy {
+        Some(copy) => pod::variable("PGDATABASE", copy),
+        // Its server is known to the URL alone.
+        None => pod::variable("PGHOST", NOWHERE.to_owned()),
+    };
+    let env = migrate.env.get_or_insert_default();
+    for variable in urls.into_iter().chain([reads, part]) {
+        env.retain(|before| before.name != variable.name);
+        env.push(variable);
     }
     let mut template = Pod {
         component: Name::Restore,

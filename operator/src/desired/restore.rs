@@ -113,7 +113,7 @@ fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) 
         Kind::Switch => of_agent(RestoreStep::Switch),
         Kind::Objects => of_agent(RestoreStep::Objects),
         Kind::Migrate => {
-            let template = migration::on_a_copy(stack, |key| copy_url(stack, request, key))?;
+            let template = migration::on_a_copy(stack, |key| copy_url(stack, request, key), copy_name(stack, request))?;
             let limit = stack.release.migration.as_ref().map(|migration| i64::from(migration.timeout_seconds));
             // Whether a migration that failed may run again is for somebody to say.
             JobSpec { backoff_limit: Some(0), active_deadline_seconds: limit, ..job_spec(template) }
@@ -298,8 +298,14 @@ fn copy_url(stack: &Stack, request: &RestoreRequest, key: &str) -> EnvVar {
 
 fn url_of_copy(stack: &Stack, request: &RestoreRequest) -> Option<String> {
     let live = PostgresUrl::parse(&stack.connection.as_ref()?.direct_url).ok()?;
-    let copy = contract::copy_database(live.database(), &request.uid);
-    Some(live.with_database(&copy).to_string()).filter(|_| !request.fills && request.into.is_none())
+    copy_name(stack, request).map(|copy| live.with_database(&copy).to_string())
+}
+
+/// The database beside the live one that the point is restored into. `None`: it is restored into another.
+fn copy_name(stack: &Stack, request: &RestoreRequest) -> Option<String> {
+    let live = PostgresUrl::parse(&stack.connection.as_ref()?.direct_url).ok()?;
+    let beside = !request.fills && request.into.is_none();
+    beside.then(|| contract::copy_database(live.database(), &request.uid))
 }
 
 /// The stack's own bucket, where its objects are restored and the recovery point is in another one. A point that is named by its
@@ -372,6 +378,7 @@ mod tests {
             fills: folder.is_some(),
             database: true,
             bucket: true,
+            retry: String::new(),
             into: None,
             point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), folder }),
         };

@@ -74,7 +74,7 @@ pub use references::{References, references};
 pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
-pub use requests::{BackupRequest, PointProblem, RestorePoint, RestoreRequest};
+pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
 pub use schedule::Schedule;
 pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};

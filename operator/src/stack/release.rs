@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Observed, Stack, defaults, probing::duration};
+use super::{Observed, RESTORED, Stack, defaults, probing::duration};
 use crate::{
     api::v1alpha1::{Approval, Environment, RorunStackSpec, SmokeTest, WorkloadSpec},
     names::Component,
@@ -165,8 +165,16 @@ fn recovery_point_within(spec: &RorunStackSpec) -> Option<i64> {
     Some(within.unwrap_or(3600))
 }
 
-/// The identity of the data: the uid of the volume, or the hosts and the database of an external server.
+/// The identity of the data: the uid of the volume, or the hosts and the database of an external server, and the restores that have
+/// changed them since.
 fn data(stack: &Stack, observed: &Observed) -> String {
+    let commands = observed.handled.iter().flat_map(|handled| &handled.commands);
+    let restores = commands.filter(|(key, _)| key.starts_with(RESTORED)).map(|(_, command)| command.value.as_str());
+    // Restored data are others: what was migrated before them is not migrated of them.
+    std::iter::once(place(stack, observed).as_str()).chain(restores).collect::<Vec<_>>().join("+")
+}
+
+fn place(stack: &Stack, observed: &Observed) -> String {
     if let Some(volume) = observed.volumes.get(&Component::Database) {
         return volume.uid.clone();
     }

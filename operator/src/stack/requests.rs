@@ -2,6 +2,9 @@
 
 use crate::{api::v1alpha1::RestoreKey, names::Waiting};
 
+/// The key of a command that records that a restore of this name has changed data: its uid.
+pub const RESTORED: &str = "restore/";
+
 /// A RorunBackup that is not over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BackupRequest {
@@ -28,6 +31,8 @@ pub struct RestoreRequest {
     pub bucket: bool,
     /// The key of a Secret with the URL of an empty database.
     pub into: Option<RestoreKey>,
+    /// Its annotation `rorun.app/retry`: with each new value a step that broke off is tried again. Empty: it has none.
+    pub retry: String,
     /// The recovery point, or why there is none.
     pub point: Result<RestorePoint, PointProblem>,
 }

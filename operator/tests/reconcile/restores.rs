@@ -241,6 +241,8 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
     let into = json!({"name": "s", "key": "URL"});
     let mut emptied = with("intoSecretRef", into.clone());
     emptied["scope"] = json!(["Bucket"]);
+    let mut objects_alone = with("target", json!("Stack"));
+    objects_alone["scope"] = json!(["Bucket"]);
     let mut filling = with("intoSecretRef", into);
     filling["target"] = json!("Stack");
     for (spec, words) in [
@@ -251,6 +253,7 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         (with("from", json!({"location": "https://b/k"})), "spec.from.location"),
         (with("from", json!({"pointInTime": "2026-11-29 14:03"})), "spec.from.pointInTime"),
         (with("scope", json!([])), "spec.scope"),
+        (objects_alone, "target Stack fills a database"),
         (emptied, "leave Bucket out of scope"),
         (filling, "intoSecretRef is for target InPlace"),
     ] {

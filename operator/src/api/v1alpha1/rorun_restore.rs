@@ -43,6 +43,8 @@ use serde::{Deserialize, Serialize};
         .message("spec cannot change, since a RorunRestore runs once: create another one for another restore"),
     validation = Rule::new("(has(self.target) && self.target == 'Stack') || has(self.stackRef.uid)")
         .message("target InPlace needs stackRef.uid, the uid of the stack whose data are replaced, so that the same manifest replaces those of no other: kubectl get rstack NAME -o jsonpath='{.metadata.uid}'"),
+    validation = Rule::new("!has(self.target) || self.target != 'Stack' || !has(self.scope) || self.scope.exists(s, s == 'Database')")
+        .message("target Stack fills a database: leave scope out, or let it hold Database; the objects alone are restored with target InPlace"),
     validation = Rule::new("!has(self.intoSecretRef) || !has(self.target) || self.target == 'InPlace'")
         .message("intoSecretRef is for target InPlace: leave it out, a new stack is filled in its own database"),
     validation = Rule::new("!has(self.intoSecretRef) || !has(self.scope) || !self.scope.exists(s, s == 'Bucket')")

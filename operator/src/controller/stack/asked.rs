@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::Context;
 use crate::{
     api::v1alpha1::{RestoreScope, RestoreTarget, RorunBackup, RorunRestore, RorunStack},
-    names::{Component, Waiting, reason},
+    names::{Component, Waiting, annotation, reason},
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
     stack::{BackupRequest, Observed, PointProblem, RestorePoint, RestoreRequest},
@@ -25,12 +25,14 @@ impl Context {
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());
-        let restore = |of: &Arc<RorunRestore>| self.restore_request(of, stack, latest.as_deref());
+        let archives = cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
+        let known = Known { latest, archives };
+        let restore = |of: &Arc<RorunRestore>| self.restore_request(of, stack, &known);
         observed.restores = self.requests.restores.of(stack).iter().map(restore).collect();
         observed.kept = told.and_then(|status| status.restore).map(|restore| restore.kept).unwrap_or_default();
     }
 
-    fn restore_request(&self, of: &RorunRestore, stack: &ResourceKey, latest: Option<&str>) -> RestoreRequest {
+    fn restore_request(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known) -> RestoreRequest {
         let spec = &of.spec;
         let scope = spec.scope.clone().unwrap_or_else(|| vec![RestoreScope::Database]);
         let fills = spec.target == Some(RestoreTarget::Stack);
@@ -42,17 +44,13 @@ impl Context {
             database: scope.contains(&RestoreScope::Database),
             bucket: scope.contains(&RestoreScope::Bucket),
             into: spec.into_secret_ref.clone(),
-            point: self.point(of, stack, latest),
+            retry: of.annotations().get(annotation::RETRY).cloned().unwrap_or_default(),
+            point: self.point(of, stack, known),
         }
     }
 
     /// The recovery point that a RorunRestore names.
-    fn point(
-        &self,
-        of: &RorunRestore,
-        stack: &ResourceKey,
-        latest: Option<&str>,
-    ) -> Result<RestorePoint, PointProblem> {
+    fn point(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known) -> Result<RestorePoint, PointProblem> {
         let from = &of.spec.from;
         if let Some(id) = &from.id {
             return Ok(RestorePoint { id: id.clone(), folder: None });
@@ -62,12 +60,16 @@ impl Context {
             return RestorePoint::at(location).ok_or_else(|| PointProblem::Final(wrong()));
         }
         if let Some(moment) = &from.point_in_time {
-            return Err(PointProblem::Final(between(moment.0, latest)));
+            return Err(PointProblem::Final(known.between(moment.0)));
         }
         let name = from.backup_ref.as_ref().map(|backup| backup.name.clone()).unwrap_or_default();
         let backup = ResourceKey { namespace: stack.namespace.clone(), name: name.clone() };
         let location = self.requests.point(&backup);
-        location.as_deref().and_then(RestorePoint::at).ok_or_else(|| {
+        // Its point outlives a RorunBackup, so one that was deleted ends no restore of the stack's own point half-way.
+        let begun = of.status.as_ref().and_then(|status| status.point.clone());
+        let begun = begun.filter(|_| of.spec.target != Some(RestoreTarget::Stack));
+        let begun = || begun.map(|id| RestorePoint { id, folder: None });
+        location.as_deref().and_then(RestorePoint::at).or_else(begun).ok_or_else(|| {
             let message = format!("rorunbackup/{name} has no recovery point: it does not exist, or is not complete");
             PointProblem::Waits(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
         })
@@ -90,12 +92,31 @@ impl Context {
     }
 }
 
-/// That a moment between two recovery points cannot be restored, and what can be.
-fn between(moment: Timestamp, latest: Option<&str>) -> Waiting {
-    let nearest = latest.map(|id| format!(", of which the newest known is {id}")).unwrap_or_default();
-    let message = format!(
-        "the database does not archive its write-ahead log, so the moment {moment} cannot be restored: name a recovery point \
-         with from.id instead{nearest}; the others are the folders beside it in the bucket"
-    );
-    Waiting::new(reason::POINT_IN_TIME_UNSUPPORTED, message)
+/// What is known of the recovery points of a stack.
+struct Known {
+    /// The newest one.
+    latest: Option<String>,
+    /// The log of the database is archived.
+    archives: bool,
+}
+
+impl Known {
+    /// That a RorunRestore does not restore a moment between two recovery points, and what can be done.
+    fn between(&self, moment: Timestamp) -> Waiting {
+        let nearest = self.latest.as_ref().map(|id| format!(", of which the newest known is {id}")).unwrap_or_default();
+        let instead = format!(
+            "name a recovery point with from.id instead{nearest}; the others are the folders beside it in the bucket"
+        );
+        let message = if self.archives {
+            format!(
+                "no RorunRestore restores the moment {moment} yet: the archive of status.backup.pointInTime is recovered into another \
+                 Cluster by hand, as docs/recovery.md tells; or {instead}"
+            )
+        } else {
+            format!(
+                "the database does not archive its write-ahead log, so the moment {moment} cannot be restored: {instead}"
+            )
+        };
+        Waiting::new(reason::POINT_IN_TIME_UNSUPPORTED, message)
+    }
 }

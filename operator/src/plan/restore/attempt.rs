@@ -126,7 +126,7 @@ pub(super) fn last(
             };
         };
         match ended(job, of.1, now) {
-            attempt @ Attempt::Failed(..) => failed = Some(attempt),
+            attempt @ (Attempt::Failed(..) | Attempt::Refused(..)) => failed = Some(attempt),
             attempt => return attempt,
         }
     }

@@ -29,7 +29,10 @@ pub(super) fn discard(
     let name = job_of(&stack.name, database);
     let job = observed.jobs.iter().find(|job| job.name == name);
     let problem = job.and_then(|job| match &job.phase {
-        JobPhase::Failed(said) => Some(format!("{wanted} was not dropped: job/{name}: {}", words(said))),
+        JobPhase::Failed(said) => Some(format!(
+            "{wanted} was not dropped: job/{name}: {}; delete that Job, and it is tried again",
+            words(said)
+        )),
         _ => None,
     });
     if problem.is_some() || stack.suspend || stack.hibernation.cause.is_some() {

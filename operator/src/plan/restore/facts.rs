@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DONE, Kind, RETRIED, State, TABLE,
+    Kind, RETRIED, State, TABLE,
     attempt::{self, Attempt, Done},
 };
 use crate::{
     api::v1alpha1::Environment,
     names::{Component, Waiting, annotation, reason},
     plan::{Step, wakes},
-    stack::{Observed, PointProblem, RestoreRequest, Stack, WORKLOADS},
+    stack::{Observed, PointProblem, RESTORED, RestoreRequest, Stack, WORKLOADS},
 };
 
 /// What is known of a restore.
@@ -47,7 +47,7 @@ impl<'a> Facts<'a> {
             let commands = observed.handled.as_ref().map(|handled| &handled.commands)?;
             commands.get(key).map(|command| command.value.as_str())
         };
-        let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+        let retry = request.retry.as_str();
         let obeyed = recorded(&format!("{RETRIED}{}", request.uid));
         let again = obeyed.is_some_and(|obeyed| obeyed != retry);
         let last = |kind| (kind, attempt::last(&stack.name, observed, (request, kind), (again, now)));
@@ -72,7 +72,7 @@ impl<'a> Facts<'a> {
             turns_at: attempt::turns_at(&stack.name, observed, request, now),
             attempts,
         };
-        facts.never = facts.never(recorded(&format!("{DONE}{}", request.name)));
+        facts.never = facts.never(recorded(&format!("{RESTORED}{}", request.name)));
         facts.held = facts.held(observed);
         facts
     }
@@ -107,11 +107,11 @@ impl<'a> Facts<'a> {
     fn held(&self, observed: &Observed) -> Option<Waiting> {
         let (request, stack) = (self.request, self.stack);
         let name = &stack.name;
-        if let Err(PointProblem::Waits(waiting)) = &request.point {
-            return Some(waiting.clone());
-        }
         if self.has_begun() {
             return None;
+        }
+        if let Err(PointProblem::Waits(waiting)) = &request.point {
+            return Some(waiting.clone());
         }
         if stack.backup.is_none() {
             let message = format!(
@@ -222,6 +222,7 @@ impl<'a> Facts<'a> {
     pub(super) fn broken(&self) -> Option<(Kind, &Step, &str)> {
         self.attempts.iter().find_map(|(kind, attempt)| match attempt {
             Attempt::Failed(step, message) => Some((*kind, step, message.as_str())),
+            Attempt::Refused(step, _, message) if self.is_half_done() => Some((*kind, step, message.as_str())),
             _ => None,
         })
     }
@@ -229,7 +230,8 @@ impl<'a> Facts<'a> {
     // The rows of the table, in their order.
 
     pub(super) fn is_refused(&self) -> bool {
-        self.refusal().is_some()
+        // Of data that are changed by half nobody may make a serving application: that is told, and is not over.
+        self.refusal().is_some() && !self.is_half_done()
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -296,9 +298,14 @@ impl<'a> Facts<'a> {
     pub(super) fn step(&self, state: State) -> Option<(Kind, Step)> {
         let kind = state.kind()?;
         match self.attempt(kind)? {
-            Attempt::Pending(step, _) if step.exists || self.blocked.is_none() => Some((kind, step.clone())),
+            Attempt::Pending(step, _) if step.exists || self.may_begin() => Some((kind, step.clone())),
             _ => None,
         }
+    }
+
+    /// Whether another Job of it may be made.
+    fn may_begin(&self) -> bool {
+        self.blocked.is_none() && self.request.point.is_ok()
     }
 
     /// Whether it goes on, or keeps the application from running: others wait for it.
@@ -341,7 +348,10 @@ pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usi
     // One that fills holds the application of a new stack from the start.
     let begun = all.iter().position(Facts::is_on_its_way).filter(|index| !is_spent(&all[*index]));
     let spent = || all.iter().position(Facts::is_on_its_way);
-    let chosen = begun
+    // Whatever else may begin: the application is stopped until this one is whole.
+    let half = all.iter().position(Facts::is_half_done);
+    let chosen = half
+        .or(begun)
         .or_else(|| all.iter().position(may_begin))
         .or_else(spent)
         .or_else(|| all.iter().position(|facts| facts.request.fills && facts.state() != State::Complete));

@@ -21,13 +21,11 @@ pub use table::{Row, State, TABLE, diagram};
 use super::Step;
 use crate::{
     api::v1alpha1::KeptDatabaseStatus,
-    names::{Component, Waiting, annotation},
-    stack::{Observed, RestoreRequest, Stack},
+    names::{Component, Waiting},
+    stack::{Observed, RESTORED, RestoreRequest, Stack},
 };
 
-/// The key of a command that records that a restore of this name has changed data: its uid.
-const DONE: &str = "restore/";
-/// The key of a command that records which `rorun.app/retry` a restore has obeyed: it, after the key of the restore's uid.
+/// The key of a command that records which `rorun.app/retry` of its own a restore has obeyed: it, after the key of the restore's uid.
 const RETRIED: &str = "restore-retry/";
 
 /// The restores of a stack.
@@ -104,7 +102,7 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
     let (discard, discard_problem) = discard::discard(stack, observed, &kept, &all);
     let mut restores = Restores {
         jobs: kept::jobs(observed, &all),
-        records: records(&all, observed),
+        records: records(&all),
         held: all
             .iter()
             .map(|facts| facts.request.uid.clone())
@@ -135,15 +133,14 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
 }
 
 /// What is recorded: that a restore has changed data, so that no other of its name does so again, and what it has obeyed.
-fn records(all: &[Facts<'_>], observed: &Observed) -> Vec<(String, String)> {
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+fn records(all: &[Facts<'_>]) -> Vec<(String, String)> {
     let mut records = Vec::new();
     for facts in all {
         if facts.has_changed_data() {
-            records.push((format!("{DONE}{}", facts.request.name), facts.request.uid.clone()));
+            records.push((format!("{RESTORED}{}", facts.request.name), facts.request.uid.clone()));
         }
         if facts.obeys_retry {
-            records.push((format!("{RETRIED}{}", facts.request.uid), retry.to_owned()));
+            records.push((format!("{RETRIED}{}", facts.request.uid), facts.request.retry.clone()));
         }
     }
     records

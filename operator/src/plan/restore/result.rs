@@ -106,12 +106,17 @@ impl Facts<'_> {
 
     fn broke_off(&self) -> Option<Waiting> {
         let (kind, step, message) = self.broken()?;
+        let kept = self.done(Kind::Switch).and_then(|done| done.result.kept.as_ref());
+        let kept_words = kept.map(|kept| format!(", and the database {} holds what was live before", kept.name));
         let live = match kind {
             Kind::Test => "the restored data are live, and what was live before is kept",
             Kind::Switch => {
                 "the application starts again on what is live, which is whole, since a switch is one transaction"
             }
-            Kind::Objects => "the application stays stopped, since not all that belongs together is restored",
+            Kind::Objects if kept.is_some() => {
+                "the database is restored and its objects are not, so the application stays stopped"
+            }
+            Kind::Objects => "the application stays stopped, since not all objects are restored",
             _ => "what is live is as it was",
         };
         let why = if kind == Kind::Test { reason::SMOKE_TEST_FAILED } else { reason::RESTORE_FAILED };
@@ -119,8 +124,10 @@ impl Facts<'_> {
         Some(Waiting::new(
             why,
             format!(
-                "job/{}: {message}; {live}; mend it, then set the annotation {retry} of rorunstack/{} to a new value",
-                step.name, self.stack.name
+                "job/{}: {message}; {live}{}; mend it, then set the annotation {retry} of rorunrestore/{} to a new value",
+                step.name,
+                kept_words.unwrap_or_default(),
+                self.request.name
             ),
         ))
     }
