@@ -38,6 +38,36 @@ pub struct DatabaseFacts {
     pub unreadable: Option<Vec<Unreadable>>,
 }
 
+impl DatabaseFacts {
+    /// With what was known before of all that a busy server did not answer this time: no answer is no news.
+    fn since(self, before: &Self) -> Self {
+        Self {
+            user: self.user.or_else(|| before.user.clone()),
+            major: self.major.or(before.major),
+            read_only: self.read_only,
+            pooled: self.pooled.or(before.pooled),
+            shared_sessions: self.shared_sessions.or(before.shared_sessions),
+            connections: self.connections.or(before.connections),
+            encoding: self.encoding.or_else(|| before.encoding.clone()),
+            clock_off_by: self.clock_off_by,
+            schema: self.schema.or_else(|| before.schema.clone()),
+            may_create: self.may_create.or(before.may_create),
+            unreadable: self.unreadable.or_else(|| before.unreadable.clone()),
+        }
+    }
+}
+
+impl ServiceFacts {
+    /// With what was known before of all that the service did not say this time.
+    pub fn since(self, before: &Self) -> Self {
+        let database = match (self.database, &before.database) {
+            (Some(now), Some(before)) => Some(now.since(before)),
+            (now, before) => now.or_else(|| before.clone()),
+        };
+        Self { version: self.version.or_else(|| before.version.clone()), database }
+    }
+}
+
 /// How many connections this user can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimit {
@@ -85,4 +115,21 @@ pub enum Lacks {
     Select,
     /// `BYPASSRLS`: policies hide rows.
     BypassRls,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_busy_server_does_not_answer_is_as_before() {
+        let of = |major, may_create, read_only| {
+            let database = DatabaseFacts { major, may_create, read_only, ..DatabaseFacts::default() };
+            ServiceFacts { version: None, database: Some(database) }
+        };
+        let before = of(Some(17), Some(false), true);
+        assert_eq!(of(None, None, false).since(&before), of(Some(17), Some(false), false));
+        assert_eq!(of(Some(18), Some(true), true).since(&before), of(Some(18), Some(true), true));
+        assert_eq!(ServiceFacts::default().since(&before), before);
+    }
 }

@@ -90,6 +90,19 @@ impl Answer {
         Self::Answers { note, slow, facts: None }
     }
 
+    /// With what the service said of itself before, where it does not say it this time.
+    pub(super) fn since(self, before: &Self) -> Self {
+        match (self, before) {
+            (Self::Answers { note, slow, facts: Some(now) }, Self::Answers { facts: Some(before), .. })
+                if now != *before =>
+            {
+                let facts = Some(Arc::new(Arc::unwrap_or_clone(now).since(before)));
+                Self::Answers { note, slow, facts }
+            }
+            (answer, _) => answer,
+        }
+    }
+
     pub(super) fn is_good(&self) -> bool {
         matches!(self, Self::Answers { .. })
     }

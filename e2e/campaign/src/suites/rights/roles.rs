@@ -24,6 +24,7 @@ const UNUSED: &[(&str, &str, &str)] = &[
     ("*", "rorunstacks/finalizers", "asked for by an admission plugin that is not on here"),
     ("get", "rorunstacks", "the watch gives them"),
     ("patch", "rorunbackups/status", "nothing asks for a backup by a RorunBackup: the test of the reconcile does"),
+    ("patch", "rorunrestores/status", "nothing asks for a restore: the test of the reconcile does"),
     ("patch", "events", "an event that repeats: none does within a run"),
     ("*", "leases", "there is one replica: the suite of leaders"),
     ("list", "*", "a server that cannot stream lists in watches gives them in pages: the suite watches"),
