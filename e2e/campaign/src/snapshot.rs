@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use k8s_openapi::ByteString;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -35,11 +36,26 @@ pub(super) async fn take(client: &Client, namespace: &str) -> Result<Leaves> {
         let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
         for object in api.list(&ListParams::default()).await?.items {
             let name = object.metadata.name.clone().unwrap_or_default();
-            let text = serde_json::to_string(&object)?.replace(namespace, "NAMESPACE");
-            spread(&format!("{kind}/{name}"), serde_json::from_str(&text)?, &mut leaves);
+            let object = unnamed(kind, &object, namespace)?;
+            spread(&format!("{kind}/{name}"), object, &mut leaves);
         }
     }
     Ok(leaves)
+}
+
+/// An object without the name of its namespace, in its texts and in the values of a Secret: no two runs have the same.
+pub(super) fn unnamed(kind: &str, object: &DynamicObject, namespace: &str) -> Result<Value> {
+    const UNNAMED: &str = "NAMESPACE";
+    let mut object: Value = serde_json::from_str(&serde_json::to_string(object)?.replace(namespace, UNNAMED))?;
+    let data = object["data"].as_object_mut().filter(|_| kind == "Secret").into_iter().flatten();
+    for (_, value) in data {
+        let decoded = serde_json::from_value::<ByteString>(value.clone()).ok();
+        let text = decoded.and_then(|bytes| String::from_utf8(bytes.0).ok()).filter(|text| text.contains(namespace));
+        if let Some(text) = text {
+            *value = Value::String(text.replace(namespace, UNNAMED));
+        }
+    }
+    Ok(object)
 }
 
 /// Members that are another in each run: who set a field and when, and the moments of a release.

@@ -312,6 +312,13 @@ fn values() -> Vec<Case> {
         ),
         field("database.embedded.storage.size", json!("10 GB"), &["spec.database.embedded.storage.size"], json!("10G")),
         field("database.embedded.storage.size", json!(-1), &["spec.database.embedded.storage.size"], json!(10_000_000)),
+        field(
+            "database.embedded.storage.size",
+            json!("0.0Gi"),
+            &["spec.database.embedded.storage.size"],
+            json!("00.5Gi"),
+        ),
+        field("database.embedded.storage.size", json!(0), &["spec.database.embedded.storage.size"], json!(1)),
         field("database.embedded.version", json!("12"), &["spec.database.embedded.version"], json!("18")),
         field("database.embedded.version", json!(17), &["spec.database.embedded.version", "string"], json!("17")),
         field("database.embedded.version", json!("17.2"), &["spec.database.embedded.version"], json!("13")),

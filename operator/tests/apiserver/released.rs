@@ -76,6 +76,7 @@ fn at_the_edge() -> Vec<Fixture> {
         set("backup", json!({"schedule": "@daily"})),
         set("backup", json!({"schedule": "0 0 31 2 *", "timeZone": "Nowhere/Land"})),
         set("database", json!({"embedded": {"storage": {"size": "1Mi", "storageClassName": "no-such-class"}}})),
+        set("redis", json!({"embedded": {"storage": {"size": "0"}}})),
         set("bucket", json!({"embedded": {"server": "MinIO"}, "versioning": false})),
         stack("shop").staging().set("api.image", json!("rorun-api:latest")),
         stack("shop").staging().set("redis", json!({"embedded": {}})),

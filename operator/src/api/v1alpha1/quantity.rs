@@ -17,6 +17,10 @@ pub struct Quantity(pub KubeQuantity);
 /// (source: k8s.io/apimachinery, pkg/api/resource/quantity.go).
 const PATTERN: &str = r"^([0-9]+|[0-9]+\.[0-9]+|\.[0-9]+|[0-9]+\.)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$";
 
+/// The same of amounts above nothing: the API server refuses a volume of none.
+const ABOVE_NOTHING: &str =
+    r"^(0*[1-9][0-9]*(\.[0-9]*)?|0*\.0*[1-9][0-9]*)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$";
+
 impl JsonSchema for Quantity {
     fn schema_name() -> Cow<'static, str> {
         "Quantity".into()
@@ -63,6 +67,7 @@ pub struct Storage {
     /// The size of the volume, e.g. `10Gi`. It can grow if the StorageClass allows it, and never shrink. Defaults to `10Gi`,
     /// and to `1Gi` for Redis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = ABOVE_NOTHING, "minimum" = 1))]
     pub size: Option<Quantity>,
     /// The StorageClass of the volume. Cannot change once the volume exists. Defaults to the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::environment::STACK;
-use crate::snapshot::{KINDS, Leaves, spread};
+use crate::snapshot::{KINDS, Leaves, spread, unnamed};
 use crate::sync::lock;
 
 /// Longer than a reconcile takes to begin, and a watch to deliver.
@@ -140,8 +140,7 @@ fn note(namespaces: &Mutex<HashMap<String, WatchedNamespace>>, kind: &str, mut o
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let key = format!("{kind}/{}", object.metadata.name.clone().unwrap_or_default());
     let version = object.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0);
-    let Ok(text) = serde_json::to_string(&object) else { return };
-    let Ok(mut value) = serde_json::from_str::<Value>(&text.replace(&namespace, "NAMESPACE")) else { return };
+    let Ok(mut value) = unnamed(kind, &object, &namespace) else { return };
     let mut namespaces = lock(namespaces);
     let watched = namespaces.entry(namespace).or_default();
     watched.touched = Some(Instant::now());
