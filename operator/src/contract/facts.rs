@@ -59,6 +59,7 @@ impl DatabaseFacts {
 
 impl ServiceFacts {
     /// With what was known before of all that the service did not say this time.
+    #[must_use]
     pub fn since(self, before: &Self) -> Self {
         let database = match (self.database, &before.database) {
             (Some(now), Some(before)) => Some(now.since(before)),
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn what_a_busy_server_does_not_answer_is_as_before() {
         let of = |major, may_create, read_only| {
-            let database = DatabaseFacts { major, may_create, read_only, ..DatabaseFacts::default() };
+            let database = DatabaseFacts { major, read_only, may_create, ..DatabaseFacts::default() };
             ServiceFacts { version: None, database: Some(database) }
         };
         let before = of(Some(17), Some(false), true);
