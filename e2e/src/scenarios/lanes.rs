@@ -185,15 +185,16 @@ pub fn decide(wish: Wish, prospect: &Prospect) -> Decision {
     if prospect.unproven {
         return Decision::Leave("it was not played to its end yet: it is played only if it is named".to_owned());
     }
-    if prospect.missing.is_empty() {
-        return Decision::Play;
-    }
     let building: Duration = prospect.missing.iter().map(|(_, takes)| *takes).sum();
     if building + prospect.takes <= left {
         return Decision::Play;
     }
     let missing: Vec<_> = prospect.missing.iter().map(|(name, _)| *name).collect();
     let minutes = |time: Duration| time.as_secs_f64() / 60.0;
+    if missing.is_empty() {
+        let (takes, left) = (minutes(prospect.takes), minutes(left));
+        return Decision::Leave(format!("playing it takes about {takes:.0} min, and {left:.0} min are left"));
+    }
     Decision::Leave(format!(
         "{} would have to be made first, which takes about {:.0} min, and playing it {:.0} min; {:.0} min are left",
         missing.join(" and "),
@@ -229,9 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_played_whatever_time_is_left() {
+    fn what_is_there_is_played_if_playing_it_fits() {
         let there = Prospect { takes: minutes(30), ..Prospect::default() };
-        assert_eq!(decide(Wish::IfItFits(Duration::ZERO), &there), Decision::Play);
+        assert_eq!(decide(Wish::IfItFits(minutes(30)), &there), Decision::Play);
+        let Decision::Leave(why) = decide(Wish::IfItFits(minutes(29)), &there) else { unreachable!("too little") };
+        assert_eq!(why, "playing it takes about 30 min, and 29 min are left");
         assert_eq!(decide(Wish::Named, &there), Decision::Play);
     }
 
