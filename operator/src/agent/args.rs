@@ -58,6 +58,9 @@ pub struct DumpArgs {
     /// A release whose hold stays; once for each.
     #[arg(long, value_parser = release)]
     pub held: Vec<String>,
+    /// A backup that stays, since a restore is about to use it; once for each.
+    #[arg(long)]
+    pub spare: Vec<String>,
     /// A key of age that the dump is encrypted for; once for each. Defaults to none: the dump is not encrypted.
     #[arg(long = "recipient", value_parser = recipient)]
     pub recipients: Vec<String>,

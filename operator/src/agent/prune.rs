@@ -44,7 +44,7 @@ pub(super) async fn prune(
         if stop.is_cancelled() {
             break;
         }
-        if good.contains(&id) && spared.keeps(&id) {
+        if args.spare.iter().any(|spared| *spared == id.to_string()) || (good.contains(&id) && spared.keeps(&id)) {
             continue;
         }
         let leftover = entries.iter().find(|entry| entry.id == id && entry.manifest == Found::Missing);

@@ -86,6 +86,8 @@ pub const ARG_EXCLUDE_SCHEMA: &str = "--exclude-schema";
 pub const ARG_HOLD: &str = "--hold";
 /// `--reuse-within-seconds`: how old a good backup may be to be used again by [`ARG_HOLD`].
 pub const ARG_REUSE_WITHIN_SECONDS: &str = "--reuse-within-seconds";
+/// `--spare`: the id of a backup that stays, since a restore is about to use it; once for each.
+pub const ARG_SPARE: &str = "--spare";
 /// `--held`: a release whose hold stays; once for each. A run with [`ARG_HOLD`] removes the holds of all others.
 pub const ARG_HELD: &str = "--held";
 /// `agent authorities --private-file`: the authorities (PEM) of all services.

@@ -1,7 +1,8 @@
-//! The controllers: one folder for each type of resource, and what starts them. No Kubernetes plumbing, which is in `runtime`.
+//! The controllers: one for each type of resource, and what starts them. No Kubernetes plumbing, which is in `runtime`.
 
 mod backup;
 mod clock;
+mod request;
 mod requests;
 mod restore;
 mod run;

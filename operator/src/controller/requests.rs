@@ -9,18 +9,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
 };
 
+use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::watcher::Event};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::{
-    api::v1alpha1::{RestoreTarget, RorunBackup, RorunRestore, RorunStack},
-    names::annotation,
-    plan::{BackupRun, RestoreRun},
+    api::v1alpha1::{RorunBackup, RorunRestore, RorunStack},
+    names::{Waiting, annotation},
     runtime::{Reconciled, ResourceKey, Triggers, Watched},
 };
 
 /// A resource that asks something of a stack.
-pub(super) trait Request: Reconciled {
+pub(super) trait Request: Reconciled + DeserializeOwned {
     /// What the reconcile of the stack answers.
     type Answer: Clone + PartialEq + Send + Sync + 'static;
 
@@ -29,6 +30,20 @@ pub(super) trait Request: Reconciled {
 
     /// Whether its status says that it is over: then it never asks again.
     fn is_over(&self) -> bool;
+
+    /// What resources of the type ask.
+    fn asked(requests: &Requests) -> &Asked<Self>;
+
+    /// One was seen, or is gone.
+    fn seen(requests: &Requests, event: &Event<Watched<Self>>);
+
+    /// Its status. `answer`: what the stack answers, if it has already, or why there is none to answer.
+    fn told(
+        &self,
+        old: Option<&Self::Status>,
+        answer: Result<Option<&Self::Answer>, &Waiting>,
+        now: Timestamp,
+    ) -> Self::Status;
 }
 
 /// The stacks and what is asked of them, in one scope.
@@ -316,36 +331,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Request for RorunBackup {
-    type Answer = BackupRun;
-
-    fn stack(&self) -> &str {
-        &self.spec.stack_ref.name
-    }
-
-    fn is_over(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| is_true(&status.conditions, &["Complete", "Failed"]))
-    }
-}
-
-impl Request for RorunRestore {
-    type Answer = RestoreRun;
-
-    fn stack(&self) -> &str {
-        &self.spec.stack_ref.name
-    }
-
-    /// A new stack that could not be filled does not start before somebody has looked at it.
-    fn is_over(&self) -> bool {
-        let ends: &[&str] = match self.spec.target {
-            Some(RestoreTarget::Stack) => &["Complete"],
-            _ => &["Complete", "Failed"],
-        };
-        self.status.as_ref().is_some_and(|status| is_true(&status.conditions, ends))
-    }
-}
-
 /// Whether one of these conditions is true.
-fn is_true(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], kinds: &[&str]) -> bool {
+pub(super) fn is_true(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    kinds: &[&str],
+) -> bool {
     conditions.iter().any(|condition| condition.status == "True" && kinds.contains(&&*condition.type_))
 }

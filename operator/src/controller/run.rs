@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{backup, requests::Requests, restore, stack};
+use super::{request, requests::Requests, stack};
 use crate::{
+    api::v1alpha1::{RorunBackup, RorunRestore},
     runtime::{Clients, RunError, Runtime, RuntimeSettings, leader::LeaderConfig, optional::OptionalSettings},
     services::Network,
     telemetry::{Health, Metrics},
@@ -49,13 +50,13 @@ pub async fn run(
     };
     let runtime = Runtime::new(clients, of_runtime, metrics, health);
     let one_reader = Arc::default();
-    // A type costs its folder and its line here.
+    // A type costs its file and its line here.
     let controllers = runtime.scopes().iter().flat_map(|scope| {
         let requests = Arc::<Requests>::default();
         [
             stack::controller(&runtime, scope, &settings, (&one_reader, &requests)),
-            backup::controller(&runtime, scope, &requests),
-            restore::controller(&runtime, scope, &requests),
+            request::controller::<RorunBackup>(&runtime, scope, &requests),
+            request::controller::<RorunRestore>(&runtime, scope, &requests),
         ]
     });
     let controllers = controllers.collect();

@@ -65,18 +65,19 @@ impl Component for Backup {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
+        let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
             service::account(stack, Name::Backup, &metadata::Strings::new()),
             secret(stack, connection, destination),
-            cron_job(stack, backup, trusted, plan.dumps_paused),
+            cron_job(stack, backup, spec(), plan.dumps_paused),
         ];
-        objects.extend(plan.backups.iter().map(|step| job(stack, step, job_spec(stack, backup, trusted))));
+        objects.extend(plan.backups.iter().map(|step| job(stack, step, spec())));
         // One that exists is among those that are kept.
         let point = plan.release.recovery_point.as_ref().filter(|step| !step.exists);
-        objects.extend(point.map(|step| job(stack, step, recovery_point(job_spec(stack, backup, trusted), plan))));
+        objects.extend(point.map(|step| job(stack, step, recovery_point(spec(), plan))));
         let save = plan.restores.save().filter(|(_, step)| !step.exists);
         objects.extend(save.map(|(request, step)| {
-            let spec = held(job_spec(stack, backup, trusted), plan, contract::restore_hold(&request.uid), None);
+            let spec = held(spec(), plan, contract::restore_hold(&request.uid), None);
             job(stack, step, spec)
         }));
         let archive = point_in_time::objects(stack, backup, destination);
@@ -175,9 +176,8 @@ fn secret(stack: &Stack, connection: &Connection, destination: &BucketAccess) ->
 }
 
 /// `suspend`: no dump begins for now.
-fn cron_job(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>, suspend: bool) -> DesiredObject {
+fn cron_job(stack: &Stack, backup: &Resolved, spec: JobSpec, suspend: bool) -> DesiredObject {
     let labels = metadata::labels(stack, Name::Backup);
-    let spec = job_spec(stack, backup, trusted);
     DesiredObject::own(&CronJob {
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
         spec: Some(CronJobSpec {
@@ -221,7 +221,7 @@ fn recovery_point(spec: JobSpec, plan: &Plan) -> JobSpec {
 }
 
 /// A dump that is held by this name, or a good one in its place that is younger than so many seconds.
-fn held(mut spec: JobSpec, plan: &Plan, name: String, within: Option<i64>) -> JobSpec {
+fn held(spec: JobSpec, plan: &Plan, name: String, within: Option<i64>) -> JobSpec {
     let mut extra = vec![contract::ARG_HOLD.to_owned(), name];
     extra.extend(
         within.into_iter().flat_map(|within| [contract::ARG_REUSE_WITHIN_SECONDS.to_owned(), within.to_string()]),
@@ -230,10 +230,21 @@ fn held(mut spec: JobSpec, plan: &Plan, name: String, within: Option<i64>) -> Jo
     let restores = plan.restores.held.iter().map(|uid| contract::restore_hold(uid));
     let held: BTreeSet<String> = releases.chain(restores).collect();
     extra.extend(held.into_iter().flat_map(|release| [contract::ARG_HELD.to_owned(), release]));
+    with_arguments(spec, extra)
+}
+
+/// A dump that leaves the recovery points which restores are about to use.
+fn spared(spec: JobSpec, plan: &Plan) -> JobSpec {
+    // As one argument each: a user wrote them.
+    let spared = plan.restores.spared.iter().map(|id| format!("{}={id}", contract::ARG_SPARE));
+    with_arguments(spec, spared.collect())
+}
+
+fn with_arguments(mut spec: JobSpec, arguments: Vec<String>) -> JobSpec {
     let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
     let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
     if let Some(dump) = dump {
-        dump.args.get_or_insert_default().extend(extra);
+        dump.args.get_or_insert_default().extend(arguments);
     }
     spec
 }
@@ -258,7 +269,12 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
         dump.volume_mounts.get_or_insert_default().push(mount);
         dump.args.get_or_insert_default().extend(arguments);
     }
-    let mut template = backup_pod(stack, backup, dump, volumes).template(stack);
+    let template = backup_pod(stack, backup, dump, volumes).template(stack);
+    pod_template::shaped(stack, Name::Backup, of_a_job(backup, template))
+}
+
+/// The template of a pod of a Job that works on backups: with the user's labels and annotations, and never started twice.
+pub(super) fn of_a_job(backup: &Resolved, mut template: PodTemplateSpec) -> PodTemplateSpec {
     if let Some(metadata) = &mut template.metadata {
         // The user's come first, so that ours win.
         let ours = metadata.labels.take().unwrap_or_default();
@@ -268,7 +284,7 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    pod_template::shaped(stack, Name::Backup, template)
+    template
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {

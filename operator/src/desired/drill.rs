@@ -19,7 +19,7 @@ use k8s_openapi::{
 
 use super::{
     Component, Keys,
-    backup::{ACTIVE_DEADLINE_SECONDS, STARTING_DEADLINE_SECONDS, has_ended},
+    backup::{ACTIVE_DEADLINE_SECONDS, STARTING_DEADLINE_SECONDS, has_ended, of_a_job},
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
@@ -220,17 +220,7 @@ fn template(stack: &Stack, backup: &Backup, (verify, destination): (&Verify, &Bu
         config_hash: None,
         image: &verify.image,
     };
-    let mut template = pod.template(stack);
-    if let Some(metadata) = &mut template.metadata {
-        // The user's come first, so that ours win.
-        let ours = metadata.labels.take().unwrap_or_default();
-        metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
-        metadata.annotations = Some(backup.pod_annotations.clone());
-    }
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
-    template
+    of_a_job(backup, pod.template(stack))
 }
 
 /// A volume that is made for the pod, and removed with it.

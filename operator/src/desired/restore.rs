@@ -249,7 +249,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
         volumes.push(volume);
         restore.volume_mounts.get_or_insert_default().push(mount);
     }
-    let mut template = Pod {
+    let pod = Pod {
         component: Name::Restore,
         containers: vec![restore],
         init_containers: vec![backup::install(stack, backup)],
@@ -257,18 +257,8 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
         user: database::user(&backup.image),
         config_hash: None,
         image: &backup.image,
-    }
-    .template(stack);
-    if let Some(metadata) = &mut template.metadata {
-        // The user's come first, so that ours win.
-        let ours = metadata.labels.take().unwrap_or_default();
-        metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
-        metadata.annotations = Some(backup.pod_annotations.clone());
-    }
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
-    template
+    };
+    backup::of_a_job(backup, pod.template(stack))
 }
 
 /// What only the pods of restores read: the URL of the copy, and the keys of the stack's bucket.

@@ -79,6 +79,24 @@ async fn what_is_held_is_not_removed_before_its_release_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_backup_that_a_restore_is_about_to_use_stays_until_it_is_over() {
+    let scenario = Scenario::new("spared").await;
+    scenario.sql("CREATE TABLE t (id int)").await;
+    let old = days_ago(500);
+    scenario.put_backup(&old, Some(&scenario.owner())).await;
+    let there = async || scenario.keys().await.contains(&format!("{old}/{MANIFEST_FILE}"));
+    for _ in 0..3 {
+        let mut command = scenario.command();
+        // Whatever a user wrote as an id ends no backup.
+        command.args([format!("{}={old}", contract::ARG_SPARE), format!("{}=-nonsense", contract::ARG_SPARE)]);
+        scenario.run(command).await.complete();
+        assert!(there().await);
+    }
+    scenario.dump().await;
+    assert!(!there().await, "nobody needs it any more");
+}
+
+#[tokio::test]
 async fn the_backup_of_another_owner_is_no_way_back() {
     let scenario = Scenario::new("foreign").await;
     scenario.sql("CREATE TABLE t (id int)").await;

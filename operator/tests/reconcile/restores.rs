@@ -123,7 +123,14 @@ pub async fn the_data_of_a_point_become_those_of_a_stack_once(env: &TestEnv) {
     let switch = open(env, namespace).await;
     assert_eq!(step_of(&switch), "switch");
     restores(env, namespace).delete("second", &DeleteParams::default()).await.expect("it is deleted");
+    env.settled(namespace).await;
+    let mark = env.mark();
     end(env, namespace, &switch.name_any(), &said("switch"), true).await;
+    until_phase(env, namespace, "back", "Starting").await;
+    let calls = env.calls(namespace, mark);
+    let told = calls.iter().find(|call| call.subresource == "status").map(|call| call.resource.as_str());
+    // One that is over is never looked at again: what it left stands in the status of the stack before.
+    assert_eq!(told, Some("rorunstacks"));
     roll_out(env, namespace).await;
     play(env, namespace, "smoke-test").await;
     let done = until_phase(env, namespace, "back", "Complete").await;
@@ -176,6 +183,16 @@ pub async fn what_cannot_be_restored_leaves_the_live_data(env: &TestEnv) {
     until_phase(env, namespace, "broken", "Broken").await;
     env.settled(namespace).await;
     assert_eq!(jobs(env, namespace).await.len(), 3, "nothing is tried again by itself");
+
+    // A retry of the stack is about something else; that of the restore is obeyed.
+    let retry = Patch::Merge(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}}));
+    env.stacks(namespace).patch("shop", &PatchParams::default(), &retry).await.expect("the stack is annotated");
+    env.settled(namespace).await;
+    assert_eq!(jobs(env, namespace).await.len(), 3);
+    restores(env, namespace).patch("broken", &PatchParams::default(), &retry).await.expect("it is annotated");
+    play(env, namespace, "copy").await;
+    until_phase(env, namespace, "broken", "Verifying").await;
+    assert_eq!(jobs(env, namespace).await.len(), 5);
 }
 
 /// Each step is begun by one operator and seen to its end by the next, which repeats none of them.
@@ -250,6 +267,8 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         (with("from", json!({})), "set exactly one of backupRef, id, pointInTime and location"),
         (with("from", json!({"id": POINT, "location": "s3://b/k"})), "set exactly one of backupRef"),
         (with("from", json!({"id": "../other"})), "spec.from.id"),
+        (with("from", json!({"id": "--help"})), "spec.from.id"),
+        (with("from", json!({"location": "s3://b/backups/n/shop/"})), "spec.from.location"),
         (with("from", json!({"location": "https://b/k"})), "spec.from.location"),
         (with("from", json!({"pointInTime": "2026-11-29 14:03"})), "spec.from.pointInTime"),
         (with("scope", json!([])), "spec.scope"),
@@ -261,7 +280,7 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         assert!(refused.contains(words), "{spec}: {refused}");
     }
     ask(env, namespace, "r", "1").await;
-    let patch = Patch::Merge(json!({"spec": {"from": {"id": "another"}}}));
+    let patch = Patch::Merge(json!({"spec": {"from": {"id": "20250101T000000Z-aaaaa"}}}));
     let refused = api.patch("r", &PatchParams::default(), &patch).await.expect_err("its spec changes").to_string();
     assert!(refused.contains("spec cannot change, since a RorunRestore runs once"), "{refused}");
 }

@@ -94,7 +94,7 @@ pub struct RestoreSource {
     pub backup_ref: Option<RestoredBackup>,
     /// The identifier of a recovery point of the stack itself, e.g. `20261129T101500Z-b9x2m`. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9-]+$"))]
+    #[schemars(length(max = 64), regex(pattern = "^[0-9]{8}T[0-9]{6}Z-[a-z0-9]{5}$"))]
     pub id: Option<String>,
     /// A moment with its zone, e.g. `2026-11-29T14:02:59Z`. It takes a database that archives its write-ahead log; elsewhere the
     /// condition names the two nearest recovery points. Defaults to none.
@@ -106,7 +106,7 @@ pub struct RestoreSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 1024),
-        regex(pattern = "^s3://[^/]+/([^/]+/)*[A-Za-z0-9-]+(/|/manifest[.]json)?$")
+        regex(pattern = "^s3://[^/]+/([^/]+/)*[0-9]{8}T[0-9]{6}Z-[a-z0-9]{5}(/|/manifest[.]json)?$")
     )]
     pub location: Option<String>,
 }

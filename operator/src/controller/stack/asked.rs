@@ -75,8 +75,8 @@ impl Context {
         })
     }
 
-    /// Tells what is asked of a stack how far it is. `held`: why components of the stack stay as they are for now.
-    pub(super) fn tell(&self, stack: &ResourceKey, (backups, restores): (&[BackupRun], &[RestoreRun]), held: Held<'_>) {
+    /// Tells RorunBackups how far they are. `held`: why components of the stack stay as they are for now.
+    pub(super) fn tell_backups(&self, stack: &ResourceKey, runs: &[BackupRun], held: Held<'_>) {
         let backup = |run: &BackupRun| {
             let mut run = run.clone();
             if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, held.get(&Component::Backup))
@@ -86,9 +86,14 @@ impl Context {
             }
             (run.uid.clone(), run)
         };
-        self.requests.backups.tell(stack, backups.iter().map(backup).collect());
+        self.requests.backups.tell(stack, runs.iter().map(backup).collect());
+    }
+
+    /// Tells RorunRestores how far they are. Only once the status of the stack is written: one that is over is never looked at again,
+    /// and from then on that status alone says which databases it left.
+    pub(super) fn tell_restores(&self, stack: &ResourceKey, runs: &[RestoreRun]) {
         let restore = |run: &RestoreRun| (run.uid.clone(), run.clone());
-        self.requests.restores.tell(stack, restores.iter().map(restore).collect());
+        self.requests.restores.tell(stack, runs.iter().map(restore).collect());
     }
 }
 

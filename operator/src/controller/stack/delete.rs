@@ -38,7 +38,8 @@ pub(super) async fn reconcile(
     steps::observe(cr, live, &mut observed);
     context.observe_asked(cr, &key, &mut observed);
     let backups = last_backup_runs(&key.name, &observed, now().as_second());
-    context.tell(&key, (&backups, &last_restore_runs(&key.name, &observed)), &BTreeMap::new());
+    context.tell_backups(&key, &backups, &BTreeMap::new());
+    context.tell_restores(&key, &last_restore_runs(&key.name, &observed));
     if let Some((_, job)) = choose(&[Operation::Deletion], on_live_data(&observed).as_deref()).next {
         let message = format!(
             "the stack is deleted once {job} has ended, so that it does not stop half-way; to end it now: kubectl delete {job}"

@@ -91,7 +91,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
 
     // Desired, and apply.
     let desired = desired::desired(&stack, &plan, &live);
-    context.tell(&key, (&plan.backup_runs, &plan.restores.runs), &desired.waiting);
+    context.tell_backups(&key, &plan.backup_runs, &desired.waiting);
     let (desired, applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;
@@ -146,6 +146,7 @@ async fn finish(
     match write_status(context, cr, (report.old.clone(), status), &stack.warnings).await? {
         Written::Conflict => Ok(policy::next(context, key, &Ending::Again)),
         Written::Stored | Written::Dropped => {
+            context.tell_restores(key, &plan.restores.runs);
             let ending = Ending::of(applied, &report.readiness);
             Ok(policy::next_within(context, key, &ending, live.requeue_after()))
         }

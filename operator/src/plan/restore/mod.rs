@@ -45,6 +45,8 @@ pub struct Restores {
     pub kept: Vec<KeptDatabaseStatus>,
     /// The restores whose recovery points of before stay.
     pub held: Vec<String>,
+    /// The recovery points that restores are about to use.
+    pub spared: Vec<String>,
     /// A Job of a restore is to run, or runs.
     pub works: bool,
     /// What is recorded of restores, beside the commands by annotation.
@@ -108,6 +110,7 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
             .map(|facts| facts.request.uid.clone())
             .chain(kept.iter().map(|of| of.restore_uid.clone()))
             .collect(),
+        spared: all.iter().filter_map(|facts| Some(facts.request.point.as_ref().ok()?.id.clone())).collect(),
         kept,
         discard,
         discard_problem,
@@ -115,6 +118,8 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
     };
     restores.held.sort();
     restores.held.dedup();
+    restores.spared.sort();
+    restores.spared.dedup();
     for (index, facts) in all.iter().enumerate() {
         let state = facts.state();
         restores.runs.push(facts.run(state));

@@ -155,7 +155,7 @@ impl<'a> Objects<'a> {
             return Ok(());
         }
         let message = format!(
-            "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; nothing was written; \
+            "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; no object was written; \
              restore another recovery point, or leave Bucket out of scope",
             missing.count,
             self.id,

@@ -1,0 +1,80 @@
+//! The steps in their order, and what they leave.
+
+use super::*;
+
+#[test]
+fn every_step_in_its_order_and_nothing_twice() {
+    use State::{Checking, Complete, Copying, Migrating, Saving, Starting, Stopping, Switching, Testing, Verifying};
+    let mut cluster = Cluster::new();
+    cluster.run();
+    let expected = [Checking, Copying, Migrating, Verifying, Saving, Stopping, Switching, Starting, Testing, Complete];
+    assert_eq!(cluster.states, expected);
+    let plan = cluster.plan();
+    assert_eq!(plan.restores.kept.iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["shop_before_1"]);
+    let run = &plan.restores.runs[0];
+    assert_eq!((run.saved.as_deref(), run.kept.as_deref()), (Some("20261129T120000Z-aaaaa"), Some("shop_before_1")));
+    assert!(!plan.restores.works && !plan.restores.stops() && !plan.restores.holds());
+}
+
+#[test]
+fn without_a_migration_and_with_objects() {
+    let mut cluster = Cluster::new();
+    cluster.migrates = false;
+    cluster.observed.restores[0].bucket = true;
+    cluster.run();
+    assert!(!cluster.states.contains(&State::Migrating), "{:?}", cluster.states);
+    let at = |state| cluster.states.iter().position(|seen| *seen == state).unwrap();
+    assert!(at(State::Switching) < at(State::RestoringObjects) && at(State::RestoringObjects) < at(State::Starting));
+}
+
+#[test]
+fn restored_data_are_migrated_as_new_ones() {
+    let mut cluster = Cluster::new();
+    let data = |cluster: &Cluster| cluster.stack().release.data;
+    let before = data(&cluster);
+    cluster.run();
+    let after = data(&cluster);
+    assert!(after != before && after.ends_with(UID), "{before}: {after}");
+}
+
+#[test]
+fn a_new_stack_starts_once_it_is_filled() {
+    let mut cluster = Cluster::new();
+    cluster.observed.releases.workloads.clear();
+    (cluster.observed.restores[0].fills, cluster.observed.restores[0].stack_uid) = (true, None);
+    let plan = cluster.plan();
+    assert!(plan.restores.holds() && plan.release.migration.is_none() && !plan.restores.stops());
+    cluster.run();
+    assert_eq!(cluster.states, [State::Checking, State::Filling, State::Complete]);
+    assert!(!cluster.plan().restores.holds());
+}
+
+#[test]
+fn a_kept_database_is_dropped_by_its_name_and_no_other() {
+    let mut cluster = Cluster::new();
+    cluster.run();
+    cluster.observed.restores.clear();
+    let discard = |cluster: &mut Cluster, name: &str| {
+        cluster.observed.annotations.insert(annotation::DISCARD.to_owned(), name.to_owned());
+        cluster.plan().restores.discard.map(|(step, database)| (step, database.restore_uid))
+    };
+    for other in ["shop", "", "shop_before_2", "postgres"] {
+        assert_eq!(discard(&mut cluster, other), None, "{other}");
+    }
+    let (step, uid) = discard(&mut cluster, "shop_before_1").unwrap();
+    assert_eq!((step.exists, uid.as_str()), (false, UID));
+    let (component, phase) = (Component::Restore, JobPhase::Complete);
+    let (said, ended) = (None, Some(cluster.now));
+    cluster.observed.jobs.push(ObservedJob { name: step.name, component, created: 0, said, phase, ended });
+    assert!(cluster.plan().restores.kept.is_empty() && cluster.plan().restores.discard.is_none());
+}
+
+#[test]
+fn each_row_names_states_of_the_table() {
+    for row in &TABLE {
+        for (next, _) in row.next {
+            assert!(TABLE.iter().any(|other| other.state == *next), "{next:?}");
+        }
+    }
+    assert!(diagram().contains("Switching --> Starting: Bucket is not"));
+}
