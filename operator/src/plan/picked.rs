@@ -15,10 +15,10 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
     let picked = match (plan.release.pick, serving) {
         (Pick::Target, _) => stack,
         (Pick::LastGood, Some(serving)) => {
-            let Stack { probing, probes, last_backup, last_verified, known_backup, known_services, .. } = stack.clone();
+            let Stack { probing, probes, known_services, last_backup, last_verified, known_backup, .. } = stack.clone();
             let Stack { warnings, release, content, .. } = stack.clone();
             let target = Some(Box::new(stack));
-            let known = Stack { probing, probes, last_backup, last_verified, known_backup, known_services, ..*serving };
+            let known = Stack { probing, probes, known_services, last_backup, last_verified, known_backup, ..*serving };
             Stack { content, release, target, warnings, ..known }
         }
         (Pick::LastGood | Pick::Keep, _) => {

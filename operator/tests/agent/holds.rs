@@ -80,7 +80,7 @@ async fn what_is_held_is_not_removed_before_its_release_is_forgotten() {
 
 #[tokio::test]
 async fn a_backup_that_a_restore_is_about_to_use_stays_until_it_is_over() {
-    let scenario = Scenario::new("spared").await;
+    let scenario = Scenario::new("spared-by-restore").await;
     scenario.sql("CREATE TABLE t (id int)").await;
     let old = days_ago(500);
     scenario.put_backup(&old, Some(&scenario.owner())).await;

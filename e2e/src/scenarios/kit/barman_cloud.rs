@@ -2,13 +2,13 @@
 //! they are made without it.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::deployed::Deployed;
 use super::test_cluster::blocking;
-use super::{Certificate, Observed, TestContext, until};
+use super::{Certificate, TestContext};
 use crate::engine::image::barman_cloud;
 use crate::engine::{Cache, tools};
 
@@ -16,16 +16,12 @@ const NAMESPACE: &str = "cnpg-system";
 const DEPLOYMENT: &str = "deployment/barman-cloud";
 /// By which name CloudNativePG reaches it.
 const SERVICE: &str = "barman-cloud";
-const INSTALLED_WITHIN: Duration = Duration::from_mins(3);
 /// The key in the Secret that names the image beside each server.
 const SIDECAR_IMAGE: &str = "SIDECAR_IMAGE";
 
 /// A plugin that runs, in the namespace of CloudNativePG.
 #[derive(Debug)]
-pub struct BarmanCloud<'a> {
-    test: &'a TestContext,
-    manifest: Value,
-}
+pub struct BarmanCloud<'a>(Deployed<'a>);
 
 impl<'a> BarmanCloud<'a> {
     /// The key of the duration of its build, and how many seconds it takes on two idle processors.
@@ -52,30 +48,23 @@ impl<'a> BarmanCloud<'a> {
             Ok(fs::read_to_string(tools::BARMAN_CLOUD.sources()?.join("manifest.yaml"))?)
         })
         .await?;
-        Ok(BarmanCloud { test, manifest: list(&manifest)? })
+        let manifest = list(&manifest)?;
+        Ok(BarmanCloud(Deployed { test, manifest, namespace: NAMESPACE, deployment: DEPLOYMENT }))
     }
 
     /// Installs it; waits until it is ready.
     pub async fn install(&self) -> Result<()> {
-        self.test.apply_objects(&self.manifest).await?;
-        let status = ["rollout", "status", "--namespace", NAMESPACE, DEPLOYMENT, "--timeout=1s"];
-        until(self.test, NAMESPACE, "the barman-cloud plugin to be ready", INSTALLED_WITHIN, async || {
-            Ok(Observed::Met(self.test.kubectl(&status).await.map(drop)?))
-        })
-        .await
+        self.0.install().await
     }
 
     /// Removes it.
     pub async fn remove(&self) -> Result<()> {
-        let delete = ["delete", "--ignore-not-found", "--filename=-"];
-        self.test.kubectl_with(&delete, self.manifest.to_string()).await.map(drop)
+        self.0.remove().await
     }
 
     /// What it says, for the reader of a failure.
     pub async fn told(&self) -> String {
-        let logs = ["logs", "--namespace", NAMESPACE, DEPLOYMENT, "--tail=30"];
-        let said = self.test.kubectl(&logs).await.unwrap_or_else(|error| format!("{error:#}"));
-        format!("{DEPLOYMENT} says:\n{said}")
+        self.0.told().await
     }
 }
 

@@ -1,26 +1,22 @@
 //! CloudNativePG, as its own manifest installs it.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::TestContext;
+use super::deployed::Deployed;
 use super::test_cluster::blocking;
-use super::{Observed, TestContext, until};
 use crate::engine::image::{cloudnative_pg, data};
 use crate::engine::{Cache, tools};
 
 const NAMESPACE: &str = "cnpg-system";
 const DEPLOYMENT: &str = "deployment/cnpg-controller-manager";
-const INSTALLED_WITHIN: Duration = Duration::from_mins(3);
 
 /// A CloudNativePG that runs, one in a cluster.
 #[derive(Debug)]
-pub struct CloudNativePg<'a> {
-    test: &'a TestContext,
-    manifest: Value,
-}
+pub struct CloudNativePg<'a>(Deployed<'a>);
 
 impl<'a> CloudNativePg<'a> {
     /// The key of the duration of its build, and how many seconds it takes on two idle processors.
@@ -51,32 +47,25 @@ impl<'a> CloudNativePg<'a> {
             Ok(fs::read_to_string(tools::CLOUD_NATIVE_PG.sources()?.join(file))?)
         })
         .await?;
-        Ok(CloudNativePg { test, manifest: list(&manifest)? })
+        let manifest = list(&manifest)?;
+        Ok(CloudNativePg(Deployed { test, manifest, namespace: NAMESPACE, deployment: DEPLOYMENT }))
     }
 
     /// Installs it; waits until it is ready.
     pub async fn install(&self) -> Result<()> {
-        self.test.apply_objects(&self.manifest).await?;
-        let status = ["rollout", "status", "--namespace", NAMESPACE, DEPLOYMENT, "--timeout=1s"];
-        until(self.test, NAMESPACE, "CloudNativePG to be ready", INSTALLED_WITHIN, async || {
-            Ok(Observed::Met(self.test.kubectl(&status).await.map(drop)?))
-        })
-        .await
+        self.0.install().await
     }
 
     /// Removes it, with every Cluster.
     pub async fn remove(&self) -> Result<()> {
-        let delete = ["delete", "--ignore-not-found", "--filename=-"];
-        self.test.kubectl_with(&delete, self.manifest.to_string()).await.map(drop)
+        self.0.remove().await
     }
 
     /// What it says, for the reader of a failure.
     pub async fn told(&self) -> String {
-        let logs = ["logs", "--namespace", NAMESPACE, DEPLOYMENT, "--tail=40"];
-        let said = self.test.kubectl(&logs).await.unwrap_or_else(|error| format!("{error:#}"));
         let all = ["get", "clusters,poolers,pods,pvc", "--all-namespaces", "--output=wide"];
-        let all = self.test.kubectl(&all).await.unwrap_or_else(|error| format!("{error:#}"));
-        format!("{DEPLOYMENT} says:\n{said}\n{all}")
+        let all = self.0.test.kubectl(&all).await.unwrap_or_else(|error| format!("{error:#}"));
+        format!("{}\n{all}", self.0.told().await)
     }
 }
 

@@ -10,6 +10,7 @@ mod barman_cloud;
 mod bucket;
 mod children;
 mod cloudnative_pg;
+mod deployed;
 mod diagnosis;
 mod documents;
 mod forward;

@@ -402,7 +402,7 @@ async fn a_version_that_is_gone_is_found_before_anything_is_written() {
     let (reason, message) = point.refused(&[]).await;
     assert_eq!(reason, RestoreRefusal::VersionMissing, "{message}");
     assert!(message.contains("of 5 objects") && message.contains("and 2 more"), "{message}");
-    assert!(message.contains("gone/") && message.contains("nothing was written"), "{message}");
+    assert!(message.contains("gone/") && message.contains("no object was written"), "{message}");
     // What nobody needs to put back may be gone.
     for number in 0..5 {
         let key = format!("gone/{number}");
