@@ -13,6 +13,8 @@ use crate::services::bucket::{BucketClient, Object};
 
 /// No manifest is as long. One of more than 64 KiB is unreadable to releases before this one, which leave it alone then.
 pub(super) const LONGEST_MANIFEST: u64 = 1024 * 1024;
+/// The end of the name of a mark of a copy that has the objects.
+pub(super) const WITH_OBJECTS: &str = "-objects";
 /// How many manifests are read at once.
 const CONCURRENT: usize = 8;
 
@@ -29,6 +31,8 @@ pub(super) struct BackupFolder {
     pub(super) verified: bool,
     /// The objects that say where it was copied to.
     pub(super) copied: BTreeSet<String>,
+    /// Whether it has a list of the objects of a bucket.
+    pub(super) lists: bool,
 }
 
 /// What a manifest is.
@@ -61,6 +65,16 @@ impl BackupFolder {
         matches!(&self.manifest, Found::Of { owner: Some(of), whole: true } if of == owner)
     }
 
+    /// What says that it was copied to a place. A copy without the objects that it lists, as earlier releases made, is none.
+    pub(super) fn mark(&self, place: &str) -> String {
+        if self.lists { format!("{place}{WITH_OBJECTS}.json") } else { format!("{place}.json") }
+    }
+
+    /// Whether it was copied to one of these.
+    pub(super) fn is_copied(&self, places: &BTreeSet<String>) -> bool {
+        places.iter().any(|place| self.copied.contains(&self.mark(place)))
+    }
+
     /// Whether its manifest names no owner, as those of 0.1.0.
     pub(super) fn has_no_owner(&self) -> bool {
         matches!(self.manifest, Found::Of { owner: None, .. })
@@ -83,8 +97,8 @@ pub(super) async fn read(bucket: &BucketClient, prefix: &str) -> Result<Vec<Back
                 }
             },
         };
-        let Files { dump, holds, verified, copied, .. } = files;
-        BackupFolder { id, manifest, dump, holds, verified, copied }
+        let Files { dump, holds, verified, copied, lists, .. } = files;
+        BackupFolder { id, manifest, dump, holds, verified, copied, lists }
     });
     let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
     entries.sort_by(|one, other| one.id.cmp(&other.id));
@@ -126,6 +140,7 @@ struct Files {
     holds: BTreeSet<String>,
     verified: bool,
     copied: BTreeSet<String>,
+    lists: bool,
 }
 
 fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
@@ -135,7 +150,7 @@ fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
             Some((id, MANIFEST_FILE)) => found.entry(id).or_default().manifest = Some(object.size),
             Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
             Some((id, VERIFIED_FILE)) => found.entry(id).or_default().verified = true,
-            Some((id, OBJECTS_FILE)) => drop(found.entry(id).or_default()),
+            Some((id, OBJECTS_FILE)) => found.entry(id).or_default().lists = true,
             Some((id, file)) if is_copied(file) => drop(found.entry(id).or_default().copied.insert(file.to_owned())),
             Some((id, file)) if is_hold(file) => drop(found.entry(id).or_default().holds.insert(file.to_owned())),
             _ => {}

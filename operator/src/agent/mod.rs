@@ -26,8 +26,10 @@ mod manifest;
 mod objects;
 mod outcome;
 mod owner;
+mod parts;
 mod pg_dump;
 mod pg_restore;
+mod pool;
 mod provision;
 mod prune;
 mod recovery_point;
@@ -37,6 +39,7 @@ mod rules;
 mod seal;
 mod smoke_test;
 mod stream;
+mod transfer;
 mod upkeep;
 
 use std::io::Write as _;

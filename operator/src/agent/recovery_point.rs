@@ -122,6 +122,7 @@ mod tests {
             holds: BTreeSet::new(),
             verified: false,
             copied: BTreeSet::new(),
+            lists: false,
         };
         let entries = [
             entry("20260101T000000Z-aaaaa", Some("u/s"), true),

@@ -1,6 +1,9 @@
 //! Copies of points in other buckets: streamed, compared by checksum afterwards, and removed by a retention of their own. A mark in
 //! the folder of the point says where it was copied to, so that it may go from here.
 
+mod objects;
+mod sweep;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -10,14 +13,16 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
+use self::objects::Pool;
+use self::sweep::Sweep;
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder};
 use super::manifest::ManifestObject;
 use super::retention::Spared;
 use super::stream::{self, Input, Written, read_part};
-use super::{BackupId, DumpArgs, objects, owner, prune};
-use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE};
-use crate::services::bucket::{BucketClient, Created, Timeouts};
+use super::{BackupId, DumpArgs, objects as list, owner, prune};
+use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
+use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
 
 /// No copy is begun after this time: the Job has an end, and the result of the run is to be told before it.
 const BEGUN_WITHIN: Duration = Duration::from_hours(6);
@@ -28,8 +33,8 @@ const AT_ONCE: usize = 1024 * 1024;
 pub(super) struct Copied {
     pub(super) count: u32,
     pub(super) problem: Option<String>,
-    /// The marks of the buckets that the spec names now: one of a bucket that it named before proves no copy.
-    pub(super) marks: BTreeSet<String>,
+    /// The buckets that the spec names now, as marks name them: a copy in one that it named before proves nothing.
+    pub(super) places: BTreeSet<String>,
 }
 
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
@@ -49,9 +54,9 @@ pub(super) async fn copy(
             return done;
         }
     };
-    done.marks = targets.iter().map(mark).collect();
+    done.places = targets.iter().map(place).collect();
     for target in &targets {
-        let run = Run { bucket, args, target, owner, now };
+        let run = Run { bucket, args, target, owner, now, begun: Instant::now() };
         if let Err(error) = Box::pin(run.all(entries, &mut done, stop)).await {
             tracing::warn!(%error, bucket = target.location.bucket, "a point is not copied");
             let into = format!("copies to bucket \"{}\": {error}", target.location.bucket);
@@ -68,6 +73,7 @@ struct Run<'a> {
     target: &'a CopyTarget,
     owner: &'a str,
     now: Timestamp,
+    begun: Instant,
 }
 
 impl Run<'_> {
@@ -83,28 +89,28 @@ impl Run<'_> {
             let why = "a copy in the folder of the backups themselves is none".to_owned();
             return Err(DumpError::Copy { key: self.target.prefix.clone(), why });
         }
-        let to = BucketClient::new(&objects::target(&self.target.location), Timeouts::DATA)?;
-        let mark = mark(self.target);
-        let begun = Instant::now();
-        let wanted: Vec<usize> = self.wanted(entries, &mark);
+        let to = BucketClient::new(&list::target(&self.target.location), Timeouts::DATA)?;
+        let place = place(self.target);
+        let wanted: Vec<usize> = self.wanted(entries, &place);
         for index in wanted {
-            if stop.is_cancelled() || begun.elapsed() > BEGUN_WITHIN {
+            if stop.is_cancelled() || self.begun.elapsed() > BEGUN_WITHIN {
                 return Ok(());
             }
             let Some(entry) = entries.get_mut(index) else { continue };
             Box::pin(self.one(&to, &entry.id, stop)).await?;
             let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
                 "prefix": self.target.prefix, "at": self.now.to_string()});
+            let mark = entry.mark(&place);
             let key = inventory::key(&self.args.prefix, &entry.id, &mark);
             self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
-            entry.copied.insert(mark.clone());
+            entry.copied.insert(mark);
             done.count += 1;
         }
         Box::pin(self.prune(&to, entries, stop)).await
     }
 
     /// The whole points that the target lacks and would keep, newest first.
-    fn wanted(&self, entries: &[BackupFolder], mark: &str) -> Vec<usize> {
+    fn wanted(&self, entries: &[BackupFolder], place: &str) -> Vec<usize> {
         let age = SignedDuration::from_hours(24 * i64::from(self.target.retention_days));
         let mut wanted: Vec<usize> =
             (0..entries.len()).filter(|index| entries[*index].is_whole_of(self.owner)).collect();
@@ -115,12 +121,12 @@ impl Run<'_> {
             position += 1;
             let entry = &entries[*index];
             let young = self.now.duration_since(entry.id.created()) <= age;
-            (young || position <= kept) && !entry.copied.contains(mark)
+            (young || position <= kept) && !entry.copied.contains(&entry.mark(place))
         });
         wanted
     }
 
-    /// Every object of the manifest, and the manifest last.
+    /// Every object of the manifest, what it lists of the application's bucket, and the manifest last.
     async fn one(&self, to: &BucketClient, id: &BackupId, stop: &CancellationToken) -> Result<(), DumpError> {
         let key = inventory::key(&self.args.prefix, id, MANIFEST_FILE);
         let wrong = |key: &str, why: &str| DumpError::Copy { key: key.to_owned(), why: why.to_owned() };
@@ -143,6 +149,12 @@ impl Run<'_> {
                 return Err(wrong(&key, "the copy has another checksum than the manifest"));
             }
         }
+        if let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) {
+            let key = inventory::key(&self.args.prefix, id, OBJECTS_FILE);
+            let list = ManifestObject { key, ..list.clone() };
+            let pool = Pool { points: self.bucket, to, prefix: &self.target.prefix, begun: self.begun };
+            Box::pin(pool.fill(self.args, (half, &list), stop)).await?;
+        }
         match to.create_object(&there, body).await? {
             Created::Now => Ok(()),
             Created::Refused => Err(wrong(&there, "another backup is there")),
@@ -161,9 +173,9 @@ impl Run<'_> {
         let from = inventory::key(&self.args.prefix, id, file);
         let body = self.bucket.read(&from, None).await?;
         let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
-        let says = [(owner::SAYS, self.owner)];
+        let headers = Headers::saying(&[(owner::SAYS, self.owner)]);
         let mut content = Source(body.content);
-        let written = Box::pin(stream::upload(to, (&key, &says), &mut content, stop)).await?;
+        let written = Box::pin(stream::upload(to, (&key, &headers), &mut content, stop)).await?;
         let Written { size, sha256 } = written;
         if (size, &sha256) == (object.size, &object.sha256) {
             return Ok(());
@@ -193,18 +205,23 @@ impl Run<'_> {
             not_copied: held.collect(),
         };
         let pruned = Box::pin(prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop)).await;
-        match pruned.problem(&args.prefix) {
-            Some(why) => Err(DumpError::Copy { key: args.prefix, why }),
-            None => Ok(()),
+        if let Some(why) = pruned.problem(&args.prefix) {
+            return Err(DumpError::Copy { key: args.prefix, why });
         }
+        if !pruned.removed.is_empty() {
+            let swept = Sweep { bucket: to, prefix: &args.prefix, now: self.now };
+            let count = Box::pin(swept.run(stop)).await?;
+            tracing::info!(count, "objects that no copy lists any more are removed");
+        }
+        Ok(())
     }
 }
 
-/// The mark of a target: the same however often the credentials change.
-fn mark(target: &CopyTarget) -> String {
+/// The beginning of the marks of a target: the same however often the credentials change.
+fn place(target: &CopyTarget) -> String {
     let place = format!("{}\n{}\n{}", target.location.endpoint, target.location.bucket, target.prefix);
     let hash = stream::hex(&Sha256::digest(place));
-    format!("{COPIED}{}.json", hash.get(..12).unwrap_or_default())
+    format!("{COPIED}{}", hash.get(..12).unwrap_or_default())
 }
 
 /// Where an object of a point belongs in the target.
