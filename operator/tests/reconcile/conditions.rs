@@ -3,11 +3,27 @@
 use k8s_openapi::api::{core::v1::Event, networking::v1::IngressClass};
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use super::env::{TestEnv, development};
+
+/// Deployments that are not rolled out are, as their controller tells. Gives whether one was.
+pub async fn roll_out(env: &TestEnv, namespace: &str) -> bool {
+    let mut any = false;
+    for there in env.objects("Deployment", namespace).list(&ListParams::default()).await.expect("a list") {
+        if there.data.pointer("/status/observedGeneration").and_then(Value::as_i64) == there.metadata.generation {
+            continue;
+        }
+        let count = &there.data["spec"]["replicas"];
+        let status = json!({"observedGeneration": there.metadata.generation, "replicas": count, "updatedReplicas": count,
+            "readyReplicas": count, "availableReplicas": count});
+        set_status(env, ("Deployment", namespace, &there.name_any()), status).await;
+        any = true;
+    }
+    any
+}
 
 /// Writes a status, as the object's controller or the kubelet would.
 pub async fn set_status(env: &TestEnv, (kind, namespace, name): (&str, &str, &str), status: Value) -> DynamicObject {

@@ -15,9 +15,11 @@ mod database_files;
 mod drift;
 mod env;
 mod gitops;
+mod operations;
 mod optional;
 mod pod_templates;
 mod point_in_time;
+mod releases;
 mod requests;
 mod restarts;
 mod restores;
@@ -90,6 +92,7 @@ async fn the_released_binary() {
         backups::a_wish_to_adopt_is_obeyed_once,
         requests::a_backup_is_made_once_and_keeps_its_result,
         requests::what_keeps_a_backup_from_beginning_is_told,
+        releases::a_release_costs_what_it_makes_and_changes,
     );
     cases!(
         &env,
@@ -110,6 +113,7 @@ async fn the_released_binary() {
         restores::the_data_of_a_point_become_those_of_a_stack_once,
         restores::what_cannot_be_restored_leaves_the_live_data,
         restores::a_manifest_that_is_wrong_is_refused,
+        operations::of_two_operations_the_second_waits,
     );
     drop(operator);
     beside.await.expect("one operator after the other");

@@ -1,6 +1,8 @@
 //! Recovery to any moment: the log of a Cluster of CloudNativePG goes to an ObjectStore of the barman-cloud plugin. The test plays the
 //! part of both projects, against their published definitions.
 
+use std::time::Duration;
+
 use kube::{
     ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams},
@@ -17,6 +19,8 @@ const STORE: &str = "shop-backup";
 const ARCHIVE_KEYS: &str = "shop-backup-archive";
 const SWITCHED_ON: [&str; 4] = ["--optional-api", "cloudNativePG,barmanCloud", "--discovery-period", "1s"];
 const NAMESPACE: &str = "archive";
+/// The operator believes an archive no sooner: CloudNativePG takes so long to notice a changed Cluster.
+const NOTICED: Duration = Duration::from_secs(30);
 
 fn archived(days: i32) -> Value {
     let mut spec = spec(&json!({}));
@@ -147,7 +151,7 @@ async fn what_cannot_be_recovered_is_told(env: &TestEnv, server: &str) {
     archiving(env, true).await;
     let message = env.until_reason(NAMESPACE, "BackupHealthy", "NoBackupYet").await;
     assert!(message.contains("the first base backup of cluster.postgresql.cnpg.io/shop-database"), "{message}");
-    env.until("base backups are made", async || base_backups(env).await.is_some()).await;
+    env.until_after(NOTICED, "base backups are made", async || base_backups(env).await.is_some()).await;
     let base = base_backups(env).await.expect("base backups");
     assert_eq!(base.owner_references()[0].kind, "RorunStack");
     assert_eq!((&base.data["spec"]["method"], &base.data["spec"]["cluster"]["name"]), (&json!("plugin"), &json!(NAME)));
@@ -188,7 +192,7 @@ async fn another_cluster_gets_another_archive(env: &TestEnv, before: &str) {
     assert!(base_backups(env).await.is_none(), "it would fail");
     archiving(env, true).await;
     let other = async || base_backups(env).await.is_some_and(|other| Some(other.name_any()) != base);
-    env.until("base backups of it are made", other).await;
+    env.until_after(NOTICED, "base backups of it are made", other).await;
 }
 
 async fn what_is_archived_stays(env: &TestEnv) {

@@ -20,7 +20,7 @@ fn restores(env: &TestEnv, namespace: &str) -> Api<RorunRestore> {
     Api::namespaced(env.client.clone(), namespace)
 }
 
-async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
+pub async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
     let restore = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunRestore", "metadata": {"name": name},
         "spec": {"stackRef": {"name": "shop", "uid": stack_uid}, "from": {"id": POINT}}});
     let restore = serde_json::from_value(restore).expect("a RorunRestore");
@@ -39,7 +39,7 @@ async fn stack_uid(env: &TestEnv, namespace: &str) -> String {
     env.stacks(namespace).get("shop").await.expect("the stack").uid().expect("a uid")
 }
 
-async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
+pub async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
     restores(env, namespace).get(name).await.expect("the RorunRestore").status.unwrap_or_default()
 }
 
@@ -49,7 +49,7 @@ async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) ->
 }
 
 /// What the Job does: the word after `agent restore`, or after `agent`.
-fn step_of(job: &DynamicObject) -> String {
+pub fn step_of(job: &DynamicObject) -> String {
     let args = job.data.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let words: Vec<_> = args.into_iter().flatten().filter_map(Value::as_str).collect();
     let word = if words.get(1) == Some(&"restore") { words.get(2) } else { words.get(1) };
@@ -75,7 +75,7 @@ async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
     open.remove(0)
 }
 
-fn said(step: &str) -> Value {
+pub fn said(step: &str) -> Value {
     match step {
         "dump" => json!({"complete": {"id": "20261124T030000Z-aaaaa", "at": "2026-11-24T03:00:00Z", "sizeBytes": 7,
             "sha256": "0", "location": "s3://b/k", "removed": 0}}),
