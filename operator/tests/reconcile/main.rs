@@ -92,7 +92,6 @@ async fn the_released_binary() {
         backups::a_wish_to_adopt_is_obeyed_once,
         requests::a_backup_is_made_once_and_keeps_its_result,
         requests::what_keeps_a_backup_from_beginning_is_told,
-        releases::a_release_costs_what_it_makes_and_changes,
     );
     cases!(
         &env,
@@ -113,7 +112,6 @@ async fn the_released_binary() {
         restores::the_data_of_a_point_become_those_of_a_stack_once,
         restores::what_cannot_be_restored_leaves_the_live_data,
         restores::a_manifest_that_is_wrong_is_refused,
-        operations::of_two_operations_the_second_waits,
     );
     drop(operator);
     beside.await.expect("one operator after the other");
@@ -139,6 +137,16 @@ async fn one_operator_after_the_other() {
 async fn services_outside() {
     let env = TestEnv::open().await;
     cases!(&env, services::what_services_say_is_written_once);
+}
+
+/// With an API server of its own, since each case is many reconciles long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_time() {
+    let env = TestEnv::open().await;
+    let operator = env.operator().await;
+    cases!(&env, releases::a_release_costs_what_it_makes_and_changes);
+    cases!(&env, operations::of_two_operations_the_second_waits);
+    drop(operator);
 }
 
 /// With an API server of its own, since a definition is of the whole cluster.

@@ -8,8 +8,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    conditions::{roll_out, set_status},
-    env::{TestEnv, development},
+    conditions::{released, roll_out},
+    env::TestEnv,
     requests::{self, end, jobs},
     restores,
 };
@@ -78,14 +78,7 @@ impl Pair<'_> {
     async fn serve(&self) {
         let Self { env, namespace, .. } = self;
         env.namespace(namespace).await;
-        let mut spec = development();
-        spec["api"] = json!({"image": "rorun-api:1", "migrations": {"command": ["migrate"]}});
-        env.submit(namespace, spec).await;
-        let database = env.objects("StatefulSet", namespace);
-        let there = async || database.get_opt("shop-database").await.expect("an answer").is_some();
-        env.until("the database is there", there).await;
-        let serves = json!({"observedGeneration": 1, "replicas": 1, "readyReplicas": 1});
-        set_status(env, ("StatefulSet", namespace, "shop-database"), serves).await;
+        env.submit(namespace, released(env, namespace, "rorun-api:1").await).await;
         self.play_while(async || self.release().await["current"]["api"] != "rorun-api:1").await;
     }
 

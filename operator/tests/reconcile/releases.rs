@@ -10,21 +10,15 @@ use rorun_e2e::engine::test_server::Mark;
 use serde_json::{Value, json};
 
 use super::{
-    conditions::{roll_out, set_status},
-    env::{TestEnv, development},
+    conditions::{released, roll_out},
+    env::TestEnv,
     requests::{end, jobs},
 };
 
 const NAMESPACE: &str = "release-calls";
 
-/// The states of a release with a migration in which somebody else does something, each told once.
+/// The states of a release with a migration that are told: Migrating, RollingOut and Serving.
 const STATES: usize = 3;
-
-fn spec(image: &str) -> Value {
-    let mut spec = development();
-    spec["api"] = json!({"image": image, "migrations": {"command": ["migrate"]}});
-    spec
-}
 
 async fn release(env: &TestEnv) -> Value {
     let stack = env.stacks(NAMESPACE).get("shop").await.expect("the stack");
@@ -49,14 +43,26 @@ async fn until_state(env: &TestEnv, state: &str, image: &str) {
 
 /// The migration succeeds, and the pods are replaced.
 async fn serves(env: &TestEnv, image: &str) {
+    let told = async || format!("; it is {}", release(env).await);
+    let migrates = async || {
+        roll_out(env, NAMESPACE).await;
+        release(env).await["state"] == "Migrating"
+    };
+    env.until_or("the migration runs", migrates, told).await;
     until_state(env, "Migrating", image).await;
     let all = jobs(env, NAMESPACE).await;
     let job = all.iter().find(|job| job.data.pointer("/status/conditions").is_none()).expect("a migration");
     end(env, NAMESPACE, &job.name_any(), &json!("done"), true).await;
     until_state(env, "RollingOut", image).await;
-    env.until("the pods are replaced", async || {
+    let replaced = async || {
         roll_out(env, NAMESPACE).await;
         release(env).await["current"]["api"] == image
+    };
+    env.until_or("the pods are replaced", replaced, async || {
+        let stack = env.stacks(NAMESPACE).get("shop").await.expect("the stack");
+        let conditions = stack.status.map(|status| status.conditions).unwrap_or_default();
+        let told = conditions.iter().map(|of| format!("{}={} {}: {}", of.type_, of.status, of.reason, of.message));
+        told.collect::<Vec<_>>().join("\n")
     })
     .await;
     until_state(env, "Serving", image).await;
@@ -75,14 +81,7 @@ fn told(env: &TestEnv, mark: Mark) -> (usize, BTreeMap<String, u32>) {
 
 pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
     env.namespace(NAMESPACE).await;
-    env.submit(NAMESPACE, spec("rorun-api:1")).await;
-    env.until("the database is there", async || {
-        env.objects("StatefulSet", NAMESPACE).get_opt("shop-database").await.expect("an answer").is_some()
-    })
-    .await;
-    let set = env.objects("StatefulSet", NAMESPACE).get("shop-database").await.expect("the StatefulSet");
-    let ready = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
-    set_status(env, ("StatefulSet", NAMESPACE, "shop-database"), ready).await;
+    env.submit(NAMESPACE, released(env, NAMESPACE, "rorun-api:1").await).await;
     serves(env, "rorun-api:1").await;
 
     let mark = env.mark();
@@ -91,9 +90,19 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
     serves(env, "rorun-api:2").await;
     let (statuses, others) = told(env, mark);
     println!("a release: {statuses} statuses, {others:?}");
-    let expected: BTreeMap<String, u32> = BTreeMap::new();
-    assert_eq!(others, expected);
-    assert!(statuses <= 2 * STATES, "{statuses} statuses for {STATES} states");
+    // The record of the release is written when it is new, when its rollout begins and when it serves; no dump begins while the
+    // migration runs, and the stack is not deleted under it, which the finalizer is for; the Job of the release before goes.
+    let expected = [
+        ("delete jobs", 1),
+        ("patch controllerrevisions", 3),
+        ("patch cronjobs", 2),
+        ("patch deployments", 1),
+        ("patch jobs", 1),
+        ("patch rorunstacks", 2),
+    ];
+    assert_eq!(others, expected.map(|(call, count)| (call.to_owned(), count)).into());
+    // One more says that nothing of the old release is left.
+    assert!(statuses <= STATES + 1, "{statuses} statuses for {STATES} states");
 
     let mark = env.mark();
     let label = Patch::Merge(json!({"metadata": {"labels": {"team": "a"}}}));
