@@ -44,7 +44,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     point(test, &namespace, &stack).await?;
     let lost = Lost { test, elsewhere: &elsewhere, bucket: &bucket, stack, receipt, rows };
     lost.region().await?;
-    lost.namespace(&manifest).await?;
+    lost.namespace().await?;
     lost_database(test, &elsewhere).await
 }
 
@@ -121,8 +121,12 @@ impl Lost<'_> {
         Ok(())
     }
 
-    async fn namespace(&self, manifest: &Value) -> Result<()> {
-        self.play("lost-namespace.md", manifest, &[]).await
+    /// The bucket of the points is where it was.
+    async fn namespace(&self) -> Result<()> {
+        let manifest = manifest(self.test, &self.stack.namespace, |spec| {
+            spec["backup"]["destination"] = self.bucket.external("offsite");
+        })?;
+        self.play("lost-namespace.md", &manifest, &[]).await
     }
 
     /// The namespace goes with all that is in it, and the page makes the stack anew.
