@@ -168,7 +168,8 @@ async fn lost_database(test: &TestContext, stack: &Stack) -> Result<()> {
     let receipt = test.first_receipt(&app, "six").await?;
     let rows = app.list().await?.len();
     point(test, &test.namespace, stack).await?;
-    test.runbook("lost-database.md", &test.namespace, &[("STACK", &stack.name)]).await?;
+    let variables = [("NAMESPACE", test.namespace.as_str()), ("STACK", &stack.name)];
+    test.runbook("lost-database.md", "default", &variables).await?;
     app.check(&receipt).await?;
     let restored = app.list().await?;
     ensure!(restored.len() == rows, "of {rows} rows there are {restored:?}");

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::inventory::{self, WITH_OBJECTS};
+use super::inventory;
 use super::manifest::Contents;
-use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, VERIFIED_FILE};
+use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
@@ -80,8 +80,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         objects.iter().filter_map(|object| Some((object.key.rsplit('/').next()?, object.size))).collect();
     let size = |file: &str| files.iter().find(|(name, _)| *name == file).map(|(_, size)| *size);
     // A place has a second mark once the objects are there as well.
-    let marks = files.iter().filter_map(|(name, _)| name.strip_prefix(COPIED)?.strip_suffix(".json"));
-    let copies: BTreeSet<&str> = marks.map(|place| place.strip_suffix(WITH_OBJECTS).unwrap_or(place)).collect();
+    let copies: BTreeSet<&str> = files.iter().filter_map(|(name, _)| inventory::place_of(name)).collect();
     let holds = files.iter().filter(|(name, _)| name.starts_with(HOLD)).map(|(name, _)| (*name).to_owned());
     let mut point = Point {
         prefix: format!("{prefix}/"),

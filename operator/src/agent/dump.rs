@@ -217,6 +217,7 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         not_whole: None,
         copied: upkeep.copied,
         not_copied: upkeep.not_copied,
+        objects_not_copied: upkeep.objects_not_copied,
         reused: false,
     }
 }

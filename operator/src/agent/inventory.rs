@@ -13,8 +13,10 @@ use crate::services::bucket::{BucketClient, Object};
 
 /// No manifest is as long. One of more than 64 KiB is unreadable to releases before this one, which leave it alone then.
 pub(super) const LONGEST_MANIFEST: u64 = 1024 * 1024;
-/// The end of the name of a mark of a copy that has the objects.
-pub(super) const WITH_OBJECTS: &str = "-objects";
+/// The end of the name of a mark of a copy whose objects were copied as well.
+const WITH_OBJECTS: &str = "-objects";
+/// The end of the name of a mark of a copy whose objects nobody can copy any more: they are of a bucket that the stack left.
+const WITHOUT_OBJECTS: &str = "-database";
 /// How many manifests are read at once.
 const CONCURRENT: usize = 8;
 
@@ -33,6 +35,34 @@ pub(super) struct BackupFolder {
     pub(super) copied: BTreeSet<String>,
     /// Whether it has a list of the objects of a bucket.
     pub(super) lists: bool,
+}
+
+/// What of a point is in another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// The dump, and the list of the objects if there is one.
+    Database,
+    /// The objects as well.
+    WithObjects,
+    /// The objects never will be.
+    WithoutObjects,
+}
+
+/// The object that says that a point was copied to a place.
+pub(super) fn mark(place: &str, how: Copied) -> String {
+    let ending = match how {
+        Copied::Database => "",
+        Copied::WithObjects => WITH_OBJECTS,
+        Copied::WithoutObjects => WITHOUT_OBJECTS,
+    };
+    format!("{place}{ending}.json")
+}
+
+/// The place that a mark is about.
+pub(super) fn place_of(mark: &str) -> Option<&str> {
+    let name = mark.strip_prefix(COPIED)?.strip_suffix(".json")?;
+    let place = [WITH_OBJECTS, WITHOUT_OBJECTS].into_iter().find_map(|ending| name.strip_suffix(ending));
+    Some(place.unwrap_or(name))
 }
 
 /// What a manifest is.
@@ -65,14 +95,10 @@ impl BackupFolder {
         matches!(&self.manifest, Found::Of { owner: Some(of), whole: true } if of == owner)
     }
 
-    /// What says that it was copied to a place. A copy without the objects that it lists, as earlier releases made, is none.
-    pub(super) fn mark(&self, place: &str) -> String {
-        if self.lists { format!("{place}{WITH_OBJECTS}.json") } else { format!("{place}.json") }
-    }
-
-    /// Whether it was copied to one of these.
-    pub(super) fn is_copied(&self, places: &BTreeSet<String>) -> bool {
-        places.iter().any(|place| self.copied.contains(&self.mark(place)))
+    /// Whether it was copied to a place, with the objects that it lists.
+    pub(super) fn is_copied(&self, place: &str) -> bool {
+        let marked = |how| self.copied.contains(&mark(place, how));
+        marked(if self.lists { Copied::WithObjects } else { Copied::Database }) || marked(Copied::WithoutObjects)
     }
 
     /// Whether its manifest names no owner, as those of 0.1.0.

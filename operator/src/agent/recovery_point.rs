@@ -105,6 +105,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         not_whole: None,
         copied: 0,
         not_copied: None,
+        objects_not_copied: None,
         reused: true,
     })
 }

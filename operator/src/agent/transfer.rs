@@ -2,6 +2,7 @@
 
 use hyper::body::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::DumpError;
@@ -10,6 +11,10 @@ use crate::services::bucket::{BucketClient, Download};
 
 /// What is not larger is written by one request.
 const SMALL: u64 = 8 << 20;
+
+/// How many objects may be in memory at once, whatever the caller does at once: small ones, and large ones, which have two parts there.
+static SMALL_AT_ONCE: Semaphore = Semaphore::const_new(4);
+static LARGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
 
 /// Where an object comes from.
 #[derive(Clone, Copy)]
@@ -26,7 +31,10 @@ pub(super) async fn transfer(
     (to, key): (&BucketClient, &str),
     stop: &CancellationToken,
 ) -> Result<Option<Written>, DumpError> {
-    let Some((_, headers)) = from.bucket.headers(from.key, from.version).await? else { return Ok(None) };
+    let Some((found, headers)) = from.bucket.headers(from.key, from.version).await? else { return Ok(None) };
+    let at_once = if found.size > SMALL { &LARGE_AT_ONCE } else { &SMALL_AT_ONCE };
+    let permit = at_once.acquire().await;
+    let _permit = permit.map_err(|closed| DumpError::Run { source: std::io::Error::other(closed) })?;
     let Some(download) = from.bucket.download(from.key, from.version).await? else { return Ok(None) };
     let size = download.size();
     let mut content = Content { download, rest: Bytes::new() };

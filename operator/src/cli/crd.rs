@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::api::v1alpha1::{RorunBackup, RorunRestore, RorunStack};
+use crate::api::v1alpha1::{NOT_OBSERVED, RorunBackup, RorunRestore, RorunStack};
 
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
@@ -55,7 +55,7 @@ fn not_observed(definition: &mut Value) {
     for version in versions.into_iter().flatten() {
         let status = version.pointer_mut("/schema/openAPIV3Schema/properties/status").and_then(Value::as_object_mut);
         if let Some(status) = status {
-            status.insert("default".to_owned(), json!({"observedGeneration": -1}));
+            status.insert("default".to_owned(), json!({"observedGeneration": NOT_OBSERVED}));
         }
     }
 }

@@ -221,6 +221,9 @@ pub struct DumpRecord {
     /// Why a point is not where `copies` wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_copied: Option<String>,
+    /// Why the objects that points list are not in every bucket of `copies`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_not_copied: Option<String>,
     /// The run made no backup: it held this one, of an earlier run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,

@@ -226,6 +226,8 @@ fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container)
     if let Some((bucket, _)) = request.point.as_ref().ok().and_then(|point| point.folder.as_ref()) {
         env.push(pod::variable(contract::ENV_S3_BUCKET, bucket.clone()));
     }
+    let of_copy = copy_variables(stack, request);
+    env.extend(of_copy.map(|(key, name, _)| pod::secret_variable(name, &stack.child(Name::Restore), &key)));
     if request.bucket {
         let own = objects_variables(stack, request);
         env.extend(own.keys().map(|name| pod::secret_variable(name, &stack.child(Name::Restore), name)));
@@ -264,6 +266,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
 /// What only the pods of restores read: the URL of the copy, and the keys of the stack's bucket.
 fn secret(stack: &Stack, request: &RestoreRequest) -> DesiredObject {
     let mut data = objects_variables(stack, request);
+    data.extend(copy_variables(stack, request).map(|(key, _, value)| (key, value)));
     if let Some(url) = url_of_copy(stack, request) {
         data.extend(URLS.map(|key| (key.to_owned(), url.clone())));
     }
@@ -304,6 +307,23 @@ fn objects_bucket<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a 
     let elsewhere = stack.backup.as_ref().is_some_and(|backup| backup.own_destination)
         || request.point.as_ref().is_ok_and(|point| point.folder.is_some());
     stack.bucket.access().filter(|_| request.bucket && elsewhere)
+}
+
+/// The variables of the bucket of `backup.copies` that the location of the point names: their keys in the Secret, names and values.
+fn copy_variables(stack: &Stack, request: &RestoreRequest) -> impl Iterator<Item = (String, &'static str, String)> {
+    let folder = request.point.as_ref().ok().and_then(|point| point.folder.as_ref());
+    let backup = stack.backup.as_ref();
+    let own = backup.and_then(|backup| backup.destination.as_deref()).map(|own| own.name.as_str());
+    let named = folder.map(|(bucket, _)| bucket.as_str()).filter(|bucket| Some(*bucket) != own);
+    let copies = backup.map(|backup| backup.recovery.copies.as_slice()).unwrap_or_default();
+    let copy = named.and_then(|bucket| copies.iter().find(|copy| copy.access.name == bucket));
+    let mut variables = copy.map(|copy| bucket_variables(&copy.access)).unwrap_or_default();
+    variables.remove(contract::ENV_S3_BUCKET);
+    if !variables.is_empty() {
+        // That of the destination belongs to other keys.
+        variables.entry(contract::ENV_SESSION_TOKEN).or_default();
+    }
+    variables.into_iter().map(|(name, value)| (format!("COPY_{name}"), name, value))
 }
 
 fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strings {

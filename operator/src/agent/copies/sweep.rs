@@ -2,6 +2,7 @@
 //! folder.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub(super) struct Sweep<'a> {
     pub(super) bucket: &'a BucketClient,
     pub(super) prefix: &'a str,
     pub(super) now: Timestamp,
+    /// When the run has no more time for it.
+    pub(super) until: Instant,
 }
 
 /// A list of a point, with the bucket that its objects are of.
@@ -43,6 +46,9 @@ impl Sweep<'_> {
         let listed = lists.iter().map(|list| list.count).sum();
         let mut removed = 0;
         for part in Part::all(listed) {
+            if Instant::now() > self.until {
+                return Ok(removed);
+            }
             let Some(names) = self.names(&lists, part).await? else { return Ok(removed) };
             let mut from = None;
             loop {
@@ -54,7 +60,8 @@ impl Sweep<'_> {
                     if names.binary_search(&name).is_ok() || !self.is_old(object.modified) {
                         continue;
                     }
-                    if stop.is_cancelled() || (removed % AT_ONCE == 0 && self.ids().await? != ids) {
+                    let over = stop.is_cancelled() || Instant::now() > self.until;
+                    if over || (removed % AT_ONCE == 0 && self.ids().await? != ids) {
                         return Ok(removed);
                     }
                     self.bucket.delete(&object.key).await?;
@@ -76,8 +83,15 @@ impl Sweep<'_> {
     }
 
     async fn ids(&self) -> Result<BTreeSet<BackupId>, DumpError> {
-        let objects = self.bucket.list(self.prefix).await?;
-        Ok(objects.iter().filter_map(|object| inventory::parts(self.prefix, &object.key)).map(|(id, _)| id).collect())
+        let (mut ids, mut from) = (BTreeSet::new(), None);
+        loop {
+            let (page, next) = self.bucket.page(self.prefix, from.take()).await?;
+            ids.extend(page.iter().filter_map(|object| Some(inventory::parts(self.prefix, &object.key)?.0)));
+            from = next;
+            if from.is_none() {
+                return Ok(ids);
+            }
+        }
     }
 
     /// The lists of all points, unless one of them is not known.

@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NOT_OBSERVED;
+
 /// The data of a recovery point become those of a stack. Like a Job it runs once and keeps its result.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[expect(clippy::duplicated_attributes, reason = "each column has a type of its own")]
@@ -199,6 +201,13 @@ pub struct RorunRestoreStatus {
     /// What was not as it should be and does not matter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl RorunRestoreStatus {
+    /// Whether an operator has written it.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation != Some(NOT_OBSERVED)
+    }
 }
 
 /// What restores leave beside the live data of a stack, and the restore that goes on.

@@ -106,6 +106,11 @@ impl BucketClient {
             Ok(answer) => answer,
             Err(error) => match self.failed(&error) {
                 ServiceError::Unsupported { .. } | ServiceError::Missing { .. } => return Ok(None),
+                // A copy without tags is better than none.
+                ServiceError::AccessDenied { .. } => {
+                    tracing::warn!(key, "the keys may not read the tags of an object, which are left out");
+                    return Ok(None);
+                }
                 error => return Err(error),
             },
         };

@@ -60,8 +60,11 @@ impl BucketClient {
                 archived: false,
             })
         });
-        // A server that gives no token for the next page would be asked without end.
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+        if page.is_truncated() == Some(true) && next.is_none() {
+            let detail = "it says that there are more objects, and not how to ask for them";
+            return Err(ServiceError::new(Cause::Other, self.subject(), detail));
+        }
         Ok((listed.collect(), next.map(str::to_owned)))
     }
 

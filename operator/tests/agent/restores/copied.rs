@@ -191,7 +191,7 @@ async fn what_no_copy_lists_any_more_goes_once_it_is_old() {
 }
 
 #[tokio::test]
-async fn a_point_whose_objects_are_gone_is_no_copy() {
+async fn the_dump_is_copied_also_when_its_objects_cannot_be() {
     let scenario = Scenario::new("pool-gone").await;
     let bucket = Versioned::seaweed(&scenario).await;
     let copies = Copies::new(&scenario, "pool-gone-there").await;
@@ -204,9 +204,33 @@ async fn a_point_whose_objects_are_gone_is_no_copy() {
     for version in bucket.client.versions("gone").await.expect("versions") {
         bucket.client.delete_version(&version).await.expect("delete");
     }
-    let second = copies.dump().await;
-    let why = second.not_copied.expect("one is not copied");
-    assert!(why.contains("failed to copy gone: version ") && why.contains("is gone"), "{why}");
-    let manifest = async |id: &str| copies.client.get(&format!("{PREFIX}{id}/{MANIFEST_FILE}")).await.expect("get");
-    assert!(manifest(&first.id).await.is_none() && manifest(&second.id).await.is_some());
+    // A run that a release waits for copies no object.
+    let mut held = scenario.command();
+    held.arg(contract::ARG_OBJECTS).args(EXCEPT).args([contract::ARG_HOLD, "0123456789"]);
+    held.env(contract::ENV_COPIES, serde_json::to_string(&[&copies.target]).expect("JSON"));
+    let held = scenario.run(held).await.complete();
+    assert_eq!((held.copied, held.not_copied, held.objects_not_copied), (2, None, None));
+    assert_eq!(copies.pool().await, BTreeMap::new());
+    let marked = async |id: &str| {
+        let keys = scenario.keys().await;
+        keys.iter().any(|key| key.starts_with(&format!("{id}/copied-")) && key.ends_with("-objects.json"))
+    };
+    assert!(!marked(&held.id).await);
+
+    let last = copies.dump().await;
+    assert_eq!((last.copied, last.not_copied), (1, None));
+    let why = last.objects_not_copied.expect("those of one are not copied");
+    for words in [&*first.id, "pool-gone-there", "failed to copy gone: version ", "is gone"] {
+        assert!(why.contains(words), "{words}: {why}");
+    }
+    assert!(marked(&held.id).await && marked(&last.id).await && !marked(&first.id).await);
+    for id in [&first.id, &held.id, &last.id] {
+        let manifest = copies.client.get(&format!("{PREFIX}{id}/{MANIFEST_FILE}")).await.expect("get");
+        assert!(manifest.is_some(), "the dump of {id} is copied");
+    }
+    // The bucket is another one now: what the old one held is not copied for ever, and is told once.
+    scenario.change_manifest(&first.id, |manifest| manifest["bucket"]["bucket"] = "of-before".into()).await;
+    let told = copies.dump().await.objects_not_copied.unwrap_or_default();
+    assert!(told.contains(&first.id) && told.contains("of-before"), "{told}");
+    assert_eq!(copies.dump().await.objects_not_copied, None);
 }

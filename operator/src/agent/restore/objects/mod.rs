@@ -129,7 +129,7 @@ impl<'a> Objects<'a> {
         if target.bucket != half.bucket && half.count > 0 && !point.bucket.has_any(&pool).await? {
             let message = format!(
                 "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": restore a copy of \
-                 the point, beside which the objects are, or leave Bucket out of scope",
+                 the point by its location in a bucket of backup.copies, or leave Bucket out of scope",
                 half.bucket, half.endpoint, target.bucket
             );
             return Err(refused(RestoreRefusal::AnotherBucket, message));
@@ -164,7 +164,8 @@ impl<'a> Objects<'a> {
         }
         let message = format!(
             "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; no object was written; \
-             restore another recovery point or a copy of this one, or leave Bucket out of scope",
+             restore another recovery point, or a copy of this one by its location in a bucket of backup.copies, or leave Bucket out of \
+             scope",
             missing.count,
             self.id,
             missing.words()
