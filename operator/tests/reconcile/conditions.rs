@@ -22,7 +22,7 @@ pub async fn released(env: &TestEnv, namespace: &str, image: &str) -> Value {
     spec
 }
 
-/// Deployments and StatefulSets that are not rolled out are, as their controllers tell. Gives whether one was.
+/// Deployments and `StatefulSets` that are not rolled out are, as their controllers tell. Gives whether one was.
 pub async fn roll_out(env: &TestEnv, namespace: &str) -> bool {
     let mut any = false;
     for kind in ["Deployment", "StatefulSet"] {

@@ -108,14 +108,16 @@ impl Pair<'_> {
             Dump | Restore => "dump",
             Release | Hibernation | Deletion => "",
         };
-        for _ in 0..STEPS {
-            let open = self.open_one().await;
+        let mut open = self.open_one().await;
+        for step in 0.. {
             if restores::step_of(&open) == live {
-                return open;
+                break;
             }
+            assert!(step < STEPS, "{self}: {operation:?} has no Job that works on live data");
             self.end(&open).await;
+            open = self.open_one().await;
         }
-        panic!("{self}: {operation:?} has no Job that works on live data");
+        open
     }
 
     /// Ends Jobs and rolls out until the operation is done.
@@ -124,7 +126,8 @@ impl Pair<'_> {
     }
 
     async fn play_while(&self, mut goes_on: impl AsyncFnMut() -> bool) {
-        for _ in 0..STEPS {
+        for step in 0.. {
+            assert!(step < STEPS, "{self}: it comes to no end");
             let mut over = false;
             self.env
                 .until_or(
@@ -146,7 +149,6 @@ impl Pair<'_> {
                 self.end(job).await;
             }
         }
-        panic!("{self}: it comes to no end");
     }
 
     async fn is_done(&self, operation: Operation) -> bool {

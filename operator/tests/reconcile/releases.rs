@@ -17,7 +17,7 @@ use super::{
 
 const NAMESPACE: &str = "release-calls";
 
-/// The states of a release with a migration that are told: Migrating, RollingOut and Serving.
+/// The states of a release with a migration that are told: `Migrating`, `RollingOut` and `Serving`.
 const STATES: usize = 3;
 
 async fn release(env: &TestEnv) -> Value {
