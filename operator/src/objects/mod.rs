@@ -32,11 +32,12 @@ pub use ack_rules::*;
 pub use ack_status::{AckEndpoint, AckNote};
 pub use barman_cloud::{
     BARMAN_CLOUD_PLUGIN, BarmanConfiguration, BaseBackups, ClusterNote, Compression, ObjectStore, ObjectStoreSpec,
-    Plugin, PluginName, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar, StoreNote,
+    Plugin, PluginName, RecoveredFrom, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar,
+    StoreNote,
 };
 pub use cloud_native_pg::{
-    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
-    PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
+    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, ExternalCluster,
+    HIBERNATION, InitDb, PgBouncer, Pooler, PoolerSpec, PostgresConfiguration, Recovery, RecoveryTarget,
 };
 pub use digest::{Digest, wanted};
 pub use kinds::{
@@ -64,6 +65,8 @@ pub enum ApplyPolicy {
     Own,
     /// Data: created and kept as desired, never pruned, without an owner reference.
     Retain,
+    /// Data that somebody may have changed since: created, and changed only while they are as they were observed, by their version.
+    Guarded,
     /// Data that are generated once: later only labels and annotations are applied, and the content as it was observed.
     CreateOnce,
     /// Owned by the stack and immutable: a step (Job) or a record (ControllerRevision). The apply step creates the object, never

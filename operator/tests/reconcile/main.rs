@@ -15,6 +15,7 @@ mod database_files;
 mod drift;
 mod env;
 mod gitops;
+mod moments;
 mod operations;
 mod optional;
 mod pod_templates;
@@ -170,6 +171,13 @@ async fn databases_of_other_projects() {
 async fn archives_of_other_projects() {
     let env = TestEnv::open().await;
     cases!(&env, point_in_time::the_log_is_archived_by_the_plugin);
+}
+
+/// Likewise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moments_of_other_projects() {
+    let env = TestEnv::open().await;
+    cases!(&env, moments::a_moment_is_restored_into_another_cluster);
 }
 
 /// Likewise, of services in AWS. The first case brings the definitions.

@@ -6,6 +6,7 @@ mod copies;
 mod discards;
 mod fills;
 mod kills;
+mod moments;
 mod objects;
 mod sealed;
 mod switches;
