@@ -106,7 +106,7 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     if *policy == ApplyPolicy::CreateOnce && is_ours(owner, *policy, &found) {
         return restore_labels(writer, wanted, &found).await;
     }
-    if *policy == ApplyPolicy::Guarded && is_ours(owner, *policy, &found) {
+    if matches!(policy, ApplyPolicy::Guarded | ApplyPolicy::Recorded) && is_ours(owner, *policy, &found) {
         // What it is to be was decided without it.
         return Outcome::Again;
     }

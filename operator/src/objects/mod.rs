@@ -63,6 +63,8 @@ use crate::names::label;
 pub enum ApplyPolicy {
     /// Owned by the stack: created, kept as desired, pruned, and garbage collected with the stack.
     Own,
+    /// As [`Self::Own`], of a record whose content was decided by what it held before: changed only while it is as it was observed.
+    Recorded,
     /// Data: created and kept as desired, never pruned, without an owner reference.
     Retain,
     /// Data that somebody may have changed since: created, and changed only while they are as they were observed, by their version.
@@ -78,7 +80,7 @@ pub enum ApplyPolicy {
 impl ApplyPolicy {
     /// Whether the stack is the controller of the object.
     pub fn is_owned(self) -> bool {
-        matches!(self, Self::Own | Self::RunOnce)
+        matches!(self, Self::Own | Self::Recorded | Self::RunOnce)
     }
 }
 
