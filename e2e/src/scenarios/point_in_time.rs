@@ -135,8 +135,8 @@ impl Archive<'_> {
         let variables = [("STACK", self.stack.name.as_str()), ("MOMENT", moment)];
         let runbook = self.test.runbook("deleted-rows-to-a-moment.md", &self.test.namespace, &variables);
         let ((printed, took), asked) = app.asked_while(runbook).await?;
-        let restores = self.test.list(&self.test.namespace, "rorunrestores", "").await?;
-        let status = &restores.first().context("the RorunRestore is gone")?["status"];
+        let asked_for = self.test.list(&self.test.namespace, "rorunrestores", "").await?;
+        let status = &asked_for.first().context("the RorunRestore is gone")?["status"];
         ensure!(status["kept"] == live.as_str(), "{status}");
         let named = self.test.get(&self.test.namespace, "configmap", &format!("{live}-live")).await?;
         let restored = named["data"]["cluster"].as_str().context("a name")?.to_owned();

@@ -106,8 +106,14 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     if *policy == ApplyPolicy::CreateOnce && is_ours(owner, *policy, &found) {
         return restore_labels(writer, wanted, &found).await;
     }
-    if matches!(policy, ApplyPolicy::Guarded | ApplyPolicy::Recorded) && is_ours(owner, *policy, &found) {
-        // What it is to be was decided without it.
+    let shown = found.labelled_ours && *found.instance == *owner.name;
+    let decided = match policy {
+        ApplyPolicy::Recorded => shown,
+        ApplyPolicy::Guarded => true,
+        _ => false,
+    };
+    if decided && is_ours(owner, *policy, &found) {
+        // What it is to be was decided without it. A record that lost its labels no cache will ever show, and gets them back.
         return Outcome::Again;
     }
     match change(writer, owner, wanted, &found).await {
@@ -152,7 +158,7 @@ async fn change(
         writer.hand_over_replicas(there, replicas).await?;
     }
     // Lists of an immutable object cannot be reset either, so a refusal is final.
-    let exactly = matches!(policy, ApplyPolicy::CreateOnce | ApplyPolicy::RunOnce | ApplyPolicy::Guarded);
+    let exactly = !matches!(policy, ApplyPolicy::Own | ApplyPolicy::Retain);
     match writer.change(wanted.kind, body.clone(), there, exactly).await {
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
         written => return Ok(Some(written?)),

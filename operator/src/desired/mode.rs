@@ -3,7 +3,7 @@
 use super::Keys;
 use crate::{
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::Stack,
+    stack::{Recovered, Stack},
 };
 
 /// A mode of a data service. Its methods are those of [`super::Component`].
@@ -13,6 +13,11 @@ pub(super) trait Mode {
 
     /// Whether the service serves.
     fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness;
+
+    /// The server that a restore recovers beside the live one. `None`: the mode has none.
+    fn beside(&self, _: &Stack, _: &(String, Recovered)) -> Option<DesiredObject> {
+        None
+    }
 
     /// A note for the user while the service serves.
     fn note(&self, _: &LiveSet) -> Option<String> {

@@ -134,19 +134,18 @@ impl Clusters {
     /// The folder of the archive that reaches a moment: of the Cluster that was live then, or of one before it. `live`: the folder of the
     /// live one.
     pub fn archive_of(&self, live: &str, moment: Timestamp) -> Option<&str> {
-        let past = self.named.iter().flat_map(|named| &named.past);
-        // Since when each is live.
-        let mut since = i64::MIN;
-        let mut later = Vec::new();
-        for (server, until) in past.map(|of| (of.server.as_str(), of.until)).chain([(live, i64::MAX)]) {
-            if since > moment.as_second() {
-                later.push(server);
-            }
-            since = until;
+        let past = || self.named.iter().flat_map(|named| &named.past);
+        let ended = past().map(|of| (of.server.as_str(), of.until)).find(|(_, until)| moment.as_second() < *until);
+        let server = ended.map_or(live, |(server, _)| server);
+        let reaching = self.windows.iter().flatten().filter(|(_, from)| **from <= moment);
+        if let Some((found, _)) = reaching.clone().find(|(known, _)| known.as_str() == server) {
+            return Some(found);
         }
-        let windows = self.windows.iter().flatten();
-        let reaching = windows.filter(|(server, from)| **from <= moment && !later.contains(&server.as_str()));
-        reaching.max_by_key(|(_, from)| **from).map(|(server, _)| server.as_str())
+        // What another one archived is not what was live then, unless it was before all that are remembered.
+        let first = past().next().map_or(live, |of| of.server.as_str());
+        let known = |name: &str| name == live || past().any(|of| of.server == name);
+        let before = reaching.filter(|(name, _)| server == first && !known(name));
+        before.max_by_key(|(_, from)| **from).map(|(server, _)| server.as_str())
     }
 
     /// The first moment that any archive reaches.
@@ -218,8 +217,8 @@ mod tests {
         names.iter().map(|name| ClusterThere { name: (*name).to_owned(), ..ClusterThere::default() }).collect()
     }
 
-    fn named(cluster: &str) -> Option<LiveCluster> {
-        Some(LiveCluster { cluster: cluster.to_owned(), ..LiveCluster::default() })
+    fn named(cluster: &str) -> LiveCluster {
+        LiveCluster { cluster: cluster.to_owned(), ..LiveCluster::default() }
     }
 
     #[rstest]
@@ -227,11 +226,11 @@ mod tests {
     #[case::without_a_restore(None, &["shop-database"], Ok("shop-database"))]
     #[case::a_lost_name(None, &["shop-database", "shop-db-0d1f7a"], Err("is missing"))]
     #[case::a_lost_name_of_the_only_one(None, &["shop-db-0d1f7a"], Err("is missing"))]
-    #[case::as_it_says(named("shop-db-0d1f7a"), &["shop-database", "shop-db-0d1f7a"], Ok("shop-db-0d1f7a"))]
-    #[case::before_a_switch(named("shop-database"), &["shop-database", "shop-db-0d1f7a"], Ok("shop-database"))]
-    #[case::before_it_is_made(named("shop-database"), &[], Ok("shop-database"))]
-    #[case::one_that_is_gone(named("shop-db-0d1f7a"), &["shop-database"], Err("names cluster/shop-db-0d1f7a"))]
-    #[case::no_name(named(""), &["shop-database"], Err("names cluster/,"))]
+    #[case::as_it_says(Some(named("shop-db-0d1f7a")), &["shop-database", "shop-db-0d1f7a"], Ok("shop-db-0d1f7a"))]
+    #[case::before_a_switch(Some(named("shop-database")), &["shop-database", "shop-db-0d1f7a"], Ok("shop-database"))]
+    #[case::before_it_is_made(Some(named("shop-database")), &[], Ok("shop-database"))]
+    #[case::one_that_is_gone(Some(named("shop-db-0d1f7a")), &["shop-database"], Err("names cluster/shop-db-0d1f7a"))]
+    #[case::no_name(Some(named("")), &["shop-database"], Err("names cluster/,"))]
     fn the_live_one_is_told_and_never_guessed(
         #[case] named: Option<LiveCluster>,
         #[case] names: &[&str],
@@ -283,6 +282,26 @@ mod tests {
         let clusters = Clusters { named, there: Vec::new(), windows: Some(windows.into()) };
         assert_eq!(clusters.archive_of("second", at(moment)), expected);
         assert_eq!(clusters.reaches_from(), Some(at("2026-11-10T00:00:00Z")));
+    }
+
+    /// The first base backup of what a restore made live ends some time after the switch. Until then nothing reaches a moment after it:
+    /// the archive of the one before goes on, and has other data.
+    #[test]
+    fn between_a_switch_and_the_first_base_backup_no_archive_reaches() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let windows = [("first", "2026-11-29T10:00:00Z"), ("second", "2026-11-29T12:40:00Z")];
+        let windows = windows.map(|(server, from)| (server.to_owned(), at(from)));
+        let first = LiveCluster { cluster: "shop-database".to_owned(), ..LiveCluster::default() };
+        let until = at("2026-11-29T12:00:00Z").as_second();
+        let named = Some(first.switched("shop-db-1", ("back", "u"), ("first", until)));
+        let clusters = Clusters { named, there: Vec::new(), windows: Some(windows.into()) };
+        for (moment, expected) in [
+            ("2026-11-29T11:59:59Z", Some("first")),
+            ("2026-11-29T12:19:00Z", None),
+            ("2026-11-29T12:41:00Z", Some("second")),
+        ] {
+            assert_eq!(clusters.archive_of("second", at(moment)), expected, "{moment}");
+        }
     }
 
     #[test]

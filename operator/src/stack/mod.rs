@@ -187,18 +187,12 @@ impl Stack {
 
     /// The name of the live Cluster, of a database of CloudNativePG.
     pub fn cluster(&self) -> String {
-        match &self.database {
-            Database::CloudNativePg(mode) => mode.name.clone(),
-            _ => self.child(Component::Database),
-        }
+        self.database.mode().live().map_or_else(|| self.child(Component::Database), str::to_owned)
     }
 
     /// The address of a Cluster that a restore has recovered. `None`: it has none yet.
     pub fn recovered_access(&self, cluster: &str) -> Option<&DatabaseAccess> {
-        match &self.database {
-            Database::CloudNativePg(mode) => mode.recovered.get(cluster),
-            _ => None,
-        }
+        self.database.mode().recovered(cluster)
     }
 
     /// The name of a component's child with a role of its own.

@@ -67,6 +67,16 @@ pub trait ModeAccess: Mode {
     /// The address and the credentials. `None`: see [`super::Stack::unresolved`].
     fn access(&self) -> Option<&Self::Access>;
 
+    /// The name of what serves now, where a restore may have put another one in its place.
+    fn live(&self) -> Option<&str> {
+        None
+    }
+
+    /// The address of a server that a restore has recovered beside the live one. `None`: it has none yet.
+    fn recovered(&self, _name: &str) -> Option<&Self::Access> {
+        None
+    }
+
     /// Whether the server is one that the operator chose, so that it is known to understand the settings of a session.
     fn knows_settings(&self) -> bool {
         false

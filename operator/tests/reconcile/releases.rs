@@ -109,4 +109,20 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
     env.stacks(NAMESPACE).patch("shop", &PatchParams::default(), &label).await.expect("the label is set");
     env.settled(NAMESPACE).await;
     assert_eq!(told(env, mark), (0, BTreeMap::new()), "a release that serves costs nothing");
+    a_record_without_its_labels_stops_nothing(env).await;
+}
+
+/// No cache shows it any more, and the stack goes on.
+async fn a_record_without_its_labels_stops_nothing(env: &TestEnv) {
+    let name = release(env).await["current"]["revision"].as_str().expect("a revision").to_owned();
+    let records = env.objects("ControllerRevision", NAMESPACE);
+    let without = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
+    records.patch(&name, &PatchParams::default(), &without).await.expect("the label is taken away");
+    let image = Patch::Merge(json!({"spec": {"admin": {"image": "rorun-admin:2"}}}));
+    env.stacks(NAMESPACE).patch("shop", &PatchParams::default(), &image).await.expect("the image line");
+    let admin = async || {
+        roll_out(env, NAMESPACE).await;
+        release(env).await["current"]["admin"] == "rorun-admin:2"
+    };
+    env.until("the next release serves", admin).await;
 }

@@ -4,7 +4,7 @@ use k8s_openapi::{api::core::v1::LocalObjectReference, apimachinery::pkg::apis::
 
 use crate::{
     desired::{Keys, metadata, mode::Mode, probed},
-    names::{Component as Name, ROLE_POOLER, reason},
+    names::{Component as Name, reason},
     objects::{
         self, ApplyPolicy, Bootstrap, CLUSTER, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage,
         DesiredObject, ExternalCluster, HIBERNATION, InitDb, LiveSet, PgBouncer, Plugin, Pooler, PoolerSpec,
@@ -12,7 +12,7 @@ use crate::{
     },
     stack::{
         Recovered, Stack, Volume,
-        database::{CLOUD_NATIVE_PG_NAME, CloudNativePg, Pooler as PoolerOf},
+        database::{CLOUD_NATIVE_PG_NAME, CloudNativePg, Pooler as PoolerOf, pooler_of},
     },
 };
 
@@ -62,18 +62,18 @@ impl Mode for CloudNativePg {
         }
         probed(stack, Name::Database)
     }
-}
 
-impl CloudNativePg {
-    /// The Cluster that is recovered beside the live one, and archives its own log from its first moment on.
-    pub(in crate::desired) fn beside(&self, stack: &Stack, (name, origin): &(String, Recovered)) -> DesiredObject {
+    /// It archives its own log from its first moment on.
+    fn beside(&self, stack: &Stack, (name, origin): &(String, Recovered)) -> Option<DesiredObject> {
         let metadata = metadata::retained(stack, Name::Restore, name.clone());
         let asked = stack.backup.as_ref().and_then(|backup| backup.point_in_time.as_ref());
         let archive = asked.map(|asked| asked.server_of(name));
         let cluster = self.cluster(stack, metadata, (Some(origin), archive.as_deref()));
-        DesiredObject::new(&cluster, ApplyPolicy::Retain)
+        Some(DesiredObject::new(&cluster, ApplyPolicy::Retain))
     }
+}
 
+impl CloudNativePg {
     /// `origin`: what it is recovered from; `archive`: the folder that its log goes to.
     fn cluster(
         &self,
@@ -86,7 +86,7 @@ impl CloudNativePg {
         }
         // A certificate for the Cluster's own Services is none for that of the Pooler, whose pods have it too.
         let names = self.pooler.as_ref().map(|_| {
-            let pooler = stack.child_role(Name::Database, ROLE_POOLER);
+            let pooler = pooler_of(metadata.name.as_deref().unwrap_or_default());
             let namespace = &stack.namespace;
             [format!("{pooler}.{namespace}.svc"), format!("{pooler}.{namespace}"), pooler]
         });
@@ -146,7 +146,7 @@ fn storage(volume: &Volume) -> ClusterStorage {
 
 fn pooler(stack: &Stack, of: &PoolerOf) -> Pooler {
     Pooler {
-        metadata: metadata::owned(stack, Name::Database, stack.child_role(Name::Database, ROLE_POOLER)),
+        metadata: metadata::owned(stack, Name::Database, pooler_of(&stack.cluster())),
         spec: PoolerSpec {
             cluster: LocalObjectReference { name: stack.cluster() },
             kind: "rw",
@@ -226,7 +226,11 @@ mod tests {
         assert_eq!(recovery["recoveryTarget"]["targetTime"], "2026-11-29T10:30:00Z", "it is left as it was");
         assert!(cluster["spec"]["bootstrap"]["initdb"].is_null());
         assert_eq!(cluster["spec"]["externalClusters"][0]["plugin"]["parameters"]["serverName"], "origin-1");
+        // That of another Cluster would keep it: CloudNativePG lets nobody change the reference.
+        assert_eq!(of("Pooler").len(), 1);
+        assert_eq!(of("Pooler")[0]["metadata"]["name"], "shop-db-1-pooler");
         assert_eq!(of("Pooler")[0]["spec"]["cluster"]["name"], "shop-db-1");
+        assert_eq!(cluster["spec"]["certificates"]["serverAltDNSNames"][2], "shop-db-1-pooler");
         assert_eq!(of("ScheduledBackup").len(), 1);
         assert_eq!(of("ScheduledBackup")[0]["spec"]["cluster"]["name"], "shop-db-1");
         let bytes: k8s_openapi::ByteString = of("Secret")

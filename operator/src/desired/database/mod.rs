@@ -48,10 +48,7 @@ impl Component for Database {
 
 /// The Cluster that a restore recovers beside the live one.
 pub(super) fn beside(stack: &Stack, cluster: &(String, Recovered)) -> Option<DesiredObject> {
-    match &stack.database {
-        Resolved::CloudNativePg(mode) => Some(mode.beside(stack, cluster)),
-        _ => None,
-    }
+    mode(stack).beside(stack, cluster)
 }
 
 fn mode(stack: &Stack) -> &dyn Mode {

@@ -116,6 +116,14 @@ impl ModeAccess for CloudNativePg {
     fn access(&self) -> Option<&DatabaseAccess> {
         self.access.as_ref()
     }
+
+    fn live(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn recovered(&self, name: &str) -> Option<&DatabaseAccess> {
+        self.recovered.get(name)
+    }
 }
 
 impl ModeSpec for CloudNativePgDatabase {
@@ -213,13 +221,18 @@ pub(in crate::stack) fn add_references(cluster: &str, found: &mut References) {
     found.authority(Some(&certificates(cluster)));
 }
 
+/// The Pooler of a Cluster, which cannot be given to another one.
+pub fn pooler_of(cluster: &str) -> String {
+    format!("{cluster}-{ROLE_POOLER}")
+}
+
 /// The Secret with the authority that signs the servers' certificate. Its key is not read.
 fn certificates(cluster: &str) -> SecretKeyReference {
     SecretKeyReference { name: format!("{cluster}-ca"), key: None }
 }
 
 fn access(spec: &CloudNativePgDatabase, context: &Context<'_>, cluster: &str) -> Result<DatabaseAccess, Waiting> {
-    let (stack, observed) = (context.name, context.observed);
+    let observed = context.observed;
     let name = credentials(cluster);
     let secret = NamedSecret::find(observed, &name, FIELD).map_err(|waiting| made(waiting, &name))?;
     let (user, password) = (secret.required("username")?, secret.required("password")?);
@@ -231,7 +244,7 @@ fn access(spec: &CloudNativePgDatabase, context: &Context<'_>, cluster: &str) ->
     };
     let named = |key: &str, url: PostgresUrl| NamedUrl { url, origin: format!("{key} by secret/{name}") };
     let direct = url(&format!("{cluster}-rw"));
-    let pooled = || url(ObjectName::with_role(stack, Component::Database, ROLE_POOLER).as_str());
+    let pooled = || url(&pooler_of(cluster));
     // A single server has no replica.
     let read = if spec.instances == Some(1) { direct.clone() } else { url(&format!("{cluster}-ro")) };
     Ok(DatabaseAccess {

@@ -8,7 +8,7 @@ mod rds;
 mod url_style;
 
 pub(super) use cloud_native_pg::add_references;
-pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler};
+pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler, pooler_of};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
