@@ -94,13 +94,16 @@ impl Run<'_> {
         }
         let to = BucketClient::new(&list::target(&self.target.location), Timeouts::DATA)?;
         let wanted: Vec<usize> = self.wanted(entries, &place(self.target));
+        // That of this run.
+        let newest = entries.iter().filter(|entry| entry.is_whole_of(self.owner)).map(|entry| entry.id.clone()).max();
         for index in wanted {
             if self.begun.elapsed() > BEGUN_WITHIN {
                 break;
             }
             let Some(entry) = entries.get_mut(index) else { continue };
             // One that cannot be copied keeps no older one from being copied, and no old copy from going.
-            match Box::pin(self.one(&to, entry, done, stop)).await {
+            let is_newest = newest.as_ref() == Some(&entry.id);
+            match Box::pin(self.one(&to, (entry, is_newest), done, stop)).await {
                 Ok(()) => {}
                 Err(DumpError::Stopped) => return Ok(()),
                 Err(error) => drop(done.problem.get_or_insert(self.told(&error))),
@@ -136,7 +139,7 @@ impl Run<'_> {
     async fn one(
         &self,
         to: &BucketClient,
-        entry: &mut BackupFolder,
+        (entry, is_newest): (&mut BackupFolder, bool),
         done: &mut Copies,
         stop: &CancellationToken,
     ) -> Result<(), DumpError> {
@@ -149,8 +152,13 @@ impl Run<'_> {
             done.count += 1;
         }
         let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
-        // A release or a restore waits for the end of a run that holds a point for it.
+        // A release or a restore waits for the end of a run that holds a point for it, so that run copies none.
         if self.args.hold.is_some() {
+            if !is_newest {
+                let id = &entry.id;
+                let why = format!("the objects of recovery point {id} are copied by the next run of the schedule");
+                done.objects_problem.get_or_insert(why);
+            }
             return Ok(());
         }
         let key = inventory::key(&self.args.prefix, &entry.id, OBJECTS_FILE);
@@ -167,8 +175,8 @@ impl Run<'_> {
             }
             Ok(Filled::InPart(copied)) => {
                 let why = format!(
-                    "the copy of the objects of recovery point {} in bucket \"{}\" goes on with the next run, which copied {copied} \
-                     of {}",
+                    "the objects of recovery point {} are not all in bucket \"{}\" yet: this run copied {copied} of {}, and the next \
+                     one goes on",
                     entry.id, self.target.location.bucket, half.count
                 );
                 done.objects_problem.get_or_insert(why);

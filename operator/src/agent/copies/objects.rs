@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream as futures_stream};
+use futures::{StreamExt as _, stream as futures_stream};
 use tokio_util::sync::CancellationToken;
 
 use super::hash;
@@ -106,12 +106,17 @@ impl Pool<'_> {
                 let named = objects.into_iter().map(|object| (Name::of(&half.bucket, &object), object));
                 let missing = named.filter(|(name, _)| is_missing(&entries, *name));
                 let sent = missing.map(|(name, object)| self.copy(source, object, name.key(&folder), stop));
-                let mut sent = futures_stream::iter(sent).buffer_unordered(CONCURRENT);
-                while let Some(done) = sent.try_next().await? {
-                    match done {
+                // All of them end: an upload that is dropped leaves its parts in the bucket.
+                let sent: Vec<_> = futures_stream::iter(sent).buffer_unordered(CONCURRENT).collect().await;
+                let mut whole = true;
+                for done in sent {
+                    match done? {
                         Done::Copied => copied += 1,
-                        Done::Later => return Ok((copied, false)),
+                        Done::Later => whole = false,
                     }
+                }
+                if !whole {
+                    return Ok((copied, false));
                 }
             }
         }

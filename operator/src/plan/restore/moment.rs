@@ -66,10 +66,16 @@ impl<'a> Recovery<'a> {
     /// Why it never can be done.
     pub(super) fn never(&self, observed: &Observed) -> Option<Waiting> {
         let from = observed.clusters.reaches_from();
-        let reach = from.map_or_else(
-            || "no base backup of its archive is complete yet".to_owned(),
-            |from| format!("the archive reaches from {from} until the last archived transaction"),
-        );
+        let reach = match from {
+            None => "no base backup of its archive is complete yet".to_owned(),
+            // A restore has made another Cluster live since.
+            Some(from) if from <= self.moment => {
+                "the Cluster that was live then had no base backup yet; restore a moment of before \
+                                                  it became live, or a recovery point"
+                    .to_owned()
+            }
+            Some(from) => format!("the archive reaches from {from} until the last archived transaction"),
+        };
         if self.is_foreign() {
             let message = format!(
                 "cluster/{} exists and was not recovered to {}: it was left alone; create a RorunRestore anew",

@@ -21,6 +21,22 @@ pub struct Headers {
     tagging: Option<String>,
 }
 
+/// Gives a request of an object headers: the requests of objects and of uploads have the same methods and no trait.
+macro_rules! with_headers {
+    ($request:expr, $headers:expr) => {{
+        let of: Headers = $headers.clone();
+        $request
+            .set_metadata(of.metadata)
+            .set_content_type(of.content_type)
+            .set_cache_control(of.cache_control)
+            .set_content_disposition(of.content_disposition)
+            .set_content_encoding(of.content_encoding)
+            .set_content_language(of.content_language)
+            .set_expires(of.expires)
+            .set_tagging(of.tagging)
+    }};
+}
+
 impl Headers {
     /// Metadata alone.
     pub fn saying(says: &[(&str, &str)]) -> Self {
@@ -49,53 +65,15 @@ impl BucketClient {
 
     /// Writes an object with headers, over an older one if there is one.
     pub async fn put_with(&self, key: &str, body: Vec<u8>, headers: &Headers) -> Result<(), ServiceError> {
-        let Headers {
-            metadata,
-            content_type,
-            cache_control,
-            content_disposition,
-            content_encoding,
-            content_language,
-            expires,
-            tagging,
-        } = headers.clone();
         let request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
-        let request = request
-            .set_metadata(metadata)
-            .set_content_type(content_type)
-            .set_cache_control(cache_control)
-            .set_content_disposition(content_disposition)
-            .set_content_encoding(content_encoding)
-            .set_content_language(content_language)
-            .set_expires(expires)
-            .set_tagging(tagging);
-        request.send().await.map_err(|error| self.failed(&error))?;
+        with_headers!(request, headers).send().await.map_err(|error| self.failed(&error))?;
         Ok(())
     }
 
     /// Starts an upload of an object with headers.
     pub async fn start_upload_with(&self, key: &str, headers: &Headers) -> Result<Upload, ServiceError> {
-        let Headers {
-            metadata,
-            content_type,
-            cache_control,
-            content_disposition,
-            content_encoding,
-            content_language,
-            expires,
-            tagging,
-        } = headers.clone();
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let request = request
-            .set_metadata(metadata)
-            .set_content_type(content_type)
-            .set_cache_control(cache_control)
-            .set_content_disposition(content_disposition)
-            .set_content_encoding(content_encoding)
-            .set_content_language(content_language)
-            .set_expires(expires)
-            .set_tagging(tagging);
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
+        let answer = with_headers!(request, headers).send().await.map_err(|error| self.failed(&error))?;
         self.upload(key, answer.upload_id())
     }
 
