@@ -38,6 +38,9 @@ pub struct Point {
     /// How many objects of the application's bucket it lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
+    /// Whether it is sanitized, so that stacks of other environments take it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sanitized: bool,
     /// Whether it is encrypted.
     pub encrypted: bool,
     /// Whether a drill restored it.
@@ -90,6 +93,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         server_version: None,
         rows: None,
         objects: None,
+        sanitized: false,
         encrypted: false,
         verified: size(VERIFIED_FILE).is_some(),
         copies: beginning(COPIED),
@@ -118,6 +122,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
             let no_dump = || manifest.object(DUMP_FILE).is_none().then(|| format!("its manifest names no {DUMP_FILE}"));
             point.rows = manifest.contents.as_ref().map(Contents::total_rows);
             point.objects = manifest.bucket.as_ref().map(|half| half.count);
+            point.sanitized = manifest.sanitized;
             point.encrypted = !manifest.recipients.is_empty();
             let broken = missing.or_else(no_dump);
             (point.owner, point.created_at) = (manifest.owner, Some(manifest.created_at));

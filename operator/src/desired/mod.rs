@@ -27,6 +27,7 @@ mod records;
 mod recovery;
 mod redis;
 mod restore;
+mod sanitize;
 mod schedule;
 mod service;
 mod serving;
@@ -92,7 +93,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 15] = [
+pub static COMPONENTS: [&dyn Component; 16] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -106,6 +107,7 @@ pub static COMPONENTS: [&dyn Component; 15] = [
     &ingress::Ingress,
     &backup::Backup,
     &drill::Drill,
+    &sanitize::Sanitize,
     &monitoring::Monitoring,
     &bucket_rules::BucketRules,
 ];
@@ -167,6 +169,7 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
         result.objects.extend(objects);
     }
     result.objects.extend(restore::kept(stack, plan));
+    result.objects.extend(sanitize::kept(stack, plan));
     result.objects.extend(records::objects(stack, plan));
     result
 }

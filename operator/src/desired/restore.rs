@@ -167,6 +167,7 @@ fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: Res
         if let Some(owner) = backup.owner.as_ref().filter(|_| !foreign) {
             give(contract::ARG_OWNER, owner);
         }
+        give(contract::ARG_ENVIRONMENT, stack.environment.as_str());
         if foreign {
             args.push(contract::ARG_ANY_OWNER.to_owned());
         }

@@ -33,6 +33,7 @@ mod references;
 mod release;
 mod released;
 mod requests;
+mod sanitize;
 mod schedule;
 mod secret;
 mod server;
@@ -75,6 +76,7 @@ pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
+pub use sanitize::{SanitizeRequest, Statements, backup_references};
 pub use schedule::Schedule;
 pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
@@ -233,7 +235,7 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest | Component::Restore => self.steps.contains(&component),
+            Component::SmokeTest | Component::Restore | Component::Sanitize => self.steps.contains(&component),
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()

@@ -1,5 +1,6 @@
 //! What the resources beside a stack ask of it: those that are not over yet.
 
+use super::SanitizeRequest;
 use crate::{api::v1alpha1::RestoreKey, names::Waiting};
 
 /// The key of a command that records that a restore of this name has changed data: its uid.
@@ -12,6 +13,8 @@ pub struct BackupRequest {
     pub uid: String,
     /// `metadata.name`.
     pub name: String,
+    /// It makes a sanitized point of one that is there.
+    pub sanitize: Option<SanitizeRequest>,
 }
 
 /// A RorunRestore that is not over.

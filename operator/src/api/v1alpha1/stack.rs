@@ -177,6 +177,17 @@ pub enum Environment {
     Production,
 }
 
+impl Environment {
+    /// The word itself.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "Development",
+            Self::Staging => "Staging",
+            Self::Production => "Production",
+        }
+    }
+}
+
 /// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted. `Retain`:
 /// they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it also needs
 /// the annotation `rorun.app/confirm-delete: <name of the stack>`. The operator never deletes external services and backups: it
