@@ -29,6 +29,7 @@ mod redis;
 mod restore;
 mod sanitize;
 mod schedule;
+mod seed;
 mod service;
 mod serving;
 mod smoke_test;

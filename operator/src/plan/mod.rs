@@ -139,8 +139,7 @@ fn operations(stack: &Stack, observed: &Observed, restores: &Restores) -> Operat
 /// That no backup begins while a restore goes on.
 fn held_by(restores: &Restores) -> Option<Waiting> {
     let current = restores.current.as_ref().filter(|_| restores.holds())?;
-    let message =
-        format!("it begins once rorunrestore/{} is complete, or no longer changes data", current.request.name);
+    let message = format!("it begins once {} is complete, or no longer changes data", current.request.subject());
     Some(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
 }
 

@@ -35,5 +35,6 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         (Component::Sanitize, plan.sanitizes.current.is_some()),
     ];
     let steps = steps.into_iter().filter(|(_, there)| *there).map(|(component, _)| component).collect();
-    Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, ..picked }
+    let seeded = plan.restores.seeded.clone();
+    Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, seeded, ..picked }
 }

@@ -36,6 +36,7 @@ mod requests;
 mod sanitize;
 mod schedule;
 mod secret;
+mod seed;
 mod server;
 mod services;
 mod validate;
@@ -78,6 +79,7 @@ pub use release::{
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
 pub use sanitize::{SanitizeRequest, Statements, backup_references};
 pub use schedule::Schedule;
+pub use seed::{SEED_FROM, Seed};
 pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
 pub use volume::{Volume, grows};
@@ -144,6 +146,10 @@ pub struct Stack {
     pub bucket_rules: Option<BucketRules>,
     /// The dumps of the database.
     pub backup: Option<Backup>,
+    /// The recovery point that the database begins with, if the spec names one.
+    pub seed: Option<Box<Seed>>,
+    /// What the database began with: the point, or the words that tell of the data that were found. The plan tells it.
+    pub seeded: Option<Result<String, String>>,
     /// What collects the metrics of the application.
     pub monitoring: Option<Monitoring>,
     /// Names of Secrets to pull images with.

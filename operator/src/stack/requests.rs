@@ -28,6 +28,8 @@ pub struct RestoreRequest {
     pub stack_uid: Option<String>,
     /// It fills a new stack, instead of replacing the data of one.
     pub fills: bool,
+    /// The stack itself asks for it, by `spec.seedFrom`: only a sanitized point is taken, and data that are found stay.
+    pub seeds: bool,
     /// The database is restored.
     pub database: bool,
     /// The objects of the bucket are restored.
@@ -38,6 +40,13 @@ pub struct RestoreRequest {
     pub retry: String,
     /// The recovery point, or why there is none.
     pub point: Result<RestorePoint, PointProblem>,
+}
+
+impl RestoreRequest {
+    /// What asks for it, in messages.
+    pub fn subject(&self) -> String {
+        if self.seeds { self.name.clone() } else { format!("rorunrestore/{}", self.name) }
+    }
 }
 
 /// A recovery point.
