@@ -30,6 +30,7 @@ mod release;
 mod restore;
 mod rollout;
 mod scaling;
+mod seed;
 mod status;
 mod upgrade;
 
@@ -97,6 +98,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "by their runbooks deleted rows come back and what was live is kept, and a lost namespace comes back from its bucket",
         exclusive: false,
         run: |test| Box::pin(restore::run(test)),
+    },
+    Scenario {
+        name: "seed",
+        proves: "a point is sanitized beside its stack and fills a new one of another environment, which a raw point does not",
+        exclusive: false,
+        run: |test| Box::pin(seed::run(test)),
     },
     Scenario {
         name: "scaling",

@@ -77,7 +77,9 @@ fn job_of(stack: &str, request: &BackupRequest) -> String {
 pub(super) fn runs(stack: &str, observed: &Observed, held: Option<&Waiting>, now: i64) -> Vec<BackupRun> {
     let mut dump = observed.dump.clone();
     // One that cannot start keeps the place, and the Secret with its keys.
-    let mut sanitize = observed.jobs.iter().find(|job| sanitize::goes_on(job)).map(|job| job.name.clone());
+    let asked = |job: &ObservedJob| observed.backups.iter().any(|request| job_of(stack, request) == job.name);
+    let goes_on = |job: &&ObservedJob| sanitize::goes_on(job) && (job.phase == JobPhase::Running || asked(job));
+    let mut sanitize = observed.jobs.iter().find(goes_on).map(|job| job.name.clone());
     let run = |request: &BackupRequest| {
         let job = job_of(stack, request);
         let there = observed.jobs.iter().find(|there| there.name == job);

@@ -49,7 +49,7 @@ async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) ->
 }
 
 /// What the Job does: the word after `agent restore`, or after `agent`.
-fn step_of(job: &DynamicObject) -> String {
+pub fn step_of(job: &DynamicObject) -> String {
     let args = job.data.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let words: Vec<_> = args.into_iter().flatten().filter_map(Value::as_str).collect();
     let word = if words.get(1) == Some(&"restore") { words.get(2) } else { words.get(1) };
@@ -57,7 +57,7 @@ fn step_of(job: &DynamicObject) -> String {
 }
 
 /// The one Job that has not ended, once it is there.
-async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
+pub async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
     let found = async || {
         let all = jobs(env, namespace).await;
         let ended = |job: &DynamicObject| job.data.pointer("/status/conditions").is_some();
@@ -75,7 +75,7 @@ async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
     open.remove(0)
 }
 
-fn said(step: &str) -> Value {
+pub fn said(step: &str) -> Value {
     match step {
         "dump" => json!({"complete": {"id": "20261124T030000Z-aaaaa", "at": "2026-11-24T03:00:00Z", "sizeBytes": 7,
             "sha256": "0", "location": "s3://b/k", "removed": 0}}),
@@ -85,7 +85,7 @@ fn said(step: &str) -> Value {
 }
 
 /// Plays the next Job, which has to be this step.
-async fn play(env: &TestEnv, namespace: &str, step: &str) {
+pub async fn play(env: &TestEnv, namespace: &str, step: &str) {
     let job = open(env, namespace).await;
     assert_eq!(step_of(&job), step);
     end(env, namespace, &job.name_any(), &said(step), true).await;
