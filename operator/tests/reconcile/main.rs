@@ -111,11 +111,6 @@ async fn the_released_binary() {
         restores::the_data_of_a_point_become_those_of_a_stack_once,
         restores::what_cannot_be_restored_leaves_the_live_data,
         restores::a_manifest_that_is_wrong_is_refused,
-        sanitizes::a_sanitized_point_is_made_beside_whatever_goes_on,
-        sanitizes::a_wrong_sanitize_is_refused,
-        sanitizes::a_new_stack_begins_with_a_point_once,
-        sanitizes::data_that_are_found_stay_and_are_told,
-        sanitizes::a_point_that_is_refused_keeps_the_application_from_starting,
     );
     drop(operator);
     beside.await.expect("one operator after the other");
@@ -132,9 +127,25 @@ async fn one_operator_after_the_other() {
     cases!(&env, commands::a_command_is_obeyed_once);
     cases!(&env, requests::a_backup_outlives_the_operator);
     cases!(&env, restores::a_restore_outlives_the_operator);
-    cases!(&env, sanitizes::a_seed_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
+}
+
+/// With an API server of its own, so that it can be run alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sanitized_points() {
+    let env = TestEnv::open().await;
+    let operator = env.operator().await;
+    cases!(
+        &env,
+        sanitizes::a_sanitized_point_is_made_beside_whatever_goes_on,
+        sanitizes::a_wrong_sanitize_is_refused,
+        sanitizes::a_new_stack_begins_with_a_point_once,
+        sanitizes::data_that_are_found_stay_and_are_told,
+        sanitizes::a_point_that_is_refused_keeps_the_application_from_starting,
+    );
+    drop(operator);
+    cases!(&env, sanitizes::a_seed_outlives_the_operator);
 }
 
 /// With an API server of its own, and real services beside it.
