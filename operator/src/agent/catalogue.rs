@@ -11,6 +11,7 @@ use crate::services::bucket::{BucketClient, Object};
 /// One folder that is named like a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of what users read as JSON")]
 pub struct Point {
     /// The folder of the stack.
     pub prefix: String,

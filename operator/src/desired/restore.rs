@@ -55,7 +55,7 @@ impl Component for Restore {
 
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let restores = &plan.restores;
-        if let Some(current) = restores.current.as_ref().filter(|current| current.request.seeds) {
+        if let Some(current) = restores.current.as_ref().filter(|current| current.request.seeds()) {
             return seed::objects(stack, current);
         }
         let (Some(backup), Some(_)) = (&stack.backup, &stack.connection) else { return Vec::new() };
@@ -79,7 +79,9 @@ impl Component for Restore {
 
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let current = plan.restores.current.as_ref()?;
-        let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend);
+        // The pod of a seed that is over has said why, and the plan tells it.
+        let over = current.request.seeds() && current.step.is_none();
+        let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend && !over);
         let waiting = trouble.unwrap_or_else(|| current.waiting.clone());
         let (of, why) = (current.request.subject(), current.waiting.reason);
         Some(Waiting::new(why, format!("{of}: {}", waiting.message)))
@@ -174,7 +176,7 @@ pub(super) fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest
         if foreign {
             args.push(contract::ARG_ANY_OWNER.to_owned());
         }
-        if request.seeds {
+        if request.seeds() {
             args.push(contract::ARG_SANITIZED.to_owned());
         }
     }
@@ -373,7 +375,6 @@ mod tests {
             name: "back".to_owned(),
             stack_uid: None,
             fills: folder.is_some(),
-            seeds: false,
             database: true,
             bucket: true,
             retry: String::new(),

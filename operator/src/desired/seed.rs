@@ -19,6 +19,9 @@ use crate::{
     stack::{BucketAccess, Connection, Seed, Stack, authorities, bucket_variables, database},
 };
 
+/// The name of a file, the argument that names it, and its content.
+type File = (&'static str, [&'static str; 2], String);
+
 /// What the step that is due needs.
 pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     let (Some(seed), Some(connection)) = (&stack.seed, &stack.connection) else { return Vec::new() };
@@ -45,8 +48,8 @@ pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     objects
 }
 
-/// The authorities of database and bucket: the name of each file, the argument that names it, and its content.
-fn files(connection: &Connection, bucket: &BucketAccess) -> Vec<(&'static str, [&'static str; 2], String)> {
+/// The authorities of database and bucket.
+fn files(connection: &Connection, bucket: &BucketAccess) -> Vec<File> {
     let database = [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH];
     let of_bucket = [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH];
     let all = [
@@ -67,12 +70,7 @@ fn secret(stack: &Stack, connection: &Connection, bucket: &BucketAccess) -> Desi
     })
 }
 
-fn template(
-    stack: &Stack,
-    seed: &Seed,
-    current: &Current,
-    (step, files): (RestoreStep, &[(&'static str, [&'static str; 2], String)]),
-) -> PodTemplateSpec {
+fn template(stack: &Stack, seed: &Seed, current: &Current, (step, files): (RestoreStep, &[File])) -> PodTemplateSpec {
     let (tools, request) = (&*seed.tools, &current.request);
     let more = restore::arguments(stack, tools, request, step);
     let mut container = restore::agent(stack, tools, (step, &request.uid), more);

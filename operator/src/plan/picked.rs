@@ -35,6 +35,9 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         (Component::Sanitize, plan.sanitizes.current.is_some()),
     ];
     let steps = steps.into_iter().filter(|(_, there)| *there).map(|(component, _)| component).collect();
-    let seeded = plan.restores.seeded.clone();
-    Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, seeded, ..picked }
+    let mut picked = Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, ..picked };
+    if let Some(seed) = &mut picked.seed {
+        seed.seeded.clone_from(&plan.restores.seeded);
+    }
+    picked
 }

@@ -148,8 +148,6 @@ pub struct Stack {
     pub backup: Option<Backup>,
     /// The recovery point that the database begins with, if the spec names one.
     pub seed: Option<Box<Seed>>,
-    /// What the database began with: the point, or the words that tell of the data that were found. The plan tells it.
-    pub seeded: Option<Result<String, String>>,
     /// What collects the metrics of the application.
     pub monitoring: Option<Monitoring>,
     /// Names of Secrets to pull images with.

@@ -1,6 +1,6 @@
 //! What the resources beside a stack ask of it: those that are not over yet.
 
-use super::SanitizeRequest;
+use super::{SEED_FROM, SanitizeRequest};
 use crate::{api::v1alpha1::RestoreKey, names::Waiting};
 
 /// The key of a command that records that a restore of this name has changed data: its uid.
@@ -28,8 +28,6 @@ pub struct RestoreRequest {
     pub stack_uid: Option<String>,
     /// It fills a new stack, instead of replacing the data of one.
     pub fills: bool,
-    /// The stack itself asks for it, by `spec.seedFrom`: only a sanitized point is taken, and data that are found stay.
-    pub seeds: bool,
     /// The database is restored.
     pub database: bool,
     /// The objects of the bucket are restored.
@@ -43,9 +41,14 @@ pub struct RestoreRequest {
 }
 
 impl RestoreRequest {
+    /// Whether the stack itself asks for it, by `spec.seedFrom`: only a sanitized point is taken, and data that are found stay.
+    pub fn seeds(&self) -> bool {
+        self.name == SEED_FROM
+    }
+
     /// What asks for it, in messages.
     pub fn subject(&self) -> String {
-        if self.seeds { self.name.clone() } else { format!("rorunrestore/{}", self.name) }
+        if self.seeds() { self.name.clone() } else { format!("rorunrestore/{}", self.name) }
     }
 }
 

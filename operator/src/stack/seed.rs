@@ -22,6 +22,8 @@ pub struct Seed {
     pub tools: Box<Backup>,
     /// What is missing of the bucket.
     pub missing: Option<Waiting>,
+    /// What the database began with: the point, or the words that tell of the data that were found. The plan tells it.
+    pub seeded: Option<Result<String, String>>,
 }
 
 /// Reads the field. `None`: the database begins empty, as that of Production always does.
@@ -39,14 +41,13 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
         name: SEED_FROM.to_owned(),
         stack_uid: None,
         fills: true,
-        seeds: true,
         database: true,
         bucket: false,
         into: None,
         retry: observed.annotations.get(annotation::RETRY).cloned().unwrap_or_default(),
         point: RestorePoint::at(&seed.location).ok_or_else(|| super::PointProblem::Final(wrong())),
     };
-    Some(Seed { request, tools: Box::new(tools), missing })
+    Some(Seed { request, tools: Box::new(tools), missing, seeded: None })
 }
 
 /// The block of a bucket that the field stands for.

@@ -69,7 +69,6 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
         seed: None,
-        seeded: None,
         monitoring: monitoring::resolve(spec),
         pull_secrets: pull_secrets(spec),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),

@@ -62,8 +62,7 @@ pub(super) fn facts(
 
 /// What the database began with, of a stack that names a point for it. While it is being filled `RestoreComplete` tells how far.
 fn seeded(report: &Report<'_>) -> Option<Fact> {
-    report.stack.seed.as_ref()?;
-    let (status, reason, message) = match report.stack.seeded.as_ref()? {
+    let (status, reason, message) = match report.stack.seed.as_ref()?.seeded.as_ref()? {
         Ok(point) => ("True", reason::COMPLETE, format!("the database began with recovery point {point}")),
         Err(found) => {
             ("False", reason::DATA_FOUND, format!("the data that were there are kept, and nothing was filled: {found}"))

@@ -33,7 +33,7 @@ async fn ask_for(env: &TestEnv, namespace: &str, name: &str, spec: Value) {
 
 async fn keys(env: &TestEnv, namespace: &str, name: &str) {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
-        "stringData": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key-of-the-safe"}});
+        "stringData": {"AWS_ACCESS_KEY_ID": "reader-id", "AWS_SECRET_ACCESS_KEY": "key-of-the-safe"}});
     let secret = serde_json::from_value(secret).expect("a Secret");
     env.objects("Secret", namespace).create(&PostParams::default(), &secret).await.expect("it is created");
 }
@@ -172,14 +172,16 @@ fn seeded(location: &str) -> Value {
     spec
 }
 
-/// A stack that begins with a point, whose database has a pod that is ready.
+/// A stack that begins with a point, whose services have pods that are ready.
 async fn begin(env: &TestEnv, namespace: &str) {
     env.namespace(namespace).await;
     keys(env, namespace, "reader").await;
     env.apply(namespace, seeded(LOCATION)).await;
-    let set = env.objects("StatefulSet", namespace).get("shop-database").await.expect("the StatefulSet");
-    let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
-    set_status(env, ("StatefulSet", namespace, "shop-database"), serves).await;
+    for name in ["shop-bucket", "shop-redis", "shop-database"] {
+        let set = env.objects("StatefulSet", namespace).get(name).await.expect("the StatefulSet");
+        let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
+        set_status(env, ("StatefulSet", namespace, name), serves).await;
+    }
 }
 
 async fn deployments(env: &TestEnv, namespace: &str) -> usize {

@@ -53,7 +53,6 @@ impl Context {
             name: of.name_any(),
             stack_uid: spec.stack_ref.uid.clone(),
             fills,
-            seeds: false,
             database: scope.contains(&RestoreScope::Database),
             bucket: scope.contains(&RestoreScope::Bucket),
             into: spec.into_secret_ref.clone(),

@@ -113,7 +113,7 @@ impl<'a> Facts<'a> {
         if let Err(PointProblem::Waits(waiting)) = &request.point {
             return Some(waiting.clone());
         }
-        if request.seeds {
+        if request.seeds() {
             if let Some(missing) = stack.seed.as_ref().and_then(|seed| seed.missing.clone()) {
                 return Some(missing);
             }
@@ -124,7 +124,7 @@ impl<'a> Facts<'a> {
             return Some(Waiting::new(reason::BACKUP_NOT_SET, message));
         }
         for component in [Component::Backup, Component::Connection, Component::Database] {
-            let needed = component != Component::Backup || !request.seeds;
+            let needed = component != Component::Backup || !request.seeds();
             if let Some(waiting) = stack.unresolved.get(&component).filter(|_| needed) {
                 return Some(waiting.clone());
             }
@@ -258,7 +258,7 @@ impl<'a> Facts<'a> {
     /// What a seed found in the database, which stays: then there is nothing to seed.
     pub(super) fn found_data(&self) -> Option<&str> {
         match self.attempt(Kind::Fill)? {
-            Attempt::Refused(_, why, message) if self.request.seeds && *why == reason::DATA_FOUND => Some(message),
+            Attempt::Refused(_, why, message) if self.request.seeds() && *why == reason::DATA_FOUND => Some(message),
             _ => None,
         }
     }

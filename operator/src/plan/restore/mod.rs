@@ -149,7 +149,7 @@ fn records(all: &[Facts<'_>]) -> Vec<(String, String)> {
         if let Some(outcome) = seed::outcome(facts) {
             records.push(seed::record(outcome));
         }
-        if facts.has_changed_data() && !facts.request.seeds {
+        if facts.has_changed_data() && !facts.request.seeds() {
             records.push((format!("{RESTORED}{}", facts.request.name), facts.request.uid.clone()));
         }
         if facts.obeys_retry {

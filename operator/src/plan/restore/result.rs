@@ -94,7 +94,7 @@ impl Facts<'_> {
     pub(super) fn current(&self, state: State) -> Waiting {
         let first = || Waiting::new(reason::PROGRESSING, "it is about to begin");
         match state {
-            State::Refused if self.request.seeds => self.seed_refused(),
+            State::Refused if self.request.seeds() => self.seed_refused(),
             State::Refused => self.refusal().unwrap_or_else(first),
             State::Waiting => self.held.clone().unwrap_or_else(first),
             State::Broken => self.broke_off().unwrap_or_else(first),
@@ -137,7 +137,7 @@ impl Facts<'_> {
                 "job/{}: {message}; {live}{}; mend it, then set the annotation {retry} of {} to a new value",
                 step.name,
                 kept_words.unwrap_or_default(),
-                if self.request.seeds { format!("rorunstack/{}", self.stack.name) } else { self.request.subject() }
+                if self.request.seeds() { format!("rorunstack/{}", self.stack.name) } else { self.request.subject() }
             ),
         ))
     }

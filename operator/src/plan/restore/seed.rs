@@ -32,7 +32,7 @@ pub(super) fn seeded(observed: &Observed) -> Option<Result<String, String>> {
 
 /// What became of a seed that is over.
 pub(super) fn outcome(facts: &Facts<'_>) -> Option<Result<String, String>> {
-    if !facts.request.seeds || facts.state() != State::Complete {
+    if !facts.request.seeds() || facts.state() != State::Complete {
         return None;
     }
     let id = facts.request.point.as_ref().map(|point| point.id.clone()).unwrap_or_default();

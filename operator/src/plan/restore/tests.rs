@@ -33,7 +33,6 @@ fn request(name: &str, uid: &str) -> RestoreRequest {
         name: name.to_owned(),
         stack_uid: Some("1".to_owned()),
         fills: false,
-        seeds: false,
         database: true,
         bucket: false,
         into: None,
