@@ -26,8 +26,10 @@ mod manifest;
 mod objects;
 mod outcome;
 mod owner;
+mod parts;
 mod pg_dump;
 mod pg_restore;
+mod pool;
 mod provision;
 mod prune;
 mod recovery_point;
@@ -38,6 +40,7 @@ mod sanitize;
 mod seal;
 mod smoke_test;
 mod stream;
+mod transfer;
 mod upkeep;
 
 use std::io::Write as _;

@@ -20,7 +20,7 @@ fn restores(env: &TestEnv, namespace: &str) -> Api<RorunRestore> {
     Api::namespaced(env.client.clone(), namespace)
 }
 
-async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
+pub async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
     let restore = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunRestore", "metadata": {"name": name},
         "spec": {"stackRef": {"name": "shop", "uid": stack_uid}, "from": {"id": POINT}}});
     let restore = serde_json::from_value(restore).expect("a RorunRestore");
@@ -35,15 +35,15 @@ async fn apply(env: &TestEnv, namespace: &str) {
     set_status(env, ("StatefulSet", namespace, "shop-database"), serves).await;
 }
 
-async fn stack_uid(env: &TestEnv, namespace: &str) -> String {
+pub async fn stack_uid(env: &TestEnv, namespace: &str) -> String {
     env.stacks(namespace).get("shop").await.expect("the stack").uid().expect("a uid")
 }
 
-async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
+pub async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
     restores(env, namespace).get(name).await.expect("the RorunRestore").status.unwrap_or_default()
 }
 
-async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) -> RorunRestoreStatus {
+pub async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) -> RorunRestoreStatus {
     env.until(&format!("{name} is {phase}"), async || status(env, namespace, name).await.phase == phase).await;
     status(env, namespace, name).await
 }
@@ -255,6 +255,12 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         spec[field] = value;
         spec
     };
+    let moment = |field: &str, value: Value| {
+        let mut spec = with(field, value);
+        spec["from"] = json!({"pointInTime": "2026-11-29T14:02:59.123456+01:00"});
+        spec
+    };
+    assert_eq!(make(moment("scope", json!(["Database"]))).await, Ok(()));
     let into = json!({"name": "s", "key": "URL"});
     let mut emptied = with("intoSecretRef", into.clone());
     emptied["scope"] = json!(["Bucket"]);
@@ -275,6 +281,10 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         (objects_alone, "target Stack fills a database"),
         (emptied, "leave Bucket out of scope"),
         (filling, "intoSecretRef is for target InPlace"),
+        (moment("scope", json!(["Database", "Bucket"])), "from.pointInTime restores the database"),
+        (moment("scope", json!(["Bucket"])), "from.pointInTime restores the database"),
+        (moment("target", json!("Stack")), "from.pointInTime restores the database"),
+        (moment("intoSecretRef", json!({"name": "s", "key": "URL"})), "from.pointInTime restores the database"),
     ] {
         let refused = make(spec.clone()).await.expect_err(&format!("{spec} is accepted"));
         assert!(refused.contains(words), "{spec}: {refused}");

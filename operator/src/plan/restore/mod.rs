@@ -5,9 +5,11 @@
 //! which restore they are, so a killed operator goes on where the cluster is.
 
 mod attempt;
+mod choose;
 mod discard;
 mod facts;
 mod kept;
+mod moment;
 mod result;
 mod seed;
 mod table;
@@ -15,7 +17,9 @@ mod table;
 mod tests;
 
 pub use attempt::Kind;
+use discard::Discard;
 use facts::Facts;
+pub use moment::Beside;
 pub use result::RestoreRun;
 pub use table::{Row, State, TABLE, diagram};
 
@@ -36,6 +40,8 @@ pub struct Restores {
     pub runs: Vec<RestoreRun>,
     /// The one that goes on.
     pub current: Option<Current>,
+    /// The kept Cluster that somebody wants deleted.
+    pub discard_cluster: Option<String>,
     /// The Job that drops a kept database, which is to run or runs.
     pub discard: Option<(Step, KeptDatabaseStatus)>,
     /// Why the annotation that discards has no effect.
@@ -67,6 +73,8 @@ pub struct Current {
     pub step: Option<(Kind, Step)>,
     /// It fills a stack whose application has not started yet, and starts once it is filled.
     pub first: bool,
+    /// What is written beside the live Cluster, or makes another one live.
+    pub beside: Beside,
     /// What is told of it.
     pub waiting: Waiting,
 }
@@ -103,21 +111,27 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
     // First, since the application of a new stack waits for it.
     let requests = seed::due(stack, observed).into_iter().chain(&observed.restores);
     let mut all: Vec<Facts<'_>> = requests.map(|request| Facts::of(stack, observed, request, now)).collect();
-    let chosen = facts::choose(&mut all, foreign);
+    let chosen = choose::choose(&mut all, foreign);
     let kept = kept::kept(stack, observed, &all);
     let (discard, discard_problem) = discard::discard(stack, observed, &kept, &all);
+    let (discard, discard_cluster) = match discard {
+        Some(Discard::Database(step, database)) => (Some((step, database)), None),
+        Some(Discard::Cluster(name)) => (None, Some(name)),
+        None => (None, None),
+    };
     let mut restores = Restores {
         seeded: seed::seeded(observed).or_else(|| all.iter().find_map(seed::outcome)),
         jobs: kept::jobs(observed, &all),
-        records: records(&all),
+        records: records(observed, &all),
         held: all
             .iter()
             .map(|facts| facts.request.uid.clone())
             .chain(kept.iter().map(|of| of.restore_uid.clone()))
             .collect(),
-        spared: all.iter().filter_map(|facts| Some(facts.request.point.as_ref().ok()?.id.clone())).collect(),
+        spared: all.iter().filter_map(spared).collect(),
         kept,
         discard,
+        discard_cluster,
         discard_problem,
         ..Restores::default()
     };
@@ -133,7 +147,8 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
             let started = observed.releases.served().is_some() || !observed.releases.workloads.is_empty();
             let (request, step) = (facts.request.clone(), facts.step(state));
             let first = request.fills && !started;
-            restores.current = Some(Current { request, state, step, first, waiting });
+            let beside = facts.beside(state, now);
+            restores.current = Some(Current { request, state, step, first, beside, waiting });
         }
     }
     let due = restores.current.as_ref().and_then(|current| current.step.as_ref()).map(|(_, step)| step);
@@ -142,9 +157,18 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
     restores
 }
 
+/// The recovery point that a restore is about to use.
+fn spared(facts: &Facts<'_>) -> Option<String> {
+    let point = facts.request.point.as_ref().ok()?;
+    point.moment.is_none().then(|| point.id.clone())
+}
+
 /// What is recorded: that a restore has changed data, so that no other of its name does so again, and what it has obeyed.
-fn records(all: &[Facts<'_>]) -> Vec<(String, String)> {
+fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
     let mut records = Vec::new();
+    // Also of one that is gone.
+    let named = observed.clusters.named.as_ref().filter(|named| !named.restore.is_empty());
+    records.extend(named.map(|named| (format!("{RESTORED}{}", named.restore), named.restore_uid.clone())));
     for facts in all {
         if let Some(outcome) = seed::outcome(facts) {
             records.push(seed::record(outcome));
