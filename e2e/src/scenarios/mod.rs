@@ -31,6 +31,7 @@ mod release;
 mod restore;
 mod rollout;
 mod scaling;
+mod seed;
 mod status;
 mod upgrade;
 
@@ -104,6 +105,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "by their runbooks a lost region comes back from a copy, a lost namespace from its bucket, and a lost volume",
         exclusive: false,
         run: |test| Box::pin(lost::run(test)),
+    },
+    Scenario {
+        name: "seed",
+        proves: "a point is sanitized beside its stack and fills a new one of another environment, which a raw point does not",
+        exclusive: false,
+        run: |test| Box::pin(seed::run(test)),
     },
     Scenario {
         name: "scaling",

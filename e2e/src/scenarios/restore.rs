@@ -145,14 +145,14 @@ async fn restores(test: &TestContext) -> Result<Vec<Value>> {
     test.list(&test.namespace, "rorunrestores", "").await
 }
 
-async fn create(test: &TestContext, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
+pub(super) async fn create(test: &TestContext, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
     let metadata = json!({"name": name, "namespace": namespace});
     let object = json!({"apiVersion": "rorun.app/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
     test.apply_objects(&object).await
 }
 
 /// Waits until a RorunBackup or RorunRestore is complete; one that failed is not waited for.
-async fn complete(test: &TestContext, namespace: &str, kind: &str, name: &str) -> Result<Value> {
+pub(super) async fn complete(test: &TestContext, namespace: &str, kind: &str, name: &str) -> Result<Value> {
     let what = format!("{kind}/{name} to be complete");
     let ended = test.wait(&what, RESTORED_WITHIN, async || {
         let object = test.get(namespace, kind, name).await?;

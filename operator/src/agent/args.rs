@@ -40,6 +40,9 @@ pub struct DumpArgs {
     /// The uid of the stack.
     #[arg(long)]
     pub stack_uid: Option<String>,
+    /// The environment of the stack, for those who want to restore its points elsewhere.
+    #[arg(long)]
+    pub environment: Option<String>,
     /// The owner whose backups the stack adopts, or `none` for those without an owner.
     #[arg(long, value_parser = adopted)]
     pub adopt: Option<String>,

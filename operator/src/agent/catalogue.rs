@@ -13,6 +13,7 @@ use crate::services::bucket::{BucketClient, Object};
 /// One folder that is named like a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of what users read as JSON")]
 pub struct Point {
     /// The folder of the stack.
     pub prefix: String,
@@ -40,6 +41,9 @@ pub struct Point {
     /// How many objects of the application's bucket it lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
+    /// Whether it is sanitized, so that stacks of other environments take it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sanitized: bool,
     /// Whether it is encrypted.
     pub encrypted: bool,
     /// Whether a drill restored it.
@@ -93,6 +97,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         server_version: None,
         rows: None,
         objects: None,
+        sanitized: false,
         encrypted: false,
         verified: size(VERIFIED_FILE).is_some(),
         copies: copies.len(),
@@ -121,6 +126,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
             let no_dump = || manifest.object(DUMP_FILE).is_none().then(|| format!("its manifest names no {DUMP_FILE}"));
             point.rows = manifest.contents.as_ref().map(Contents::total_rows);
             point.objects = manifest.bucket.as_ref().map(|half| half.count);
+            point.sanitized = manifest.sanitized;
             point.encrypted = !manifest.recipients.is_empty();
             let broken = missing.or_else(no_dump);
             (point.owner, point.created_at) = (manifest.owner, Some(manifest.created_at));

@@ -50,7 +50,9 @@ const LIBPQ_VARIABLES: [&str; 35] = [
 ];
 
 /// Ours, and none of its business.
-const OWN_VARIABLES: [&str; 9] = [
+const OWN_VARIABLES: [&str; 11] = [
+    crate::contract::ENV_SANITIZED,
+    crate::contract::ENV_IDENTITY,
     crate::contract::ENV_DATABASE_URL,
     crate::contract::ENV_COPY_URL,
     crate::contract::ENV_OBJECTS_SECRET_ACCESS_KEY,

@@ -111,6 +111,10 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         objects: std::iter::once(dumped).chain(listed.object).collect(),
         owner: args.owner.clone(),
         stack_uid: args.stack_uid.clone(),
+        environment: args.environment.clone(),
+        sanitized: false,
+        sanitized_from: None,
+        made_for: None,
         excluded_schemas: args.exclude_schema.clone(),
         contents: Some(contents),
         bucket: listed.half,
@@ -175,7 +179,7 @@ async fn take_back(bucket: &BucketClient, args: &DumpArgs, id: &BackupId) {
 }
 
 /// Writes the manifest, and takes the dump back if that fails.
-async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Result<String, DumpError> {
+pub(super) async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Result<String, DumpError> {
     let key = format!("{prefix}{}/{MANIFEST_FILE}", manifest.id);
     let written = async {
         let body =

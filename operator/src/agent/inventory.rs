@@ -72,6 +72,11 @@ pub(super) enum Found {
     Missing,
     /// The agent cannot read it, or does not know its version: no run may touch it.
     Unreadable,
+    /// It is sanitized, for others to read: no retention counts it, and no adoption takes it.
+    Sanitized {
+        /// Whether its dump is there, in its size.
+        whole: bool,
+    },
     /// It is one.
     Of {
         /// Whose it is, if it says so.
@@ -86,7 +91,7 @@ impl BackupFolder {
     pub(super) fn owner(&self) -> Option<&str> {
         match &self.manifest {
             Found::Of { owner, .. } => owner.as_deref(),
-            Found::Missing | Found::Unreadable => None,
+            Found::Sanitized { .. } | Found::Missing | Found::Unreadable => None,
         }
     }
 
@@ -133,11 +138,12 @@ pub(super) async fn read(bucket: &BucketClient, prefix: &str) -> Result<Vec<Back
 
 /// A manifest counts only if it parses, is about this folder, and its dump is there in its size.
 pub(super) fn judge(body: &[u8], id: &BackupId, dump: Option<u64>) -> Found {
-    let Some(Manifest { owner, objects, .. }) = parse(body, id) else { return Found::Unreadable };
+    let Some(Manifest { owner, objects, sanitized, .. }) = parse(body, id) else { return Found::Unreadable };
     // By the end of the key: the folder may have been copied to another prefix.
     let ending = format!("{id}/{DUMP_FILE}");
     let told = objects.iter().find(|object| object.key.ends_with(&ending)).map(|object| object.size);
-    Found::Of { owner, whole: told.is_some_and(|size| size > 0 && dump == Some(size)) }
+    let whole = told.is_some_and(|size| size > 0 && dump == Some(size));
+    if sanitized { Found::Sanitized { whole } } else { Found::Of { owner, whole } }
 }
 
 /// The manifest of a folder, if it is one that this release knows.

@@ -42,6 +42,18 @@ pub struct Manifest {
     /// The uid of the stack that made it.
     #[serde(default, rename = "stackUID", skip_serializing_if = "Option::is_none")]
     pub stack_uid: Option<String>,
+    /// The environment of that stack. Earlier releases wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// What must not leave the environment was changed or removed by the user's SQL: other environments may take it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sanitized: bool,
+    /// The point that was sanitized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitized_from: Option<BackupId>,
+    /// The uid of the `RorunBackup` that asked for it, so that a pod which is made again makes no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<String>,
     /// The schemas that were left out by the user's wish: the dump alone does not restore a database that needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_schemas: Vec<String>,

@@ -36,6 +36,7 @@ mod recovery_point;
 mod restore;
 mod retention;
 mod rules;
+mod sanitize;
 mod seal;
 mod smoke_test;
 mod stream;
@@ -63,6 +64,7 @@ pub use objects::ListedObject;
 pub use provision::ProvisionArgs;
 pub use restore::{RestoreCommand, RestoreError};
 pub use retention::{Backup, Spared, expired};
+pub use sanitize::SanitizeArgs;
 
 use self::smoke_test::NotPassed;
 use crate::contract::{self, ProvisionOutcome};
@@ -84,6 +86,8 @@ pub enum AgentCommand {
     Dump(Box<DumpArgs>),
     /// Restores the newest recovery point into a server of its own, compares, and throws it away.
     Drill(Box<DrillArgs>),
+    /// Restores the newest recovery point into a server of its own, changes it by SQL, and makes another point of it.
+    Sanitize(Box<SanitizeArgs>),
     /// Takes the lock that excludes dumps, and holds it until SIGTERM.
     HoldLock(HoldLockArgs),
     /// Succeeds while `hold-lock` beside it holds the lock.
@@ -121,6 +125,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         },
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::Drill(args) => run_drill(&args).await,
+        AgentCommand::Sanitize(args) => run_sanitize(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
@@ -220,6 +225,22 @@ async fn run_drill(args: &DrillArgs) -> ExitCode {
     let failed = matches!(outcome, contract::DrillOutcome::Failed { .. });
     outcome::report_drill(outcome, args);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+async fn run_sanitize(args: &SanitizeArgs) -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "the agent's one look at the clock")]
+    let started = Timestamp::now();
+    let result = match stop_on_signal() {
+        Ok(stop) => Box::pin(sanitize::sanitize(args, started, &stop)).await,
+        Err(error) => Err(Some(error.to_string())),
+    };
+    let code = match &result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(Some(_)) => ExitCode::FAILURE,
+        Err(None) => ExitCode::from(STOPPED),
+    };
+    outcome::report_sanitized(result, args);
+    code
 }
 
 /// As the first process of a container we get no default action for signals: without this, the kubelet would wait for its

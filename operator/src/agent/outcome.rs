@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::rules::RulesError;
-use super::{BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs};
+use super::{BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs, SanitizeArgs};
 use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome,
     RestoreOutcome, RulesOutcome,
@@ -38,6 +38,25 @@ pub(super) fn report(result: Result<DumpRecord, DumpError>, args: &DumpArgs) {
         }
         DumpOutcome::Failed { message } => tracing::error!(message, "dump failed"),
     }
+    write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of a point that is sanitized. `Err(None)`: the pod was told to stop.
+pub(super) fn report_sanitized(result: Result<DumpRecord, Option<String>>, args: &SanitizeArgs) {
+    let secrets = args.secrets();
+    let outcome = match result {
+        Ok(record) => {
+            let DumpRecord { id, size_bytes, .. } = &record;
+            tracing::info!(id, size_bytes, "the sanitized point is complete");
+            DumpOutcome::Complete(clean(record, &secrets))
+        }
+        Err(why) => {
+            let why = why.unwrap_or_else(|| DumpError::Stopped.to_string());
+            let message = message(&why, &secrets, LONGEST_MESSAGE);
+            tracing::error!(message, "there is no sanitized point");
+            DumpOutcome::Failed { message }
+        }
+    };
     write(&outcome, &args.termination_path);
 }
 

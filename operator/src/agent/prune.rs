@@ -108,7 +108,7 @@ async fn own(
                 }
                 false
             }
-            Found::Missing | Found::Unreadable | Found::Of { .. } => continue,
+            Found::Missing | Found::Unreadable | Found::Sanitized { .. } | Found::Of { .. } => continue,
         };
         // A manifest whose dump is not as it says does not count as a good one, and stays as long as a good one would.
         let broken = !good && entry.manifest != Found::Missing;

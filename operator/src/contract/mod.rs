@@ -24,9 +24,9 @@ pub use lock::{
     OPERATOR_PATH,
 };
 pub use points::{
-    ARG_CHECK, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_VERIFIED, ARG_WORK, BucketLocation, COPIED,
-    CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES, ENV_IDENTITY, ENV_SOURCE,
-    VERIFIED_FILE, Verdict, WORK_DIRECTORY,
+    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REQUEST, ARG_VERIFIED, ARG_WORK,
+    BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
+    ENV_IDENTITY, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE, SANITIZE, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use providers::{Pooler, Provider};
@@ -35,7 +35,7 @@ pub use provision::{
     PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
 };
 pub use restore::{
-    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SCOPE,
+    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED, ARG_SCOPE,
     ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,
     ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN, KeptDatabase, OBJECTS_FILE, RESTORE,
     RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep, begun_comment, copy_database,
@@ -73,6 +73,8 @@ pub const ARG_BUCKET_CA_FILE: &str = "--bucket-ca-file";
 pub const ARG_OWNER: &str = "--owner";
 /// `--stack-uid`: the uid of the stack, for readers of the bucket.
 pub const ARG_STACK_UID: &str = "--stack-uid";
+/// `--environment`: the environment of the stack. A dump writes it into the manifest; a restore takes no point of another.
+pub const ARG_ENVIRONMENT: &str = "--environment";
 /// `--adopt`: the owner whose backups the stack adopts, or [`ADOPT_NONE`].
 pub const ARG_ADOPT: &str = "--adopt";
 /// The value of [`ARG_ADOPT`] for backups without an owner, as 0.1.0 wrote them.

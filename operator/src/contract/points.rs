@@ -28,6 +28,17 @@ pub const ARG_CHECK: &str = "--check";
 /// Where the volume of a drill is mounted.
 pub const WORK_DIRECTORY: &str = "/var/lib/drill";
 
+/// `agent sanitize`: restores the newest point into a server of its own, changes it by SQL, and makes another point of it.
+pub const SANITIZE: &str = "sanitize";
+/// `agent sanitize --request`: the uid of the `RorunBackup`.
+pub const ARG_REQUEST: &str = "--request";
+/// `agent sanitize --into-prefix`: the folder of the sanitized points in their bucket, ending in a slash.
+pub const ARG_INTO_PREFIX: &str = "--into-prefix";
+/// The bucket of the sanitized points as [`BucketLocation`].
+pub const ENV_SANITIZED: &str = "SANITIZE_DESTINATION";
+/// The statements.
+pub const ENV_SANITIZE_SQL: &str = "SANITIZE_SQL";
+
 /// The bucket of the application as [`BucketLocation`], where it is not the one that backups go to.
 pub const ENV_SOURCE: &str = "BACKUP_SOURCE";
 /// The copies as a list of [`CopyTarget`].

@@ -13,6 +13,8 @@ pub const ARG_POINT: &str = "--point";
 /// `--any-owner`: the point may be anybody's; for a new stack that is filled from a location. Otherwise [`super::ARG_OWNER`] says
 /// whose it has to be.
 pub const ARG_ANY_OWNER: &str = "--any-owner";
+/// `--sanitized`: no other point than a sanitized one is taken.
+pub const ARG_SANITIZED: &str = "--sanitized";
 /// `--restore`: the uid of the `RorunRestore`.
 pub const ARG_RESTORE: &str = "--restore";
 /// `--scope`: what is restored, as [`RestoreScope::as_str`]; once for each.
@@ -262,6 +264,8 @@ pub enum RestoreRefusal {
     BucketNotVersioned,
     /// A version of an object that the point names is gone.
     VersionMissing,
+    /// The point is that of another environment, and not sanitized.
+    PointNotSanitized,
     /// The point lists the objects of another bucket than the stack's.
     AnotherBucket,
     /// `DIRECT_URL` leads to a pooler in which no session lasts.
@@ -297,6 +301,7 @@ impl RestoreRefusal {
             Self::DatabaseInUse => "DatabaseInUse",
             Self::BucketNotVersioned => "BucketNotVersioned",
             Self::VersionMissing => "VersionMissing",
+            Self::PointNotSanitized => "PointNotSanitized",
             Self::AnotherBucket => "AnotherBucket",
             Self::PooledConnection => "PooledConnection",
             Self::ImageTooOld => "ImageTooOld",

@@ -336,6 +336,7 @@ fn dump_container(stack: &Stack, backup: &Resolved) -> Container {
         }
         args.extend(backup.adopt.iter().flat_map(|of| [contract::ARG_ADOPT, of]));
     }
+    args.extend([contract::ARG_ENVIRONMENT, stack.environment.as_str()]);
     if backup.in_embedded_bucket {
         args.push(contract::ARG_DELETE_VERSIONS);
     }

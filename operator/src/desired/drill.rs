@@ -48,7 +48,8 @@ impl Component for Drill {
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some(verify)) = (&stack.backup, stack.verify()) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
-        let spec = job_spec(stack, backup, (verify, destination));
+        let spec =
+            job_spec(template(stack, backup, (verify, destination), (Name::Drill, container(stack, backup, verify))));
         let mut objects = vec![
             service::account(stack, Name::Drill, &metadata::Strings::new()),
             secret(stack, backup, destination),
@@ -182,20 +183,26 @@ fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
     DesiredObject::new(&Job { metadata, spec: Some(spec), ..Job::default() }, ApplyPolicy::RunOnce)
 }
 
-fn job_spec(stack: &Stack, backup: &Backup, of: (&Verify, &BucketAccess)) -> JobSpec {
+/// The Job of a pod with a server of its own.
+pub(super) fn job_spec(template: PodTemplateSpec) -> JobSpec {
     JobSpec {
         active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
         // A verdict is one: what is corrupt stays so.
         backoff_limit: Some(0),
         pod_failure_policy: Some(failure_policy(None)),
         pod_replacement_policy: Some("Failed".to_owned()),
-        template: template(stack, backup, of),
+        template,
         ..JobSpec::default()
     }
 }
 
-fn template(stack: &Stack, backup: &Backup, (verify, destination): (&Verify, &BucketAccess)) -> PodTemplateSpec {
-    let mut drill = container(stack, backup, verify);
+/// The pod with a server of its own, which a container of a component starts.
+pub(super) fn template(
+    stack: &Stack,
+    backup: &Backup,
+    (verify, destination): (&Verify, &BucketAccess),
+    (component, mut drill): (Name, Container),
+) -> PodTemplateSpec {
     // What the server shares between its processes is not for a disk.
     let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp"), pod::memory("shm"), work(verify)];
     if destination.ca.is_some() {
@@ -211,7 +218,7 @@ fn template(stack: &Stack, backup: &Backup, (verify, destination): (&Verify, &Bu
     install.volume_mounts = Some(vec![pod::mount("binary", contract::BINARY_DIRECTORY)]);
     install.resources = Some(verify.resources.clone());
     let pod = Pod {
-        component: Name::Drill,
+        component,
         containers: vec![drill],
         init_containers: vec![install],
         volumes,
@@ -251,7 +258,12 @@ fn container(stack: &Stack, backup: &Backup, verify: &Verify) -> Container {
         args.extend([contract::ARG_CHECK.to_owned(), text]);
     }
     drill.args = Some(args);
-    let secret_ref = SecretEnvSource { name: stack.child(Name::Drill), optional: None };
+    furnished(drill, backup, (stack.child(Name::Drill), verify))
+}
+
+/// A container with the variables of a Secret, the identity that opens encrypted dumps, and the volumes of the server.
+pub(super) fn furnished(mut drill: Container, backup: &Backup, (secret, verify): (String, &Verify)) -> Container {
+    let secret_ref = SecretEnvSource { name: secret, optional: None };
     drill.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
     let identity = backup.recovery.identity.as_ref();
     drill.env = identity.map(|(name, key)| vec![pod::secret_variable(contract::ENV_IDENTITY, name, key)]);

@@ -27,7 +27,9 @@ mod records;
 mod recovery;
 mod redis;
 mod restore;
+mod sanitize;
 mod schedule;
+mod seed;
 mod service;
 mod serving;
 mod smoke_test;
@@ -92,7 +94,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 15] = [
+pub static COMPONENTS: [&dyn Component; 16] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -106,6 +108,7 @@ pub static COMPONENTS: [&dyn Component; 15] = [
     &ingress::Ingress,
     &backup::Backup,
     &drill::Drill,
+    &sanitize::Sanitize,
     &monitoring::Monitoring,
     &bucket_rules::BucketRules,
 ];
@@ -167,6 +170,7 @@ pub fn desired(stack: &Stack, plan: &Plan, live: &LiveSet) -> Desired {
         result.objects.extend(objects);
     }
     result.objects.extend(restore::kept(stack, plan));
+    result.objects.extend(sanitize::kept(stack, plan));
     result.objects.extend(records::objects(stack, plan));
     result
 }

@@ -47,7 +47,7 @@ pub(super) fn source(recovery: &Recovery) -> Option<(&'static str, String)> {
     Some((contract::ENV_SOURCE, serde_json::to_string(&location(access)).unwrap_or_default()))
 }
 
-fn location(access: &BucketAccess) -> BucketLocation {
+pub(super) fn location(access: &BucketAccess) -> BucketLocation {
     BucketLocation {
         endpoint: access.endpoint.clone(),
         region: access.region.clone(),

@@ -16,7 +16,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, backup, metadata, migration,
     pod::{self, Pod},
-    service, smoke_test,
+    seed, service, smoke_test,
 };
 use crate::{
     contract::{self, PostgresUrl, RestoreStep},
@@ -58,6 +58,9 @@ impl Component for Restore {
 
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let restores = &plan.restores;
+        if let Some(current) = restores.current.as_ref().filter(|current| current.request.seeds()) {
+            return seed::objects(stack, current);
+        }
         let (Some(backup), Some(_)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         // At rest a stack has nothing of it.
         if restores.current.is_none() && restores.discard.is_none() && !restores.works {
@@ -80,10 +83,12 @@ impl Component for Restore {
 
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let current = plan.restores.current.as_ref()?;
-        let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend);
+        // The pod of a seed that is over has said why, and the plan tells it.
+        let over = current.request.seeds() && current.step.is_none();
+        let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend && !over);
         let waiting = trouble.unwrap_or_else(|| current.waiting.clone());
-        let (of, why) = (&current.request.name, current.waiting.reason);
-        Some(Waiting::new(why, format!("rorunrestore/{of}: {}", waiting.message)))
+        let (of, why) = (current.request.subject(), current.waiting.reason);
+        Some(Waiting::new(why, format!("{of}: {}", waiting.message)))
     }
 
     fn readiness(&self, _: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
@@ -131,13 +136,13 @@ fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) 
     Some(job(stack, step, spec))
 }
 
-fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
+pub(super) fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
     let metadata = metadata::owned(stack, Name::Restore, step.name.clone());
     DesiredObject::new(&Job { metadata, spec: Some(spec), ..Job::default() }, ApplyPolicy::RunOnce)
 }
 
 /// A pod that was lost is made again, since each step finds what the one before left; one that said why it ended is not.
-fn job_spec(template: PodTemplateSpec) -> JobSpec {
+pub(super) fn job_spec(template: PodTemplateSpec) -> JobSpec {
     let lost =
         PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
     let said = PodFailurePolicyOnExitCodesRequirement {
@@ -163,7 +168,7 @@ fn job_spec(template: PodTemplateSpec) -> JobSpec {
 }
 
 /// What a step is told of the recovery point.
-fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: RestoreStep) -> Vec<String> {
+pub(super) fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: RestoreStep) -> Vec<String> {
     if let Some(moment) = request.moment() {
         let recovered = [contract::ARG_DATABASE_CA_FILE.to_owned(), format!("{OBJECTS_CA_DIRECTORY}/{COPY_CA_FILE}")];
         return if step == RestoreStep::Recovered {
@@ -182,8 +187,12 @@ fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: Res
         if let Some(owner) = backup.owner.as_ref().filter(|_| !foreign) {
             give(contract::ARG_OWNER, owner);
         }
+        give(contract::ARG_ENVIRONMENT, stack.environment.as_str());
         if foreign {
             args.push(contract::ARG_ANY_OWNER.to_owned());
+        }
+        if request.seeds() {
+            args.push(contract::ARG_SANITIZED.to_owned());
         }
     }
     let scopes =
@@ -208,7 +217,7 @@ fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: Res
 const OBJECTS_CA_DIRECTORY: &str = "/etc/rorun/objects-ca";
 
 /// The container of a step. It reads the Secret of the backups, as a dump does.
-fn agent(stack: &Stack, backup: &Backup, (step, uid): (RestoreStep, &str), more: Vec<String>) -> Container {
+pub(super) fn agent(stack: &Stack, backup: &Backup, (step, uid): (RestoreStep, &str), more: Vec<String>) -> Container {
     let mut restore = pod::container(stack, RESTORE, &backup.image);
     restore.command = Some(vec![contract::BINARY_PATH.to_owned()]);
     let args = [contract::AGENT, contract::RESTORE, step.as_str(), contract::ARG_RESTORE, uid].map(str::to_owned);

@@ -29,6 +29,8 @@ pub enum Component {
     Migration,
     /// The restores of data.
     Restore,
+    /// The points that are sanitized.
+    Sanitize,
     /// What the metrics of the application are collected by.
     Monitoring,
     /// The candidates of a release, and the Job that asks them.
@@ -39,7 +41,7 @@ pub enum Component {
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -53,6 +55,7 @@ impl Component {
         Self::Ingress,
         Self::Backup,
         Self::Drill,
+        Self::Sanitize,
         Self::Monitoring,
         Self::BucketRules,
     ];
@@ -72,6 +75,7 @@ impl Component {
             Self::Drill => "drill",
             Self::Migration => "migration",
             Self::Restore => "restore",
+            Self::Sanitize => "sanitize",
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
             Self::BucketRules => "rules",
@@ -98,6 +102,7 @@ impl Component {
             Self::Drill => "RestoreVerified",
             Self::Migration => "MigrationsComplete",
             Self::Restore => "RestoreComplete",
+            Self::Sanitize => "SanitizeHealthy",
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
             Self::BucketRules => "BucketRulesSet",

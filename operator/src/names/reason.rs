@@ -148,6 +148,10 @@ pub const RESTORE_FAILED: Reason = "RestoreFailed";
 pub const ANOTHER_STACK: Reason = "AnotherStack";
 /// A restore of this name has changed the data of the stack before.
 pub const ALREADY_RESTORED: Reason = "AlreadyRestored";
+/// `spec.seedFrom` names a point that cannot be restored, or is not sanitized.
+pub const SEED_REFUSED: Reason = "SeedRefused";
+/// The database that was to be filled held data, which stay.
+pub const DATA_FOUND: Reason = "DataFound";
 /// The database cannot be restored to a moment between two recovery points.
 pub const POINT_IN_TIME_UNSUPPORTED: Reason = "PointInTimeUnsupported";
 /// The archive of the database does not reach the moment that a restore names.

@@ -1,6 +1,6 @@
 //! The dumps that somebody asked for: by the annotation `rorun.app/backup`, or by a RorunBackup.
 
-use super::{Step, commands, meaning, wakes};
+use super::{Step, commands, meaning, sanitize, wakes};
 use crate::{
     contract::{DumpOutcome, DumpRecord},
     names::{Component, ObjectName, Waiting, annotation, reason},
@@ -21,6 +21,13 @@ pub struct BackupRun {
     pub state: BackupRunState,
     /// When it is over whether or not its pod told what it said, in seconds since 1970.
     pub turns_at: Option<i64>,
+}
+
+impl BackupRun {
+    /// Whether its Job is to be made.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(&self.state, BackupRunState::Waits(waiting) if waiting.reason == reason::PROGRESSING)
+    }
 }
 
 /// How far a backup is.
@@ -62,16 +69,23 @@ pub(super) fn asked(stack: &Stack, observed: &Observed) -> Option<Step> {
 
 /// The Job of a RorunBackup.
 fn job_of(stack: &str, request: &BackupRequest) -> String {
-    ObjectName::step(stack, Component::Backup, &meaning(&["RorunBackup", &request.uid])).into()
+    let component = if request.sanitize.is_some() { Component::Sanitize } else { Component::Backup };
+    ObjectName::step(stack, component, &meaning(&["RorunBackup", &request.uid])).into()
 }
 
 /// How far each RorunBackup is. `held`: why none may begin now. One begins at a time, in the order of the list.
 pub(super) fn runs(stack: &str, observed: &Observed, held: Option<&Waiting>, now: i64) -> Vec<BackupRun> {
-    let mut before = observed.dump.clone();
+    let mut dump = observed.dump.clone();
+    // One that cannot start keeps the place, and the Secret with its keys.
+    let asked = |job: &ObservedJob| observed.backups.iter().any(|request| job_of(stack, request) == job.name);
+    let goes_on = |job: &&ObservedJob| sanitize::goes_on(job) && (job.phase == JobPhase::Running || asked(job));
+    let mut sanitize = observed.jobs.iter().find(goes_on).map(|job| job.name.clone());
     let run = |request: &BackupRequest| {
         let job = job_of(stack, request);
         let there = observed.jobs.iter().find(|there| there.name == job);
-        let state = match (there, held, &before) {
+        let before = if request.sanitize.is_some() { &mut sanitize } else { &mut dump };
+        let missing = request.sanitize.as_ref().and_then(|sanitize| sanitize.destination.as_ref().err());
+        let state = match (there, held.or(missing), &*before) {
             (Some(there), ..) => state_of(there, now),
             (None, Some(held), _) => BackupRunState::Waits(held.clone()),
             (None, None, Some(other)) => BackupRunState::Waits(Waiting::new(
@@ -79,7 +93,7 @@ pub(super) fn runs(stack: &str, observed: &Observed, held: Option<&Waiting>, now
                 format!("it begins once job/{other} has ended: backups run one after the other"),
             )),
             (None, None, None) => {
-                before = Some(job.clone());
+                *before = Some(job.clone());
                 BackupRunState::Waits(Waiting::new(reason::PROGRESSING, format!("job/{job} is being made")))
             }
         };
@@ -163,8 +177,10 @@ pub(super) fn steps(asked: Option<Step>, runs: &[BackupRun], (stack, observed): 
     let stays = |job: &&&ObservedJob| job.phase == JobPhase::Running || runs.iter().any(|run| run.job == job.name);
     let running = jobs.iter().skip(history).filter(stays);
     let mut steps: Vec<Step> = jobs.iter().take(history).chain(running).map(|job| exists(job)).collect();
-    let due = |run: &&BackupRun| matches!(&run.state, BackupRunState::Waits(waiting) if waiting.reason == reason::PROGRESSING);
-    let due = runs.iter().find(due).map(|run| Step { name: run.job.clone(), exists: false });
+    let of_dump =
+        |run: &&BackupRun| observed.backups.iter().any(|request| request.uid == run.uid && request.sanitize.is_none());
+    let due =
+        runs.iter().filter(of_dump).find(|run| run.is_due()).map(|run| Step { name: run.job.clone(), exists: false });
     for step in asked.into_iter().chain(due) {
         if steps.iter().all(|there| there.name != step.name) {
             steps.push(step);

@@ -12,6 +12,7 @@ mod operation;
 mod picked;
 pub mod release;
 pub mod restore;
+mod sanitize;
 mod step;
 
 pub use backup::{BackupResult, BackupRun, BackupRunState};
@@ -19,6 +20,7 @@ pub use operation::{Operation, Operations, choose};
 pub use picked::picked;
 pub use release::{Pause, Release};
 pub use restore::{RestoreRun, Restores};
+pub use sanitize::Sanitizes;
 pub use step::Step;
 
 pub use crate::names::meaning;
@@ -34,6 +36,8 @@ pub struct Plan {
     pub backups: Vec<Step>,
     /// How far the backup of each RorunBackup is.
     pub backup_runs: Vec<BackupRun>,
+    /// The points that are sanitized.
+    pub sanitizes: Sanitizes,
     /// The drills that somebody asked for: the newest one, and the one that is to be made.
     pub drills: Vec<Step>,
     /// The commands that were handled. `None`: none ever was.
@@ -102,6 +106,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let held = backup::held(stack, observed).or_else(|| held_by(&restores));
     let backup_runs = backup::runs(&stack.name, observed, held.as_ref(), now);
     let backups = backup::steps(asked, &backup_runs, (stack, observed));
+    let sanitizes = sanitize::sanitizes(stack, observed, &backup_runs);
     let drills = drill::steps(drill, observed);
     let bucket_rules = bucket_rules::steps(stack, observed, sleeps);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
@@ -109,6 +114,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     Plan {
         backups,
         backup_runs,
+        sanitizes,
         drills,
         handled,
         bucket_rules,
@@ -133,8 +139,7 @@ fn operations(stack: &Stack, observed: &Observed, restores: &Restores) -> Operat
 /// That no backup begins while a restore goes on.
 fn held_by(restores: &Restores) -> Option<Waiting> {
     let current = restores.current.as_ref().filter(|_| restores.holds())?;
-    let message =
-        format!("it begins once rorunrestore/{} is complete, or no longer changes data", current.request.name);
+    let message = format!("it begins once {} is complete, or no longer changes data", current.request.subject());
     Some(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
 }
 

@@ -32,7 +32,12 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
         (Component::SmokeTest, testing),
         (Component::BucketRules, !plan.bucket_rules.is_empty()),
         (Component::Restore, restoring),
+        (Component::Sanitize, plan.sanitizes.current.is_some()),
     ];
     let steps = steps.into_iter().filter(|(_, there)| *there).map(|(component, _)| component).collect();
-    Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, ..picked }
+    let mut picked = Stack { asleep: plan.hibernates, stopped: plan.restores.stops(), steps, ..picked };
+    if let Some(seed) = &mut picked.seed {
+        seed.seeded.clone_from(&plan.restores.seeded);
+    }
+    picked
 }

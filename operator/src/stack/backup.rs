@@ -87,9 +87,16 @@ pub(super) fn resolve(
     observed: &Observed,
     unresolved: &mut Unresolved,
 ) -> Option<Backup> {
-    if !backed_up(spec) {
-        return None;
-    }
+    backed_up(spec).then(|| resolve_block(spec, stack, observed, unresolved))
+}
+
+/// The dumps of a spec, as if it asked for them.
+pub(super) fn resolve_block(
+    spec: &RorunStackSpec,
+    stack: &Stack,
+    observed: &Observed,
+    unresolved: &mut Unresolved,
+) -> Backup {
     let block = spec.backup.clone().unwrap_or_default();
     let external = external_of(&block);
     let destination = match external {
@@ -113,7 +120,7 @@ pub(super) fn resolve(
     let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
     ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
     let recovery = Recovery::resolve((spec, &block), stack, observed, (&image, external.is_some()), unresolved);
-    Some(Backup {
+    Backup {
         point_in_time: PointInTime::resolve((spec, &block), stack, observed),
         recovery,
         image,
@@ -135,7 +142,7 @@ pub(super) fn resolve(
         exclude_schemas: block.exclude_schemas,
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,
-    })
+    }
 }
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {

@@ -34,8 +34,10 @@ mod references;
 mod release;
 mod released;
 mod requests;
+mod sanitize;
 mod schedule;
 mod secret;
+mod seed;
 mod server;
 mod services;
 mod validate;
@@ -77,7 +79,9 @@ pub use release::{
     Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
+pub use sanitize::{SanitizeRequest, Statements, backup_references};
 pub use schedule::Schedule;
+pub use seed::{SEED_FROM, Seed};
 pub use services::{cluster, embedded, generated, storage};
 pub use validate::{config_inputs, validate, validate_served};
 pub use volume::{Volume, grows};
@@ -144,6 +148,8 @@ pub struct Stack {
     pub bucket_rules: Option<BucketRules>,
     /// The dumps of the database.
     pub backup: Option<Backup>,
+    /// The recovery point that the database begins with, if the spec names one.
+    pub seed: Option<Box<Seed>>,
     /// What collects the metrics of the application.
     pub monitoring: Option<Monitoring>,
     /// Names of Secrets to pull images with.
@@ -245,7 +251,7 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest | Component::Restore => self.steps.contains(&component),
+            Component::SmokeTest | Component::Restore | Component::Sanitize => self.steps.contains(&component),
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()

@@ -47,6 +47,8 @@ pub struct Recovery {
     pub copies: Vec<PointCopy>,
     /// The drills.
     pub verify: Option<Verify>,
+    /// The pod of a PostgreSQL that is thrown away: that of the drills, whether or not any begin.
+    pub server: Verify,
     /// How many seconds of data may be lost, if the spec says so.
     pub rpo: Option<i64>,
     /// How many seconds a restore may take, if the spec says so.
@@ -67,7 +69,7 @@ pub struct PointCopy {
 }
 
 /// The drills of a stack.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Verify {
     /// Five fields of cron.
     pub schedule: String,
@@ -115,6 +117,8 @@ impl Recovery {
             let there = NamedSecret::find(observed, &identity.name, "backup.identitySecretRef").map(drop);
             ok_or_unresolved(there, Component::Drill, unresolved);
         }
+        let asked = verify(spec, block);
+        let server = resolve_verify(&asked.clone().unwrap_or_default(), (spec, block), stack, image, unresolved);
         Self {
             recipients: block.recipients.clone(),
             identity: identity.map(|of| (of.name.clone(), key(of).to_owned())),
@@ -122,7 +126,8 @@ impl Recovery {
             source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
             except: backup::backup_folders(spec),
             copies,
-            verify: verify(spec, block).map(|drill| resolve_verify(&drill, (spec, block), stack, image, unresolved)),
+            verify: asked.map(|_| server.clone()),
+            server,
             rpo: objectives.and_then(|of| seconds(of.rpo.as_deref()?)),
             rto: objectives.and_then(|of| seconds(of.rto.as_deref()?)),
         }

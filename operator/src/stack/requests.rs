@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::{SEED_FROM, SanitizeRequest};
 use crate::{api::v1alpha1::RestoreKey, names::Waiting};
 
 /// The key of a command that records that a restore of this name has changed data: its uid.
@@ -14,6 +15,8 @@ pub struct BackupRequest {
     pub uid: String,
     /// `metadata.name`.
     pub name: String,
+    /// It makes a sanitized point of one that is there.
+    pub sanitize: Option<SanitizeRequest>,
 }
 
 /// A RorunRestore that is not over.
@@ -39,6 +42,18 @@ pub struct RestoreRequest {
     pub copy_uid: Option<String>,
     /// The recovery point, or why there is none.
     pub point: Result<RestorePoint, PointProblem>,
+}
+
+impl RestoreRequest {
+    /// Whether the stack itself asks for it, by `spec.seedFrom`: only a sanitized point is taken, and data that are found stay.
+    pub fn seeds(&self) -> bool {
+        self.name == SEED_FROM
+    }
+
+    /// What asks for it, in messages.
+    pub fn subject(&self) -> String {
+        if self.seeds() { self.name.clone() } else { format!("rorunrestore/{}", self.name) }
+    }
 }
 
 /// A recovery point, or a moment of the archive.

@@ -56,6 +56,7 @@ pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut Referen
         external.references(stack, found);
     }
     super::recovery::buckets(spec).for_each(|copy| copy.references(stack, found));
+    super::seed::references(stack, spec, found);
     if let Some(identity) = super::recovery::identity(spec) {
         // Only its pods read it.
         found.secret(&identity.name, []);
@@ -71,6 +72,7 @@ pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Valu
         external.placeholders(stack, values);
     }
     super::recovery::buckets(spec).for_each(|copy| copy.placeholders(stack, values));
+    super::seed::placeholders(stack, spec, values);
     if let Some(identity) = super::recovery::identity(spec) {
         let value = values.value();
         values.secret(&identity.name, super::recovery::key(identity), value);

@@ -9,7 +9,7 @@ use super::{
     mode::{Context, Unresolved},
     monitoring, pod_template,
     probing::probing,
-    redis, release, services, workload,
+    redis, release, seed, services, workload,
 };
 use crate::{
     api::v1alpha1::{BackupStatus, Environment, RorunStack, RorunStackSpec},
@@ -68,6 +68,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         bucket_rules: bucket::rules(spec, observed, &mut unresolved),
         ingress: ingress::resolve(spec, observed, &mut unresolved),
         backup: None,
+        seed: None,
         monitoring: monitoring::resolve(spec),
         pull_secrets: pull_secrets(spec),
         pull_policy: spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or_default(),
@@ -91,6 +92,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
     api_url::resolve(spec, &mut stack, &mut unresolved);
     stack.connection = Connection::new(&parts(&stack));
     stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
+    stack.seed = seed::resolve(spec, &stack, observed).map(Box::new);
     hash_configuration(&mut stack, observed, &mut unresolved);
     unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;

@@ -22,7 +22,7 @@ fn lacking(report: &Report<'_>, cause: Option<&RootCause>) -> Option<(reason::Re
         return Some((reason::HIBERNATED, hibernation::message(report, cause)));
     }
     if let Some(current) = report.restores.current.as_ref().filter(|_| report.stack.stopped) {
-        let message = format!("rorunrestore/{}: {}", current.request.name, current.waiting.message);
+        let message = format!("{}: {}", current.request.subject(), current.waiting.message);
         return Some((current.waiting.reason, message));
     }
     let short = report.readiness.iter().filter_map(|(component, readiness)| {

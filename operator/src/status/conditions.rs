@@ -55,8 +55,20 @@ pub(super) fn facts(
             },
         })
         .collect();
+    facts.extend(seeded(report));
     facts.extend(overall(report, cause));
     facts
+}
+
+/// What the database began with, of a stack that names a point for it. While it is being filled `RestoreComplete` tells how far.
+fn seeded(report: &Report<'_>) -> Option<Fact> {
+    let (status, reason, message) = match report.stack.seed.as_ref()?.seeded.as_ref()? {
+        Ok(point) => ("True", reason::COMPLETE, format!("the database began with recovery point {point}")),
+        Err(found) => {
+            ("False", reason::DATA_FOUND, format!("the data that were there are kept, and nothing was filled: {found}"))
+        }
+    };
+    Some(Fact { kind: "Seeded", status, reason, message })
 }
 
 /// A condition that nobody can decide is neither true nor false.

@@ -137,6 +137,7 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::RESTORE_FAILED,
     reason::ANOTHER_STACK,
     reason::ALREADY_RESTORED,
+    reason::SEED_REFUSED,
     reason::POINT_IN_TIME_UNSUPPORTED,
     reason::MOMENT_OUT_OF_REACH,
     reason::LIVE_CLUSTER_UNKNOWN,

@@ -16,9 +16,14 @@ use crate::programs;
 use crate::scenario::Scenario;
 use crate::servers::PASSWORD;
 
-/// `agent drill` as a pod would run it: PostgreSQL refuses to run as root.
+/// `agent drill` as a pod would run it.
 fn command(scenario: &Scenario) -> (Command, PathBuf) {
-    let folder = scenario.servers.folder().join(format!("{}-drill", scenario.name));
+    of_agent(scenario, contract::DRILL)
+}
+
+/// What restores into a server of its own, as a pod would run it: PostgreSQL refuses to run as root.
+pub(crate) fn of_agent(scenario: &Scenario, name: &str) -> (Command, PathBuf) {
+    let folder = scenario.servers.folder().join(format!("{}-{name}", scenario.name));
     fs::create_dir_all(&folder).expect("folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
     if programs::is_root() {
@@ -26,7 +31,7 @@ fn command(scenario: &Scenario) -> (Command, PathBuf) {
         command.uid(programs::id(&["-u", "postgres"])).gid(programs::id(&["-g", "postgres"]));
     }
     let result = folder.join("result");
-    command.current_dir(&folder).args([contract::AGENT, contract::DRILL, contract::ARG_PREFIX, &scenario.prefix]);
+    command.current_dir(&folder).args([contract::AGENT, name, contract::ARG_PREFIX, &scenario.prefix]);
     command.args([contract::ARG_OWNER, &scenario.owner(), contract::ARG_WORK]).arg(folder.join("work"));
     command.arg("--termination-path").arg(&result);
     command.env_clear().env("PATH", &scenario.servers.programs);

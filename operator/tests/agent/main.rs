@@ -30,5 +30,6 @@ mod prunes;
 mod restores;
 mod rights;
 mod rules;
+mod sanitizes;
 mod schemas;
 mod services;

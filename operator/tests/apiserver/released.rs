@@ -51,6 +51,8 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule has(self.ingress) || !(has(self.api.apiURLFrom)", "0.1.0 had no apiURLFrom"),
     ("spec: rule self.environment != 'Production' || !has(self.hibernation)", "0.1.0 had no hibernation"),
     ("spec: rule self.environment == 'Development' || !has(self.expiresAfter)", "0.1.0 had no expiresAfter"),
+    ("spec: rule self.environment != 'Production' || !has(self.seedFrom)", "0.1.0 had no seedFrom"),
+    ("spec: rule has(oldSelf.seedFrom) || !has(self.seedFrom)", "0.1.0 had no seedFrom"),
     ("spec: rule !has(self.bucket) || !has(self.bucket.lifecycle)", "0.1.0 had no lifecycle"),
     ("spec: rule has(self.ingress) || !has(self.release)", "0.1.0 had no release"),
     (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of its two modes, and a stack of it has no other"),

@@ -11,6 +11,7 @@ use super::{
 const DATABASE: &str = "a database cannot change between embedded, external, cloudNativePG and rds while the stack exists: create a new stack";
 const REDIS: &str =
     "redis cannot change between embedded, external and elastiCache while the stack exists: create a new stack";
+const SEED: &str = "seedFrom can only be set when the stack is created, before its first start: leave it out, and create another stack with it";
 const BUCKET: &str =
     "a bucket cannot change between embedded, external and s3 while the stack exists: create a new stack";
 
@@ -97,9 +98,16 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
         ),
         (bucket("shop", "eu-west-1"), bucket("shop", "eu-west-2"), "name and region of bucket.s3 cannot change"),
         (rds("", json!(null)), all(), "a database cannot change between"),
+        (stack("shop"), stack("shop").set("seedFrom", point("a")), SEED),
         // Rules of a creation hold for updates as well.
         (stack("shop").production(), stack("shop").production().without("backup"), "backup must be set in Production"),
     ]
+}
+
+/// A point that a stack begins with.
+fn point(folder: &str) -> serde_json::Value {
+    json!({"location": format!("s3://safe/{folder}/20261124T031500Z-q7k2p/"), "endpoint": "https://s3.example.com",
+        "credentialsSecretRef": {"name": "reader"}})
 }
 
 fn accepted() -> Vec<(Fixture, Fixture)> {
@@ -110,6 +118,9 @@ fn accepted() -> Vec<(Fixture, Fixture)> {
     let server = |server: &str| stack("shop").set("bucket", json!({"embedded": {"server": server}}));
     let other = json!({"external": {"secretRef": {"name": "another"}}});
     vec![
+        // Before it is over a stack may begin with another point, or with none.
+        (stack("shop").set("seedFrom", point("a")), stack("shop").set("seedFrom", point("b"))),
+        (stack("shop").set("seedFrom", point("a")), stack("shop")),
         (cluster(json!({})), cluster(json!({"instances": 3, "walStorage": {}, "pooler": {}}))),
         (rds("storage.size", json!("50Gi")), rds("storage.size", json!("60Gi"))),
         (rds("", json!(null)), rds("instanceClass", json!("db.m7g.large"))),

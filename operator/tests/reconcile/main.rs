@@ -25,6 +25,7 @@ mod requests;
 mod restarts;
 mod restores;
 mod rules;
+mod sanitizes;
 mod services;
 mod sources;
 mod volumes;
@@ -131,6 +132,23 @@ async fn one_operator_after_the_other() {
     cases!(&env, restores::a_restore_outlives_the_operator);
     cases!(&env, restarts::of_two_processes_without_a_name_one_leads);
     cases!(&env, corrections::one_stack_is_corrected_at_a_time);
+}
+
+/// With an API server of its own, so that it can be run alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sanitized_points() {
+    let env = TestEnv::open().await;
+    let operator = env.operator().await;
+    cases!(
+        &env,
+        sanitizes::a_sanitized_point_is_made_beside_whatever_goes_on,
+        sanitizes::a_wrong_sanitize_is_refused,
+        sanitizes::a_new_stack_begins_with_a_point_once,
+        sanitizes::data_that_are_found_stay_and_are_told,
+        sanitizes::a_point_that_is_refused_keeps_the_application_from_starting,
+    );
+    drop(operator);
+    cases!(&env, sanitizes::a_seed_outlives_the_operator);
 }
 
 /// With an API server of its own, and real services beside it.

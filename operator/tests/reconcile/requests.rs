@@ -28,12 +28,12 @@ pub async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunBackupSt
     env.backups(namespace).get(name).await.expect("the RorunBackup").status.unwrap_or_default()
 }
 
-fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<(&'a str, &'a str)> {
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<(&'a str, &'a str)> {
     let found = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((&found.status, &found.reason))
 }
 
-async fn until_reason(env: &TestEnv, namespace: &str, name: &str, reason: &str) -> RorunBackupStatus {
+pub async fn until_reason(env: &TestEnv, namespace: &str, name: &str, reason: &str) -> RorunBackupStatus {
     env.until(&format!("{name} says {reason}"), async || {
         let found = status(env, namespace, name).await;
         found.conditions.iter().any(|condition| condition.type_ == "Complete" && condition.reason == reason)

@@ -3,8 +3,8 @@
 
 mod compare;
 mod objects;
-mod restore;
-mod server;
+pub(super) mod restore;
+pub(super) mod server;
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
 
 /// What ended a drill.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// The pod was told to stop: that is no verdict.
     Stopped,
     /// Something is at fault.
@@ -86,7 +86,8 @@ async fn carry_out(
     let target = args.bucket.target(authorities.for_bucket());
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
-    let id = Box::pin(choose(&bucket, args)).await?;
+    let of = (args.prefix.as_str(), args.owner.as_deref(), args.point.as_ref());
+    let id = Box::pin(choose(&bucket, of)).await?;
     *found = Some(id.clone());
     let judged = Box::pin(judge(&bucket, args, (&id, &target), stop)).await;
     match &judged {
@@ -108,7 +109,7 @@ async fn judge(
     (id, target): (&BackupId, &BucketTarget),
     stop: &CancellationToken,
 ) -> Result<DrillRecord, Ended> {
-    let manifest = read_manifest(bucket, args, id).await?;
+    let manifest = read_manifest(bucket, &args.prefix, id).await?;
     let dump = dump_of(&manifest)?;
     let key = inventory::key(&args.prefix, id, DUMP_FILE);
     tracing::info!(%id, key, "drill started");
@@ -146,26 +147,27 @@ async fn judge(
 }
 
 /// The point that is asked for, or the newest whole one of the owner.
-async fn choose(bucket: &BucketClient, args: &DrillArgs) -> Result<BackupId, Ended> {
-    let entries = inventory::read(bucket, &args.prefix).await?;
-    let wanted = |entry: &&BackupFolder| args.point.as_ref().is_none_or(|point| *point == entry.id);
+pub(super) async fn choose(
+    bucket: &BucketClient,
+    (prefix, owner, point): (&str, Option<&str>, Option<&BackupId>),
+) -> Result<BackupId, Ended> {
+    let entries = inventory::read(bucket, prefix).await?;
+    let wanted = |entry: &&BackupFolder| point.is_none_or(|point| *point == entry.id);
     let own = |entry: &&BackupFolder| match &entry.manifest {
-        Found::Of { owner, .. } => args.owner.is_none() || args.owner == *owner,
-        Found::Missing | Found::Unreadable => false,
+        Found::Of { owner: of, .. } => owner.is_none() || owner == of.as_deref(),
+        Found::Sanitized { .. } | Found::Missing | Found::Unreadable => false,
     };
     let newest = entries.iter().filter(wanted).filter(own).max_by(|one, other| one.id.cmp(&other.id));
-    match (newest, &args.point) {
+    match (newest, point) {
         // One whose dump is cut off is not passed over: the user believes in it.
         (Some(entry), _) => Ok(entry.id.clone()),
-        (None, Some(point)) => fault(DrillFault::NoPoint, format!("there is no recovery point {}{point}", args.prefix)),
-        (None, None) => {
-            fault(DrillFault::NoPoint, format!("there is no recovery point of this stack under {}", args.prefix))
-        }
+        (None, Some(point)) => fault(DrillFault::NoPoint, format!("there is no recovery point {prefix}{point}")),
+        (None, None) => fault(DrillFault::NoPoint, format!("there is no recovery point of this stack under {prefix}")),
     }
 }
 
-async fn read_manifest(bucket: &BucketClient, args: &DrillArgs, id: &BackupId) -> Result<Manifest, Ended> {
-    let key = inventory::key(&args.prefix, id, MANIFEST_FILE);
+pub(super) async fn read_manifest(bucket: &BucketClient, prefix: &str, id: &BackupId) -> Result<Manifest, Ended> {
+    let key = inventory::key(prefix, id, MANIFEST_FILE);
     let body = bucket.get(&key).await?.unwrap_or_default();
     match inventory::parse(&body, id) {
         Some(manifest) => Ok(manifest),

@@ -17,15 +17,19 @@ const LONGEST: u64 = 256 * 1024;
 
 /// A dump that was restored.
 #[derive(Debug, Default)]
-pub(super) struct Restored {
+pub(in crate::agent) struct Restored {
     /// Extensions that the server lacks.
-    pub(super) missing: BTreeSet<String>,
+    pub(in crate::agent) missing: BTreeSet<String>,
     /// Errors that nothing follows from.
-    pub(super) understood: Vec<String>,
+    pub(in crate::agent) understood: Vec<String>,
 }
 
 /// Restores a dump. What does not have the checksum of its manifest does not count, whatever came of it.
-pub(super) async fn restore(dump: Dump<'_>, server: &Server, stop: &CancellationToken) -> Result<Restored, Ended> {
+pub(in crate::agent) async fn restore(
+    dump: Dump<'_>,
+    server: &Server,
+    stop: &CancellationToken,
+) -> Result<Restored, Ended> {
     let fed = Box::pin(dump.read(stop, async |reader| fed(reader, server, stop).await)).await;
     let (status, text) = match fed {
         Ok(said) => said?,

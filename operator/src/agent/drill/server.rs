@@ -14,16 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, fault};
 use crate::agent::manifest::Contents;
 use crate::contract::DrillFault;
+use crate::services::postgres::{self, PostgresTarget};
 
 /// The superuser of the server, and the database that a dump is restored into.
-pub(super) const NAME: &str = "drill";
+pub(in crate::agent) const NAME: &str = "drill";
 /// A server on a busy node takes a while.
 const STARTS_WITHIN: Duration = Duration::from_mins(2);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A running server. Dropping it kills it.
-pub(super) struct Server {
+pub(in crate::agent) struct Server {
     child: Child,
     folder: PathBuf,
     port: u16,
@@ -37,7 +38,7 @@ fn major(version: &str) -> Option<u32> {
 }
 
 /// Whether the server of this image is at least that of the dump.
-pub(super) async fn fits(dumped: &str) -> Result<(), Ended> {
+pub(in crate::agent) async fn fits(dumped: &str) -> Result<(), Ended> {
     let output = Command::new("postgres").arg("--version").stdin(Stdio::null()).output().await;
     let said = match output {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
@@ -62,7 +63,7 @@ pub(super) async fn fits(dumped: &str) -> Result<(), Ended> {
 
 impl Server {
     /// Makes a cluster in an empty folder, and starts it.
-    pub(super) async fn start(
+    pub(in crate::agent) async fn start(
         folder: &Path,
         contents: Option<&Contents>,
         stop: &CancellationToken,
@@ -124,7 +125,7 @@ impl Server {
     }
 
     /// A session, as the superuser.
-    pub(super) async fn connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
+    pub(in crate::agent) async fn connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).user(NAME).password(&self.password).dbname(database);
         let (client, driver) = config.connect_timeout(Duration::from_secs(10)).connect(NoTls).await?;
@@ -133,7 +134,7 @@ impl Server {
     }
 
     /// The variables that lead `libpq` to the database of the drill.
-    pub(super) fn environment(&self) -> [(&'static str, String); 6] {
+    pub(in crate::agent) fn environment(&self) -> [(&'static str, String); 6] {
         [
             ("PGHOST", "127.0.0.1".to_owned()),
             ("PGPORT", self.port.to_string()),
@@ -144,8 +145,19 @@ impl Server {
         ]
     }
 
+    /// The same, for clients of ours.
+    pub(in crate::agent) fn target(&self) -> PostgresTarget {
+        let url = format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}?sslmode=disable", self.password, self.port);
+        PostgresTarget { url, ca: None }
+    }
+
+    /// Its version, as it says it.
+    pub(in crate::agent) async fn version(&self) -> Result<String, Ended> {
+        Ok(postgres::check(&self.target(), STARTS_WITHIN).await?.version)
+    }
+
     /// Ends it, and removes its files.
-    pub(super) async fn stop(mut self) {
+    pub(in crate::agent) async fn stop(mut self) {
         let mut stop = Command::new("pg_ctl");
         stop.args(["stop", "--mode=immediate", "--no-wait", "-D"]).arg(self.folder.join("data"));
         let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
@@ -196,7 +208,7 @@ fn run(folder: &Path, port: u16) -> io::Result<Child> {
 }
 
 /// A program without the keys that this process was given.
-pub(super) fn clean(program: &str) -> Command {
+pub(in crate::agent) fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     let kept = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"];
     let variables = kept.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
@@ -208,7 +220,7 @@ fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::agent) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -217,7 +229,7 @@ fn not_run(error: &tokio_postgres::Error) -> Ended {
 }
 
 /// What the server of the drill says, which is ours.
-pub(super) fn said(error: &tokio_postgres::Error) -> String {
+pub(in crate::agent) fn said(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 

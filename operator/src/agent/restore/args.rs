@@ -23,6 +23,12 @@ pub struct PointArgs {
     /// Whose the recovery point has to be.
     #[command(flatten)]
     pub whose: Whose,
+    /// The environment of the stack: a point of another one is refused, unless it is sanitized. Defaults to any.
+    #[arg(long)]
+    pub environment: Option<String>,
+    /// No other point than a sanitized one is taken.
+    #[arg(long)]
+    pub sanitized: bool,
     /// Certificate authorities (PEM) of the bucket, beside the public ones.
     #[arg(long)]
     pub bucket_ca_file: Option<PathBuf>,
@@ -145,6 +151,12 @@ pub struct GivenArgs {
     /// It may be anybody's.
     #[arg(long, hide = true)]
     pub any_owner: bool,
+    /// The environment of the stack.
+    #[arg(long, hide = true)]
+    pub environment: Option<String>,
+    /// It has to be sanitized.
+    #[arg(long, hide = true)]
+    pub sanitized: bool,
     /// What is to be restored.
     #[arg(long, hide = true)]
     pub scope: Vec<String>,

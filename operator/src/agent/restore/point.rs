@@ -128,5 +128,36 @@ fn read(body: &[u8], args: &PointArgs, key: &str) -> Result<Manifest, RestoreErr
             format!("recovery point {} is {whose}, not of {owner}: adopt it with rorun.app/adopt-backups", args.point);
         return Err(refused(RestoreRefusal::PointForeign, message));
     }
+    refuse_raw(&manifest, args)?;
     Ok(manifest)
 }
+
+/// Only a sanitized point leaves its environment. One that does not say which it is of is taken for its own owner, and in Production,
+/// where nothing is worth more protection than what is there.
+fn refuse_raw(manifest: &Manifest, args: &PointArgs) -> Result<(), RestoreError> {
+    let point = &args.point;
+    if manifest.sanitized {
+        if args.whose.any_owner {
+            return Ok(());
+        }
+        let message = format!(
+            "recovery point {point} is sanitized: it fills a new stack, by target Stack and its location, and replaces no data"
+        );
+        return Err(refused(RestoreRefusal::PointForeign, message));
+    }
+    let way_out = "make a sanitized one where the data are, by a RorunBackup with sanitize, and name that";
+    let message = match (&args.environment, &manifest.environment) {
+        _ if args.sanitized => format!("recovery point {point} is not sanitized: {way_out}"),
+        (Some(own), Some(of)) if own != of => {
+            format!("recovery point {point} is that of a stack of {of}, not of {own}, and not sanitized: {way_out}")
+        }
+        (Some(own), None) if args.whose.any_owner && own != PRODUCTION => format!(
+            "recovery point {point} does not say of which environment it is, as those of earlier releases, so that only its own              stack and Production take it: {way_out}"
+        ),
+        _ => return Ok(()),
+    };
+    Err(refused(RestoreRefusal::PointNotSanitized, message))
+}
+
+/// The environment whose data nothing else may have.
+const PRODUCTION: &str = "Production";

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::NOT_OBSERVED;
+use super::{ExternalBucket, NOT_OBSERVED, text};
 
 /// One recovery point of a stack, made now. Like a Job it runs once and keeps its result: make another one for another backup.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -40,11 +40,64 @@ use super::NOT_OBSERVED;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf")
-    .message("spec cannot change, since a RorunBackup runs once: create another one for another backup"))]
+#[x_kube(
+    validation = Rule::new("self == oldSelf")
+        .message("spec cannot change, since a RorunBackup runs once: create another one for another backup"),
+    validation = Rule::new("has(self.sanitize) == has(self.destination)")
+        .message("set both sanitize and destination, where the sanitized point goes, or neither: a backup without sanitize goes to backup.destination of the stack"),
+)]
 pub struct RorunBackupSpec {
     /// The stack of this namespace that is backed up. It needs `spec.backup`.
     pub stack_ref: StackReference,
+    /// The newest recovery point of the stack is restored into a PostgreSQL of its own, in a pod of its own, changed by this, and
+    /// becomes a point that stacks of other environments may take. Neither the stack nor its point is changed. Defaults to none: a
+    /// backup of the database as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<Sanitize>,
+    /// Where the sanitized point goes. Required by `sanitize`. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<SanitizedDestination>,
+}
+
+/// The statements that take out what must not leave the environment: exactly one member. They run in one transaction, without
+/// `BEGIN` and `COMMIT`, and one that fails leaves no point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.sql) != has(self.sqlConfigMapRef)")
+    .message("set exactly one of sql and sqlConfigMapRef, e.g. `sql: UPDATE users SET email = 'user' || id || '@example.invalid'`"))]
+pub struct Sanitize {
+    /// The statements, at most 64 KiB. Defaults to those of `sqlConfigMapRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub sql: Option<String>,
+    /// A ConfigMap of this namespace with the statements, at most 100 KiB. Defaults to `sql`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_config_map_ref: Option<ConfigMapKey>,
+}
+
+/// The key of a ConfigMap of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKey {
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// The bucket and the folder of sanitized points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SanitizedDestination {
+    /// An existing bucket, best one without points that are not sanitized.
+    pub external: ExternalBucket,
+    /// The folder in the bucket; the points are below it in `<namespace>/<stack>/`. No point that is not sanitized may be there. The
+    /// operator removes none: let a rule of the bucket do so. Defaults to `sanitized/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 256), extend("x-kubernetes-validations" = text::folder()))]
+    pub prefix: Option<String>,
 }
 
 /// A stack of the same namespace.

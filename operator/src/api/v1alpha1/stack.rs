@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, HibernationSpec, ImageSource, IngressSpec,
-    MonitoringSpec, REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, WorkloadSpec, modes, text,
+    MonitoringSpec, REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, SeedFrom, WorkloadSpec, modes, text,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -49,6 +49,10 @@ use super::{
         .message("database, redis and bucket may be left out only in Development: set each, e.g. `database: {external: {secretRef: {name: my-database}}}`"),
     validation = Rule::new("self.environment != 'Production' || !((has(self.database) && has(self.database.embedded)) || (has(self.redis) && has(self.redis.embedded)) || (has(self.bucket) && has(self.bucket.embedded)))")
         .message("embedded data services are not for Production: a single pod has no failover; use external for database, redis and bucket, or cloudNativePG for database"),
+    validation = Rule::new("self.environment != 'Production' || !has(self.seedFrom)")
+        .message("seedFrom is not for Production: leave it out, and restore a point with a RorunRestore"),
+    validation = Rule::new("has(oldSelf.seedFrom) || !has(self.seedFrom)")
+        .message("seedFrom can only be set when the stack is created, before its first start: leave it out, and create another stack with it"),
     validation = Rule::new("self.environment != 'Production' || has(self.backup)")
         .message("backup must be set in Production, e.g. `backup: {schedule: \"15 2 * * *\"}`"),
     validation = Rule::new("self.environment != 'Production' || ((!has(self.api.replicas) || self.api.replicas >= 2) && (!has(self.api.autoscaling) || !has(self.api.autoscaling.minReplicas) || self.api.autoscaling.minReplicas >= 2))")
@@ -103,6 +107,11 @@ pub struct RorunStackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = text::lifetime()))]
     pub expires_after: Option<String>,
+    /// A sanitized recovery point that the empty database is filled with, once, before the application starts for the first time.
+    /// Data found there are kept, and the condition `Seeded` tells so. Development and Staging only, and only when the stack is
+    /// created. Defaults to none: an empty database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_from: Option<SeedFrom>,
     /// What the operator does with the volumes and generated passwords of embedded services, and with the Cluster of
     /// CloudNativePG, when the stack is deleted.
     /// `Retain`: they stay, and a stack of the same name uses them again. `Delete`: the operator deletes them; in Production it
@@ -175,6 +184,17 @@ pub enum Environment {
     Staging,
     /// For customers.
     Production,
+}
+
+impl Environment {
+    /// The word itself.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "Development",
+            Self::Staging => "Staging",
+            Self::Production => "Production",
+        }
+    }
 }
 
 /// What the operator does with the volumes and generated passwords of embedded services when the stack is deleted. `Retain`:

@@ -11,17 +11,32 @@ use crate::{
     names::{Component, Waiting, annotation, reason},
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
-    stack::{BackupRequest, Clusters, Observed, PointProblem, RestorePoint, RestoreRequest, clusters},
+    stack::{
+        self, BackupRequest, Clusters, Observed, PointProblem, References, RestorePoint, RestoreRequest, SanitizeRequest,
+        clusters,
+    },
 };
 
 /// Why the components of a stack stay as they are for now.
 type Held<'a> = &'a std::collections::BTreeMap<Component, Waiting>;
 
 impl Context {
+    /// The Secrets that the RorunBackups of a stack name.
+    pub(super) fn asked_references(&self, stack: &ResourceKey) -> References {
+        let mut found = References::default();
+        self.requests.backups.of(stack).iter().for_each(|of| found.add(stack::backup_references(&of.spec)));
+        found
+    }
+
     /// Reads the RorunBackups and RorunRestores of a stack that are not over, and what restores left.
     pub(super) fn observe_asked(&self, cr: &RorunStack, stack: &ResourceKey, observed: &mut Observed) {
-        let backup = |of: &Arc<RorunBackup>| BackupRequest { uid: of.uid().unwrap_or_default(), name: of.name_any() };
-        observed.backups = self.requests.backups.of(stack).iter().map(backup).collect();
+        let backup = |of: &Arc<RorunBackup>| BackupRequest {
+            uid: of.uid().unwrap_or_default(),
+            name: of.name_any(),
+            sanitize: SanitizeRequest::of(&of.spec, observed),
+        };
+        let backups = self.requests.backups.of(stack).iter().map(backup).collect();
+        observed.backups = backups;
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());

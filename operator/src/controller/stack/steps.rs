@@ -162,7 +162,7 @@ fn revision(there: &LiveObject) -> Option<Revision> {
 
 /// Whether the Jobs of a component say something that the plan reads, also when they end well.
 fn says(component: Component) -> bool {
-    matches!(component, Component::Backup | Component::Restore)
+    matches!(component, Component::Backup | Component::Restore | Component::Sanitize)
 }
 
 fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {

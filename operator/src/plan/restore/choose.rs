@@ -16,7 +16,7 @@ pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usi
         .or_else(|| all.iter().position(may_begin))
         .or_else(spent)
         .or_else(|| all.iter().position(|facts| facts.request.fills && facts.state() != State::Complete));
-    let first = chosen.map(|index| all[index].request.name.clone());
+    let first = chosen.map(|index| all[index].request.subject());
     for (index, facts) in all.iter_mut().enumerate() {
         if facts.held.is_some() || facts.is_refused() {
             continue;
@@ -24,7 +24,7 @@ pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usi
         if let Some(first) = first.as_ref().filter(|_| chosen != Some(index)) {
             if !facts.has_begun() {
                 facts.held =
-                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("rorunrestore/{first} goes first")));
+                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("{first} goes first")));
             }
         } else if let Some(job) = foreign {
             if facts.has_begun() {

@@ -127,14 +127,19 @@ impl<'a> Facts<'a> {
         if let Err(PointProblem::Waits(waiting)) = &request.point {
             return Some(waiting.clone());
         }
-        if stack.backup.is_none() {
+        if request.seeds() {
+            if let Some(missing) = stack.seed.as_ref().and_then(|seed| seed.missing.clone()) {
+                return Some(missing);
+            }
+        } else if stack.backup.is_none() {
             let message = format!(
                 "rorunstack/{name} has no spec.backup, by which recovery points are reached: set it, e.g. to {{}}"
             );
             return Some(Waiting::new(reason::BACKUP_NOT_SET, message));
         }
         for component in [Component::Backup, Component::Connection, Component::Database] {
-            if let Some(waiting) = stack.unresolved.get(&component) {
+            let needed = component != Component::Backup || !request.seeds();
+            if let Some(waiting) = stack.unresolved.get(&component).filter(|_| needed) {
                 return Some(waiting.clone());
             }
         }
@@ -255,7 +260,7 @@ impl<'a> Facts<'a> {
 
     pub(super) fn is_refused(&self) -> bool {
         // Of data that are changed by half nobody may make a serving application: that is told, and is not over.
-        self.refusal().is_some() && !self.is_half_done()
+        self.refusal().is_some() && !self.is_half_done() && self.found_data().is_none()
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -271,7 +276,15 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn fills(&self) -> bool {
-        self.request.fills && self.request.database && !self.is_done(Kind::Fill)
+        self.request.fills && self.request.database && !self.is_done(Kind::Fill) && self.found_data().is_none()
+    }
+
+    /// What a seed found in the database, which stays: then there is nothing to seed.
+    pub(super) fn found_data(&self) -> Option<&str> {
+        match self.attempt(Kind::Fill)? {
+            Attempt::Refused(_, why, message) if self.request.seeds() && *why == reason::DATA_FOUND => Some(message),
+            _ => None,
+        }
     }
 
     pub(super) fn copies(&self) -> bool {

@@ -11,6 +11,7 @@ mod facts;
 mod kept;
 mod moment;
 mod result;
+mod seed;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,8 @@ pub struct Restores {
     pub spared: Vec<String>,
     /// A Job of a restore is to run, or runs.
     pub works: bool,
+    /// What the database of the stack began with: a point, or data that were found, in words.
+    pub seeded: Option<Result<String, String>>,
     /// What is recorded of restores, beside the commands by annotation.
     pub(super) records: Vec<(String, String)>,
 }
@@ -105,8 +108,9 @@ impl Current {
 
 /// Plans the restores of a stack. `foreign`: the Job that works on live data and is none of a restore.
 pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>, now: i64) -> Restores {
-    let mut all: Vec<Facts<'_>> =
-        observed.restores.iter().map(|request| Facts::of(stack, observed, request, now)).collect();
+    // First, since the application of a new stack waits for it.
+    let requests = seed::due(stack, observed).into_iter().chain(&observed.restores);
+    let mut all: Vec<Facts<'_>> = requests.map(|request| Facts::of(stack, observed, request, now)).collect();
     let chosen = choose::choose(&mut all, foreign);
     let kept = kept::kept(stack, observed, &all);
     let (discard, discard_problem) = discard::discard(stack, observed, &kept, &all);
@@ -116,6 +120,7 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
         None => (None, None),
     };
     let mut restores = Restores {
+        seeded: seed::seeded(observed).or_else(|| all.iter().find_map(seed::outcome)),
         jobs: kept::jobs(observed, &all),
         records: records(observed, &all),
         held: all
@@ -165,7 +170,10 @@ fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
     let named = observed.clusters.named.as_ref().filter(|named| !named.restore.is_empty());
     records.extend(named.map(|named| (format!("{RESTORED}{}", named.restore), named.restore_uid.clone())));
     for facts in all {
-        if facts.has_changed_data() {
+        if let Some(outcome) = seed::outcome(facts) {
+            records.push(seed::record(outcome));
+        }
+        if facts.has_changed_data() && !facts.request.seeds() {
             records.push((format!("{RESTORED}{}", facts.request.name), facts.request.uid.clone()));
         }
         if facts.obeys_retry {

@@ -106,6 +106,7 @@ impl Facts<'_> {
     pub(super) fn current(&self, state: State) -> Waiting {
         let first = || Waiting::new(reason::PROGRESSING, "it is about to begin");
         match state {
+            State::Refused if self.request.seeds() => self.seed_refused(),
             State::Refused => self.refusal().unwrap_or_else(first),
             State::Waiting => self.held.clone().unwrap_or_else(first),
             State::Broken => self.broke_off().unwrap_or_else(first),
@@ -114,6 +115,15 @@ impl Facts<'_> {
             State::Starting => self.restoring(state, "the pods of the application start"),
             _ => self.step_of(state),
         }
+    }
+
+    /// Nothing but another spec helps a seed that is refused.
+    fn seed_refused(&self) -> Waiting {
+        let why = self.refusal().map(|why| format!("{}: {}", why.reason, why.message)).unwrap_or_default();
+        let message = format!(
+            "{why}; name another point in spec.seedFrom.location, or leave seedFrom out to begin with an empty database"
+        );
+        Waiting::new(reason::SEED_REFUSED, message)
     }
 
     /// What became of the Cluster that was recovered.
@@ -147,10 +157,10 @@ impl Facts<'_> {
         Some(Waiting::new(
             why,
             format!(
-                "job/{}: {message}; {live}{}; mend it, then set the annotation {retry} of rorunrestore/{} to a new value",
+                "job/{}: {message}; {live}{}; mend it, then set the annotation {retry} of {} to a new value",
                 step.name,
                 kept_words.unwrap_or_default(),
-                self.request.name
+                if self.request.seeds() { format!("rorunstack/{}", self.stack.name) } else { self.request.subject() }
             ),
         ))
     }
@@ -206,6 +216,7 @@ impl Facts<'_> {
                 crate::names::annotation::DISCARD,
                 self.stack.name
             ),
+            None if self.found_data().is_some() => "the data that were found in the database stay".to_owned(),
             None => "the data of the recovery point are live".to_owned(),
         }
     }

@@ -94,7 +94,11 @@ pub fn own(component: Component) -> Option<Own> {
         Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest | Component::BucketRules => {
             return job(component);
         }
-        Component::Connection | Component::Ingress | Component::Monitoring | Component::Restore => return None,
+        Component::Connection
+        | Component::Ingress
+        | Component::Monitoring
+        | Component::Restore
+        | Component::Sanitize => return None,
     })
 }
 

@@ -104,7 +104,7 @@ fn it_waits_for_a_dump_and_no_backup_begins_beside_it() {
     assert!(waiting.message.contains("job/shop-backup-1"), "{waiting:?}");
     cluster.observed.dump = None;
     cluster.step();
-    cluster.observed.backups.push(BackupRequest { uid: "b".to_owned(), name: "now".to_owned() });
+    cluster.observed.backups.push(BackupRequest { uid: "b".to_owned(), name: "now".to_owned(), sanitize: None });
     let plan = cluster.plan();
     assert!(plan.dumps_paused && plan.backups.iter().all(|step| step.exists));
     assert!(plan.works_on_data, "a deletion waits for it");

@@ -1,0 +1,93 @@
+//! The user's statements, in one transaction. What a server says of a value is not repeated: it could be one that must not leave.
+
+use tokio_postgres::error::{DbError, ErrorPosition};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_util::sync::CancellationToken;
+
+use super::failed;
+use crate::agent::drill::Ended;
+use crate::agent::drill::server::{NAME, Server, said};
+
+/// A transaction has another one of these than the one before it.
+const TRANSACTION: &str = "SELECT virtualxid FROM pg_locks WHERE locktype = 'virtualxid' AND pid = pg_backend_pid()";
+/// A transaction that wrote nothing has none.
+const WROTE: &str = "SELECT txid_current_if_assigned()";
+
+/// Changes the restored database. Nothing is changed unless every statement succeeds.
+pub(super) async fn apply(server: &Server, sql: &str, stop: &CancellationToken) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Ended::Stopped),
+        done = transaction(server, sql) => done,
+    }
+}
+
+async fn transaction(server: &Server, sql: &str) -> Result<(), Ended> {
+    let ended = |error: Error| failed(format!("the server of the drill refuses: {}", said(&error)));
+    let client = server.connect(NAME).await.map_err(ended)?;
+    client.batch_execute("BEGIN").await.map_err(ended)?;
+    let before = value(&client, TRANSACTION).await.map_err(ended)?;
+    client.batch_execute(sql).await.map_err(|error| failed(of_a_statement(&error, sql)))?;
+    // A COMMIT would keep what a later statement should have undone, and a ROLLBACK would undo all.
+    if value(&client, TRANSACTION).await.map_err(ended)? != before {
+        return Err(failed(
+            "sanitize.sql ends its transaction: leave BEGIN, COMMIT and ROLLBACK out, since all of it runs in one",
+        ));
+    }
+    if value(&client, WROTE).await.map_err(ended)?.is_none() {
+        return Err(failed(
+            "sanitize.sql changes nothing of the restored database, which is not sanitized then: let its statements match rows",
+        ));
+    }
+    client.batch_execute("COMMIT").await.map_err(|error| failed(of_a_statement(&error, sql)))
+}
+
+async fn value(client: &Client, sql: &str) -> Result<Option<String>, Error> {
+    let messages = client.simple_query(sql).await?;
+    Ok(messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
+}
+
+/// Which statement failed, and why, without a value of a row.
+fn of_a_statement(error: &Error, sql: &str) -> String {
+    let Some(error) = error.as_db_error() else {
+        return "failed to sanitize: the server ended, or a statement reads from its client".to_owned();
+    };
+    let at = match error.position() {
+        Some(ErrorPosition::Original(at)) => line(sql, *at),
+        _ => None,
+    };
+    let at = at.map(|line| format!(" in line {line}")).unwrap_or_default();
+    format!("failed to sanitize: a statement of sanitize.sql failed{at}: {}; nothing was written", why(error))
+}
+
+/// Names that are missing or wrong are those of the user's SQL (class 42 of PostgreSQL documentation, appendix A); other words may
+/// quote data.
+fn why(error: &DbError) -> String {
+    let code = error.code().code();
+    if code.starts_with("42") {
+        return format!("{} (SQLSTATE {code})", error.message());
+    }
+    let named = [("constraint", error.constraint()), ("table", error.table()), ("column", error.column())];
+    let named = named.into_iter().filter_map(|(kind, name)| Some(format!(", {kind} {}", name?)));
+    format!("SQLSTATE {code}{}", named.collect::<String>())
+}
+
+/// The line of a character, both counted from 1.
+fn line(sql: &str, at: u32) -> Option<usize> {
+    let at = usize::try_from(at).ok()?.checked_sub(1)?;
+    Some(sql.chars().take(at).filter(|character| *character == '\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_told_as_its_line() {
+        let lines = [0, 1, 3, 4, 9].map(|at| line("ab\ncd", at));
+        assert_eq!(lines, [None, Some(1), Some(1), Some(2), Some(2)]);
+    }
+}

@@ -1,0 +1,108 @@
+//! The Job that makes a sanitized point: in a pod with a PostgreSQL of its own, as a drill. It gets the keys of the backups and of the
+//! destination, and of the live database neither URL nor password.
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        batch::v1::Job,
+        core::v1::{ConfigMapKeySelector, Container, EnvVar, EnvVarSource, Secret},
+    },
+};
+
+use super::{Component, Keys, drill, metadata, recovery, service};
+use crate::{
+    contract,
+    names::Component as Name,
+    objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
+    plan::Plan,
+    stack::{Backup, BackupRequest, BucketAccess, SanitizeRequest, Stack, Statements, bucket_variables},
+};
+
+pub(super) struct Sanitize;
+
+impl Component for Sanitize {
+    fn name(&self) -> Name {
+        Name::Sanitize
+    }
+
+    fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+        let (Some(backup), Some((request, step))) = (&stack.backup, &plan.sanitizes.current) else { return Vec::new() };
+        let (Some(source), Some(asked)) = (backup.destination.as_deref(), &request.sanitize) else { return Vec::new() };
+        let Ok(into) = &asked.destination else { return Vec::new() };
+        let mut objects = vec![
+            service::account(stack, Name::Sanitize, &metadata::Strings::new()),
+            secret(stack, (source, into), &asked.sql),
+        ];
+        if !step.exists {
+            let container = container(stack, backup, request, asked);
+            let of = (&backup.recovery.server, source);
+            let spec = drill::job_spec(drill::template(stack, backup, of, (Name::Sanitize, container)));
+            let metadata = metadata::owned(stack, Name::Sanitize, step.name.clone());
+            let job = Job { metadata, spec: Some(spec), ..Job::default() };
+            objects.push(DesiredObject::new(&job, ApplyPolicy::RunOnce));
+        }
+        objects
+    }
+
+    fn note(&self, _: &Stack, _: &LiveSet) -> Option<String> {
+        None
+    }
+
+    /// How it goes on the RorunBackup tells: the stack serves all the same.
+    fn readiness(&self, _: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
+        Readiness::Ready
+    }
+}
+
+/// The Jobs that are kept for reading.
+pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
+    let job_of = |name: &String| {
+        let job = Job { metadata: metadata::owned(stack, Name::Sanitize, name.clone()), ..Job::default() };
+        DesiredObject::new(&job, ApplyPolicy::RunOnce)
+    };
+    plan.sanitizes.jobs.iter().map(job_of).collect()
+}
+
+/// The keys of both buckets, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
+fn secret(stack: &Stack, (source, into): (&BucketAccess, &BucketAccess), sql: &Statements) -> DesiredObject {
+    let mut data = bucket_variables(source);
+    data.insert(contract::ENV_SANITIZED, serde_json::to_string(&recovery::location(into)).unwrap_or_default());
+    if let Statements::Inline(sql) = sql {
+        data.insert(contract::ENV_SANITIZE_SQL, sql.clone());
+    }
+    DesiredObject::own(&Secret {
+        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
+        metadata: metadata::owned(stack, Name::Sanitize, stack.child(Name::Sanitize)),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    })
+}
+
+fn container(stack: &Stack, backup: &Backup, request: &BackupRequest, asked: &SanitizeRequest) -> Container {
+    let server = &backup.recovery.server;
+    let mut sanitize = super::pod::container(stack, "sanitize", &server.image);
+    sanitize.command = Some(vec![contract::BINARY_PATH.to_owned()]);
+    let into = format!("{}{}/{}/", asked.prefix, stack.namespace, stack.name);
+    let mut args = vec![
+        contract::AGENT,
+        contract::SANITIZE,
+        contract::ARG_PREFIX,
+        &backup.prefix,
+        contract::ARG_INTO_PREFIX,
+        &into,
+        contract::ARG_REQUEST,
+        &request.uid,
+        contract::ARG_ENVIRONMENT,
+        stack.environment.as_str(),
+    ];
+    args.extend(backup.owner.iter().flat_map(|owner| [contract::ARG_OWNER, owner]));
+    sanitize.args = Some(args.into_iter().map(str::to_owned).collect());
+    let mut sanitize = drill::furnished(sanitize, backup, (stack.child(Name::Sanitize), server));
+    if let Statements::ConfigMap(of) = &asked.sql {
+        let selector = ConfigMapKeySelector { name: of.name.clone(), key: of.key.clone(), optional: None };
+        let source = EnvVarSource { config_map_key_ref: Some(selector), ..EnvVarSource::default() };
+        let name = contract::ENV_SANITIZE_SQL.to_owned();
+        sanitize.env.get_or_insert_default().push(EnvVar { name, value_from: Some(source), ..EnvVar::default() });
+    }
+    sanitize
+}

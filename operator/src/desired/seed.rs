@@ -1,0 +1,97 @@
+//! The Jobs that fill the empty database of a new stack from a sanitized point. They get the keys of that point's bucket, which are
+//! no others' of the stack.
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, EnvFromSource, PodTemplateSpec, Secret, SecretEnvSource},
+};
+
+use super::{
+    backup, metadata,
+    pod::{self, Pod},
+    restore, service,
+};
+use crate::{
+    contract::{self, RestoreStep},
+    names::{Component as Name, ROLE_CA},
+    objects::DesiredObject,
+    plan::restore::{Current, Kind},
+    stack::{BucketAccess, Connection, Seed, Stack, authorities, bucket_variables, database},
+};
+
+/// The name of a file, the argument that names it, and its content.
+type File = (&'static str, [&'static str; 2], String);
+
+/// What the step that is due needs.
+pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
+    let (Some(seed), Some(connection)) = (&stack.seed, &stack.connection) else { return Vec::new() };
+    let Some(bucket) = seed.tools.destination.as_deref() else { return Vec::new() };
+    let files = files(connection, bucket);
+    let mut objects =
+        vec![service::account(stack, Name::Restore, &metadata::Strings::new()), secret(stack, connection, bucket)];
+    if !files.is_empty() {
+        let data = files.iter().map(|(file, _, pem)| ((*file).to_owned(), pem.clone())).collect();
+        let metadata = metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA));
+        objects.push(DesiredObject::own(&ConfigMap { data: Some(data), metadata, ..ConfigMap::default() }));
+    }
+    let step = current.step.as_ref().filter(|(_, step)| !step.exists);
+    let due = step.and_then(|(kind, step)| {
+        let restore = match kind {
+            Kind::Check => RestoreStep::Check,
+            Kind::Fill => RestoreStep::Fill,
+            _ => return None,
+        };
+        let template = template(stack, seed, current, (restore, &files));
+        Some(restore::job(stack, step, restore::job_spec(template)))
+    });
+    objects.extend(due);
+    objects
+}
+
+/// The authorities of database and bucket.
+fn files(connection: &Connection, bucket: &BucketAccess) -> Vec<File> {
+    let database = [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH];
+    let of_bucket = [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH];
+    let all = [
+        (contract::DATABASE_CA_FILE, database, authorities([connection.database_ca.as_deref()])),
+        (contract::BUCKET_CA_FILE, of_bucket, authorities([bucket.ca.as_deref()])),
+    ];
+    all.into_iter().filter_map(|(file, argument, pem)| Some((file, argument, pem?))).collect()
+}
+
+fn secret(stack: &Stack, connection: &Connection, bucket: &BucketAccess) -> DesiredObject {
+    let mut data = bucket_variables(bucket);
+    data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
+    DesiredObject::own(&Secret {
+        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
+        metadata: metadata::owned(stack, Name::Restore, stack.child(Name::Restore)),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    })
+}
+
+fn template(stack: &Stack, seed: &Seed, current: &Current, (step, files): (RestoreStep, &[File])) -> PodTemplateSpec {
+    let (tools, request) = (&*seed.tools, &current.request);
+    let more = restore::arguments(stack, tools, request, step);
+    let mut container = restore::agent(stack, tools, (step, &request.uid), more);
+    let secret_ref = SecretEnvSource { name: stack.child(Name::Restore), optional: None };
+    container.env_from = Some(vec![EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() }]);
+    let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
+    if !files.is_empty() {
+        let (volume, mount) = pod::authorities(stack.child_role(Name::Restore, ROLE_CA));
+        volumes.push(volume);
+        container.volume_mounts.get_or_insert_default().push(mount);
+        let arguments = files.iter().flat_map(|(_, argument, _)| argument).map(|word| (*word).to_owned());
+        container.args.get_or_insert_default().extend(arguments);
+    }
+    let pod = Pod {
+        component: Name::Restore,
+        containers: vec![container],
+        init_containers: vec![backup::install(stack, tools)],
+        volumes,
+        user: database::user(&tools.image),
+        config_hash: None,
+        image: &tools.image,
+    };
+    backup::of_a_job(tools, pod.template(stack))
+}
