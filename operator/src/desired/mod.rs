@@ -23,6 +23,8 @@ mod objectives;
 mod pod;
 mod pod_template;
 mod point_in_time;
+mod preflight;
+mod proxy;
 mod records;
 mod recovery;
 mod redis;
@@ -92,7 +94,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 15] = [
+pub static COMPONENTS: [&dyn Component; 16] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,
@@ -108,6 +110,7 @@ pub static COMPONENTS: [&dyn Component; 15] = [
     &drill::Drill,
     &monitoring::Monitoring,
     &bucket_rules::BucketRules,
+    &preflight::Preflight,
 ];
 
 /// The desired objects, and the components that stay as they are for now.
@@ -276,13 +279,11 @@ fn readiness_after(start_up: i64, component: Name, objects: &mut Keys<'_>, live:
 
 /// The readiness of a service by its probe.
 fn probed(stack: &Stack, component: Name) -> Readiness {
-    if let Some(waiting) = stack.not_probed(component) {
-        return Readiness::Waiting(waiting.clone());
-    }
-    match stack.probe(component) {
-        Probe::Answers { .. } => Readiness::Ready,
-        Probe::Failed(waiting) => Readiness::Waiting(waiting.clone()),
-        Probe::Pending => {
+    match (stack.probe(component), stack.not_probed(component)) {
+        // Of what the operator does not probe a Job may know.
+        (Probe::Failed(waiting), _) | (_, Some(waiting)) => Readiness::Waiting(waiting.clone()),
+        (Probe::Answers { .. }, None) => Readiness::Ready,
+        (Probe::Pending, None) => {
             Readiness::waiting(reason::PROGRESSING, format!("{component} is being asked whether it answers"))
         }
     }

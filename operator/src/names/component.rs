@@ -35,11 +35,13 @@ pub enum Component {
     SmokeTest,
     /// The Job that sets the rules of the bucket.
     BucketRules,
+    /// The Job that asks services from the place of the pods.
+    Preflight,
 }
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,
@@ -55,6 +57,7 @@ impl Component {
         Self::Drill,
         Self::Monitoring,
         Self::BucketRules,
+        Self::Preflight,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -75,6 +78,7 @@ impl Component {
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
             Self::BucketRules => "rules",
+            Self::Preflight => "preflight",
         }
     }
 
@@ -101,6 +105,7 @@ impl Component {
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
             Self::BucketRules => "BucketRulesSet",
+            Self::Preflight => "PreflightPassed",
         }
     }
 

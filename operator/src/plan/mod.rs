@@ -10,6 +10,7 @@ mod commands;
 mod drill;
 mod operation;
 mod picked;
+mod preflight;
 pub mod release;
 pub mod restore;
 mod step;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub handled: Option<Handled>,
     /// The Job that sets the rules of the bucket.
     pub bucket_rules: Vec<Step>,
+    /// The Job that asks services from the place of the pods.
+    pub preflight: Option<Step>,
     /// The release on its way, or the one that serves.
     pub release: Release,
     /// The restores of the stack.
@@ -104,6 +107,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let backups = backup::steps(asked, &backup_runs, (stack, observed));
     let drills = drill::steps(drill, observed);
     let bucket_rules = bucket_rules::steps(stack, observed, sleeps);
+    let preflight = preflight::step(stack, sleeps);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || restores.works || on_live_data(observed).is_some();
     Plan {
@@ -112,6 +116,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         drills,
         handled,
         bucket_rules,
+        preflight,
         release,
         restores,
         operations,

@@ -18,6 +18,7 @@ mod gitops;
 mod optional;
 mod pod_templates;
 mod point_in_time;
+mod preflights;
 mod requests;
 mod restarts;
 mod restores;
@@ -135,6 +136,8 @@ async fn one_operator_after_the_other() {
 async fn services_outside() {
     let env = TestEnv::open().await;
     cases!(&env, services::what_services_say_is_written_once);
+    cases!(&env, preflights::a_bucket_is_asked_by_one_job_for_each_key);
+    cases!(&env, preflights::a_database_behind_its_proxy_is_asked_by_a_job);
 }
 
 /// With an API server of its own, since a definition is of the whole cluster.
