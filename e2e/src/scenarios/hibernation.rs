@@ -139,7 +139,8 @@ async fn in_order(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-fn ready_since(pod: &Pod) -> Option<Timestamp> {
+/// Since when a pod is ready.
+pub(super) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
     Some(ready.last_transition_time.as_ref()?.0)

@@ -110,12 +110,12 @@ pub const LANES: &[Lane] = &[
     Lane {
         scenario: Scenario {
             name: "point-in-time",
-            proves: "the log of a database is archived, and recovered to a moment between two rows",
+            proves: "the log of a database is archived, and a stack restored to a moment between two rows",
             exclusive: true,
             run: |test| Box::pin(point_in_time::run(test)),
         },
         needs: &[CLOUD_NATIVE_PG, BARMAN_CLOUD],
-        seconds: 300,
+        seconds: 340,
         proven: true,
     },
 ];

@@ -6,6 +6,7 @@
 
 pub mod kit;
 mod lanes;
+mod lost;
 mod runner;
 
 mod argocd;
@@ -94,9 +95,15 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "restore",
-        proves: "by their runbooks deleted rows come back and what was live is kept, and a lost namespace comes back from its bucket",
+        proves: "by their runbook deleted rows come back and what was live is kept; overwritten objects come back as well",
         exclusive: false,
         run: |test| Box::pin(restore::run(test)),
+    },
+    Scenario {
+        name: "lost",
+        proves: "by their runbooks a lost region comes back from a copy, a lost namespace from its bucket, and a lost volume",
+        exclusive: false,
+        run: |test| Box::pin(lost::run(test)),
     },
     Scenario {
         name: "scaling",

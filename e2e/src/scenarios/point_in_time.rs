@@ -1,5 +1,5 @@
-//! The real barman-cloud plugin archives the log of a database of CloudNativePG, and another Cluster is recovered from the archive, as the
-//! documentation says, to a moment between two rows.
+//! The real barman-cloud plugin archives the log of a database of CloudNativePG, and a RorunRestore brings the stack to a moment between two
+//! rows, by the commands of its runbook.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,6 @@ use crate::engine::progress;
 const EXAMPLE: &str = "point-in-time.yaml";
 const WITHIN: Duration = Duration::from_mins(5);
 const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
-/// The Cluster that is recovered.
-const RECOVERED: &str = "recovered";
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let switched_on = ["--set=optionalApis.cloudNativePG=true,optionalApis.barmanCloud=true"];
@@ -47,7 +45,7 @@ async fn play(test: &TestContext, (servers, plugin): (&CloudNativePg<'_>, &Barma
     let before = test.first_receipt(&app, "2 bags of rice, 64000").await?;
     let moment = archive.now().await?;
     let after = archive.another(&app).await?;
-    archive.is_recovered(&moment, (&before, &after)).await
+    archive.is_restored(&app, &moment, (&before, &after)).await
 }
 
 struct Archive<'a> {
@@ -131,42 +129,60 @@ impl Archive<'_> {
         Ok(receipt)
     }
 
-    /// By another Cluster: the one that serves is left as it is.
-    async fn is_recovered(&self, moment: &str, (before, after): (&Receipt, &Receipt)) -> Result<()> {
-        let began = Instant::now();
-        let spec = self.cluster(&self.stack.child("database")).await?["spec"].take();
-        let server = &spec["plugins"][0]["parameters"]["serverName"];
-        let origin = json!({"name": "origin", "plugin": {"name": "barman-cloud.cloudnative-pg.io",
-            "parameters": {"barmanObjectName": self.stack.child("backup"), "serverName": server}}});
-        let recovery = json!({"source": "origin", "database": "rorun", "owner": "rorun",
-            "recoveryTarget": {"targetTime": moment}});
-        let recovered = json!({"instances": 1, "imageName": spec["imageName"], "postgresUID": spec["postgresUID"],
-            "postgresGID": spec["postgresGID"], "storage": spec["storage"], "resources": spec["resources"],
-            "postgresql": {"parameters": {"shared_buffers": "16MB"}}, "bootstrap": {"recovery": recovery},
-            "externalClusters": [origin]});
-        let metadata = json!({"name": RECOVERED, "namespace": self.test.namespace});
-        let object =
-            json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": metadata, "spec": recovered});
-        self.test.apply_objects(&object).await?;
-        self.stack
-            .wait("another Cluster to be recovered", WITHIN, async || {
-                let status = self.cluster(RECOVERED).await?["status"].take();
-                let there = status["phase"] == "Cluster in healthy state";
-                Ok(Observed::when(there, format!("{}: {}", status["phase"], status["phaseReason"])))
-            })
-            .await?;
-        let took = began.elapsed();
+    /// By the runbook, under the eyes of a client: another Cluster takes the place of the live one, which is kept.
+    async fn is_restored(&self, app: &App, moment: &str, (before, after): (&Receipt, &Receipt)) -> Result<()> {
+        let live = self.stack.child("database");
+        let variables = [("STACK", self.stack.name.as_str()), ("MOMENT", moment)];
+        let runbook = self.test.runbook("deleted-rows-to-a-moment.md", &self.test.namespace, &variables);
+        let ((printed, took), asked) = app.asked_while(runbook).await?;
+        let restores = self.test.list(&self.test.namespace, "rorunrestores", "").await?;
+        let status = &restores.first().context("the RorunRestore is gone")?["status"];
+        ensure!(status["kept"] == live.as_str(), "{status}");
+        let named = self.test.get(&self.test.namespace, "configmap", &format!("{live}-live")).await?;
+        let restored = named["data"]["cluster"].as_str().context("a name")?.to_owned();
+        ensure!(restored != live, "the Cluster of before is live");
         for (receipt, expected) in [(before, "1"), (after, "0")] {
             let query = format!("SELECT count(*) FROM receipts WHERE id::text = '{}'", receipt.id);
-            let live = self.asked(&query).await?;
-            ensure!(live == "1", "the live database has {live} rows of {}", receipt.id);
-            let found = self.sql(RECOVERED, &query).await?;
+            let found = self.sql(&restored, &query).await?;
             ensure!(found == expected, "as of {moment} there are {found} rows of {}, not {expected}", receipt.id);
+            let kept = self.sql(&live, &query).await?;
+            ensure!(kept == "1", "the Cluster that is kept has {kept} rows of {}", receipt.id);
         }
+        self.stack.wait_ready(WITHIN).await?;
+        let listed = app.list().await?;
+        let shows = |receipt: &Receipt| listed.iter().any(|row| row["id"] == receipt.id.as_str());
+        ensure!(shows(before) && !shows(after), "the application shows {listed:?}");
+        app.check(before).await?;
         progress::note(&format!(
-            "recovered to {moment} in {:.1} s: the row before it is there, the one after it is not",
-            took.as_secs_f64()
+            "restored to {moment} in {:.1} s ({}): the row before it is there, the one after it is not; of {} requests of a client {} \
+             failed",
+            took.as_secs_f64(),
+            printed.lines().last().unwrap_or_default(),
+            asked.count(),
+            asked.failed.len()
         ));
-        Ok(())
+        self.goes_on(&live, &restored).await
+    }
+
+    /// The new Cluster archives into a folder of its own, and the one of before goes once its name is said.
+    async fn goes_on(&self, before: &str, live: &str) -> Result<()> {
+        let began = Instant::now();
+        let server = self.cluster(live).await?["spec"]["plugins"][0]["parameters"]["serverName"].take();
+        let archived = |status: &Status| {
+            let archives = status.json["backup"]["pointInTime"]["archives"].as_array();
+            archives.into_iter().flatten().any(|archive| archive["serverName"] == server)
+        };
+        self.stack.wait_status("a base backup of the new Cluster", WITHIN, archived).await?;
+        self.stack.wait_condition("BackupHealthy", "True", "Ready", WITHIN).await?;
+        progress::note(&format!("its own archive was whole {:.1} s later", began.elapsed().as_secs_f64()));
+        self.stack.patch(json!({"metadata": {"annotations": {"rorun.app/discard": before}}})).await?;
+        self.stack
+            .wait("the Cluster of before to go", WITHIN, async || {
+                let clusters = self.test.list(&self.test.namespace, CLUSTERS, "").await?;
+                let names: Vec<_> = clusters.iter().filter_map(|of| of["metadata"]["name"].as_str()).collect();
+                Ok(Observed::when(names == [live], names.join(", ")))
+            })
+            .await?;
+        self.stack.wait_ready(WITHIN).await.map(drop)
     }
 }

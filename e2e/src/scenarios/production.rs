@@ -1,4 +1,5 @@
-//! A stack of Production: no migration begins without a way back, and no new image meets a user before its candidate was tested.
+//! A stack of Production: no migration begins without a way back, and no new image meets a user before its candidate was tested. A
+//! migration that went well and did the wrong thing is undone by the commands of the runbook.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::external::services::{Issuers, Services};
 use super::external::{lead_to, secrets};
-use super::kit::{API_NEXT, Authority, Stack, Status, TestContext};
+use super::kit::{API_NEXT, API_TESTED, App, Authority, Stack, Status, TestContext};
 use crate::engine::progress;
 
 /// A first roll-out of two pods each on a busy machine, after a dump and a migration.
@@ -60,7 +61,31 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
         let whole = keys.contains(&format!("{prefix}{id}/manifest.json"));
         ensure!(held && whole, "the backup {id} is not whole and held: {keys:?}");
     }
-    stays(test, &stack).await
+    stays(test, &stack).await?;
+    bad_migration(test, &stack, &app).await
+}
+
+/// A migration deletes every row; the page brings back the image, and the data from before.
+async fn bad_migration(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
+    let receipt = test.first_receipt(app, "plantain 700").await?;
+    let rows = app.list().await?.len();
+    let lose = json!({"env": [{"name": "MIGRATE_MODE", "value": "lose"}]});
+    stack.patch_spec(json!({"api": {"image": API_TESTED, "migrations": lose}})).await?;
+    let serves = |status: &Status| {
+        let release = &status.json["release"];
+        status.is_current() && release["state"] == "Serving" && release["current"]["api"] == API_TESTED
+    };
+    stack.wait_status("the release with the migration to serve", READY_WITHIN, serves).await?;
+    ensure!(app.list().await?.is_empty(), "the migration has deleted nothing");
+    // An image has its migrations in it; those of the fixture are chosen by a variable, which has to go with the image.
+    stack.patch_spec(json!({"api": {"migrations": {"env": null}}})).await?;
+    stack.wait_status("the release without the variable to serve", READY_WITHIN, serves).await?;
+
+    test.runbook("bad-migration.md", &test.namespace, &[("STACK", &stack.name), ("IMAGE", API_NEXT)]).await?;
+    app.check(&receipt).await?;
+    let back = app.list().await?;
+    ensure!(back.len() == rows, "of {rows} rows there are {back:?}");
+    stack.wait_ready(READY_WITHIN).await.map(drop)
 }
 
 /// The backup that the release that serves can go back to.

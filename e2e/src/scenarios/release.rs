@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::hibernation::ready_since;
 use super::kit::{API, API_NEXT, API_TESTED, App, Observed, Stack, Status, TestContext};
 use crate::engine::progress;
 
@@ -158,8 +160,22 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     let status = wait_state(stack, "Serving").await?;
     let (current, previous) = (&status["release"]["current"]["api"], &status["release"]["previous"]["api"]);
     ensure!(current == API_NEXT && previous != current, "{}", status["release"]);
+    let served = &status["release"]["current"];
+    let ready = stack.pods(Some("api")).await?.iter().filter_map(ready_since).max();
+    progress::note(&format!(
+        "the operator's own part of a release: {} s from the end of the migration to the rollout, {} s from ready pods to Serving",
+        seconds(&served["migratedAt"], &served["startedAt"])?,
+        seconds(&json!(ready.context("no pod is ready")?.to_string()), &served["servedAt"])?
+    ));
     ensure!(jobs(stack).await?.len() == 1, "not the one Job of the release that serves: {:?}", jobs(stack).await?);
     Ok(())
+}
+
+/// The whole seconds between two moments of a status.
+fn seconds(from: &Value, to: &Value) -> Result<i64> {
+    let moment = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let (from, to) = moment(from).zip(moment(to)).with_context(|| format!("no moments: {from}, {to}"))?;
+    Ok(to.duration_since(from).as_secs())
 }
 
 /// A release whose candidate does not answer as the smoke test wants it meets no user; one that does rolls out.
@@ -197,13 +213,7 @@ async fn tests_what_serves(stack: &Stack, app: &App) -> Result<()> {
         let words = ["GET http://", "/version at traefik.", "2.0.0"];
         ensure!(words.iter().all(|word| failed.message.contains(word)), "{}", failed.message);
         // The last good release rolls out as any other does.
-        stack
-            .wait("the release before to answer alone", READY_WITHIN, async || {
-                let pods = stack.pods(Some("api")).await?.len();
-                let version = app.version().await?;
-                Ok(Observed::when(pods == 1 && version == "1.9.0", format!("{version} answers, of {pods} pods")))
-            })
-            .await
+        answers_alone(stack, app, "1.9.0").await
     });
     unnoticed("a release that fails its smoke test by the Ingress", app, fails).await?;
     unnoticed("a release that passes its smoke tests", app, async {
@@ -216,8 +226,19 @@ async fn tests_what_serves(stack: &Stack, app: &App) -> Result<()> {
         no_candidate(stack).await
     })
     .await?;
-    ensure!(app.version().await? == "1.10.0", "{} answers", app.version().await?);
-    Ok(())
+    answers_alone(stack, app, "1.10.0").await
+}
+
+/// Waits until one pod is left and answers with the version. A Deployment counts no pod that ends, and the Ingress asks such a pod
+/// until its controller has noticed.
+async fn answers_alone(stack: &Stack, app: &App, version: &str) -> Result<()> {
+    stack
+        .wait(&format!("{version} to answer alone"), READY_WITHIN, async || {
+            let pods = stack.pods(Some("api")).await?.len();
+            let answers = app.version().await?;
+            Ok(Observed::when(pods == 1 && answers == version, format!("{answers} answers, of {pods} pods")))
+        })
+        .await
 }
 
 /// Waits until nothing of a candidate is left.
@@ -236,7 +257,12 @@ async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
     let before = jobs(stack).await?;
     stack.patch_spec(json!({"api": {"health": {"path": "/nothing-here"}}})).await?;
     wait_state(stack, "RollingOut").await?;
-    wait_state(stack, "RolledBack").await?;
+    let status = wait_state(stack, "RolledBack").await?;
+    let target = &status["release"]["target"];
+    progress::note(&format!(
+        "a rollout with a deadline of {DEADLINE} s was given up {} s after it began",
+        seconds(&target["startedAt"], &target["rolledBackAt"])?
+    ));
     let given_up = stack.wait_condition("Ready", "False", "RolledBack", DECIDED_WITHIN).await?;
     ensure!(given_up.message.contains(&format!("within {DEADLINE} s")), "{}", given_up.message);
     let available = stack.wait_condition("Available", "True", "Ready", DECIDED_WITHIN).await?;
@@ -259,6 +285,5 @@ async fn goes_back(stack: &Stack, app: &App) -> Result<()> {
     };
     stack.wait_status(&format!("{API} to serve"), READY_WITHIN, serves).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
-    Ok(())
+    answers_alone(stack, app, "1.8.0").await
 }

@@ -1,10 +1,12 @@
 //! The recovery points under a prefix, as the bucket itself tells them: no cluster is asked.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::inventory;
 use super::manifest::Contents;
-use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, VERIFIED_FILE};
+use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
@@ -77,7 +79,8 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
     let files: Vec<(&str, u64)> =
         objects.iter().filter_map(|object| Some((object.key.rsplit('/').next()?, object.size))).collect();
     let size = |file: &str| files.iter().find(|(name, _)| *name == file).map(|(_, size)| *size);
-    let beginning = |with: &str| files.iter().filter(|(name, _)| name.starts_with(with)).count();
+    // A place has a second mark once the objects are there as well.
+    let copies: BTreeSet<&str> = files.iter().filter_map(|(name, _)| inventory::place_of(name)).collect();
     let holds = files.iter().filter(|(name, _)| name.starts_with(HOLD)).map(|(name, _)| (*name).to_owned());
     let mut point = Point {
         prefix: format!("{prefix}/"),
@@ -92,7 +95,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         objects: None,
         encrypted: false,
         verified: size(VERIFIED_FILE).is_some(),
-        copies: beginning(COPIED),
+        copies: copies.len(),
         holds: holds.collect(),
     };
     let told = match size(MANIFEST_FILE) {

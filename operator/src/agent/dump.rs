@@ -17,7 +17,7 @@ use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
-use crate::services::bucket::{BucketClient, Created, Timeouts};
+use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
 use crate::services::postgres::Snapshot;
 
 /// Makes a backup.
@@ -146,6 +146,7 @@ async fn write(
     stop: &CancellationToken,
 ) -> Result<(Written, Contents), DumpError> {
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
+    let headers = Headers::saying(&says);
     // Behind a pooler another session may be one of another server, which does not know the snapshot.
     let snapshot = match lock.problem() {
         Some(problem) => Err(format!("the rows are not counted: {problem}")),
@@ -156,7 +157,7 @@ async fn write(
     let end = stop.child_token();
     let written = {
         let mut input = DumpInput::new(&mut child, &args.recipients)?;
-        let upload = Box::pin(stream::upload(bucket, (key, &says), &mut input, &end));
+        let upload = Box::pin(stream::upload(bucket, (key, &headers), &mut input, &end));
         let counted = async { Ok(contents::read(&snapshot, &args.exclude_schema).await) };
         lock.during(async { tokio::try_join!(upload, counted) }, &end).await
     };
@@ -216,6 +217,7 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         not_whole: None,
         copied: upkeep.copied,
         not_copied: upkeep.not_copied,
+        objects_not_copied: upkeep.objects_not_copied,
         reused: false,
     }
 }

@@ -13,6 +13,10 @@ use crate::services::bucket::{BucketClient, Object};
 
 /// No manifest is as long. One of more than 64 KiB is unreadable to releases before this one, which leave it alone then.
 pub(super) const LONGEST_MANIFEST: u64 = 1024 * 1024;
+/// The end of the name of a mark of a copy whose objects were copied as well.
+const WITH_OBJECTS: &str = "-objects";
+/// The end of the name of a mark of a copy whose objects nobody can copy any more: they are of a bucket that the stack left.
+const WITHOUT_OBJECTS: &str = "-database";
 /// How many manifests are read at once.
 const CONCURRENT: usize = 8;
 
@@ -29,6 +33,36 @@ pub(super) struct BackupFolder {
     pub(super) verified: bool,
     /// The objects that say where it was copied to.
     pub(super) copied: BTreeSet<String>,
+    /// Whether it has a list of the objects of a bucket.
+    pub(super) lists: bool,
+}
+
+/// What of a point is in another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// The dump, and the list of the objects if there is one.
+    Database,
+    /// The objects as well.
+    WithObjects,
+    /// The objects never will be.
+    WithoutObjects,
+}
+
+/// The object that says that a point was copied to a place.
+pub(super) fn mark(place: &str, how: Copied) -> String {
+    let ending = match how {
+        Copied::Database => "",
+        Copied::WithObjects => WITH_OBJECTS,
+        Copied::WithoutObjects => WITHOUT_OBJECTS,
+    };
+    format!("{place}{ending}.json")
+}
+
+/// The place that a mark is about.
+pub(super) fn place_of(mark: &str) -> Option<&str> {
+    let name = mark.strip_prefix(COPIED)?.strip_suffix(".json")?;
+    let place = [WITH_OBJECTS, WITHOUT_OBJECTS].into_iter().find_map(|ending| name.strip_suffix(ending));
+    Some(place.unwrap_or(name))
 }
 
 /// What a manifest is.
@@ -61,6 +95,12 @@ impl BackupFolder {
         matches!(&self.manifest, Found::Of { owner: Some(of), whole: true } if of == owner)
     }
 
+    /// Whether it was copied to a place, with the objects that it lists.
+    pub(super) fn is_copied(&self, place: &str) -> bool {
+        let marked = |how| self.copied.contains(&mark(place, how));
+        marked(if self.lists { Copied::WithObjects } else { Copied::Database }) || marked(Copied::WithoutObjects)
+    }
+
     /// Whether its manifest names no owner, as those of 0.1.0.
     pub(super) fn has_no_owner(&self) -> bool {
         matches!(self.manifest, Found::Of { owner: None, .. })
@@ -83,8 +123,8 @@ pub(super) async fn read(bucket: &BucketClient, prefix: &str) -> Result<Vec<Back
                 }
             },
         };
-        let Files { dump, holds, verified, copied, .. } = files;
-        BackupFolder { id, manifest, dump, holds, verified, copied }
+        let Files { dump, holds, verified, copied, lists, .. } = files;
+        BackupFolder { id, manifest, dump, holds, verified, copied, lists }
     });
     let mut entries: Vec<_> = entries.buffer_unordered(CONCURRENT).collect().await;
     entries.sort_by(|one, other| one.id.cmp(&other.id));
@@ -126,6 +166,7 @@ struct Files {
     holds: BTreeSet<String>,
     verified: bool,
     copied: BTreeSet<String>,
+    lists: bool,
 }
 
 fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
@@ -135,7 +176,7 @@ fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
             Some((id, MANIFEST_FILE)) => found.entry(id).or_default().manifest = Some(object.size),
             Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
             Some((id, VERIFIED_FILE)) => found.entry(id).or_default().verified = true,
-            Some((id, OBJECTS_FILE)) => drop(found.entry(id).or_default()),
+            Some((id, OBJECTS_FILE)) => found.entry(id).or_default().lists = true,
             Some((id, file)) if is_copied(file) => drop(found.entry(id).or_default().copied.insert(file.to_owned())),
             Some((id, file)) if is_hold(file) => drop(found.entry(id).or_default().holds.insert(file.to_owned())),
             _ => {}

@@ -27,8 +27,10 @@ mod manifest;
 mod objects;
 mod outcome;
 mod owner;
+mod parts;
 mod pg_dump;
 mod pg_restore;
+mod pool;
 mod preflight;
 mod provision;
 mod prune;
@@ -39,6 +41,7 @@ mod rules;
 mod seal;
 mod smoke_test;
 mod stream;
+mod transfer;
 mod upkeep;
 
 use std::io::Write as _;

@@ -17,7 +17,7 @@ use super::stream::{self, Input};
 use super::{authorities, owner};
 use crate::contract::{BucketLocation, OBJECTS_FILE};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, BucketTarget, ListedVersion, Marker, Timeouts, Versioning};
+use crate::services::bucket::{BucketClient, BucketTarget, Headers, ListedVersion, Marker, Timeouts, Versioning};
 
 /// Fast, and a fifth of the text.
 const LEVEL: i32 = 3;
@@ -45,6 +45,18 @@ pub struct ListedObject {
     pub etag: String,
 }
 
+impl ListedObject {
+    /// Whether it stands for a folder of a server that keeps no versions of these. It holds nothing.
+    pub(super) fn is_unkept(&self) -> bool {
+        is_folder(&self.key, self.size) && self.version_id == "null"
+    }
+}
+
+/// A key that stands for a folder.
+pub(super) fn is_folder(key: &str, size: u64) -> bool {
+    size == 0 && key.ends_with('/')
+}
+
 impl From<ListedVersion> for ListedObject {
     fn from(version: ListedVersion) -> Self {
         Self { key: version.key, version_id: version.id, size: version.size, etag: version.tag }
@@ -63,9 +75,14 @@ pub(super) enum Half {
 
 /// The bucket of the application: the one that backups go to, unless the operator names another.
 pub(super) fn source(args: &SourceArgs<'_>) -> Result<BucketTarget, DumpError> {
-    let Some(text) = args.source else { return Ok(args.destination.clone()) };
+    Ok(named_source(args.source)?.unwrap_or_else(|| args.destination.clone()))
+}
+
+/// The bucket of the application, where the operator names one beside that of the backups.
+pub(super) fn named_source(text: Option<&str>) -> Result<Option<BucketTarget>, DumpError> {
+    let Some(text) = text else { return Ok(None) };
     let parsed = serde_json::from_str::<BucketLocation>(text);
-    Ok(target(&parsed.map_err(|source| DumpError::Variable { name: crate::contract::ENV_SOURCE, source })?))
+    Ok(Some(target(&parsed.map_err(|source| DumpError::Variable { name: crate::contract::ENV_SOURCE, source })?)))
 }
 
 /// Where the bucket of the application is written down.
@@ -109,9 +126,10 @@ pub(super) async fn write(
     }
     let key = format!("{folder}{OBJECTS_FILE}");
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
+    let headers = Headers::saying(&says);
     let listed = Listing::new(&client, &args.objects_except);
     let mut listed = listed.map_err(|source| DumpError::Run { source })?;
-    match Box::pin(stream::upload(bucket, (&key, &says), &mut listed, stop)).await {
+    match Box::pin(stream::upload(bucket, (&key, &headers), &mut listed, stop)).await {
         Ok(written) => {
             let half = BucketHalf {
                 bucket: source.bucket,
@@ -193,7 +211,7 @@ impl<'a> Listing<'a> {
                 Ok((versions, Some(next.map_or(Stage::Objects(None), Stage::Versions))))
             }
             Stage::Objects(from) => {
-                let (objects, next) = match self.source.page(from).await {
+                let (objects, next) = match self.source.page("", from).await {
                     // A right that points took no use of before.
                     Err(error @ ServiceError::AccessDenied { .. }) => {
                         tracing::warn!(%error, "whether pages of versions leave keys out is not known");

@@ -196,7 +196,13 @@ pub(super) fn secrets_of(url: &str) -> Vec<String> {
 /// What servers said in the course of a good run goes the same way as what they said of a failure.
 fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
     let adoption = record.adoption.as_mut().map(|adoption| &mut adoption.message);
-    let notes = [&mut record.not_removed, &mut record.not_locked, &mut record.not_whole, &mut record.not_copied];
+    let notes = [
+        &mut record.not_removed,
+        &mut record.not_locked,
+        &mut record.not_whole,
+        &mut record.not_copied,
+        &mut record.objects_not_copied,
+    ];
     let notes: Vec<&mut String> = notes.into_iter().filter_map(Option::as_mut).chain(adoption).collect();
     let longest = LONGEST_NOTES / notes.len().max(3);
     for note in notes {
@@ -301,6 +307,7 @@ mod tests {
             not_whole: Some(said.clone()),
             copied: u32::MAX,
             not_copied: Some(said.clone()),
+            objects_not_copied: Some(said.clone()),
             not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);

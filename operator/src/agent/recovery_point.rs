@@ -105,6 +105,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         not_whole: None,
         copied: 0,
         not_copied: None,
+        objects_not_copied: None,
         reused: true,
     })
 }
@@ -122,6 +123,7 @@ mod tests {
             holds: BTreeSet::new(),
             verified: false,
             copied: BTreeSet::new(),
+            lists: false,
         };
         let entries = [
             entry("20260101T000000Z-aaaaa", Some("u/s"), true),

@@ -8,9 +8,9 @@ use super::error::DumpError;
 use super::pg_dump::PgDump;
 use super::seal::Seal;
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, Upload};
+use crate::services::bucket::{BucketClient, Headers, Upload};
 
-const FIRST_PART_SIZE: usize = 8 * 1024 * 1024;
+pub(super) const FIRST_PART_SIZE: usize = 8 * 1024 * 1024;
 /// S3 takes 10,000 parts. With ten steps of this many, doubling each time, they hold 8 TiB; an object may have 5.
 const PARTS_PER_STEP: usize = 1000;
 /// How much is encrypted at once, beside the part that it becomes.
@@ -73,10 +73,10 @@ impl Input for DumpInput<'_> {
     }
 }
 
-/// Uploads an input as an object that says this of itself. On any failure nothing stays: no object, and no parts.
+/// Uploads an input as an object with these headers. On any failure nothing stays: no object, and no parts.
 pub(super) async fn upload(
     bucket: &BucketClient,
-    (key, says): (&str, &[(&str, &str)]),
+    (key, headers): (&str, &Headers),
     input: &mut impl Input,
     stop: &CancellationToken,
 ) -> Result<Written, DumpError> {
@@ -86,7 +86,7 @@ pub(super) async fn upload(
         unless_stopped(stop, input.finish()).await?;
         return Err(DumpError::Empty);
     }
-    let mut upload = bucket.start_upload_saying(key, says).await?;
+    let mut upload = bucket.start_upload_with(key, headers).await?;
     match unless_stopped(stop, send(&mut upload, first, input)).await {
         Ok(written) => {
             let completed = upload.complete().await;
@@ -99,7 +99,8 @@ pub(super) async fn upload(
     }
 }
 
-async fn unless_stopped<T>(
+/// Ends the work when the token is cancelled.
+pub(super) async fn unless_stopped<T>(
     stop: &CancellationToken,
     work: impl Future<Output = Result<T, DumpError>>,
 ) -> Result<T, DumpError> {

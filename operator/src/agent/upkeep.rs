@@ -23,6 +23,7 @@ pub(super) struct Upkeep {
     pub(super) adoption: Option<Adoption>,
     pub(super) copied: u32,
     pub(super) not_copied: Option<String>,
+    pub(super) objects_not_copied: Option<String>,
 }
 
 /// Marks, adopts and prunes. Without an owner the run cannot know its own backups, so it touches nothing.
@@ -60,7 +61,8 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
     upkeep.copied = copies.count;
     upkeep.not_copied = copies.problem;
-    let spared = spared(args, owner, (&entries, &copies.marks));
+    upkeep.objects_not_copied = copies.objects_problem;
+    let spared = spared(args, owner, (&entries, &copies.places));
     let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;
     upkeep.not_removed = pruned.problem(&args.prefix);
     upkeep.removed = count(pruned.removed.iter());
@@ -80,9 +82,9 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
 }
 
 /// What retention leaves alone beside what is held.
-fn spared(args: &DumpArgs, owner: &str, (entries, marks): (&[BackupFolder], &BTreeSet<String>)) -> Spared {
+fn spared(args: &DumpArgs, owner: &str, (entries, places): (&[BackupFolder], &BTreeSet<String>)) -> Spared {
     let own = || entries.iter().filter(|entry| entry.is_whole_of(owner));
-    let not_copied = own().filter(|entry| args.copies.is_some() && entry.copied.is_disjoint(marks));
+    let not_copied = own().filter(|entry| args.copies.is_some() && !places.iter().any(|place| entry.is_copied(place)));
     Spared {
         verified: own().filter(|entry| entry.verified).map(|entry| entry.id.clone()).max(),
         verified_only: args.verified,

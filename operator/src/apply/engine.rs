@@ -106,6 +106,10 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     if *policy == ApplyPolicy::CreateOnce && is_ours(owner, *policy, &found) {
         return restore_labels(writer, wanted, &found).await;
     }
+    if matches!(policy, ApplyPolicy::Guarded | ApplyPolicy::Recorded) && is_ours(owner, *policy, &found) {
+        // What it is to be was decided without it.
+        return Outcome::Again;
+    }
     match change(writer, owner, wanted, &found).await {
         Ok(Some(metadata)) => remember(writer, owner, wanted, &metadata, Some(&found)),
         Ok(None) => Outcome::Again,
@@ -148,7 +152,7 @@ async fn change(
         writer.hand_over_replicas(there, replicas).await?;
     }
     // Lists of an immutable object cannot be reset either, so a refusal is final.
-    let exactly = matches!(policy, ApplyPolicy::CreateOnce | ApplyPolicy::RunOnce);
+    let exactly = matches!(policy, ApplyPolicy::CreateOnce | ApplyPolicy::RunOnce | ApplyPolicy::Guarded);
     match writer.change(wanted.kind, body.clone(), there, exactly).await {
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 422 && !exactly => {}
         written => return Ok(Some(written?)),

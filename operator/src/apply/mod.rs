@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 pub use compare::Difference;
 use compare::Wanted;
 use prune::Spared;
-pub use prune::{delete_retained, prune};
+pub use prune::{delete_retained, discard, prune};
 pub use settled::{Answer, BELIEVED_FOR, Settled, Verdict};
 pub use throttle::{WritePermit, WriteThrottle};
 pub use writer::{WRITE_LIMIT, Write, WriteError, Writer, api_resource};

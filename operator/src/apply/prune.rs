@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{Keyed, LiveObject, LiveSet, Role, Work};
+use crate::objects::{Keyed, LiveObject, LiveSet, ObjectKey, Role, Work};
 
 /// The objects that prune does not delete.
 #[derive(Clone, Copy)]
@@ -62,6 +62,15 @@ pub async fn delete_retained(writer: &Writer, owner: &Owner, spared: &[&str], li
         delete(writer, there, &mut applied).await;
     }
     applied
+}
+
+/// Deletes one object that says itself that it is data of this owner, if it still is the one that was observed. Call it only when a
+/// user has written its name.
+pub async fn discard(writer: &Writer, owner: &Owner, key: &ObjectKey, live: &LiveSet, applied: &mut Applied) {
+    let ours = |there: &&LiveObject| there.retained && !there.deleting && there.is_data_of(&owner.name, &owner.uid);
+    if let Some(there) = live.get(key).filter(ours) {
+        delete(writer, there, applied).await;
+    }
 }
 
 async fn delete(writer: &Writer, there: &LiveObject, applied: &mut Applied) {

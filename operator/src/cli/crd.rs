@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::api::v1alpha1::{RorunBackup, RorunRestore, RorunStack};
+use crate::api::v1alpha1::{NOT_OBSERVED, RorunBackup, RorunRestore, RorunStack};
 
 /// Fields whose types come from Kubernetes. What is below their own fields says nothing about a stack, is found by
 /// `kubectl explain pod.spec`, and would be two thirds of the definition: every component with pods has it.
@@ -39,12 +39,25 @@ pub fn yaml() -> io::Result<String> {
 fn yaml_of(definition: &CustomResourceDefinition) -> io::Result<String> {
     let mut definition = serde_json::to_value(definition)?;
     tidy(&mut definition);
+    not_observed(&mut definition);
     let mut flow = Vec::new();
     take_kubernetes_types(&mut definition, &mut flow);
     let text = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
     // Backwards, since the mark of the tenth begins with that of the first.
     let indexed = flow.iter().enumerate().rev();
     Ok(indexed.fold(text, |text, (index, schema)| text.replace(&mark(index), &schema.to_string())))
+}
+
+/// Lets the API server itself say of a new object that nobody has observed it: without a status, kstatus takes it for Current
+/// (source: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>).
+fn not_observed(definition: &mut Value) {
+    let versions = definition.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        let status = version.pointer_mut("/schema/openAPIV3Schema/properties/status").and_then(Value::as_object_mut);
+        if let Some(status) = status {
+            status.insert("default".to_owned(), json!({"observedGeneration": NOT_OBSERVED}));
+        }
+    }
 }
 
 /// What stands for a schema that is written in one line.

@@ -40,8 +40,8 @@ pub use provision::{
     PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
 };
 pub use restore::{
-    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SCOPE, ENV_COPY_URL,
-    ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,
+    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SCOPE,
+    ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,
     ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN, KeptDatabase, OBJECTS_FILE, RESTORE,
     RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep, begun_comment, copy_database,
     filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
@@ -226,6 +226,9 @@ pub struct DumpRecord {
     /// Why a point is not where `copies` wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_copied: Option<String>,
+    /// Why the objects that points list are not in every bucket of `copies`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_not_copied: Option<String>,
     /// The run made no backup: it held this one, of an earlier run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,

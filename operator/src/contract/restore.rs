@@ -19,6 +19,8 @@ pub const ARG_RESTORE: &str = "--restore";
 pub const ARG_SCOPE: &str = "--scope";
 /// `agent restore check --fill`: the database is to be filled by [`RestoreStep::Fill`], not switched.
 pub const ARG_FILL: &str = "--fill";
+/// `agent restore moment --moment`: the moment, by RFC 3339 with its zone.
+pub const ARG_MOMENT: &str = "--moment";
 /// `agent restore discard --database`: the exact name of the database to drop.
 pub const ARG_DATABASE: &str = "--database";
 
@@ -62,12 +64,25 @@ pub enum RestoreStep {
     Objects,
     /// Drops one database that a restore made or kept.
     Discard,
+    /// Asks the live database whether its archive reaches a moment.
+    Moment,
+    /// Reads the database of a Cluster that was recovered.
+    Recovered,
 }
 
 impl RestoreStep {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Check, Self::Copy, Self::Verify, Self::Switch, Self::Fill, Self::Objects, Self::Discard];
+    pub const ALL: [Self; 9] = [
+        Self::Check,
+        Self::Copy,
+        Self::Verify,
+        Self::Switch,
+        Self::Fill,
+        Self::Objects,
+        Self::Discard,
+        Self::Moment,
+        Self::Recovered,
+    ];
 
     /// The word that starts it.
     pub fn as_str(self) -> &'static str {
@@ -79,6 +94,8 @@ impl RestoreStep {
             Self::Fill => "fill",
             Self::Objects => "objects",
             Self::Discard => "discard",
+            Self::Moment => "moment",
+            Self::Recovered => "recovered",
         }
     }
 }
@@ -251,6 +268,8 @@ pub enum RestoreRefusal {
     PooledConnection,
     /// `pg_restore` of the image is older than the dump or the server.
     ImageTooOld,
+    /// The archive of the database does not reach the moment.
+    MomentOutOfReach,
     /// A reason of a newer agent.
     #[serde(other)]
     Other,
@@ -281,6 +300,7 @@ impl RestoreRefusal {
             Self::AnotherBucket => "AnotherBucket",
             Self::PooledConnection => "PooledConnection",
             Self::ImageTooOld => "ImageTooOld",
+            Self::MomentOutOfReach => "MomentOutOfReach",
             Self::Other => "RestoreRefused",
         }
     }

@@ -18,7 +18,7 @@ impl Reconciled for RorunBackup {
     const REQUIRED: bool = false;
 
     fn from_parts(metadata: ObjectMeta, spec: RorunBackupSpec, status: Option<RorunBackupStatus>) -> Self {
-        Self { metadata, spec, status }
+        Self { metadata, spec, status: status.filter(RorunBackupStatus::is_observed) }
     }
 }
 

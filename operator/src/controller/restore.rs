@@ -18,7 +18,7 @@ impl Reconciled for RorunRestore {
     const REQUIRED: bool = false;
 
     fn from_parts(metadata: ObjectMeta, spec: RorunRestoreSpec, status: Option<RorunRestoreStatus>) -> Self {
-        Self { metadata, spec, status }
+        Self { metadata, spec, status: status.filter(RorunRestoreStatus::is_observed) }
     }
 }
 

@@ -222,7 +222,10 @@ fn waiting(
     let waited_for = |need: &&Name| {
         sofar.readiness.get(need).is_some_and(|readiness| is_waited_for(readiness) || sleeps(**need, live))
     };
-    component.waits_for().iter().find(waited_for).map(|need| waits(name, *need))
+    // The objects of a restore need a bucket.
+    let objects = name == Name::Restore && plan.restores.current.as_ref().is_some_and(|current| current.request.bucket);
+    let needs = component.waits_for().iter().chain(objects.then_some(&Name::Bucket));
+    needs.into_iter().find(waited_for).map(|need| waits(name, *need))
 }
 
 /// A service that the operator does not probe blocks nothing: no probe would ever say that it answers.

@@ -107,7 +107,7 @@ fn base_backups(stack: &Stack, name: String) -> ScheduledBackup {
     ScheduledBackup {
         metadata: metadata::owned(stack, Name::Backup, name),
         spec: ScheduledBackupSpec {
-            cluster: LocalObjectReference { name: stack.child(Name::Database) },
+            cluster: LocalObjectReference { name: stack.cluster() },
             schedule: format!("0 {minute} 1 * * *"),
             immediate: true,
             suspend: stack.asleep,
@@ -124,7 +124,7 @@ pub(super) fn waiting(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     if stack.asleep {
         return None;
     }
-    let there = live.named(CLUSTER.key, &stack.child(Name::Database))?;
+    let there = live.named(CLUSTER.key, &stack.cluster())?;
     let note = read::<ClusterNote>(there).unwrap_or_default();
     let progressing = |what: &str| Some(Waiting::new(reason::PROGRESSING, format!("{} {what}", there.key())));
     let wanted = asked.archive.as_ref().map(|archive| &archive.server_name);
@@ -171,7 +171,7 @@ fn not_archived(there: &LiveObject, note: &ClusterNote) -> String {
 /// What can be recovered to any moment, as far as the cluster tells.
 pub fn point_in_time(stack: &Stack, live: &LiveSet) -> Option<PointInTimeStatus> {
     stack.backup.as_ref()?.point_in_time.as_ref()?;
-    let there = live.named(CLUSTER.key, &stack.child(Name::Database))?;
+    let there = live.named(CLUSTER.key, &stack.cluster())?;
     let note = read::<ClusterNote>(there).unwrap_or_default();
     let record = |(server_name, window): (String, crate::objects::RecoveryWindow)| {
         Some(ArchiveRecord {

@@ -26,7 +26,7 @@ pub(super) fn objects(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
 /// What this operator reads back as [`Revision`]. The content never changes; what became of the revision does.
 fn release(stack: &Stack, Revision { name, number, content, progress }: &Revision) -> DesiredObject {
     let progress = serde_json::to_string(progress).unwrap_or_default();
-    DesiredObject::own(&ControllerRevision {
+    let record = ControllerRevision {
         data: Some(RawExtension(content.data())),
         metadata: ObjectMeta {
             name: Some(name.clone()),
@@ -35,7 +35,8 @@ fn release(stack: &Stack, Revision { name, number, content, progress }: &Revisio
             ..ObjectMeta::default()
         },
         revision: *number,
-    })
+    };
+    DesiredObject::new(&record, ApplyPolicy::Recorded)
 }
 
 /// What this operator reads back as [`Handled`].

@@ -66,12 +66,7 @@ pub(super) fn not_copied(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     if recovery.copies.is_empty() {
         return None;
     }
-    if let Some(why) = newest_backup(stack, live).not_copied {
-        return Some(Waiting::new(reason::COPY_FAILED, why));
-    }
-    recovery.include_bucket.then(|| {
-        let message = "backup.copies hold the database and the list of the bucket's objects, but not the objects: replicate the \
-                       bucket, and leave includeBucket out until then";
-        Waiting::new(reason::BUCKET_NOT_COPIED, message)
-    })
+    let newest = newest_backup(stack, live);
+    let told = |why: Option<String>, reason| why.map(|why| Waiting::new(reason, why));
+    told(newest.not_copied, reason::COPY_FAILED).or_else(|| told(newest.objects_not_copied, reason::BUCKET_NOT_COPIED))
 }

@@ -1,5 +1,7 @@
 //! The Jobs of restores: one for each step, in the image of the backups, which has the tools of the database.
 
+mod recovered;
+
 use k8s_openapi::{
     ByteString,
     api::{
@@ -26,6 +28,7 @@ use crate::{
     },
     stack::{Backup, BucketAccess, RestoreRequest, Stack, authorities, bucket_variables, database},
 };
+use recovered::{COPY_CA_FILE, beside, recovered, trusting_copy};
 
 /// The container of the agent.
 const RESTORE: &str = "restore";
@@ -63,7 +66,8 @@ impl Component for Restore {
         let mut objects = vec![service::account(stack, Name::Restore, &proxy::annotations(stack))];
         if let Some(current) = &restores.current {
             objects.push(secret(stack, &current.request));
-            objects.extend(objects_authorities(stack, &current.request));
+            objects.extend(authorities_of(stack, &current.request));
+            objects.extend(beside(stack, &current.beside));
             objects.extend(due(stack, backup, current));
         }
         if let Some((step, database)) = restores.discard.as_ref().filter(|(step, _)| !step.exists) {
@@ -102,10 +106,12 @@ fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) 
     let of_agent = |restore: RestoreStep| {
         let mut container = agent(stack, backup, (restore, &request.uid), arguments(stack, backup, request, restore));
         container.env.get_or_insert_default().extend(identity(backup, restore));
-        let authorities = objects_ca(stack, request).is_some();
+        let authorities = restore == RestoreStep::Recovered || objects_ca(stack, request).is_some();
         job_spec(template(stack, backup, with_secrets(stack, request, container), authorities))
     };
     let spec = match kind {
+        Kind::Check if request.moment().is_some() => of_agent(RestoreStep::Moment),
+        Kind::Verify if request.moment().is_some() => of_agent(RestoreStep::Recovered),
         Kind::Check => of_agent(RestoreStep::Check),
         Kind::Fill => of_agent(RestoreStep::Fill),
         Kind::Copy => of_agent(RestoreStep::Copy),
@@ -114,6 +120,7 @@ fn due(stack: &Stack, backup: &Backup, Current { request, step, .. }: &Current) 
         Kind::Objects => of_agent(RestoreStep::Objects),
         Kind::Migrate => {
             let template = migration::on_a_copy(stack, |key| copy_url(stack, request, key), copy_name(stack, request))?;
+            let template = trusting_copy(stack, request, template);
             let limit = stack.release.migration.as_ref().map(|migration| i64::from(migration.timeout_seconds));
             // Whether a migration that failed may run again is for somebody to say.
             JobSpec { backoff_limit: Some(0), active_deadline_seconds: limit, ..job_spec(template) }
@@ -157,6 +164,14 @@ fn job_spec(template: PodTemplateSpec) -> JobSpec {
 
 /// What a step is told of the recovery point.
 fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest, step: RestoreStep) -> Vec<String> {
+    if let Some(moment) = request.moment() {
+        let recovered = [contract::ARG_DATABASE_CA_FILE.to_owned(), format!("{OBJECTS_CA_DIRECTORY}/{COPY_CA_FILE}")];
+        return if step == RestoreStep::Recovered {
+            recovered.into()
+        } else {
+            vec![contract::ARG_MOMENT.to_owned(), moment.to_string()]
+        };
+    }
     let mut args = Vec::new();
     let mut give = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
     if let Ok(point) = &request.point {
@@ -223,9 +238,14 @@ fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container)
     let env = restore.env.get_or_insert_default();
     let of_user = |name: &str, key: &crate::api::v1alpha1::RestoreKey| pod::secret_variable(name, &key.name, &key.key);
     env.extend(request.into.as_ref().map(|into| of_user(contract::ENV_COPY_URL, into)));
+    if request.moment().is_some() && recovered(stack, request).is_some() {
+        env.push(pod::secret_variable(contract::ENV_COPY_URL, &stack.child(Name::Restore), contract::ENV_DATABASE_URL));
+    }
     if let Some((bucket, _)) = request.point.as_ref().ok().and_then(|point| point.folder.as_ref()) {
         env.push(pod::variable(contract::ENV_S3_BUCKET, bucket.clone()));
     }
+    let of_copy = copy_variables(stack, request);
+    env.extend(of_copy.map(|(key, name, _)| pod::secret_variable(name, &stack.child(Name::Restore), &key)));
     if request.bucket {
         let own = objects_variables(stack, request);
         env.extend(own.keys().map(|name| pod::secret_variable(name, &stack.child(Name::Restore), name)));
@@ -236,7 +256,8 @@ fn with_secrets(stack: &Stack, request: &RestoreRequest, mut restore: Container)
 /// The pod of a step. `objects`: it needs the authorities of the stack's bucket.
 fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: bool) -> PodTemplateSpec {
     let mut volumes = vec![pod::scratch("binary"), pod::scratch("tmp")];
-    if let Some((volume, mount, arguments)) = backup::trust(stack, backup) {
+    let own = restore.args.iter().flatten().any(|argument| argument == contract::ARG_DATABASE_CA_FILE);
+    if let Some((volume, mount, arguments)) = backup::trust(stack, backup).filter(|_| !own) {
         volumes.push(volume);
         restore.volume_mounts.get_or_insert_default().push(mount);
         restore.args.get_or_insert_default().extend(arguments);
@@ -264,6 +285,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
 /// What only the pods of restores read: the URL of the copy, and the keys of the stack's bucket.
 fn secret(stack: &Stack, request: &RestoreRequest) -> DesiredObject {
     let mut data = objects_variables(stack, request);
+    data.extend(copy_variables(stack, request).map(|(key, _, value)| (key, value)));
     if let Some(url) = url_of_copy(stack, request) {
         data.extend(URLS.map(|key| (key.to_owned(), url.clone())));
     }
@@ -276,7 +298,7 @@ fn secret(stack: &Stack, request: &RestoreRequest) -> DesiredObject {
 }
 
 /// The variables of the migration that name the database.
-const URLS: [&str; 2] = ["DATABASE_URL", "DIRECT_URL"];
+const URLS: [&str; 2] = [contract::ENV_DATABASE_URL, "DATABASE_URL"];
 
 /// The URL of the copy, as the migration of the serving release gets it.
 fn copy_url(stack: &Stack, request: &RestoreRequest, key: &str) -> EnvVar {
@@ -287,6 +309,9 @@ fn copy_url(stack: &Stack, request: &RestoreRequest, key: &str) -> EnvVar {
 }
 
 fn url_of_copy(stack: &Stack, request: &RestoreRequest) -> Option<String> {
+    if request.moment().is_some() {
+        return recovered(stack, request).map(|access| access.direct.url.to_string());
+    }
     let live = PostgresUrl::parse(&stack.connection.as_ref()?.direct_url).ok()?;
     copy_name(stack, request).map(|copy| live.with_database(&copy).to_string())
 }
@@ -294,7 +319,7 @@ fn url_of_copy(stack: &Stack, request: &RestoreRequest) -> Option<String> {
 /// The database beside the live one that the point is restored into. `None`: it is restored into another.
 fn copy_name(stack: &Stack, request: &RestoreRequest) -> Option<String> {
     let live = PostgresUrl::parse(&stack.connection.as_ref()?.direct_url).ok()?;
-    let beside = !request.fills && request.into.is_none();
+    let beside = !request.fills && request.into.is_none() && request.moment().is_none();
     beside.then(|| contract::copy_database(live.database(), &request.uid))
 }
 
@@ -304,6 +329,23 @@ fn objects_bucket<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a 
     let elsewhere = stack.backup.as_ref().is_some_and(|backup| backup.own_destination)
         || request.point.as_ref().is_ok_and(|point| point.folder.is_some());
     stack.bucket.access().filter(|_| request.bucket && elsewhere)
+}
+
+/// The variables of the bucket of `backup.copies` that the location of the point names: their keys in the Secret, names and values.
+fn copy_variables(stack: &Stack, request: &RestoreRequest) -> impl Iterator<Item = (String, &'static str, String)> {
+    let folder = request.point.as_ref().ok().and_then(|point| point.folder.as_ref());
+    let backup = stack.backup.as_ref();
+    let own = backup.and_then(|backup| backup.destination.as_deref()).map(|own| own.name.as_str());
+    let named = folder.map(|(bucket, _)| bucket.as_str()).filter(|bucket| Some(*bucket) != own);
+    let copies = backup.map(|backup| backup.recovery.copies.as_slice()).unwrap_or_default();
+    let copy = named.and_then(|bucket| copies.iter().find(|copy| copy.access.name == bucket));
+    let mut variables = copy.map(|copy| bucket_variables(&copy.access)).unwrap_or_default();
+    variables.remove(contract::ENV_S3_BUCKET);
+    if !variables.is_empty() {
+        // That of the destination belongs to other keys.
+        variables.entry(contract::ENV_SESSION_TOKEN).or_default();
+    }
+    variables.into_iter().map(|(name, value)| (format!("COPY_{name}"), name, value))
 }
 
 fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strings {
@@ -325,13 +367,30 @@ fn objects_ca<'a>(stack: &'a Stack, request: &RestoreRequest) -> Option<&'a str>
     objects_bucket(stack, request)?.ca.as_deref()
 }
 
-fn objects_authorities(stack: &Stack, request: &RestoreRequest) -> Option<DesiredObject> {
-    let pem = authorities([objects_ca(stack, request)])?;
-    Some(DesiredObject::own(&ConfigMap {
-        data: Some([(OBJECTS_CA_FILE.to_owned(), pem)].into()),
-        metadata: metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA)),
-        ..ConfigMap::default()
-    }))
+/// The authorities of the bucket whose objects are restored; and of a Cluster that is recovered, alone and beside those of the
+/// connection, in whose place a migration finds them.
+fn authorities_of(stack: &Stack, request: &RestoreRequest) -> Option<DesiredObject> {
+    let copy = recovered(stack, request).and_then(|access| access.ca.as_deref());
+    let connection = stack.connection.as_ref();
+    let [live, database] = [
+        connection.and_then(|connection| connection.ca.as_deref()),
+        connection.and_then(|connection| connection.database_ca.as_deref()),
+    ];
+    let of_copy = |pem: Option<String>| pem.filter(|_| copy.is_some());
+    let files = [
+        (OBJECTS_CA_FILE, authorities([objects_ca(stack, request)])),
+        (COPY_CA_FILE, authorities([copy])),
+        (contract::CA_FILE, of_copy(authorities([live, copy]))),
+        (contract::DATABASE_CA_FILE, of_copy(authorities([database, copy]))),
+    ];
+    let data: metadata::Strings = files.into_iter().filter_map(|(file, pem)| Some((file.to_owned(), pem?))).collect();
+    (!data.is_empty()).then(|| {
+        DesiredObject::own(&ConfigMap {
+            data: Some(data),
+            metadata: metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA)),
+            ..ConfigMap::default()
+        })
+    })
 }
 
 #[cfg(test)]
@@ -342,7 +401,10 @@ mod tests {
     use super::*;
     use crate::{
         names::reason,
-        plan::{plan, restore::State},
+        plan::{
+            plan,
+            restore::{Beside, State},
+        },
         stack::{Observed, Placeholders, RestorePoint, validate},
     };
 
@@ -370,11 +432,14 @@ mod tests {
             bucket: true,
             retry: String::new(),
             into: None,
-            point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), folder }),
+            copy_uid: None,
+            point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), moment: None, folder }),
         };
         let step = Step { name: "job".to_owned(), exists: false };
         let waiting = Waiting::new(reason::PROGRESSING, "it goes on");
-        let current = Current { request, state: State::Checking, step: Some((kind, step)), first: false, waiting };
+        let beside = Beside::default();
+        let current =
+            Current { request, state: State::Checking, step: Some((kind, step)), first: false, beside, waiting };
         plan.restores.current = Some(current);
         let objects = Restore.objects(&stack, &plan);
         let of = |kind: &str| objects.iter().find(|object| object.kind.kind == kind).map(|object| object.body.clone());

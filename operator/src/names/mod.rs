@@ -13,7 +13,7 @@ use std::fmt;
 pub use component::Component;
 pub use meaning::meaning;
 pub use reason::Waiting;
-pub use role::{ROLE_ARCHIVE, ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, ROLE_POOLER, Role};
+pub use role::{ROLE_ARCHIVE, ROLE_CA, ROLE_CANDIDATE, ROLE_CREDENTIALS, ROLE_LIVE, ROLE_POOLER, Role};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "rorun-operator";
@@ -145,6 +145,12 @@ impl ObjectName {
         Self(format!("{stack}-{component}-{meaning}"))
     }
 
+    /// The Cluster that a restore recovers, e.g. `shop-db-0d1f7a`. Of the longest name of a stack it has 50 bytes, the most that
+    /// CloudNativePG takes.
+    pub fn recovered(stack: &str, suffix: &str) -> Self {
+        Self(format!("{stack}-db-{suffix}"))
+    }
+
     /// A record of a stack: a ControllerRevision, e.g. `shop-commands-3`.
     pub fn record(stack: &str, of: &str, which: impl fmt::Display) -> Self {
         Self(format!("{stack}-{of}-{which}"))
@@ -175,6 +181,8 @@ impl From<ObjectName> for String {
 
 /// The component label of records: they are the stack's own, and no component defers them.
 pub const RECORD: &str = "record";
+/// The key of the `ConfigMap` that names the live Cluster of a database.
+pub const LIVE_CLUSTER: &str = "cluster";
 /// In the name of a record of handled commands.
 pub const COMMANDS: &str = "commands";
 /// In the name of a record of a revision.

@@ -150,6 +150,10 @@ pub const ANOTHER_STACK: Reason = "AnotherStack";
 pub const ALREADY_RESTORED: Reason = "AlreadyRestored";
 /// The database cannot be restored to a moment between two recovery points.
 pub const POINT_IN_TIME_UNSUPPORTED: Reason = "PointInTimeUnsupported";
+/// The archive of the database does not reach the moment that a restore names.
+pub const MOMENT_OUT_OF_REACH: Reason = "MomentOutOfReach";
+/// Nothing says which Cluster of the stack is the live one.
+pub const LIVE_CLUSTER_UNKNOWN: Reason = "LiveClusterUnknown";
 /// There is no stack of the name in `stackRef`.
 pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 /// A release waits until somebody approves it.

@@ -22,9 +22,12 @@ pub const ROLE_POOLER: Role = Role("pooler");
 /// The role of the Secret with the keys that an archive is written by.
 pub const ROLE_ARCHIVE: Role = Role("archive");
 
+/// The role of the `ConfigMap` that names the live Cluster of a database.
+pub const ROLE_LIVE: Role = Role("live");
+
 impl Role {
     /// Each.
-    pub const ALL: [Self; 5] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE, ROLE_POOLER, ROLE_ARCHIVE];
+    pub const ALL: [Self; 6] = [ROLE_CREDENTIALS, ROLE_CA, ROLE_CANDIDATE, ROLE_POOLER, ROLE_ARCHIVE, ROLE_LIVE];
 
     /// The part of names.
     pub const fn as_str(self) -> &'static str {

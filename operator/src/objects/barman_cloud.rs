@@ -40,6 +40,11 @@ impl Plugin {
         let parameters = [("barmanObjectName", store.to_owned()), (SERVER_NAME, server.to_owned())];
         Self { name: BARMAN_CLOUD_PLUGIN, enabled: true, is_wal_archiver: true, parameters: parameters.into() }
     }
+
+    /// The plugin that reads that folder.
+    pub fn reading(store: &str, server: &str) -> Self {
+        Self { is_wal_archiver: false, ..Self::archiving(store, server) }
+    }
 }
 
 /// Where archives are.
@@ -178,6 +183,18 @@ pub struct ClusterNote {
     /// The server that takes writes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub primary: String,
+    /// What it was recovered from, by its spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<RecoveredFrom>,
+}
+
+/// What a Cluster was recovered from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredFrom {
+    /// The folder of the archive.
+    pub server: String,
+    /// The moment, as its spec has it.
+    pub target: String,
 }
 
 /// What an ObjectStore says of the archives in it, by their folder.
@@ -208,8 +225,12 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     if kind != CLUSTER {
         return None;
     }
-    let plugins = at(object, "/spec/plugins").and_then(Value::as_array)?;
-    let plugin = plugins.iter().find(|plugin| plugin["name"] == BARMAN_CLOUD_PLUGIN)?;
+    let plugins = at(object, "/spec/plugins").and_then(Value::as_array);
+    let plugin = plugins.into_iter().flatten().find(|plugin| plugin["name"] == BARMAN_CLOUD_PLUGIN);
+    let recovered = recovered(object);
+    if plugin.is_none() && recovered.is_none() {
+        return None;
+    }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let conditions = at(object, "/status/conditions").and_then(Value::as_array);
     let condition = |wanted: &str| {
@@ -225,14 +246,26 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     let archiving = condition("ContinuousArchiving");
     let (why, since) = archiving.clone().filter(|(is, ..)| !is).map(|(_, why, since)| (why, since)).unwrap_or_default();
     let note = ClusterNote {
-        server: plugin["parameters"][SERVER_NAME].as_str().map(str::to_owned),
+        server: plugin.and_then(|plugin| plugin["parameters"][SERVER_NAME].as_str()).map(str::to_owned),
         archiving: archiving.map(|(is, ..)| is),
         why,
         since,
         failed: failed.map(|condition| text(&condition["message"])),
         primary: at(object, "/status/currentPrimary").map(text).unwrap_or_default(),
+        recovered,
     };
     serde_json::to_string(&note).ok().map(Into::into)
+}
+
+fn recovered(object: &Value) -> Option<RecoveredFrom> {
+    let recovery = at(object, "/spec/bootstrap/recovery")?;
+    let external = at(object, "/spec/externalClusters").and_then(Value::as_array);
+    let origin = external.into_iter().flatten().find(|origin| origin["name"] == recovery["source"]);
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(RecoveredFrom {
+        server: text(origin.and_then(|origin| at(origin, "/plugin/parameters")?.get(SERVER_NAME))),
+        target: text(at(recovery, "/recoveryTarget/targetTime")),
+    })
 }
 
 #[cfg(test)]

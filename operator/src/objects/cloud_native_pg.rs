@@ -61,6 +61,8 @@ pub struct ClusterSpec {
     pub smart_shutdown_timeout: i32,
     /// What it is extended by.
     pub plugins: Vec<Plugin>,
+    /// Where a new Cluster finds what it is recovered from.
+    pub external_clusters: Vec<ExternalCluster>,
     /// Whether the superuser may log in over the network.
     pub enable_superuser_access: bool,
 }
@@ -94,11 +96,44 @@ pub struct ClusterAffinity {
     pub pod_anti_affinity_type: &'static str,
 }
 
-/// What a new Cluster begins with.
+/// What a new Cluster begins with: one of both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bootstrap {
     /// An empty database.
-    pub initdb: InitDb,
+    pub initdb: Option<InitDb>,
+    /// The data of another Cluster, as of a moment.
+    pub recovery: Option<Recovery>,
+}
+
+/// The data of another Cluster, as of a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// Which of the external Clusters.
+    pub source: &'static str,
+    /// The name of the database.
+    pub database: &'static str,
+    /// The role that owns it. CloudNativePG gives it another password.
+    pub owner: &'static str,
+    /// The moment.
+    pub recovery_target: RecoveryTarget,
+}
+
+/// The moment of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryTarget {
+    /// By RFC 3339.
+    pub target_time: String,
+}
+
+/// A Cluster that is known by its archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExternalCluster {
+    /// Its name among these.
+    pub name: &'static str,
+    /// The plugin that reads the archive.
+    pub plugin: Plugin,
 }
 
 /// An empty database.

@@ -32,11 +32,12 @@ pub use ack_rules::*;
 pub use ack_status::{AckEndpoint, AckNote};
 pub use barman_cloud::{
     BARMAN_CLOUD_PLUGIN, BarmanConfiguration, BaseBackups, ClusterNote, Compression, ObjectStore, ObjectStoreSpec,
-    Plugin, PluginName, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar, StoreNote,
+    Plugin, PluginName, RecoveredFrom, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar,
+    StoreNote,
 };
 pub use cloud_native_pg::{
-    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, HIBERNATION, InitDb,
-    PgBouncer, Pooler, PoolerSpec, PostgresConfiguration,
+    Bootstrap, CLUSTER_LABEL, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage, ExternalCluster,
+    HIBERNATION, InitDb, PgBouncer, Pooler, PoolerSpec, PostgresConfiguration, Recovery, RecoveryTarget,
 };
 pub use digest::{Digest, wanted};
 pub use kinds::{
@@ -62,8 +63,12 @@ use crate::names::label;
 pub enum ApplyPolicy {
     /// Owned by the stack: created, kept as desired, pruned, and garbage collected with the stack.
     Own,
+    /// As [`Self::Own`], of a record whose content was decided by what it held before: changed only while it is as it was observed.
+    Recorded,
     /// Data: created and kept as desired, never pruned, without an owner reference.
     Retain,
+    /// Data that somebody may have changed since: created, and changed only while they are as they were observed, by their version.
+    Guarded,
     /// Data that are generated once: later only labels and annotations are applied, and the content as it was observed.
     CreateOnce,
     /// Owned by the stack and immutable: a step (Job) or a record (ControllerRevision). The apply step creates the object, never
@@ -75,7 +80,7 @@ pub enum ApplyPolicy {
 impl ApplyPolicy {
     /// Whether the stack is the controller of the object.
     pub fn is_owned(self) -> bool {
-        matches!(self, Self::Own | Self::RunOnce)
+        matches!(self, Self::Own | Self::Recorded | Self::RunOnce)
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at, barman_cloud};
 use crate::names::{
-    Waiting,
+    LIVE_CLUSTER, Waiting,
     reason::{self, Reason},
 };
 
@@ -146,6 +146,10 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             text(first, "/ip").or_else(|| text(first, "/hostname")).map(Into::into)
         }
         "PersistentVolumeClaim" => text(object, "/spec/volumeName").map(Into::into),
+        // The one that names the live Cluster of a database.
+        "ConfigMap" => {
+            at(object, "/data").filter(|data| data.get(LIVE_CLUSTER).is_some()).map(|data| data.to_string().into())
+        }
         "Pod" => said(object).map(Into::into),
         _ => ack_status::note(kind, object).or_else(|| barman_cloud::note(kind, object)),
     }

@@ -162,12 +162,16 @@ pub(super) fn base(block: &BackupSpec) -> &str {
     block.destination.as_ref().and_then(|destination| destination.prefix.as_deref()).unwrap_or(PREFIX)
 }
 
-/// The folder that every backup of the spec is below, and the one that it is without a prefix.
+/// The folders that every backup of the spec is below, and every copy, and the one that they are without a prefix.
 pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
     let own = spec.backup.as_ref().map_or(PREFIX, base);
+    let copies = spec.backup.iter().flat_map(|block| &block.copies);
+    let copies = copies.filter_map(|copy| copy.prefix.as_deref());
     let mut folders = vec![PREFIX.to_owned()];
-    if own != PREFIX {
-        folders.push(own.to_owned());
+    for folder in [own].into_iter().chain(copies) {
+        if !folders.iter().any(|known| known == folder) {
+            folders.push(folder.to_owned());
+        }
     }
     folders
 }

@@ -7,6 +7,7 @@
 mod api_url;
 mod backup;
 pub mod bucket;
+pub mod clusters;
 mod configuration;
 mod connection;
 mod corrections;
@@ -46,6 +47,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
 pub use bucket::{Bucket, BucketAccess, SessionToken, asks_for_rules, bucket_port};
+pub use clusters::{ClusterThere, Clusters, LiveCluster, Recovered};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
@@ -185,6 +187,22 @@ impl Stack {
     /// The name of a component's own child.
     pub fn child(&self, component: Component) -> String {
         ObjectName::of(&self.name, component).into()
+    }
+
+    /// The name of the live Cluster, of a database of CloudNativePG.
+    pub fn cluster(&self) -> String {
+        match &self.database {
+            Database::CloudNativePg(mode) => mode.name.clone(),
+            _ => self.child(Component::Database),
+        }
+    }
+
+    /// The address of a Cluster that a restore has recovered. `None`: it has none yet.
+    pub fn recovered_access(&self, cluster: &str) -> Option<&DatabaseAccess> {
+        match &self.database {
+            Database::CloudNativePg(mode) => mode.recovered.get(cluster),
+            _ => None,
+        }
     }
 
     /// The name of a component's child with a role of its own.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{BackupRequest, Hibernation, ManagedService, RestoreRequest, Revision};
+use super::{BackupRequest, Clusters, Hibernation, ManagedService, RestoreRequest, Revision};
 use crate::{
     api::v1alpha1::KeptDatabaseStatus,
     contract::ServiceFacts,
@@ -35,6 +35,8 @@ pub struct Observed {
     pub managed: BTreeMap<String, ManagedService>,
     /// The Cluster of another project that is the database, if it exists. Its volume is among the others.
     pub cluster: Option<ObservedCluster>,
+    /// The Clusters of the stack, of which one is the database.
+    pub clusters: Clusters,
     /// The image of the operator itself.
     pub agent_image: String,
     /// An admission policy makes sure of the name in `rorun.app/approved-by`.

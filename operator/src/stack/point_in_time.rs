@@ -16,10 +16,21 @@ pub struct PointInTime {
     pub days: i32,
     /// The folder in the bucket.
     pub folder: String,
+    /// Which archive is whose.
+    place: Place,
     /// What the Cluster that is there writes there. `None`: there is none, or the plugin, which it needs for that, is not.
     pub archive: Option<Archive>,
     /// After how many seconds at the latest what was written is archived. `None`: never, of a database that writes little.
     pub archive_timeout: Option<i64>,
+}
+
+/// Where archives are, which is a part of their names.
+#[derive(Clone, Debug)]
+struct Place {
+    stack: String,
+    endpoint: String,
+    bucket: String,
+    folder: String,
 }
 
 /// The log of one Cluster in one place.
@@ -40,19 +51,32 @@ impl PointInTime {
         let asked = block.point_in_time.as_ref()?;
         let cluster = spec.database.as_ref().and_then(|database| database.cloud_native_pg.as_ref());
         let timeout = cluster.and_then(|cluster| cluster.parameters.get("archive_timeout"));
+        let place = Place::of(spec, (&stack.namespace, &stack.name));
         let there = observed.cluster.as_ref().filter(|cluster| cluster.can_archive && !cluster.uid.is_empty());
         let archive = there.map(|cluster| {
-            let (server_name, name) = names(spec, (&stack.namespace, &stack.name), &cluster.uid);
+            let (server_name, name) = place.names(life(&stack.name, &stack.cluster(), &cluster.uid));
             let begins = cluster.archives_to.as_ref() == Some(&server_name) || cluster.base_backups.contains(&name);
             Archive { server_name, base_backups: begins.then_some(name) }
         });
         Some(Self {
             days: asked.days,
             archive,
+            place,
             folder: folder(block, (&stack.namespace, &stack.name)),
             archive_timeout: timeout.map_or(Some(ARCHIVE_TIMEOUT), |timeout| seconds(timeout)),
         })
     }
+
+    /// The folder of a Cluster that a restore recovers, also before it is there.
+    pub fn server_of(&self, recovered: &str) -> String {
+        self.place.names(recovered).0
+    }
+}
+
+/// Which life of a Cluster it is. One that a restore recovers has a name that no other has, which is known before its uid: it archives
+/// from its first moment on.
+fn life<'a>(stack: &str, cluster: &'a str, uid: &'a str) -> &'a str {
+    if cluster == ObjectName::of(stack, Component::Database).as_str() { uid } else { cluster }
 }
 
 /// Beside the folders of the namespaces, none of which has an underscore in its name: dumps are listed often, and the log has many
@@ -65,12 +89,26 @@ fn folder(block: &BackupSpec, (namespace, name): (&str, &str)) -> String {
 /// spoil each other, the plugin refuses a folder that is not empty, and a log is worth nothing without a base backup in the same
 /// place. The spec tells the place, and not the keys to the bucket: a Secret that is gone for a moment must not end the archive.
 pub(super) fn names(spec: &RorunStackSpec, stack: (&str, &str), uid: &str) -> (String, String) {
-    let place = backup::destination(spec).or_else(|| bucket::named(spec));
-    let (endpoint, bucket) = place.map_or(("", ""), |of| (&of.endpoint, &of.name));
-    let folder = spec.backup.as_ref().map(|block| folder(block, stack)).unwrap_or_default();
-    let life = meaning(&[uid, endpoint.trim_end_matches('/'), bucket, &folder]);
-    let server = format!("{}-{life}", ObjectName::of(stack.1, Component::Database));
-    (server, ObjectName::step(stack.1, Component::Backup, &life).into())
+    Place::of(spec, stack).names(uid)
+}
+
+impl Place {
+    fn of(spec: &RorunStackSpec, stack: (&str, &str)) -> Self {
+        let place = backup::destination(spec).or_else(|| bucket::named(spec));
+        let (endpoint, bucket) = place.map_or(("", ""), |of| (&of.endpoint, &of.name));
+        Self {
+            stack: stack.1.to_owned(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            bucket: bucket.to_owned(),
+            folder: spec.backup.as_ref().map(|block| folder(block, stack)).unwrap_or_default(),
+        }
+    }
+
+    fn names(&self, life: &str) -> (String, String) {
+        let life = meaning(&[life, &self.endpoint, &self.bucket, &self.folder]);
+        let server = format!("{}-{life}", ObjectName::of(&self.stack, Component::Database));
+        (server, ObjectName::step(&self.stack, Component::Backup, &life).into())
+    }
 }
 
 /// A time as PostgreSQL reads it, where the unit may be left out. `None`: 0, or what it would refuse.

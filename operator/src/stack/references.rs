@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ConfigReference, ingress, pod_template, services, workload::config_references};
+use super::{ConfigReference, database, ingress, pod_template, services, workload::config_references};
 use crate::{
     api::v1alpha1::{RorunStackSpec, SecretKeyReference, WorkloadSpec},
     names::Component,
@@ -34,6 +34,11 @@ pub fn references(stack: &str, spec: &RorunStackSpec) -> References {
 }
 
 impl References {
+    /// Adds the Secrets of a Cluster of CloudNativePG.
+    pub fn cluster(&mut self, name: &str) {
+        database::add_references(name, self);
+    }
+
     /// Adds the names that another spec mentions.
     pub fn add(&mut self, other: Self) {
         self.secrets.extend(other.secrets);

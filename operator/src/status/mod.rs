@@ -138,6 +138,8 @@ pub(crate) const NEEDS_THE_USER: &[reason::Reason] = &[
     reason::ANOTHER_STACK,
     reason::ALREADY_RESTORED,
     reason::POINT_IN_TIME_UNSUPPORTED,
+    reason::MOMENT_OUT_OF_REACH,
+    reason::LIVE_CLUSTER_UNKNOWN,
     reason::STACK_NOT_FOUND,
     reason::CLUSTER_MODE_MISMATCH,
     reason::DATABASE_STALLED,

@@ -186,7 +186,7 @@ async fn a_dump_is_encrypted_for_its_recipients() {
     assert_eq!(scenario.sql_in(&restored, sum).await, scenario.sql(sum).await);
 }
 
-fn target(scenario: &Scenario, bucket: &str, prefix: &str) -> CopyTarget {
+pub(crate) fn target(scenario: &Scenario, bucket: &str, prefix: &str) -> CopyTarget {
     let location = BucketLocation {
         endpoint: format!("https://localhost:{}", scenario.servers.s3_tls_port),
         region: "eu-central-1".to_owned(),

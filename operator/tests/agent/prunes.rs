@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use rorun_operator::agent::BackupId;
 use rorun_operator::contract::{DUMP_FILE, MANIFEST_FILE, MARKER_FILE};
+use rorun_operator::services::bucket::Headers;
 
 use crate::scenario::Scenario;
 
@@ -27,7 +28,8 @@ async fn backup(scenario: &Scenario, days: i64) -> [String; 2] {
 async fn leftover(scenario: &Scenario, days: i64, owner: Option<&str>) -> String {
     let file = format!("{}/{DUMP_FILE}", days_ago(days));
     let says: Vec<_> = owner.iter().map(|owner| ("rorun-owner", *owner)).collect();
-    let upload = scenario.bucket.start_upload_saying(&format!("{}{file}", scenario.prefix), &says).await;
+    let upload =
+        scenario.bucket.start_upload_with(&format!("{}{file}", scenario.prefix), &Headers::saying(&says)).await;
     let mut upload = upload.expect("upload");
     upload.send(vec![1; 100]).await.expect("part");
     upload.complete().await.expect("complete");

@@ -167,6 +167,8 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
         "fsync=off",
         "full_page_writes=off",
         "autovacuum=off",
+        "archive_mode=on",
+        "archive_command=true",
         "ssl=on",
         "ssl_cert_file=../db.crt",
         "ssl_key_file=../db.key",

@@ -28,6 +28,14 @@ pub async fn it_is_established_without_complaints(server: &Server) {
     assert_eq!(names["categories"], json!(["rorun"]));
 }
 
+/// From the first second on, before any operator has seen it: kstatus takes an object without a status for Current.
+pub async fn a_new_stack_is_not_observed(server: &Server) {
+    let namespace = server.namespace("not-observed").await;
+    let stored = server.create(&namespace, &stack("shop").0, Store::Yes).await.unwrap();
+    assert_eq!(stored["status"], json!({"observedGeneration": -1}));
+    assert_eq!(stored["metadata"]["generation"], 1);
+}
+
 /// What `kubectl explain` reads.
 pub async fn every_field_is_explained(server: &Server) {
     let path = "/openapi/v3/apis/rorun.app/v1alpha1";

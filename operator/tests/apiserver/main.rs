@@ -48,6 +48,7 @@ async fn a_real_api_server() {
     cases!(
         &server,
         definition::it_is_established_without_complaints,
+        definition::a_new_stack_is_not_observed,
         definition::every_field_is_explained,
         definition::the_columns_tell_what_they_should,
         examples::each_is_accepted,

@@ -187,13 +187,12 @@ proptest! {
 
     #[test]
     fn data_is_retained_and_nothing_else(cr in stacks()) {
-        use rorun_operator::objects::ApplyPolicy;
         for object in objects(&cr) {
             let volume = ["PersistentVolumeClaim", "Cluster", "ObjectStore"].contains(&object.kind.kind);
             // A retained Cluster goes on archiving, with the keys to its archive.
             let keys = ["-credentials", "-backup-archive"].iter().any(|ending| object.name.ends_with(ending));
             let data = volume || keys;
-            prop_assert_eq!(object.policy != ApplyPolicy::Own, data, "{}", object.key());
+            prop_assert_eq!(!object.policy.is_owned(), data, "{}", object.key());
             prop_assert_eq!(object.label("rorun.app/retained") == "true", data, "{}", object.key());
             let uid = object.body["metadata"]["annotations"].get("rorun.app/stack-uid").and_then(Value::as_str);
             prop_assert_eq!(uid.is_some(), data, "{}", object.key());

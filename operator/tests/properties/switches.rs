@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::{prelude::*, sample::select};
 use rorun_operator::{
     desired::desired,
-    objects::{ApplyPolicy, DesiredObject, LiveSet, ObjectKey},
+    objects::{DesiredObject, LiveSet, ObjectKey},
     plan::{picked, plan},
 };
 use serde_json::json;
@@ -33,7 +33,7 @@ proptest! {
             prop_assert_eq!(after.contains(&object.key()), !own, "{}", object.key());
             // The archive of the log outlives the field that asked for it, as data do.
             let archive = object.kind.kind == "ObjectStore" || object.name.ends_with("-backup-archive");
-            prop_assert!(!own || archive || object.policy == ApplyPolicy::Own, "{}", object.key());
+            prop_assert!(!own || archive || object.policy.is_owned(), "{}", object.key());
         }
         let known: BTreeSet<_> = before.iter().map(DesiredObject::key).collect();
         prop_assert!(after.is_subset(&known), "{:?}", after.difference(&known).collect::<Vec<_>>());

@@ -3,11 +3,43 @@
 use k8s_openapi::api::{core::v1::Event, networking::v1::IngressClass};
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use super::env::{TestEnv, development};
+
+/// A stack with a migration, whose release comes to its end where workloads are played: nobody probes a bucket outside whose Secret
+/// is not meant for that.
+pub async fn released(env: &TestEnv, namespace: &str, image: &str) -> Value {
+    let keys = json!({"metadata": {"name": "keys"}, "stringData": {"id": "none", "key": "none"}});
+    let keys = serde_json::from_value(keys).expect("a Secret");
+    env.objects("Secret", namespace).create(&PostParams::default(), &keys).await.expect("the Secret is made");
+    let mut spec = development();
+    spec["api"] = json!({"image": image, "migrations": {"command": ["migrate"]}});
+    spec["bucket"] = json!({"external": {"name": "shop", "endpoint": "http://s3.example.com",
+        "credentialsSecretRef": {"name": "keys", "accessKeyIdKey": "id", "secretAccessKeyKey": "key"}}});
+    spec
+}
+
+/// Deployments and `StatefulSets` that are not rolled out are, as their controllers tell. Gives whether one was.
+pub async fn roll_out(env: &TestEnv, namespace: &str) -> bool {
+    let mut any = false;
+    for kind in ["Deployment", "StatefulSet"] {
+        for there in env.objects(kind, namespace).list(&ListParams::default()).await.expect("a list") {
+            let observed = there.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
+            if observed == there.metadata.generation {
+                continue;
+            }
+            let count = &there.data["spec"]["replicas"];
+            let status = json!({"observedGeneration": there.metadata.generation, "replicas": count,
+                "updatedReplicas": count, "readyReplicas": count, "availableReplicas": count});
+            set_status(env, (kind, namespace, &there.name_any()), status).await;
+            any = true;
+        }
+    }
+    any
+}
 
 /// Writes a status, as the object's controller or the kubelet would.
 pub async fn set_status(env: &TestEnv, (kind, namespace, name): (&str, &str, &str), status: Value) -> DynamicObject {

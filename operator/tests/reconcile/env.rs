@@ -350,15 +350,24 @@ impl TestEnv {
         self.until_or(what, condition, async || String::new()).await;
     }
 
+    /// Likewise, of what the operator itself does no sooner than this.
+    pub async fn until_after(&self, pause: Duration, what: &str, condition: impl AsyncFnMut() -> bool) {
+        wait(pause + TIME_LIMIT, what, condition, async || String::new()).await;
+    }
+
     /// Waits; in vain, it tells how things are.
-    pub async fn until_or(&self, what: &str, mut condition: impl AsyncFnMut() -> bool, told: impl AsyncFn() -> String) {
-        let started = Instant::now();
-        while !condition().await {
-            let waited = started.elapsed();
-            let told = if waited < TIME_LIMIT { String::new() } else { told().await };
-            assert!(waited < TIME_LIMIT, "waited {} s in vain until {what}{told}", TIME_LIMIT.as_secs());
-            tokio::time::sleep(TICK).await;
-        }
+    pub async fn until_or(&self, what: &str, condition: impl AsyncFnMut() -> bool, told: impl AsyncFn() -> String) {
+        wait(TIME_LIMIT, what, condition, told).await;
+    }
+}
+
+async fn wait(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool, told: impl AsyncFn() -> String) {
+    let started = Instant::now();
+    while !condition().await {
+        let waited = started.elapsed();
+        let told = if waited < limit { String::new() } else { told().await };
+        assert!(waited < limit, "waited {} s in vain until {what}{told}", limit.as_secs());
+        tokio::time::sleep(TICK).await;
     }
 }
 

@@ -15,10 +15,13 @@ mod database_files;
 mod drift;
 mod env;
 mod gitops;
+mod moments;
+mod operations;
 mod optional;
 mod pod_templates;
 mod point_in_time;
 mod preflights;
+mod releases;
 mod requests;
 mod restarts;
 mod restores;
@@ -140,6 +143,16 @@ async fn services_outside() {
     cases!(&env, preflights::a_database_behind_its_proxy_is_asked_by_a_job);
 }
 
+/// With an API server of its own, since each case is many reconciles long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_time() {
+    let env = TestEnv::open().await;
+    let operator = env.operator().await;
+    cases!(&env, releases::a_release_costs_what_it_makes_and_changes);
+    cases!(&env, operations::of_two_operations_the_second_waits);
+    drop(operator);
+}
+
 /// With an API server of its own, since a definition is of the whole cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_of_other_projects() {
@@ -161,6 +174,13 @@ async fn databases_of_other_projects() {
 async fn archives_of_other_projects() {
     let env = TestEnv::open().await;
     cases!(&env, point_in_time::the_log_is_archived_by_the_plugin);
+}
+
+/// Likewise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moments_of_other_projects() {
+    let env = TestEnv::open().await;
+    cases!(&env, moments::a_moment_is_restored_into_another_cluster);
 }
 
 /// Likewise, of services in AWS. The first case brings the definitions.

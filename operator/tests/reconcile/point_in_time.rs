@@ -1,6 +1,8 @@
 //! Recovery to any moment: the log of a Cluster of CloudNativePG goes to an ObjectStore of the barman-cloud plugin. The test plays the
 //! part of both projects, against their published definitions.
 
+use std::time::Duration;
+
 use kube::{
     ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams},
@@ -15,10 +17,12 @@ use super::{
 
 const STORE: &str = "shop-backup";
 const ARCHIVE_KEYS: &str = "shop-backup-archive";
-const SWITCHED_ON: [&str; 4] = ["--optional-api", "cloudNativePG,barmanCloud", "--discovery-period", "1s"];
+pub const SWITCHED_ON: [&str; 4] = ["--optional-api", "cloudNativePG,barmanCloud", "--discovery-period", "1s"];
 const NAMESPACE: &str = "archive";
+/// The operator believes an archive no sooner: CloudNativePG takes so long to notice a changed Cluster.
+const NOTICED: Duration = Duration::from_secs(30);
 
-fn archived(days: i32) -> Value {
+pub fn archived(days: i32) -> Value {
     let mut spec = spec(&json!({}));
     spec["backup"] = json!({"schedule": "0 0 1 1 *", "pointInTime": {"days": days}, "objectives": {"rpo": "10m"}});
     spec
@@ -57,7 +61,7 @@ async fn base_backups(env: &TestEnv) -> Option<DynamicObject> {
 }
 
 /// What CloudNativePG says of a healthy Cluster whose log is archived, or is not.
-async fn archiving(env: &TestEnv, is: bool) {
+pub async fn archiving(env: &TestEnv, namespace: &str, name: &str, is: bool) {
     let at = "2026-11-29T10:00:00Z";
     let (status, why) = if is { ("True", "") } else { ("False", "barman-cloud-wal-archive: exit status 4") };
     let conditions = json!([
@@ -65,14 +69,24 @@ async fn archiving(env: &TestEnv, is: bool) {
         {"type": "ContinuousArchiving", "status": status, "reason": "Said", "message": why, "lastTransitionTime": at},
     ]);
     let status =
-        json!({"phase": "Cluster in healthy state", "conditions": conditions, "currentPrimary": "shop-database-1"});
-    says(env, NAMESPACE, "Cluster", NAME, status).await;
+        json!({"phase": "Cluster in healthy state", "conditions": conditions, "currentPrimary": format!("{name}-1")});
+    says(env, namespace, "Cluster", name, status).await;
 }
 
-async fn base_backup(env: &TestEnv, server: &str) {
+pub async fn base_backup(env: &TestEnv, namespace: &str, server: &str) {
     let window =
         json!({"firstRecoverabilityPoint": "2026-11-29T10:05:00Z", "lastSuccessfulBackupTime": "2026-11-29T10:05:00Z"});
-    says(env, NAMESPACE, "ObjectStore", STORE, json!({"serverRecoveryWindow": {server: window}})).await;
+    says(env, namespace, "ObjectStore", STORE, json!({"serverRecoveryWindow": {server: window}})).await;
+}
+
+/// Every kind that an archive needs.
+pub async fn definitions(env: &TestEnv) {
+    for schema in [CLUSTERS, POOLERS, SCHEDULED_BACKUPS, OBJECT_STORES] {
+        env.apply_yaml(&definition(schema).await).await;
+    }
+    for kind in ["Cluster", "Pooler", "ScheduledBackup", "ObjectStore"] {
+        served(env, kind).await;
+    }
 }
 
 pub async fn the_log_is_archived_by_the_plugin(env: &TestEnv) {
@@ -136,7 +150,7 @@ async fn each_cluster_has_an_archive_of_its_own(env: &TestEnv) -> String {
 async fn what_cannot_be_recovered_is_told(env: &TestEnv, server: &str) {
     let message = env.until_reason(NAMESPACE, "BackupHealthy", "Progressing").await;
     assert!(message.contains("has not archived any of its log yet"), "{message}");
-    archiving(env, false).await;
+    archiving(env, NAMESPACE, NAME, false).await;
     let message = env.until_reason(NAMESPACE, "BackupHealthy", "ArchivingFailed").await;
     for words in
         ["since 2026-11-29T10:00:00Z", "exit status 4", "kubectl logs shop-database-1 --container=plugin-barman-cloud"]
@@ -144,16 +158,16 @@ async fn what_cannot_be_recovered_is_told(env: &TestEnv, server: &str) {
         assert!(message.contains(words), "{message}");
     }
     assert_eq!(env.condition(NAMESPACE, "DatabaseReady").await.0, "True", "it serves");
-    archiving(env, true).await;
+    archiving(env, NAMESPACE, NAME, true).await;
     let message = env.until_reason(NAMESPACE, "BackupHealthy", "NoBackupYet").await;
     assert!(message.contains("the first base backup of cluster.postgresql.cnpg.io/shop-database"), "{message}");
-    env.until("base backups are made", async || base_backups(env).await.is_some()).await;
+    env.until_after(NOTICED, "base backups are made", async || base_backups(env).await.is_some()).await;
     let base = base_backups(env).await.expect("base backups");
     assert_eq!(base.owner_references()[0].kind, "RorunStack");
     assert_eq!((&base.data["spec"]["method"], &base.data["spec"]["cluster"]["name"]), (&json!("plugin"), &json!(NAME)));
     let schedule = base.data["spec"]["schedule"].as_str().expect("a schedule");
     assert_eq!(schedule.split(' ').count(), 6, "{schedule}");
-    base_backup(env, server).await;
+    base_backup(env, NAMESPACE, server).await;
     // What is left is the dump, which no pod makes here.
     env.until("the archive is told", async || {
         let stack = env.stacks(NAMESPACE).get("shop").await.expect("the stack");
@@ -168,9 +182,9 @@ async fn what_cannot_be_recovered_is_told(env: &TestEnv, server: &str) {
     assert!(message.contains("no backup has run yet"), "{message}");
     env.settled(NAMESPACE).await;
     let mark = env.mark();
-    archiving(env, false).await;
+    archiving(env, NAMESPACE, NAME, false).await;
     env.until_reason(NAMESPACE, "BackupHealthy", "ArchivingFailed").await;
-    archiving(env, true).await;
+    archiving(env, NAMESPACE, NAME, true).await;
     env.until_reason(NAMESPACE, "BackupHealthy", "NoBackupYet").await;
     assert_eq!(env.writes(NAMESPACE, mark), Vec::<String>::new(), "what is said is nothing to write for");
 }
@@ -186,9 +200,9 @@ async fn another_cluster_gets_another_archive(env: &TestEnv, before: &str) {
     let message = env.until_reason(NAMESPACE, "BackupHealthy", "Progressing").await;
     assert!(message.contains("has not archived any of its log yet"), "{message}");
     assert!(base_backups(env).await.is_none(), "it would fail");
-    archiving(env, true).await;
+    archiving(env, NAMESPACE, NAME, true).await;
     let other = async || base_backups(env).await.is_some_and(|other| Some(other.name_any()) != base);
-    env.until("base backups of it are made", other).await;
+    env.until_after(NOTICED, "base backups of it are made", other).await;
 }
 
 async fn what_is_archived_stays(env: &TestEnv) {

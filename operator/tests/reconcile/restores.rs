@@ -20,7 +20,7 @@ fn restores(env: &TestEnv, namespace: &str) -> Api<RorunRestore> {
     Api::namespaced(env.client.clone(), namespace)
 }
 
-async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
+pub async fn ask(env: &TestEnv, namespace: &str, name: &str, stack_uid: &str) {
     let restore = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunRestore", "metadata": {"name": name},
         "spec": {"stackRef": {"name": "shop", "uid": stack_uid}, "from": {"id": POINT}}});
     let restore = serde_json::from_value(restore).expect("a RorunRestore");
@@ -35,21 +35,21 @@ async fn apply(env: &TestEnv, namespace: &str) {
     set_status(env, ("StatefulSet", namespace, "shop-database"), serves).await;
 }
 
-async fn stack_uid(env: &TestEnv, namespace: &str) -> String {
+pub async fn stack_uid(env: &TestEnv, namespace: &str) -> String {
     env.stacks(namespace).get("shop").await.expect("the stack").uid().expect("a uid")
 }
 
-async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
+pub async fn status(env: &TestEnv, namespace: &str, name: &str) -> RorunRestoreStatus {
     restores(env, namespace).get(name).await.expect("the RorunRestore").status.unwrap_or_default()
 }
 
-async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) -> RorunRestoreStatus {
+pub async fn until_phase(env: &TestEnv, namespace: &str, name: &str, phase: &str) -> RorunRestoreStatus {
     env.until(&format!("{name} is {phase}"), async || status(env, namespace, name).await.phase == phase).await;
     status(env, namespace, name).await
 }
 
 /// What the Job does: the word after `agent restore`, or after `agent`.
-fn step_of(job: &DynamicObject) -> String {
+pub fn step_of(job: &DynamicObject) -> String {
     let args = job.data.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let words: Vec<_> = args.into_iter().flatten().filter_map(Value::as_str).collect();
     let word = if words.get(1) == Some(&"restore") { words.get(2) } else { words.get(1) };
@@ -57,7 +57,7 @@ fn step_of(job: &DynamicObject) -> String {
 }
 
 /// The one Job that has not ended, once it is there.
-async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
+pub async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
     let found = async || {
         let all = jobs(env, namespace).await;
         let ended = |job: &DynamicObject| job.data.pointer("/status/conditions").is_some();
@@ -75,7 +75,7 @@ async fn open(env: &TestEnv, namespace: &str) -> DynamicObject {
     open.remove(0)
 }
 
-fn said(step: &str) -> Value {
+pub fn said(step: &str) -> Value {
     match step {
         "dump" => json!({"complete": {"id": "20261124T030000Z-aaaaa", "at": "2026-11-24T03:00:00Z", "sizeBytes": 7,
             "sha256": "0", "location": "s3://b/k", "removed": 0}}),
@@ -85,7 +85,7 @@ fn said(step: &str) -> Value {
 }
 
 /// Plays the next Job, which has to be this step.
-async fn play(env: &TestEnv, namespace: &str, step: &str) {
+pub async fn play(env: &TestEnv, namespace: &str, step: &str) {
     let job = open(env, namespace).await;
     assert_eq!(step_of(&job), step);
     end(env, namespace, &job.name_any(), &said(step), true).await;
@@ -255,6 +255,12 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         spec[field] = value;
         spec
     };
+    let moment = |field: &str, value: Value| {
+        let mut spec = with(field, value);
+        spec["from"] = json!({"pointInTime": "2026-11-29T14:02:59.123456+01:00"});
+        spec
+    };
+    assert_eq!(make(moment("scope", json!(["Database"]))).await, Ok(()));
     let into = json!({"name": "s", "key": "URL"});
     let mut emptied = with("intoSecretRef", into.clone());
     emptied["scope"] = json!(["Bucket"]);
@@ -275,6 +281,10 @@ pub async fn a_manifest_that_is_wrong_is_refused(env: &TestEnv) {
         (objects_alone, "target Stack fills a database"),
         (emptied, "leave Bucket out of scope"),
         (filling, "intoSecretRef is for target InPlace"),
+        (moment("scope", json!(["Database", "Bucket"])), "from.pointInTime restores the database"),
+        (moment("scope", json!(["Bucket"])), "from.pointInTime restores the database"),
+        (moment("target", json!("Stack")), "from.pointInTime restores the database"),
+        (moment("intoSecretRef", json!({"name": "s", "key": "URL"})), "from.pointInTime restores the database"),
     ] {
         let refused = make(spec.clone()).await.expect_err(&format!("{spec} is accepted"));
         assert!(refused.contains(words), "{spec}: {refused}");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
+use jiff::Timestamp;
 
 use crate::agent::args::{BucketArgs, owner, prefix};
 use crate::agent::{BackupId, outcome};
@@ -166,6 +167,20 @@ pub struct SwitchArgs {
     pub target: TargetArgs,
 }
 
+/// The moment that is to be restored.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MomentArgs {
+    /// By RFC 3339, with its zone.
+    #[arg(long)]
+    pub moment: Timestamp,
+    /// What the step has no use for.
+    #[command(flatten)]
+    pub given: GivenArgs,
+    /// The live database.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
 /// The database to drop.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DiscardArgs {
@@ -320,6 +335,13 @@ mod tests {
         // Every step is given all of it.
         parse(RestoreStep::Switch, &given).expect("switch");
         parse(RestoreStep::Switch, &[]).expect("switch");
+        parse(RestoreStep::Recovered, &given).expect("recovered");
+        let moment = [contract::ARG_MOMENT, "2026-11-29T14:02:59.123456Z"];
+        let moment = parse(RestoreStep::Moment, &[&given[..], &moment].concat()).expect("moment");
+        assert!(matches!(moment, RestoreCommand::Moment(args) if args.moment.subsec_microsecond() == 123_456));
+        for without_a_zone in ["2026-11-29 14:02:59", "14:02", ""] {
+            assert!(parse(RestoreStep::Moment, &[contract::ARG_MOMENT, without_a_zone]).is_err(), "{without_a_zone}");
+        }
         parse(RestoreStep::Discard, &[&given[..], &[contract::ARG_DATABASE, "d"]].concat()).expect("discard");
         let discard = parse(RestoreStep::Discard, &[contract::ARG_DATABASE, "d_before_abcdef"]).expect("discard");
         assert!(matches!(discard, RestoreCommand::Discard(args) if args.database == "d_before_abcdef"));

@@ -10,6 +10,7 @@ mod discard;
 mod error;
 mod fill;
 mod maintenance;
+mod moment;
 mod objects;
 mod point;
 mod settings;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use args::{CheckArgs, DiscardArgs, StepArgs, SwitchArgs, TargetArgs};
+pub use args::{CheckArgs, DiscardArgs, MomentArgs, StepArgs, SwitchArgs, TargetArgs};
 pub use error::RestoreError;
 
 use super::{STOPPED, outcome, stop_on_signal};
@@ -49,6 +50,10 @@ pub enum RestoreCommand {
     Objects(Box<StepArgs>),
     /// Drops one database that a restore made or kept.
     Discard(Box<DiscardArgs>),
+    /// Asks the live database whether its archive reaches a moment.
+    Moment(Box<MomentArgs>),
+    /// Reads the database of a Cluster that was recovered.
+    Recovered(Box<SwitchArgs>),
 }
 
 impl RestoreCommand {
@@ -56,7 +61,8 @@ impl RestoreCommand {
         match self {
             Self::Check(args) => &args.step.target,
             Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
-            Self::Switch(args) => &args.target,
+            Self::Switch(args) | Self::Recovered(args) => &args.target,
+            Self::Moment(args) => &args.target,
             Self::Discard(args) => &args.target,
         }
     }
@@ -68,7 +74,7 @@ impl RestoreCommand {
             Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
                 secrets.extend(args.secrets());
             }
-            Self::Switch(_) | Self::Discard(_) => {}
+            Self::Switch(_) | Self::Discard(_) | Self::Moment(_) | Self::Recovered(_) => {}
         }
         secrets
     }
@@ -101,6 +107,8 @@ async fn step(command: &RestoreCommand, stop: &CancellationToken) -> Result<Rest
         RestoreCommand::Fill(args) => Box::pin(fill::fill(args, stop)).await,
         RestoreCommand::Objects(args) => Box::pin(objects::restore(args, stop)).await,
         RestoreCommand::Discard(args) => unless_stopped(stop, discard::discard(args)).await,
+        RestoreCommand::Moment(args) => unless_stopped(stop, moment::check(args)).await,
+        RestoreCommand::Recovered(args) => unless_stopped(stop, moment::recovered(args)).await,
     }
 }
 

@@ -6,7 +6,9 @@ use super::maintenance::{ANSWER, Maintenance, connect};
 use super::sql::number;
 use super::tables;
 use crate::agent::authorities::Authorities;
+use crate::agent::database::Database;
 use crate::contract::{RestoreRefusal, RestoreResult, copy_database, restore_comment};
+use crate::services::postgres::Session;
 
 /// Reads every table of the copy, and refuses what a migration left half done.
 pub(super) async fn verify(args: &StepArgs) -> Result<RestoreResult, RestoreError> {
@@ -19,11 +21,16 @@ pub(super) async fn verify(args: &StepArgs) -> Result<RestoreResult, RestoreErro
         require_copy(&server, &name, &target.restore).await?;
         server.connect(&name).await?
     };
-    tables::refuse_broken(&session, &database.name).await?;
-    let counted = tables::count(&session).await?;
+    read(&database, &session).await
+}
+
+/// Reads every table of a database.
+pub(super) async fn read(database: &Database, session: &Session) -> Result<RestoreResult, RestoreError> {
+    tables::refuse_broken(session, &database.name).await?;
+    let counted = tables::count(session).await?;
     let size = session.query("SELECT pg_database_size(current_database())", ANSWER).await?;
     Ok(RestoreResult {
-        database: Some(database.name),
+        database: Some(database.name.clone()),
         rows: Some(counted.rows),
         tables: Some(counted.tables),
         bytes: size.first().map(|row| number(row, 0)),

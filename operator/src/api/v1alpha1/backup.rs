@@ -49,8 +49,8 @@ pub struct BackupSpec {
     /// noncurrent versions that stay longer than `retention.days`. Defaults to `false`: it holds the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_bucket: Option<bool>,
-    /// Other buckets that a backup run copies recovery points to, compared by checksum. Nothing that was copied nowhere is
-    /// removed. Defaults to none.
+    /// Other buckets that a backup run copies recovery points to, with the objects that they list, compared by checksum. Nothing
+    /// that was copied nowhere is removed. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "atomic"))]
     pub copies: Vec<BackupCopy>,

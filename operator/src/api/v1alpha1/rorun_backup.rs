@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NOT_OBSERVED;
+
 /// One recovery point of a stack, made now. Like a Job it runs once and keeps its result: make another one for another backup.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[expect(clippy::duplicated_attributes, reason = "each column has a type of its own")]
@@ -90,4 +92,11 @@ pub struct RorunBackupStatus {
     /// How long the Job took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<i64>,
+}
+
+impl RorunBackupStatus {
+    /// Whether an operator has written it.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation != Some(NOT_OBSERVED)
+    }
 }

@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NOT_OBSERVED;
+
 /// The data of a recovery point become those of a stack. Like a Job it runs once and keeps its result.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[expect(clippy::duplicated_attributes, reason = "each column has a type of its own")]
@@ -49,6 +51,8 @@ use serde::{Deserialize, Serialize};
         .message("intoSecretRef is for target InPlace: leave it out, a new stack is filled in its own database"),
     validation = Rule::new("!has(self.intoSecretRef) || !has(self.scope) || !self.scope.exists(s, s == 'Bucket')")
         .message("with intoSecretRef nothing is switched, so the objects of the bucket stay: leave Bucket out of scope"),
+    validation = Rule::new("!has(self.from.pointInTime) || (!has(self.intoSecretRef) && (!has(self.target) || self.target == 'InPlace') && (!has(self.scope) || self.scope == ['Database']))")
+        .message("from.pointInTime restores the database of the stack that archived it: use scope [Database], target InPlace, and no intoSecretRef"),
 )]
 pub struct RorunRestoreSpec {
     /// The stack of this namespace whose data are replaced, or that is filled.
@@ -96,8 +100,8 @@ pub struct RestoreSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = "^[0-9]{8}T[0-9]{6}Z-[a-z0-9]{5}$"))]
     pub id: Option<String>,
-    /// A moment with its zone, e.g. `2026-11-29T14:02:59Z`. It takes a database that archives its write-ahead log; elsewhere the
-    /// condition names the two nearest recovery points. Defaults to none.
+    /// A moment with its zone, e.g. `2026-11-29T14:02:59Z`. It takes a database that archives its write-ahead log by
+    /// `backup.pointInTime`, and restores into another Cluster. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time: Option<Time>,
     /// The URL of a recovery point, with or without its manifest, e.g. `s3://dumps/backups/shop/rorun/20261129T101500Z-b9x2m/`.
@@ -166,7 +170,7 @@ pub struct RorunRestoreStatus {
     /// The state of the restore, as `docs/restore.md` draws them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
-    /// The identifier of the recovery point.
+    /// The identifier of the recovery point, or the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Rows of the restored tables, where they were counted.
@@ -181,7 +185,7 @@ pub struct RorunRestoreStatus {
     /// The recovery point of what was live before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<String>,
-    /// The database that was live before the switch.
+    /// The database or Cluster that was live before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
     /// When the first Job began.
@@ -201,6 +205,13 @@ pub struct RorunRestoreStatus {
     pub warnings: Vec<String>,
 }
 
+impl RorunRestoreStatus {
+    /// Whether an operator has written it.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation != Some(NOT_OBSERVED)
+    }
+}
+
 /// What restores leave beside the live data of a stack, and the restore that goes on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -211,18 +222,18 @@ pub struct StackRestoreStatus {
     /// Its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The databases that restores left, until the annotation `rorun.app/discard` is the name of one.
+    /// The databases and Clusters that restores left, until the annotation `rorun.app/discard` is the name of one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptDatabaseStatus>,
 }
 
-/// A database that a restore left.
+/// A database, or a Cluster, that a restore left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptDatabaseStatus {
-    /// Its name on the server.
+    /// The name of the database on its server, or of the Cluster.
     pub name: String,
-    /// Its size.
+    /// Its size, or that of the volume of each server of the Cluster.
     pub size_bytes: i64,
     /// The name of the RorunRestore.
     pub restore: String,

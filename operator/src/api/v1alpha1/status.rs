@@ -4,6 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The `observedGeneration` of an object that no operator has seen. The definitions give it to each new one, since kstatus takes an
+/// object without a status for Current.
+pub const NOT_OBSERVED: i64 = -1;
+
 /// What the operator observed and did at `observedGeneration`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +52,13 @@ pub struct RorunStackStatus {
     /// How the operator came to `expiresAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<super::ExpiryStatus>,
+}
+
+impl RorunStackStatus {
+    /// Whether an operator has written it.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation != Some(NOT_OBSERVED)
+    }
 }
 
 /// The state of one component.
@@ -191,6 +202,9 @@ pub struct BackupStatus {
     /// Why a recovery point is not in every bucket of `copies`. Absent if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_copied: Option<String>,
+    /// Why the objects that recovery points list are not in every bucket of `copies`. Absent if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_not_copied: Option<String>,
     /// The newest moment that the data can be restored to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Time>,

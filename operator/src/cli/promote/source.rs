@@ -93,7 +93,8 @@ pub(super) struct Release {
 
 /// Judges the release of a stack that serves.
 pub(super) fn judge(stack: &RorunStack, asked: Asked) -> Result<Release, String> {
-    let status = stack.status.as_ref().ok_or("it has no status: no operator has reported on it yet")?;
+    let status = stack.status.as_ref().filter(|status| status.is_observed());
+    let status = status.ok_or("it has no status: no operator has reported on it yet")?;
     let release = status.release.as_ref().ok_or("its status tells of no release")?;
     let current = release.current.as_ref().ok_or("none of its releases has served yet")?;
     let generation = stack.metadata.generation;

@@ -11,7 +11,7 @@ use crate::{
     names::{Component, Waiting, annotation, reason},
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
-    stack::{BackupRequest, Observed, PointProblem, RestorePoint, RestoreRequest},
+    stack::{BackupRequest, Clusters, Observed, PointProblem, RestorePoint, RestoreRequest, clusters},
 };
 
 /// Why the components of a stack stay as they are for now.
@@ -25,19 +25,24 @@ impl Context {
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());
-        let archives = cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
-        let known = Known { latest, archives };
+        let cluster = cr.spec.database.as_ref().is_some_and(|database| database.cloud_native_pg.is_some());
+        let archives = cluster && cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
+        let known = Known { latest, archives, clusters: &observed.clusters };
         let restore = |of: &Arc<RorunRestore>| self.restore_request(of, stack, &known);
-        observed.restores = self.requests.restores.of(stack).iter().map(restore).collect();
+        let restores = self.requests.restores.of(stack).iter().map(restore).collect();
+        observed.restores = restores;
         observed.kept = told.and_then(|status| status.restore).map(|restore| restore.kept).unwrap_or_default();
     }
 
-    fn restore_request(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known) -> RestoreRequest {
+    fn restore_request(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known<'_>) -> RestoreRequest {
         let spec = &of.spec;
+        let uid = of.uid().unwrap_or_default();
+        let copy = known.clusters.find(&clusters::recovered_name(&stack.name, &uid));
         let scope = spec.scope.clone().unwrap_or_else(|| vec![RestoreScope::Database]);
         let fills = spec.target == Some(RestoreTarget::Stack);
         RestoreRequest {
-            uid: of.uid().unwrap_or_default(),
+            copy_uid: copy.map(|there| there.uid.clone()),
+            uid,
             name: of.name_any(),
             stack_uid: spec.stack_ref.uid.clone(),
             fills,
@@ -50,17 +55,20 @@ impl Context {
     }
 
     /// The recovery point that a RorunRestore names.
-    fn point(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known) -> Result<RestorePoint, PointProblem> {
+    fn point(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known<'_>) -> Result<RestorePoint, PointProblem> {
         let from = &of.spec.from;
         if let Some(id) = &from.id {
-            return Ok(RestorePoint { id: id.clone(), folder: None });
+            return Ok(RestorePoint { id: id.clone(), moment: None, folder: None });
         }
         if let Some(location) = &from.location {
             let wrong = || Waiting::new(reason::INVALID_SPEC, "from.location names no recovery point");
             return RestorePoint::at(location).ok_or_else(|| PointProblem::Final(wrong()));
         }
         if let Some(moment) = &from.point_in_time {
-            return Err(PointProblem::Final(known.between(moment.0)));
+            // One that has begun goes on by what its archive has.
+            let begun = of.status.as_ref().is_some_and(|status| status.started_at.is_some());
+            let point = (known.archives || begun).then(|| RestorePoint::of_moment(moment.0));
+            return point.ok_or_else(|| PointProblem::Final(known.between(moment.0)));
         }
         let name = from.backup_ref.as_ref().map(|backup| backup.name.clone()).unwrap_or_default();
         let backup = ResourceKey { namespace: stack.namespace.clone(), name: name.clone() };
@@ -68,7 +76,7 @@ impl Context {
         // Its point outlives a RorunBackup, so one that was deleted ends no restore of the stack's own point half-way.
         let begun = of.status.as_ref().and_then(|status| status.point.clone());
         let begun = begun.filter(|_| of.spec.target != Some(RestoreTarget::Stack));
-        let begun = || begun.map(|id| RestorePoint { id, folder: None });
+        let begun = || begun.map(|id| RestorePoint { id, moment: None, folder: None });
         location.as_deref().and_then(RestorePoint::at).or_else(begun).ok_or_else(|| {
             let message = format!("rorunbackup/{name} has no recovery point: it does not exist, or is not complete");
             PointProblem::Waits(Waiting::new(reason::DEPENDENCY_NOT_READY, message))
@@ -98,30 +106,24 @@ impl Context {
 }
 
 /// What is known of the recovery points of a stack.
-struct Known {
+struct Known<'a> {
     /// The newest one.
     latest: Option<String>,
     /// The log of the database is archived.
     archives: bool,
+    /// The Clusters of the stack.
+    clusters: &'a Clusters,
 }
 
-impl Known {
+impl Known<'_> {
     /// That a RorunRestore does not restore a moment between two recovery points, and what can be done.
     fn between(&self, moment: Timestamp) -> Waiting {
         let nearest = self.latest.as_ref().map(|id| format!(", of which the newest known is {id}")).unwrap_or_default();
-        let instead = format!(
-            "name a recovery point with from.id instead{nearest}; the others are the folders beside it in the bucket"
+        let message = format!(
+            "the database does not archive its write-ahead log, so the moment {moment} cannot be restored: name a recovery point with \
+             from.id instead{nearest}; `rorun-operator recovery-points --endpoint URL --bucket BUCKET --prefix FOLDER` lists the others, \
+             with the two nearest among them"
         );
-        let message = if self.archives {
-            format!(
-                "no RorunRestore restores the moment {moment} yet: the archive of status.backup.pointInTime is recovered into another \
-                 Cluster by hand, as docs/recovery.md tells; or {instead}"
-            )
-        } else {
-            format!(
-                "the database does not archive its write-ahead log, so the moment {moment} cannot be restored: {instead}"
-            )
-        };
         Waiting::new(reason::POINT_IN_TIME_UNSUPPORTED, message)
     }
 }

@@ -1,18 +1,104 @@
-//! The Cluster of CloudNativePG that is the database of a stack: its volumes, and whether it serves.
+//! The Clusters of CloudNativePG of a stack: which is its database, its volumes, whether it serves, and those that restores recover.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, api::ListParams};
 
 use super::{Context, observe::ObserveError};
 use crate::{
     api::v1alpha1::{RorunStack, Storage},
-    names::{Component, ObjectName},
+    names::{Component, ObjectName, ROLE_LIVE},
     objects::{
-        CLUSTER, CLUSTER_LABEL, Claim, ClusterNote, LiveObject, LiveSet, OBJECT_STORE, POOLER, SCHEDULED_BACKUP,
+        CLUSTER, CLUSTER_LABEL, Claim, ClusterNote, LiveObject, LiveSet, OBJECT_STORE, POOLER, Readiness,
+        SCHEDULED_BACKUP, StoreNote,
     },
+    quantity,
     runtime::ResourceKey,
-    stack::{self, Observed, ObservedCluster, ObservedVolume},
+    stack::{
+        self, ClusterThere, Clusters, LiveCluster, Observed, ObservedCluster, ObservedVolume, Recovered, clusters,
+    },
 };
+
+/// The label by which CloudNativePG says what the pod of a Job does, and its value for those that recover (`pkg/utils/labels_annotations.go`).
+const RECOVERS: &str = "cnpg.io/jobRole=full-recovery";
+
+/// The Clusters of a stack, and what names the live one, as the caches have them.
+pub(super) fn clusters(cr: &RorunStack, key: &ResourceKey, live: &LiveSet) -> Clusters {
+    if stack::cluster(cr).is_none() {
+        return Clusters::default();
+    }
+    let config_map = ObjectName::with_role(&key.name, Component::Database, ROLE_LIVE);
+    let named = live.named("ConfigMap", config_map.as_str()).and_then(|there| there.note.as_deref());
+    let store = live.named(OBJECT_STORE.key, ObjectName::of(&key.name, Component::Backup).as_str());
+    let windows = store.map(|store| {
+        let note: StoreNote =
+            store.note.as_deref().and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
+        let first = |(server, window): (String, crate::objects::RecoveryWindow)| {
+            Some((server, window.first_recoverability_point?.parse::<Timestamp>().ok()?))
+        };
+        note.into_iter().filter_map(first).collect()
+    });
+    let of_stack = live.iter().filter(|there| there.kind == CLUSTER && there.retained);
+    Clusters { named: named.and_then(LiveCluster::read), there: of_stack.map(cluster_there).collect(), windows }
+}
+
+fn cluster_there(there: &LiveObject) -> ClusterThere {
+    let note: ClusterNote = there.note.as_deref().and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
+    let size = there.claim.as_deref().and_then(|claim| quantity::nanos(&claim.size));
+    ClusterThere {
+        name: there.name.to_string(),
+        uid: there.uid.to_string(),
+        waiting: match &there.readiness {
+            Readiness::Ready => None,
+            Readiness::Waiting(waiting) => Some(waiting.clone()),
+        },
+        archiving: note.archiving,
+        recovered: note.recovered.map(|from| Recovered { server: from.server, target: from.target }),
+        deleting: there.deleting,
+        size_bytes: size.and_then(|nanos| i64::try_from(nanos / quantity::NANOS).ok()).unwrap_or_default(),
+        failing: None,
+    }
+}
+
+/// The Clusters that restores which are not over recover.
+pub(super) fn recovering(key: &ResourceKey, observed: &Observed) -> Vec<String> {
+    let moments = observed.restores.iter().filter(|request| request.moment().is_some());
+    moments.map(|request| clusters::recovered_name(&key.name, &request.uid)).collect()
+}
+
+/// A recovery that cannot succeed is told by its pods alone, long before their Cluster says so.
+async fn ask_recovering(context: &Context, key: &ResourceKey, observed: &mut Observed) -> Result<(), ObserveError> {
+    let recovering = recovering(key, observed);
+    let waits = |there: &&mut ClusterThere| there.waiting.is_some() && recovering.contains(&there.name);
+    for there in observed.clusters.there.iter_mut().filter(waits) {
+        let api = Api::<Pod>::namespaced(context.runtime.client.clone(), &key.namespace);
+        let params = ListParams::default().labels(&format!("{CLUSTER_LABEL}={},{RECOVERS}", there.name)).limit(20);
+        let pods = api.list(&params).await.map_err(ObserveError::Recovery)?.items;
+        there.failing = failing(&there.name, &pods);
+    }
+    Ok(())
+}
+
+/// What the newest pod that failed says, with the command that prints the rest.
+fn failing(cluster: &str, pods: &[Pod]) -> Option<String> {
+    let failed = |pod: &&Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"));
+    let newest =
+        pods.iter().filter(failed).max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|at| at.0))?;
+    let status = newest.status.as_ref()?;
+    let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    let ended = all.filter_map(|of| Some((of.name.as_str(), of.state.as_ref()?.terminated.as_ref()?)));
+    let (container, ended) =
+        ended.filter(|(_, ended)| ended.exit_code != 0).max_by_key(|(_, ended)| ended.exit_code)?;
+    let words = ended.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+    let words = words.map(|words| format!(": {}", words.chars().take(512).collect::<String>())).unwrap_or_default();
+    let (count, job) = (pods.iter().filter(failed).count(), format!("{cluster}-1-full-recovery"));
+    let name = newest.metadata.name.as_deref().unwrap_or_default();
+    Some(format!(
+        "{count} of the pods of job/{job} failed, the last with exit code {}{words}; the cause is in kubectl logs {name} \
+         --container={container}",
+        ended.exit_code
+    ))
+}
 
 /// Observes the Cluster, if the spec asks for one and it is there.
 pub(super) async fn observe(
@@ -22,19 +108,18 @@ pub(super) async fn observe(
     observed: &mut Observed,
 ) -> Result<(), ObserveError> {
     let Some(asked) = stack::cluster(cr) else { return Ok(()) };
-    let name = ObjectName::of(&key.name, Component::Database);
-    let Some(there) = live.named(CLUSTER.key, name.as_str()) else { return Ok(()) };
-    let ready = |kind| {
-        let mut objects = live.of_component(kind, Component::Database.as_str());
-        objects.all(|there| there.readiness.is_ready() && !there.deleting)
-    };
+    ask_recovering(context, key, observed).await?;
+    let name = observed.clusters.live_or_first(&key.name);
+    let Some(there) = live.named(CLUSTER.key, &name) else { return Ok(()) };
+    let ready = |there: &LiveObject| there.readiness.is_ready() && !there.deleting;
     let note = there.note.as_deref().and_then(|note| serde_json::from_str::<ClusterNote>(note).ok());
     let store = live.named(OBJECT_STORE.key, ObjectName::of(&key.name, Component::Backup).as_str());
     let mut cluster = ObservedCluster {
         wal: None,
-        serves: ready(CLUSTER.key) && ready(POOLER.key),
+        serves: ready(there) && live.of_component(POOLER.key, Component::Database.as_str()).all(ready),
         uid: there.uid.to_string(),
-        can_archive: note.is_some() || store.is_some_and(|store| !store.deleting),
+        can_archive: note.as_ref().is_some_and(|note| note.server.is_some())
+            || store.is_some_and(|store| !store.deleting),
         archives_to: note.filter(|note| archives(there, note, live)).and_then(|note| note.server),
         base_backups: live
             .of_component(SCHEDULED_BACKUP.key, Component::Backup.as_str())
@@ -42,7 +127,7 @@ pub(super) async fn observe(
             .collect(),
     };
     if let Some(claim) = there.claim.as_deref() {
-        let place = (&*key.namespace, name.as_str());
+        let place = (&*key.namespace, &*name);
         let mut volume = volume(context, place, claim, asked.storage).await?;
         volume.uid = there.uid.to_string();
         observed.volumes.insert(Component::Database, volume);

@@ -67,7 +67,7 @@ impl Reconciled for RorunStack {
     const CONTROLLER: &'static str = "rorunstack";
 
     fn from_parts(metadata: ObjectMeta, spec: RorunStackSpec, status: Option<RorunStackStatus>) -> Self {
-        Self { metadata, spec, status }
+        Self { metadata, spec, status: status.filter(RorunStackStatus::is_observed) }
     }
 }
 

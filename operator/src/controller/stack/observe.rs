@@ -24,6 +24,9 @@ pub enum ObserveError {
     /// The StorageClass of a volume that is to grow could not be read.
     #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
     StorageClass(String, #[source] kube::Error),
+    /// The pods that recover a Cluster could not be listed.
+    #[error("failed to list the pods that recover a Cluster: {0}")]
+    Recovery(#[source] kube::Error),
     /// The uid of the namespace could not be read.
     #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
     Namespace(#[source] kube::Error),
@@ -32,8 +35,11 @@ pub enum ObserveError {
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error) | Self::StorageClass(_, error) | Self::Volumes(error) | Self::Namespace(error)) =
-            self;
+        let (Self::Reference(_, error)
+        | Self::StorageClass(_, error)
+        | Self::Volumes(error)
+        | Self::Recovery(error)
+        | Self::Namespace(error)) = self;
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -50,6 +56,7 @@ pub(super) async fn observe(
         agent_image: context.agent_image.clone(),
         approvals_verified: context.approvals_verified,
         missing_apis,
+        clusters: cluster::clusters(cr, key, live),
         ..Observed::default()
     };
     steps::observe(cr, live, &mut observed);
@@ -61,6 +68,12 @@ pub(super) async fn observe(
     let mut named = stack::references(&key.name, &cr.spec);
     if let Some(served) = &served {
         named.add(stack::references(&key.name, served));
+    }
+    if stack::cluster(cr).is_some() {
+        named.cluster(&observed.clusters.live_or_first(&key.name));
+        for recovered in cluster::recovering(key, &observed) {
+            named.cluster(&recovered);
+        }
     }
     named.secrets.extend(credentials::lost(cr, &key.name, live));
     context.references.set(key, needs(&named));

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     api::v1alpha1::RorunStack,
-    apply::{Applied, Owner, WriteError, apply},
+    apply::{Applied, Owner, WriteError, apply, discard},
     desired::{self, Desired},
-    objects::LiveSet,
+    objects::{CLUSTER, LiveSet, ObjectKey},
     plan::{Plan, picked, plan},
     runtime::{ResourceKey, StatusError, Written},
     stack::{Stack, validate},
@@ -42,6 +42,7 @@ impl ReconcileError {
             Self::Observe(ObserveError::Reference(..)) => ("observe", "Reference"),
             Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
             Self::Observe(ObserveError::StorageClass(..)) => ("observe", "StorageClass"),
+            Self::Observe(ObserveError::Recovery(_)) => ("observe", "Recovery"),
             Self::Observe(ObserveError::Namespace(_)) => ("observe", "Namespace"),
             Self::Status(StatusError::Request(_)) => ("status", "Status"),
             Self::Status(StatusError::TimedOut) => ("status", "TimedOut"),
@@ -92,7 +93,11 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     // Desired, and apply.
     let desired = desired::desired(&stack, &plan, &live);
     context.tell_backups(&key, &plan.backup_runs, &desired.waiting);
-    let (desired, applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
+    let (desired, mut applied) = bring_about(context, &owner, &stack, (desired, &live)).await;
+    if let Some(name) = plan.restores.discard_cluster.clone().filter(|_| !stack.suspend) {
+        let cluster = ObjectKey { kind: CLUSTER.key, name };
+        discard(&context.runtime.writer, &owner, &cluster, &live, &mut applied).await;
+    }
     if corrected {
         context.correction_applied(cr, &stack, &applied).await;
     }

@@ -11,10 +11,10 @@ use crate::{
         COMMANDS, Component, ObjectName, ROLE_CANDIDATE, Waiting, annotation,
         reason::{self, Reason},
     },
-    objects::{AckEndpoint, AckNote, LiveObject, LiveSet, Readiness},
+    objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness},
     stack::{
-        Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases, ObservedWorkload,
-        Revision, WORKLOADS,
+        Clusters, Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
+        ObservedWorkload, Revision, WORKLOADS,
     },
 };
 
@@ -29,7 +29,7 @@ pub(super) fn observe(cr: &RorunStack, live: &LiveSet, observed: &mut Observed) 
         .find(|job| live.is_running(job))
         .map(|job| job.name.to_string());
     observed.managed = managed(cr, uid, live);
-    observed.releases = releases(cr, uid, live);
+    observed.releases = releases((cr, uid), live, &observed.clusters);
     observed.ingress_address = ingress_address(cr, live);
     observed.handled = live.iter().filter(owned).filter_map(handled).max_by_key(|handled| handled.revision);
     let annotations = cr.metadata.annotations.as_ref();
@@ -63,7 +63,7 @@ fn ingress_address(cr: &RorunStack, live: &LiveSet) -> Option<String> {
     there.note.as_deref().map(str::to_owned)
 }
 
-fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
+fn releases((cr, uid): (&RorunStack, &str), live: &LiveSet, clusters: &Clusters) -> ObservedReleases {
     let owned = |there: &&LiveObject| there.owner.as_ref().is_some_and(|owner| owner.uid == uid);
     let revisions: Vec<_> = live.iter().filter(owned).filter_map(revision).collect();
     let stack = cr.metadata.name.as_deref().unwrap_or_default();
@@ -81,8 +81,12 @@ fn releases(cr: &RorunStack, uid: &str, live: &LiveSet) -> ObservedReleases {
         let name = ObjectName::with_role(stack, component, ROLE_CANDIDATE);
         Some((component, workload(live.named("Deployment", name.as_str())?, live)))
     };
-    let services =
-        live.iter().filter(|there| there.kind.kind == "StatefulSet" || (there.retained && !there.kind.is_core()));
+    // Of several Clusters one serves.
+    let database = clusters.live_or_first(stack);
+    let beside = |there: &LiveObject| there.kind == CLUSTER && *there.name != *database;
+    let services = live.iter().filter(|there| {
+        there.kind.kind == "StatefulSet" || (there.retained && !there.kind.is_core() && !beside(there))
+    });
     let mut down = services.filter_map(|there| match &there.readiness {
         Readiness::Waiting(waiting) => Some(waiting.clone()),
         Readiness::Ready => None,

@@ -86,6 +86,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         not_locked: record.not_locked,
         not_whole: record.not_whole,
         not_copied: record.not_copied,
+        objects_not_copied: record.objects_not_copied,
         restorable_until: objectives::begun(&id).map(Time),
         ..BackupStatus::default()
     })

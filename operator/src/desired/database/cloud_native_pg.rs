@@ -1,17 +1,17 @@
 //! PostgreSQL that CloudNativePG runs: a Cluster, which stays when the stack is deleted, and a Pooler, which does not.
 
-use k8s_openapi::api::core::v1::LocalObjectReference;
+use k8s_openapi::{api::core::v1::LocalObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use crate::{
     desired::{Keys, metadata, mode::Mode, probed},
     names::{Component as Name, ROLE_POOLER, reason},
     objects::{
         self, ApplyPolicy, Bootstrap, CLUSTER, Certificates, Cluster, ClusterAffinity, ClusterSpec, ClusterStorage,
-        DesiredObject, HIBERNATION, InitDb, LiveSet, PgBouncer, Plugin, Pooler, PoolerSpec, PostgresConfiguration,
-        Readiness,
+        DesiredObject, ExternalCluster, HIBERNATION, InitDb, LiveSet, PgBouncer, Plugin, Pooler, PoolerSpec,
+        PostgresConfiguration, Readiness, Recovery, RecoveryTarget,
     },
     stack::{
-        Stack, Volume,
+        Recovered, Stack, Volume,
         database::{CLOUD_NATIVE_PG_NAME, CloudNativePg, Pooler as PoolerOf},
     },
 };
@@ -19,10 +19,16 @@ use crate::{
 /// An application with a pool of connections never leaves by itself, so that CloudNativePG's own 180 seconds would be as long without a
 /// new connection, wherever a primary is restarted for a new image.
 const SMART_SHUTDOWN_SECONDS: i32 = 10;
+/// What a Cluster is recovered from, among its external Clusters.
+const ORIGIN: &str = "origin";
 
 impl Mode for CloudNativePg {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
-        let cluster = DesiredObject::new(&self.cluster(stack), ApplyPolicy::Retain);
+        let metadata = metadata::retained(stack, Name::Database, self.name.clone());
+        let asked = stack.backup.as_ref().and_then(|backup| backup.point_in_time.as_ref());
+        let archive = asked.and_then(|asked| asked.archive.as_ref()).map(|archive| archive.server_name.as_str());
+        let cluster = self.cluster(stack, metadata, (self.origin.as_ref(), archive));
+        let cluster = DesiredObject::new(&cluster, ApplyPolicy::Retain);
         let pooler = self.pooler.as_ref().map(|of| DesiredObject::own(&pooler(stack, of)));
         [cluster].into_iter().chain(pooler).collect()
     }
@@ -59,8 +65,22 @@ impl Mode for CloudNativePg {
 }
 
 impl CloudNativePg {
-    fn cluster(&self, stack: &Stack) -> Cluster {
-        let mut metadata = metadata::retained(stack, Name::Database, stack.child(Name::Database));
+    /// The Cluster that is recovered beside the live one, and archives its own log from its first moment on.
+    pub(in crate::desired) fn beside(&self, stack: &Stack, (name, origin): &(String, Recovered)) -> DesiredObject {
+        let metadata = metadata::retained(stack, Name::Restore, name.clone());
+        let asked = stack.backup.as_ref().and_then(|backup| backup.point_in_time.as_ref());
+        let archive = asked.map(|asked| asked.server_of(name));
+        let cluster = self.cluster(stack, metadata, (Some(origin), archive.as_deref()));
+        DesiredObject::new(&cluster, ApplyPolicy::Retain)
+    }
+
+    /// `origin`: what it is recovered from; `archive`: the folder that its log goes to.
+    fn cluster(
+        &self,
+        stack: &Stack,
+        mut metadata: ObjectMeta,
+        (origin, archive): (Option<&Recovered>, Option<&str>),
+    ) -> Cluster {
         if stack.asleep {
             metadata.annotations.get_or_insert_default().insert(HIBERNATION.to_owned(), "on".to_owned());
         }
@@ -92,26 +112,32 @@ impl CloudNativePg {
                     topology_key: "kubernetes.io/hostname",
                     pod_anti_affinity_type: self.anti_affinity,
                 },
-                bootstrap: Bootstrap {
-                    initdb: InitDb {
-                        database: CLOUD_NATIVE_PG_NAME,
-                        owner: CLOUD_NATIVE_PG_NAME,
-                        data_checksums: true,
-                    },
-                },
+                bootstrap: bootstrap(origin),
+                external_clusters: origin.into_iter().map(|origin| external(stack, origin)).collect(),
                 certificates: names.map(|names| Certificates { server_alt_dns_names: names.into() }),
                 smart_shutdown_timeout: SMART_SHUTDOWN_SECONDS,
-                plugins: plugins(stack),
+                plugins: archive.into_iter().map(|to| Plugin::archiving(&stack.child(Name::Backup), to)).collect(),
                 enable_superuser_access: false,
             },
         }
     }
 }
 
-fn plugins(stack: &Stack) -> Vec<Plugin> {
-    let asked = stack.backup.as_ref().and_then(|backup| backup.point_in_time.as_ref());
-    let archive = asked.and_then(|asked| asked.archive.as_ref());
-    archive.into_iter().map(|of| Plugin::archiving(&stack.child(Name::Backup), &of.server_name)).collect()
+/// It stays as it was: CloudNativePG reads it once, and what is no longer applied would be filled with a default.
+fn bootstrap(origin: Option<&Recovered>) -> Bootstrap {
+    let (database, owner) = (CLOUD_NATIVE_PG_NAME, CLOUD_NATIVE_PG_NAME);
+    let recovery = origin.map(|origin| Recovery {
+        source: ORIGIN,
+        database,
+        owner,
+        recovery_target: RecoveryTarget { target_time: origin.target.clone() },
+    });
+    let initdb = recovery.is_none().then_some(InitDb { database, owner, data_checksums: true });
+    Bootstrap { initdb, recovery }
+}
+
+fn external(stack: &Stack, origin: &Recovered) -> ExternalCluster {
+    ExternalCluster { name: ORIGIN, plugin: Plugin::reading(&stack.child(Name::Backup), &origin.server) }
 }
 
 fn storage(volume: &Volume) -> ClusterStorage {
@@ -122,11 +148,95 @@ fn pooler(stack: &Stack, of: &PoolerOf) -> Pooler {
     Pooler {
         metadata: metadata::owned(stack, Name::Database, stack.child_role(Name::Database, ROLE_POOLER)),
         spec: PoolerSpec {
-            cluster: LocalObjectReference { name: stack.child(Name::Database) },
+            cluster: LocalObjectReference { name: stack.cluster() },
             kind: "rw",
             instances: if stack.asleep { 0 } else { of.instances },
             pgbouncer: PgBouncer { pool_mode: of.mode, image: of.image.clone(), parameters: of.parameters.clone() },
             template: PoolerSpec::pulling_with(&stack.pull_secrets),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::{
+        desired::everything,
+        objects::DesiredObject,
+        plan::plan,
+        stack::{ClusterThere, LiveCluster, Placeholders, Recovered, validate},
+    };
+
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
+
+    /// All objects of a stack with a Pooler and an archive, of which this is said and these Clusters are there.
+    fn objects(named: Option<&str>, there: &[&str]) -> Vec<DesiredObject> {
+        let spec = json!({"environment": "Development", "api": {"image": "api:1"}, "database": {"cloudNativePG": {"pooler": {}}},
+            "backup": {"pointInTime": {"days": 14}}});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
+        let cr = serde_json::from_value(cr).unwrap();
+        let mut observed = Placeholders { value: "v", authority: PEM, agent_image: "agent:1" }.observed(&cr);
+        let cluster = |name: &&str| {
+            let recovered = Recovered { server: "origin-1".to_owned(), target: "2026-11-29T10:30:00Z".to_owned() };
+            let recovered = name.starts_with("shop-db-").then_some(recovered);
+            ClusterThere { name: (*name).to_owned(), recovered, ..ClusterThere::default() }
+        };
+        observed.clusters.there = there.iter().map(cluster).collect();
+        observed.clusters.named =
+            named.map(|cluster| LiveCluster { cluster: cluster.to_owned(), ..LiveCluster::default() });
+        for secret in ["app", "ca"] {
+            let values = observed.secrets[&format!("shop-database-{secret}")].clone();
+            observed.secrets.insert(format!("shop-db-1-{secret}"), values);
+        }
+        // It archives where it is to.
+        let archive = validate(&cr, &observed).backup.and_then(|backup| backup.point_in_time?.archive);
+        observed.cluster.as_mut().unwrap().archives_to = archive.map(|archive| archive.server_name);
+        let stack = validate(&cr, &observed);
+        assert!(stack.unresolved.is_empty(), "{:?}", stack.unresolved);
+        everything(&stack, &plan(&stack, &observed, 0))
+    }
+
+    #[test]
+    fn the_name_of_the_live_one_changes_nothing_of_a_stack_without_a_restore() {
+        let plain = objects(None, &[]);
+        assert_eq!(plain, objects(None, &["shop-database"]));
+        assert_eq!(plain, objects(Some("shop-database"), &["shop-database"]));
+        assert_eq!(
+            plain,
+            objects(Some("shop-database"), &["shop-database", "shop-db-1"]),
+            "one beside it is none of it"
+        );
+        let text = serde_json::to_string(&plain.iter().map(|object| &object.body).collect::<Vec<_>>()).unwrap();
+        assert!(
+            !text.contains("externalClusters") && !text.contains("recovery") && !text.contains("shop-database-live")
+        );
+    }
+
+    #[test]
+    fn all_that_names_the_cluster_follows_the_live_one() {
+        let objects = objects(Some("shop-db-1"), &["shop-database", "shop-db-1"]);
+        let of = |kind: &str| -> Vec<&Value> {
+            objects.iter().filter(|object| object.kind.kind == kind).map(|object| &object.body).collect()
+        };
+        let [cluster] = &*of("Cluster") else { panic!("{:?}", of("Cluster")) };
+        assert_eq!(cluster["metadata"]["name"], "shop-db-1");
+        let recovery = &cluster["spec"]["bootstrap"]["recovery"];
+        assert_eq!(recovery["recoveryTarget"]["targetTime"], "2026-11-29T10:30:00Z", "it is left as it was");
+        assert!(cluster["spec"]["bootstrap"]["initdb"].is_null());
+        assert_eq!(cluster["spec"]["externalClusters"][0]["plugin"]["parameters"]["serverName"], "origin-1");
+        assert_eq!(of("Pooler")[0]["spec"]["cluster"]["name"], "shop-db-1");
+        assert_eq!(of("ScheduledBackup").len(), 1);
+        assert_eq!(of("ScheduledBackup")[0]["spec"]["cluster"]["name"], "shop-db-1");
+        let bytes: k8s_openapi::ByteString = of("Secret")
+            .into_iter()
+            .find(|secret| secret["metadata"]["name"] == "shop-connection")
+            .map(|secret| serde_json::from_value(secret["data"]["DIRECT_URL"].clone()).unwrap())
+            .unwrap();
+        let url = String::from_utf8(bytes.0).unwrap();
+        assert!(url.contains("@shop-db-1-rw.n.svc"), "{url}");
+        let text = serde_json::to_string(&objects.iter().map(|object| &object.body).collect::<Vec<_>>()).unwrap();
+        assert!(!text.contains("shop-database-rw") && !text.contains("shop-database-ro"));
     }
 }

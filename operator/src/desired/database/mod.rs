@@ -11,7 +11,7 @@ use crate::{
     names::Component as Name,
     objects::{CLUSTER, DB_INSTANCE, DesiredObject, LiveSet, ObjectKind, POOLER, Readiness},
     plan::Plan,
-    stack::{Database as Resolved, Stack},
+    stack::{Database as Resolved, Recovered, Stack},
 };
 
 pub(super) struct Database;
@@ -43,6 +43,14 @@ impl Component for Database {
 
     fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         mode(stack).readiness(stack, objects, live)
+    }
+}
+
+/// The Cluster that a restore recovers beside the live one.
+pub(super) fn beside(stack: &Stack, cluster: &(String, Recovered)) -> Option<DesiredObject> {
+    match &stack.database {
+        Resolved::CloudNativePg(mode) => Some(mode.beside(stack, cluster)),
+        _ => None,
     }
 }
 

@@ -94,7 +94,11 @@ pub(super) struct Done {
 /// The names of the Jobs of a step, the first attempt first.
 pub(super) fn names(stack: &str, request: &RestoreRequest, kind: Kind) -> impl Iterator<Item = String> {
     (0_usize..).map(move |attempt| {
-        let meaning = meaning(&["RorunRestore", &request.uid, kind.as_str(), &attempt.to_string()]);
+        let attempt = attempt.to_string();
+        let mut of = vec!["RorunRestore", &request.uid, kind.as_str(), &attempt];
+        // A Cluster that was recovered once more is migrated and read once more.
+        of.extend(request.copy_uid.as_deref().filter(|_| matches!(kind, Kind::Migrate | Kind::Verify)));
+        let meaning = meaning(&of);
         ObjectName::step(stack, component(kind), &meaning).into()
     })
 }

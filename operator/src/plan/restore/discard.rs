@@ -6,16 +6,24 @@ use crate::{
     contract::RestoreOutcome,
     names::{Component, ObjectName, annotation},
     plan::{Step, meaning},
-    stack::{JobPhase, Observed, Stack},
+    stack::{JobPhase, Observed, Stack, clusters::is_cluster_name},
 };
 
-/// The Job that drops a database that is kept, until it is gone; and why the annotation has no effect.
+/// What is given up.
+pub(super) enum Discard {
+    /// A database, by a Job.
+    Database(Step, KeptDatabaseStatus),
+    /// A Cluster.
+    Cluster(String),
+}
+
+/// What drops a database or deletes a Cluster that is kept, until it is gone; and why the annotation has no effect.
 pub(super) fn discard(
     stack: &Stack,
     observed: &Observed,
     kept: &[KeptDatabaseStatus],
     all: &[Facts<'_>],
-) -> (Option<(Step, KeptDatabaseStatus)>, Option<String>) {
+) -> (Option<Discard>, Option<String>) {
     let Some(wanted) = observed.annotations.get(annotation::DISCARD) else { return (None, None) };
     let Some(database) = kept.iter().find(|database| database.name == *wanted) else { return (None, None) };
     if let Some(open) = all.iter().find(|facts| facts.request.uid == database.restore_uid && !facts.is_refused()) {
@@ -25,6 +33,9 @@ pub(super) fn discard(
             open.request.name
         );
         return (None, Some(message));
+    }
+    if is_cluster_name(&stack.name, wanted) {
+        return discard_cluster(stack, observed, wanted);
     }
     let name = job_of(&stack.name, database);
     let job = observed.jobs.iter().find(|job| job.name == name);
@@ -38,7 +49,16 @@ pub(super) fn discard(
     if problem.is_some() || stack.suspend || stack.hibernation.cause.is_some() {
         return (None, problem);
     }
-    (Some((Step { name, exists: job.is_some() }, database.clone())), None)
+    (Some(Discard::Database(Step { name, exists: job.is_some() }, database.clone())), None)
+}
+
+/// Never the live one, nor any while nothing says which is live.
+fn discard_cluster(stack: &Stack, observed: &Observed, wanted: &str) -> (Option<Discard>, Option<String>) {
+    let clusters = &observed.clusters;
+    let kept = clusters.find(wanted).is_some_and(|there| !there.deleting);
+    let other = clusters.named.is_some() && clusters.live(&stack.name).is_ok_and(|live| live != wanted);
+    let gone = kept && other && !stack.suspend && stack.hibernation.cause.is_none();
+    (gone.then(|| Discard::Cluster(wanted.to_owned())), None)
 }
 
 /// The Job that drops a database.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Kind, RETRIED, State, TABLE,
     attempt::{self, Attempt, Done},
+    moment::{Beside, Recovery},
 };
 use crate::{
     api::v1alpha1::Environment,
@@ -18,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) stack: &'a Stack,
     pub(super) request: &'a RestoreRequest,
     attempts: BTreeMap<Kind, Attempt>,
+    /// The Cluster that is recovered, of a restore to a moment.
+    pub(super) recovery: Option<Recovery<'a>>,
     /// Why it never can be done.
     never: Option<Waiting>,
     /// Why it cannot begin now.
@@ -42,7 +45,7 @@ struct Application {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(stack: &'a Stack, observed: &Observed, request: &'a RestoreRequest, now: i64) -> Self {
+    pub(super) fn of(stack: &'a Stack, observed: &'a Observed, request: &'a RestoreRequest, now: i64) -> Self {
         let recorded = |key: &str| {
             let commands = observed.handled.as_ref().map(|handled| &handled.commands)?;
             commands.get(key).map(|command| command.value.as_str())
@@ -51,7 +54,13 @@ impl<'a> Facts<'a> {
         let obeyed = recorded(&format!("{RETRIED}{}", request.uid));
         let again = obeyed.is_some_and(|obeyed| obeyed != retry);
         let last = |kind| (kind, attempt::last(&stack.name, observed, (request, kind), (again, now)));
-        let attempts: BTreeMap<_, _> = Kind::ALL.into_iter().map(last).collect();
+        let done = recorded(&format!("{RESTORED}{}", request.name));
+        let moment = request.moment();
+        let recovery =
+            moment.map(|moment| Recovery::of(stack, observed, (request, moment), done == Some(request.uid.as_str())));
+        // Of a moment the Cluster is the copy, and its name in a ConfigMap the switch.
+        let of_jobs = |kind: &Kind| recovery.is_none() || !matches!(kind, Kind::Copy | Kind::Switch);
+        let attempts: BTreeMap<_, _> = Kind::ALL.into_iter().filter(of_jobs).map(last).collect();
         let begun = attempts.values().any(exists);
         let retried = attempts.iter().any(|(kind, attempt)| is_later(stack, request, *kind, attempt));
         let there = || WORKLOADS.into_iter().filter_map(|of| Some((of, observed.releases.workloads.get(&of)?)));
@@ -69,10 +78,15 @@ impl<'a> Facts<'a> {
                 started: there().all(|(of, there)| floor(of) == 0 || (there.rolled_out && !there.asleep)),
                 asked: floor(Component::Api) > 0,
             },
-            turns_at: attempt::turns_at(&stack.name, observed, request, now),
+            turns_at: attempt::turns_at(&stack.name, observed, request, now)
+                .into_iter()
+                .chain(recovery.as_ref().and_then(|recovery| recovery.turns_at(now)))
+                .min(),
+            recovery,
             attempts,
         };
-        facts.never = facts.never(recorded(&format!("{RESTORED}{}", request.name)));
+        let never = facts.recovery.as_ref().and_then(|recovery| recovery.never(observed));
+        facts.never = facts.never(done).or(never);
         facts.held = facts.held(observed);
         facts
     }
@@ -133,6 +147,9 @@ impl<'a> Facts<'a> {
             );
             return Some(Waiting::new(reason::FORBIDDEN, message));
         }
+        if let Some(waiting) = self.recovery.as_ref().and_then(Recovery::held) {
+            return Some(waiting);
+        }
         if stack.suspend {
             let message = format!("spec.suspend of rorunstack/{name} is true: it begins once that is false");
             return Some(Waiting::new(reason::SUSPENDED, message));
@@ -174,7 +191,8 @@ impl<'a> Facts<'a> {
 
     /// Whether it may have changed what is live: then no other one of its name does so.
     pub(super) fn has_changed_data(&self) -> bool {
-        [Kind::Switch, Kind::Objects, Kind::Fill].into_iter().filter_map(|kind| self.attempt(kind)).any(exists)
+        let jobs = [Kind::Switch, Kind::Objects, Kind::Fill];
+        self.is_live() || jobs.into_iter().filter_map(|kind| self.attempt(kind)).any(exists)
     }
 
     /// Whether it restores beside live data, to take their place.
@@ -182,13 +200,18 @@ impl<'a> Facts<'a> {
         !self.request.fills
     }
 
+    /// Of a moment: its Cluster has taken the place of the live one.
+    fn is_live(&self) -> bool {
+        self.recovery.as_ref().is_some_and(Recovery::is_live)
+    }
+
     fn is_switched(&self) -> bool {
-        self.is_done(Kind::Switch)
+        self.recovery.as_ref().map_or_else(|| self.is_done(Kind::Switch), |recovery| recovery.recorded)
     }
 
     /// The live data are changed, and not all that belongs together is. A switch is one transaction: one that broke off changed
     /// nothing, or all of the database.
-    fn is_half_done(&self) -> bool {
+    pub(super) fn is_half_done(&self) -> bool {
         let begun = self.is_switched() || self.attempt(Kind::Objects).is_some_and(exists);
         self.replaces() && begun && !self.objects_done()
     }
@@ -215,7 +238,8 @@ impl<'a> Facts<'a> {
             }
             _ => None,
         });
-        self.never.clone().filter(|_| !self.has_begun()).or(refused)
+        let recovery = self.recovery.as_ref().and_then(Recovery::refusal);
+        self.never.clone().filter(|_| !self.has_begun()).or(recovery).or(refused)
     }
 
     /// The step that broke off.
@@ -251,25 +275,29 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn copies(&self) -> bool {
-        self.replaces() && self.request.database && !self.is_done(Kind::Copy)
+        let copied = match &self.recovery {
+            Some(recovery) => recovery.is_live() || recovery.is_ready(),
+            None => self.is_done(Kind::Copy),
+        };
+        self.replaces() && self.request.database && !copied
     }
 
     pub(super) fn migrates(&self) -> bool {
         let wanted = self.stack.release.migration.is_some() && self.replaces() && self.request.database;
-        wanted && !self.is_switched() && !self.is_done(Kind::Migrate)
+        wanted && !self.is_switched() && !self.is_live() && !self.is_done(Kind::Migrate)
     }
 
     pub(super) fn verifies(&self) -> bool {
-        self.replaces() && self.request.database && !self.is_done(Kind::Verify)
+        self.replaces() && self.request.database && !self.is_live() && !self.is_done(Kind::Verify)
     }
 
     pub(super) fn saves(&self) -> bool {
-        self.replaces() && self.request.into.is_none() && !self.is_done(Kind::Save)
+        self.replaces() && self.request.into.is_none() && !self.is_live() && !self.is_done(Kind::Save)
     }
 
     pub(super) fn stops(&self) -> bool {
         // Once data are changed the rest follows, whatever pods there are. Before a switch is tried again they end again.
-        let changing = self.is_changing(Kind::Switch) || self.is_changing(Kind::Objects);
+        let changing = self.is_changing(Kind::Switch) || self.is_changing(Kind::Objects) || self.is_live();
         self.replaces() && self.request.into.is_none() && !changing && !self.application.stopped
     }
 
@@ -303,13 +331,32 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// What is written beside the live Cluster at a state. Nothing of before the switch is left out before it is done.
+    pub(super) fn beside(&self, state: State, now: i64) -> Beside {
+        let Some(recovery) = &self.recovery else { return Beside::default() };
+        let archive = || {
+            let asked = self.stack.backup.as_ref()?.point_in_time.as_ref()?;
+            Some(asked.archive.as_ref()?.server_name.clone())
+        };
+        match state {
+            State::Switching if self.may_begin() => recovery.switch(self.request, &archive().unwrap_or_default(), now),
+            State::Copying
+            | State::Migrating
+            | State::Verifying
+            | State::Saving
+            | State::Stopping
+            | State::Switching => recovery.beside(),
+            _ => Beside::default(),
+        }
+    }
+
     /// Whether another Job of it may be made.
     fn may_begin(&self) -> bool {
         self.blocked.is_none() && self.request.point.is_ok()
     }
 
     /// Whether it goes on, or keeps the application from running: others wait for it.
-    fn is_on_its_way(&self) -> bool {
+    pub(super) fn is_on_its_way(&self) -> bool {
         match self.state() {
             State::Waiting | State::Complete => false,
             State::Broken => self.is_half_done(),
@@ -340,44 +387,4 @@ fn is_later(stack: &Stack, request: &RestoreRequest, kind: Kind, attempt: &Attem
     };
     let first = attempt::names(&stack.name, request, kind).next().unwrap_or_default();
     !job.is_empty() && job != first
-}
-
-/// Chooses the restore that goes on: one that has begun, or the oldest that may begin. All others wait for it.
-pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usize> {
-    let may_begin = |facts: &Facts<'_>| !matches!(facts.state(), State::Waiting | State::Refused | State::Broken);
-    // One that fills holds the application of a new stack from the start.
-    let begun = all.iter().position(Facts::is_on_its_way).filter(|index| !is_spent(&all[*index]));
-    let spent = || all.iter().position(Facts::is_on_its_way);
-    // Whatever else may begin: the application is stopped until this one is whole.
-    let half = all.iter().position(Facts::is_half_done);
-    let chosen = half
-        .or(begun)
-        .or_else(|| all.iter().position(may_begin))
-        .or_else(spent)
-        .or_else(|| all.iter().position(|facts| facts.request.fills && facts.state() != State::Complete));
-    let first = chosen.map(|index| all[index].request.name.clone());
-    for (index, facts) in all.iter_mut().enumerate() {
-        if facts.held.is_some() || facts.is_refused() {
-            continue;
-        }
-        if let Some(first) = first.as_ref().filter(|_| chosen != Some(index)) {
-            if !facts.has_begun() {
-                facts.held =
-                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("rorunrestore/{first} goes first")));
-            }
-        } else if let Some(job) = foreign {
-            if facts.has_begun() {
-                facts.blocked = Some(job.to_owned());
-            } else {
-                facts.held =
-                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("it begins once {job} has ended")));
-            }
-        }
-    }
-    chosen
-}
-
-/// A new stack that could not be filled: another restore may fill it.
-fn is_spent(facts: &Facts<'_>) -> bool {
-    facts.request.fills && matches!(facts.state(), State::Refused)
 }

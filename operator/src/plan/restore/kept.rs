@@ -5,7 +5,7 @@ use crate::{
     api::v1alpha1::KeptDatabaseStatus,
     contract,
     names::Component,
-    stack::{JobPhase, Observed, ObservedJob, Stack},
+    stack::{ClusterThere, JobPhase, Observed, ObservedJob, Stack, clusters::is_cluster_name},
 };
 
 /// How many Jobs of restores are kept for reading.
@@ -15,10 +15,12 @@ const HISTORY: usize = 40;
 /// those that were dropped.
 pub(super) fn kept(stack: &Stack, observed: &Observed, all: &[Facts<'_>]) -> Vec<KeptDatabaseStatus> {
     let mut kept = observed.kept.clone();
+    kept.retain(|database| !is_cluster_name(&stack.name, &database.name));
     let live = stack.connection.as_ref().and_then(|connection| {
         contract::PostgresUrl::parse(&connection.direct_url).ok().map(|url| url.database().to_owned())
     });
-    for facts in all.iter().filter(|facts| !facts.request.fills && facts.request.into.is_none()) {
+    let renames = |facts: &&Facts<'_>| !facts.request.fills && facts.request.into.is_none() && facts.recovery.is_none();
+    for facts in all.iter().filter(renames) {
         let uid = &facts.request.uid;
         let named = |made: fn(&str, &str) -> String| live.as_deref().map(|live| made(live, uid)).unwrap_or_default();
         let (copy, before) = (named(contract::copy_database), named(contract::kept_database));
@@ -49,8 +51,32 @@ pub(super) fn kept(stack: &Stack, observed: &Observed, all: &[Facts<'_>]) -> Vec
         }
     }
     kept.retain(|database| !is_dropped(&stack.name, observed, database));
+    kept.extend(clusters(stack, observed, all));
     kept.sort_by(|a, b| a.name.cmp(&b.name));
     kept
+}
+
+/// The Clusters that are there and not live: those that were, and those that are recovered.
+fn clusters(stack: &Stack, observed: &Observed, all: &[Facts<'_>]) -> Vec<KeptDatabaseStatus> {
+    let clusters = &observed.clusters;
+    let Ok(live) = clusters.live(&stack.name) else {
+        let before = observed.kept.iter().filter(|of| is_cluster_name(&stack.name, &of.name));
+        return before.cloned().collect();
+    };
+    let entry = |there: &ClusterThere| {
+        let uses = |facts: &&Facts<'_>| {
+            let recovery = facts.recovery.as_ref();
+            recovery.is_some_and(|of| of.cluster == there.name || of.kept() == Some(&*there.name))
+        };
+        let open = all.iter().find(uses).map(|facts| (facts.request.name.clone(), facts.request.uid.clone()));
+        let told = observed.kept.iter().find(|of| of.name == there.name);
+        let told = told.map(|of| (of.restore.clone(), of.restore_uid.clone()));
+        let named = clusters.named.as_ref().filter(|named| named.before() == Some(&*there.name));
+        let named = named.map(|named| (named.restore.clone(), named.restore_uid.clone()));
+        let (restore, restore_uid) = open.or(named).or(told).unwrap_or_default();
+        KeptDatabaseStatus { name: there.name.clone(), size_bytes: there.size_bytes, restore, restore_uid }
+    };
+    clusters.there.iter().filter(|there| there.name != live).map(entry).collect()
 }
 
 /// Whether its Job is complete.

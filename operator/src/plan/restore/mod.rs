@@ -5,16 +5,20 @@
 //! which restore they are, so a killed operator goes on where the cluster is.
 
 mod attempt;
+mod choose;
 mod discard;
 mod facts;
 mod kept;
+mod moment;
 mod result;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use attempt::Kind;
+use discard::Discard;
 use facts::Facts;
+pub use moment::Beside;
 pub use result::RestoreRun;
 pub use table::{Row, State, TABLE, diagram};
 
@@ -35,6 +39,8 @@ pub struct Restores {
     pub runs: Vec<RestoreRun>,
     /// The one that goes on.
     pub current: Option<Current>,
+    /// The kept Cluster that somebody wants deleted.
+    pub discard_cluster: Option<String>,
     /// The Job that drops a kept database, which is to run or runs.
     pub discard: Option<(Step, KeptDatabaseStatus)>,
     /// Why the annotation that discards has no effect.
@@ -64,6 +70,8 @@ pub struct Current {
     pub step: Option<(Kind, Step)>,
     /// It fills a stack whose application has not started yet, and starts once it is filled.
     pub first: bool,
+    /// What is written beside the live Cluster, or makes another one live.
+    pub beside: Beside,
     /// What is told of it.
     pub waiting: Waiting,
 }
@@ -99,20 +107,26 @@ impl Current {
 pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>, now: i64) -> Restores {
     let mut all: Vec<Facts<'_>> =
         observed.restores.iter().map(|request| Facts::of(stack, observed, request, now)).collect();
-    let chosen = facts::choose(&mut all, foreign);
+    let chosen = choose::choose(&mut all, foreign);
     let kept = kept::kept(stack, observed, &all);
     let (discard, discard_problem) = discard::discard(stack, observed, &kept, &all);
+    let (discard, discard_cluster) = match discard {
+        Some(Discard::Database(step, database)) => (Some((step, database)), None),
+        Some(Discard::Cluster(name)) => (None, Some(name)),
+        None => (None, None),
+    };
     let mut restores = Restores {
         jobs: kept::jobs(observed, &all),
-        records: records(&all),
+        records: records(observed, &all),
         held: all
             .iter()
             .map(|facts| facts.request.uid.clone())
             .chain(kept.iter().map(|of| of.restore_uid.clone()))
             .collect(),
-        spared: all.iter().filter_map(|facts| Some(facts.request.point.as_ref().ok()?.id.clone())).collect(),
+        spared: all.iter().filter_map(spared).collect(),
         kept,
         discard,
+        discard_cluster,
         discard_problem,
         ..Restores::default()
     };
@@ -128,7 +142,8 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
             let started = observed.releases.served().is_some() || !observed.releases.workloads.is_empty();
             let (request, step) = (facts.request.clone(), facts.step(state));
             let first = request.fills && !started;
-            restores.current = Some(Current { request, state, step, first, waiting });
+            let beside = facts.beside(state, now);
+            restores.current = Some(Current { request, state, step, first, beside, waiting });
         }
     }
     let due = restores.current.as_ref().and_then(|current| current.step.as_ref()).map(|(_, step)| step);
@@ -137,9 +152,18 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
     restores
 }
 
+/// The recovery point that a restore is about to use.
+fn spared(facts: &Facts<'_>) -> Option<String> {
+    let point = facts.request.point.as_ref().ok()?;
+    point.moment.is_none().then(|| point.id.clone())
+}
+
 /// What is recorded: that a restore has changed data, so that no other of its name does so again, and what it has obeyed.
-fn records(all: &[Facts<'_>]) -> Vec<(String, String)> {
+fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
     let mut records = Vec::new();
+    // Also of one that is gone.
+    let named = observed.clusters.named.as_ref().filter(|named| !named.restore.is_empty());
+    records.extend(named.map(|named| (format!("{RESTORED}{}", named.restore), named.restore_uid.clone())));
     for facts in all {
         if facts.has_changed_data() {
             records.push((format!("{RESTORED}{}", facts.request.name), facts.request.uid.clone()));

@@ -68,26 +68,38 @@ impl Facts<'_> {
             tables: of(verified, |done| done.result.tables).or_else(|| of(restored, |done| done.result.tables)),
             objects: of(self.done(Kind::Objects), |done| done.result.objects),
             saved: self.done(Kind::Save).and_then(|done| done.saved.as_ref()).map(|record| record.id.clone()),
-            kept: self.done(Kind::Switch).and_then(|done| done.result.kept.as_ref()).map(|kept| kept.name.clone()),
+            kept: self.kept(),
             started: results().map(|done| done.started).min(),
             warnings: results().flat_map(|done| done.result.warnings.iter().cloned()).take(16).collect(),
             turns_at: self.turns_at,
         }
     }
 
+    /// The database or the Cluster that was live before.
+    fn kept(&self) -> Option<String> {
+        let switched = self.done(Kind::Switch).and_then(|done| done.result.kept.as_ref());
+        let cluster = self.recovery.as_ref().and_then(|recovery| recovery.kept());
+        switched.map(|kept| kept.name.clone()).or_else(|| cluster.map(str::to_owned))
+    }
+
     /// The conditions that are true: of each Job that is done, and of what lies before the state.
     fn told(&self, state: State) -> Vec<(&'static str, String)> {
         let passed = TABLE.iter().map(|row| row.state).take_while(|passed| *passed != state);
-        let both = [State::Stopping, State::Starting];
-        let over = passed.filter(|passed| both.contains(passed) && self.replaces() && self.request.into.is_none());
+        let without_a_job = |passed: &State| match passed {
+            State::Stopping | State::Starting => true,
+            State::Copying | State::Switching => self.recovery.is_some(),
+            _ => false,
+        };
+        let over = passed.filter(|passed| without_a_job(passed) && self.replaces() && self.request.into.is_none());
         let over = over.filter(|_| !matches!(state, State::Refused | State::Broken | State::Waiting));
         let words = |passed: State| match passed {
-            State::Stopping => "no pod of the application was left",
-            _ => "every pod of the application serves",
+            State::Stopping => "no pod of the application was left".to_owned(),
+            State::Copying | State::Switching => self.recovered(passed),
+            _ => "every pod of the application serves".to_owned(),
         };
         let jobs = TABLE.iter().filter_map(|row| Some((row.state.condition()?, self.done(row.state.kind()?)?)));
         let jobs = jobs.map(|(condition, done)| (condition, said(done)));
-        over.filter_map(|passed| Some((passed.condition()?, words(passed).to_owned()))).chain(jobs).collect()
+        over.filter_map(|passed| Some((passed.condition()?, words(passed)))).chain(jobs).collect()
     }
 
     /// What a state waits for.
@@ -101,6 +113,17 @@ impl Facts<'_> {
             State::Stopping => self.restoring(state, "the pods of the application end"),
             State::Starting => self.restoring(state, "the pods of the application start"),
             _ => self.step_of(state),
+        }
+    }
+
+    /// What became of the Cluster that was recovered.
+    fn recovered(&self, passed: State) -> String {
+        let cluster = self.recovery.as_ref().map(|recovery| recovery.cluster.as_str()).unwrap_or_default();
+        let point = self.request.point.as_ref().map(|point| point.id.as_str()).unwrap_or_default();
+        match (passed, self.kept()) {
+            (State::Switching, Some(kept)) => format!("cluster/{cluster} is live, and cluster/{kept} is kept"),
+            (State::Switching, None) => format!("cluster/{cluster} is live"),
+            _ => format!("cluster/{cluster} was recovered to {point}"),
         }
     }
 
@@ -133,6 +156,11 @@ impl Facts<'_> {
     }
 
     fn step_of(&self, state: State) -> Waiting {
+        match (&self.recovery, state) {
+            (Some(recovery), State::Copying) => return recovery.waiting(),
+            (Some(recovery), State::Switching) => return self.restoring(state, &recovery.switching()),
+            _ => {}
+        }
         let attempt = state.kind().and_then(|kind| self.attempt(kind));
         match (attempt, &self.blocked) {
             (Some(Attempt::Pending(_, Some(trouble))), _) => trouble.clone(),
@@ -160,6 +188,14 @@ impl Facts<'_> {
             return format!(
                 "the database of secret/{}, key {}, holds the recovery point and was verified: let the Secret of the stack name it",
                 into.name, into.key
+            );
+        }
+        if let Some(kept) = self.recovery.as_ref().and_then(|recovery| recovery.kept()) {
+            return format!(
+                "{}; cluster/{kept} holds what was live before, until the annotation {} of rorunstack/{} is its name",
+                self.recovered(State::Copying).replace("was recovered", "is live as recovered"),
+                crate::names::annotation::DISCARD,
+                self.stack.name
             );
         }
         match self.done(Kind::Switch).and_then(|done| done.result.kept.as_ref()) {

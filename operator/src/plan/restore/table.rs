@@ -18,7 +18,7 @@ pub enum State {
     Checking,
     /// The database of a new stack is filled.
     Filling,
-    /// The dump is restored beside the live database.
+    /// The dump is restored beside the live database, or another Cluster recovered.
     Copying,
     /// The copy is migrated.
     Migrating,
@@ -28,7 +28,7 @@ pub enum State {
     Saving,
     /// The pods of the application end.
     Stopping,
-    /// The copy takes the name of the live database.
+    /// The copy takes the name of the live database, or its place.
     Switching,
     /// The objects of the bucket are put back.
     RestoringObjects,
@@ -169,7 +169,7 @@ pub static TABLE: [Row; 15] = [
     },
     Row {
         state: State::Copying,
-        when: "the dump is not restored beside the live database",
+        when: "the point is not restored beside the live database",
         holds: |facts| facts.copies(),
         next: &[(State::Migrating, "api.migrations is set"), (State::Verifying, "it is not")],
     },
@@ -199,7 +199,7 @@ pub static TABLE: [Row; 15] = [
     },
     Row {
         state: State::Switching,
-        when: "the copy does not have the name of the live database",
+        when: "the copy is not the live database",
         holds: |facts| facts.switches(),
         next: &[(State::RestoringObjects, "Bucket is in scope"), (State::Starting, "Bucket is not")],
     },

@@ -1,5 +1,6 @@
 //! Restores played against a cluster that does what the plan says.
 
+mod moments;
 mod refusals;
 mod retries;
 mod steps;
@@ -25,6 +26,8 @@ struct Cluster {
     states: Vec<State>,
     /// What a kind of Job ends with, where it is not well.
     ends: Vec<(State, Value)>,
+    /// CloudNativePG runs the database and archives its log.
+    archives: bool,
 }
 
 fn request(name: &str, uid: &str) -> RestoreRequest {
@@ -37,7 +40,8 @@ fn request(name: &str, uid: &str) -> RestoreRequest {
         bucket: false,
         into: None,
         retry: String::new(),
-        point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), folder: None }),
+        copy_uid: None,
+        point: Ok(RestorePoint { id: "20261129T101500Z-b9x2m".to_owned(), moment: None, folder: None }),
     }
 }
 
@@ -48,7 +52,7 @@ impl Cluster {
         let there = ObservedWorkload { rolled_out: true, has_pods: true, ..ObservedWorkload::default() };
         observed.releases.workloads.insert(Component::Api, there);
         let (states, ends) = Default::default();
-        Self { environment: "Development", migrates: true, observed, now: 1000, states, ends }
+        Self { environment: "Development", migrates: true, observed, now: 1000, states, ends, archives: false }
     }
 
     fn plan(&self) -> Plan {
@@ -68,6 +72,10 @@ impl Cluster {
             spec["redis"] = json!({"external": {"secretRef": {"name": "r"}}});
             spec["bucket"] = json!({"external": bucket});
         }
+        if self.archives {
+            spec["database"] = json!({"cloudNativePG": {}});
+            spec["backup"] = json!({"pointInTime": {"days": 14}});
+        }
         let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
             "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
         let mut stack = validate(&serde_json::from_value(cr).unwrap(), &self.observed);
@@ -83,8 +91,7 @@ impl Cluster {
     /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
     fn step(&mut self) -> bool {
         let plan = self.plan();
-        let before =
-            (self.observed.jobs.clone(), self.observed.releases.workloads.clone(), self.observed.handled.clone());
+        let before = self.observed.clone();
         self.observed.handled.clone_from(&plan.handled);
         self.observed.kept.clone_from(&plan.restores.kept);
         if let Some(state) = plan.restores.current.as_ref().map(|current| current.state)
@@ -105,6 +112,7 @@ impl Cluster {
                 (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said(state)), Some(self.now));
             }
         }
+        self.recover(&plan);
         let due = plan.restores.current.as_ref().and_then(|current| current.step.clone());
         if let Some((kind, step)) = due.filter(|(_, step)| !step.exists) {
             assert!(self.observed.jobs.iter().all(|job| job.name != step.name), "{kind:?} runs twice");
@@ -113,7 +121,9 @@ impl Cluster {
             self.observed.jobs.push(ObservedJob { name, component, created, said, phase, ended });
         }
         self.now += 1;
-        before != (self.observed.jobs.clone(), self.observed.releases.workloads.clone(), self.observed.handled.clone())
+        let seen =
+            |of: &Observed| (of.jobs.clone(), of.releases.workloads.clone(), of.handled.clone(), of.clusters.clone());
+        seen(&before) != seen(&self.observed)
     }
 
     fn run(&mut self) {

@@ -1,11 +1,9 @@
 //! Conditional writes, the metadata of objects, and single versions of them.
 
-use std::collections::HashMap;
-
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
-use super::{BucketClient, Upload};
+use super::BucketClient;
 use crate::services::error::{Cause, ServiceError};
 
 /// What an object holds, and the tag of exactly that content.
@@ -84,15 +82,6 @@ impl BucketClient {
             Err(SdkError::ServiceError(answer)) if answer.raw().status().as_u16() == 404 => Ok(None),
             Err(error) => Err(self.failed(&error)),
         }
-    }
-
-    /// Starts an upload of an object that will say this of itself.
-    pub async fn start_upload_saying(&self, key: &str, says: &[(&str, &str)]) -> Result<Upload, ServiceError> {
-        let says: HashMap<String, String> =
-            says.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).set_metadata(Some(says));
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        self.upload(key, answer.upload_id())
     }
 
     /// Every version of the objects whose key starts with the prefix.

@@ -3,7 +3,7 @@
 //! `client` connects, through `connector` to a server that is not trusted; `settings` makes the bucket and asks what it can do,
 //! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them, the latter
 //! through connections that break; `listing` walks through all versions page by page; `conditional` replaces what nobody else has
-//! changed, and looks at versions; `versions` makes one the current one again; `rules` reads and writes the documents of rules,
+//! changed, and looks at versions; `versions` makes one the current one again, with what `headers` reads of it; `rules` reads and writes the documents of rules,
 //! which `document` takes apart.
 
 mod classify;
@@ -12,6 +12,7 @@ mod conditional;
 mod connector;
 mod document;
 mod download;
+mod headers;
 mod listing;
 mod objects;
 mod read;
@@ -24,6 +25,7 @@ pub use client::{BucketClient, BucketTarget, Timeouts};
 pub use conditional::{Replaced, Tagged, Version};
 pub use document::{Facts, Rule, RuleDocument, RuleKind, escaped};
 pub use download::Download;
+pub use headers::Headers;
 pub use listing::{ListedVersion, Marker};
 pub use objects::{Created, Object};
 pub use read::Body;

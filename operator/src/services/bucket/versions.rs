@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{CompletedPart, StorageClass};
 
 use super::{BucketClient, ListedVersion, Upload};
@@ -40,10 +40,16 @@ pub fn bare(tag: &str) -> &str {
 }
 
 impl BucketClient {
-    /// One page of the objects that are there, and where the next begins. The pages are in the order of the server, which need not
-    /// be that of the keys.
-    pub async fn page(&self, from: Option<String>) -> Result<(Vec<Current>, Option<String>), ServiceError> {
-        let request = self.client.list_objects_v2().bucket(&self.bucket).set_continuation_token(from);
+    /// One page of the objects whose key starts with the prefix, and where the next begins. The pages are in the order of the
+    /// server, which need not be that of the keys.
+    pub async fn page(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+    ) -> Result<(Vec<Current>, Option<String>), ServiceError> {
+        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty()).map(str::to_owned);
+        let request = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix);
+        let request = request.set_continuation_token(from);
         let page = request.send().await.map_err(|error| self.failed(&error))?;
         let listed = page.contents().iter().filter_map(|object| {
             Some(Current {
@@ -54,21 +60,18 @@ impl BucketClient {
                 archived: false,
             })
         });
-        // A server that gives no token for the next page would be asked without end.
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+        if page.is_truncated() == Some(true) && next.is_none() {
+            let detail = "it says that there are more objects, and not how to ask for them";
+            return Err(ServiceError::new(Cause::Other, self.subject(), detail));
+        }
         Ok((listed.collect(), next.map(str::to_owned)))
     }
 
     /// What there is to know of an object, or of exactly this version of it. `None`: there is none.
     pub async fn look(&self, key: &str, version: Option<&str>) -> Result<Option<Current>, ServiceError> {
         let found = self.head(key, version).await?;
-        Ok(found.map(|object| Current {
-            key: key.to_owned(),
-            size: object.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            tag: bare(object.e_tag().unwrap_or_default()).to_owned(),
-            modified: object.last_modified().map(DateTime::secs),
-            archived: is_archived(&object),
-        }))
+        Ok(found.map(|object| current(key, &object)))
     }
 
     /// The version of an object that is there. `None`: there is none, or the server keeps none of it.
@@ -84,7 +87,11 @@ impl BucketClient {
         }))
     }
 
-    async fn head(&self, key: &str, version: Option<&str>) -> Result<Option<HeadObjectOutput>, ServiceError> {
+    pub(super) async fn head(
+        &self,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Option<HeadObjectOutput>, ServiceError> {
         let request = self.client.head_object().bucket(&self.bucket).key(key);
         match request.set_version_id(version.map(str::to_owned)).send().await {
             Ok(object) => Ok(Some(object)),
@@ -133,39 +140,10 @@ impl BucketClient {
 
     /// Starts a copy of a version in parts, which says of itself what the version does.
     pub async fn start_copy(&self, key: &str, version: &str) -> Result<Upload, ServiceError> {
-        let Some(object) = self.head(key, Some(version)).await? else {
+        let Some((_, headers)) = self.headers(key, Some(version)).await? else {
             return Err(ServiceError::new(Cause::Other, self.subject(), "a version of an object is gone"));
         };
-        let expires = object.expires_string().and_then(|at| DateTime::from_str(at, DateTimeFormat::HttpDate).ok());
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let request = request
-            .set_metadata(object.metadata().cloned())
-            .set_content_type(object.content_type().map(str::to_owned))
-            .set_cache_control(object.cache_control().map(str::to_owned))
-            .set_content_disposition(object.content_disposition().map(str::to_owned))
-            .set_content_encoding(object.content_encoding().map(str::to_owned))
-            .set_content_language(object.content_language().map(str::to_owned))
-            .set_expires(expires)
-            .set_tagging(self.tags(key, version).await?);
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        self.upload(key, answer.upload_id())
-    }
-
-    /// The tags of a version, as a new one is told them. A server that knows no tags has none.
-    async fn tags(&self, key: &str, version: &str) -> Result<Option<String>, ServiceError> {
-        let request = self.client.get_object_tagging().bucket(&self.bucket).key(key).version_id(version);
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => match self.failed(&error) {
-                ServiceError::Unsupported { .. } | ServiceError::Missing { .. } => return Ok(None),
-                error => return Err(error),
-            },
-        };
-        let mut text = url::form_urlencoded::Serializer::new(String::new());
-        for tag in answer.tag_set() {
-            text.append_pair(tag.key(), tag.value());
-        }
-        Ok(Some(text.finish()).filter(|text| !text.is_empty()))
+        self.start_upload_with(key, &headers).await
     }
 
     /// Deletes an object so that it stays as an old version. It is fine if there is none.
@@ -202,6 +180,17 @@ impl Upload {
         let tag = answer.copy_part_result().and_then(|result| result.e_tag()).map(str::to_owned);
         self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(tag).build());
         Ok(())
+    }
+}
+
+/// An object by what the server says of it.
+pub(super) fn current(key: &str, object: &HeadObjectOutput) -> Current {
+    Current {
+        key: key.to_owned(),
+        size: object.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+        tag: bare(object.e_tag().unwrap_or_default()).to_owned(),
+        modified: object.last_modified().map(DateTime::secs),
+        archived: is_archived(object),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     contract::{PostgresUrl, TlsMode},
     names::{Component, ObjectName, ROLE_POOLER, Waiting, image::ImageName, reason},
     stack::{
-        Endpoint, POSTGRES_PORT, ProbeTarget, Probing, References, Volume, defaults,
+        Endpoint, POSTGRES_PORT, ProbeTarget, Probing, Recovered, References, Volume, defaults,
         mode::{ClusterVolumes, Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
         placeholders::Values,
         secret::{NamedSecret, authority},
@@ -32,6 +32,12 @@ const REGISTRY: &str = "ghcr.io";
 /// PostgreSQL that CloudNativePG runs.
 #[derive(Clone, Debug)]
 pub struct CloudNativePg {
+    /// The name of the Cluster.
+    pub name: String,
+    /// What it was recovered from.
+    pub origin: Option<Recovered>,
+    /// The addresses of the Clusters that restores have recovered beside it, by name.
+    pub recovered: BTreeMap<String, DatabaseAccess>,
     /// How many servers.
     pub instances: i32,
     /// Their image.
@@ -114,15 +120,15 @@ impl ModeAccess for CloudNativePg {
 
 impl ModeSpec for CloudNativePgDatabase {
     fn references(&self, stack: &str, found: &mut References) {
-        found.secret(&credentials(stack), ["username", "password"]);
-        found.authority(Some(&certificates(stack)));
+        add_references(ObjectName::of(stack, Component::Database).as_str(), found);
     }
 
     fn placeholders(&self, stack: &str, values: &mut Values<'_>) {
         let value = values.value();
-        values.secret(&credentials(stack), "username", NAME);
-        values.secret(&credentials(stack), "password", value);
-        values.authority(Some(&certificates(stack)));
+        let cluster = ObjectName::of(stack, Component::Database);
+        values.secret(&credentials(cluster.as_str()), "username", NAME);
+        values.secret(&credentials(cluster.as_str()), "password", value);
+        values.authority(Some(&certificates(cluster.as_str())));
     }
 
     fn cluster(&self) -> Option<ClusterVolumes<'_>> {
@@ -145,7 +151,15 @@ impl Resolve for CloudNativePgDatabase {
         );
         ok_or_unresolved(same_version(&image, context), Component::Database, unresolved);
         // The Cluster must be there for its Secrets to come: only the application waits for these.
-        let access = ok_or_unresolved(access(self, context), Component::Connection, unresolved);
+        let clusters = &context.observed.clusters;
+        let name = clusters.live_or_first(context.name);
+        let access = ok_or_unresolved(access(self, context, &name), Component::Connection, unresolved);
+        let others = clusters.there.iter().map(|there| &there.name).filter(|other| **other != name);
+        let recovered = others.filter_map(|other| Some((other.clone(), self::access(self, context, other).ok()?)));
+        if let Err(unknown) = clusters.live(context.name) {
+            unresolved.insert(Component::Database, unknown.clone());
+            unresolved.insert(Component::Connection, unknown);
+        }
         let cluster = context.observed.cluster.as_ref();
         let there = context.observed.volumes.get(&Component::Database);
         let asked = volume::asked(self.storage.as_ref(), Component::Database);
@@ -157,6 +171,9 @@ impl Resolve for CloudNativePgDatabase {
         let notes =
             [Some(&storage), wal_storage.as_ref()].into_iter().flatten().flat_map(|volume| volume.notes.clone());
         Database::CloudNativePg(Box::new(CloudNativePg {
+            recovered: recovered.collect(),
+            origin: clusters.find(&name).and_then(|there| there.recovered.clone()),
+            name,
             instances: self.instances.unwrap_or(2),
             user: user(&image),
             image,
@@ -186,28 +203,33 @@ impl Resolve for CloudNativePgDatabase {
 }
 
 /// The Secret with the login of the application.
-fn credentials(stack: &str) -> String {
-    format!("{}-app", ObjectName::of(stack, Component::Database))
+fn credentials(cluster: &str) -> String {
+    format!("{cluster}-app")
+}
+
+/// Adds the Secrets that CloudNativePG makes for a Cluster.
+pub(in crate::stack) fn add_references(cluster: &str, found: &mut References) {
+    found.secret(&credentials(cluster), ["username", "password"]);
+    found.authority(Some(&certificates(cluster)));
 }
 
 /// The Secret with the authority that signs the servers' certificate. Its key is not read.
-fn certificates(stack: &str) -> SecretKeyReference {
-    SecretKeyReference { name: format!("{}-ca", ObjectName::of(stack, Component::Database)), key: None }
+fn certificates(cluster: &str) -> SecretKeyReference {
+    SecretKeyReference { name: format!("{cluster}-ca"), key: None }
 }
 
-fn access(spec: &CloudNativePgDatabase, context: &Context<'_>) -> Result<DatabaseAccess, Waiting> {
+fn access(spec: &CloudNativePgDatabase, context: &Context<'_>, cluster: &str) -> Result<DatabaseAccess, Waiting> {
     let (stack, observed) = (context.name, context.observed);
-    let name = credentials(stack);
+    let name = credentials(cluster);
     let secret = NamedSecret::find(observed, &name, FIELD).map_err(|waiting| made(waiting, &name))?;
     let (user, password) = (secret.required("username")?, secret.required("password")?);
-    let reference = certificates(stack);
+    let reference = certificates(cluster);
     let ca = authority(Some(&reference), FIELD, observed).map_err(|waiting| made(waiting, &reference.name))?;
     let url = |service: &str| {
         let host = format!("{service}.{}.svc", context.namespace);
         PostgresUrl::new(&host, POSTGRES_PORT, (&user, &password), NAME, TlsMode::VerifyFull)
     };
     let named = |key: &str, url: PostgresUrl| NamedUrl { url, origin: format!("{key} by secret/{name}") };
-    let cluster = ObjectName::of(stack, Component::Database);
     let direct = url(&format!("{cluster}-rw"));
     let pooled = || url(ObjectName::with_role(stack, Component::Database, ROLE_POOLER).as_str());
     // A single server has no replica.
@@ -239,7 +261,7 @@ fn same_version(image: &str, context: &Context<'_>) -> Result<(), Waiting> {
     if wanted == there {
         return Ok(());
     }
-    let cluster = ObjectName::of(context.name, Component::Database);
+    let cluster = context.observed.clusters.live_or_first(context.name);
     let message = format!(
         "spec.{FIELD} asks for PostgreSQL {wanted}, and cluster/{cluster} holds files of PostgreSQL {there}; it stays as it is: set \
          version, or the tag of image, to {there} again; to move to {wanted}, make a stack of another name with it and restore a \

@@ -8,6 +8,7 @@ mod proxy;
 mod rds;
 mod url_style;
 
+pub(super) use cloud_native_pg::add_references;
 pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};

@@ -1,10 +1,12 @@
 //! The steps of a restore against real servers, and what tries to trick them.
 
 mod checks;
+mod copied;
 mod copies;
 mod discards;
 mod fills;
 mod kills;
+mod moments;
 mod objects;
 mod sealed;
 mod switches;
@@ -31,6 +33,8 @@ pub(crate) struct Restore<'a> {
     pub(crate) point: String,
     pub(crate) url: String,
     pub(crate) database: String,
+    /// The folder of the point.
+    pub(crate) prefix: String,
 }
 
 /// How a step ended.
@@ -46,7 +50,8 @@ impl<'a> Restore<'a> {
     pub(crate) fn of(scenario: &'a Scenario, point: &str) -> Self {
         let url = scenario.servers.database_url(scenario.name);
         let (point, database) = (point.to_owned(), scenario.name.to_owned());
-        Self { scenario, uid: format!("uid-{}", scenario.name), point, url, database }
+        let prefix = scenario.prefix.clone();
+        Self { scenario, uid: format!("uid-{}", scenario.name), point, url, database, prefix }
     }
 
     /// By a role that is made for it.
@@ -76,7 +81,7 @@ impl<'a> Restore<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
         command.args([contract::AGENT, contract::RESTORE, step.as_str(), contract::ARG_RESTORE, &self.uid]);
         if !matches!(step, RestoreStep::Switch | RestoreStep::Discard) {
-            command.args([contract::ARG_PREFIX, &self.scenario.prefix, contract::ARG_POINT, &self.point]);
+            command.args([contract::ARG_PREFIX, &self.prefix, contract::ARG_POINT, &self.point]);
             if !more.contains(&contract::ARG_ANY_OWNER) {
                 command.args([contract::ARG_OWNER, &self.scenario.owner()]);
             }

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use rorun_operator::contract::{
     self, BucketLocation, OBJECTS_FILE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreStep,
 };
-use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
+use rorun_operator::services::bucket::{BucketClient, BucketTarget, Headers, Timeouts};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -19,14 +19,14 @@ use crate::moto::Moto;
 use crate::process::{signal, until};
 use crate::scenario::Scenario;
 
-const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
-const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
+pub(super) const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
+pub(super) const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
 
 /// The bucket of a scenario, with versioning.
-struct Versioned<'a> {
+pub(super) struct Versioned<'a> {
     scenario: &'a Scenario,
-    target: BucketTarget,
-    client: BucketClient,
+    pub(super) target: BucketTarget,
+    pub(super) client: BucketClient,
     _moto: Option<(Arc<Moto>, Gateway)>,
 }
 
@@ -37,7 +37,7 @@ struct Point<'a> {
 }
 
 impl<'a> Versioned<'a> {
-    async fn seaweed(scenario: &'a Scenario) -> Self {
+    pub(super) async fn seaweed(scenario: &'a Scenario) -> Self {
         Self::at(scenario, scenario.servers.bucket(scenario.name), None).await
     }
 
@@ -53,14 +53,14 @@ impl<'a> Versioned<'a> {
         Self::at(scenario, target, Some((moto, gateway))).await
     }
 
-    async fn at(scenario: &'a Scenario, target: BucketTarget, moto: Option<(Arc<Moto>, Gateway)>) -> Self {
+    pub(super) async fn at(scenario: &'a Scenario, target: BucketTarget, moto: Option<(Arc<Moto>, Gateway)>) -> Self {
         let client = BucketClient::new(&target, Timeouts::CHECK).expect("client");
         client.create().await.expect("bucket");
         client.enable_versioning().await.expect("versioning");
         Self { scenario, target, client, _moto: moto }
     }
 
-    async fn put(&self, key: &str, body: &str) {
+    pub(super) async fn put(&self, key: &str, body: &str) {
         self.client.put(key, body.as_bytes().to_vec()).await.expect("put");
     }
 
@@ -76,7 +76,7 @@ impl<'a> Versioned<'a> {
     }
 
     /// What is there, without the backups.
-    async fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(super) async fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         let listed = self.client.list("").await.expect("list");
         let keys = listed.into_iter().map(|object| object.key).filter(|key| !key.starts_with("backups/"));
         let get = async |key: String| {
@@ -87,7 +87,7 @@ impl<'a> Versioned<'a> {
     }
 
     /// All versions and marks of deletion, without the backups.
-    async fn versions(&self) -> Vec<(String, String)> {
+    pub(super) async fn versions(&self) -> Vec<(String, String)> {
         let versions = self.client.versions("").await.expect("versions");
         let own = versions.into_iter().filter(|version| !version.key.starts_with("backups/"));
         let mut own: Vec<_> = own.map(|version| (version.key, version.id)).collect();
@@ -160,7 +160,7 @@ impl Point<'_> {
 
 /// Writes an object that says something of itself, in two parts.
 async fn put_saying(client: &BucketClient, key: &str, says: &str, byte: u8) {
-    let mut upload = client.start_upload_saying(key, &[("kind", says)]).await.expect("upload");
+    let mut upload = client.start_upload_with(key, &Headers::saying(&[("kind", says)])).await.expect("upload");
     for size in [6 << 20, 100] {
         upload.send(vec![byte; size]).await.expect("part");
     }
@@ -484,7 +484,7 @@ async fn a_point_without_a_list_or_with_another_one_is_refused() {
 }
 
 /// A step that is told of a bucket of the application.
-fn beside(mut command: Command, target: &BucketTarget) -> Command {
+pub(super) fn beside(mut command: Command, target: &BucketTarget) -> Command {
     command.env(contract::ENV_OBJECTS_ENDPOINT, &target.endpoint).env(contract::ENV_OBJECTS_REGION, &target.region);
     command.env(contract::ENV_OBJECTS_BUCKET, &target.bucket).env(contract::ENV_OBJECTS_FORCE_PATH_STYLE, "true");
     command.env(contract::ENV_OBJECTS_ACCESS_KEY_ID, &target.access_key_id);

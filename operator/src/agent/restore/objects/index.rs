@@ -1,41 +1,10 @@
-//! What a point lists, in little memory: two listings can only be merged if both are sorted alike, which those of `SeaweedFS` are
-//! not. So the keys are divided by their hashes, and a part that fits into memory is looked at in each pass.
+//! What a part of the keys of a point are like, in little memory.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::agent::objects::{ListedObject, hash, word};
+use crate::agent::parts::Part;
 use crate::services::bucket::bare;
-
-/// How many objects are looked at in one pass: about 25 MiB.
-const AT_ONCE: u64 = 1 << 20;
-
-/// One of the parts that the keys are divided into.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    number: u64,
-    of: u64,
-}
-
-impl Part {
-    /// The parts for so many objects.
-    pub(super) fn all(count: u64) -> impl Iterator<Item = Self> {
-        Self::divided(count, AT_ONCE)
-    }
-
-    fn divided(count: u64, at_once: u64) -> impl Iterator<Item = Self> {
-        let of = count.div_ceil(at_once).max(1);
-        (0..of).map(move |number| Self { number, of })
-    }
-
-    /// Whether a key belongs to it.
-    pub(super) fn has(self, key: &str) -> bool {
-        self.holds(hash(key))
-    }
-
-    fn holds(self, (high, _): (u64, u64)) -> bool {
-        high % self.of == self.number
-    }
-}
 
 /// How a key that is listed was found in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +50,7 @@ impl Index {
 
     /// Whether an object of the list belongs to the part and is not as it was.
     pub(super) fn differs(&self, key: &str) -> bool {
-        self.part.has(key) && self.position(key).is_some_and(|index| self.found[index] != Found::Same)
+        self.part.holds(hash(key)) && self.position(key).is_some_and(|index| self.found[index] != Found::Same)
     }
 
     fn position(&self, key: &str) -> Option<usize> {
@@ -115,7 +84,7 @@ mod tests {
             for n in [7, 11, 2, 9, 3, 4, 5, 6, 8, 12] {
                 let (key, size) = (format!("k{n}"), if n == 2 { 7 } else { n });
                 let tag = if n == 3 { "u" } else { "t" };
-                if part.has(&key) && !index.see(&key, size, tag) {
+                if part.holds(hash(&key)) && !index.see(&key, size, tag) {
                     newer.push(n);
                 }
             }

@@ -1,7 +1,7 @@
 //! `objects`: makes the versions of a point the current ones.
 //!
-//! A version that is not the current one is copied to a new version, within the server. What is newer than the point is deleted so
-//! that it stays as an old version. Nothing is removed for ever, and nothing is written before all the versions were found.
+//! A version that is not the current one is copied to a new version, within the server; one that is gone, or of another bucket, comes
+//! from the pool beside the copy of the point. What is newer than the point is deleted so that it stays as an old version. Nothing is removed for ever, and nothing is written before all the versions were found.
 
 mod index;
 mod write;
@@ -9,15 +9,16 @@ mod write;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
-use self::index::{Index, Part};
+use self::index::Index;
 use self::write::{Done, Moment};
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::point::{self, Point};
 use super::unless_stopped;
 use crate::agent::authorities::Authorities;
-use crate::agent::objects::ListReader;
-use crate::agent::{BackupId, ListedObject, ManifestObject};
+use crate::agent::objects::{ListReader, hash, is_folder};
+use crate::agent::parts::Part;
+use crate::agent::{BackupId, ListedObject, ManifestObject, pool};
 use crate::contract::{OBJECTS_FILE, RestoreRefusal, RestoreResult};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Current, Timeouts, Versioning};
@@ -33,6 +34,10 @@ struct Objects<'a> {
     id: &'a BackupId,
     list: ManifestObject,
     count: u64,
+    /// The name of the bucket that the point lists.
+    of: &'a str,
+    /// The folder of the copies of its objects, beside the point.
+    pool: String,
     bucket: BucketClient,
     /// Waits longer.
     copier: BucketClient,
@@ -120,10 +125,11 @@ impl<'a> Objects<'a> {
             args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
-        if target.bucket != half.bucket {
+        let pool = pool::folder(&args.point.prefix);
+        if target.bucket != half.bucket && half.count > 0 && !point.bucket.has_any(&pool).await? {
             let message = format!(
-                "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": leave Bucket out of \
-                 scope, and copy the objects with a client of S3",
+                "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": restore a copy of \
+                 the point by its location in a bucket of backup.copies, or leave Bucket out of scope",
                 half.bucket, half.endpoint, target.bucket
             );
             return Err(refused(RestoreRefusal::AnotherBucket, message));
@@ -132,13 +138,15 @@ impl<'a> Objects<'a> {
         refuse_unversioned(&bucket).await?;
         let mut except = args.objects.objects_except.clone();
         if target.endpoint == of_points.endpoint && target.bucket == of_points.bucket {
-            except.push(folder(&args.point.prefix));
+            except.push(pool::above(&args.point.prefix));
         }
         let listed = point.bucket.look(&list.key, None).await?.and_then(|object| object.modified);
         Ok(Self {
             id,
             moment: Moment::new(&point.manifest, listed),
             count: half.count,
+            of: &half.bucket,
+            pool,
             copier: BucketClient::new(&target, Timeouts::COPY)?,
             copied_at_once: args.objects.copied_at_once,
             point,
@@ -156,7 +164,8 @@ impl<'a> Objects<'a> {
         }
         let message = format!(
             "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; no object was written; \
-             restore another recovery point, or leave Bucket out of scope",
+             restore another recovery point, or a copy of this one by its location in a bucket of backup.copies, or leave Bucket out of \
+             scope",
             missing.count,
             self.id,
             missing.words()
@@ -171,8 +180,9 @@ impl<'a> Objects<'a> {
             let mut index = unless_stopped(stop, self.index(part)).await?;
             let mut from = None;
             loop {
-                let (page, next) = unless_stopped(stop, async { Ok(self.bucket.page(from.take()).await?) }).await?;
-                let newer = page.into_iter().filter(|object| part.has(&object.key) && !self.is_excepted(&object.key));
+                let (page, next) = unless_stopped(stop, async { Ok(self.bucket.page("", from.take()).await?) }).await?;
+                let newer =
+                    page.into_iter().filter(|object| part.holds(hash(&object.key)) && !self.is_excepted(&object.key));
                 let newer: Vec<_> = newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
                 if work == Work::Restore {
                     self.hide(newer, &mut tally, stop).await?;
@@ -217,8 +227,7 @@ impl<'a> Objects<'a> {
 
     /// A server that keeps no versions of folders lists them as well. They hold nothing.
     fn is_of_list(&self, object: &ListedObject) -> bool {
-        let unkept = is_folder(&object.key, object.size) && object.version_id == "null";
-        !unkept && !self.is_excepted(&object.key)
+        !object.is_unkept() && !self.is_excepted(&object.key)
     }
 
     async fn hide(&self, newer: Vec<Current>, tally: &mut Tally, stop: &CancellationToken) -> Result<(), RestoreError> {
@@ -273,27 +282,9 @@ impl Tally {
     }
 }
 
-/// A key that stands for a folder.
-fn is_folder(key: &str, size: u64) -> bool {
-    size == 0 && key.ends_with('/')
-}
-
-/// The folder that the backups of all stacks are below, by that of one: `backups/` of `backups/namespace/stack/`.
-fn folder(prefix: &str) -> String {
-    let mut folders: Vec<_> = prefix.split_inclusive('/').collect();
-    folders.truncate(folders.len().saturating_sub(2));
-    if folders.is_empty() { prefix.to_owned() } else { folders.concat() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_folder_of_all_backups_is_above_that_of_the_stack() {
-        let folders = ["backups/n/s/", "a/b/n/s/", "n/s/", "s/"].map(folder);
-        assert_eq!(folders, ["backups/", "a/b/", "n/s/", "s/"]);
-    }
 
     #[test]
     fn a_message_names_some_keys() {

@@ -3,7 +3,9 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Objects, Work};
+use crate::agent::pool::Name;
 use crate::agent::restore::error::RestoreError;
+use crate::agent::transfer::{Origin, transfer};
 use crate::agent::{ListedObject, Manifest};
 use crate::services::ServiceError;
 use crate::services::bucket::{Current, Past, bare};
@@ -22,6 +24,15 @@ pub(super) enum Done {
     Missing(String),
     /// It is not listed, and was there.
     Left(String),
+}
+
+/// Where the content of a listed object is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// In the bucket itself, as the version that is listed.
+    Version,
+    /// In the pool beside the point, under this key.
+    Pool(String),
 }
 
 /// When a point was made, in seconds since 1970.
@@ -72,34 +83,54 @@ impl Objects<'_> {
         stop: &CancellationToken,
     ) -> Result<Done, RestoreError> {
         refuse_stopped(stop)?;
+        if work == Work::Look {
+            return Ok(self.source(&listed).await?.map_or(Done::Missing(listed.key), |_| Done::Nothing));
+        }
         let ListedObject { key, version_id, size, etag } = &listed;
         let tag = bare(etag);
-        if work == Work::Look {
-            let found = self.bucket.look(key, Some(version_id)).await?;
-            let good = |found: &Current| found.size == *size && is_like(&found.tag, tag) && !found.archived;
-            return Ok(if found.as_ref().is_some_and(good) { Done::Nothing } else { Done::Missing(listed.key) });
-        }
         let current = self.bucket.look(key, None).await?.filter(|current| current.size == *size);
-        if let Some(current) = &current
-            && ((!tag.is_empty() && current.tag == tag) || self.has_content(&listed).await?)
-        {
+        if current.as_ref().is_some_and(|current| !tag.is_empty() && current.tag == tag) {
             return Ok(Done::Nothing);
         }
-        if *size > self.copied_at_once {
-            self.copy_in_parts(&listed, stop).await?;
-        } else {
-            self.copier.put_back(key, version_id).await?;
+        let Some(source) = self.source(&listed).await? else {
+            return Err(RestoreError::Failed(format!("failed to restore {key}: its version went meanwhile")));
+        };
+        let origin = match &source {
+            Source::Version => Origin { bucket: &self.bucket, key, version: Some(version_id) },
+            Source::Pool(copy) => Origin { bucket: &self.point.bucket, key: copy, version: None },
+        };
+        if current.is_some() && self.has_content(origin, key).await? {
+            return Ok(Done::Nothing);
+        }
+        match source {
+            Source::Version if *size > self.copied_at_once => self.copy_in_parts(&listed, stop).await?,
+            Source::Version => drop(self.copier.put_back(key, version_id).await?),
+            Source::Pool(_) => drop(Box::pin(transfer(origin, (&self.bucket, key), stop)).await?),
         }
         self.verify(&listed, current.as_ref()).await?;
         Ok(Done::Changed)
     }
 
-    /// Whether the current version of the same size has the content of the listed one. `ETag`s tell it only where they are equal: a
+    /// Where the content of a listed object is, if it is anywhere.
+    async fn source(&self, listed: &ListedObject) -> Result<Option<Source>, ServiceError> {
+        let ListedObject { key, version_id, size, etag } = listed;
+        if self.bucket.bucket() == self.of {
+            let found = self.bucket.look(key, Some(version_id)).await?;
+            let good = |found: &Current| found.size == *size && is_like(&found.tag, bare(etag)) && !found.archived;
+            if found.as_ref().is_some_and(good) {
+                return Ok(Some(Source::Version));
+            }
+        }
+        let copy = Name::of(self.of, listed).key(&self.pool);
+        let found = self.point.bucket.look(&copy, None).await?;
+        Ok(found.filter(|found| found.size == *size && !found.archived).map(|_| Source::Pool(copy)))
+    }
+
+    /// Whether the current version of the same size has the content of another object. `ETag`s tell it only where they are equal: a
     /// copy of an object that was written in parts, or is encrypted, has another.
-    async fn has_content(&self, listed: &ListedObject) -> Result<bool, ServiceError> {
-        let ListedObject { key, version_id, .. } = listed;
-        let (one, other) =
-            tokio::try_join!(self.bucket.download(key, Some(version_id)), self.bucket.download(key, None))?;
+    async fn has_content(&self, origin: Origin<'_>, key: &str) -> Result<bool, ServiceError> {
+        let origin = origin.bucket.download(origin.key, origin.version);
+        let (one, other) = tokio::try_join!(origin, self.bucket.download(key, None))?;
         let (Some(mut one), Some(mut other)) = (one, other) else { return Ok(false) };
         let (Some(mut left), Some(mut right)) = tokio::try_join!(one.next(), other.next())? else {
             // Both are empty.

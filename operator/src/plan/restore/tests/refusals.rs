@@ -115,7 +115,7 @@ fn the_points_of_all_that_are_not_over_are_spared_by_dumps() {
     let mut cluster = Cluster::new();
     cluster.environment = "Production";
     let mut second = request("second", "2");
-    second.point = Ok(RestorePoint { id: "20250101T000000Z-aaaaa".to_owned(), folder: None });
+    second.point = Ok(RestorePoint { id: "20250101T000000Z-aaaaa".to_owned(), moment: None, folder: None });
     cluster.observed.restores.push(second);
     // Also while they wait for somebody.
     assert_eq!(cluster.plan().restores.spared, ["20250101T000000Z-aaaaa", "20261129T101500Z-b9x2m"]);

@@ -1,6 +1,9 @@
 //! Copies of points in other buckets: streamed, compared by checksum afterwards, and removed by a retention of their own. A mark in
 //! the folder of the point says where it was copied to, so that it may go from here.
 
+mod objects;
+mod sweep;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -10,26 +13,31 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
+use self::objects::{Filled, Pool};
+use self::sweep::Sweep;
 use super::error::DumpError;
-use super::inventory::{self, BackupFolder};
-use super::manifest::ManifestObject;
+use super::inventory::{self, BackupFolder, Copied};
+use super::manifest::{Manifest, ManifestObject};
 use super::retention::Spared;
 use super::stream::{self, Input, Written, read_part};
-use super::{BackupId, DumpArgs, objects, owner, prune};
-use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE};
-use crate::services::bucket::{BucketClient, Created, Timeouts};
+use super::{BackupId, DumpArgs, objects as list, owner, prune};
+use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
+use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
 
-/// No copy is begun after this time: the Job has an end, and the result of the run is to be told before it.
+/// No copy of a dump is begun after this time: the Job has an end, and the result of the run is to be told before it.
 const BEGUN_WITHIN: Duration = Duration::from_hours(6);
+/// Nor is an object copied or removed: releases, restores and other dumps wait for the end of the Job.
+const OBJECTS_WITHIN: Duration = Duration::from_mins(30);
 const AT_ONCE: usize = 1024 * 1024;
 
 /// What came of the copies.
 #[derive(Debug, Default)]
-pub(super) struct Copied {
+pub(super) struct Copies {
     pub(super) count: u32,
     pub(super) problem: Option<String>,
-    /// The marks of the buckets that the spec names now: one of a bucket that it named before proves no copy.
-    pub(super) marks: BTreeSet<String>,
+    pub(super) objects_problem: Option<String>,
+    /// The buckets that the spec names now, as marks name them: a copy in one that it named before proves nothing.
+    pub(super) places: BTreeSet<String>,
 }
 
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
@@ -39,8 +47,8 @@ pub(super) async fn copy(
     (owner, now): (&str, Timestamp),
     entries: &mut [BackupFolder],
     stop: &CancellationToken,
-) -> Copied {
-    let mut done = Copied::default();
+) -> Copies {
+    let mut done = Copies::default();
     let Some(text) = &args.copies else { return done };
     let targets: Vec<CopyTarget> = match serde_json::from_str(text) {
         Ok(targets) => targets,
@@ -49,13 +57,12 @@ pub(super) async fn copy(
             return done;
         }
     };
-    done.marks = targets.iter().map(mark).collect();
+    done.places = targets.iter().map(place).collect();
+    let begun = Instant::now();
     for target in &targets {
-        let run = Run { bucket, args, target, owner, now };
+        let run = Run { bucket, args, target, owner, now, begun };
         if let Err(error) = Box::pin(run.all(entries, &mut done, stop)).await {
-            tracing::warn!(%error, bucket = target.location.bucket, "a point is not copied");
-            let into = format!("copies to bucket \"{}\": {error}", target.location.bucket);
-            done.problem.get_or_insert(into);
+            done.problem.get_or_insert(run.told(&error));
         }
     }
     done
@@ -68,43 +75,48 @@ struct Run<'a> {
     target: &'a CopyTarget,
     owner: &'a str,
     now: Timestamp,
+    begun: Instant,
 }
 
 impl Run<'_> {
     async fn all(
         &self,
         entries: &mut [BackupFolder],
-        done: &mut Copied,
+        done: &mut Copies,
         stop: &CancellationToken,
     ) -> Result<(), DumpError> {
         let source = self.args.bucket.target(None);
-        let same = source.endpoint == self.target.location.endpoint && source.bucket == self.target.location.bucket;
+        let same = source.endpoint.trim_end_matches('/') == self.target.location.endpoint.trim_end_matches('/')
+            && source.bucket == self.target.location.bucket;
         if same && self.target.prefix == self.args.prefix {
             let why = "a copy in the folder of the backups themselves is none".to_owned();
             return Err(DumpError::Copy { key: self.target.prefix.clone(), why });
         }
-        let to = BucketClient::new(&objects::target(&self.target.location), Timeouts::DATA)?;
-        let mark = mark(self.target);
-        let begun = Instant::now();
-        let wanted: Vec<usize> = self.wanted(entries, &mark);
+        let to = BucketClient::new(&list::target(&self.target.location), Timeouts::DATA)?;
+        let wanted: Vec<usize> = self.wanted(entries, &place(self.target));
         for index in wanted {
-            if stop.is_cancelled() || begun.elapsed() > BEGUN_WITHIN {
-                return Ok(());
+            if self.begun.elapsed() > BEGUN_WITHIN {
+                break;
             }
             let Some(entry) = entries.get_mut(index) else { continue };
-            Box::pin(self.one(&to, &entry.id, stop)).await?;
-            let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
-                "prefix": self.target.prefix, "at": self.now.to_string()});
-            let key = inventory::key(&self.args.prefix, &entry.id, &mark);
-            self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
-            entry.copied.insert(mark.clone());
-            done.count += 1;
+            // One that cannot be copied keeps no older one from being copied, and no old copy from going.
+            match Box::pin(self.one(&to, entry, done, stop)).await {
+                Ok(()) => {}
+                Err(DumpError::Stopped) => return Ok(()),
+                Err(error) => drop(done.problem.get_or_insert(self.told(&error))),
+            }
         }
         Box::pin(self.prune(&to, entries, stop)).await
     }
 
+    fn told(&self, error: &DumpError) -> String {
+        let bucket = &self.target.location.bucket;
+        tracing::warn!(%error, bucket, "a point is not copied");
+        format!("copies to bucket \"{bucket}\": {error}")
+    }
+
     /// The whole points that the target lacks and would keep, newest first.
-    fn wanted(&self, entries: &[BackupFolder], mark: &str) -> Vec<usize> {
+    fn wanted(&self, entries: &[BackupFolder], place: &str) -> Vec<usize> {
         let age = SignedDuration::from_hours(24 * i64::from(self.target.retention_days));
         let mut wanted: Vec<usize> =
             (0..entries.len()).filter(|index| entries[*index].is_whole_of(self.owner)).collect();
@@ -115,20 +127,85 @@ impl Run<'_> {
             position += 1;
             let entry = &entries[*index];
             let young = self.now.duration_since(entry.id.created()) <= age;
-            (young || position <= kept) && !entry.copied.contains(mark)
+            (young || position <= kept) && !entry.is_copied(place)
         });
         wanted
     }
 
-    /// Every object of the manifest, and the manifest last.
-    async fn one(&self, to: &BucketClient, id: &BackupId, stop: &CancellationToken) -> Result<(), DumpError> {
-        let key = inventory::key(&self.args.prefix, id, MANIFEST_FILE);
-        let wrong = |key: &str, why: &str| DumpError::Copy { key: key.to_owned(), why: why.to_owned() };
+    /// The dump, and then what the point lists of the application's bucket.
+    async fn one(
+        &self,
+        to: &BucketClient,
+        entry: &mut BackupFolder,
+        done: &mut Copies,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let key = inventory::key(&self.args.prefix, &entry.id, MANIFEST_FILE);
         let body = self.bucket.get(&key).await?.ok_or_else(|| wrong(&key, "it is gone"))?;
-        let manifest = inventory::parse(&body, id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
+        let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
+        if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
+            Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
+            self.mark(entry, Copied::Database).await?;
+            done.count += 1;
+        }
+        let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
+        // A release or a restore waits for the end of a run that holds a point for it.
+        if self.args.hold.is_some() {
+            return Ok(());
+        }
+        let key = inventory::key(&self.args.prefix, &entry.id, OBJECTS_FILE);
+        let pool = Pool { points: self.bucket, to, prefix: &self.target.prefix, until: self.begun + OBJECTS_WITHIN };
+        match Box::pin(pool.fill(self.args, (half, &ManifestObject { key, ..list.clone() }), stop)).await {
+            Ok(Filled::Whole) => self.mark(entry, Copied::WithObjects).await,
+            Ok(Filled::AnotherBucket) => {
+                let why = format!(
+                    "the objects of recovery point {} stay in bucket \"{}\" at {} alone, which the stack no longer has",
+                    entry.id, half.bucket, half.endpoint
+                );
+                done.objects_problem.get_or_insert(why);
+                self.mark(entry, Copied::WithoutObjects).await
+            }
+            Ok(Filled::InPart(copied)) => {
+                let why = format!(
+                    "the copy of the objects of recovery point {} in bucket \"{}\" goes on with the next run, which copied {copied} \
+                     of {}",
+                    entry.id, self.target.location.bucket, half.count
+                );
+                done.objects_problem.get_or_insert(why);
+                Ok(())
+            }
+            Err(DumpError::Stopped) => Err(DumpError::Stopped),
+            Err(error) => {
+                let why = format!("the objects of recovery point {}: {}", entry.id, self.told(&error));
+                done.objects_problem.get_or_insert(why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes note in the folder of the point.
+    async fn mark(&self, entry: &mut BackupFolder, how: Copied) -> Result<(), DumpError> {
+        let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
+            "prefix": self.target.prefix, "at": self.now.to_string()});
+        let mark = inventory::mark(&place(self.target), how);
+        let key = inventory::key(&self.args.prefix, &entry.id, &mark);
+        self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
+        entry.copied.insert(mark);
+        Ok(())
+    }
+
+    /// Every object of the manifest, and the manifest last.
+    async fn files(
+        &self,
+        to: &BucketClient,
+        (manifest, body): (&Manifest, Vec<u8>),
+        id: &BackupId,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
         let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
-        match to.get(&there).await? {
-            Some(other) if other != body => return Err(wrong(&there, "another backup is there")),
+        let found = to.get(&there).await?;
+        match &found {
+            Some(other) if !is_same(other, &body) => return Err(wrong(&there, "another backup is there")),
             Some(_) => {}
             None => {
                 for object in &manifest.objects {
@@ -138,10 +215,13 @@ impl Run<'_> {
         }
         for object in &manifest.objects {
             let key = copied_key(&self.target.prefix, id, object)?;
-            let found = Box::pin(hash(to, &key, stop)).await?;
-            if found.as_deref() != Some(&*object.sha256) {
+            let sum = Box::pin(hash(to, &key, stop)).await?;
+            if sum.as_deref() != Some(&*object.sha256) {
                 return Err(wrong(&key, "the copy has another checksum than the manifest"));
             }
+        }
+        if found.is_some() {
+            return Ok(());
         }
         match to.create_object(&there, body).await? {
             Created::Now => Ok(()),
@@ -161,9 +241,9 @@ impl Run<'_> {
         let from = inventory::key(&self.args.prefix, id, file);
         let body = self.bucket.read(&from, None).await?;
         let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
-        let says = [(owner::SAYS, self.owner)];
+        let headers = Headers::saying(&[(owner::SAYS, self.owner)]);
         let mut content = Source(body.content);
-        let written = Box::pin(stream::upload(to, (&key, &says), &mut content, stop)).await?;
+        let written = Box::pin(stream::upload(to, (&key, &headers), &mut content, stop)).await?;
         let Written { size, sha256 } = written;
         if (size, &sha256) == (object.size, &object.sha256) {
             return Ok(());
@@ -193,18 +273,34 @@ impl Run<'_> {
             not_copied: held.collect(),
         };
         let pruned = Box::pin(prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop)).await;
-        match pruned.problem(&args.prefix) {
-            Some(why) => Err(DumpError::Copy { key: args.prefix, why }),
-            None => Ok(()),
+        if let Some(why) = pruned.problem(&args.prefix) {
+            return Err(DumpError::Copy { key: args.prefix, why });
         }
+        if !pruned.removed.is_empty() && self.args.hold.is_none() {
+            let until = self.begun + OBJECTS_WITHIN;
+            let swept = Sweep { bucket: to, prefix: &args.prefix, now: self.now, until };
+            let count = Box::pin(swept.run(stop)).await?;
+            tracing::info!(count, "objects that no copy lists any more are removed");
+        }
+        Ok(())
     }
 }
 
-/// The mark of a target: the same however often the credentials change.
-fn mark(target: &CopyTarget) -> String {
+fn wrong(key: &str, why: &str) -> DumpError {
+    DumpError::Copy { key: key.to_owned(), why: why.to_owned() }
+}
+
+/// Whether two manifests are of one backup: its owner may have become another one since it was copied.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let nobodys = |body| inventory::with_owner(body, "", None);
+    one == other || (nobodys(one).is_some() && nobodys(one) == nobodys(other))
+}
+
+/// The beginning of the marks of a target: the same however often the credentials change.
+fn place(target: &CopyTarget) -> String {
     let place = format!("{}\n{}\n{}", target.location.endpoint, target.location.bucket, target.prefix);
     let hash = stream::hex(&Sha256::digest(place));
-    format!("{COPIED}{}.json", hash.get(..12).unwrap_or_default())
+    format!("{COPIED}{}", hash.get(..12).unwrap_or_default())
 }
 
 /// Where an object of a point belongs in the target.
