@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::past::Past;
@@ -48,8 +49,19 @@ impl fmt::Debug for FaultProxy {
     }
 }
 
+/// How an API is broken, whatever of it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It answers with this code.
+    Answers(u16),
+    /// It does not answer.
+    Hangs,
+}
+
 struct Shared {
     client: Client,
+    /// The group of an API that is broken.
+    broken: watch::Sender<Option<(String, Broken)>>,
     /// The plans to come.
     pending: Mutex<Pending>,
     kill: Box<dyn Fn() + Send + Sync>,
@@ -95,6 +107,7 @@ impl FaultProxy {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             client,
+            broken: watch::Sender::default(),
             pending: Mutex::default(),
             kill: Box::new(kill),
             writes: Mutex::default(),
@@ -120,6 +133,16 @@ impl FaultProxy {
     pub fn arm(&self, plans: impl IntoIterator<Item = Plan>) {
         let mut pending = lock(&self.shared.pending);
         (pending.plans, pending.met) = (plans.into_iter().collect(), 0);
+    }
+
+    /// From now on the API of a group is broken: watches of it end, and whatever is asked of it gets no good answer.
+    pub fn break_api(&self, group: &str, broken: Broken) {
+        self.shared.broken.send_replace(Some((group.to_owned(), broken)));
+    }
+
+    /// It is as it was.
+    pub fn mend_api(&self) {
+        self.shared.broken.send_replace(None);
     }
 
     /// The writes that came, in their order, without Events.
@@ -179,6 +202,16 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn handle(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Error> {
+    if let Some(broken) = shared.broken_at(request.uri().path()) {
+        return match broken {
+            Broken::Answers(code) => refusal(code, None),
+            Broken::Hangs => {
+                // What was asked meanwhile is never answered; the next try is.
+                let _ = shared.broken.subscribe().wait_for(Option::is_none).await;
+                Err(Cut.into())
+            }
+        };
+    }
     let uri = request.uri();
     let call = Call::of(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
     let fault = shared.meet(&call);
@@ -203,6 +236,7 @@ async fn handle(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<R
         None => {}
     }
     let path = request.uri().path().to_owned();
+    let asked = path.clone();
     let delay = if let Some(Fault::DelayRequest(milliseconds)) = fault { milliseconds } else { 0 };
     let answer = forward(&shared, request, Duration::from_millis(delay)).await?;
     if delay > 0 {
@@ -213,7 +247,7 @@ async fn handle(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<R
         shared.client.request_text(delete).await?;
         *lock(&shared.vanished) = Some((call.clone(), Instant::now() + MISSED_WITHIN));
     }
-    finish(&shared, &call, fault, answer).await
+    finish(&shared, (&call, asked), fault, answer).await
 }
 
 fn streams_a_list(request: &Request<Incoming>) -> bool {
@@ -223,7 +257,7 @@ fn streams_a_list(request: &Request<Incoming>) -> bool {
 /// The fault of the answer.
 async fn finish(
     shared: &Arc<Shared>,
-    call: &Call,
+    (call, path): (&Call, String),
     fault: Option<Fault>,
     answer: Response<Body>,
 ) -> Result<Response<Body>, Error> {
@@ -262,6 +296,7 @@ async fn finish(
         _ if call.verb == "watch" && answer.status().is_success() => {
             let (head, body) = answer.into_parts();
             let reported = shared.streams.forward(&call.resource, body.into_data_stream().fuse().boxed());
+            let reported = reported.take_until(shared.until_broken(path));
             Ok(Response::from_parts(head, StreamBody::new(reported).boxed_unsync()))
         }
         _ => Ok(answer),
@@ -300,6 +335,26 @@ fn hold(shared: &Arc<Shared>, resource: Option<String>, rule: Rule, writes: usiz
 }
 
 impl Shared {
+    /// How the API is broken that a path is of.
+    fn broken_at(&self, path: &str) -> Option<Broken> {
+        let broken = self.broken.borrow();
+        let (group, how) = broken.as_ref()?;
+        let rest = path.strip_prefix("/apis/")?.strip_prefix(group.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(*how)
+    }
+
+    /// Ends when the API of a path breaks.
+    fn until_broken(self: &Arc<Shared>, path: String) -> impl Future<Output = ()> + Send + 'static {
+        let (shared, mut changed) = (Arc::clone(self), self.broken.subscribe());
+        Box::pin(async move {
+            while shared.broken_at(&path).is_none() {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// As if a write came now.
     fn touch(&self) {
         *lock(&self.last_write) = Instant::now();

@@ -65,6 +65,7 @@ pub const SUITES: &[Suite] = &[
     suites::deletion::SUITE,
     suites::rights::SUITE,
     suites::poison::SUITE,
+    suites::optional::SUITE,
     suites::mutation::SUITE,
     suites::versions::SUITE,
     suites::server::SUITE,

@@ -440,6 +440,28 @@ mod tests {
         }
     }
 
+    /// The bucket alone, the database alone, and both.
+    #[rstest]
+    #[case(true, false)]
+    #[case(false, true)]
+    #[case(true, true)]
+    fn a_preflight_asks_what_is_named(#[case] bucket: bool, #[case] database: bool) {
+        let key = contract::preflight_key("backups/n/shop/", "6f1f3a5c");
+        let asked = [contract::ARG_KEY, &key, contract::ARG_VERSIONS, contract::ARG_BUCKET_CA_FILE, "b.crt"];
+        let mut arguments = vec![contract::AGENT, contract::PREFLIGHT];
+        if bucket {
+            arguments.extend(asked.into_iter().chain(SERVICES.into_iter().skip(1)));
+        }
+        if database {
+            arguments.extend([contract::ARG_DATABASE_CA_FILE, "d.crt", "--database-url=postgres://u:secret@h/d"]);
+        }
+        let parsed = Agent::try_parse_from(arguments).expect("preflight");
+        let AgentCommand::Preflight(args) = parsed.command else { panic!("no preflight") };
+        assert_eq!(args.key, bucket.then_some(key));
+        assert_eq!((args.s3_bucket.is_some(), args.versions, args.database_url.is_some()), (bucket, bucket, database));
+        assert!(!format!("{args:?}").contains("secret"));
+    }
+
     #[test]
     fn the_commands_of_the_lock_parse() {
         let arguments = [

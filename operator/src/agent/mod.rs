@@ -1,4 +1,5 @@
-//! What runs inside the pod of a backup, of a step of a restore, beside a migration, and where the rules of a bucket are set.
+//! What runs inside the pod of a backup, of a step of a restore, beside a migration, where the rules of a bucket are set, and where
+//! services are asked from the place of the application.
 //!
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
@@ -30,6 +31,7 @@ mod parts;
 mod pg_dump;
 mod pg_restore;
 mod pool;
+mod preflight;
 mod provision;
 mod prune;
 mod recovery_point;
@@ -61,6 +63,7 @@ pub use id::BackupId;
 pub use install::InstallError;
 pub use manifest::{BucketHalf, Contents, Manifest, ManifestObject};
 pub use objects::ListedObject;
+pub use preflight::PreflightArgs;
 pub use provision::ProvisionArgs;
 pub use restore::{RestoreCommand, RestoreError};
 pub use retention::{Backup, Spared, expired};
@@ -104,6 +107,8 @@ pub enum AgentCommand {
     SmokeTest(SmokeTestArgs),
     /// Sets the rules of a stack on its bucket.
     BucketRules(Box<BucketRulesArgs>),
+    /// Asks the services of a stack as its pods do.
+    Preflight(Box<PreflightArgs>),
 }
 
 /// Does what the command says and reports it. Logs go to the subscriber that the caller has set.
@@ -130,6 +135,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
         AgentCommand::BucketRules(args) => run_bucket_rules(&args).await,
+        AgentCommand::Preflight(args) => run_preflight(&args).await,
         AgentCommand::Restore { step } => restore::run(&step).await,
         AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
             Ok(()) => ExitCode::SUCCESS,
@@ -183,6 +189,20 @@ async fn run_bucket_rules(args: &BucketRulesArgs) -> ExitCode {
     };
     outcome::report_rules(result, args);
     code
+}
+
+async fn run_preflight(args: &PreflightArgs) -> ExitCode {
+    let asked = match stop_on_signal() {
+        Ok(stop) => stop.run_until_cancelled(Box::pin(preflight::ask(args))).await,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be watched");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Some(outcome) = asked else { return ExitCode::from(STOPPED) };
+    let passed = outcome.passed();
+    outcome::report_preflight(outcome, args);
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {

@@ -7,10 +7,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::rules::RulesError;
-use super::{BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, ProvisionArgs, SanitizeArgs};
+use super::{
+    BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, PreflightArgs, ProvisionArgs, SanitizeArgs,
+};
 use crate::contract::{
-    BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, ProvisionOutcome,
-    RestoreOutcome, RulesOutcome,
+    BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, PreflightOutcome,
+    PreflightVerdict, ProvisionOutcome, RestoreOutcome, RulesOutcome,
 };
 use crate::services::postgres::{LockError, PostgresTarget};
 
@@ -22,6 +24,8 @@ const LONGEST_NOTES: usize = 900;
 const LONGEST_NOTE: usize = 300;
 /// The rules of a bucket may have one for each.
 const NOTES: usize = 6;
+/// A preflight asks four services at most, of which only the bucket has findings.
+const LONGEST_ANSWER: usize = 300;
 /// A restore may have eight warnings.
 const LONGEST_WARNING: usize = 150;
 
@@ -140,6 +144,25 @@ pub(super) fn report_rules(result: Result<Vec<String>, RulesError>, args: &Bucke
     write(&outcome, &args.termination_path);
 }
 
+/// Likewise, of what services answered.
+pub(super) fn report_preflight(mut outcome: PreflightOutcome, args: &PreflightArgs) {
+    let urls = [&args.database_url, &args.direct_url, &args.read_url].into_iter().flatten();
+    let mut secrets: Vec<_> = urls.flat_map(|url| secrets_of(url)).collect();
+    let keys = [&args.secret_access_key, &args.session_token].into_iter().flatten();
+    secrets.extend(keys.filter(|secret| !secret.is_empty()).cloned());
+    for answer in &mut outcome.answers {
+        let told = match &mut answer.verdict {
+            PreflightVerdict::Passed { findings, .. } => findings.iter_mut().collect(),
+            PreflightVerdict::Failed(finding) => vec![finding],
+        };
+        for finding in told {
+            finding.message = message(&finding.message, &secrets, LONGEST_ANSWER);
+        }
+        tracing::info!(service = answer.target, verdict = ?answer.verdict, "asked");
+    }
+    write(&outcome, &args.termination_path);
+}
+
 /// Likewise, of a step of a restore.
 pub(super) fn report_restore(mut outcome: RestoreOutcome, secrets: &[String], termination_path: &Path) {
     match &mut outcome {
@@ -239,6 +262,49 @@ mod tests {
         assert!(text.starts_with("failed to dump: ") && text.ends_with("the reason"), "{text}");
         let json = serde_json::to_vec(&DumpOutcome::Failed { message: text }).expect("JSON");
         assert!(json.len() <= 4096, "{}", json.len());
+    }
+
+    #[test]
+    fn what_four_services_say_at_most_fits() {
+        use crate::contract::{
+            ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, PreflightAnswer, PreflightFinding, ServiceFacts,
+            Unreadable,
+        };
+        let said = || message(&"\u{1f600}\"".repeat(3000), &[], LONGEST_ANSWER);
+        let finding = || PreflightFinding { reason: "AuthenticationFailed".to_owned(), message: said() };
+        let name = || "n".repeat(63);
+        let place = || Unreadable { schema: name(), table: name(), count: u32::MAX, lacks: Lacks::BypassRls };
+        let database = DatabaseFacts {
+            user: Some(name()),
+            major: Some(u32::MAX),
+            read_only: true,
+            pooled: Some(false),
+            shared_sessions: Some(false),
+            connections: Some(ConnectionLimit {
+                available: u32::MAX,
+                by: LimitedBy::Server { max: u32::MAX, reserved: u32::MAX },
+            }),
+            encoding: Some(name()),
+            clock_off_by: Some(u32::MAX),
+            schema: Some(name()),
+            may_create: Some(false),
+            unreadable: Some((0..4).map(|_| place()).collect()),
+        };
+        let answer = |target: &str, verdict| PreflightAnswer { target: target.to_owned(), verdict };
+        let passed = |database: DatabaseFacts| PreflightVerdict::Passed {
+            findings: Vec::new(),
+            facts: Some(ServiceFacts { version: Some("v".repeat(32)), database: Some(database) }),
+        };
+        let bucket = PreflightVerdict::Passed { findings: vec![finding(), finding()], facts: None };
+        let readable = passed(DatabaseFacts { unreadable: None, ..database.clone() });
+        let good =
+            [answer("bucket", bucket), answer("database", readable), answer("database-direct", passed(database))];
+        let bad = ["bucket", "database", "database-direct", "database-read"];
+        let bad = bad.map(|target| answer(target, PreflightVerdict::Failed(finding())));
+        for answers in [good.into(), Vec::from(bad)] {
+            let json = serde_json::to_string(&PreflightOutcome { answers }).expect("JSON");
+            assert!(json.len() <= 4096, "{}", json.len());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Applied, Outcome, Owner, Refused, error, writer::Writer};
-use crate::objects::{Keyed, LiveObject, LiveSet, ObjectKey, Role};
+use crate::objects::{Keyed, LiveObject, LiveSet, ObjectKey, Role, Work};
 
 /// The objects that prune does not delete.
 #[derive(Clone, Copy)]
@@ -16,10 +16,11 @@ pub struct Spared<'a> {
 
 /// Deletes the objects that this owner controls and that are no longer desired. It never deletes data, nor an object of a
 /// component that is left as it is, nor one that this very owner does not control. While a Job of a component runs, its objects
-/// stay: a migration or a dump that began ends by itself, with the Secret and the ServiceAccount that its pod has. While pods are
-/// replaced, an object through which they have connections stays.
+/// stay: a migration or a dump that began ends by itself, with the Secret and the ServiceAccount that its pod has. A Job that never
+/// gives up has no end to wait for. While pods are replaced, an object through which they have connections stays.
 pub async fn prune(writer: &Writer, owner: &Owner, spared: Spared<'_>, live: &LiveSet, applied: &mut Applied) {
-    let running: BTreeSet<_> = live.iter().filter(|there| live.is_running(there)).map(|job| job.component).collect();
+    let runs = |there: &&LiveObject| there.work != Work::Trying && live.is_running(there);
+    let running: BTreeSet<_> = live.iter().filter(runs).map(|job| job.component).collect();
     let replaced = pods_are_replaced(owner, live, applied);
     let connected = |there: &LiveObject| replaced && there.kind.has_connections();
     let unwanted =

@@ -8,6 +8,7 @@ mod facts;
 mod lock;
 mod points;
 mod postgres_url;
+mod preflight;
 mod providers;
 mod provision;
 mod restore;
@@ -18,7 +19,7 @@ pub use bucket_rules::{
     ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
     ReplicationRule, RulesOutcome, bucket_arn,
 };
-pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable};
+pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable, read_only, version};
 pub use lock::{
     ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
     OPERATOR_PATH,
@@ -29,6 +30,10 @@ pub use points::{
     ENV_IDENTITY, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE, SANITIZE, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
+pub use preflight::{
+    ARG_KEY, ARG_VERSIONS, ENV_ASK_DIRECT_URL, ENV_ASK_READ_URL, ENV_ASK_URL, PREFLIGHT, PreflightAnswer,
+    PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key,
+};
 pub use providers::{Pooler, Provider};
 pub use provision::{
     ARG_HOST, ARG_PORT, ENV_APP_DATABASE, ENV_APP_PASSWORD, ENV_APP_USERNAME, ENV_MASTER_PASSWORD, ENV_MASTER_USERNAME,

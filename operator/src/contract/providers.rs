@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::names::reason::{self, Reason};
+
 /// A provider of data services.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Provider {
@@ -153,6 +155,15 @@ impl Provider {
             return Self::named("Render");
         }
         PROVIDERS.iter().find(|provider| provider.hosts.iter().any(|suffix| is_below(host, suffix)))
+    }
+
+    /// What to do where it fails so.
+    pub fn advice(&self, reason: Reason) -> Option<&'static str> {
+        match reason {
+            reason::UNREACHABLE => self.unreachable,
+            reason::TLS_FAILED => self.tls,
+            _ => None,
+        }
     }
 
     /// The pooler that a host and a port lead to.

@@ -19,7 +19,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, point_in_time, probed, recovery,
+    pod_template, pods_readiness, point_in_time, probed, proxy, recovery,
     schedule::{self, Runs},
     service,
 };
@@ -67,7 +67,7 @@ impl Component for Backup {
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
         let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
-            service::account(stack, Name::Backup, &metadata::Strings::new()),
+            service::account(stack, Name::Backup, &proxy::annotations(stack)),
             secret(stack, connection, destination),
             cron_job(stack, backup, spec(), plan.dumps_paused),
         ];
@@ -291,7 +291,7 @@ fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes:
     Pod {
         component: Name::Backup,
         containers: vec![dump],
-        init_containers: vec![install(stack, backup)],
+        init_containers: [install(stack, backup)].into_iter().chain(proxy::proxy(stack)).collect(),
         volumes,
         // `pg_dump` wants no particular user, and its own image surely has this one.
         user: database::user(&backup.image),

@@ -128,20 +128,7 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
         set.volume_mounts = Some(vec![mount]);
     }
     set.args = Some(args.into_iter().map(str::to_owned).collect());
-    let secret = stack.child(Name::Connection);
-    let keys = [
-        contract::ENV_S3_ENDPOINT,
-        contract::ENV_S3_REGION,
-        contract::ENV_S3_BUCKET,
-        contract::ENV_S3_FORCE_PATH_STYLE,
-        contract::ENV_ACCESS_KEY_ID,
-        contract::ENV_SECRET_ACCESS_KEY,
-    ];
-    let mut env: Vec<_> = keys.map(|key| pod::secret_variable(key, &secret, key)).into();
-    if stack.bucket.access().is_some_and(|access| access.session_token.is_some()) {
-        env.push(pod::secret_variable(contract::ENV_SESSION_TOKEN, &secret, contract::ENV_SESSION_TOKEN));
-    }
-    set.env = Some(env);
+    set.env = Some(pod::bucket_variables(stack));
     let mut template = Pod {
         component: Name::BucketRules,
         containers: vec![set],

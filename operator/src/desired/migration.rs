@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    pod_template, service,
+    pod_template, proxy, service,
     workload::{self, USER},
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Component for Migration {
             ..Secret::default()
         };
         vec![
-            service::account(stack, Name::Migration, &metadata::Strings::new()),
+            service::account(stack, Name::Migration, &proxy::annotations(stack)),
             DesiredObject::own(&secret),
             job(stack, migration, step),
         ]

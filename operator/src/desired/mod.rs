@@ -23,6 +23,8 @@ mod objectives;
 mod pod;
 mod pod_template;
 mod point_in_time;
+mod preflight;
+mod proxy;
 mod records;
 mod recovery;
 mod redis;
@@ -111,6 +113,7 @@ pub static COMPONENTS: [&dyn Component; 16] = [
     &sanitize::Sanitize,
     &monitoring::Monitoring,
     &bucket_rules::BucketRules,
+    &preflight::Preflight,
 ];
 
 /// The desired objects, and the components that stay as they are for now.
@@ -283,13 +286,11 @@ fn readiness_after(start_up: i64, component: Name, objects: &mut Keys<'_>, live:
 
 /// The readiness of a service by its probe.
 fn probed(stack: &Stack, component: Name) -> Readiness {
-    if let Some(waiting) = stack.not_probed(component) {
-        return Readiness::Waiting(waiting.clone());
-    }
-    match stack.probe(component) {
-        Probe::Answers { .. } => Readiness::Ready,
-        Probe::Failed(waiting) => Readiness::Waiting(waiting.clone()),
-        Probe::Pending => {
+    match (stack.probe(component), stack.not_probed(component)) {
+        // Of what the operator does not probe a Job may know.
+        (Probe::Failed(waiting), _) | (_, Some(waiting)) => Readiness::Waiting(waiting.clone()),
+        (Probe::Answers { .. }, None) => Readiness::Ready,
+        (Probe::Pending, None) => {
             Readiness::waiting(reason::PROGRESSING, format!("{component} is being asked whether it answers"))
         }
     }

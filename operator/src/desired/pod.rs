@@ -108,6 +108,24 @@ pub(super) fn secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
 }
 
+/// The bucket and the keys to it, as the application has them.
+pub(super) fn bucket_variables(stack: &Stack) -> Vec<EnvVar> {
+    let secret = stack.child(Component::Connection);
+    let keys = [
+        contract::ENV_S3_ENDPOINT,
+        contract::ENV_S3_REGION,
+        contract::ENV_S3_BUCKET,
+        contract::ENV_S3_FORCE_PATH_STYLE,
+        contract::ENV_ACCESS_KEY_ID,
+        contract::ENV_SECRET_ACCESS_KEY,
+    ];
+    let mut env: Vec<_> = keys.map(|key| secret_variable(key, &secret, key)).into();
+    if stack.bucket.access().is_some_and(|access| access.session_token.is_some()) {
+        env.push(secret_variable(contract::ENV_SESSION_TOKEN, &secret, contract::ENV_SESSION_TOKEN));
+    }
+    env
+}
+
 /// A mount.
 pub(super) fn mount(volume: &str, path: &str) -> VolumeMount {
     VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }

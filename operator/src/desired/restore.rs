@@ -16,7 +16,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, backup, metadata, migration,
     pod::{self, Pod},
-    seed, service, smoke_test,
+    proxy, seed, service, smoke_test,
 };
 use crate::{
     contract::{self, PostgresUrl, RestoreStep},
@@ -66,7 +66,7 @@ impl Component for Restore {
         if restores.current.is_none() && restores.discard.is_none() && !restores.works {
             return Vec::new();
         }
-        let mut objects = vec![service::account(stack, Name::Restore, &metadata::Strings::new())];
+        let mut objects = vec![service::account(stack, Name::Restore, &proxy::annotations(stack))];
         if let Some(current) = &restores.current {
             objects.push(secret(stack, &current.request));
             objects.extend(authorities_of(stack, &current.request));
@@ -282,7 +282,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
     let pod = Pod {
         component: Name::Restore,
         containers: vec![restore],
-        init_containers: vec![backup::install(stack, backup)],
+        init_containers: [backup::install(stack, backup)].into_iter().chain(proxy::proxy(stack)).collect(),
         volumes,
         user: database::user(&backup.image),
         config_hash: None,

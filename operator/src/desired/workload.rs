@@ -14,7 +14,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, autoscaler, images, metadata,
     pod::{self, Pod},
-    pod_template, service, serving, trust,
+    pod_template, proxy, service, serving, trust,
 };
 use crate::{
     contract,
@@ -188,6 +188,7 @@ pub(super) fn parts(stack: &Stack, workload: &Resolved) -> Parts {
     env.extend(pool.map(|connections| pod::variable("DATABASE_POOL_SIZE", connections.to_string())));
     let (mut env_from, mut init_containers) = (Vec::new(), Vec::new());
     if workload.connected {
+        init_containers.extend(proxy::proxy(stack));
         let secret_ref = SecretEnvSource { name: stack.child(Name::Connection), optional: None };
         env_from.push(EnvFromSource { secret_ref: Some(secret_ref), ..EnvFromSource::default() });
         match stack.connection.as_ref().filter(|connection| connection.ca.is_some()) {

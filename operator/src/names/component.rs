@@ -37,6 +37,8 @@ pub enum Component {
     SmokeTest,
     /// The Job that sets the rules of the bucket.
     BucketRules,
+    /// The Job that asks services from the place of the pods.
+    Preflight,
 }
 
 impl Component {
@@ -58,6 +60,7 @@ impl Component {
         Self::Sanitize,
         Self::Monitoring,
         Self::BucketRules,
+        Self::Preflight,
     ];
 
     /// The value of the label `app.kubernetes.io/component`, and the part of names.
@@ -79,6 +82,7 @@ impl Component {
             Self::Monitoring => "monitoring",
             Self::SmokeTest => "smoketest",
             Self::BucketRules => "rules",
+            Self::Preflight => "preflight",
         }
     }
 
@@ -106,6 +110,7 @@ impl Component {
             Self::Monitoring => "MonitoringReady",
             Self::SmokeTest => "SmokeTestsPassed",
             Self::BucketRules => "BucketRulesSet",
+            Self::Preflight => "PreflightPassed",
         }
     }
 

@@ -21,6 +21,8 @@ pub const FIELD_MANAGER: &str = "rorun-operator";
 pub const HANDOVER_MANAGER: &str = "rorun-operator-replicas";
 /// The finalizer of a stack whose data are to be deleted with it.
 pub const FINALIZER: &str = "rorun.app/delete-data";
+/// The sidecar that pods reach their database by. Users give sidecars of their own the names of what is in them.
+pub const PROXY: &str = "rorun-database-proxy";
 /// The value of `app.kubernetes.io/part-of`.
 pub const PART_OF: &str = "rorun";
 

@@ -318,17 +318,22 @@ fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<It
         .filter_map(move |status| Some((status.get("name")?.as_str()?, status.get(field)?)))
 }
 
-/// Whether a container of a pod runs that is none of its init containers.
+/// Whether a container of a pod runs that is none of its init containers, and whether a Job ever gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// None does, or the object is no pod.
     Idle,
     /// One does: what the pod is for goes on, whatever a container beside it waits for.
     Running,
+    /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
+    Trying,
 }
 
 /// Whether the work of a pod goes on.
 pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
+    if kind.kind == "Job" && int(object, "/spec/backoffLimit") == Some(i32::MAX.into()) {
+        return Work::Trying;
+    }
     let containers = at(object, "/status/containerStatuses").and_then(Value::as_array);
     let runs = containers.into_iter().flatten().any(|status| at(status, "/state/running").is_some());
     if kind.kind == "Pod" && runs { Work::Running } else { Work::Idle }
@@ -471,6 +476,15 @@ mod tests {
         scaled["status"]["conditions"][0]["reason"] = json!("NewReplicaSetAvailable");
         assert_eq!(deployment(&scaled), Readiness::Ready);
         assert!(note(kind_of("apps", "Deployment").unwrap(), &scaled).unwrap().contains("exceeded quota"));
+    }
+
+    #[rstest]
+    #[case::gives_up("Job", 6, Work::Idle)]
+    #[case::never_gives_up("Job", i32::MAX, Work::Trying)]
+    #[case::no_job("CronJob", i32::MAX, Work::Idle)]
+    fn a_job_that_never_gives_up_is_known(#[case] kind: &str, #[case] limit: i32, #[case] expected: Work) {
+        let job = json!({"spec": {"backoffLimit": limit}});
+        assert_eq!(work(kind_of("batch", kind).unwrap(), &job), expected);
     }
 
     /// One container: what it does, whether its startup probe has succeeded, how often it was started again.

@@ -10,6 +10,7 @@ mod commands;
 mod drill;
 mod operation;
 mod picked;
+mod preflight;
 pub mod release;
 pub mod restore;
 mod sanitize;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub handled: Option<Handled>,
     /// The Job that sets the rules of the bucket.
     pub bucket_rules: Vec<Step>,
+    /// The Job that asks services from the place of the pods.
+    pub preflight: Option<Step>,
     /// The release on its way, or the one that serves.
     pub release: Release,
     /// The restores of the stack.
@@ -109,6 +112,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let sanitizes = sanitize::sanitizes(stack, observed, &backup_runs);
     let drills = drill::steps(drill, observed);
     let bucket_rules = bucket_rules::steps(stack, observed, sleeps);
+    let preflight = preflight::step(stack, sleeps);
     let begins = backups.iter().chain(&release.migration).chain(&release.recovery_point).any(|step| !step.exists);
     let works_on_data = begins || restores.works || on_live_data(observed).is_some();
     Plan {
@@ -118,6 +122,7 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         drills,
         handled,
         bucket_rules,
+        preflight,
         release,
         restores,
         operations,

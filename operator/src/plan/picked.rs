@@ -31,6 +31,7 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
     let steps = [
         (Component::SmokeTest, testing),
         (Component::BucketRules, !plan.bucket_rules.is_empty()),
+        (Component::Preflight, plan.preflight.is_some()),
         (Component::Restore, restoring),
         (Component::Sanitize, plan.sanitizes.current.is_some()),
     ];

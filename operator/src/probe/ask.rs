@@ -141,11 +141,7 @@ impl Question {
     }
 
     fn failed(&self, reason: reason::Reason, message: &str) -> Answer {
-        let advice = self.provider.and_then(|provider| match reason {
-            reason::UNREACHABLE => provider.unreachable,
-            reason::TLS_FAILED => provider.tls,
-            _ => None,
-        });
+        let advice = self.provider.and_then(|provider| provider.advice(reason));
         let message = advice.map_or_else(|| message.to_owned(), |advice| format!("{message}; {advice}"));
         let message = self.origin.as_ref().map(|origin| format!("{origin}: {message}")).unwrap_or(message);
         Answer::Failed(Waiting::new(reason, message))

@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Answer, ask::Asked};
 use crate::{
-    contract::{DatabaseFacts, ServiceFacts},
-    names::{Waiting, reason},
+    contract::{DatabaseFacts, ServiceFacts, read_only, version},
     services::{
         Network, ServiceError,
         postgres::{self, Examined, PostgresTarget},
@@ -61,23 +60,10 @@ impl PostgresQuestion {
     }
 }
 
-fn read_only() -> Waiting {
-    let message = "the database is read-only, and the application writes: name the primary in the URL, or end what makes it \
-                   read-only: a replica, default_transaction_read_only, or a provider that found its disk full";
-    Waiting::new(reason::READ_ONLY, message)
-}
-
 /// By how much more than a limit the clocks differ: theirs is of a moment between the two of ours.
 fn off_by(theirs: i64, (begun, ended): (i64, i64)) -> Option<u32> {
     let off = if theirs < begun { begun - theirs } else { (theirs - ended).max(0) };
     CLOCKS.into_iter().find(|limit| off > i64::from(*limit))
-}
-
-/// What a server calls its version, if it looks like one: whoever named the server chose the words.
-pub(super) fn version(said: &str) -> Option<String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
-    let is_one = said.starts_with(|c: char| c.is_ascii_digit()) && said.len() <= 32 && said.chars().all(allowed);
-    is_one.then(|| said.to_owned())
 }
 
 impl Asked {
@@ -103,16 +89,5 @@ mod tests {
     #[case(9000, (1000, 1001), Some(3600))]
     fn a_clock_is_told_in_steps(#[case] theirs: i64, #[case] ours: (i64, i64), #[case] expected: Option<u32>) {
         assert_eq!(off_by(theirs, ours), expected);
-    }
-
-    #[rstest]
-    #[case("17.6", true)]
-    #[case("18beta1", true)]
-    #[case("7.2.4-valkey_1", true)]
-    #[case("unknown", false)]
-    #[case("17 words of the service", false)]
-    #[case("", false)]
-    fn a_version_looks_like_one(#[case] said: &str, #[case] expected: bool) {
-        assert_eq!(version(said).is_some(), expected);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Answer, ask::Asked, postgres::version};
+use super::{Answer, ask::Asked};
 use crate::{
-    contract::ServiceFacts,
+    contract::{ServiceFacts, version},
     names::{Waiting, reason},
     services::{
         Network, ServiceError,

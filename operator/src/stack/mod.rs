@@ -16,6 +16,7 @@ pub mod database;
 mod defaults;
 mod disruption;
 mod endpoint;
+mod from_pods;
 mod hibernation;
 mod ingress;
 mod managed;
@@ -53,10 +54,11 @@ pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configurat
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
 pub use credentials::{CredentialKeys, Credentials, connection_keys, credential_bytes, credential_keys};
-pub use database::{Database, DatabaseAccess, NamedUrl};
+pub use database::{Database, DatabaseAccess, NamedUrl, PROXY_HEALTH_PORT};
 pub use defaults::image as full_image;
 pub use disruption::Disruption;
 pub use endpoint::Endpoint;
+pub use from_pods::FromPods;
 pub use hibernation::{Cause, Expiry, Hibernation};
 pub use ingress::{Host, Ingress, Route};
 pub use managed::ManagedService;
@@ -132,7 +134,7 @@ pub struct Stack {
     /// The stack with the workloads of the release on its way, while those of another one serve. `None`: it is this one.
     pub target: Option<Box<Stack>>,
     /// The components that only a step brings: candidates of a release that are tested or did not pass, rules of the bucket that a
-    /// Job sets or takes off, and a restore.
+    /// Job sets or takes off, a Job that asks services, and a restore.
     pub steps: BTreeSet<Component>,
     /// PostgreSQL.
     pub database: Database,
@@ -162,6 +164,8 @@ pub struct Stack {
     pub probing: BTreeMap<Component, Probing>,
     /// The results of the probes so far.
     pub probes: BTreeMap<ProbeTarget, Probe>,
+    /// What a Job asks of services from the place of the pods. `None`: nothing.
+    pub from_pods: Option<FromPods>,
     /// The services in the last status, if that is of this very spec.
     pub known_services: Vec<ServiceStatus>,
     /// When the newest good backup that is known was complete, in seconds since 1970.
@@ -251,7 +255,9 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest | Component::Restore | Component::Sanitize => self.steps.contains(&component),
+            Component::SmokeTest | Component::Restore | Component::Sanitize | Component::Preflight => {
+                self.steps.contains(&component)
+            }
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()

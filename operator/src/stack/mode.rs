@@ -6,7 +6,7 @@
 
 use super::{
     CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, credential_keys,
-    placeholders::Values, volume::Volume,
+    database::Proxy, placeholders::Values, volume::Volume,
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
@@ -56,6 +56,21 @@ pub trait Mode: Send + Sync {
     /// The targets of the probes. The argument is the folder of the backups in the bucket.
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
         Vec::new()
+    }
+
+    /// What a Job asks from the place of the pods. The argument is the folder of the backups in the bucket.
+    fn asked_from_pods(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        Vec::new()
+    }
+
+    /// Whether the service exists, so that a Job may ask it.
+    fn stands(&self) -> bool {
+        true
+    }
+
+    /// What runs beside the containers of every pod that uses the service, which nothing else reaches. `None`: it needs nothing.
+    fn proxy(&self) -> Option<&Proxy> {
+        None
     }
 }
 

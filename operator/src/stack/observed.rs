@@ -144,7 +144,7 @@ pub struct ObservedJob {
     pub component: Component,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
-    /// What its newest pod said at its end, if it is complete.
+    /// What its newest pod said at its end, if it is complete, or goes on trying.
     pub said: Option<String>,
     /// How far it is.
     pub phase: JobPhase,

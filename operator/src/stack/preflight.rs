@@ -58,8 +58,10 @@ pub struct ConnectionBudget {
 impl Stack {
     /// What is not as the stack needs it of a service that serves.
     pub fn findings(&self, component: Component) -> Vec<Finding> {
-        if component != Component::Database {
-            return Vec::new();
+        match component {
+            Component::Bucket => return self.findings_from_pods(self.known_service(component)),
+            Component::Database => {}
+            _ => return Vec::new(),
         }
         match self.examined() {
             Some((main, direct)) => self.database_findings(main, direct),

@@ -49,6 +49,12 @@ pub(super) fn probing(stack: &Stack) -> BTreeMap<Component, Probing> {
 }
 
 impl Stack {
+    /// Whether every workload has 0 replicas.
+    pub(super) fn asks_for_no_pods(&self) -> bool {
+        let mut workloads = [Some(&self.api), self.ocr.as_ref(), self.admin.as_ref()].into_iter().flatten();
+        workloads.all(|workload| workload.replicas == Replicas::Fixed(0))
+    }
+
     /// Why the operator does not probe a service.
     pub fn not_probed(&self, component: Component) -> Option<&Waiting> {
         self.probing.get(&component)?.not_probed.as_ref()
@@ -63,8 +69,7 @@ fn paused(stack: &Stack, probing: &Probing) -> Option<String> {
     if stack.hibernation.cause.is_some() {
         return Some("it is not asked whether it answers while the stack hibernates".to_owned());
     }
-    let mut workloads = [Some(&stack.api), stack.ocr.as_ref(), stack.admin.as_ref()].into_iter().flatten();
-    let none = !probing.without_pods && workloads.all(|workload| workload.replicas == Replicas::Fixed(0));
+    let none = !probing.without_pods && stack.asks_for_no_pods();
     none.then(|| "it is not asked whether it answers while every workload has 0 replicas".to_owned())
 }
 

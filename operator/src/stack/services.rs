@@ -111,13 +111,28 @@ impl Stack {
         self.mode(component)?.server()
     }
 
+    /// The modes of the data services.
+    pub(super) fn modes(&self) -> impl Iterator<Item = &dyn Mode> {
+        let services = [Component::Database, Component::Redis, Component::Bucket];
+        services.into_iter().filter_map(|component| self.mode(component))
+    }
+
+    /// The folder of the backups in the stack's own bucket.
+    pub(super) fn backups_in_bucket(&self) -> Option<&str> {
+        let shared = self.backup.as_ref().filter(|backup| !backup.own_destination);
+        shared.map(|backup| backup.prefix.as_str())
+    }
+
+    /// The flags of what runs beside the containers of the application's pods to reach a service.
+    pub(super) fn beside_pods(&self) -> Vec<&str> {
+        let proxies = self.modes().filter_map(Mode::proxy);
+        proxies.flat_map(|proxy| &proxy.args).map(String::as_str).collect()
+    }
+
     /// The services to probe: an external database by each of its URLs.
     pub fn endpoints(&self) -> BTreeMap<ProbeTarget, Endpoint> {
-        let shared = self.backup.as_ref().filter(|backup| !backup.own_destination);
-        let shared = shared.map(|backup| backup.prefix.as_str());
-        let services = [Component::Database, Component::Redis, Component::Bucket];
-        let modes = services.into_iter().filter_map(|component| self.mode(component));
-        let mut endpoints: BTreeMap<_, _> = modes.flat_map(|mode| mode.endpoints(shared)).collect();
+        let shared = self.backups_in_bucket();
+        let mut endpoints: BTreeMap<_, _> = self.modes().flat_map(|mode| mode.endpoints(shared)).collect();
         if let Some(Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
             let (access, prefix) = ((**access).clone(), Some(prefix.clone()));
             let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };

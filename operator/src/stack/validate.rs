@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ConfigInput, Connection, Content, Corrected, Observed, ReleaseSettings, Stack, api_url, backup, bucket,
     connection::Parts,
-    database, defaults, ingress,
+    database, defaults, from_pods, ingress,
     mode::{Context, Unresolved},
     monitoring, pod_template,
     probing::probing,
@@ -75,6 +75,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         agent_image: observed.agent_image.clone(),
         probing: BTreeMap::new(),
         probes: BTreeMap::new(),
+        from_pods: None,
         known_services: Vec::new(),
         last_backup: None,
         last_verified: None,
@@ -97,6 +98,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
     unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;
     stack.probing = probing(&stack);
+    stack.from_pods = from_pods::resolve(spec, &stack, observed);
     stack
 }
 

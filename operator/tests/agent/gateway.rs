@@ -37,6 +37,8 @@ pub(crate) enum Passed {
     Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
     Answered(u16, &'static str),
+    /// The gateway itself answers as Amazon does of a bucket in another region.
+    Elsewhere(&'static str),
 }
 
 /// It runs while it is held.
@@ -89,6 +91,11 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
             let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
             let answer =
                 version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
+            return answer.body(Body::from(text)).expect("an answer");
+        }
+        Passed::Elsewhere(region) => {
+            let text = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
+            let answer = Response::builder().status(301).header("x-amz-bucket-region", region);
             return answer.body(Body::from(text)).expect("an answer");
         }
         Passed::Answered(status, code) => {

@@ -15,6 +15,7 @@ mod proxy;
 mod scenario;
 mod servers;
 
+mod asks;
 mod drills;
 mod dumps;
 mod failures;

@@ -271,6 +271,22 @@ fn with(mut block: Value, field: &str, value: Option<Value>) -> Value {
 }
 
 fn external_database() -> impl Strategy<Value = Value> {
+    prop_oneof![4 => reached_database(), 1 => proxied_database()]
+}
+
+/// By its proxy, with each of the flags.
+fn proxied_database() -> impl Strategy<Value = Value> {
+    let flag = || option::of(any::<bool>().prop_map(Value::from));
+    let key = option::of(Just(json!({"name": "google"})));
+    (flag(), flag(), key).prop_map(|(private, login, key)| {
+        let proxy = json!({"instanceConnectionName": "my-project:europe-west1:rorun"});
+        let proxy = with(with(proxy, "privateIP", private), "autoIAMAuthn", login);
+        let proxy = with(proxy, "jsonCredentialsSecretRef", key);
+        json!({"external": {"secretRef": {"name": "database"}, "cloudSQLProxy": proxy}})
+    })
+}
+
+fn reached_database() -> impl Strategy<Value = Value> {
     let keys =
         select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
     let style = option::of(select(vec![json!("Libpq"), json!("Prisma")]));

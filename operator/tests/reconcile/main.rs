@@ -20,6 +20,7 @@ mod operations;
 mod optional;
 mod pod_templates;
 mod point_in_time;
+mod preflights;
 mod releases;
 mod requests;
 mod restarts;
@@ -156,6 +157,8 @@ async fn sanitized_points() {
 async fn services_outside() {
     let env = TestEnv::open().await;
     cases!(&env, services::what_services_say_is_written_once);
+    cases!(&env, preflights::a_bucket_is_asked_by_one_job_for_each_key);
+    cases!(&env, preflights::a_database_behind_its_proxy_is_asked_by_a_job);
 }
 
 /// With an API server of its own, since each case is many reconciles long.

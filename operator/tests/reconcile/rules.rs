@@ -35,12 +35,19 @@ async fn until_job(env: &TestEnv, namespace: &str, other_than: Option<&str>) -> 
 }
 
 /// As the kubelet and the controller of Jobs would.
-async fn ends(env: &TestEnv, namespace: &str, job: &DynamicObject, (kind, also): (&str, &str), said: &Value) {
+pub(super) async fn ends(
+    env: &TestEnv,
+    namespace: &str,
+    job: &DynamicObject,
+    (kind, also): (&str, &str),
+    said: &Value,
+) {
     let owner =
         json!({"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true});
     let name = format!("of-{}", job.name_any());
     let metadata = json!({"name": name, "labels": job.labels(), "ownerReferences": [owner]});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"serviceAccountName": "shop-rules",
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {
+        "serviceAccountName": job.data["spec"]["template"]["spec"]["serviceAccountName"],
         "automountServiceAccountToken": false, "containers": [{"name": "set", "image": "agent:1"}]}});
     let pod = serde_json::from_value(pod).expect("a pod");
     env.objects("Pod", namespace).create(&PostParams::default(), &pod).await.expect("it is made");

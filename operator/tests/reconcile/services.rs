@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     env::{Operator, TestEnv},
+    preflights::until_job,
+    rules::ends,
     servers::{PASSWORD, Servers},
 };
 
@@ -39,6 +41,9 @@ pub async fn what_services_say_is_written_once(env: &TestEnv) {
     env.submit(NAMESPACE, spec(&servers)).await;
     let message = env.until_reason(NAMESPACE, "DatabaseReady", "TooFewConnections").await;
     assert!(message.contains("(api 2 pods x 500, dumps, migrations and the operator 4)"), "{message}");
+    let asks = until_job(env, NAMESPACE, None).await;
+    ends(env, NAMESPACE, &asks, ("Complete", "SuccessCriteriaMet"), &json!({"answers": []})).await;
+    env.until_reason(NAMESPACE, "PreflightPassed", "Ready").await;
     env.settled(NAMESPACE).await;
     let before = told(env).await;
     let rows = before["services"].as_array().expect("rows");

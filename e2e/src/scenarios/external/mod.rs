@@ -23,6 +23,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.wait_ready(READY_WITHIN).await?;
 
     nothing_is_embedded(&stack).await?;
+    the_bucket_is_asked_and_left_as_it_was(test, &stack, (&services, &authority)).await?;
     receipts_are_served(test, &stack, &services, &authority).await?;
     // A dump goes through the same authority and the same password, in programs of their own.
     test.run_backup(&stack, "by-hand").await?;
@@ -64,6 +65,23 @@ pub(super) fn lead_to(stack: &mut Value, services: &Services) {
 async fn nothing_is_embedded(stack: &Stack) -> Result<()> {
     let found = stack.list("statefulsets,persistentvolumeclaims").await?;
     ensure!(found.is_empty(), "the operator made data services beside the external ones: {found:?}");
+    Ok(())
+}
+
+/// By a Job from the namespace of the stack, whose bucket has versions.
+async fn the_bucket_is_asked_and_left_as_it_was(
+    test: &TestContext,
+    stack: &Stack,
+    (services, authority): (&Services, &Authority),
+) -> Result<()> {
+    stack.wait_condition("PreflightPassed", "True", "Ready", READY_WITHIN).await?;
+    let ready = stack.wait_condition("BucketReady", "True", "Ready", READY_WITHIN).await?;
+    ensure!(ready.message.is_empty(), "something is told of the bucket: {}", ready.message);
+    let jobs = test.list(&stack.namespace, "jobs", "app.kubernetes.io/component=preflight").await?;
+    ensure!(jobs.len() == 1, "it is asked {} times", jobs.len());
+    let left = services.bucket(test, "s3", authority).await?.keys("").await?;
+    let left: Vec<_> = left.into_iter().filter(|key| key.contains("_preflight/")).collect();
+    ensure!(left.is_empty(), "the bucket has {left:?}");
     Ok(())
 }
 

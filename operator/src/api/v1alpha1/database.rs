@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CloudNativePgDatabase, Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference, Storage, modes,
-    text,
+    CloudNativePgDatabase, CloudSqlProxy, Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference,
+    Storage, modes, text,
 };
 
 /// The modes of `database`.
@@ -68,8 +68,14 @@ pub struct EmbeddedDatabase {
 }
 
 /// An existing PostgreSQL server that the operator does not manage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.cloudSQLProxy) || !(has(self.tls) || has(self.allowInsecure) || has(self.probeInterval))")
+        .message("the proxy encrypts the connection, and a Job asks by it once: leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"),
+    validation = Rule::new("!has(self.cloudSQLProxy) || !has(self.provider) || self.provider == 'CloudSQL'")
+        .message("cloudSQLProxy leads to Cloud SQL: leave provider out, or write `CloudSQL`"),
+)]
 pub struct ExternalDatabase {
     /// The Secret with the connection URLs.
     pub secret_ref: DatabaseSecretReference,
@@ -83,6 +89,10 @@ pub struct ExternalDatabase {
     /// The TLS of the connection. Defaults to the `sslmode` of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
+    /// Connect by the Cloud SQL Auth Proxy, a sidecar of the pods that use the database. `DATABASE_URL` then names the host
+    /// `127.0.0.1`. Defaults to none.
+    #[serde(default, rename = "cloudSQLProxy", skip_serializing_if = "Option::is_none")]
+    pub cloud_sql_proxy: Option<CloudSqlProxy>,
     /// `true`: the operator also probes a database whose `sslmode` is `disable` or `allow`, so that anyone on the network path
     /// can read the login. In Development it always does; pods connect in any case. Defaults to `false`: the operator does not
     /// probe the database, and its condition says so.

@@ -3,6 +3,7 @@
 mod backup;
 mod bucket;
 mod cloud_native_pg;
+mod cloud_sql_proxy;
 mod database;
 mod disruption;
 mod elasti_cache;
@@ -30,6 +31,7 @@ mod workload;
 pub use backup::*;
 pub use bucket::*;
 pub use cloud_native_pg::*;
+pub use cloud_sql_proxy::*;
 pub use database::*;
 pub use disruption::*;
 pub use elasti_cache::*;

@@ -23,6 +23,14 @@ pub(super) fn postgres_image() -> Value {
     )
 }
 
+/// An instance of Cloud SQL; its project may begin with a domain.
+pub(super) fn instance_connection_name() -> Value {
+    matching(
+        "^([a-z0-9.-]+:)?[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]+$",
+        "write `<project>:<region>:<instance>`, as `gcloud sql instances describe` tells it in connectionName",
+    )
+}
+
 /// A registry: a host, perhaps a port, perhaps folders.
 pub(super) fn registry() -> Value {
     matching(

@@ -43,6 +43,10 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
     stack.known_backup = status;
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
     stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
+    for target in stack.targets_from_pods() {
+        let told = stack.told_from_pods(target, stack.probe(target));
+        stack.probes.extend(told.map(|told| (target, told)));
+    }
     stack
 }
 
@@ -73,6 +77,10 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
         (found.observed_generation == cr.metadata.generation).then_some(found)
     };
     let failed = |condition: &Condition| {
+        // What a Job found out is read of the Job.
+        if condition.message.starts_with("job/") {
+            return None;
+        }
         let reason = ANSWERS.into_iter().find(|reason| *reason == condition.reason)?;
         Some(Answer::Failed(Waiting::new(reason, condition.message.clone())))
     };
@@ -84,7 +92,10 @@ fn answer_of(cr: &RorunStack, stack: &Stack, target: ProbeTarget) -> Option<Answ
     }
     let own = condition(target.component)?;
     if own.status == "True" {
-        return Some(match stack.noted(target, Some(own.message.as_str()).filter(|message| !message.is_empty())) {
+        let found = stack.findings(Component::Bucket).into_iter().map(|finding| finding.message);
+        let found = found.filter(|_| target.component == Component::Bucket).collect::<Vec<_>>().join("; ");
+        let note = own.message.strip_suffix(&found).unwrap_or(&own.message).trim_end_matches("; ");
+        return Some(match stack.noted(target, Some(note).filter(|note| !note.is_empty())) {
             Probe::Failed(waiting) => Answer::Failed(waiting),
             Probe::Answers { note, .. } => Answer::known(note, was_slow(stack, target)),
             Probe::Pending => Answer::Pending,

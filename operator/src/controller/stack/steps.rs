@@ -161,8 +161,13 @@ fn revision(there: &LiveObject) -> Option<Revision> {
 }
 
 /// Whether the Jobs of a component say something that the plan reads, also when they end well.
-fn says(component: Component) -> bool {
-    matches!(component, Component::Backup | Component::Restore | Component::Sanitize)
+fn says(component: Component, phase: &JobPhase) -> bool {
+    match component {
+        Component::Backup | Component::Restore | Component::Sanitize => *phase == JobPhase::Complete,
+        // It goes on trying, and says why.
+        Component::Preflight => true,
+        _ => false,
+    }
 }
 
 fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
@@ -175,8 +180,8 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
-    // Only the agent's own words are read of a Job that is complete.
-    let said = last_words(there, live).filter(|_| phase == JobPhase::Complete && says(component));
+    // Only the agent's own words are read.
+    let said = last_words(there, live).filter(|_| says(component, &phase));
     Some(ObservedJob {
         name: there.name.to_string(),
         component,

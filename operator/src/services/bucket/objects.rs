@@ -27,9 +27,14 @@ pub enum Created {
 impl BucketClient {
     /// Writes an object, over an older one if there is one.
     pub async fn put(&self, key: &str, body: Vec<u8>) -> Result<(), ServiceError> {
+        self.put_version(key, body).await.map(|_| ())
+    }
+
+    /// As [`BucketClient::put`], and tells the version that it became. `None`: the bucket keeps no versions.
+    pub async fn put_version(&self, key: &str, body: Vec<u8>) -> Result<Option<String>, ServiceError> {
         let request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
-        request.send().await.map_err(|error| self.failed(&error))?;
-        Ok(())
+        let answer = request.send().await.map_err(|error| self.failed(&error))?;
+        Ok(answer.version_id().filter(|id| !id.is_empty()).map(str::to_owned))
     }
 
     /// Writes an object if there is none under this key.

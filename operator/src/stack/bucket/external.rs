@@ -42,6 +42,10 @@ impl Mode for External {
         };
         self.access.iter().map(|access| (Component::Bucket.into(), endpoint(access))).collect()
     }
+
+    fn asked_from_pods(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        self.endpoints(backups)
+    }
 }
 
 impl ModeAccess for External {

@@ -3,7 +3,7 @@
 use super::{
     Bucket, BucketAccess,
     external::{Keys, unusual_keys},
-    rules,
+    rules, versioning,
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, S3Bucket},
@@ -26,6 +26,8 @@ pub struct S3 {
     pub rules: BucketRules,
     /// The bucket exists.
     made: bool,
+    /// The spec says that versions are to be kept, as they always are.
+    versioning: bool,
     access: Option<BucketAccess>,
     probing: Probing,
 }
@@ -44,6 +46,20 @@ impl Mode for S3 {
         };
         let access = self.access.as_ref().filter(|_| self.made);
         access.into_iter().map(|access| (Component::Bucket.into(), endpoint(access))).collect()
+    }
+
+    fn asked_from_pods(&self, backups: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        let endpoint = |access: &BucketAccess| Endpoint::Bucket {
+            access: access.clone(),
+            prefix: backups.map(str::to_owned),
+            create: false,
+            versioning: self.versioning,
+        };
+        self.access.iter().map(|access| (Component::Bucket.into(), endpoint(access))).collect()
+    }
+
+    fn stands(&self) -> bool {
+        self.made
     }
 }
 
@@ -84,6 +100,7 @@ impl Resolve for S3Bucket {
         let there = context.observed.managed.get(object.as_str());
         Bucket::S3(Box::new(S3 {
             rules: rules::of(context.spec, "rorun-".to_owned()),
+            versioning: versioning(context.spec).unwrap_or(false),
             made: there.is_some_and(|there| there.ready),
             access,
             probing: Probing::new(None, unusual_keys(&self.credentials_secret_ref, context.observed)),

@@ -1,12 +1,12 @@
 //! PostgreSQL on a server that the operator did not make: from a Secret to URLs.
 
-use super::{Database, DatabaseAccess, NamedUrl, url_style};
+use super::{Database, DatabaseAccess, NamedUrl, Proxy, proxy, url_style};
 use crate::{
-    api::v1alpha1::{ExternalDatabase, SslMode},
+    api::v1alpha1::{DatabaseProvider, ExternalDatabase, RorunStackSpec, SslMode},
     contract::{PostgresUrl, Provider, UrlError},
     names::{Component, Waiting},
     stack::{
-        Endpoint, Observed, ProbeTarget, Probing, References,
+        Endpoint, Observed, ProbeTarget, Probing, References, defaults,
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
         placeholders::Values,
         probing::{clear_text, refuses_clear_text},
@@ -20,6 +20,7 @@ const FIELD: &str = "database.external";
 #[derive(Clone, Debug)]
 pub struct External {
     access: Option<DatabaseAccess>,
+    proxy: Option<Proxy>,
     provider: Option<&'static Provider>,
     probing: Probing,
 }
@@ -34,7 +35,16 @@ impl Mode for External {
     }
 
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        self.access.as_ref().map(Self::targets).unwrap_or_default()
+        // To the operator the address of the proxy is its own pod's.
+        self.access.as_ref().filter(|_| self.proxy.is_none()).map(Self::targets).unwrap_or_default()
+    }
+
+    fn asked_from_pods(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        self.access.as_ref().filter(|_| self.proxy.is_some()).map(Self::targets).unwrap_or_default()
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 }
 
@@ -75,13 +85,24 @@ impl ModeSpec for ExternalDatabase {
         ];
         found.secret(&of.name, keys);
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+        if let Some(name) = proxy::secret(self.cloud_sql_proxy.as_ref()) {
+            // Only its pods read it.
+            found.secret(name, []);
+        }
     }
 
     fn placeholders(&self, _: &str, values: &mut Values<'_>) {
         let value = values.value();
-        let url = |host: &str| format!("postgresql://app:{value}@{host}.example.com:5432/rorun");
+        let at = |host: &str| format!("postgresql://app:{value}@{host}:5432/rorun");
+        let url = |host: &str| match self.cloud_sql_proxy {
+            Some(_) => at(proxy::HOST),
+            None => at(&format!("{host}.example.com")),
+        };
         let of = &self.secret_ref;
         values.secret(&of.name, of.url_key.as_deref().unwrap_or("DATABASE_URL"), url("pooler"));
+        if let Some((spec, name)) = self.cloud_sql_proxy.as_ref().zip(proxy::secret(self.cloud_sql_proxy.as_ref())) {
+            values.secret(name, proxy::key(spec), value);
+        }
         for (key, host) in [(&of.direct_url_key, "database"), (&of.read_url_key, "replica")] {
             if let Some(key) = key {
                 values.secret(&of.name, key, url(host));
@@ -96,15 +117,48 @@ impl Resolve for ExternalDatabase {
 
     fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Database {
         let access = ok_or_unresolved(access(self, context.observed), Component::Database, unresolved);
-        let refused = refuses_clear_text(context.spec.environment, self.allow_insecure)
+        let (access, proxy) = match (&self.cloud_sql_proxy, access) {
+            (Some(_), Some(access)) => {
+                let resolved = beside_pods(self, (context.spec, context.observed), access);
+                ok_or_unresolved(resolved, Component::Database, unresolved)
+                    .map(|(access, proxy)| (Some(access), Some(proxy)))
+            }
+            (_, access) => Some((access, None)),
+        }
+        .unwrap_or_default();
+        let refused = proxy.is_none()
+            && refuses_clear_text(context.spec.environment, self.allow_insecure)
             && access.as_ref().is_some_and(connects_in_clear_text);
         let doubt = refused
             .then(|| clear_text(FIELD, "the URL says sslmode=disable or allow", "another sslmode, or set tls.mode"));
         let probing = Probing::new(self.probe_interval.as_deref(), doubt);
         let host = || Provider::of_url(&access.as_ref()?.url.url.to_string());
-        let provider = self.provider.map_or_else(host, |named| Provider::named(named.as_str()));
-        Database::External(Box::new(External { access, provider, probing }))
+        let named = self.provider.map(DatabaseProvider::as_str).or_else(|| proxy.as_ref().map(|_| "CloudSQL"));
+        let provider = named.map_or_else(host, Provider::named);
+        Database::External(Box::new(External { access, proxy, provider, probing }))
     }
+}
+
+/// The URLs by the proxy, and the proxy: it encrypts, and knows no TLS of PostgreSQL itself. A URL that leads elsewhere, as one of a read
+/// replica may, stays as it is.
+fn beside_pods(
+    block: &ExternalDatabase,
+    (spec, observed): (&RorunStackSpec, &Observed),
+    access: DatabaseAccess,
+) -> Result<(DatabaseAccess, Proxy), Waiting> {
+    if !proxy::leads_there(&access.url) {
+        return Err(proxy::leads_elsewhere(&access.url));
+    }
+    let plain = |named: NamedUrl| {
+        let there = proxy::leads_there(&named);
+        NamedUrl { url: if there { named.url.with(&[("sslmode", "disable")]) } else { named.url }, ..named }
+    };
+    let port = access.url.url.ports().first().map_or("5432", |port| *port).to_owned();
+    let proxied =
+        block.cloud_sql_proxy.as_ref().map(|of| Proxy::resolve(of, defaults::registry(spec), &port, observed));
+    let Some(proxy) = proxied.transpose()? else { return Err(proxy::leads_elsewhere(&access.url)) };
+    let DatabaseAccess { url, direct, read, .. } = access;
+    Ok((DatabaseAccess { url: plain(url), direct: plain(direct), read: plain(read), ..access }, proxy))
 }
 
 fn connects_in_clear_text(access: &DatabaseAccess) -> bool {

@@ -4,6 +4,7 @@ mod cloud_native_pg;
 mod data;
 mod embedded;
 mod external;
+mod proxy;
 mod rds;
 mod url_style;
 
@@ -13,6 +14,7 @@ pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
 pub use external::External;
+pub use proxy::Proxy;
 pub use rds::{Provisioning, Rds};
 
 use super::mode::{ModeAccess, Resolve};
@@ -20,6 +22,9 @@ use crate::{
     api::v1alpha1::{DatabaseSpec, EmbeddedDatabase, RorunStackSpec, UrlStyle},
     contract::PostgresUrl,
 };
+
+/// Where the kubelet asks the proxy of a database whether it has started: a port that no application is likely to listen on.
+pub const PROXY_HEALTH_PORT: i32 = 19090;
 
 /// The modes of PostgreSQL.
 #[derive(Clone, Debug)]

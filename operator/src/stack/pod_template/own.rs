@@ -1,7 +1,10 @@
 //! What of a pod is the operator's: the one list of the names of its containers, volumes, ports and mount paths. A patch that
 //! names one of them is judged more strictly; `desired` makes no other, which a test compares.
 
-use crate::{contract, names::Component};
+use crate::{
+    contract,
+    names::{Component, PROXY},
+};
 
 /// What a pod is for, which decides what a patch may add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ const WORKLOAD: Own = Own {
     field: "",
     purpose: Purpose::Workload,
     main: "",
-    init: &["authorities"],
+    init: &["authorities", PROXY],
     scratch: &["tmp"],
     fixed: &["ca", "given-ca"],
     ports: &["http"],
@@ -57,6 +60,18 @@ const SERVER: Own = Own {
     fixed: &["data"],
     ports: &[],
     mounts: &[],
+};
+
+/// A Job of the agent that needs nothing but authorities.
+const ASKS: Own = Own {
+    field: "bucket",
+    purpose: Purpose::Job,
+    main: "set",
+    init: &[],
+    scratch: &[],
+    fixed: &["ca"],
+    ports: &[],
+    mounts: &[contract::CA_DIRECTORY],
 };
 
 /// What of the pods of a component is the operator's. `None`: it has no pods.
@@ -91,9 +106,12 @@ pub fn own(component: Component) -> Option<Own> {
             mounts: &["/data", TEMPORARY],
             ..SERVER
         },
-        Component::Backup | Component::Drill | Component::Migration | Component::SmokeTest | Component::BucketRules => {
-            return job(component);
-        }
+        Component::Backup
+        | Component::Drill
+        | Component::Migration
+        | Component::SmokeTest
+        | Component::BucketRules
+        | Component::Preflight => return job(component),
         Component::Connection
         | Component::Ingress
         | Component::Monitoring
@@ -109,7 +127,7 @@ fn job(component: Component) -> Option<Own> {
             field: "backup",
             purpose: Purpose::Job,
             main: "dump",
-            init: &["install"],
+            init: &["install", PROXY],
             scratch: &["tmp"],
             fixed: &["binary", "ca"],
             ports: &[],
@@ -136,7 +154,7 @@ fn job(component: Component) -> Option<Own> {
             field: "api.migrations",
             purpose: Purpose::Job,
             main: "migrate",
-            init: &["authorities", "lock"],
+            init: &["authorities", PROXY, "lock"],
             scratch: &["tmp", "lock"],
             fixed: &["ca", "given-ca"],
             ports: &[],
@@ -152,16 +170,8 @@ fn job(component: Component) -> Option<Own> {
             ports: &[],
             mounts: &[],
         },
-        Component::BucketRules => Own {
-            field: "bucket",
-            purpose: Purpose::Job,
-            main: "set",
-            init: &[],
-            scratch: &[],
-            fixed: &["ca"],
-            ports: &[],
-            mounts: &[contract::CA_DIRECTORY],
-        },
+        Component::BucketRules => ASKS,
+        Component::Preflight => Own { main: "ask", init: &[PROXY], ..ASKS },
         _ => return None,
     })
 }

@@ -17,6 +17,13 @@ fn with(rules: &Value) -> Fixture {
     stack("shop").set("bucket", block)
 }
 
+const INSTANCE: &str = "my-project:europe-west1:rorun";
+
+/// A database that is reached by its proxy.
+fn proxied(proxy: &Value) -> Fixture {
+    stack("shop").with_external_services().set("database.external.cloudSQLProxy", proxy.clone())
+}
+
 /// Of connections and providers.
 pub fn of_providers() -> Vec<Case> {
     let set = |field: &str, value: Value| stack("shop").with_external_services().with_all_workloads().set(field, value);
@@ -40,6 +47,32 @@ pub fn of_providers() -> Vec<Case> {
             set("redis.external.provider", json!("Neon")),
             &["spec.redis.external.provider", "supported values", "Upstash"],
             set("redis.external.provider", json!("Upstash")),
+        ),
+        case(
+            proxied(&json!({"instanceConnectionName": "rorun"})),
+            &["spec.database.external.cloudSQLProxy.instanceConnectionName", "write `<project>:<region>:<instance>`"],
+            proxied(&json!({"instanceConnectionName": "example.com:my-project:europe-west1:rorun"})),
+        ),
+        case(
+            proxied(&json!({"instanceConnectionName": INSTANCE, "privateIP": true, "psc": true})),
+            &["set privateIP or psc, and leave the other out"],
+            proxied(&json!({"instanceConnectionName": INSTANCE, "privateIP": false, "psc": true})),
+        ),
+        case(
+            proxied(&json!({"instanceConnectionName": INSTANCE}))
+                .set("database.external.tls", json!({"mode": "require"})),
+            &["leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"],
+            proxied(&json!({"instanceConnectionName": INSTANCE, "autoIAMAuthn": true})),
+        ),
+        case(
+            proxied(&json!({"instanceConnectionName": INSTANCE})).set("database.external.provider", json!("RDS")),
+            &["cloudSQLProxy leads to Cloud SQL: leave provider out, or write `CloudSQL`"],
+            proxied(&json!({"instanceConnectionName": INSTANCE})).set("database.external.provider", json!("CloudSQL")),
+        ),
+        case(
+            proxied(&json!({"instanceConnectionName": INSTANCE, "image": "https://images.example.com/proxy"})),
+            &["spec.database.external.cloudSQLProxy.image", "write the name of an image"],
+            proxied(&json!({"instanceConnectionName": INSTANCE, "image": "images.example.com/proxy:2"})),
         ),
     ]
 }

@@ -1,0 +1,127 @@
+//! The Job that asks services from the place of the pods: one for each thing that it asks and the keys that it asks by.
+
+use super::Step;
+use crate::stack::{JobPhase, Stack};
+
+/// The Job that is kept, that goes on trying or that is to run. No pod of it runs while the stack hibernates.
+pub(super) fn step(stack: &Stack, hibernates: bool) -> Option<Step> {
+    let asked = stack.from_pods.as_ref()?;
+    let step = |exists| Step { name: asked.job.clone(), exists };
+    match &asked.phase {
+        Some(JobPhase::Complete | JobPhase::Failed(_)) => Some(step(true)),
+        _ if hibernates => None,
+        Some(JobPhase::Running | JobPhase::CannotStart) => Some(step(true)),
+        None => asked.may_begin.then(|| step(false)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        names::{Component, annotation},
+        stack::{Observed, ObservedJob, validate},
+    };
+
+    fn observed(key: &str) -> Observed {
+        let keys = [("AWS_ACCESS_KEY_ID", "an-id"), ("AWS_SECRET_ACCESS_KEY", key)];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+        Observed { secrets: [("s3".to_owned(), Some(keys.into()))].into(), ..Observed::default() }
+    }
+
+    fn stack(bucket: &Value, observed: &Observed) -> Stack {
+        let mut external =
+            json!({"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s3"}});
+        external.as_object_mut().unwrap().extend(bucket.as_object().unwrap().clone());
+        let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"},
+            "spec": {"environment": "Development", "api": {"image": "a"}, "bucket": {"external": external}}});
+        validate(&serde_json::from_value(cr).unwrap(), observed)
+    }
+
+    fn planned(bucket: &Value, observed: &Observed) -> Step {
+        step(&stack(bucket, observed), false).unwrap()
+    }
+
+    /// As the cluster has it afterwards.
+    fn with_job(mut observed: Observed, name: &str, phase: JobPhase, said: Option<&str>) -> Observed {
+        let said = said.map(str::to_owned);
+        let (component, ended) = (Component::Preflight, None);
+        observed.jobs.push(ObservedJob { name: name.to_owned(), component, created: 0, said, phase, ended });
+        observed
+    }
+
+    #[test]
+    fn each_bucket_and_each_key_is_asked_once() {
+        let first = planned(&json!({}), &observed("a"));
+        assert!(!first.exists && first.name.starts_with("shop-preflight-"), "{first:?}");
+        let others = [
+            planned(&json!({"region": "eu-west-1"}), &observed("a")),
+            planned(&json!({"name": "others"}), &observed("a")),
+            planned(&json!({}), &observed("b")),
+        ];
+        for (index, other) in others.iter().enumerate() {
+            assert!(other.name != first.name && others[..index].iter().all(|one| one.name != other.name), "{other:?}");
+        }
+        for phase in [JobPhase::Running, JobPhase::CannotStart, JobPhase::Complete, JobPhase::Failed(String::new())] {
+            let there = with_job(observed("a"), &first.name, phase, None);
+            let again = planned(&json!({}), &there);
+            assert!(again.exists && again.name == first.name, "{again:?}");
+        }
+        // Neither what the agent is nor what the application is makes another Job.
+        let upgraded = Observed { agent_image: "agent:2".to_owned(), ..observed("a") };
+        assert_eq!(planned(&json!({}), &upgraded), first);
+        // Temporary keys are others every hour.
+        let temporary = |token: &str| {
+            let mut observed = observed(token);
+            let secret = observed.secrets.get_mut("s3").unwrap().as_mut().unwrap();
+            secret.insert("AWS_SESSION_TOKEN".to_owned(), token.into());
+            planned(&json!({}), &observed)
+        };
+        assert_eq!(temporary("token1"), temporary("token2"));
+    }
+
+    #[test]
+    fn what_the_operator_runs_itself_is_not_asked() {
+        let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"},
+            "spec": {"environment": "Development", "api": {"image": "a"}}});
+        assert_eq!(step(&validate(&serde_json::from_value(cr).unwrap(), &observed("a")), false), None);
+    }
+
+    #[rstest]
+    #[case::to_begin(None, false)]
+    #[case::that_goes_on(Some(JobPhase::Running), false)]
+    #[case::that_cannot_start(Some(JobPhase::CannotStart), false)]
+    #[case::that_is_done(Some(JobPhase::Complete), true)]
+    fn no_pod_runs_while_the_stack_hibernates(#[case] phase: Option<JobPhase>, #[case] stays: bool) {
+        let name = planned(&json!({}), &observed("a")).name;
+        let there = phase.map_or_else(|| observed("a"), |phase| with_job(observed("a"), &name, phase, None));
+        assert_eq!(step(&stack(&json!({}), &there), true).is_some(), stays);
+    }
+
+    const NOTED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{"findings":[{"reason":"RightsMissing","message":"m"}]}}}]}"#;
+    const PASSED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{}}}]}"#;
+
+    /// What goes on trying needs no retry, and what found nothing wrong neither.
+    #[rstest]
+    #[case::with_a_finding(JobPhase::Complete, Some(NOTED), true)]
+    #[case::without(JobPhase::Complete, Some(PASSED), false)]
+    #[case::forgotten(JobPhase::Complete, None, false)]
+    #[case::on_its_way(JobPhase::Running, Some(NOTED), false)]
+    #[case::failed(JobPhase::Failed(String::new()), None, true)]
+    fn a_retry_asks_again_where_something_was_wrong(
+        #[case] phase: JobPhase,
+        #[case] said: Option<&str>,
+        #[case] again: bool,
+    ) {
+        let name = planned(&json!({}), &observed("a")).name;
+        let mut there = with_job(observed("a"), &name, phase, said);
+        there.annotations.insert(annotation::RETRY.to_owned(), "1".to_owned());
+        let next = planned(&json!({}), &there);
+        assert_eq!(next.name != name, again, "{next:?}");
+        let after = with_job(there, &next.name, JobPhase::Complete, Some(PASSED));
+        assert_eq!(planned(&json!({}), &after).name, next.name, "and once");
+    }
+}

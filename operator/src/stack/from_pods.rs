@@ -1,0 +1,215 @@
+//! What a Job asks of services from the place of the pods, and what it said: a bucket that the operator did not make whether it can be
+//! written, and a database that only pods reach whatever the operator asks of others.
+
+use std::sync::Arc;
+
+use super::{Endpoint, Finding, JobPhase, Mode, Observed, Probe, ProbeTarget, Stack};
+use crate::{
+    api::v1alpha1::{RorunStackSpec, ServiceStatus},
+    contract::{PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key},
+    names::{Component, ObjectName, Waiting, annotation, meaning, reason, reason::Reason},
+};
+
+/// The Job, and what it asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromPods {
+    /// The name of the Job: by what it asks, and by which keys.
+    pub job: String,
+    /// The object that it writes to the bucket, and whether versions are looked for. `None`: the bucket is not asked.
+    pub bucket: Option<(String, bool)>,
+    /// The URLs of the database that it asks by, in the dialect of libpq.
+    pub urls: Vec<(ProbeTarget, String)>,
+    /// Whether the Job may begin: what it asks exists, and there are pods to ask for.
+    pub may_begin: bool,
+    /// How far the Job is. `None`: it does not exist.
+    pub phase: Option<JobPhase>,
+    /// What it said last. `None`: nothing yet, or its pod is gone.
+    pub said: Option<PreflightOutcome>,
+}
+
+/// Reasons that the agent gives.
+const REASONS: [Reason; 8] = [
+    reason::ACCESS_DENIED,
+    reason::AUTHENTICATION_FAILED,
+    reason::NOT_FOUND,
+    reason::READ_ONLY,
+    reason::RIGHTS_MISSING,
+    reason::TLS_FAILED,
+    reason::UNREACHABLE,
+    reason::UNSUPPORTED,
+];
+
+/// Of what a stack asks from its pods. `None`: nothing.
+pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed) -> Option<FromPods> {
+    let asked = stack.asked_from_pods(folder(spec, stack));
+    if asked.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = asked.iter().map(|(target, endpoint)| meant(stack, *target, endpoint)).collect();
+    let name = |retry: &str| {
+        let parts: Vec<_> = named.iter().map(String::as_str).chain(stack.beside_pods()).chain([retry]).collect();
+        String::from(ObjectName::step(&stack.name, Component::Preflight, &meaning(&parts)))
+    };
+    let job = retried(name, observed);
+    let there = observed.jobs.iter().find(|there| there.name == job);
+    let said = there.and_then(|there| serde_json::from_str(there.said.as_deref()?).ok());
+    let mut found = FromPods {
+        job,
+        bucket: None,
+        urls: Vec::new(),
+        may_begin: stack.modes().all(Mode::stands) && !stack.asks_for_no_pods(),
+        phase: there.map(|there| there.phase.clone()),
+        said,
+    };
+    for (target, endpoint) in asked {
+        match endpoint {
+            Endpoint::Bucket { prefix, versioning, .. } => {
+                found.bucket = Some((preflight_key(prefix.as_deref().unwrap_or_default(), &stack.uid), versioning));
+            }
+            Endpoint::Postgres { url, .. } => found.urls.push((target, url)),
+            Endpoint::Redis { .. } => {}
+        }
+    }
+    Some(found)
+}
+
+/// The folder of the bucket that its keys are sure to reach, if they reach it at all: that of the backups, or the one whose objects the spec
+/// has rules for. `None`: the spec names none.
+fn folder<'a>(spec: &'a RorunStackSpec, stack: &'a Stack) -> Option<&'a str> {
+    let of_rules = || spec.bucket.as_ref()?.lifecycle.as_ref()?.prefix.as_deref();
+    stack.backups_in_bucket().or_else(of_rules).filter(|folder| is_folder(folder))
+}
+
+fn is_folder(text: &str) -> bool {
+    let names = text.strip_suffix('/').map(|folders| folders.split('/'));
+    names.is_some_and(|mut names| names.all(|name| !matches!(name, "" | "." | "..")))
+}
+
+/// A retry is another Job beside one that found something wrong, and which does not try again by itself.
+fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
+    let first = name("");
+    let Some(retry) = observed.annotations.get(annotation::RETRY) else { return first };
+    let there = |name: &str| observed.jobs.iter().find(|job| job.name == name);
+    let again = name(retry);
+    let noted = |said: &str| {
+        let outcome: Option<PreflightOutcome> = serde_json::from_str(said).ok();
+        outcome.is_some_and(|outcome| outcome.answers.iter().any(|answer| !findings_of(&answer.verdict).is_empty()))
+    };
+    let wrong = there(&first).is_some_and(|job| match &job.phase {
+        JobPhase::Failed(_) => true,
+        JobPhase::Complete => job.said.as_deref().is_some_and(noted),
+        JobPhase::Running | JobPhase::CannotStart => false,
+    });
+    if wrong || there(&again).is_some() { again } else { first }
+}
+
+/// What a service is asked, and by which keys. Temporary keys are others every hour, and are left out.
+fn meant(stack: &Stack, target: ProbeTarget, endpoint: &Endpoint) -> String {
+    let salted = |parts: &[&str]| meaning(&[&[stack.uid.as_str()], parts].concat());
+    let of_service = match endpoint {
+        Endpoint::Bucket { access, prefix, versioning, .. } => {
+            let keys = match access.session_token {
+                Some(_) => String::new(),
+                None => salted(&[&access.access_key_id, &access.secret_access_key]),
+            };
+            let (prefix, ca) = (prefix.as_deref().unwrap_or_default(), access.ca.as_deref().unwrap_or_default());
+            let style = access.force_path_style.to_string();
+            let place = [access.endpoint.as_str(), &access.region, &access.name, &style, prefix, ca];
+            meaning(&[&place[..], &[&versioning.to_string(), &keys]].concat())
+        }
+        Endpoint::Postgres { url, ca, .. } | Endpoint::Redis { url, ca, .. } => {
+            salted(&[url, ca.as_deref().unwrap_or_default()])
+        }
+    };
+    format!("{} {of_service}", target.label())
+}
+
+impl Stack {
+    /// The services that a Job asks from the place of the pods.
+    fn asked_from_pods(&self, folder: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
+        self.modes().flat_map(|mode| mode.asked_from_pods(folder)).collect()
+    }
+
+    /// What a Job said of a service, on top of what the operator itself found out. `None`: nothing beside.
+    pub fn told_from_pods(&self, target: ProbeTarget, found: &Probe) -> Option<Probe> {
+        let asked = self.from_pods.as_ref()?;
+        let only_pods = self.is_asked_from_pods_alone(target.component);
+        // What the operator itself finds wrong is newer.
+        if matches!(found, Probe::Failed(_)) && !only_pods {
+            return None;
+        }
+        match (asked.said.as_ref().and_then(|said| said.of(target.label())), &asked.phase) {
+            (Some(PreflightVerdict::Failed(PreflightFinding { reason, message })), _) => {
+                let reason = REASONS.into_iter().find(|known| known == reason).unwrap_or(reason::JOB_FAILED);
+                Some(Probe::Failed(Waiting::new(reason, self.failed_message(target, reason, message))))
+            }
+            (_, Some(JobPhase::Failed(why))) if asked.asks(target) => {
+                let message = format!("job/{} failed, and is made again once it is deleted: {why}", asked.job);
+                Some(Probe::Failed(Waiting::new(reason::JOB_FAILED, message)))
+            }
+            (Some(PreflightVerdict::Passed { facts, .. }), Some(JobPhase::Complete)) if only_pods => {
+                Some(Probe::Answers { note: None, slow: false, facts: facts.clone().map(Arc::new) })
+            }
+            // Its pod is gone.
+            (None, Some(JobPhase::Complete)) if only_pods && asked.asks(target) => Some(Probe::answers(None)),
+            _ => (only_pods && asked.asks(target)).then_some(Probe::Pending),
+        }
+    }
+
+    fn failed_message(&self, target: ProbeTarget, reason: Reason, said: &str) -> String {
+        let asked = self.from_pods.as_ref().map(|asked| asked.job.as_str()).unwrap_or_default();
+        let origin = self.opening(target).unwrap_or_default();
+        let provider = self.mode(target.component).and_then(Mode::provider);
+        let advice = provider.and_then(|provider| provider.advice(reason)).map(|advice| format!("; {advice}"));
+        format!("job/{asked}, which goes on trying: {origin}{said}{}", advice.unwrap_or_default())
+    }
+
+    /// The targets that a Job answers for.
+    pub fn targets_from_pods(&self) -> Vec<ProbeTarget> {
+        let Some(asked) = &self.from_pods else { return Vec::new() };
+        let bucket = asked.bucket.iter().map(|_| ProbeTarget::from(Component::Bucket));
+        bucket.chain(asked.urls.iter().map(|(target, _)| *target)).collect()
+    }
+
+    /// Whether the operator itself cannot ask a service, and a Job does.
+    pub fn is_asked_from_pods_alone(&self, component: Component) -> bool {
+        self.mode(component).is_some_and(|mode| mode.proxy().is_some())
+    }
+
+    /// What a Job found of a bucket that serves all the same.
+    pub(super) fn findings_from_pods(&self, known: Option<&ServiceStatus>) -> Vec<Finding> {
+        let Some(asked) = self.from_pods.as_ref().filter(|asked| asked.phase == Some(JobPhase::Complete)) else {
+            return Vec::new();
+        };
+        let finding = |reason: &str, message: &str| {
+            let reason = REASONS.into_iter().find(|known| *known == reason)?;
+            Some(Finding { reason, message: message.to_owned() })
+        };
+        match &asked.said {
+            Some(said) => {
+                let verdict = said.of(ProbeTarget::from(Component::Bucket).label());
+                let found = verdict.into_iter().flat_map(findings_of);
+                found.filter_map(|of| finding(&of.reason, &of.message)).collect()
+            }
+            None => known
+                .into_iter()
+                .flat_map(|row| &row.findings)
+                .filter_map(|of| finding(&of.reason, &of.message))
+                .collect(),
+        }
+    }
+}
+
+impl FromPods {
+    fn asks(&self, target: ProbeTarget) -> bool {
+        let bucket = self.bucket.is_some() && target == ProbeTarget::from(Component::Bucket);
+        bucket || self.urls.iter().any(|(of, _)| *of == target)
+    }
+}
+
+fn findings_of(verdict: &PreflightVerdict) -> &[PreflightFinding] {
+    match verdict {
+        PreflightVerdict::Passed { findings, .. } => findings,
+        PreflightVerdict::Failed(_) => &[],
+    }
+}
