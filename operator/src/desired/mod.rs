@@ -96,7 +96,7 @@ pub trait Component: Sync {
 pub type Keys<'a> = dyn Iterator<Item = (&'static str, &'a str)> + 'a;
 
 /// Every component, in the order in which one needs the other.
-pub static COMPONENTS: [&dyn Component; 16] = [
+pub static COMPONENTS: [&dyn Component; 17] = [
     &database::Database,
     &redis::Redis,
     &bucket::Bucket,

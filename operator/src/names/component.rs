@@ -43,7 +43,7 @@ pub enum Component {
 
 impl Component {
     /// Each, in the order in which one needs the other.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Database,
         Self::Redis,
         Self::Bucket,

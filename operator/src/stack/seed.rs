@@ -40,6 +40,7 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
         uid: format!("{}-seed-{}", stack.uid, meaning(&[&seed.location])),
         name: SEED_FROM.to_owned(),
         stack_uid: None,
+        copy_uid: None,
         fills: true,
         database: true,
         bucket: false,

@@ -23,7 +23,7 @@ use super::stream::{self, DumpInput};
 use super::{BackupId, contents, dump, prune, seal};
 use crate::contract::{BucketLocation, DUMP_FILE, DrillFault, DumpRecord, ENV_SANITIZED, MARKER_FILE};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
+use crate::services::bucket::{BucketClient, BucketTarget, Headers, Timeouts};
 use crate::services::postgres::Snapshot;
 
 /// Makes the point. `Err(None)`: it was told to stop.
@@ -167,7 +167,8 @@ async fn write(
     let seen = snapshot.as_ref().ok().map(Snapshot::id);
     let mut child = PgDump::start(server.environment().to_vec(), &[], seen)?;
     let mut input = DumpInput::new(&mut child, &[])?;
-    let upload = Box::pin(stream::upload(bucket, (key, &[]), &mut input, stop));
+    let headers = Headers::default();
+    let upload = Box::pin(stream::upload(bucket, (key, &headers), &mut input, stop));
     let counted = async { Ok::<_, DumpError>(contents::read(&snapshot, &[]).await) };
     let (written, mut contents) = tokio::try_join!(upload, counted)?;
     contents.roles.retain(|role| role != server::NAME);
@@ -265,6 +266,7 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         not_whole: manifest.contents.as_ref().and_then(|contents| contents.not_counted.clone()),
         copied: 0,
         not_copied: None,
+        objects_not_copied: None,
         reused: false,
     }
 }
