@@ -95,8 +95,8 @@ fn specs(bucket: &Bucket) -> Result<Vec<(String, Value)>> {
     let mut found = vec![("everything".to_owned(), everything(&bucket.endpoint))];
     let files = std::fs::read_dir(project().join("examples"))?.map(|entry| Ok(entry?.path()));
     for path in files.collect::<std::io::Result<BTreeSet<PathBuf>>>()?.iter().filter(|path| path.is_file()) {
-        let stack: Value = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
-        if stack["kind"] == "RorunStack" {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path)?)?;
+        for stack in objects.iter().filter(|object| object["kind"] == "RorunStack") {
             let mut spec = stack["spec"].clone();
             move_schedules(&mut spec);
             found.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), spec));
