@@ -130,9 +130,6 @@ pub async fn a_bucket_is_asked_by_one_job_for_each_key(env: &TestEnv) {
         ("False".to_owned(), "AccessDenied".to_owned(), message)
     );
     assert_eq!(row(env, BUCKET, "bucket").await["verdict"], "failed");
-    // Nobody waits for what nothing but the Job finds.
-    let deployment = env.objects("Deployment", BUCKET).get_opt("shop-api").await.expect("an answer");
-    assert!(deployment.is_some(), "the API is there");
     env.settled(BUCKET).await;
     let operator = silent_after_a_restart(env, BUCKET, operator).await;
 

@@ -280,7 +280,11 @@ pub async fn a_point_that_is_refused_keeps_the_application_from_starting(env: &T
     // Without it the database begins empty.
     let none = Patch::Merge(json!({"spec": {"seedFrom": null}}));
     env.stacks(namespace).patch("shop", &PatchParams::default(), &none).await.expect("it may be left out");
-    env.until("nothing is restored", async || told(env, namespace, "RestoreComplete").await.is_none()).await;
+    let left = async || {
+        let names: Vec<_> = jobs(env, namespace).await.iter().map(ResourceExt::name_any).collect();
+        format!("Jobs {names:?}, and {:?}", env.stacks(namespace).get("shop").await.map(|stack| stack.status))
+    };
+    env.until_or("nothing is restored", async || told(env, namespace, "RestoreComplete").await.is_none(), left).await;
     let again = Patch::Merge(json!({"spec": seeded(LOCATION)}));
     let refused = env.stacks(namespace).patch("shop", &PatchParams::default(), &again).await;
     let refused = refused.expect_err("it is set while the stack exists").to_string();
