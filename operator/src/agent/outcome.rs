@@ -223,6 +223,7 @@ fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
         &mut record.not_whole,
         &mut record.not_copied,
         &mut record.objects_not_copied,
+        &mut record.lock_note,
     ];
     let notes: Vec<&mut String> = notes.into_iter().filter_map(Option::as_mut).chain(adoption).collect();
     let longest = LONGEST_NOTES / notes.len().max(3);
@@ -329,6 +330,8 @@ mod tests {
             copied: u32::MAX,
             not_copied: Some(said.clone()),
             objects_not_copied: Some(said.clone()),
+            locked_until: Some(jiff::Timestamp::MAX),
+            lock_note: Some(said.clone()),
             not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);

@@ -25,8 +25,8 @@ pub use lock::{
     OPERATOR_PATH,
 };
 pub use points::{
-    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REQUEST, ARG_VERIFIED, ARG_WORK,
-    BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
+    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REPLICA, ARG_REQUEST, ARG_VERIFIED,
+    ARG_WORK, BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
     ENV_IDENTITY, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE, SANITIZE, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
@@ -40,11 +40,11 @@ pub use provision::{
     PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
 };
 pub use restore::{
-    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED, ARG_SCOPE,
-    ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,
-    ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN, KeptDatabase, OBJECTS_FILE, RESTORE,
-    RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep, begun_comment, copy_database,
-    filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
+    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED,
+    ARG_SCOPE, ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT,
+    ENV_OBJECTS_FORCE_PATH_STYLE, ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN,
+    KeptDatabase, OBJECTS_FILE, RESTORE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep,
+    begun_comment, copy_database, filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
 };
 pub use smoke_test::{ARG_QUESTION, SMOKE_TEST, SMOKE_TEST_FAILED, SmokeQuestion};
 pub use tls_mode::{TlsMode, UrlError};
@@ -231,6 +231,12 @@ pub struct DumpRecord {
     /// Why the objects that points list are not in every bucket of `copies`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_not_copied: Option<String>,
+    /// Until when Object Lock keeps all of the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
+    /// What Object Lock keeps longer than retention does, or why it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_note: Option<String>,
     /// The run made no backup: it held this one, of an earlier run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
+    pub(crate) path: String,
+    /// Whether what is written is to be locked.
+    pub(crate) locks: bool,
     query: String,
 }
 
@@ -33,6 +36,10 @@ pub(crate) enum Passed {
     Changed(fn(&str) -> String),
     /// It passes, and what comes back has another body.
     Translated(fn(&str) -> String),
+    /// It passes to another bucket: everything that is in the one is in the other.
+    Renamed(&'static str, &'static str),
+    /// It passes, and what comes back says what became of the copy of the object.
+    Replicated(&'static str),
     /// The gateway itself says that the server made a copy, in this version.
     Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
@@ -74,9 +81,21 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let query = head.uri.query().unwrap_or_default().to_owned();
-    let mut translate = None;
-    let body = match decide(&Asked { method: head.method.to_string(), query }) {
+    let (mut translate, mut replicated) = (None, None);
+    let (path, locks) = (head.uri.path().to_owned(), head.headers.contains_key("x-amz-object-lock-mode"));
+    let body = match decide(&Asked { method: head.method.to_string(), path, locks, query }) {
         Passed::On => body,
+        Passed::Renamed(from, to) => {
+            let uri = head.uri.to_string().replacen(&format!("/{from}"), &format!("/{to}"), 1);
+            head.uri = uri.parse().expect("a URL");
+            translate = Some(versioning as fn(&str) -> String)
+                .filter(|_| head.uri.query().is_some_and(|query| query.starts_with("versioning")));
+            body
+        }
+        Passed::Replicated(status) => {
+            replicated = Some(status);
+            body
+        }
         Passed::Changed(change) => {
             let body = change(std::str::from_utf8(&body).expect("a text"));
             head.headers.insert("content-length", body.len().into());
@@ -115,5 +134,13 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
         body = Bytes::from(change(std::str::from_utf8(&body).expect("a text")));
         head.headers.insert("content-length", body.len().into());
     }
+    if let Some(status) = replicated {
+        head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));
+    }
     Response::from_parts(head, Body::from(body))
+}
+
+/// Moto gives the answer about versioning another name than Amazon does, which the client does not take for one.
+pub(crate) fn versioning(text: &str) -> String {
+    text.replace("GetBucketVersioningResponse", "VersioningConfiguration")
 }
