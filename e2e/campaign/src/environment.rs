@@ -11,12 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
 use rorun_e2e::engine::cleanup::{Registration, on_interrupt};
 use rorun_e2e::engine::record::ProcessRecord;
+use rorun_e2e::engine::schemas::Schema;
 use rorun_e2e::engine::{Cache, TestServer};
 use rorun_e2e::scenarios::kit::{operator_binary, project};
 use serde_json::{Value, json};
@@ -85,6 +87,12 @@ impl TestEnvironment {
         let body = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &body).await?;
         Ok(name)
+    }
+
+    /// Makes the published definition of another project's kind, and waits until it is served.
+    pub(super) async fn define(&self, schema: &'static Schema) -> Result<()> {
+        let text = tokio::task::spawn_blocking(|| schema.read()).await??;
+        establish(&self.client, &text).await
     }
 
     /// The stacks of a namespace.
@@ -174,16 +182,22 @@ async fn have_ingress_class(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Makes a definition, and waits until it is established.
+async fn establish(client: &Client, text: &str) -> Result<()> {
+    let definition: CustomResourceDefinition = serde_saphyr::from_str(text)?;
+    let definitions = Api::all(client.clone());
+    definitions.create(&PostParams::default(), &definition).await.context("failed to define a kind")?;
+    let established = kube::runtime::conditions::is_crd_established();
+    let name = definition.metadata.name.as_deref().unwrap_or_default();
+    let wait = kube::runtime::wait::await_condition(definitions, name, established);
+    tokio::time::timeout(SERVED_WITHIN, wait).await.with_context(|| format!("{name} is not served"))??;
+    Ok(())
+}
+
 /// Makes the definition of stacks, and waits until it is served.
 pub(crate) async fn define(client: &Client) -> Result<()> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
-    let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
-    let definitions = Api::all(client.clone());
-    definitions.create(&PostParams::default(), &definition).await?;
-    let established = kube::runtime::conditions::is_crd_established();
-    let wait = kube::runtime::wait::await_condition(definitions, "rorunstacks.rorun.app", established);
-    tokio::time::timeout(SERVED_WITHIN, wait).await.context("the definition is not served")??;
+    establish(client, &text).await?;
     // The API server says so some time before it answers.
     let stacks = Api::<DynamicObject>::all_with(client.clone(), &stacks_resource());
     let served = async || Ok(stacks.list(&ListParams::default()).await.is_ok());

@@ -9,6 +9,7 @@ use rorun_e2e::engine::AuditCall;
 use serde_json::{Value, json};
 
 use super::environment::TestEnvironment;
+use super::plan::same_in_each_run;
 use super::snapshot::{KINDS, Leaves, take};
 use super::test_context::objects;
 
@@ -124,7 +125,7 @@ impl<'a> Fleet<'a> {
                 ("delete", 200..=299) => "deleted",
                 _ => continue,
             };
-            *made.entry(format!("{what} {}/{}", call.resource, call.name)).or_default() += 1;
+            *made.entry(format!("{what} {}/{}", call.resource, same_in_each_run(&call.name))).or_default() += 1;
         }
         made
     }

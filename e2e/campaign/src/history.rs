@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use rorun_e2e::engine::test_server::{AuditCall, parse_line};
 use serde_json::Value;
 
+use super::plan::same_in_each_run;
+
 /// The end of the names of Secrets with generated values.
 const GENERATED: &str = "-credentials";
 /// The operator, as it calls itself.
@@ -53,7 +55,7 @@ impl History {
                 ("delete", _) => "deleted",
                 _ => continue,
             };
-            *made.entry(format!("{what} {}/{}", write.resource, write.name)).or_default() += 1;
+            *made.entry(format!("{what} {}/{}", write.resource, same_in_each_run(&write.name))).or_default() += 1;
         }
         made
     }

@@ -28,6 +28,8 @@ impl fmt::Display for Plan {
 /// The verb of plans that mean whatever write comes.
 const ANY_WRITE: &str = "write";
 
+const PREFLIGHT: &str = "-preflight-";
+
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -49,7 +51,7 @@ pub struct Call {
 pub(super) fn numbered(calls: impl IntoIterator<Item = Call>) -> Vec<(Call, usize)> {
     let mut met = BTreeMap::<Call, usize>::new();
     let numbered = calls.into_iter().map(|call| {
-        let like = Call { namespace: String::new(), ..call };
+        let like = call.place();
         let count = met.entry(like.clone()).or_default();
         *count += 1;
         (like, *count)
@@ -64,6 +66,14 @@ pub(super) fn always(runs: impl IntoIterator<Item = Vec<(Call, usize)>>) -> Vec<
         one
     };
     runs.into_iter().reduce(common).unwrap_or_default()
+}
+
+/// The name of an object without what is another in each run: the hash of a Job that asks a service is of the stack's uid, too.
+pub(super) fn same_in_each_run(name: &str) -> String {
+    match name.rsplit_once(PREFLIGHT) {
+        Some((before, hash)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("{before}{PREFLIGHT}HASH"),
+        _ => name.to_owned(),
+    }
 }
 
 impl fmt::Display for Call {
@@ -120,7 +130,12 @@ impl Call {
             let of_resource = self.resource.is_empty() || self.resource == call.resource;
             return call.is_write() && call.resource != "events" && of_resource;
         }
-        *self == Call { namespace: String::new(), ..call.clone() }
+        *self == call.place()
+    }
+
+    /// The call as plans name it.
+    fn place(&self) -> Call {
+        Call { namespace: String::new(), name: same_in_each_run(&self.name), ..self.clone() }
     }
 
     /// Whether it may change something.
@@ -216,6 +231,10 @@ mod tests {
         assert!(Call { resource: "services".to_owned(), ..Call::any_write() }.covers(&call));
         assert!(!Call { resource: "secrets".to_owned(), ..Call::any_write() }.covers(&call));
         assert!(!Call { name: "t".to_owned(), ..same }.covers(&call));
+        let job =
+            |hash: &str| Call::of("PATCH", &format!("/apis/batch/v1/namespaces/a/jobs/shop-preflight-{hash}"), "");
+        assert!(job("0123456789").place().covers(&job("abcdef0123")) && job("0").place().name == "shop-preflight-HASH");
+        assert_eq!(same_in_each_run("shop-preflight"), "shop-preflight");
         assert!(!Call::any_write().covers(&Call::of("GET", "/api/v1/namespaces/a/services/s", "")));
         assert!(!Call::any_write().covers(&Call::of("POST", "/api/v1/namespaces/a/events", "")));
     }

@@ -10,7 +10,7 @@ use super::{
     schedule,
 };
 use crate::{
-    api::v1alpha1::{BackupCopy, BackupSpec, Environment, ExternalBucket, RorunStackSpec},
+    api::v1alpha1::{BackupCopy, BackupSpec, Environment, ExternalBucket, RorunStackSpec, SanitizedDestination},
     contract,
     names::{Component, annotation},
 };
@@ -152,6 +152,11 @@ fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {
 /// The bucket of a copy.
 pub(super) fn copied_to(copy: &BackupCopy) -> &ExternalBucket {
     &copy.external
+}
+
+/// The bucket of a sanitized recovery point.
+pub(super) fn sanitized_to(destination: &SanitizedDestination) -> &ExternalBucket {
+    &destination.external
 }
 
 /// Whether backups have a bucket of their own.

@@ -1,6 +1,6 @@
 //! A point without what must not leave the environment, as a RorunBackup asks for it: by which statements, and where to.
 
-use super::{BucketAccess, Observed, References, bucket, mode::ModeSpec};
+use super::{BucketAccess, Observed, References, backup, bucket, mode::ModeSpec};
 use crate::{
     api::v1alpha1::{ConfigMapKey, RorunBackupSpec},
     names::Waiting,
@@ -38,7 +38,7 @@ impl SanitizeRequest {
         let inline = || Statements::Inline(sanitize.sql.clone().unwrap_or_default());
         Some(Self {
             sql: sanitize.sql_config_map_ref.clone().map_or_else(inline, Statements::ConfigMap),
-            destination: bucket::access(&destination.external, FIELD, observed).map(Box::new),
+            destination: bucket::access(backup::sanitized_to(destination), FIELD, observed).map(Box::new),
             prefix: destination.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
         })
     }
@@ -48,7 +48,7 @@ impl SanitizeRequest {
 pub fn backup_references(spec: &RorunBackupSpec) -> References {
     let mut found = References::default();
     if let Some(destination) = &spec.destination {
-        destination.external.references("", &mut found);
+        backup::sanitized_to(destination).references("", &mut found);
     }
     found
 }

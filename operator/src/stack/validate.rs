@@ -89,17 +89,22 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         name,
         namespace,
     };
-    stack.release = release::settings(spec, &stack, observed);
-    api_url::resolve(spec, &mut stack, &mut unresolved);
-    stack.connection = Connection::new(&parts(&stack));
-    stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
-    stack.seed = seed::resolve(spec, &stack, observed).map(Box::new);
-    hash_configuration(&mut stack, observed, &mut unresolved);
+    resolve_what_depends(spec, &mut stack, observed, &mut unresolved);
     unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;
     stack.probing = probing(&stack);
     stack.from_pods = from_pods::resolve(spec, &stack, observed);
     stack
+}
+
+/// The fields that read other fields of the stack, each after those that it reads.
+fn resolve_what_depends(spec: &RorunStackSpec, stack: &mut Stack, observed: &Observed, unresolved: &mut Unresolved) {
+    stack.release = release::settings(spec, stack, observed);
+    api_url::resolve(spec, stack, unresolved);
+    stack.connection = Connection::new(&parts(stack));
+    stack.backup = backup::resolve(spec, stack, observed, unresolved);
+    stack.seed = seed::resolve(spec, stack, observed).map(Box::new);
+    hash_configuration(stack, observed, unresolved);
 }
 
 /// The hashes of what the workloads are configured with.

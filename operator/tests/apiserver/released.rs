@@ -58,6 +58,7 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     (".filter(set, set).size() == 1", "0.1.0 asked for exactly one of its two modes, and a stack of it has no other"),
     ("spec: rule !has(self.backup) || !has(self.backup.pointInTime)", "0.1.0 had no pointInTime"),
     ("spec.bucket: rule !has(self.s3)", "0.1.0 had no s3"),
+    ("spec.database.external: rule !has(self.cloudSQLProxy)", "0.1.0 had no cloudSQLProxy"),
     (
         "spec: rule (has(self.database) && has(self.database.external) ? 'external' : ",
         "0.1.0 compared whether the mode is external, of its two modes, and a stack of it has no other",

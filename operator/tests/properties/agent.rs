@@ -39,7 +39,7 @@ proptest! {
         };
         if let Some(job) = of("drill") {
             let secret = all.iter().find(|object| object.kind.kind == "Secret" && object.name == job.name).unwrap();
-            let mut pod = containers(template(job).unwrap()).map(|container| parsed(container, secret));
+            let mut pod = of_agent(job).map(|container| parsed(container, secret));
             let (install, drill) = (pod.next().unwrap(), pod.next().unwrap());
             prop_assert!(matches!(install, AgentCommand::Install { .. }), "no install");
             let AgentCommand::Drill(drill) = drill else { panic!("no drill") };
@@ -50,7 +50,7 @@ proptest! {
         }
         let Some(job) = of("backup") else { return Ok(()) };
         let secret = all.iter().find(|object| object.kind.kind == "Secret" && object.name == job.name).unwrap();
-        let mut pod = containers(template(job).unwrap()).map(|container| parsed(container, secret));
+        let mut pod = of_agent(job).map(|container| parsed(container, secret));
         let AgentCommand::Install { path } = pod.next().unwrap() else { panic!("no install") };
         let AgentCommand::Dump(dump) = pod.next().unwrap() else { panic!("no dump") };
         prop_assert_eq!(path.to_str(), Some(contract::BINARY_PATH));
@@ -86,6 +86,12 @@ proptest! {
         }
         prop_assert_eq!(dump.bucket.s3_bucket == "dumps", external.is_some());
     }
+}
+
+/// The containers of a `CronJob` that run the agent, in the order in which they start.
+fn of_agent(job: &DesiredObject) -> impl Iterator<Item = &Value> {
+    containers(template(job).unwrap())
+        .filter(|container| text(container, "/name") != Some(rorun_operator::names::PROXY))
 }
 
 fn parsed(container: &Value, secret: &DesiredObject) -> AgentCommand {

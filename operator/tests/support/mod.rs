@@ -11,7 +11,7 @@ use rorun_operator::{
     api::v1alpha1::RorunStack,
     desired,
     objects::DesiredObject,
-    stack::{self, Observed, Stack},
+    stack::{self, JobPhase, Observed, Stack},
 };
 use serde_json::Value;
 
@@ -47,6 +47,10 @@ pub fn valid(cr: &RorunStack) -> Stack {
 pub fn valid_with(cr: &RorunStack, observed: &Observed) -> Stack {
     let mut stack = stack::validate(cr, observed);
     stack.probes = answering(&stack);
+    // The Job that asks from the place of the pods found nothing wrong.
+    for asked in stack.from_pods.iter_mut().filter(|asked| asked.phase.is_none()) {
+        asked.phase = Some(JobPhase::Complete);
+    }
     stack
 }
 

@@ -37,5 +37,10 @@ pub fn nothing_there(cr: &RorunStack) -> Observed {
 
 /// Every service of the stack answers.
 pub fn answering(stack: &Stack) -> BTreeMap<ProbeTarget, Probe> {
-    stack.endpoints().into_keys().map(|target| (target, Probe::answers(None))).collect()
+    stack
+        .endpoints()
+        .into_keys()
+        .chain(stack.targets_from_pods())
+        .map(|target| (target, Probe::answers(None)))
+        .collect()
 }

@@ -7,6 +7,7 @@ pub(super) mod mutation;
 pub(super) mod optional;
 pub(super) mod pairs;
 pub(super) mod poison;
+pub(super) mod rest;
 pub(super) mod rights;
 pub(super) mod server;
 pub(super) mod soak;

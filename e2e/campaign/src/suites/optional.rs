@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, PostParams};
+use anyhow::Result;
 use rorun_e2e::engine::schemas::SERVICE_MONITORS;
 use rorun_e2e::fake_controllers::FakeControllers;
 use serde_json::{Value, json};
@@ -37,7 +35,7 @@ async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
     let environment = TestEnvironment::open(run.cache).await?;
     let (_controllers, bucket) =
         (FakeControllers::start(environment.client.clone(), Duration::ZERO), Bucket::start().await?);
-    define(&environment).await?;
+    environment.define(&SERVICE_MONITORS).await?;
     let late = [false, true];
     let chosen = match &run.extent {
         Extent::Only(plan) => {
@@ -141,17 +139,4 @@ async fn play(environment: &TestEnvironment, bucket: &Bucket, broken: Broken, la
         problems.push(format!("O8 the operator ended by itself, {status}"));
     }
     Ok(problems)
-}
-
-/// Makes the published definition, and waits until it is served.
-async fn define(environment: &TestEnvironment) -> Result<()> {
-    let text = tokio::task::spawn_blocking(|| SERVICE_MONITORS.read()).await??;
-    let definition: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
-    let definitions = Api::all(environment.client.clone());
-    definitions.create(&PostParams::default(), &definition).await.context("failed to define the kind")?;
-    let established = kube::runtime::conditions::is_crd_established();
-    let name = definition.metadata.name.as_deref().unwrap_or_default();
-    let wait = kube::runtime::wait::await_condition(definitions, name, established);
-    tokio::time::timeout(WITHIN, wait).await.context("the definition is not served")??;
-    Ok(())
 }

@@ -12,8 +12,8 @@ use crate::{
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
     stack::{
-        self, BackupRequest, Clusters, Observed, PointProblem, References, RestorePoint, RestoreRequest, SanitizeRequest,
-        clusters,
+        self, BackupRequest, Clusters, Observed, PointProblem, References, RestorePoint, RestoreRequest,
+        SanitizeRequest, clusters,
     },
 };
 
@@ -28,8 +28,8 @@ impl Context {
         found
     }
 
-    /// Reads the RorunBackups and RorunRestores of a stack that are not over, and what restores left.
-    pub(super) fn observe_asked(&self, cr: &RorunStack, stack: &ResourceKey, observed: &mut Observed) {
+    /// Reads the RorunBackups of a stack that are not over. The Secrets that they name are observed before.
+    pub(super) fn observe_backups(&self, stack: &ResourceKey, observed: &mut Observed) {
         let backup = |of: &Arc<RorunBackup>| BackupRequest {
             uid: of.uid().unwrap_or_default(),
             name: of.name_any(),
@@ -37,6 +37,10 @@ impl Context {
         };
         let backups = self.requests.backups.of(stack).iter().map(backup).collect();
         observed.backups = backups;
+    }
+
+    /// Reads the RorunRestores of a stack that are not over, and what restores left. A restore to a moment names Secrets.
+    pub(super) fn observe_restores(&self, cr: &RorunStack, stack: &ResourceKey, observed: &mut Observed) {
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());

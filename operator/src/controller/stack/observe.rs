@@ -60,6 +60,7 @@ pub(super) async fn observe(
         ..Observed::default()
     };
     steps::observe(cr, live, &mut observed);
+    context.observe_restores(cr, key, &mut observed);
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
@@ -84,8 +85,7 @@ pub(super) async fn observe(
         observed.traits.extend(traits.map(|traits| (name.clone(), traits)));
         observed.secrets.insert(name.clone(), found.map(|found| found.values));
     }
-    // With the Secrets that it names.
-    context.observe_asked(cr, key, &mut observed);
+    context.observe_backups(key, &mut observed);
     observed.credentials = credentials::observe(context, cr, key, live, &observed.missing_apis).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
     cluster::observe(context, (cr, key), live, &mut observed).await?;

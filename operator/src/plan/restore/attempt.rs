@@ -79,6 +79,21 @@ pub(super) enum Attempt {
     Failed(Step, String),
 }
 
+impl Attempt {
+    /// The Job, if the attempt is not done.
+    pub(super) fn step(&self) -> Option<&Step> {
+        match self {
+            Self::Pending(step, _) | Self::Refused(step, ..) | Self::Failed(step, _) => Some(step),
+            Self::Done(_) => None,
+        }
+    }
+
+    /// Whether there is a Job.
+    pub(super) fn exists(&self) -> bool {
+        self.step().is_none_or(|step| step.exists)
+    }
+}
+
 /// A step that is done. Moments are in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {

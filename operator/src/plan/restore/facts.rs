@@ -61,7 +61,7 @@ impl<'a> Facts<'a> {
         // Of a moment the Cluster is the copy, and its name in a ConfigMap the switch.
         let of_jobs = |kind: &Kind| recovery.is_none() || !matches!(kind, Kind::Copy | Kind::Switch);
         let attempts: BTreeMap<_, _> = Kind::ALL.into_iter().filter(of_jobs).map(last).collect();
-        let begun = attempts.values().any(exists);
+        let begun = attempts.values().any(Attempt::exists);
         let retried = attempts.iter().any(|(kind, attempt)| is_later(stack, request, *kind, attempt));
         let there = || WORKLOADS.into_iter().filter_map(|of| Some((of, observed.releases.workloads.get(&of)?)));
         let floor = |of: Component| stack.workload(of).map_or(0, |workload| workload.replicas.floor());
@@ -191,13 +191,13 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.attempts.values().any(exists)
+        self.attempts.values().any(Attempt::exists)
     }
 
     /// Whether it may have changed what is live: then no other one of its name does so.
     pub(super) fn has_changed_data(&self) -> bool {
         let jobs = [Kind::Switch, Kind::Objects, Kind::Fill];
-        self.is_live() || jobs.into_iter().filter_map(|kind| self.attempt(kind)).any(exists)
+        self.is_live() || jobs.into_iter().filter_map(|kind| self.attempt(kind)).any(Attempt::exists)
     }
 
     /// Whether it restores beside live data, to take their place.
@@ -217,14 +217,14 @@ impl<'a> Facts<'a> {
     /// The live data are changed, and not all that belongs together is. A switch is one transaction: one that broke off changed
     /// nothing, or all of the database.
     pub(super) fn is_half_done(&self) -> bool {
-        let begun = self.is_switched() || self.attempt(Kind::Objects).is_some_and(exists);
+        let begun = self.is_switched() || self.attempt(Kind::Objects).is_some_and(Attempt::exists);
         self.replaces() && begun && !self.objects_done()
     }
 
     /// A Job that changes what is live runs, or is done.
     fn is_changing(&self, kind: Kind) -> bool {
         self.attempt(kind)
-            .is_some_and(|attempt| matches!(attempt, Attempt::Done(_) | Attempt::Pending(..)) && exists(attempt))
+            .is_some_and(|attempt| matches!(attempt, Attempt::Done(_) | Attempt::Pending(..)) && attempt.exists())
     }
 
     fn switched_all(&self) -> bool {
@@ -379,24 +379,11 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Whether there is a Job.
-fn exists(attempt: &Attempt) -> bool {
-    step(attempt).is_none_or(|step| step.exists)
-}
-
-/// The Job of an attempt that is not done.
-fn step(attempt: &Attempt) -> Option<&Step> {
-    match attempt {
-        Attempt::Pending(step, _) | Attempt::Refused(step, ..) | Attempt::Failed(step, _) => Some(step),
-        Attempt::Done(_) => None,
-    }
-}
-
 /// Whether the last attempt that exists is not the first.
 fn is_later(stack: &Stack, request: &RestoreRequest, kind: Kind, attempt: &Attempt) -> bool {
     let job = match attempt {
         Attempt::Done(done) => done.job.as_str(),
-        other => step(other).filter(|step| step.exists).map_or("", |step| step.name.as_str()),
+        other => other.step().filter(|step| step.exists).map_or("", |step| step.name.as_str()),
     };
     let first = attempt::names(&stack.name, request, kind).next().unwrap_or_default();
     !job.is_empty() && job != first
