@@ -19,7 +19,7 @@ use crate::services::postgres::{LockError, PostgresTarget};
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
 /// The messages that a good run may have, beside the rest of its record, share this.
-const LONGEST_NOTES: usize = 900;
+const LONGEST_NOTES: usize = 850;
 /// One note on the rules of a bucket.
 const LONGEST_NOTE: usize = 300;
 /// The rules of a bucket may have one for each.

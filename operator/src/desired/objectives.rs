@@ -38,7 +38,7 @@ pub(super) fn missed(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
 /// Said at once, before anything is lost.
 fn impossible(stack: &Stack, backup: &Backup) -> Option<String> {
     let rpo = backup.recovery.rpo?;
-    if stack.database.restorable().is_some() {
+    if stack.database.mode().restorable().is_some() {
         // What the provider archives counts, however seldom dumps are made.
         return None;
     }
@@ -78,7 +78,7 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
         // Who comes here archives the log, and data are as old as its last segment.
         return None;
     }
-    if let Some(found) = stack.database.restorable() {
+    if let Some(found) = stack.database.mode().restorable() {
         // As of when RDS was asked: its controller asks every few hours, and an archive that goes on is not older for that.
         return (found.asked > found.until + rpo + GRACE).then(|| {
             let [asked, until] = [found.asked, found.until].map(|at| Timestamp::from_second(at).unwrap_or_default());

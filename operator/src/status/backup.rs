@@ -26,7 +26,7 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
     let verified = [known.last_verified, report.verified.clone()].into_iter().flatten();
     let asked = report.stack.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
     status.point_in_time = report.point_in_time.clone().or(known.point_in_time).filter(|_| asked);
-    if let Some(found) = report.stack.database.restorable().filter(|_| report.stack.backup.is_some()) {
+    if let Some(found) = report.stack.database.mode().restorable().filter(|_| report.stack.backup.is_some()) {
         let until = Timestamp::from_second(found.until).ok().map(Time);
         status.restorable_until = status.restorable_until.into_iter().chain(until).max_by_key(|at| at.0);
     }

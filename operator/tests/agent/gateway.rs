@@ -77,14 +77,41 @@ impl Gateway {
     }
 }
 
+/// What the gateway itself answers.
+fn own(decided: Passed) -> Option<Response<Body>> {
+    let answer = match decided {
+        Passed::Copied(version) => {
+            let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
+            let answer =
+                version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
+            answer.body(Body::from(text))
+        }
+        Passed::Elsewhere(region) => {
+            let text = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
+            let answer = Response::builder().status(301).header("x-amz-bucket-region", region);
+            answer.body(Body::from(text))
+        }
+        Passed::Answered(status, code) => {
+            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+            let status = StatusCode::from_u16(status).expect("a status");
+            Response::builder().status(status).body(Body::from(text))
+        }
+        _ => return None,
+    };
+    Some(answer.expect("an answer"))
+}
+
 async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Passed + Send + Sync)) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let query = head.uri.query().unwrap_or_default().to_owned();
     let (mut translate, mut replicated) = (None, None);
     let (path, locks) = (head.uri.path().to_owned(), head.headers.contains_key("x-amz-object-lock-mode"));
-    let body = match decide(&Asked { method: head.method.to_string(), path, locks, query }) {
-        Passed::On => body,
+    let decided = decide(&Asked { method: head.method.to_string(), path, locks, query });
+    if let Some(answer) = own(decided) {
+        return answer;
+    }
+    let body = match decided {
         Passed::Renamed(from, to) => {
             let uri = head.uri.to_string().replacen(&format!("/{from}"), &format!("/{to}"), 1);
             head.uri = uri.parse().expect("a URL");
@@ -106,22 +133,7 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
             translate = Some(change);
             body
         }
-        Passed::Copied(version) => {
-            let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
-            let answer =
-                version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
-            return answer.body(Body::from(text)).expect("an answer");
-        }
-        Passed::Elsewhere(region) => {
-            let text = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
-            let answer = Response::builder().status(301).header("x-amz-bucket-region", region);
-            return answer.body(Body::from(text)).expect("an answer");
-        }
-        Passed::Answered(status, code) => {
-            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
-            let status = StatusCode::from_u16(status).expect("a status");
-            return Response::builder().status(status).body(Body::from(text)).expect("an answer");
-        }
+        _ => body,
     };
     let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("server");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("server");

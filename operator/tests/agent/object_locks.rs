@@ -20,6 +20,8 @@ use crate::prunes::days_ago;
 use crate::scenario::Scenario;
 
 const DAY: i64 = 24 * 3600;
+/// Where the objects of copies are.
+const POOL: &str = "from-eu/_objects/n/s/";
 
 fn now() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "the agent under test looks at the same clock")]
@@ -245,7 +247,6 @@ async fn copies_and_their_objects_are_locked_by_a_retention_of_their_own() {
         assert_eq!((record.locked_until, record.lock_note.clone()), (None, None), "its own bucket has no lock");
         record
     };
-    const POOL: &str = "from-eu/_objects/n/s/";
     let ends = async || {
         let mut ends = Vec::new();
         for version in versions(&there, POOL).await {

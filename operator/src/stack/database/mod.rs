@@ -17,10 +17,7 @@ pub use external::External;
 pub use proxy::Proxy;
 pub use rds::{Provisioning, Rds};
 
-use super::{
-    Restorable,
-    mode::{ModeAccess, Resolve},
-};
+use super::mode::{ModeAccess, Resolve};
 use crate::{
     api::v1alpha1::{DatabaseSpec, EmbeddedDatabase, RorunStackSpec, UrlStyle},
     contract::PostgresUrl,
@@ -50,14 +47,6 @@ impl Database {
             Self::External(mode) => &**mode,
             Self::CloudNativePg(mode) => &**mode,
             Self::Rds(mode) => &**mode,
-        }
-    }
-
-    /// What the provider of the database can restore by itself.
-    pub fn restorable(&self) -> Option<Restorable> {
-        match self {
-            Self::Rds(mode) => mode.restorable,
-            Self::Embedded(_) | Self::External(_) | Self::CloudNativePg(_) => None,
         }
     }
 }

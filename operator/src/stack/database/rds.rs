@@ -87,6 +87,10 @@ impl Mode for Rds {
         self.access.as_ref().filter(|_| done).map(External::targets).unwrap_or_default()
     }
 
+    fn restorable(&self) -> Option<Restorable> {
+        self.restorable
+    }
+
     fn major_version(&self) -> Option<&str> {
         Some(major(&self.version))
     }
