@@ -1,6 +1,6 @@
 //! Fake controllers for an API server without a controller-manager: they write into the status of each workload of the operator
-//! that it is rolled out and serves, and, on request, scale it to the fewest pods of its autoscaler. No pod runs, and they touch
-//! no other object.
+//! that it is rolled out and serves, into that of each Job that asks services that it found nothing wrong, and, on request, scale a
+//! workload to the fewest pods of its autoscaler. No pod runs, and they touch no other object.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -16,11 +17,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// The label selector of the operator's objects.
 const OURS: &str = "app.kubernetes.io/managed-by=rorun-operator";
+/// The label with the component.
+const COMPONENT: &str = "app.kubernetes.io/component";
 /// How often a status that the API server does not take is sent, and the pause between.
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Sets the status of every Deployment and StatefulSet of the operator, until it is dropped.
+/// The component of the Jobs that ask services.
+const PREFLIGHT: &str = "preflight";
+
+/// Sets the status of every Deployment, StatefulSet and preflight Job of the operator, until it is dropped.
 pub struct FakeControllers {
     task: JoinHandle<()>,
 }
@@ -54,11 +60,13 @@ impl Drop for FakeControllers {
 }
 
 async fn act(client: Client, delay: Duration) {
-    let watched = [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&())];
+    let watched =
+        [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&()), ApiResource::erase::<Job>(&())];
     let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
     let mut acting = JoinSet::new();
     while let Some((resource, object)) = observed.next().await {
-        if let Some(status) = missing(&resource.kind, &object) {
+        let status = if resource.kind == "Job" { asked(&object) } else { missing(&resource.kind, &object) };
+        if let Some(status) = status {
             acting.spawn(set(client.clone(), (resource, object), status, delay));
         }
         while acting.try_join_next().is_some() {}
@@ -116,6 +124,22 @@ async fn set(client: Client, (resource, object): (ApiResource, DynamicObject), s
     }
 }
 
+/// The status of a Job that asked services, and found nothing wrong; none if it is another Job, or has ended.
+fn asked(job: &DynamicObject) -> Option<Value> {
+    let component = job.metadata.labels.as_ref()?.get(COMPONENT)?;
+    if component != PREFLIGHT || job.data.pointer("/status/completionTime").is_some() {
+        return None;
+    }
+    // The API server takes no completion that is before the start.
+    let at = &job.metadata.creation_timestamp;
+    let condition = |kind: &str| {
+        json!({"type": kind, "status": "True", "reason": "CompletionsReached", "message": "all pods have succeeded",
+            "lastTransitionTime": at, "lastProbeTime": at})
+    };
+    let conditions = [condition("SuccessCriteriaMet"), condition("Complete")];
+    Some(json!({"startTime": at, "completionTime": at, "succeeded": 1, "conditions": conditions}))
+}
+
 /// The status of a workload whose pods are all new and ready; none if it has that already.
 fn missing(kind: &str, object: &DynamicObject) -> Option<Value> {
     let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
@@ -159,6 +183,18 @@ mod tests {
             assert_eq!(missing(kind, &workload(1, &json!({"spec": spec, "status": status}))), None);
             assert!(missing(kind, &workload(2, &json!({"spec": spec, "status": status}))).is_some());
         }
+    }
+
+    #[test]
+    fn a_job_that_asks_services_ends_once_and_no_other_does() {
+        let job = |component: &str, status: Value| {
+            let metadata =
+                json!({"name": "shop", "labels": {COMPONENT: component}, "creationTimestamp": "2026-11-30T05:00:00Z"});
+            asked(&serde_json::from_value(json!({"metadata": metadata, "status": status})).expect("an object"))
+        };
+        let status = job(PREFLIGHT, json!({})).expect("it is new");
+        assert_eq!((&status["conditions"][1]["type"], &status["succeeded"]), (&json!("Complete"), &json!(1)));
+        assert_eq!((job(PREFLIGHT, status), job("migration", json!({}))), (None, None));
     }
 
     #[test]

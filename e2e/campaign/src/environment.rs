@@ -75,7 +75,7 @@ impl TestEnvironment {
         };
         let client = connect(&server.kubeconfig).await?;
         define(&client).await?;
-        have_ingress_class(&client).await?;
+        have_ingress_class(&client, "traefik").await?;
         let server =
             tokio::task::spawn_blocking(move || more(server)).await.context("the start of more servers panicked")??;
         Ok(TestEnvironment { server, client, operator: Mutex::new(operator_binary()?), cases: AtomicUsize::new(0) })
@@ -98,6 +98,11 @@ impl TestEnvironment {
     /// The stacks of a namespace.
     pub fn stacks(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &stacks_resource())
+    }
+
+    /// Makes a class that specs name; no controller serves it.
+    pub(super) async fn have_ingress_class(&self, name: &str) -> Result<()> {
+        have_ingress_class(&self.client, name).await
     }
 
     /// Applies the stack, as a user would.
@@ -174,9 +179,8 @@ fn stacks_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("rorun.app", "v1alpha1", "RorunStack"), "rorunstacks")
 }
 
-/// The class that specs name; no controller serves it.
-async fn have_ingress_class(client: &Client) -> Result<()> {
-    let class = json!({"metadata": {"name": "traefik"}, "spec": {"controller": "example.com/nobody"}});
+async fn have_ingress_class(client: &Client, name: &str) -> Result<()> {
+    let class = json!({"metadata": {"name": name}, "spec": {"controller": "example.com/nobody"}});
     let class: IngressClass = serde_json::from_value(class)?;
     Api::all(client.clone()).create(&PostParams::default(), &class).await.context("failed to make an IngressClass")?;
     Ok(())

@@ -44,7 +44,8 @@ pub use restore::{
     ARG_SCOPE, ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT,
     ENV_OBJECTS_FORCE_PATH_STYLE, ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN,
     KeptDatabase, OBJECTS_FILE, RESTORE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep,
-    begun_comment, copy_database, filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
+    SEED, begun_comment, copy_database, filled_comment, is_of_another_seed, is_of_restore, kept_database,
+    restore_comment, restore_suffix,
 };
 pub use smoke_test::{ARG_QUESTION, SMOKE_TEST, SMOKE_TEST_FAILED, SmokeQuestion};
 pub use tls_mode::{TlsMode, UrlError};

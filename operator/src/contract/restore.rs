@@ -160,6 +160,15 @@ pub fn filled_comment(uid: &str) -> String {
     format!("{}, filled in place", restore_comment(uid))
 }
 
+/// What stands between the uid of a stack and what its seed is, in the uid of the restore that the seed is.
+pub const SEED: &str = "-seed-";
+
+/// Whether a database was filled by another seed of the same stack. Both are comments of databases.
+pub fn is_of_another_seed(there: &str, ours: &str) -> bool {
+    let stack = |comment: &str| comment.split_once(SEED).map(|(stack, _)| stack.to_owned());
+    there != ours && stack(there).is_some() && stack(there) == stack(ours)
+}
+
 /// Cuts at a whole character.
 fn name(live: &str, ending: &str) -> String {
     let end = (0..=LONGEST_START.min(live.len())).rev().find(|at| live.is_char_boundary(*at)).unwrap_or_default();

@@ -224,7 +224,8 @@ fn waiting(
         return None;
     }
     let waited_for = |need: &&Name| {
-        sofar.readiness.get(need).is_some_and(|readiness| is_waited_for(readiness) || sleeps(**need, live))
+        let waits = |readiness| is_waited_for(readiness) && !stack.fails_from_pods_alone(**need);
+        sofar.readiness.get(need).is_some_and(|readiness| waits(readiness) || sleeps(**need, live))
     };
     // The objects of a restore need a bucket.
     let objects = name == Name::Restore && plan.restores.current.as_ref().is_some_and(|current| current.request.bucket);

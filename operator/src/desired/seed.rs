@@ -9,7 +9,7 @@ use k8s_openapi::{
 use super::{
     backup, metadata,
     pod::{self, Pod},
-    restore, service,
+    proxy, restore, service,
 };
 use crate::{
     contract::{self, RestoreStep},
@@ -28,7 +28,7 @@ pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     let Some(bucket) = seed.tools.destination.as_deref() else { return Vec::new() };
     let files = files(connection, bucket);
     let mut objects =
-        vec![service::account(stack, Name::Restore, &metadata::Strings::new()), secret(stack, connection, bucket)];
+        vec![service::account(stack, Name::Restore, &proxy::annotations(stack)), secret(stack, connection, bucket)];
     if !files.is_empty() {
         let data = files.iter().map(|(file, _, pem)| ((*file).to_owned(), pem.clone())).collect();
         let metadata = metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA));
@@ -87,7 +87,7 @@ fn template(stack: &Stack, seed: &Seed, current: &Current, (step, files): (Resto
     let pod = Pod {
         component: Name::Restore,
         containers: vec![container],
-        init_containers: vec![backup::install(stack, tools)],
+        init_containers: [backup::install(stack, tools)].into_iter().chain(proxy::proxy(stack)).collect(),
         volumes,
         user: database::user(&tools.image),
         config_hash: None,

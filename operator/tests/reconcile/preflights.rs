@@ -91,7 +91,8 @@ fn bucket(servers: &Servers) -> Value {
         "environment": "Development",
         "api": {"image": "rorun-api:1", "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/app"}}},
         "bucket": {"external": {"name": "probe", "endpoint": format!("http://127.0.0.1:{}", servers.s3_port),
-            "credentialsSecretRef": {"name": "services"}}},
+            "credentialsSecretRef": {"name": "services"}},
+            "lifecycle": {"prefix": "uploads/", "abortIncompleteUploadsAfterDays": 7}},
     })
 }
 
@@ -109,7 +110,10 @@ pub async fn a_bucket_is_asked_by_one_job_for_each_key(env: &TestEnv) {
     let first = until_job(env, BUCKET, None).await;
     let uid = env.stacks(BUCKET).get("shop").await.expect("the stack").uid().expect("a uid");
     let text = first.data.to_string();
-    assert!(first.name_any().starts_with("shop-preflight-") && text.contains(&format!("_preflight/{uid}")), "{text}");
+    assert!(
+        first.name_any().starts_with("shop-preflight-") && text.contains(&format!("uploads/_preflight/{uid}")),
+        "{text}"
+    );
     assert!(!text.contains(PASSWORD), "{text}");
     let account = env.objects("ServiceAccount", BUCKET).get("shop-preflight").await.expect("its account");
     assert_eq!(account.annotations()["eks.amazonaws.com/role-arn"], "arn:aws:iam::1:role/app");
@@ -126,6 +130,9 @@ pub async fn a_bucket_is_asked_by_one_job_for_each_key(env: &TestEnv) {
         ("False".to_owned(), "AccessDenied".to_owned(), message)
     );
     assert_eq!(row(env, BUCKET, "bucket").await["verdict"], "failed");
+    // Nobody waits for what nothing but the Job finds.
+    let deployment = env.objects("Deployment", BUCKET).get_opt("shop-api").await.expect("an answer");
+    assert!(deployment.is_some(), "the API is there");
     env.settled(BUCKET).await;
     let operator = silent_after_a_restart(env, BUCKET, operator).await;
 

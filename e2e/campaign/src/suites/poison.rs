@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
 use crate::environment::{STACK, TestEnvironment};
+use crate::plan::same_in_each_run;
 use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::{TestContext, within};
 use crate::workload;
@@ -139,7 +140,8 @@ fn count<'a>(calls: impl Iterator<Item = &'a AuditCall>) -> BTreeMap<String, usi
     let mut counts = BTreeMap::new();
     for call in calls.filter(|call| call.subresource != "status") {
         // Each stack asks for the namespace that it is in.
-        let name = if call.resource == "namespaces" { "its own" } else { &call.name };
+        let own = call.resource == "namespaces";
+        let name = if own { "its own".to_owned() } else { same_in_each_run(&call.name) };
         *counts.entry(format!("{} {}/{name}", call.verb, call.resource)).or_default() += 1;
     }
     counts

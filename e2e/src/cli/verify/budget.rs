@@ -14,6 +14,9 @@ const WARM: Duration = Duration::from_mins(40);
 /// Where the engine has to build what the cluster consists of, or everything has to be compiled.
 const COLD: Duration = Duration::from_mins(75);
 
+/// What no lane may take: it may last longer than the last time, and the cluster is removed after it.
+const RESERVE: Duration = Duration::from_mins(3);
+
 /// What of the cache decides it. Parts of lanes do not: a lane is only played within the budget that there is without it.
 const KINDS: &[&str] = &["tools", "images", "debian", "wheels"];
 
@@ -63,9 +66,9 @@ impl Budget {
         }
     }
 
-    /// What is left of it.
+    /// What is left of it for a lane.
     pub(super) fn left(&self, elapsed: Duration) -> Duration {
-        self.limit.saturating_sub(elapsed)
+        self.limit.saturating_sub(elapsed).saturating_sub(RESERVE)
     }
 
     /// An error that names what took longest, if it took too long.
@@ -107,7 +110,7 @@ mod tests {
         let cold = Budget::of(&["tools/etcd-1", "tools/helm-1"], true);
         assert_eq!(cold.limit, Duration::from_mins(75));
         assert!(cold.why.contains("tools/etcd-1 had to be made, and 1 more"), "{cold}");
-        assert_eq!(cold.left(Duration::from_mins(70)), Duration::from_mins(5));
+        assert_eq!(cold.left(Duration::from_mins(70)), Duration::from_mins(2));
         assert_eq!(cold.left(Duration::from_mins(80)), Duration::ZERO);
     }
 

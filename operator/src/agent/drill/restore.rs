@@ -44,7 +44,9 @@ pub(in crate::agent) async fn restore(
 async fn fed(dump: DumpReader<'_>, server: &Server, stop: &CancellationToken) -> Result<(bool, String), Ended> {
     let not_run = |error: io::Error| Ended::Fault(DrillFault::NotRun, format!("failed to run pg_restore: {error}"));
     let mut command = clean("pg_restore");
-    command.args(["--no-owner", "--no-privileges", "--no-password", "--dbname=drill"]).envs(server.environment());
+    command
+        .args(["--no-owner", "--no-privileges", "--no-subscriptions", "--no-password", "--dbname=drill"])
+        .envs(server.environment());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(not_run)?;
     let (Some(mut input), Some(errors)) = (child.stdin.take(), child.stderr.take()) else {

@@ -39,7 +39,7 @@ fn major(version: &str) -> Option<u32> {
 
 /// Whether the server of this image is at least that of the dump.
 pub(in crate::agent) async fn fits(dumped: &str) -> Result<(), Ended> {
-    let output = Command::new("postgres").arg("--version").stdin(Stdio::null()).output().await;
+    let output = clean("postgres").arg("--version").stdin(Stdio::null()).output().await;
     let said = match output {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(error) => {
@@ -158,9 +158,11 @@ impl Server {
 
     /// Ends it, and removes its files.
     pub(in crate::agent) async fn stop(mut self) {
-        let mut stop = Command::new("pg_ctl");
+        // What the statements of a user have started may still run, as the same user.
+        let mut stop = clean("pg_ctl");
         stop.args(["stop", "--mode=immediate", "--no-wait", "-D"]).arg(self.folder.join("data"));
-        let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+        stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let _ = tokio::time::timeout(STOPS_WITHIN, stop.status()).await;
         if tokio::time::timeout(STOPS_WITHIN, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }

@@ -15,7 +15,7 @@ use crate::agent::authorities::Authorities;
 use crate::agent::database::Database;
 use crate::agent::exclusion;
 use crate::agent::pg_restore::{self, Kind, PgRestoreError, Restored};
-use crate::contract::{LOCK_KEYS, RestoreRefusal, RestoreResult, filled_comment};
+use crate::contract::{LOCK_KEYS, RestoreRefusal, RestoreResult, filled_comment, is_of_another_seed};
 use crate::services::postgres::{LockRequest, Session};
 
 /// Roles are those of another server, so that what is restored belongs to whoever restores it.
@@ -66,12 +66,20 @@ async fn is_filled(session: &Session, comment: &str) -> Result<bool, RestoreErro
     let sql =
         "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()";
     let rows = session.query(sql, ANSWER).await?;
-    let ours = rows.first().and_then(|row| value(row, 1)).as_deref() == Some(comment);
+    let there = rows.first().and_then(|row| value(row, 1)).unwrap_or_default();
+    let ours = there == comment;
     let found = tables::data(session).await?;
     if found.is_empty() || ours {
         return Ok(ours && !found.is_empty());
     }
     let name = rows.first().map(|row| text(row, 0)).unwrap_or_default();
+    if is_of_another_seed(&there, comment) {
+        let message = format!(
+            "database \"{name}\" was filled for another spec.seedFrom.location of this stack: to begin anew, delete the stack with its \
+             data, or name the former location"
+        );
+        return Err(refused(RestoreRefusal::NotOfRestore, message));
+    }
     let message = format!(
         "database \"{name}\" is to be filled and is not empty: it has {}; name an empty database, or restore in place",
         found.join(", ")

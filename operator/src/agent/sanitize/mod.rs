@@ -16,7 +16,7 @@ use super::authorities::Authorities;
 use super::checked::Dump;
 use super::drill::{self, Ended, restore, server, server::Server};
 use super::error::DumpError;
-use super::inventory::{self, Found};
+use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{self, Contents, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, DumpInput};
@@ -81,6 +81,7 @@ async fn make(
 ) -> Result<(Manifest, u64), Ended> {
     restored(args, (source, point), server, stop).await?;
     sql::apply(server, &args.sql, stop).await?;
+    sql::without_credentials(server).await?;
     let begun = now();
     let id = BackupId::new(begun);
     let key = inventory::key(&args.into_prefix, &id, DUMP_FILE);
@@ -193,8 +194,8 @@ fn destination(args: &SanitizeArgs) -> Result<BucketTarget, Ended> {
 /// A key for the destination must open no point of the stack itself.
 fn apart(args: &SanitizeArgs, from: &BucketTarget, into: &BucketTarget) -> Result<(), Ended> {
     let (from_prefix, into_prefix) = (&args.prefix, &args.into_prefix);
-    let endpoint = |target: &BucketTarget| target.endpoint.trim_end_matches('/').to_ascii_lowercase();
-    let same = from.bucket == into.bucket && endpoint(from) == endpoint(into);
+    // One bucket has several endpoints.
+    let same = from.bucket == into.bucket;
     if same && (from_prefix.starts_with(into_prefix) || into_prefix.starts_with(from_prefix)) {
         let message = format!(
             "{into_prefix} in bucket \"{}\" holds the recovery points of the stack itself, or is among them: set a prefix of its own \
@@ -206,14 +207,20 @@ fn apart(args: &SanitizeArgs, from: &BucketTarget, into: &BucketTarget) -> Resul
     Ok(())
 }
 
-/// Backups of whatever stack have a marker beside them.
+/// Backups of whatever stack have a marker beside them. Those of a copy have none.
 async fn refuse_raw_folder(bucket: &BucketClient, args: &SanitizeArgs) -> Result<(), Ended> {
     let marker = format!("{}{MARKER_FILE}", args.into_prefix);
-    if bucket.size(&marker).await?.is_none() {
-        return Ok(());
-    }
+    let owned = bucket.size(&marker).await?.map(|_| MARKER_FILE.to_owned());
+    let raw = |entry: BackupFolder| {
+        (!matches!(entry.manifest, Found::Sanitized { .. } | Found::Missing)).then(|| entry.id.to_string())
+    };
+    let found = match owned {
+        Some(marker) => Some(marker),
+        None => inventory::read(bucket, &args.into_prefix).await?.into_iter().find_map(raw),
+    };
+    let Some(found) = found else { return Ok(()) };
     let message = format!(
-        "{} in bucket \"{}\" holds backups that are not sanitized, by its {MARKER_FILE}: set a prefix of its own in destination",
+        "{} in bucket \"{}\" holds backups that are not sanitized, by its {found}: set a prefix of its own in destination",
         args.into_prefix,
         bucket.bucket()
     );

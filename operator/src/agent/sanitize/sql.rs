@@ -22,6 +22,32 @@ pub(super) async fn apply(server: &Server, sql: &str, stop: &CancellationToken) 
     }
 }
 
+/// What a dump holds of other servers: passwords of user mappings, and connections of subscriptions.
+const CREDENTIALS: &str = "SELECT 'user mapping for ' || usename || ' of server ' || srvname FROM pg_user_mappings WHERE umoptions IS NOT NULL \
+     UNION ALL SELECT 'subscription ' || subname FROM pg_subscription";
+
+/// Refuses a database that holds credentials of other servers.
+pub(super) async fn without_credentials(server: &Server) -> Result<(), Ended> {
+    let ended = |error: Error| failed(format!("the server of the drill refuses: {}", said(&error)));
+    let client = server.connect(NAME).await.map_err(ended)?;
+    let messages = client.simple_query(CREDENTIALS).await.map_err(ended)?;
+    let found: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let found = found.join(", ");
+    Err(failed(format!(
+        "the database holds credentials of other servers, which must not leave: {found}; drop them in sanitize.sql (DROP USER MAPPING, \
+         DROP SUBSCRIPTION)"
+    )))
+}
+
 async fn transaction(server: &Server, sql: &str) -> Result<(), Ended> {
     let ended = |error: Error| failed(format!("the server of the drill refuses: {}", said(&error)));
     let client = server.connect(NAME).await.map_err(ended)?;
@@ -63,11 +89,11 @@ fn of_a_statement(error: &Error, sql: &str) -> String {
     format!("failed to sanitize: a statement of sanitize.sql failed{at}: {}; nothing was written", why(error))
 }
 
-/// Names that are missing or wrong are those of the user's SQL (class 42 of PostgreSQL documentation, appendix A); other words may
-/// quote data.
+/// Names that are missing are those of the user's SQL (PostgreSQL documentation, appendix A: table, column, function, right); other
+/// words may quote data, also those of a syntax error in a statement that was put together of rows.
 fn why(error: &DbError) -> String {
     let code = error.code().code();
-    if code.starts_with("42") {
+    if ["42P01", "42703", "42883", "42501"].contains(&code) {
         return format!("{} (SQLSTATE {code})", error.message());
     }
     let named = [("constraint", error.constraint()), ("table", error.table()), ("column", error.column())];

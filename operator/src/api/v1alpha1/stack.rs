@@ -43,7 +43,7 @@ use super::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.environment == oldSelf.environment")
-        .message("environment cannot change: create a new stack for the other environment, and move the data with a backup")
+        .message("environment cannot change: create a new stack for the other environment; seedFrom fills one of Development or Staging with a sanitized point")
         .field_path(".environment"),
     validation = Rule::new("self.environment == 'Development' || (has(self.database) && has(self.redis) && has(self.bucket))")
         .message("database, redis and bucket may be left out only in Development: set each, e.g. `database: {external: {secretRef: {name: my-database}}}`"),

@@ -106,7 +106,8 @@ impl Context {
     pub(super) fn tell_backups(&self, stack: &ResourceKey, runs: &[BackupRun], held: Held<'_>) {
         let backup = |run: &BackupRun| {
             let mut run = run.clone();
-            if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, held.get(&Component::Backup))
+            let waiting = held.get(&Component::Backup).or_else(|| held.get(&Component::Sanitize));
+            if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, waiting)
                 && why.reason == reason::PROGRESSING
             {
                 why.clone_from(waiting);

@@ -117,11 +117,13 @@ impl Facts<'_> {
         }
     }
 
-    /// Nothing but another spec helps a seed that is refused.
+    /// Another spec helps a seed that is refused, or another attempt once what the message names is mended.
     fn seed_refused(&self) -> Waiting {
         let why = self.refusal().map(|why| format!("{}: {}", why.reason, why.message)).unwrap_or_default();
         let message = format!(
-            "{why}; name another point in spec.seedFrom.location, or leave seedFrom out to begin with an empty database"
+            "{why}; name another point in spec.seedFrom.location, leave seedFrom out to begin with an empty database, or set the \
+             annotation {} to a new value to try again",
+            crate::names::annotation::RETRY
         );
         Waiting::new(reason::SEED_REFUSED, message)
     }

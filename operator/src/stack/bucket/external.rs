@@ -189,7 +189,7 @@ pub(in crate::stack) fn probing(
 
 /// Why the keys may be none of S3. A signature sends the access key id in clear, and the secret access key never, so each must be
 /// in its own place.
-pub(super) fn unusual_keys(keys: &S3SecretReference, observed: &Observed) -> Option<String> {
+pub(in crate::stack) fn unusual_keys(keys: &S3SecretReference, observed: &Observed) -> Option<String> {
     let usual = keys.access_key_id_key.as_deref().is_none_or(|key| key == contract::ENV_ACCESS_KEY_ID)
         && keys.secret_access_key_key.as_deref().is_none_or(|key| key == contract::ENV_SECRET_ACCESS_KEY);
     if usual || observed.traits.get(&keys.name).is_some_and(|traits| traits.for_s3) {

@@ -10,7 +10,7 @@ pub use external::External;
 pub use rules::asks_for_rules;
 pub use s3::S3;
 
-pub(super) use external::{access, named, probing};
+pub(super) use external::{access, named, probing, unusual_keys};
 pub(super) use rules::{replication, rules};
 
 use super::mode::{ModeAccess, Resolve};

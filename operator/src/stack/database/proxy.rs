@@ -30,6 +30,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Whatever decides whether it starts, and what it does.
+    pub fn means(&self) -> Vec<String> {
+        let (secret, key) = self.credentials.clone().unwrap_or_default();
+        let resources = serde_json::to_string(&self.resources).unwrap_or_default();
+        [self.image.clone(), secret, key, resources].into_iter().chain(self.args.iter().cloned()).collect()
+    }
+
     /// The port that it listens on is that of the URL. `health`: where the kubelet asks it.
     pub(super) fn resolve(
         spec: &CloudSqlProxy,

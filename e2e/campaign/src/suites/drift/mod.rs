@@ -245,8 +245,9 @@ impl<'a> DriftTest<'a> {
                 api.patch(name, &PatchParams::default(), &release).await?;
             }
             _ => {
-                let owners = Patch::Merge(json!({"metadata": {"ownerReferences": before.metadata.owner_references}}));
-                api.patch(name, &PatchParams::default(), &owners).await?;
+                let metadata = &before.metadata;
+                let right = json!({"ownerReferences": metadata.owner_references, "annotations": metadata.annotations});
+                api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"metadata": right}))).await?;
             }
         }
         if within(RECOVERED_WITHIN, async || is_as(api, before).await).await?.is_none() {
