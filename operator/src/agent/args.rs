@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 
 use super::{BackupId, seal};
-use crate::contract::{self, BucketRules, DrillCheck, SmokeQuestion};
+use crate::contract::{self, BucketRules, DrillCheck, ReplicationRule, SmokeQuestion};
 use crate::services::bucket::BucketTarget;
 
 /// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
@@ -73,6 +73,12 @@ pub struct DumpArgs {
     /// A folder of that bucket that is not listed; once for each.
     #[arg(long)]
     pub objects_except: Vec<String>,
+    /// The bucket that this one is replicated to, as JSON: what has arrived there need not be copied.
+    #[arg(long, value_parser = replica)]
+    pub replica: Option<ReplicationRule>,
+    /// How long in seconds to wait for an object to arrive there.
+    #[arg(long, default_value_t = 900, hide = true)]
+    pub arrival_seconds: u64,
     /// Drills take place: remove only what is older than a verified point.
     #[arg(long)]
     pub verified: bool,
@@ -299,6 +305,10 @@ fn check(text: &str) -> Result<DrillCheck, String> {
 }
 
 fn question(text: &str) -> Result<SmokeQuestion, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn replica(text: &str) -> Result<ReplicationRule, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 

@@ -1,7 +1,7 @@
 //! One run: check, lock, dump, manifest, upkeep. Everything before the manifest is as if it had not been; everything after it can
 //! fail without harm.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -11,14 +11,19 @@ use super::database::{self, Database};
 use super::error::DumpError;
 use super::exclusion;
 use super::manifest::{self, BucketHalf, Contents, Manifest, ManifestObject};
-use super::objects::{self, Half};
+use super::object_lock::{self, Locking};
+use super::objects::{self, Half, SourceArgs};
 use super::pg_dump::{self, PgDump};
+use super::replication::{Probe, Proof, Waits};
 use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
-use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
+use crate::services::bucket::{BucketClient, BucketTarget, Created, Headers, Retention, Timeouts};
 use crate::services::postgres::Snapshot;
+
+/// Before it is asked again whether an object has arrived.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes a backup.
 pub(super) async fn dump(
@@ -34,10 +39,17 @@ pub(super) async fn dump(
     // Before the dump: what cannot be written need not be read.
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
-    if let Some(record) = recovery_point::reused(&bucket, args, now()).await? {
-        return Ok(record);
+    let (locking, unknown) = Locking::of(&bucket, args.retention_days).await;
+    if let Some((record, manifest)) = recovery_point::reused(&bucket, args, now()).await? {
+        let (locked_until, lock_note) = object_lock::locked_until(&bucket, &args.prefix, &manifest, None).await;
+        return Ok(DumpRecord { locked_until, lock_note: lock_note.or(unknown), ..record });
     }
     let pg_dump_version = pg_dump::version().await?;
+    let replica = Replica::of(args, &target)?;
+    let probe = match &replica {
+        Some(replica) => replica.probe(args).await,
+        None => None,
+    };
     let database = database::connect(&args.database_url, &authorities).await?;
     let lock = Box::pin(exclusion::take(&database.target, args, stop)).await?;
     // Only now: another session may have held the lock for long, and the data are those of the end of the wait.
@@ -46,10 +58,13 @@ pub(super) async fn dump(
     let key = format!("{}{id}/{DUMP_FILE}", args.prefix);
     tracing::info!(%id, key, server = database.version, pg_dump = pg_dump_version, "dump started");
     let not_locked = lock.problem();
-    let (written, contents) = Box::pin(write(&bucket, args, (&key, &database), lock, stop)).await?;
+    let retention = locking.of_point(&id, begun);
+    let (written, contents) = Box::pin(write(&bucket, args, (&key, retention, &database), lock, stop)).await?;
     let dumped = ManifestObject { key, size: written.size, sha256: written.sha256.clone() };
+    let args = &proven(args, probe, stop).await?;
     let folder = format!("{}{id}/", args.prefix);
-    let half = match Box::pin(objects::write(&bucket, args, &target, &folder, stop)).await {
+    let retention = locking.of_point(&id, now());
+    let half = match Box::pin(objects::write(&bucket, args, &target, (&folder, retention), stop)).await {
         Ok(half) => half,
         Err(error) => {
             take_back(&bucket, args, &id).await;
@@ -63,16 +78,80 @@ pub(super) async fn dump(
         // Before the manifest: a backup that counts is held from its first moment.
         recovery_point::put(&bucket, args, &manifest.id, hold, manifest.created_at).await?;
     }
-    let published = publish(&bucket, &args.prefix, &manifest).await;
+    let retention = locking.of_point(&manifest.id, manifest.created_at);
+    let published = publish(&bucket, &args.prefix, &manifest, retention).await;
     if published.is_err()
         && let Some(hold) = &args.hold
     {
         recovery_point::withdraw(&bucket, args, &manifest.id, hold).await;
     }
     let manifest_key = published?;
-    let upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
+    let (locked_until, refused) = object_lock::locked_until(&bucket, &args.prefix, &manifest, retention).await;
+    let mut upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
+    upkeep.lock_notes.add(unknown);
+    upkeep.lock_notes.add(refused);
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
-    Ok(DumpRecord { not_locked, not_whole: problem, ..record(&manifest, written, location, upkeep) })
+    Ok(DumpRecord { not_locked, not_whole: problem, locked_until, ..record(&manifest, written, location, upkeep) })
+}
+
+/// The application's bucket, where it is replicated and that counts for copies.
+struct Replica {
+    target: BucketTarget,
+    client: BucketClient,
+}
+
+impl Replica {
+    /// A run that a release or a restore waits for copies no objects.
+    fn of(args: &DumpArgs, destination: &BucketTarget) -> Result<Option<Self>, DumpError> {
+        if !args.objects || args.copies.is_none() || args.hold.is_some() || args.replica.is_none() {
+            return Ok(None);
+        }
+        let target = objects::source(&SourceArgs { source: args.source.as_deref(), destination })?;
+        let client = BucketClient::new(&target, Timeouts::DATA)?;
+        Ok(Some(Self { target, client }))
+    }
+
+    /// The probe has the time of the dump to arrive.
+    async fn probe<'a>(&'a self, args: &'a DumpArgs) -> Option<Probe<'a>> {
+        // Keys may be limited to the folder of the backups.
+        let folder = if args.source.is_some() { "" } else { &args.prefix };
+        match Probe::write((&self.client, &self.target), args.replica.as_ref()?, folder).await {
+            Ok(probe) if probe.looks() => Some(probe),
+            Ok(probe) => {
+                tracing::warn!("the keys may not read the bucket that is replicated to, so its objects are copied");
+                drop(probe.arrives(&Waits { pause: PAUSE, arrival: Duration::ZERO }, &CancellationToken::new()).await);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the replication is not proven");
+                None
+            }
+        }
+    }
+}
+
+/// The arguments with the bucket that is replicated to only if an object has arrived there.
+async fn proven(args: &DumpArgs, probe: Option<Probe<'_>>, stop: &CancellationToken) -> Result<DumpArgs, DumpError> {
+    let waits = Waits { pause: PAUSE, arrival: Duration::from_secs(args.arrival_seconds) };
+    let arrived = match probe {
+        None => false,
+        Some(probe) => match Box::pin(probe.arrives(&waits, stop)).await {
+            Ok(Proof::Arrived(left)) => {
+                tracing::info!(left, "an object has arrived in the bucket that is replicated to");
+                true
+            }
+            Ok(Proof::Missing(why)) => {
+                tracing::warn!(why, "the replication is not proven");
+                false
+            }
+            Ok(Proof::Stopped) => return Err(DumpError::Stopped),
+            Err(error) => {
+                tracing::warn!(%error, "the replication is not proven");
+                false
+            }
+        },
+    };
+    Ok(DumpArgs { replica: args.replica.clone().filter(|_| arrived), ..args.clone() })
 }
 
 /// A run that has begun.
@@ -145,12 +224,12 @@ impl Listed {
 async fn write(
     bucket: &BucketClient,
     args: &DumpArgs,
-    (key, database): (&str, &Database),
+    (key, retention, database): (&str, Option<Retention>, &Database),
     mut lock: exclusion::Lock,
     stop: &CancellationToken,
 ) -> Result<(Written, Contents), DumpError> {
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let headers = Headers::saying(&says);
+    let headers = Headers::saying(&says).locked(retention);
     // Behind a pooler another session may be one of another server, which does not know the snapshot.
     let snapshot = match lock.problem() {
         Some(problem) => Err(format!("the rows are not counted: {problem}")),
@@ -179,12 +258,17 @@ async fn take_back(bucket: &BucketClient, args: &DumpArgs, id: &BackupId) {
 }
 
 /// Writes the manifest, and takes the dump back if that fails.
-pub(super) async fn publish(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Result<String, DumpError> {
+pub(super) async fn publish(
+    bucket: &BucketClient,
+    prefix: &str,
+    manifest: &Manifest,
+    retention: Option<Retention>,
+) -> Result<String, DumpError> {
     let key = format!("{prefix}{}/{MANIFEST_FILE}", manifest.id);
     let written = async {
         let body =
             serde_json::to_vec_pretty(manifest).map_err(|source| DumpError::Manifest { key: key.clone(), source })?;
-        match bucket.create_object(&key, body).await? {
+        match bucket.create_with(&key, body, &Headers::default().locked(retention)).await? {
             Created::Now => Ok(()),
             Created::Refused => Err(DumpError::Exists { key: key.clone() }),
         }
@@ -222,6 +306,8 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         copied: upkeep.copied,
         not_copied: upkeep.not_copied,
         objects_not_copied: upkeep.objects_not_copied,
+        locked_until: None,
+        lock_note: upkeep.lock_notes.told(),
         reused: false,
     }
 }

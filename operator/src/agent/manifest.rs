@@ -110,6 +110,16 @@ pub struct BucketHalf {
     pub count: u64,
     /// Their size in bytes.
     pub bytes: u64,
+    /// The bucket that they were replicated to, if that was proven when the point was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
+}
+
+impl BucketHalf {
+    /// Whether versions that are listed can be in a bucket of this name: a replication keeps the ids of versions.
+    pub(super) fn is_of(&self, bucket: &str) -> bool {
+        self.bucket == bucket || self.replica.as_deref() == Some(bucket)
+    }
 }
 
 impl Contents {

@@ -13,11 +13,14 @@ use super::DumpArgs;
 use super::checked::{self, ObjectReader, ReadError};
 use super::error::DumpError;
 use super::manifest::{BucketHalf, ManifestObject};
+use super::replication::is_probe;
 use super::stream::{self, Input};
 use super::{authorities, owner};
 use crate::contract::{BucketLocation, OBJECTS_FILE};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, BucketTarget, Headers, ListedVersion, Marker, Timeouts, Versioning};
+use crate::services::bucket::{
+    BucketClient, BucketTarget, Headers, ListedVersion, Marker, Retention, Timeouts, Versioning,
+};
 
 /// Fast, and a fifth of the text.
 const LEVEL: i32 = 3;
@@ -110,7 +113,7 @@ pub(super) async fn write(
     bucket: &BucketClient,
     args: &DumpArgs,
     destination: &BucketTarget,
-    folder: &str,
+    (folder, retention): (&str, Option<Retention>),
     stop: &CancellationToken,
 ) -> Result<Half, DumpError> {
     if !args.objects {
@@ -126,7 +129,7 @@ pub(super) async fn write(
     }
     let key = format!("{folder}{OBJECTS_FILE}");
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
-    let headers = Headers::saying(&says);
+    let headers = Headers::saying(&says).locked(retention);
     let listed = Listing::new(&client, &args.objects_except);
     let mut listed = listed.map_err(|source| DumpError::Run { source })?;
     match Box::pin(stream::upload(bucket, (&key, &headers), &mut listed, stop)).await {
@@ -136,6 +139,7 @@ pub(super) async fn write(
                 endpoint: source.endpoint,
                 count: listed.count,
                 bytes: listed.bytes,
+                replica: args.replica.as_ref().map(|to| to.bucket.clone()),
             };
             Ok(Half::Written(half, ManifestObject { key, size: written.size, sha256: written.sha256 }))
         }
@@ -145,7 +149,7 @@ pub(super) async fn write(
 }
 
 /// Why the versions of a list would not be there when the point is restored.
-async fn lasts(source: &BucketClient, retention_days: u32) -> Result<Option<String>, ServiceError> {
+pub(super) async fn lasts(source: &BucketClient, retention_days: u32) -> Result<Option<String>, ServiceError> {
     let name = source.bucket();
     let state = match source.versioning().await? {
         Versioning::Enabled => None,
@@ -236,7 +240,7 @@ impl<'a> Listing<'a> {
     }
 
     fn is_excepted(&self, key: &str) -> bool {
-        self.except.iter().any(|folder| key.starts_with(folder.as_str()))
+        is_probe(key) || self.except.iter().any(|folder| key.starts_with(folder.as_str()))
     }
 
     fn add(&mut self, versions: Vec<ListedVersion>) -> std::io::Result<()> {

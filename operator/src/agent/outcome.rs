@@ -19,7 +19,7 @@ use crate::services::postgres::{LockError, PostgresTarget};
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
 /// The messages that a good run may have, beside the rest of its record, share this.
-const LONGEST_NOTES: usize = 900;
+const LONGEST_NOTES: usize = 850;
 /// One note on the rules of a bucket.
 const LONGEST_NOTE: usize = 300;
 /// The rules of a bucket may have one for each.
@@ -223,6 +223,7 @@ fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
         &mut record.not_whole,
         &mut record.not_copied,
         &mut record.objects_not_copied,
+        &mut record.lock_note,
     ];
     let notes: Vec<&mut String> = notes.into_iter().filter_map(Option::as_mut).chain(adoption).collect();
     let longest = LONGEST_NOTES / notes.len().max(3);
@@ -329,6 +330,8 @@ mod tests {
             copied: u32::MAX,
             not_copied: Some(said.clone()),
             objects_not_copied: Some(said.clone()),
+            locked_until: Some(jiff::Timestamp::MAX),
+            lock_note: Some(said.clone()),
             not_locked: Some(said),
         };
         let record = clean(record, &["hunter2".to_owned()]);

@@ -7,7 +7,7 @@ use super::DumpArgs;
 use super::inventory::{self, BackupFolder, LONGEST_MANIFEST};
 use crate::contract::{ADOPT_NONE, Adoption, MANIFEST_FILE, MARKER_FILE};
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, Replaced};
+use crate::services::bucket::{BucketClient, Headers, Replaced};
 
 /// What a dump says of itself, so that one without a manifest has an owner too.
 pub(super) const SAYS: &str = "rorun-owner";
@@ -150,7 +150,9 @@ async fn rewrite(
         let still = of.is_some_and(|of| of.as_deref().unwrap_or(ADOPT_NONE) == wanted);
         let body = inventory::with_owner(&found.body, owner, args.stack_uid.as_deref()).filter(|_| still);
         let Some(body) = body else { return Ok(None) };
-        bucket.replace(&key, body, &found.tag).await.map(Some)
+        // One that is locked stays so in its new version.
+        let retention = if bucket.locks() { bucket.retention(&key, None).await? } else { None };
+        bucket.replace_with(&key, body, &Headers::default().locked(retention), &found.tag).await.map(Some)
     };
     match replaced.await {
         Ok(Some(Replaced::Now)) => {

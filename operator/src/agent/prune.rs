@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::inventory::{self, BackupFolder, Found, parts};
+use super::object_lock;
 use super::retention::{Backup, Spared, expired, is_leftover, older};
 use super::{BackupId, DumpArgs, owner};
 use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE};
@@ -17,6 +18,7 @@ use crate::services::bucket::{BucketClient, Version};
 pub(super) struct Pruned {
     pub(super) removed: BTreeSet<BackupId>,
     failures: BTreeMap<BackupId, ServiceError>,
+    locked: BTreeMap<BackupId, Timestamp>,
 }
 
 impl Pruned {
@@ -26,6 +28,14 @@ impl Pruned {
         let count = self.failures.len();
         let word = if count == 1 { "backup" } else { "backups" };
         Some(format!("{count} old {word} under {prefix} could not be removed, the oldest is {oldest}: {error}"))
+    }
+
+    /// What Object Lock keeps longer than retention does.
+    pub(super) fn kept(&self, prefix: &str) -> Option<String> {
+        let (oldest, until) = self.locked.first_key_value()?;
+        let count = self.locked.len();
+        let words = if count == 1 { "backup is" } else { "backups are" };
+        Some(format!("{count} old {words} kept under {prefix} by Object Lock, the oldest, {oldest}, until {until}"))
     }
 }
 
@@ -45,6 +55,12 @@ pub(super) async fn prune(
             break;
         }
         if args.spare.iter().any(|spared| *spared == id.to_string()) || (good.contains(&id) && spared.keeps(&id)) {
+            continue;
+        }
+        if let Some(until) = object_lock::still_locked(bucket, &args.prefix, &id, now).await {
+            // To remove it would only hide it, and what is hidden nobody restores.
+            tracing::info!(%id, %until, "an old backup is locked");
+            pruned.locked.insert(id, until);
             continue;
         }
         let leftover = entries.iter().find(|entry| entry.id == id && entry.manifest == Found::Missing);
@@ -154,18 +170,35 @@ pub(super) async fn abort_leftovers(bucket: &BucketClient, prefix: &str, now: Ti
 }
 
 /// In a bucket with versioning a removal only hides: deletes every version of what was removed just now, or in an earlier run
-/// and is older than what is kept.
+/// and is older than what is kept. Gives what Object Lock keeps.
 pub(super) async fn delete_versions(
     bucket: &BucketClient,
     args: &DumpArgs,
     removed: &BTreeSet<BackupId>,
     now: Timestamp,
-) -> Result<(), ServiceError> {
+) -> Result<Option<String>, ServiceError> {
     let versions = bucket.versions(&args.prefix).await?;
+    let (mut kept, mut last) = (BTreeSet::new(), 0);
     for version in hidden(&args.prefix, &versions, |id| removed.contains(id) || older(now, id, days(args))) {
-        bucket.delete_version(version).await?;
+        // Without the word that it was deleted what is locked would be there again.
+        if version.marker && kept.contains(&version.key) {
+            continue;
+        }
+        let Err(error) = bucket.delete_version(version).await else { continue };
+        let locked = if bucket.locks() { bucket.retention(&version.key, Some(version)).await? } else { None };
+        match locked {
+            Some(locked) if locked.until >= now.as_second() => {
+                kept.insert(&version.key);
+                last = last.max(locked.until);
+            }
+            _ => return Err(error),
+        }
     }
-    Ok(())
+    let until = Timestamp::from_second(last).unwrap_or(now);
+    let count = kept.len();
+    let told =
+        || format!("{count} objects of removed backups under {} are kept by Object Lock until {until}", args.prefix);
+    Ok((count > 0).then(told))
 }
 
 /// The versions of backups of which nothing is left to see. Those that say that an object was deleted come last: until the

@@ -18,7 +18,7 @@ pub(super) async fn reused(
     bucket: &BucketClient,
     args: &DumpArgs,
     now: Timestamp,
-) -> Result<Option<DumpRecord>, ServiceError> {
+) -> Result<Option<(DumpRecord, Manifest)>, ServiceError> {
     let (Some(hold), Some(seconds), Some(owner)) = (&args.hold, args.reuse_within_seconds, &args.owner) else {
         return Ok(None);
     };
@@ -37,7 +37,8 @@ pub(super) async fn reused(
     // This run makes no backup, so nothing else comes after it.
     release_holds(bucket, args, owner, &mut entries).await;
     tracing::info!(%id, hold, "a backup that is young enough is held as the recovery point");
-    Ok(record(&manifest, format!("s3://{}/{key}", bucket.bucket())))
+    let record = record(&manifest, format!("s3://{}/{key}", bucket.bucket()));
+    Ok(record.map(|record| (record, manifest)))
 }
 
 /// The newest whole backup of an owner that was begun after a moment.
@@ -106,6 +107,8 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         copied: 0,
         not_copied: None,
         objects_not_copied: None,
+        locked_until: None,
+        lock_note: None,
         reused: true,
     })
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::DumpError;
 use super::stream::{self, Input, Written};
-use crate::services::bucket::{BucketClient, Download};
+use crate::services::bucket::{BucketClient, Download, Retention};
 
 /// What is not larger is written by one request.
 const SMALL: u64 = 8 << 20;
@@ -28,10 +28,11 @@ pub(super) struct Origin<'a> {
 /// Copies an object. `None`: there is none.
 pub(super) async fn transfer(
     from: Origin<'_>,
-    (to, key): (&BucketClient, &str),
+    (to, key, retention): (&BucketClient, &str, Option<Retention>),
     stop: &CancellationToken,
 ) -> Result<Option<Written>, DumpError> {
     let Some((found, headers)) = from.bucket.headers(from.key, from.version).await? else { return Ok(None) };
+    let headers = headers.locked(retention);
     let at_once = if found.size > SMALL { &LARGE_AT_ONCE } else { &SMALL_AT_ONCE };
     let permit = at_once.acquire().await;
     let _permit = permit.map_err(|closed| DumpError::Run { source: std::io::Error::other(closed) })?;

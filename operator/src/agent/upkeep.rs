@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::inventory::{self, BackupFolder};
+use super::object_lock::Notes;
 use super::owner::{self, Mark};
 use super::retention::Spared;
 use super::{DumpArgs, copies, prune, recovery_point};
@@ -24,6 +25,7 @@ pub(super) struct Upkeep {
     pub(super) copied: u32,
     pub(super) not_copied: Option<String>,
     pub(super) objects_not_copied: Option<String>,
+    pub(super) lock_notes: Notes,
 }
 
 /// Marks, adopts and prunes. Without an owner the run cannot know its own backups, so it touches nothing.
@@ -62,20 +64,25 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.copied = copies.count;
     upkeep.not_copied = copies.problem;
     upkeep.objects_not_copied = copies.objects_problem;
+    upkeep.lock_notes = copies.lock_notes;
     let spared = spared(args, owner, (&entries, &copies.places));
     let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;
     upkeep.not_removed = pruned.problem(&args.prefix);
+    upkeep.lock_notes.add(pruned.kept(&args.prefix));
     upkeep.removed = count(pruned.removed.iter());
     // What hides here may be another's: then it is left alone.
     if upkeep.shared_with.is_none() && mark == Some(Mark::Own) {
         if let Err(error) = prune::abort_leftovers(bucket, &args.prefix, now).await {
             tracing::warn!(%error, "unfinished uploads are not removed");
         }
-        if args.delete_versions
-            && let Err(error) = prune::delete_versions(bucket, args, &pruned.removed, now).await
-        {
-            let problem = || format!("old versions of removed backups under {} stay: {error}", args.prefix);
-            upkeep.not_removed.get_or_insert_with(problem);
+        if args.delete_versions {
+            match prune::delete_versions(bucket, args, &pruned.removed, now).await {
+                Ok(kept) => upkeep.lock_notes.add(kept),
+                Err(error) => {
+                    let problem = || format!("old versions of removed backups under {} stay: {error}", args.prefix);
+                    upkeep.not_removed.get_or_insert_with(problem);
+                }
+            }
         }
     }
     upkeep

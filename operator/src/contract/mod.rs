@@ -25,8 +25,8 @@ pub use lock::{
     OPERATOR_PATH,
 };
 pub use points::{
-    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REQUEST, ARG_VERIFIED, ARG_WORK,
-    BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
+    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REPLICA, ARG_REQUEST, ARG_VERIFIED,
+    ARG_WORK, BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
     ENV_IDENTITY, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE, SANITIZE, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
 };
 pub use postgres_url::{PostgresUrl, Written};
@@ -232,6 +232,12 @@ pub struct DumpRecord {
     /// Why the objects that points list are not in every bucket of `copies`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_not_copied: Option<String>,
+    /// Until when Object Lock keeps all of the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
+    /// What Object Lock keeps longer than retention does, or why it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_note: Option<String>,
     /// The run made no backup: it held this one, of an earlier run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,

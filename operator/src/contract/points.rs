@@ -16,6 +16,8 @@ pub const ARG_RECIPIENT: &str = "--recipient";
 pub const ARG_OBJECTS: &str = "--objects";
 /// `--objects-except`: a folder of that bucket that holds backups; once for each.
 pub const ARG_OBJECTS_EXCEPT: &str = "--objects-except";
+/// `--replica`: the bucket that the application's is replicated to, as [`super::ReplicationRule`].
+pub const ARG_REPLICA: &str = "--replica";
 /// `--verified`: drills take place, so that only what is older than a verified point is removed.
 pub const ARG_VERIFIED: &str = "--verified";
 

@@ -31,13 +31,17 @@ pub(super) fn begun(id: &str) -> Option<Timestamp> {
 pub(super) fn missed(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     let backup = stack.backup.as_ref()?;
     let message =
-        impossible(backup).or_else(|| too_old(stack, backup, live)).or_else(|| too_slow(stack, backup, live))?;
+        impossible(stack, backup).or_else(|| too_old(stack, backup, live)).or_else(|| too_slow(stack, backup, live))?;
     Some(Waiting::new(reason::OBJECTIVE_MISSED, format!("{message} (docs/recovery.md)")))
 }
 
 /// Said at once, before anything is lost.
-fn impossible(backup: &Backup) -> Option<String> {
+fn impossible(stack: &Stack, backup: &Backup) -> Option<String> {
     let rpo = backup.recovery.rpo?;
+    if stack.database.mode().restorable().is_some() {
+        // What the provider archives counts, however seldom dumps are made.
+        return None;
+    }
     // The log counts, and its last segment is archived when it is full or this old.
     if let Some(asked) = &backup.point_in_time {
         return asked.archive_timeout.is_none_or(|timeout| timeout > rpo).then(|| {
@@ -73,6 +77,17 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     if backup.point_in_time.is_some() {
         // Who comes here archives the log, and data are as old as its last segment.
         return None;
+    }
+    if let Some(found) = stack.database.mode().restorable() {
+        // As of when RDS was asked: its controller asks every few hours, and an archive that goes on is not older for that.
+        return (found.asked > found.until + rpo + GRACE).then(|| {
+            let [asked, until] = [found.asked, found.until].map(|at| Timestamp::from_second(at).unwrap_or_default());
+            format!(
+                "backup.objectives.rpo is {}, and at {asked} RDS could restore the data only as of {until}: see the events of the \
+                 instance in AWS",
+                words(rpo)
+            )
+        });
     }
     let newest = newest_backup(stack, live).restorable_until.map(|until| until.0.as_second());
     let newest = newest.or(stack.last_backup)?;
@@ -120,6 +135,36 @@ mod tests {
         assert_eq!(pause("15 2 * * 1-5").as_deref(), Some("72h"), "a weekend");
         assert_eq!(pause("*/15 8-18 * * *").as_deref(), Some("13h15m"), "a night");
         assert_eq!(longest_pause("0 0 30 2 *", "Etc/UTC"), None);
+    }
+
+    /// As of when it was asked: an archive that nobody asks about is not older for that.
+    #[test]
+    fn the_archive_of_rds_counts_however_seldom_dumps_are_made() {
+        use serde_json::json;
+
+        use crate::stack::{ManagedService, Observed, Restorable, validate};
+
+        let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"}, "spec": {
+            "environment": "Development",
+            "api": {"image": "a"},
+            "database": {"rds": {"instanceClass": "db.t4g.medium", "storage": {"size": "20Gi"}, "caSecretRef": {"name": "ca"}}},
+            "backup": {"schedule": "0 2 * * *", "objectives": {"rpo": "1h"}},
+        }});
+        let cr = serde_json::from_value(cr).expect("a stack");
+        let told = |restorable: Option<Restorable>| {
+            let service = ManagedService { restorable, ..ManagedService::default() };
+            let managed = [("shop-database".to_owned(), service)].into();
+            let stack = validate(&cr, &Observed { managed, ..Observed::default() });
+            missed(&stack, &LiveSet::default()).map(|waiting| waiting.message)
+        };
+        let asked = 1_800_000_000;
+        let since = |seconds| told(Some(Restorable { until: asked - seconds, asked }));
+        assert!(told(None).is_some_and(|message| message.contains("pauses for 24h")), "RDS says nothing yet");
+        assert_eq!(since(300), None);
+        assert_eq!(since(3600 + GRACE), None);
+        let message = since(3600 + GRACE + 1).expect("it is missed");
+        let words = "at 2027-01-15T08:00:00Z RDS could restore the data only as of 2027-01-15T06:49:59Z";
+        assert!(message.contains("rpo is 1h") && message.contains(words), "{message}");
     }
 
     #[test]

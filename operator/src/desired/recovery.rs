@@ -17,6 +17,9 @@ pub(super) fn arguments(recovery: &Recovery, verified: bool) -> Vec<String> {
         arguments.push(contract::ARG_OBJECTS.to_owned());
         let except = recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
         arguments.extend(except.map(str::to_owned));
+        if let Some(to) = recovery.replica.as_ref().filter(|_| !recovery.copies.is_empty()) {
+            arguments.extend([contract::ARG_REPLICA.to_owned(), serde_json::to_string(to).unwrap_or_default()]);
+        }
     }
     let readable = recovery.recipients.is_empty() || recovery.identity.is_some();
     if verified && readable && recovery.verify.as_ref().is_some_and(|verify| !verify.suspend) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     BUCKET, DB_INSTANCE, ObjectKey, ObjectKind, REPLICATION_GROUP, Readiness, SERVERLESS_CACHE, at,
-    readiness::{condition, int, name, text},
+    readiness::{condition, int, moment, name, text},
 };
 use crate::names::reason;
 
@@ -26,6 +26,18 @@ pub struct AckNote {
     /// The version of the engine that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What AWS can restore by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable: Option<AckRestorable>,
+}
+
+/// The newest moment that AWS can restore to, as of when its controller asked: it asks every few hours. In seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AckRestorable {
+    /// The newest moment.
+    pub until: i64,
+    /// When the controller asked: it gives this condition the time of each look, whether or not its status changes.
+    pub asked: i64,
 }
 
 /// An address.
@@ -180,6 +192,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             reader: None,
             class: of("/spec/dbInstanceClass"),
             version: of("/spec/engineVersion"),
+            restorable: restorable(object),
         },
         "ReplicationGroup" => AckNote {
             endpoint: cache_endpoint(object),
@@ -188,16 +201,24 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
                 .and_then(|group| endpoint(group, "/readerEndpoint")),
             class: of("/spec/cacheNodeType"),
             version: of("/spec/engineVersion"),
+            restorable: None,
         },
         "ServerlessCache" => AckNote {
             endpoint: endpoint(object, "/status/endpoint"),
             reader: endpoint(object, "/status/readerEndpoint"),
             class: None,
             version: of("/spec/majorEngineVersion"),
+            restorable: None,
         },
         _ => return None,
     };
     serde_json::to_string(&note).ok().map(Into::into)
+}
+
+fn restorable(object: &Value) -> Option<AckRestorable> {
+    let until = moment(object, "/status/latestRestorableTime")?;
+    let asked = moment(condition(object, "ACK.ResourceSynced")?, "/lastTransitionTime")?;
+    Some(AckRestorable { until, asked })
 }
 
 fn endpoint(object: &Value, path: &str) -> Option<AckEndpoint> {
@@ -271,6 +292,20 @@ mod tests {
                 assert!(waiting.message.contains(told), "{}", waiting.message);
             }
         }
+    }
+
+    #[test]
+    fn what_aws_can_restore_is_of_the_moment_that_it_was_asked_at() {
+        let mut object = instance(Some("available"), &[("ACK.ResourceSynced", "True", "")]);
+        let read = |object: &Value| {
+            let note: AckNote = serde_json::from_str(&note(DB_INSTANCE, object).expect("a note")).expect("JSON");
+            note.restorable.map(|found| found.asked - found.until)
+        };
+        assert_eq!(read(&object), None);
+        object["status"]["latestRestorableTime"] = json!("2026-11-29T07:55:30Z");
+        assert_eq!(read(&object), None, "nobody knows when that was read");
+        object["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-11-29T08:00:00Z");
+        assert_eq!(read(&object), Some(270));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use ack::{
     ReplicationGroup, ReplicationGroupSpec, SecretKey, ServerlessCache, ServerlessCacheSpec, UsageLimit,
 };
 pub use ack_rules::*;
-pub use ack_status::{AckEndpoint, AckNote};
+pub use ack_status::{AckEndpoint, AckNote, AckRestorable};
 pub use barman_cloud::{
     BARMAN_CLOUD_PLUGIN, BarmanConfiguration, BaseBackups, ClusterNote, Compression, ObjectStore, ObjectStoreSpec,
     Plugin, PluginName, RecoveredFrom, RecoveryWindow, S3Credentials, ScheduledBackup, ScheduledBackupSpec, Sidecar,

@@ -179,7 +179,7 @@ pub(super) fn text<'a>(object: &'a Value, path: &str) -> Option<&'a str> {
     at(object, path).and_then(Value::as_str)
 }
 
-fn moment(object: &Value, path: &str) -> Option<i64> {
+pub(super) fn moment(object: &Value, path: &str) -> Option<i64> {
     text(object, path)?.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 

@@ -17,6 +17,17 @@ pub struct ManagedService {
     pub class: Option<String>,
     /// The version that the object asks for.
     pub version: Option<String>,
+    /// What the provider can restore by itself.
+    pub restorable: Option<Restorable>,
+}
+
+/// The newest moment that a provider can restore to, as of when it was asked. In seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Restorable {
+    /// The newest moment.
+    pub until: i64,
+    /// When the provider said so.
+    pub asked: i64,
 }
 
 /// The port as the types of Kubernetes have it.

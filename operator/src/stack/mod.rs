@@ -61,7 +61,7 @@ pub use endpoint::Endpoint;
 pub use from_pods::FromPods;
 pub use hibernation::{Cause, Expiry, Hibernation};
 pub use ingress::{Host, Ingress, Route};
-pub use managed::ManagedService;
+pub use managed::{ManagedService, Restorable};
 pub use mode::{ClusterVolumes, Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
 pub use observed::{

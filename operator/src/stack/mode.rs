@@ -5,7 +5,7 @@
 //! example name.
 
 use super::{
-    CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, credential_keys,
+    CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, Restorable, credential_keys,
     database::Proxy, placeholders::Values, volume::Volume,
 };
 use crate::{
@@ -25,6 +25,11 @@ pub trait Mode: Send + Sync {
 
     /// The major version of the server, which the spec says. `None`: it says nothing of it.
     fn major_version(&self) -> Option<&str> {
+        None
+    }
+
+    /// What the provider of the service can restore by itself. `None`: it says nothing of it.
+    fn restorable(&self) -> Option<Restorable> {
         None
     }
 

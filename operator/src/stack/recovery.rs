@@ -15,6 +15,7 @@ use crate::{
         BackupCheck, BackupCopy, BackupSpec, BackupVerify, Environment, ExternalBucket, IdentitySecretReference,
         RorunStackSpec,
     },
+    contract::ReplicationRule,
     names::Component,
     quantity::{NANOS, nanos},
 };
@@ -43,6 +44,8 @@ pub struct Recovery {
     pub source: Option<Box<BucketAccess>>,
     /// The folders of that bucket that hold backups.
     pub except: Vec<String>,
+    /// Where the application's bucket is replicated to.
+    pub replica: Option<ReplicationRule>,
     /// The copies.
     pub copies: Vec<PointCopy>,
     /// The drills.
@@ -125,6 +128,7 @@ impl Recovery {
             include_bucket,
             source: stack.bucket.access().filter(|_| include_bucket && elsewhere).cloned().map(Box::new),
             except: backup::backup_folders(spec),
+            replica: bucket::replication(spec),
             copies,
             verify: asked.map(|_| server.clone()),
             server,

@@ -1,5 +1,6 @@
 //! The status of the backups: remembered after their pods are gone, and the notes beside a condition that is true.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Report;
@@ -25,6 +26,10 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
     let verified = [known.last_verified, report.verified.clone()].into_iter().flatten();
     let asked = report.stack.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
     status.point_in_time = report.point_in_time.clone().or(known.point_in_time).filter(|_| asked);
+    if let Some(found) = report.stack.database.mode().restorable().filter(|_| report.stack.backup.is_some()) {
+        let until = Timestamp::from_second(found.until).ok().map(Time);
+        status.restorable_until = status.restorable_until.into_iter().chain(until).max_by_key(|at| at.0);
+    }
     status.last_verified = verified.max_by_key(|record| record.at.0);
     let owner = report.stack.backup.as_ref().and_then(|backup| backup.owner.clone());
     status.stack_uid = if owner.is_some() { Some(report.stack.uid.clone()) } else { known.stack_uid };
@@ -65,6 +70,7 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
             .as_ref()
             .map(|why| format!("the last backup ran without the lock that excludes migrations: {why}")),
         status.not_whole.clone(),
+        status.lock_note.clone(),
         without_owner(backup, &status),
         not_known(report.stack, backup),
         backup.adopt_problem.clone(),

@@ -146,6 +146,7 @@ fn told(status: &mut RorunBackupStatus, job: &str, state: &BackupRunState) -> (&
                     status.id = Some(record.id.clone());
                     status.location = Some(record.location.clone());
                     status.size_bytes = Some(record.size_bytes);
+                    status.locked_until = record.locked_until.and_then(|at| moment(at.as_second()));
                     format!("recovery point {} is at {}", record.id, record.location)
                 }
                 None => format!("job/{job} ended well, and its pod was gone before it told the recovery point"),

@@ -25,7 +25,7 @@ fn command(scenario: &Scenario) -> (Command, PathBuf) {
 pub(crate) fn of_agent(scenario: &Scenario, name: &str) -> (Command, PathBuf) {
     let folder = scenario.servers.folder().join(format!("{}-{name}", scenario.name));
     fs::create_dir_all(&folder).expect("folder");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
+    let mut command = Command::new(programs::agent());
     if programs::is_root() {
         programs::run(Command::new("chown").arg("-R").arg("postgres:postgres").arg(&folder));
         command.uid(programs::id(&["-u", "postgres"])).gid(programs::id(&["-g", "postgres"]));
@@ -45,7 +45,7 @@ pub(crate) fn of_agent(scenario: &Scenario, name: &str) -> (Command, PathBuf) {
     (command, result)
 }
 
-async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)) -> DrillOutcome {
+pub(crate) async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)) -> DrillOutcome {
     let (mut command, path) = command(scenario);
     change(&mut command);
     let _ = fs::remove_file(&path);

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
+    pub(crate) path: String,
+    /// Whether what is written is to be locked.
+    pub(crate) locks: bool,
     query: String,
 }
 
@@ -33,6 +36,10 @@ pub(crate) enum Passed {
     Changed(fn(&str) -> String),
     /// It passes, and what comes back has another body.
     Translated(fn(&str) -> String),
+    /// It passes to another bucket: everything that is in the one is in the other.
+    Renamed(&'static str, &'static str),
+    /// It passes, and what comes back says what became of the copy of the object.
+    Replicated(&'static str),
     /// The gateway itself says that the server made a copy, in this version.
     Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
@@ -70,13 +77,52 @@ impl Gateway {
     }
 }
 
+/// What the gateway itself answers.
+fn own(decided: Passed) -> Option<Response<Body>> {
+    let answer = match decided {
+        Passed::Copied(version) => {
+            let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
+            let answer =
+                version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
+            answer.body(Body::from(text))
+        }
+        Passed::Elsewhere(region) => {
+            let text = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
+            let answer = Response::builder().status(301).header("x-amz-bucket-region", region);
+            answer.body(Body::from(text))
+        }
+        Passed::Answered(status, code) => {
+            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+            let status = StatusCode::from_u16(status).expect("a status");
+            Response::builder().status(status).body(Body::from(text))
+        }
+        _ => return None,
+    };
+    Some(answer.expect("an answer"))
+}
+
 async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Passed + Send + Sync)) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let query = head.uri.query().unwrap_or_default().to_owned();
-    let mut translate = None;
-    let body = match decide(&Asked { method: head.method.to_string(), query }) {
-        Passed::On => body,
+    let (mut translate, mut replicated) = (None, None);
+    let (path, locks) = (head.uri.path().to_owned(), head.headers.contains_key("x-amz-object-lock-mode"));
+    let decided = decide(&Asked { method: head.method.to_string(), path, locks, query });
+    if let Some(answer) = own(decided) {
+        return answer;
+    }
+    let body = match decided {
+        Passed::Renamed(from, to) => {
+            let uri = head.uri.to_string().replacen(&format!("/{from}"), &format!("/{to}"), 1);
+            head.uri = uri.parse().expect("a URL");
+            translate = Some(versioning as fn(&str) -> String)
+                .filter(|_| head.uri.query().is_some_and(|query| query.starts_with("versioning")));
+            body
+        }
+        Passed::Replicated(status) => {
+            replicated = Some(status);
+            body
+        }
         Passed::Changed(change) => {
             let body = change(std::str::from_utf8(&body).expect("a text"));
             head.headers.insert("content-length", body.len().into());
@@ -87,22 +133,7 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
             translate = Some(change);
             body
         }
-        Passed::Copied(version) => {
-            let text = "<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>";
-            let answer =
-                version.into_iter().fold(Response::builder(), |answer, id| answer.header("x-amz-version-id", id));
-            return answer.body(Body::from(text)).expect("an answer");
-        }
-        Passed::Elsewhere(region) => {
-            let text = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
-            let answer = Response::builder().status(301).header("x-amz-bucket-region", region);
-            return answer.body(Body::from(text)).expect("an answer");
-        }
-        Passed::Answered(status, code) => {
-            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
-            let status = StatusCode::from_u16(status).expect("a status");
-            return Response::builder().status(status).body(Body::from(text)).expect("an answer");
-        }
+        _ => body,
     };
     let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("server");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("server");
@@ -115,5 +146,13 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
         body = Bytes::from(change(std::str::from_utf8(&body).expect("a text")));
         head.headers.insert("content-length", body.len().into());
     }
+    if let Some(status) = replicated {
+        head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));
+    }
     Response::from_parts(head, Body::from(body))
+}
+
+/// Moto gives the answer about versioning another name than Amazon does, which the client does not take for one.
+pub(crate) fn versioning(text: &str) -> String {
+    text.replace("GetBucketVersioningResponse", "VersioningConfiguration")
 }

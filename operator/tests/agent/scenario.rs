@@ -101,7 +101,7 @@ impl Scenario {
 
     /// As [`Scenario::command`], for another owner, or without one as an operator of 0.1.0 starts it.
     pub(crate) fn command_of(&self, owner: Option<&str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
+        let mut command = Command::new(programs::agent());
         command.args([contract::AGENT, contract::DUMP, contract::ARG_PREFIX, &self.prefix]);
         command.args([contract::ARG_RETENTION_DAYS, "7", contract::ARG_MINIMUM_KEPT, "2"]);
         if let Some(owner) = owner {

@@ -108,6 +108,41 @@ async fn job(env: &TestEnv, namespace: &str) -> String {
     list.items[0].name_any()
 }
 
+/// What RDS can restore by itself is told, as of when its controller asked, and asking again without news writes nothing.
+pub async fn what_rds_can_restore_is_told(env: &TestEnv) {
+    let ns = "aws-restorable";
+    namespace(env, ns).await;
+    let mut spec = managed();
+    spec["backup"] = json!({"schedule": "0 2 * * *", "objectives": {"rpo": "1h"}});
+    env.submit(ns, spec).await;
+    play_all(env, ns).await;
+    let told = async || {
+        let stack = env.stacks(ns).get("shop").await.expect("the stack");
+        let status = serde_json::to_value(&stack.status).expect("a status");
+        status["backup"]["restorableUntil"].as_str().map(str::to_owned)
+    };
+    assert_eq!(told().await, None, "RDS has said nothing yet");
+    let play = async |until: &str, asked: &str| {
+        let mut conditions = synced();
+        conditions[0]["lastTransitionTime"] = json!(asked);
+        let status = json!({"dbInstanceStatus": "available", "conditions": conditions, "latestRestorableTime": until,
+            "endpoint": {"address": "localhost", "port": 1, "hostedZoneID": "Z"}});
+        set_status(env, ("DBInstance", ns, "shop-database"), status).await;
+    };
+    for (until, asked) in
+        [("2026-11-29T07:55:30Z", "2026-11-29T08:00:00Z"), ("2026-11-29T17:56:10Z", "2026-11-29T18:00:00Z")]
+    {
+        play(until, asked).await;
+        env.until("the newest moment is told", async || told().await.as_deref() == Some(until)).await;
+        env.settled(ns).await;
+    }
+    let mark = env.mark();
+    play("2026-11-29T17:56:10Z", "2026-11-29T18:00:30Z").await;
+    env.settled(ns).await;
+    let calls = env.calls(ns, mark);
+    assert!(!calls.iter().any(|call| call.is_write() && call.resource == "rorunstacks"), "{calls:?}");
+}
+
 /// All that the player has to do until the stack goes on.
 async fn play_all(env: &TestEnv, namespace: &str) {
     let all = [("DBInstance", "shop-database"), ("ReplicationGroup", "shop-redis"), ("Bucket", "shop-bucket")];

@@ -211,6 +211,7 @@ async fn services_in_aws() {
         &env,
         aws::a_change_that_interrupts_is_held_until_it_is_confirmed,
         aws::what_aws_says_is_told,
+        aws::what_rds_can_restore_is_told,
         aws::a_deleted_stack_leaves_all_that_is_in_aws,
         aws::passwords_of_what_exists_are_not_made_again,
         aws::the_database_is_asked_once_its_role_exists,

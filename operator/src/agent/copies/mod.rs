@@ -18,6 +18,7 @@ use self::sweep::Sweep;
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Copied};
 use super::manifest::{Manifest, ManifestObject};
+use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
 use super::stream::{self, Input, Written, read_part};
 use super::{BackupId, DumpArgs, objects as list, owner, prune};
@@ -38,6 +39,7 @@ pub(super) struct Copies {
     pub(super) objects_problem: Option<String>,
     /// The buckets that the spec names now, as marks name them: a copy in one that it named before proves nothing.
     pub(super) places: BTreeSet<String>,
+    pub(super) lock_notes: Notes,
 }
 
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
@@ -68,6 +70,14 @@ pub(super) async fn copy(
     done
 }
 
+/// The bucket of a target.
+struct Place {
+    bucket: BucketClient,
+    locking: Locking,
+    /// When the newest point was made whose objects are all there, in seconds since 1970.
+    before: Option<i64>,
+}
+
 /// One target of one run.
 struct Run<'a> {
     bucket: &'a BucketClient,
@@ -92,7 +102,13 @@ impl Run<'_> {
             let why = "a copy in the folder of the backups themselves is none".to_owned();
             return Err(DumpError::Copy { key: self.target.prefix.clone(), why });
         }
-        let to = BucketClient::new(&list::target(&self.target.location), Timeouts::DATA)?;
+        let bucket = BucketClient::new(&list::target(&self.target.location), Timeouts::DATA)?;
+        let (locking, unknown) = Locking::of(&bucket, self.target.retention_days).await;
+        done.lock_notes.add(unknown);
+        // Those whose objects were copied by the runs before were locked by them.
+        let mark = inventory::mark(&place(self.target), Copied::WithObjects);
+        let before = entries.iter().filter(|entry| entry.copied.contains(&mark)).map(|entry| entry.id.created()).max();
+        let to = Place { bucket, locking, before: before.map(Timestamp::as_second) };
         let wanted: Vec<usize> = self.wanted(entries, &place(self.target));
         // That of this run.
         let newest = entries.iter().filter(|entry| entry.is_whole_of(self.owner)).map(|entry| entry.id.clone()).max();
@@ -109,7 +125,9 @@ impl Run<'_> {
                 Err(error) => drop(done.problem.get_or_insert(self.told(&error))),
             }
         }
-        Box::pin(self.prune(&to, entries, stop)).await
+        let pruned = Box::pin(self.prune(&to.bucket, entries, done, stop)).await;
+        done.lock_notes.add(to.bucket.lock_refused().then(|| object_lock::refused(to.bucket.bucket())));
+        pruned
     }
 
     fn told(&self, error: &DumpError) -> String {
@@ -138,7 +156,7 @@ impl Run<'_> {
     /// The dump, and then what the point lists of the application's bucket.
     async fn one(
         &self,
-        to: &BucketClient,
+        to: &Place,
         (entry, is_newest): (&mut BackupFolder, bool),
         done: &mut Copies,
         stop: &CancellationToken,
@@ -162,7 +180,16 @@ impl Run<'_> {
             return Ok(());
         }
         let key = inventory::key(&self.args.prefix, &entry.id, OBJECTS_FILE);
-        let pool = Pool { points: self.bucket, to, prefix: &self.target.prefix, until: self.begun + OBJECTS_WITHIN };
+        let pool = Pool {
+            points: self.bucket,
+            to: &to.bucket,
+            prefix: &self.target.prefix,
+            until: self.begun + OBJECTS_WITHIN,
+            now: self.now,
+            locking: to.locking,
+            days: self.target.retention_days,
+            prolongs: !to.before.is_some_and(|before| to.locking.is_same_term(before, self.now)),
+        };
         match Box::pin(pool.fill(self.args, (half, &ManifestObject { key, ..list.clone() }), stop)).await {
             Ok(Filled::Whole) => self.mark(entry, Copied::WithObjects).await,
             Ok(Filled::AnotherBucket) => {
@@ -205,13 +232,13 @@ impl Run<'_> {
     /// Every object of the manifest, and the manifest last.
     async fn files(
         &self,
-        to: &BucketClient,
+        to: &Place,
         (manifest, body): (&Manifest, Vec<u8>),
         id: &BackupId,
         stop: &CancellationToken,
     ) -> Result<(), DumpError> {
         let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
-        let found = to.get(&there).await?;
+        let found = to.bucket.get(&there).await?;
         match &found {
             Some(other) if !is_same(other, &body) => return Err(wrong(&there, "another backup is there")),
             Some(_) => {}
@@ -223,7 +250,7 @@ impl Run<'_> {
         }
         for object in &manifest.objects {
             let key = copied_key(&self.target.prefix, id, object)?;
-            let sum = Box::pin(hash(to, &key, stop)).await?;
+            let sum = Box::pin(hash(&to.bucket, &key, stop)).await?;
             if sum.as_deref() != Some(&*object.sha256) {
                 return Err(wrong(&key, "the copy has another checksum than the manifest"));
             }
@@ -231,7 +258,8 @@ impl Run<'_> {
         if found.is_some() {
             return Ok(());
         }
-        match to.create_object(&there, body).await? {
+        let headers = Headers::default().locked(to.locking.of_point(id, self.now));
+        match to.bucket.create_with(&there, body, &headers).await? {
             Created::Now => Ok(()),
             Created::Refused => Err(wrong(&there, "another backup is there")),
         }
@@ -239,7 +267,7 @@ impl Run<'_> {
 
     async fn object(
         &self,
-        to: &BucketClient,
+        to: &Place,
         object: &ManifestObject,
         id: &BackupId,
         stop: &CancellationToken,
@@ -249,15 +277,15 @@ impl Run<'_> {
         let from = inventory::key(&self.args.prefix, id, file);
         let body = self.bucket.read(&from, None).await?;
         let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
-        let headers = Headers::saying(&[(owner::SAYS, self.owner)]);
+        let headers = Headers::saying(&[(owner::SAYS, self.owner)]).locked(to.locking.of_point(id, self.now));
         let mut content = Source(body.content);
-        let written = Box::pin(stream::upload(to, (&key, &headers), &mut content, stop)).await?;
+        let written = Box::pin(stream::upload(&to.bucket, (&key, &headers), &mut content, stop)).await?;
         let Written { size, sha256 } = written;
         if (size, &sha256) == (object.size, &object.sha256) {
             return Ok(());
         }
         // Nothing that is wrong stays where a copy is looked for.
-        to.delete(&key).await?;
+        to.bucket.delete(&key).await?;
         Err(DumpError::Copy { key: from, why: "it has another checksum than its manifest says".to_owned() })
     }
 
@@ -266,6 +294,7 @@ impl Run<'_> {
         &self,
         to: &BucketClient,
         entries: &[BackupFolder],
+        done: &mut Copies,
         stop: &CancellationToken,
     ) -> Result<(), DumpError> {
         let mut args = self.args.clone();
@@ -281,6 +310,7 @@ impl Run<'_> {
             not_copied: held.collect(),
         };
         let pruned = Box::pin(prune::prune(to, &args, (self.owner, self.now), (&there, &spared), stop)).await;
+        done.lock_notes.add(pruned.kept(&args.prefix));
         if let Some(why) = pruned.problem(&args.prefix) {
             return Err(DumpError::Copy { key: args.prefix, why });
         }

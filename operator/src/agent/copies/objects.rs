@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream as futures_stream};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::hash;
@@ -10,14 +11,18 @@ use crate::agent::DumpArgs;
 use crate::agent::checked::ReadError;
 use crate::agent::error::DumpError;
 use crate::agent::manifest::{BucketHalf, ManifestObject};
+use crate::agent::object_lock::Locking;
 use crate::agent::objects::{self, ListReader, ListedObject};
 use crate::agent::parts::Part;
 use crate::agent::pool::{self, Name};
+use crate::agent::replication;
 use crate::agent::transfer::{Origin, transfer};
-use crate::services::bucket::{BucketClient, Timeouts};
+use crate::services::bucket::{BucketClient, BucketTarget, Marker, Timeouts};
 
 /// How many objects are asked for at once. Fewer of them are in memory.
 const CONCURRENT: usize = 8;
+/// How many objects are locked for longer at once: each is one short request.
+const PROLONGED_AT_ONCE: usize = 32;
 /// One copies, and the next looks.
 const PASSES: u32 = 3;
 
@@ -30,6 +35,12 @@ pub(super) struct Pool<'a> {
     pub(super) prefix: &'a str,
     /// When the run has no more time for it.
     pub(super) until: Instant,
+    pub(super) now: Timestamp,
+    pub(super) locking: Locking,
+    /// What is there is locked for longer: the locks of the runs before end too soon.
+    pub(super) prolongs: bool,
+    /// The retention of the copies.
+    pub(super) days: u32,
 }
 
 /// What is in the pool of a list.
@@ -54,6 +65,10 @@ struct Entry {
     name: Name,
     size: u64,
     found: bool,
+    /// It was replicated to another bucket.
+    replicated: bool,
+    /// It is locked for long enough, by when it was written.
+    locked: bool,
 }
 
 impl Pool<'_> {
@@ -74,11 +89,13 @@ impl Pool<'_> {
             Some(target) => BucketClient::new(&target, Timeouts::DATA)?,
             None => self.points.clone(),
         };
-        let mut copied = 0;
+        let replica = self.replica(args, &target, half).await?;
+        let (mut copied, mut prolongs) = (0, self.prolongs);
         // Another cluster that copies into the same folder may have removed what no point listed yet.
         for _ in 0..PASSES {
-            let (now, whole) = Box::pin(self.pass(&source, (half, list), stop)).await?;
+            let (now, whole) = Box::pin(self.pass((&source, replica.as_ref()), (half, list), prolongs, stop)).await?;
             copied += now;
+            prolongs = false;
             if !whole {
                 return Ok(Filled::InPart(copied));
             }
@@ -90,17 +107,49 @@ impl Pool<'_> {
         Err(DumpError::Copy { key: pool::folder(self.prefix), why })
     }
 
+    /// The bucket that the listed one is replicated to, if that was proven by the run that made the point and by this one, and if it
+    /// keeps versions for as long as the copy is kept.
+    async fn replica(
+        &self,
+        args: &DumpArgs,
+        target: &BucketTarget,
+        half: &BucketHalf,
+    ) -> Result<Option<BucketClient>, DumpError> {
+        let Some(to) = args.replica.as_ref().filter(|to| half.replica.as_ref() == Some(&to.bucket)) else {
+            return Ok(None);
+        };
+        let client = BucketClient::new(&replication::destination(target, to), Timeouts::DATA)?;
+        match objects::lasts(&client, self.days).await {
+            Ok(None) => Ok(Some(client)),
+            Ok(Some(why)) => {
+                tracing::warn!(why, "what is replicated is copied as well");
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is replicated is copied as well");
+                Ok(None)
+            }
+        }
+    }
+
     /// Gives how many objects were copied, and whether the pool has all of them.
     async fn pass(
         &self,
-        source: &BucketClient,
+        (source, replica): (&BucketClient, Option<&BucketClient>),
         (half, list): (&BucketHalf, &ManifestObject),
+        prolongs: bool,
         stop: &CancellationToken,
     ) -> Result<(u64, bool), DumpError> {
         let folder = pool::folder(self.prefix);
         let mut copied = 0;
         for part in Part::all(half.count) {
-            let entries = self.entries((half, list), &folder, part).await?;
+            let mut entries = self.entries((half, list), &folder, part).await?;
+            if let Some(replica) = replica {
+                arrived(replica, half, &mut entries).await?;
+            }
+            if prolongs && !self.prolong(&entries, &folder, stop).await? {
+                return Ok((copied, false));
+            }
             let mut lines = ListReader::open(self.points, list).await.map_err(unreadable)?;
             while let Some(objects) = lines.next().await.map_err(unreadable)? {
                 let named = objects.into_iter().map(|object| (Name::of(&half.bucket, &object), object));
@@ -136,7 +185,13 @@ impl Pool<'_> {
             let kept = objects.into_iter().filter(|object| !object.is_unkept());
             let listed = kept.map(|object| (Name::of(&half.bucket, &object), object.size));
             let own = listed.filter(|(name, _)| part.holds(name.hash()));
-            entries.extend(own.map(|(name, size)| Entry { name, size, found: false }));
+            entries.extend(own.map(|(name, size)| Entry {
+                name,
+                size,
+                found: false,
+                replicated: false,
+                locked: false,
+            }));
         }
         entries.sort_unstable_by_key(|entry| entry.name);
         let mut from = None;
@@ -145,7 +200,9 @@ impl Pool<'_> {
             for object in page {
                 let Some(name) = Name::of_key(folder, &object.key) else { continue };
                 if let Ok(index) = entries.binary_search_by_key(&name, |entry| entry.name) {
-                    entries[index].found = entries[index].size == object.size;
+                    let entry = &mut entries[index];
+                    entry.found = entry.size == object.size;
+                    entry.locked = object.modified.is_some_and(|at| self.locking.is_same_term(at, self.now));
                 }
             }
             from = next;
@@ -153,6 +210,31 @@ impl Pool<'_> {
                 return Ok(entries);
             }
         }
+    }
+
+    /// Locks what is there for longer. `false`: there is no more time.
+    async fn prolong(&self, entries: &[Entry], folder: &str, stop: &CancellationToken) -> Result<bool, DumpError> {
+        let Some(retention) = self.locking.of_pool(self.now) else { return Ok(true) };
+        let short = entries.iter().filter(|entry| entry.found && !entry.locked);
+        let prolong = async |name: Name| {
+            if stop.is_cancelled() {
+                return Err(DumpError::Stopped);
+            }
+            if Instant::now() > self.until {
+                return Ok(false);
+            }
+            // Keys that may not are told once, as what they write is not locked either.
+            self.to.retain(&name.key(folder), retention).await?;
+            Ok(true)
+        };
+        let asked = futures_stream::iter(short).map(|entry| prolong(entry.name)).buffer_unordered(PROLONGED_AT_ONCE);
+        let mut asked = std::pin::pin!(asked);
+        while let Some(done) = asked.next().await {
+            if !done? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Copies one version, and reads it back.
@@ -171,7 +253,8 @@ impl Pool<'_> {
             return Ok(Done::Later);
         }
         let origin = Origin { bucket: source, key: &object.key, version: Some(&object.version_id) };
-        let Some(written) = Box::pin(transfer(origin, (self.to, &key), stop)).await? else {
+        let Some(written) = Box::pin(transfer(origin, (self.to, &key, self.locking.of_pool(self.now)), stop)).await?
+        else {
             let version = &object.version_id;
             return Err(wrong(format!(
                 "version {version} is gone, so this point cannot be restored whole; a newer one can"
@@ -188,8 +271,26 @@ impl Pool<'_> {
     }
 }
 
+/// Takes note of the listed versions that another bucket has: a replication keeps their ids.
+async fn arrived(replica: &BucketClient, half: &BucketHalf, entries: &mut [Entry]) -> Result<(), DumpError> {
+    let mut next = Some(Marker::default());
+    while let Some(marker) = next {
+        let (versions, more) = replica.latest_versions(&marker).await?;
+        for object in versions.into_iter().map(ListedObject::from) {
+            let name = Name::of(&half.bucket, &object);
+            if let Ok(index) = entries.binary_search_by_key(&name, |entry| entry.name) {
+                entries[index].replicated = true;
+            }
+        }
+        next = more;
+    }
+    Ok(())
+}
+
 fn is_missing(entries: &[Entry], name: Name) -> bool {
-    entries.binary_search_by_key(&name, |entry| entry.name).is_ok_and(|index| !entries[index].found)
+    entries
+        .binary_search_by_key(&name, |entry| entry.name)
+        .is_ok_and(|index| !entries[index].found && !entries[index].replicated)
 }
 
 fn unreadable(error: ReadError) -> DumpError {

@@ -4,7 +4,6 @@
 //! by their ids. What the server cannot do is a note, and the rest is set.
 
 mod merge;
-mod proof;
 mod wanted;
 
 use std::path::PathBuf;
@@ -13,22 +12,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::merge::{Asked, bring_about};
-use self::proof::{Proof, prove};
 use self::wanted::wanted;
 use super::BucketRulesArgs;
+use super::replication::{Probe, Proof, Waits};
 use crate::contract::{BucketRules, RulesOutcome};
 use crate::names::reason;
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, RuleKind, Timeouts};
-
-/// How long to wait for what.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
-    /// Before a document is read again.
-    pub(super) pause: Duration,
-    /// For an object to arrive in another bucket.
-    pub(super) arrival: Duration,
-}
 
 /// Why rules are not set.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +113,8 @@ pub(super) async fn set(args: &BucketRulesArgs, stop: &CancellationToken) -> Res
         return Err(failed);
     }
     let Some(to) = args.rules.replication.as_ref().filter(|_| replicates) else { return Ok(notes) };
-    match Box::pin(prove((&bucket, &target), to, &waits, stop)).await.map_err(service("replication"))? {
+    let probe = Probe::write((&bucket, &target), to, "").await.map_err(service("replication"))?;
+    match Box::pin(probe.arrives(&waits, stop)).await.map_err(service("replication"))? {
         Proof::Arrived(left) => notes.extend(left),
         Proof::Missing(why) => return Err(RulesError::NotProven(why)),
         Proof::Stopped => return Err(RulesError::Stopped),

@@ -67,7 +67,7 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
     let made = Box::pin(make(args, (&source, &point), (&server, &destination), now, stop)).await;
     server.stop().await;
     let (manifest, size) = made?;
-    let published = Box::pin(dump::publish(&destination, &args.into_prefix, &manifest)).await;
+    let published = Box::pin(dump::publish(&destination, &args.into_prefix, &manifest, None)).await;
     published.map(|key| record(&manifest, size, &destination, &key)).map_err(Ended::from)
 }
 
@@ -274,6 +274,8 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         copied: 0,
         not_copied: None,
         objects_not_copied: None,
+        locked_until: None,
+        lock_note: None,
         reused: false,
     }
 }

@@ -136,6 +136,9 @@ pub struct RorunBackupStatus {
     /// The size of the dump in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
+    /// Until when Object Lock of the bucket keeps the recovery point. Absent if it is not locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Time>,
     /// When the Job began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,

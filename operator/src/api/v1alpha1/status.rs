@@ -205,6 +205,9 @@ pub struct BackupStatus {
     /// Why the objects that recovery points list are not in every bucket of `copies`. Absent if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_not_copied: Option<String>,
+    /// Which old backups Object Lock keeps longer than retention does, or why it is not used. Absent if there is nothing to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_note: Option<String>,
     /// The newest moment that the data can be restored to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Time>,
@@ -284,4 +287,7 @@ pub struct BackupRecord {
     pub size_bytes: i64,
     /// The URL of the manifest: `s3://<bucket>/<key>`.
     pub location: String,
+    /// Until when Object Lock of the bucket keeps it. Absent if it is not locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Time>,
 }

@@ -14,7 +14,7 @@ use crate::{
     objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness},
     stack::{
         Clusters, Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
-        ObservedWorkload, Revision, WORKLOADS,
+        ObservedWorkload, Restorable, Revision, WORKLOADS,
     },
 };
 
@@ -51,6 +51,7 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             reader: note.reader.map(address),
             class: note.class,
             version: note.version,
+            restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
         }
     };
     ours.map(|there| (there.name.to_string(), service(there))).collect()

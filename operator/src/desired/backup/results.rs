@@ -72,9 +72,16 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     });
     let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
     // In whole seconds, as the API server keeps it: with more, the status would be another one after each restart.
-    let at = Time(Timestamp::from_second(record.at.as_second()).unwrap_or(record.at));
+    let in_seconds = |at: Timestamp| Time(Timestamp::from_second(at.as_second()).unwrap_or(at));
+    let at = in_seconds(record.at);
     let id = record.id.clone();
-    let last = BackupRecord { id: record.id, at, size_bytes: record.size_bytes, location: record.location };
+    let last = BackupRecord {
+        id: record.id,
+        at,
+        size_bytes: record.size_bytes,
+        location: record.location,
+        locked_until: record.locked_until.map(in_seconds),
+    };
     let done = record.adoption.as_ref().filter(|adoption| adoption.done).map(|adoption| adoption.value.clone());
     Some(BackupStatus {
         last_successful: Some(last),
@@ -87,6 +94,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         not_whole: record.not_whole,
         not_copied: record.not_copied,
         objects_not_copied: record.objects_not_copied,
+        lock_note: record.lock_note,
         restorable_until: objectives::begun(&id).map(Time),
         ..BackupStatus::default()
     })

@@ -1,6 +1,7 @@
 //! How the client is built: static keys, ring for TLS, bounded retries, and nothing read from the environment.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -18,6 +19,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::classify::classify;
 use super::connector;
+use super::lock::Learned;
 use crate::services::error::{Cause, ServiceError};
 use crate::services::network::{Network, has_control_characters};
 use crate::services::tls;
@@ -83,6 +85,7 @@ pub struct BucketClient {
     pub(super) client: Client,
     pub(super) bucket: String,
     pub(super) region: String,
+    pub(super) learned: Arc<Learned>,
     endpoint: String,
 }
 
@@ -125,6 +128,7 @@ impl BucketClient {
             client: Client::from_conf(config(target, timeouts, http)),
             bucket: target.bucket.clone(),
             region: target.region.clone(),
+            learned: Arc::default(),
             endpoint: target.endpoint.clone(),
         })
     }

@@ -1,9 +1,9 @@
 //! Conditional writes, the metadata of objects, and single versions of them.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
 
-use super::BucketClient;
+use super::lock::If;
+use super::{BucketClient, Headers};
 use crate::services::error::{Cause, ServiceError};
 
 /// What an object holds, and the tag of exactly that content.
@@ -61,12 +61,24 @@ impl BucketClient {
     /// Replaces an object if it still has this tag. A server without conditional writes gives
     /// [`ServiceError::Unsupported`].
     pub async fn replace(&self, key: &str, body: Vec<u8>, tag: &str) -> Result<Replaced, ServiceError> {
+        self.replace_with(key, body, &Headers::default(), tag).await
+    }
+
+    /// As [`BucketClient::replace`], with headers.
+    pub async fn replace_with(
+        &self,
+        key: &str,
+        body: Vec<u8>,
+        headers: &Headers,
+        tag: &str,
+    ) -> Result<Replaced, ServiceError> {
         if tag.is_empty() {
             let detail = "it gives no ETag, so an object cannot be replaced safely";
             return Err(ServiceError::new(Cause::Unsupported, self.subject(), detail));
         }
-        let request = self.client.put_object().bucket(&self.bucket).key(key).if_match(tag).body(ByteStream::from(body));
-        let Err(error) = request.send().await else { return Ok(Replaced::Now) };
+        let Err(error) = self.send_object(key, body, headers, If::Tagged(tag)).await else {
+            return Ok(Replaced::Now);
+        };
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let changed = matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchKey"));
         if changed || matches!(status, 404 | 409 | 412) {

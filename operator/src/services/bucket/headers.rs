@@ -2,29 +2,33 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_s3::types::ObjectLockMode;
 
+use super::lock::If;
 use super::versions::current;
-use super::{BucketClient, Current, Upload};
+use super::{BucketClient, Current, LockMode, Retention, Upload};
 use crate::services::error::ServiceError;
 
 /// The metadata, the headers and the tags of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
-    metadata: Option<HashMap<String, String>>,
-    content_type: Option<String>,
-    cache_control: Option<String>,
-    content_disposition: Option<String>,
-    content_encoding: Option<String>,
-    content_language: Option<String>,
-    expires: Option<DateTime>,
-    tagging: Option<String>,
+    pub(super) metadata: Option<HashMap<String, String>>,
+    pub(super) content_type: Option<String>,
+    pub(super) cache_control: Option<String>,
+    pub(super) content_disposition: Option<String>,
+    pub(super) content_encoding: Option<String>,
+    pub(super) content_language: Option<String>,
+    pub(super) expires: Option<DateTime>,
+    pub(super) tagging: Option<String>,
+    retention: Option<Retention>,
 }
 
 /// Gives a request of an object headers: the requests of objects and of uploads have the same methods and no trait.
 macro_rules! with_headers {
     ($request:expr, $headers:expr) => {{
         let of: Headers = $headers.clone();
+        let lock = of.lock();
         $request
             .set_metadata(of.metadata)
             .set_content_type(of.content_type)
@@ -34,14 +38,37 @@ macro_rules! with_headers {
             .set_content_language(of.content_language)
             .set_expires(of.expires)
             .set_tagging(of.tagging)
+            .set_object_lock_mode(lock.as_ref().map(|(mode, _)| mode.clone()))
+            .set_object_lock_retain_until_date(lock.map(|(_, until)| until))
     }};
 }
+pub(super) use with_headers;
 
 impl Headers {
     /// Metadata alone.
     pub fn saying(says: &[(&str, &str)]) -> Self {
         let metadata = says.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self { metadata: Some(metadata), ..Self::default() }
+    }
+
+    /// The same for an object that is locked.
+    #[must_use]
+    pub fn locked(self, retention: Option<Retention>) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Whether the object is to be locked.
+    pub(super) fn is_locked(&self) -> bool {
+        self.retention.is_some()
+    }
+
+    pub(super) fn lock(&self) -> Option<(ObjectLockMode, DateTime)> {
+        let Retention { mode, until } = self.retention?;
+        let mode = match mode {
+            LockMode::Governance => ObjectLockMode::Governance,
+            LockMode::Compliance => ObjectLockMode::Compliance,
+        };
+        Some((mode, DateTime::from_secs(until)))
     }
 }
 
@@ -59,22 +86,28 @@ impl BucketClient {
             content_language: object.content_language().map(str::to_owned),
             expires,
             tagging: self.tags(key, version).await?,
+            retention: None,
         };
         Ok(Some((current(key, &object), headers)))
     }
 
     /// Writes an object with headers, over an older one if there is one.
     pub async fn put_with(&self, key: &str, body: Vec<u8>, headers: &Headers) -> Result<(), ServiceError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
-        with_headers!(request, headers).send().await.map_err(|error| self.failed(&error))?;
+        self.send_object(key, body, headers, If::Always).await.map_err(|error| self.failed(&error))?;
         Ok(())
     }
 
     /// Starts an upload of an object with headers.
     pub async fn start_upload_with(&self, key: &str, headers: &Headers) -> Result<Upload, ServiceError> {
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let answer = with_headers!(request, headers).send().await.map_err(|error| self.failed(&error))?;
-        self.upload(key, answer.upload_id())
+        loop {
+            let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
+            let headers = self.allowed(headers);
+            match with_headers!(request, headers).send().await {
+                Ok(answer) => return self.upload(key, answer.upload_id()),
+                Err(error) if self.learns(&error, true, headers.is_locked()) => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
     }
 
     /// The tags of an object or version, as a new one is told them. A server that knows no tags has none.

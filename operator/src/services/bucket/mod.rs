@@ -4,7 +4,7 @@
 //! `objects` reads and writes small objects, `upload` writes large ones in parts, and `read` and `download` read them, the latter
 //! through connections that break; `listing` walks through all versions page by page; `conditional` replaces what nobody else has
 //! changed, and looks at versions; `versions` makes one the current one again, with what `headers` reads of it; `rules` reads and writes the documents of rules,
-//! which `document` takes apart.
+//! which `document` takes apart; `lock` is Object Lock, and writes what it asks for.
 
 mod classify;
 mod client;
@@ -14,6 +14,7 @@ mod document;
 mod download;
 mod headers;
 mod listing;
+mod lock;
 mod objects;
 mod read;
 mod rules;
@@ -27,7 +28,8 @@ pub use document::{Facts, Rule, RuleDocument, RuleKind, escaped};
 pub use download::Download;
 pub use headers::Headers;
 pub use listing::{ListedVersion, Marker};
-pub use objects::{Created, Object};
+pub use lock::{LockMode, ObjectLock, Retention};
+pub use objects::{Created, Object, Replicated};
 pub use read::Body;
 pub use rules::Sent;
 pub use settings::Versioning;

@@ -1,9 +1,10 @@
 //! Objects that fit into memory.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ReplicationStatus;
 
-use super::BucketClient;
+use super::lock::If;
+use super::{BucketClient, Headers};
 use crate::services::error::{Cause, ServiceError};
 
 /// One object of a listing.
@@ -24,7 +25,30 @@ pub enum Created {
     Refused,
 }
 
+/// What a server says of the copy of an object in the bucket that it replicates to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicated {
+    /// It is there.
+    Done,
+    /// It will be.
+    Pending,
+    /// It will not be.
+    Failed,
+}
+
 impl BucketClient {
+    /// What the server says of the copy of an object. `None`: nothing.
+    pub async fn replicated(&self, key: &str) -> Result<Option<Replicated>, ServiceError> {
+        let found = self.head(key, None).await?;
+        Ok(match found.as_ref().and_then(|object| object.replication_status()) {
+            // MinIO writes the first with another ending.
+            Some(ReplicationStatus::Completed | ReplicationStatus::Complete) => Some(Replicated::Done),
+            Some(ReplicationStatus::Failed) => Some(Replicated::Failed),
+            Some(ReplicationStatus::Pending) => Some(Replicated::Pending),
+            _ => None,
+        })
+    }
+
     /// Writes an object, over an older one if there is one.
     pub async fn put(&self, key: &str, body: Vec<u8>) -> Result<(), ServiceError> {
         self.put_version(key, body).await.map(|_| ())
@@ -32,15 +56,19 @@ impl BucketClient {
 
     /// As [`BucketClient::put`], and tells the version that it became. `None`: the bucket keeps no versions.
     pub async fn put_version(&self, key: &str, body: Vec<u8>) -> Result<Option<String>, ServiceError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
+        let answer = self.send_object(key, body, &Headers::default(), If::Always).await;
+        let answer = answer.map_err(|error| self.failed(&error))?;
         Ok(answer.version_id().filter(|id| !id.is_empty()).map(str::to_owned))
     }
 
     /// Writes an object if there is none under this key.
     pub async fn create_object(&self, key: &str, body: Vec<u8>) -> Result<Created, ServiceError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key).if_none_match("*");
-        let Err(error) = request.body(ByteStream::from(body.clone())).send().await else {
+        self.create_with(key, body, &Headers::default()).await
+    }
+
+    /// As [`BucketClient::create_object`], with headers.
+    pub async fn create_with(&self, key: &str, body: Vec<u8>, headers: &Headers) -> Result<Created, ServiceError> {
+        let Err(error) = self.send_object(key, body.clone(), headers, If::None).await else {
             return Ok(Created::Now);
         };
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
@@ -51,7 +79,7 @@ impl BucketClient {
         match self.failed(&error) {
             // The server has no conditional writes. The caller's key is random, so looking first is as good.
             ServiceError::Unsupported { .. } if self.size(key).await?.is_none() => {
-                self.put(key, body).await?;
+                self.put_with(key, body, headers).await?;
                 Ok(Created::Now)
             }
             ServiceError::Unsupported { .. } => Ok(Created::Refused),

@@ -3,6 +3,7 @@
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use hyper::body::Bytes;
 
 use super::BucketClient;
 use crate::services::error::{Cause, ServiceError};
@@ -72,10 +73,20 @@ impl Upload {
     pub async fn send(&mut self, body: Vec<u8>) -> Result<(), ServiceError> {
         let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
         let BucketClient { client, bucket, .. } = &self.bucket;
-        let request = client.upload_part().bucket(bucket).key(&self.key).upload_id(&self.id).part_number(number);
-        let answer = request.body(ByteStream::from(body)).send().await.map_err(|error| self.bucket.failed(&error))?;
-        self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
-        Ok(())
+        let body = Bytes::from(body);
+        loop {
+            let digest = self.bucket.digest(&body);
+            let request = client.upload_part().bucket(bucket).key(&self.key).upload_id(&self.id).part_number(number);
+            let request = request.set_content_md5(digest.clone()).body(ByteStream::from(body.clone()));
+            match request.send().await {
+                Ok(answer) => {
+                    self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
+                    return Ok(());
+                }
+                Err(error) if self.bucket.learns(&error, digest.is_some(), false) => {}
+                Err(error) => return Err(self.bucket.failed(&error)),
+            }
+        }
     }
 
     /// Makes the object of the parts. On failure, [`Upload::abort`] is still due.

@@ -11,7 +11,7 @@ pub use rules::asks_for_rules;
 pub use s3::S3;
 
 pub(super) use external::{access, named, probing, unusual_keys};
-pub(super) use rules::rules;
+pub(super) use rules::{replication, rules};
 
 use super::mode::{ModeAccess, Resolve};
 use crate::api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec};

@@ -48,10 +48,12 @@ pub(super) fn of(spec: &RorunStackSpec, ids: String) -> BucketRules {
             abort_incomplete_uploads_after_days: lifecycle.abort_incomplete_uploads_after_days,
         }),
         origins: bucket.cors.map(|cors| cors.allow_origins).unwrap_or_default(),
-        replication: bucket.replication.map(|to| ReplicationRule {
-            bucket: to.bucket,
-            region: to.region,
-            role: to.role_arn,
-        }),
+        replication: replication(spec),
     }
+}
+
+/// Where the server copies the objects of the bucket to.
+pub(in crate::stack) fn replication(spec: &RorunStackSpec) -> Option<ReplicationRule> {
+    let to = spec.bucket.as_ref()?.replication.clone()?;
+    Some(ReplicationRule { bucket: to.bucket, region: to.region, role: to.role_arn })
 }

@@ -6,7 +6,7 @@ use crate::{
     contract::{PostgresUrl, Provider, TlsMode},
     names::{Component, ObjectName, Waiting, meaning},
     stack::{
-        CredentialKeys, Credentials, Endpoint, JobPhase, ManagedService, ProbeTarget, Probing, References,
+        CredentialKeys, Credentials, Endpoint, JobPhase, ManagedService, ProbeTarget, Probing, References, Restorable,
         credentials::{self, Sought},
         managed::{Disruptive, aws_name, host_and_port, major, same_major},
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
@@ -51,6 +51,8 @@ pub struct Rds {
     pub held: Option<Waiting>,
     /// The address, once there is one, and what makes the application's role there.
     pub provisioning: Option<Provisioning>,
+    /// What RDS can restore by itself, once it says so.
+    pub restorable: Option<Restorable>,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
     access: Option<DatabaseAccess>,
@@ -83,6 +85,10 @@ impl Mode for Rds {
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
         let done = self.provisioning.as_ref().is_some_and(|provisioning| provisioning.done);
         self.access.as_ref().filter(|_| done).map(External::targets).unwrap_or_default()
+    }
+
+    fn restorable(&self) -> Option<Restorable> {
+        self.restorable
     }
 
     fn major_version(&self) -> Option<&str> {
@@ -173,6 +179,7 @@ impl Resolve for RdsDatabase {
             credentials,
             held: class_held.or(version_held),
             provisioning,
+            restorable: there.and_then(|there| there.restorable),
             ca,
             access,
             probing: Probing::default(),

@@ -7,7 +7,7 @@ mod discards;
 mod fills;
 mod kills;
 mod moments;
-mod objects;
+pub(crate) mod objects;
 mod sealed;
 mod switches;
 
@@ -21,6 +21,7 @@ use rorun_operator::contract::{
 };
 use serde_json::Value;
 
+use crate::programs;
 use crate::scenario::Scenario;
 use crate::servers::PASSWORD;
 
@@ -78,7 +79,7 @@ impl<'a> Restore<'a> {
 
     /// `agent restore` with the arguments and variables of the contract.
     pub(crate) fn command(&self, step: RestoreStep, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rorun-operator"));
+        let mut command = Command::new(programs::agent());
         command.args([contract::AGENT, contract::RESTORE, step.as_str(), contract::ARG_RESTORE, &self.uid]);
         if !matches!(step, RestoreStep::Switch | RestoreStep::Discard) {
             command.args([contract::ARG_PREFIX, &self.prefix, contract::ARG_POINT, &self.point]);

@@ -14,12 +14,12 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Restore, Step};
-use crate::gateway::{Gateway, Passed};
+use crate::gateway::{Gateway, Passed, versioning};
 use crate::moto::Moto;
 use crate::process::{signal, until};
 use crate::scenario::Scenario;
 
-pub(super) const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
+pub(crate) const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
 pub(super) const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
 
 /// The bucket of a scenario, with versioning.
@@ -41,12 +41,10 @@ impl<'a> Versioned<'a> {
         Self::at(scenario, scenario.servers.bucket(scenario.name), None).await
     }
 
-    /// Moto gives the answer about versioning another name than Amazon does, which the client does not take for one.
     async fn moto(scenario: &'a Scenario) -> Self {
         let moto = Moto::shared().await;
-        let named = |text: &str| text.replace("GetBucketVersioningResponse", "VersioningConfiguration");
         let gateway = Gateway::start(moto.port, move |asked| {
-            if asked.method == "GET" && asked.asks("versioning") { Passed::Translated(named) } else { Passed::On }
+            if asked.method == "GET" && asked.asks("versioning") { Passed::Translated(versioning) } else { Passed::On }
         })
         .await;
         let target = BucketTarget { endpoint: gateway.endpoint.clone(), ..moto.bucket(scenario.name) };
@@ -484,7 +482,7 @@ async fn a_point_without_a_list_or_with_another_one_is_refused() {
 }
 
 /// A step that is told of a bucket of the application.
-pub(super) fn beside(mut command: Command, target: &BucketTarget) -> Command {
+pub(crate) fn beside(mut command: Command, target: &BucketTarget) -> Command {
     command.env(contract::ENV_OBJECTS_ENDPOINT, &target.endpoint).env(contract::ENV_OBJECTS_REGION, &target.region);
     command.env(contract::ENV_OBJECTS_BUCKET, &target.bucket).env(contract::ENV_OBJECTS_FORCE_PATH_STYLE, "true");
     command.env(contract::ENV_OBJECTS_ACCESS_KEY_ID, &target.access_key_id);

@@ -18,7 +18,7 @@ use super::unless_stopped;
 use crate::agent::authorities::Authorities;
 use crate::agent::objects::{ListReader, hash, is_folder};
 use crate::agent::parts::Part;
-use crate::agent::{BackupId, ListedObject, ManifestObject, pool};
+use crate::agent::{BackupId, BucketHalf, ListedObject, ManifestObject, pool};
 use crate::contract::{OBJECTS_FILE, RestoreRefusal, RestoreResult};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Current, Timeouts, Versioning};
@@ -34,8 +34,8 @@ struct Objects<'a> {
     id: &'a BackupId,
     list: ManifestObject,
     count: u64,
-    /// The name of the bucket that the point lists.
-    of: &'a str,
+    /// The bucket that the point lists.
+    of: &'a BucketHalf,
     /// The folder of the copies of its objects, beside the point.
     pool: String,
     bucket: BucketClient,
@@ -126,11 +126,14 @@ impl<'a> Objects<'a> {
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
         let pool = pool::folder(&args.point.prefix);
-        if target.bucket != half.bucket && half.count > 0 && !point.bucket.has_any(&pool).await? {
+        if !half.is_of(&target.bucket) && half.count > 0 && !point.bucket.has_any(&pool).await? {
             let message = format!(
                 "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": restore a copy of \
-                 the point by its location in a bucket of backup.copies, or leave Bucket out of scope",
-                half.bucket, half.endpoint, target.bucket
+                 the point by its location in a bucket of backup.copies,{} or leave Bucket out of scope",
+                half.bucket,
+                half.endpoint,
+                target.bucket,
+                replicated(half, &target.bucket)
             );
             return Err(refused(RestoreRefusal::AnotherBucket, message));
         }
@@ -145,7 +148,7 @@ impl<'a> Objects<'a> {
             id,
             moment: Moment::new(&point.manifest, listed),
             count: half.count,
-            of: &half.bucket,
+            of: half,
             pool,
             copier: BucketClient::new(&target, Timeouts::COPY)?,
             copied_at_once: args.objects.copied_at_once,
@@ -164,11 +167,12 @@ impl<'a> Objects<'a> {
         }
         let message = format!(
             "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; no object was written; \
-             restore another recovery point, or a copy of this one by its location in a bucket of backup.copies, or leave Bucket out of \
-             scope",
+             restore another recovery point, or a copy of this one by its location in a bucket of backup.copies,{} or leave Bucket out \
+             of scope",
             missing.count,
             self.id,
-            missing.words()
+            missing.words(),
+            replicated(self.of, self.bucket.bucket())
         );
         Err(refused(RestoreRefusal::VersionMissing, message))
     }
@@ -253,6 +257,14 @@ impl<'a> Objects<'a> {
         }
         Ok(())
     }
+}
+
+/// The other bucket that has the versions, as a way out.
+fn replicated(half: &BucketHalf, bucket: &str) -> String {
+    let replica = half.replica.as_ref().filter(|replica| *replica != bucket);
+    replica.map_or_else(String::new, |replica| {
+        format!(" or give the stack the bucket \"{replica}\", which the objects were replicated to,")
+    })
 }
 
 /// Refuses a bucket that would not keep what is replaced.

@@ -105,7 +105,7 @@ impl Objects<'_> {
         match source {
             Source::Version if *size > self.copied_at_once => self.copy_in_parts(&listed, stop).await?,
             Source::Version => drop(self.copier.put_back(key, version_id).await?),
-            Source::Pool(_) => drop(Box::pin(transfer(origin, (&self.bucket, key), stop)).await?),
+            Source::Pool(_) => drop(Box::pin(transfer(origin, (&self.bucket, key, None), stop)).await?),
         }
         self.verify(&listed, current.as_ref()).await?;
         Ok(Done::Changed)
@@ -114,14 +114,14 @@ impl Objects<'_> {
     /// Where the content of a listed object is, if it is anywhere.
     async fn source(&self, listed: &ListedObject) -> Result<Option<Source>, ServiceError> {
         let ListedObject { key, version_id, size, etag } = listed;
-        if self.bucket.bucket() == self.of {
+        if self.of.is_of(self.bucket.bucket()) {
             let found = self.bucket.look(key, Some(version_id)).await?;
             let good = |found: &Current| found.size == *size && is_like(&found.tag, bare(etag)) && !found.archived;
             if found.as_ref().is_some_and(good) {
                 return Ok(Some(Source::Version));
             }
         }
-        let copy = Name::of(self.of, listed).key(&self.pool);
+        let copy = Name::of(&self.of.bucket, listed).key(&self.pool);
         let found = self.point.bucket.look(&copy, None).await?;
         Ok(found.filter(|found| found.size == *size && !found.archived).map(|_| Source::Pool(copy)))
     }
