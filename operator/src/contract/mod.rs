@@ -21,8 +21,8 @@ pub use bucket_rules::{
 };
 pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable, read_only, version};
 pub use lock::{
-    ARG_TIMEOUT_SECONDS, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_HELD, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
-    OPERATOR_PATH,
+    ARG_TIMEOUT_SECONDS, AWAIT_LOCK, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
+    NOT_BEGUN,
 };
 pub use points::{
     ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REQUEST, ARG_VERIFIED, ARG_WORK,
@@ -40,11 +40,11 @@ pub use provision::{
     PROVISION_DATABASE, PROVISION_VARIABLES, ProvisionOutcome,
 };
 pub use restore::{
-    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED, ARG_SCOPE,
-    ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT, ENV_OBJECTS_FORCE_PATH_STYLE,
-    ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN, KeptDatabase, OBJECTS_FILE, RESTORE,
-    RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep, begun_comment, copy_database,
-    filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
+    ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED,
+    ARG_SCOPE, ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT,
+    ENV_OBJECTS_FORCE_PATH_STYLE, ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN,
+    KeptDatabase, OBJECTS_FILE, RESTORE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep,
+    begun_comment, copy_database, filled_comment, is_of_restore, kept_database, restore_comment, restore_suffix,
 };
 pub use smoke_test::{ARG_QUESTION, SMOKE_TEST, SMOKE_TEST_FAILED, SmokeQuestion};
 pub use tls_mode::{TlsMode, UrlError};

@@ -89,17 +89,22 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         name,
         namespace,
     };
-    stack.release = release::settings(spec, &stack, observed);
-    api_url::resolve(spec, &mut stack, &mut unresolved);
-    stack.connection = Connection::new(&parts(&stack));
-    stack.backup = backup::resolve(spec, &stack, observed, &mut unresolved);
-    stack.seed = seed::resolve(spec, &stack, observed).map(Box::new);
-    hash_configuration(&mut stack, observed, &mut unresolved);
+    resolve_rest(&mut stack, spec, observed, unresolved);
+    stack
+}
+
+/// What follows from the services and the workloads.
+fn resolve_rest(stack: &mut Stack, spec: &RorunStackSpec, observed: &Observed, mut unresolved: Unresolved) {
+    stack.release = release::settings(spec, stack, observed);
+    api_url::resolve(spec, stack, &mut unresolved);
+    stack.connection = Connection::new(&parts(stack));
+    stack.backup = backup::resolve(spec, stack, observed, &mut unresolved);
+    stack.seed = seed::resolve(spec, stack, observed).map(Box::new);
+    hash_configuration(stack, observed, &mut unresolved);
     unresolved.extend(observed.missing_apis.clone());
     stack.unresolved = unresolved;
-    stack.probing = probing(&stack);
-    stack.from_pods = from_pods::resolve(spec, &stack, observed);
-    stack
+    stack.probing = probing(stack);
+    stack.from_pods = from_pods::resolve(spec, stack, observed);
 }
 
 /// The hashes of what the workloads are configured with.

@@ -12,8 +12,8 @@ use crate::{
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
     stack::{
-        self, BackupRequest, Clusters, Observed, PointProblem, References, RestorePoint, RestoreRequest, SanitizeRequest,
-        clusters,
+        self, BackupRequest, Clusters, Observed, PointProblem, References, RestorePoint, RestoreRequest,
+        SanitizeRequest, clusters,
     },
 };
 

@@ -6,7 +6,7 @@ use super::{
     HISTORY, Pause, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
-    migration::{Migrated, blocker, identity, migrated, migrations},
+    migration::{Migrated, blocker, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
     verification::{self, Verification},
@@ -116,6 +116,7 @@ impl Facts {
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
+        self.target.progress.not_begun = not_begun(observed, &self.migration, &self.target.progress);
         // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.
         if let Gate::Passed(point) = &self.gate
             && self.approval != Approval::Missing
@@ -294,6 +295,11 @@ impl Facts {
         matches!(self.migration, Migrated::Pending(_))
     }
 
+    /// Whether another session keeps its command from running.
+    pub(super) fn is_locked(&self) -> bool {
+        self.migrates() && self.target.progress.not_begun.as_ref().is_some_and(|why| why.locked)
+    }
+
     /// Which revision the Deployments get: without one that served they are left as they are.
     pub(super) fn pick(&self, pick: Pick) -> Pick {
         if pick != Pick::LastGood || self.last_good.is_some() {
@@ -308,7 +314,7 @@ impl Facts {
         match &self.migration {
             // Before the approval nothing runs.
             Migrated::Pending(step) => {
-                let may_start = state == State::Migrating && self.blocker.is_none();
+                let may_start = state.migrates() && self.blocker.is_none();
                 Some(step.clone()).filter(|step| may_start || step.exists)
             }
             Migrated::Failed(step, _) => Some(step.clone()),

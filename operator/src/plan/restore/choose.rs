@@ -23,8 +23,7 @@ pub(super) fn choose(all: &mut [Facts<'_>], foreign: Option<&str>) -> Option<usi
         }
         if let Some(first) = first.as_ref().filter(|_| chosen != Some(index)) {
             if !facts.has_begun() {
-                facts.held =
-                    Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("{first} goes first")));
+                facts.held = Some(Waiting::new(reason::DEPENDENCY_NOT_READY, format!("{first} goes first")));
             }
         } else if let Some(job) = foreign {
             if facts.has_begun() {

@@ -116,16 +116,16 @@ impl<'a> Recovery<'a> {
         self.recorded || self.named.is_some_and(|named| named.cluster == self.cluster)
     }
 
-    /// Why the Cluster never will be whole.
+    /// Why the Cluster never will be whole. A phase in which CloudNativePG can do no more may pass, by a disk that grows, say: the
+    /// recovery itself has to have failed as well.
     pub(super) fn refusal(&self) -> Option<Waiting> {
         let there = self.there.filter(|_| !self.is_live())?;
-        let stalled = there.waiting.as_ref().filter(|waiting| waiting.reason == reason::DATABASE_STALLED)?;
-        let why = there.failing.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let (stalled, why) = (there.stalled()?, there.failing.as_ref()?);
         let message = format!(
-            "{}{why}; what is live is as it was; the annotation {} with the name {} deletes the Cluster",
+            "{}: {why}; what is live is as it was; the annotation {}: {} deletes the Cluster",
             stalled.message,
             crate::names::annotation::DISCARD,
-            self.cluster
+            there.discarded_by()
         );
         Some(Waiting::new(reason::RESTORE_FAILED, message))
     }
@@ -147,6 +147,13 @@ impl<'a> Recovery<'a> {
         }
         if let Some(failing) = &there.failing {
             return say(reason::RESTORE_FAILED, format!("cluster/{} is not recovered yet: {failing}", there.name));
+        }
+        if let Some(stalled) = there.stalled() {
+            let words = format!(
+                "{}; nothing of its recovery has failed, and it goes on once that is mended; to give it up, delete the RorunRestore",
+                stalled.message
+            );
+            return say(stalled.reason, words);
         }
         match (&there.waiting, there.archiving) {
             (Some(waiting), _) => say(reason::RESTORING, waiting.message.clone()),
