@@ -49,6 +49,13 @@ impl Context {
         observed.kept = told.and_then(|status| status.restore).map(|restore| restore.kept).unwrap_or_default();
     }
 
+    /// The Clusters that RorunRestores recover to a moment: their Secrets are observed before the requests are, which name Secrets too.
+    pub(super) fn recovering(&self, stack: &ResourceKey) -> Vec<String> {
+        let restores = self.requests.restores.of(stack);
+        let moments = restores.iter().filter(|of| of.spec.from.point_in_time.is_some());
+        moments.map(|of| clusters::recovered_name(&stack.name, &of.uid().unwrap_or_default())).collect()
+    }
+
     fn restore_request(&self, of: &RorunRestore, stack: &ResourceKey, known: &Known<'_>) -> RestoreRequest {
         let spec = &of.spec;
         let uid = of.uid().unwrap_or_default();

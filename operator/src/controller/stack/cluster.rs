@@ -61,7 +61,7 @@ fn cluster_there(there: &LiveObject) -> ClusterThere {
 }
 
 /// The Clusters that restores which are not over recover.
-pub(super) fn recovering(key: &ResourceKey, observed: &Observed) -> Vec<String> {
+fn recovering(key: &ResourceKey, observed: &Observed) -> Vec<String> {
     let moments = observed.restores.iter().filter(|request| request.moment().is_some());
     moments.map(|request| clusters::recovered_name(&key.name, &request.uid)).collect()
 }

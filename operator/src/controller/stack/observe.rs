@@ -70,7 +70,7 @@ pub(super) async fn observe(
     }
     if stack::cluster(cr).is_some() {
         named.cluster(&observed.clusters.live_or_first(&key.name));
-        for recovered in cluster::recovering(key, &observed) {
+        for recovered in context.recovering(key) {
             named.cluster(&recovered);
         }
     }

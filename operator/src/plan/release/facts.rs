@@ -295,11 +295,6 @@ impl Facts {
         matches!(self.migration, Migrated::Pending(_))
     }
 
-    /// Whether another session keeps its command from running.
-    pub(super) fn is_locked(&self) -> bool {
-        self.migrates() && self.target.progress.not_begun.as_ref().is_some_and(|why| why.locked)
-    }
-
     /// Which revision the Deployments get: without one that served they are left as they are.
     pub(super) fn pick(&self, pick: Pick) -> Pick {
         if pick != Pick::LastGood || self.last_good.is_some() {
@@ -307,20 +302,6 @@ impl Facts {
         }
         // The pods of a first release that began to roll out are to end, too.
         if self.pause != Pause::None && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
-    }
-
-    /// The Job of the migration, while it is to run or is kept for reading.
-    pub(super) fn migration_step(&self, state: State) -> Option<Step> {
-        match &self.migration {
-            // Before the approval nothing runs.
-            Migrated::Pending(step) => {
-                let may_start = state.migrates() && self.blocker.is_none();
-                Some(step.clone()).filter(|step| may_start || step.exists)
-            }
-            Migrated::Failed(step, _) => Some(step.clone()),
-            Migrated::Done(step) => step.clone(),
-            Migrated::NotNeeded => None,
-        }
     }
 
     /// When the state may be another one though nothing happens.

@@ -1,6 +1,6 @@
 //! The migration of a release: whether one is needed, and how far it is.
 
-use super::Step;
+use super::{State, Step, facts::Facts};
 use crate::{
     contract::LockOutcome,
     names::{Component, ObjectName, annotation},
@@ -117,4 +117,31 @@ pub(super) fn identity(stack: &Stack) -> String {
     let mut parts = vec![stack.api.image.as_str(), &stack.release.data];
     parts.extend(migration.command.iter().map(String::as_str));
     meaning(&parts)
+}
+
+impl Facts {
+    /// Whether another session keeps its command from running.
+    pub(super) fn is_locked(&self) -> bool {
+        self.migrates() && self.target.progress.not_begun.as_ref().is_some_and(|why| why.locked)
+    }
+
+    /// The Job of the migration, while it is to run or is kept for reading.
+    pub(super) fn migration_step(&self, state: State) -> Option<Step> {
+        match &self.migration {
+            // Before the approval nothing runs.
+            Migrated::Pending(step) => {
+                let may_start = state.migrates() && self.blocker.is_none();
+                Some(step.clone()).filter(|step| may_start || step.exists)
+            }
+            Migrated::Failed(step, _) => Some(step.clone()),
+            Migrated::Done(step) => step.clone(),
+            Migrated::NotNeeded => None,
+        }
+    }
+
+    /// Whether a migration runs, or another attempt follows one that did not begin: dumps wait for all of them at once.
+    pub(super) fn migration_goes_on(&self, state: State) -> bool {
+        let follows = |step: Step| !step.exists && self.target.progress.not_begun.is_some();
+        self.migration_runs || self.migration_step(state).is_some_and(follows)
+    }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::{State, facts::Facts};
 use crate::{
     names::{Component, LIVE_CLUSTER, ObjectName, ROLE_LIVE, Waiting, reason},
     stack::{ClusterThere, LiveCluster, Observed, Recovered, RestoreRequest, Stack, clusters},
@@ -205,6 +206,27 @@ impl<'a> Recovery<'a> {
     /// The Cluster that was live before it.
     pub(super) fn kept(&self) -> Option<&str> {
         self.named.filter(|named| named.cluster == self.cluster)?.before()
+    }
+}
+
+impl Facts<'_> {
+    /// What is written beside the live Cluster at a state. Nothing of before the switch is left out before it is done.
+    pub(super) fn beside(&self, state: State, now: i64) -> Beside {
+        let Some(recovery) = &self.recovery else { return Beside::default() };
+        let archive = || {
+            let asked = self.stack.backup.as_ref()?.point_in_time.as_ref()?;
+            Some(asked.archive.as_ref()?.server_name.clone())
+        };
+        match state {
+            State::Switching if self.may_begin() => recovery.switch(self.request, &archive().unwrap_or_default(), now),
+            State::Copying
+            | State::Migrating
+            | State::Verifying
+            | State::Saving
+            | State::Stopping
+            | State::Switching => recovery.beside(),
+            _ => Beside::default(),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ fn a_migration_that_did_not_get_its_lock_is_tried_until_it_does_and_runs_once() 
         names.extend(migrations(&cluster).iter().map(|job| job.name.clone()));
         assert!(migrations(&cluster).len() < 3, "{names:?}");
         assert_eq!(cluster.api(), "api:1", "what serves stays");
+        assert!(release.migration_runs, "no dump begins between two attempts");
         // From the end of the first one, also while the next one starts.
         let expected = if step == 0 { State::Migrating } else { State::MigrationLocked };
         assert_eq!(release.state, expected, "{step}");
@@ -182,7 +183,7 @@ fn a_failure_is_told_with_the_words_of_who_failed_and_the_way_out(#[case] said: 
     let release = cluster.settle();
     let (hash, job) = (release.target.content.release(), &cluster.observed.jobs[0].name);
     let expected = format!(
-        "release {hash} (api:2, ocr:1) is held, since its migration failed, job/{job}: {said}; mend it, then change the image or set the \
+        "release {hash} (ocr:1, api:2) is held, since its migration failed, job/{job}: {said}; mend it, then change the image or set the \
          annotation rorun.app/retry to a new value; what served before serves"
     );
     let waiting = release.waiting.unwrap();
