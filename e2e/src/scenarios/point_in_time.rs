@@ -175,7 +175,11 @@ impl Archive<'_> {
         self.stack.wait_status("a base backup of the new Cluster", WITHIN, archived).await?;
         self.stack.wait_condition("BackupHealthy", "True", "Ready", WITHIN).await?;
         progress::note(&format!("its own archive was whole {:.1} s later", began.elapsed().as_secs_f64()));
-        self.stack.patch(json!({"metadata": {"annotations": {"rorun.app/discard": before}}})).await?;
+        let there = self.cluster(before).await?;
+        let uid = there["metadata"]["uid"].as_str().context("a Cluster without a uid")?;
+        self.stack
+            .patch(json!({"metadata": {"annotations": {"rorun.app/discard": format!("{before}/{uid}")}}}))
+            .await?;
         self.stack
             .wait("the Cluster of before to go", WITHIN, async || {
                 let clusters = self.test.list(&self.test.namespace, CLUSTERS, "").await?;

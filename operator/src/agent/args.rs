@@ -157,9 +157,15 @@ pub struct HoldLockArgs {
     pub database_url: String,
 }
 
-/// The question whether the lock is held.
+/// The wait for the lock that `agent hold-lock` beside it takes.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LockHeldArgs {
+pub struct AwaitLockArgs {
+    /// How long in seconds to wait.
+    #[arg(long)]
+    pub timeout_seconds: u32,
+    /// Where to write the result.
+    #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
+    pub termination_path: PathBuf,
     /// What `agent hold-lock` writes.
     #[arg(long, default_value = contract::LOCK_FILE, hide = true)]
     pub lock_file: PathBuf,
@@ -490,12 +496,12 @@ mod tests {
         assert_eq!((args.timeout_seconds, args.lock_file.as_path()), (600, contract::LOCK_FILE.as_ref()));
         assert_eq!(args.database_ca_file.as_deref(), Some(contract::DATABASE_CA_PATH.as_ref()));
         assert!(args.lock_file.starts_with(contract::LOCK_DIRECTORY) && !format!("{args:?}").contains("secret"));
-        let Agent { command: AgentCommand::LockHeld(args) } =
-            Agent::try_parse_from([contract::AGENT, contract::LOCK_HELD]).expect("lock-held")
+        let arguments = [contract::AGENT, contract::AWAIT_LOCK, contract::ARG_TIMEOUT_SECONDS, "120"];
+        let Agent { command: AgentCommand::AwaitLock(args) } = Agent::try_parse_from(arguments).expect("await-lock")
         else {
-            panic!("no question");
+            panic!("no wait");
         };
-        assert_eq!(args.lock_file, PathBuf::from(contract::LOCK_FILE));
+        assert_eq!((args.timeout_seconds, args.lock_file), (120, PathBuf::from(contract::LOCK_FILE)));
         let without_limit = [contract::AGENT, contract::HOLD_LOCK, "--database-url=postgres://u@h/d"];
         assert!(Agent::try_parse_from(without_limit).is_err(), "a wait without an end");
     }

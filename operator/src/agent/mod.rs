@@ -47,7 +47,6 @@ mod stream;
 mod transfer;
 mod upkeep;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,7 +55,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use args::{
-    AuthoritiesArgs, BucketArgs, BucketRulesArgs, DrillArgs, DumpArgs, HoldLockArgs, LockHeldArgs, SmokeTestArgs,
+    AuthoritiesArgs, AwaitLockArgs, BucketArgs, BucketRulesArgs, DrillArgs, DumpArgs, HoldLockArgs, SmokeTestArgs,
 };
 pub use authorities::AuthoritiesError;
 pub use catalogue::{Point, points};
@@ -72,7 +71,7 @@ pub use retention::{Backup, Spared, expired};
 pub use sanitize::SanitizeArgs;
 
 use self::smoke_test::NotPassed;
-use crate::contract::{self, ProvisionOutcome};
+use crate::contract::{self, LockOutcome, ProvisionOutcome};
 
 /// The exit code of a process that was asked to stop, as shells give it.
 const STOPPED: u8 = 128 + 15;
@@ -95,8 +94,8 @@ pub enum AgentCommand {
     Sanitize(Box<SanitizeArgs>),
     /// Takes the lock that excludes dumps, and holds it until SIGTERM.
     HoldLock(HoldLockArgs),
-    /// Succeeds while `hold-lock` beside it holds the lock.
-    LockHeld(LockHeldArgs),
+    /// Waits until `hold-lock` beside it holds the lock.
+    AwaitLock(AwaitLockArgs),
     /// Makes the role and the database of the application that are missing on a server, as its master.
     ProvisionDatabase(Box<ProvisionArgs>),
     /// Brings a recovery point back, step by step.
@@ -139,14 +138,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::BucketRules(args) => run_bucket_rules(&args).await,
         AgentCommand::Preflight(args) => run_preflight(&args).await,
         AgentCommand::Restore { step } => restore::run(&step).await,
-        AgentCommand::LockHeld(args) => match hold_lock::is_held(&args.lock_file) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                // The kubelet quotes what a probe prints in the Event of its failure.
-                let _ = writeln!(std::io::stdout(), "{why}");
-                ExitCode::FAILURE
-            }
-        },
+        AgentCommand::AwaitLock(args) => run_await_lock(&args).await,
     }
 }
 
@@ -208,13 +200,30 @@ async fn run_preflight(args: &PreflightArgs) -> ExitCode {
 }
 
 async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {
-    let result = match stop_on_signal() {
+    let outcome = match stop_on_signal() {
         Ok(stop) => Box::pin(hold_lock::hold(args, &stop)).await,
-        Err(source) => Err(DumpError::Signals { source }),
+        Err(source) => outcome::of_lock(&DumpError::Signals { source }, args),
     };
-    let code = exit_code(&result);
-    outcome::report_lock(result, args);
-    code
+    outcome::report_lock(&outcome, &args.termination_path);
+    match outcome {
+        LockOutcome::Released => ExitCode::SUCCESS,
+        LockOutcome::Stopped => ExitCode::from(STOPPED),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+async fn run_await_lock(args: &AwaitLockArgs) -> ExitCode {
+    let outcome = match stop_on_signal() {
+        Ok(stop) => hold_lock::await_held(args, &stop).await,
+        Err(error) => Err(LockOutcome::Failed { message: error.to_string() }),
+    };
+    let Err(outcome) = outcome else { return ExitCode::SUCCESS };
+    outcome::report_lock(&outcome, &args.termination_path);
+    match outcome {
+        LockOutcome::Stopped => ExitCode::from(STOPPED),
+        outcome if outcome.may_pass() => ExitCode::from(contract::NOT_BEGUN),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn exit_code<T>(result: &Result<T, DumpError>) -> ExitCode {

@@ -14,6 +14,7 @@ use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, PreflightOutcome,
     PreflightVerdict, ProvisionOutcome, RestoreOutcome, RulesOutcome,
 };
+use crate::services::ServiceError;
 use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
@@ -64,26 +65,26 @@ pub(super) fn report_sanitized(result: Result<DumpRecord, Option<String>>, args:
     write(&outcome, &args.termination_path);
 }
 
-/// Likewise, of the lock. Nothing in the way means that it was held until the end.
-pub(super) fn report_lock(result: Result<(), DumpError>, args: &HoldLockArgs) {
-    let outcome = match result {
-        Ok(()) => LockOutcome::Released,
-        Err(DumpError::Stopped) => LockOutcome::Stopped,
-        Err(error) => {
-            let secrets = secrets_of(&args.database_url);
-            let message = message(&error.to_string(), &secrets, LONGEST_MESSAGE);
-            tracing::error!(message, "the lock is not held");
-            match error {
-                DumpError::Lock(LockError::TimedOut { .. } | LockError::NotAlone { .. }) => {
-                    LockOutcome::TimedOut { message }
-                }
-                DumpError::Lock(LockError::Pooled { .. }) => LockOutcome::PooledConnection { message },
-                DumpError::Lock(LockError::Lost { .. }) => LockOutcome::Lost { message },
-                _ => LockOutcome::Failed { message },
-            }
-        }
-    };
-    write(&outcome, &args.termination_path);
+/// What became of the lock, which is not held.
+pub(super) fn of_lock(error: &DumpError, args: &HoldLockArgs) -> LockOutcome {
+    let message = message(&error.to_string(), &secrets_of(&args.database_url), LONGEST_MESSAGE);
+    match error {
+        DumpError::Stopped => LockOutcome::Stopped,
+        DumpError::Lock(LockError::TimedOut { .. } | LockError::NotAlone { .. }) => LockOutcome::TimedOut { message },
+        DumpError::Lock(LockError::Pooled { .. }) => LockOutcome::PooledConnection { message },
+        DumpError::Lock(LockError::Lost { .. }) => LockOutcome::Lost { message },
+        DumpError::Service(ServiceError::Unreachable { .. })
+        | DumpError::Lock(LockError::Service(ServiceError::Unreachable { .. })) => LockOutcome::Unreachable { message },
+        _ => LockOutcome::Failed { message },
+    }
+}
+
+/// Likewise, of the lock.
+pub(super) fn report_lock(outcome: &LockOutcome, path: &Path) {
+    if let Some(message) = outcome.message() {
+        tracing::error!(message, "the lock is not held");
+    }
+    write(outcome, path);
 }
 
 /// Likewise, of a drill.

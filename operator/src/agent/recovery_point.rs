@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{Contents, Manifest};
-use super::{BackupId, DumpArgs};
+use super::{BackupId, DumpArgs, copies};
 use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE, hold_file};
 use crate::services::ServiceError;
 use crate::services::bucket::BucketClient;
@@ -36,9 +36,13 @@ pub(super) async fn reused(
     }
     // This run makes no backup, so nothing else comes after it.
     release_holds(bucket, args, owner, &mut entries).await;
+    let not_copied = entries.iter().find(|entry| entry.id == *id).and_then(|entry| copies::lacking(args, entry));
+    if let Some(problem) = &not_copied {
+        tracing::warn!(problem, "a copy is missing");
+    }
     tracing::info!(%id, hold, "a backup that is young enough is held as the recovery point");
     let record = record(&manifest, format!("s3://{}/{key}", bucket.bucket()));
-    Ok(record.map(|record| (record, manifest)))
+    Ok(record.map(|record| (DumpRecord { not_copied, ..record }, manifest)))
 }
 
 /// The newest whole backup of an owner that was begun after a moment.

@@ -148,7 +148,7 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
             active_deadline_seconds: Some(DEADLINE_SECONDS),
             backoff_limit: Some(5),
             // What the keys may not do they may not do the next time.
-            pod_failure_policy: Some(failure_policy(Some((SET, contract::RULES_REFUSED)))),
+            pod_failure_policy: Some(failure_policy(Some((Some(SET), contract::RULES_REFUSED)))),
             // Two at once would undo each other.
             pod_replacement_policy: Some("Failed".to_owned()),
             template,

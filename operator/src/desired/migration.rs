@@ -4,7 +4,7 @@ use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{Job, JobSpec},
-        core::v1::{Container, EnvVar, ExecAction, PodTemplateSpec, Probe, Secret},
+        core::v1::{Container, EnvVar, PodTemplateSpec, Secret},
     },
 };
 
@@ -47,7 +47,10 @@ const NOWHERE: &str = "copy.invalid";
 
 /// The container that holds the lock, and its volume.
 const LOCK: &str = "lock";
-/// How long a migration waits for the lock. The plan starts none while a dump of the stack runs, so this is for dumps by hand.
+/// The container that ends once the lock is held, before the command.
+const AWAIT_LOCK: &str = "await-lock";
+/// How long a migration waits for the lock. The plan starts none while a dump of the stack runs, so this is for dumps by hand. It is
+/// short, since a release that is withdrawn meanwhile waits for the end of its Job; the plan makes another Job.
 const LOCK_WAIT_SECONDS: i32 = 120;
 
 pub(super) struct Migration;
@@ -88,6 +91,7 @@ impl Component for Migration {
 
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
+        let migrates = plan.release.state.migrates();
         let later = [State::Testing, State::SmokeTestFailed, State::Verifying, State::RolledBack];
         if later.contains(&plan.release.state) {
             return None;
@@ -97,8 +101,9 @@ impl Component for Migration {
             let why = stack.unresolved.get(&Name::Backup).or_else(|| stack.pods_refused.get(&Name::Backup));
             return Some(why.cloned().or_else(|| super::worst_pod(Name::Backup, 0, live)).unwrap_or(waiting));
         }
-        // A pod that cannot start tells more than that its Job runs.
-        let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| plan.release.state == State::Migrating);
+        // A pod that cannot start tells more than that its Job runs, and less than what kept its command from that.
+        let told = plan.release.target.progress.not_begun.is_some();
+        let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| migrates && !told);
         Some(trouble.unwrap_or(waiting))
     }
 }
@@ -108,9 +113,10 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
         metadata: metadata::owned(stack, Name::Migration, step.name.clone()),
         spec: Some(JobSpec {
             active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
-            // Whether a migration that failed may run again is for somebody to say.
+            // Whether a migration that failed may run again is for somebody to say. The reason of the Job's failure is another one
+            // where the command never ran.
             backoff_limit: Some(0),
-            pod_failure_policy: Some(failure_policy(None)),
+            pod_failure_policy: Some(failure_policy(Some((Some(AWAIT_LOCK), contract::NOT_BEGUN)))),
             pod_replacement_policy: Some("Failed".to_owned()),
             template: template(stack, migration),
             ..JobSpec::default()
@@ -135,7 +141,7 @@ fn migration_url(stack: &Stack, connection: &Connection) -> String {
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     let api = &stack.target().api;
     let workload::Parts { container, mut init_containers, mut volumes } = workload::parts(stack, api);
-    init_containers.push(lock(stack, &container));
+    init_containers.extend([lock(stack, &container), await_lock(stack)]);
     volumes.push(pod::scratch(LOCK));
     let mut template = Pod {
         component: Name::Migration,
@@ -191,8 +197,7 @@ pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar, copy: Optio
     Some(pod_template::shaped(stack, Name::Migration, template))
 }
 
-/// Holds the lock that excludes dumps, as a native sidecar: the migration starts once its startup probe succeeds, and the kubelet
-/// stops it once the migration has ended.
+/// Holds the lock that excludes dumps, as a native sidecar: the kubelet stops it once the migration has ended.
 fn lock(stack: &Stack, api: &Container) -> Container {
     let mut lock = pod::container(stack, LOCK, &stack.agent_image);
     let wait = LOCK_WAIT_SECONDS.to_string();
@@ -212,16 +217,18 @@ fn lock(stack: &Stack, api: &Container) -> Container {
     lock.volume_mounts = Some(authorities.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
     lock.resources = Some(pod::small());
     lock.restart_policy = Some("Always".to_owned());
-    lock.startup_probe = Some(Probe {
-        exec: Some(ExecAction {
-            command: Some([contract::OPERATOR_PATH, contract::AGENT, contract::LOCK_HELD].map(str::to_owned).into()),
-        }),
-        period_seconds: Some(1),
-        timeout_seconds: Some(5),
-        failure_threshold: Some(LOCK_WAIT_SECONDS + 60),
-        ..Probe::default()
-    });
     lock
+}
+
+/// Ends once the lock is held. Its failure is that of the pod, which no startup probe of the sidecar is: the kubelet starts that one anew.
+fn await_lock(stack: &Stack) -> Container {
+    let mut wait = pod::container(stack, AWAIT_LOCK, &stack.agent_image);
+    let seconds = LOCK_WAIT_SECONDS.to_string();
+    let args = [contract::AGENT, contract::AWAIT_LOCK, contract::ARG_TIMEOUT_SECONDS, &seconds];
+    wait.args = Some(args.map(str::to_owned).into());
+    wait.volume_mounts = Some(vec![pod::mount(LOCK, contract::LOCK_DIRECTORY)]);
+    wait.resources = Some(pod::small());
+    wait
 }
 
 /// The API's container with another command: nobody asks it whether it serves.

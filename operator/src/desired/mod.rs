@@ -48,7 +48,7 @@ use crate::{
     api::v1alpha1::RorunStackSpec,
     names::{Component as Name, Waiting, reason},
     objects::{self, DesiredObject, Keyed, LiveObject, LiveSet, ObjectKind, Readiness},
-    plan::{Plan, release::State},
+    plan::Plan,
     stack::{Probe, Stack},
 };
 
@@ -219,7 +219,7 @@ fn waiting(
     // A migration that is over, or that may not run yet, needs no database.
     // Nor do rules that are set need the bucket.
     let set = name == Name::BucketRules && plan.bucket_rules.iter().all(|step| step.exists);
-    let idle = set || (name == Name::Migration && plan.release.state != State::Migrating);
+    let idle = set || (name == Name::Migration && !plan.release.state.migrates());
     if component.waits_for().is_empty() || runs(name, stack, live) || idle {
         return None;
     }

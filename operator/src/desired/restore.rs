@@ -4,15 +4,14 @@ mod recovered;
 mod secret;
 
 use k8s_openapi::api::{
-    batch::v1::{
-        Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
-        PodFailurePolicyRule,
-    },
+    batch::v1::{Job, JobSpec},
     core::v1::{Container, EnvVar, PodTemplateSpec},
 };
 
 use super::{
-    Component, Keys, backup, metadata, migration,
+    Component, Keys, backup,
+    failure_policy::failure_policy,
+    metadata, migration,
     pod::{self, Pod},
     proxy, seed, service, smoke_test,
 };
@@ -36,7 +35,7 @@ const ACTIVE_DEADLINE_SECONDS: i64 = 24 * 3600;
 /// How often a pod that was lost is made again.
 const TRIES: i32 = 6;
 /// What the agent ends with when it has said why: trying again changes nothing.
-const SAID_WHY: i32 = 1;
+const SAID_WHY: u8 = 1;
 /// The file of the authorities of the bucket whose objects are restored.
 const OBJECTS_CA_FILE: &str = "objects.crt";
 
@@ -142,23 +141,10 @@ pub(super) fn job(stack: &Stack, step: &Step, spec: JobSpec) -> DesiredObject {
 
 /// A pod that was lost is made again, since each step finds what the one before left; one that said why it ended is not.
 pub(super) fn job_spec(template: PodTemplateSpec) -> JobSpec {
-    let lost =
-        PodFailurePolicyOnPodConditionsPattern { status: "True".to_owned(), type_: "DisruptionTarget".to_owned() };
-    let said = PodFailurePolicyOnExitCodesRequirement {
-        container_name: None,
-        operator: "In".to_owned(),
-        values: vec![SAID_WHY],
-    };
-    let rule = |action: &str| PodFailurePolicyRule { action: action.to_owned(), ..PodFailurePolicyRule::default() };
     JobSpec {
         active_deadline_seconds: Some(ACTIVE_DEADLINE_SECONDS),
         backoff_limit: Some(TRIES),
-        pod_failure_policy: Some(PodFailurePolicy {
-            rules: vec![
-                PodFailurePolicyRule { on_pod_conditions: Some(vec![lost]), ..rule("Ignore") },
-                PodFailurePolicyRule { on_exit_codes: Some(said), ..rule("FailJob") },
-            ],
-        }),
+        pod_failure_policy: Some(failure_policy(Some((None, SAID_WHY)))),
         // Never two of a step at once.
         pod_replacement_policy: Some("Failed".to_owned()),
         template,

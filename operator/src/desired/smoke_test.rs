@@ -169,7 +169,7 @@ fn job(stack: &Stack, questions: &[SmokeQuestion], step: &Step, limit: Option<i6
             active_deadline_seconds: limit,
             backoff_limit: Some(3),
             // A test that failed is not repeated.
-            pod_failure_policy: Some(failure_policy(Some((ASK, contract::SMOKE_TEST_FAILED)))),
+            pod_failure_policy: Some(failure_policy(Some((Some(ASK), contract::SMOKE_TEST_FAILED)))),
             template,
             ..JobSpec::default()
         }),

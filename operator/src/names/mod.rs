@@ -92,7 +92,7 @@ pub mod annotation {
     pub const CORRECTED: &str = "rorun.app/corrected";
     /// On a stack: the uid of the RorunRestore that may change data of Production.
     pub const CONFIRM_RESTORE: &str = "rorun.app/confirm-restore";
-    /// On a stack: the name of a database that a restore left, to drop it.
+    /// On a stack: the name of a database that a restore left, or name and uid of a Cluster as `<name>/<uid>`, to drop it.
     pub const DISCARD: &str = "rorun.app/discard";
     /// On a stack: the owner whose backups become its own, or `none` for those without an owner.
     pub const ADOPT_BACKUPS: &str = "rorun.app/adopt-backups";

@@ -164,6 +164,8 @@ pub const STACK_NOT_FOUND: Reason = "StackNotFound";
 pub const AWAITING_APPROVAL: Reason = "AwaitingApproval";
 /// A release waits for its migration.
 pub const MIGRATING: Reason = "Migrating";
+/// A migration has not begun, since another session holds the lock of its database, and what served before serves.
+pub const MIGRATION_LOCKED: Reason = "MigrationLocked";
 /// A migration failed, and what served before serves.
 pub const MIGRATION_FAILED: Reason = "MigrationFailed";
 /// A release waits for its recovery point.

@@ -156,7 +156,7 @@ pub struct LiveObject {
     pub pods: Option<Pods>,
     /// Whether a container of a pod runs that is none of its init containers.
     pub work: Work,
-    /// What the last container of a pod said when it ended, why the pods of a Deployment are refused, why an autoscaler does
+    /// What the last container of a pod said when it ended, the reason for which a Job failed, why the pods of a Deployment are refused, why an autoscaler does
     /// not scale, the address of an Ingress, or which volume a claim has.
     pub note: Option<Box<str>>,
     /// Since when it is so, in seconds since 1970, of what may end by itself soon: a pod that serves, that has no node, or

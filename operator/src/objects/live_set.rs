@@ -86,16 +86,21 @@ impl LiveSet {
         if job.kind.kind != "Job" || !on_its_way {
             return false;
         }
-        let pods = || {
-            self.of_component("Pod", job.component)
-                .filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid))
-        };
         let stuck = |pod: &LiveObject| {
             pod.work == Work::Idle
                 && matches!(&pod.readiness, Readiness::Waiting(waiting) if CANNOT_START.contains(&waiting.reason))
         };
-        let newest = pods().max_by_key(|pod| pod.created);
-        newest.is_none_or(|pod| !stuck(pod)) || pods().any(|pod| pod.deleting)
+        self.newest_pod(job).is_none_or(|pod| !stuck(pod)) || self.pods_of(job).any(|pod| pod.deleting)
+    }
+
+    /// The newest pod of a Job.
+    pub fn newest_pod<'a>(&'a self, job: &'a LiveObject) -> Option<&'a LiveObject> {
+        self.pods_of(job).max_by_key(|pod| pod.created)
+    }
+
+    fn pods_of<'a>(&'a self, job: &'a LiveObject) -> impl Iterator<Item = &'a LiveObject> {
+        let pods = self.of_component("Pod", job.component);
+        pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid))
     }
 
     /// What the pods of a component run of an image, with those pods. A pod that is being deleted does not count.

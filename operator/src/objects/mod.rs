@@ -10,6 +10,7 @@ mod barman_cloud;
 mod cloud_native_pg;
 mod digest;
 mod kinds;
+mod last_words;
 mod live;
 mod live_set;
 mod minted;

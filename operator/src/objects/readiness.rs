@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at, barman_cloud};
+use super::{LiveObject, ObjectKey, ObjectKind, ack_status, at, barman_cloud, last_words};
 use crate::names::{
     LIVE_CLUSTER, Waiting,
     reason::{self, Reason},
@@ -150,21 +150,13 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
         "ConfigMap" => {
             at(object, "/data").filter(|data| data.get(LIVE_CLUSTER).is_some()).map(|data| data.to_string().into())
         }
-        "Pod" => said(object).map(Into::into),
+        "Pod" => last_words::said(object).map(Into::into),
+        "Job" => {
+            let failed = condition(object, "Failed").filter(|c| text(c, "/status") == Some("True"))?;
+            text(failed, "/reason").map(Into::into)
+        }
         _ => ack_status::note(kind, object).or_else(|| barman_cloud::note(kind, object)),
     }
-}
-
-/// What a container said when it ended. Others beside ours may have ended too, and what they say is no JSON.
-fn said(pod: &Value) -> Option<&str> {
-    // Init containers, sidecars among them, say less than the containers that they are there for.
-    let lists = ["/status/containerStatuses", "/status/initContainerStatuses"].map(|list| at(pod, list)?.as_array());
-    let statuses = || lists.iter().copied().flatten().flatten();
-    let ended = |field: &'static str| {
-        statuses().filter_map(move |status| at(status.get(field)?, "/terminated/message")?.as_str())
-    };
-    let messages: Vec<_> = ended("state").chain(ended("lastState")).collect();
-    messages.iter().find(|message| message.starts_with('{')).or(messages.first()).copied()
 }
 
 fn narrow(count: i64) -> i32 {

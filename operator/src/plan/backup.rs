@@ -221,6 +221,7 @@ mod tests {
         for step in plan.backups.iter().filter(|step| !step.exists) {
             let phase = JobPhase::Running;
             observed.jobs.push(ObservedJob {
+                begun: None,
                 name: step.name.clone(),
                 component: Component::Backup,
                 created: now,
@@ -293,6 +294,7 @@ mod tests {
     fn a_job_that_runs_is_never_collected() {
         let mut observed = Observed::default();
         let job = |number: i64, phase| ObservedJob {
+            begun: None,
             name: format!("shop-backup-{number}"),
             component: Component::Backup,
             created: number,

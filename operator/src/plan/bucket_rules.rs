@@ -86,6 +86,7 @@ mod tests {
         for step in steps.iter().filter(|step| !step.exists) {
             let (component, phase) = (Component::BucketRules, JobPhase::Running);
             observed.jobs.push(ObservedJob {
+                begun: None,
                 name: step.name.clone(),
                 component,
                 created: 0,

@@ -59,6 +59,7 @@ mod tests {
                 for step in plan.drills.iter().filter(|step| !step.exists) {
                     made += 1;
                     observed.jobs.push(ObservedJob {
+                        begun: None,
                         name: step.name.clone(),
                         component: Component::Drill,
                         created: now,
@@ -76,6 +77,7 @@ mod tests {
     #[test]
     fn what_the_last_drill_found_stands_while_the_next_one_runs() {
         let job = |name: &str, created: i64, phase: JobPhase| ObservedJob {
+            begun: None,
             name: name.to_owned(),
             component: Component::Drill,
             created,

@@ -50,7 +50,15 @@ mod tests {
     fn with_job(mut observed: Observed, name: &str, phase: JobPhase, said: Option<&str>) -> Observed {
         let said = said.map(str::to_owned);
         let (component, ended) = (Component::Preflight, None);
-        observed.jobs.push(ObservedJob { name: name.to_owned(), component, created: 0, said, phase, ended });
+        observed.jobs.push(ObservedJob {
+            begun: None,
+            name: name.to_owned(),
+            component,
+            created: 0,
+            said,
+            phase,
+            ended,
+        });
         observed
     }
 

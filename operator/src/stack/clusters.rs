@@ -85,6 +85,18 @@ pub struct Recovered {
     pub target: String,
 }
 
+impl ClusterThere {
+    /// Why CloudNativePG can do no more for it before a user acts.
+    pub fn stalled(&self) -> Option<&Waiting> {
+        self.waiting.as_ref().filter(|waiting| waiting.reason == reason::DATABASE_STALLED)
+    }
+
+    /// The value of the annotation that deletes it: with its uid, so that no other one of the name is meant.
+    pub fn discarded_by(&self) -> String {
+        format!("{}/{}", self.name, self.uid)
+    }
+}
+
 impl Clusters {
     /// The name of the live Cluster. The error: nothing says which it is.
     pub fn live(&self, stack: &str) -> Result<String, Waiting> {
@@ -109,6 +121,15 @@ impl Clusters {
             Some(named) if named.cluster == first || recovered.contains(&named.cluster.as_str()) => {
                 Ok(named.cluster.clone())
             }
+            Some(named) if self.there.is_empty() => Err(Waiting::new(
+                reason::LIVE_CLUSTER_UNKNOWN,
+                format!(
+                    "configmap/{config_map} names cluster/{}, which is gone, and no other Cluster of the stack is left: everything stays as \
+                     it is; to begin anew with an empty database, kubectl delete configmap {config_map}, and bring the data back by a \
+                     RorunRestore of a recovery point",
+                    named.cluster
+                ),
+            )),
             Some(named) => Err(Waiting::new(
                 reason::LIVE_CLUSTER_UNKNOWN,
                 format!(
@@ -230,6 +251,7 @@ mod tests {
     #[case::before_a_switch(Some(named("shop-database")), &["shop-database", "shop-db-0d1f7a"], Ok("shop-database"))]
     #[case::before_it_is_made(Some(named("shop-database")), &[], Ok("shop-database"))]
     #[case::one_that_is_gone(Some(named("shop-db-0d1f7a")), &["shop-database"], Err("names cluster/shop-db-0d1f7a"))]
+    #[case::none_that_is_left(Some(named("shop-db-0d1f7a")), &[], Err("no other Cluster of the stack is left: everything stays as it is; to begin anew with an empty database, kubectl delete configmap shop-database-live"))]
     #[case::no_name(Some(named("")), &["shop-database"], Err("names cluster/,"))]
     fn the_live_one_is_told_and_never_guessed(
         #[case] named: Option<LiveCluster>,

@@ -78,7 +78,7 @@ pub use recovery::{PointCopy, Recovery, Verify};
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use release::{
-    Content, Migration, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
+    Content, Migration, NotBegun, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
 };
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
 pub use sanitize::{SanitizeRequest, Statements, backup_references};

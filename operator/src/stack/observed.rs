@@ -144,8 +144,11 @@ pub struct ObservedJob {
     pub component: Component,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
-    /// What its newest pod said at its end, if it is complete, or goes on trying.
+    /// What its newest pod said at its end, if it is complete, goes on trying, or did not begin.
     pub said: Option<String>,
+    /// Whether what it is for has begun: `true` while a container of its newest pod runs that is none of its init containers, `false`
+    /// when it failed before, so that the command of a migration never ran. `None`: nothing tells.
+    pub begun: Option<bool>,
     /// How far it is.
     pub phase: JobPhase,
     /// When it ended well, in seconds since 1970.

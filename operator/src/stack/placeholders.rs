@@ -110,7 +110,7 @@ impl<'a> Values<'a> {
     /// Adds a Job that ended well.
     pub(super) fn done(&mut self, component: Component, name: String) {
         let phase = JobPhase::Complete;
-        self.jobs.push(ObservedJob { name, component, created: 0, said: None, phase, ended: Some(0) });
+        self.jobs.push(ObservedJob { begun: None, name, component, created: 0, said: None, phase, ended: Some(0) });
     }
 
     /// Adds a member of a Secret.

@@ -227,6 +227,9 @@ pub struct Progress {
     /// The migrations that were applied: a hash of image, command and identity of the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated: Option<String>,
+    /// What keeps the command of its migration from running, by the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_begun: Option<NotBegun>,
     /// When the Job of the migration was made. Absent where none ran for this revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration_started_at: Option<i64>,
@@ -248,6 +251,16 @@ pub struct Progress {
     /// When one of them was last another one: a tag was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digests_changed_at: Option<i64>,
+}
+
+/// What keeps the command of a migration from running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NotBegun {
+    /// Another session holds the lock, or works for a migration that was ended.
+    pub locked: bool,
+    /// In one sentence.
+    pub message: String,
 }
 
 /// The backup that is the way back from the migration of a release.

@@ -119,6 +119,7 @@ fn record(revision: &Revision) -> ReleaseRecord {
         message: [
             progress.rolled_back.as_ref().map(|given_up| given_up.message.clone()),
             progress.tested.as_ref().and_then(|tested| tested.failed.clone()),
+            progress.not_begun.as_ref().map(|why| why.message.clone()),
         ]
         .into_iter()
         .flatten()

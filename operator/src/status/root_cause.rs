@@ -40,6 +40,7 @@ pub fn root_cause(readiness: &[(Component, Readiness)]) -> Option<RootCause> {
         reason::BACKING_UP,
         reason::RECOVERY_POINT_FAILED,
         reason::MIGRATING,
+        reason::MIGRATION_LOCKED,
         reason::MIGRATION_FAILED,
         reason::TESTING,
         reason::SMOKE_TEST_FAILED,

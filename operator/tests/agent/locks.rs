@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use rorun_operator::agent::Manifest;
-use rorun_operator::contract::{self, LOCK_KEYS, LockOutcome, MANIFEST_FILE, MIGRATION_SESSION};
+use rorun_operator::contract::{self, LOCK_KEYS, LockOutcome, MANIFEST_FILE, MIGRATION_SESSION, NOT_BEGUN};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
@@ -44,10 +44,23 @@ impl Holder {
         Self { pid, lock_file, ended }
     }
 
-    /// What the startup probe says: nothing while the lock is held, or why it is not.
+    /// What `agent await-lock` says that waits no longer: nothing while the lock is held, or why it is not.
     fn probe(&self) -> Option<String> {
-        let output = agent(contract::LOCK_HELD).arg("--lock-file").arg(&self.lock_file).output().expect("agent");
-        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let (code, outcome) = self.wait("0");
+        let outcome = outcome?;
+        let message = outcome.message().unwrap_or_else(|| panic!("{outcome:?}")).to_owned();
+        assert_eq!(code, Some(if outcome.may_pass() { NOT_BEGUN.into() } else { 1 }), "{message}");
+        Some(message)
+    }
+
+    /// `agent await-lock`, as the container between the lock and the migration runs it.
+    fn wait(&self, seconds: &str) -> (Option<i32>, Option<LockOutcome>) {
+        let result = self.lock_file.with_extension("waited");
+        let mut command = agent(contract::AWAIT_LOCK);
+        command.args([contract::ARG_TIMEOUT_SECONDS, seconds]).arg("--lock-file").arg(&self.lock_file);
+        let output = command.arg("--termination-path").arg(&result).output().expect("agent");
+        let outcome = (!output.status.success()).then(|| std::fs::read(&result).expect("a result"));
+        (output.status.code(), outcome.map(|json| serde_json::from_slice(&json).expect("an outcome")))
     }
 
     async fn has_the_lock(&self) {
@@ -218,6 +231,56 @@ async fn an_index_is_made_concurrently_while_a_migration_waits() {
     assert!(holder.probe().is_some(), "it still waits");
     let (code, outcome, said) = holder.end().await;
     assert_eq!((code, outcome), (Some(143), LockOutcome::Stopped), "{said}");
+}
+
+#[tokio::test]
+async fn a_migration_that_does_not_get_its_lock_never_begins_and_its_pod_says_who_has_it() {
+    let scenario = Scenario::new("not-begun").await;
+    let url = scenario.servers.database_url(scenario.name);
+    let other = session(&scenario).await;
+    let (one, two) = LOCK_KEYS;
+    let take = format!("SET application_name = 'by hand'; SELECT pg_advisory_lock({one}, {two})");
+    other.batch_execute(&take).await.expect("lock");
+    let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).await.expect("a pid").get(0);
+    // Its first container ends to tell, though it may wait longer.
+    let first = Holder::start(&scenario, &url, "600");
+    let lock_file = first.lock_file.clone();
+    let (code, outcome, said) = first.ended.await.expect("agent");
+    let LockOutcome::TimedOut { message } = outcome else { panic!("{outcome:?}: {said}") };
+    let holder = format!("waiting for the lock: session {pid} (by hand) holds it, connected from 127.0.0.1 since 2");
+    assert!(code == Some(1) && message.starts_with(&holder) && message.ends_with('Z'), "{message}");
+    // The next one waits, and the container after it gives up.
+    let second = Holder::start(&scenario, &url, "600");
+    until("it asks again", async || there_are(&scenario, "application_name = 'rorun-operator migration'").await).await;
+    let told = LockOutcome::TimedOut { message };
+    assert_eq!(second.wait("1"), (Some(NOT_BEGUN.into()), Some(told)));
+    assert!(!lock_file.with_extension("begun").exists(), "nothing has begun");
+    drop(other);
+    // The session of this test ends by the same thread.
+    second.has_the_lock().await;
+    assert_eq!(second.wait("1"), (Some(0), None));
+    assert!(lock_file.with_extension("begun").exists());
+    let (code, outcome, said) = second.end().await;
+    assert_eq!((code, outcome), (Some(0), LockOutcome::Released), "{said}");
+}
+
+/// A database that does not answer, and one that does not know the role: only the first may pass by itself.
+#[tokio::test]
+async fn a_migration_that_does_not_reach_its_database_never_begins() {
+    let scenario = Scenario::new("not-reached").await;
+    let good = scenario.servers.database_url(scenario.name);
+    let nobody = good.replacen(PASSWORD, "not-the-password", 1);
+    let nowhere = format!("postgres://u:{PASSWORD}@127.0.0.1:1/d");
+    for (url, words, passes) in [(&nowhere, "failed to reach PostgreSQL", true), (&nobody, "failed to log in", false)] {
+        let holder = Holder::start(&scenario, url, "30");
+        let lock_file = holder.lock_file.clone();
+        let (code, outcome, said) = holder.ended.await.expect("agent");
+        assert!(code == Some(1) && outcome.message().is_some_and(|said| said.contains(words)), "{outcome:?}: {said}");
+        assert_eq!(outcome.may_pass(), passes, "{outcome:?}");
+        let waits =
+            Holder { pid: 0, lock_file, ended: tokio::spawn(async { (None, LockOutcome::Stopped, String::new()) }) };
+        assert_eq!(waits.wait("0"), (Some(if passes { NOT_BEGUN.into() } else { 1 }), Some(outcome)));
+    }
 }
 
 #[tokio::test]

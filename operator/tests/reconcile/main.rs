@@ -2,6 +2,7 @@
 //!
 //! Every case has a namespace of its own, and calls are counted by namespace in the audit log.
 
+mod attempts;
 mod aws;
 mod backups;
 mod cloud_native_pg;
@@ -166,7 +167,11 @@ async fn services_outside() {
 async fn what_takes_time() {
     let env = TestEnv::open().await;
     let operator = env.operator().await;
-    cases!(&env, releases::a_release_costs_what_it_makes_and_changes);
+    cases!(
+        &env,
+        releases::a_release_costs_what_it_makes_and_changes,
+        attempts::a_migration_that_does_not_begin_is_tried_again,
+    );
     cases!(&env, operations::of_two_operations_the_second_waits);
     drop(operator);
 }

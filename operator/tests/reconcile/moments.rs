@@ -270,12 +270,15 @@ async fn the_kept_one_goes_by_its_name(env: &TestEnv, copy: &str) {
         env.stacks(NAMESPACE).patch("shop", &PatchParams::default(), &patch).await.expect("it is annotated");
         env.settled(NAMESPACE).await;
     };
-    for wrong in [copy, "shop-db-000000", "shop"] {
+    let uid = get(env, "Cluster", NAME).await.and_then(|there| there.uid()).expect("it is kept");
+    for wrong in
+        [copy, "shop-db-000000", "shop", NAME, &format!("{copy}/{uid}"), &format!("{NAME}/{}", uid.to_uppercase())]
+    {
         annotate(wrong).await;
         assert!(get(env, "Cluster", copy).await.is_some() && get(env, "Cluster", NAME).await.is_some(), "{wrong}");
     }
     let mark = env.mark();
-    annotate(NAME).await;
+    annotate(&format!("{NAME}/{uid}")).await;
     env.until("it is gone", async || get(env, "Cluster", NAME).await.is_none()).await;
     env.until("nothing is kept", async || kept(env).await.is_empty()).await;
     env.settled(NAMESPACE).await;

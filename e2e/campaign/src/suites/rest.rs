@@ -31,10 +31,11 @@ pub(crate) const SUITE: Suite = Suite {
 
 /// How long nothing may be called. Longer than every period of the operator but those of its watches.
 const REST: Duration = Duration::from_mins(10);
-/// How long no call must have come before that.
-const QUIET: Duration = Duration::from_secs(45);
+/// How long no call must have come before that: longer than the five minutes after which a stack tells that nobody goes on with what it
+/// waits for.
+const QUIET: Duration = Duration::from_secs(330);
 /// How long it may take until no call comes.
-const SETTLED_WITHIN: Duration = Duration::from_mins(5);
+const SETTLED_WITHIN: Duration = Duration::from_mins(15);
 /// When whatever has a schedule begins.
 const NEW_YEAR: &str = "0 0 1 1 *";
 const ARGUMENTS: [&str; 3] =

@@ -70,6 +70,17 @@ pub(super) async fn copy(
     done
 }
 
+/// That a point is not in every bucket that the spec names, of a run that makes none and copies none.
+pub(super) fn lacking(args: &DumpArgs, entry: &BackupFolder) -> Option<String> {
+    let targets: Vec<CopyTarget> = serde_json::from_str(args.copies.as_ref()?).ok()?;
+    let lacks = |target: &&CopyTarget| !entry.is_copied(&place(target));
+    let buckets: Vec<_> = targets.iter().filter(lacks).map(|target| target.location.bucket.as_str()).collect();
+    let (id, buckets) = (&entry.id, buckets.join(", "));
+    let told =
+        || format!("recovery point {id}, which is used again, is not in {buckets} yet: the next backup copies it");
+    (!buckets.is_empty()).then(told)
+}
+
 /// The bucket of a target.
 struct Place {
     bucket: BucketClient,

@@ -116,7 +116,8 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationFailed`,
+    /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationLocked`,
+    /// `MigrationFailed`,
     /// `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
     pub state: String,
     /// The release that serves. Absent before the first one does.
@@ -218,7 +219,7 @@ pub struct ReleaseRecord {
     /// When it was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Time>,
-    /// Why its smoke tests failed, or why it was rolled back.
+    /// Why its migration has not begun, why its smoke tests failed, or why it was rolled back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }

@@ -222,7 +222,7 @@ pub struct StackRestoreStatus {
     /// Its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The databases and Clusters that restores left, until the annotation `rorun.app/discard` is the name of one.
+    /// The databases and Clusters that restores left, until the annotation `rorun.app/discard` is the name of one, of a Cluster `<name>/<uid>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptDatabaseStatus>,
 }

@@ -42,8 +42,11 @@ fn rollout_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Opti
     let state =
         |status: &RorunStackStatus| status.release.as_ref().map(|release| release.state.clone()).unwrap_or_default();
     // A release that is backed up, migrated or tested rolls nothing out yet.
-    let waits =
-        |status| [State::BackingUp, State::Migrating, State::Testing].iter().any(|of| state(status) == of.as_str());
+    let waits = |status| {
+        [State::BackingUp, State::Migrating, State::MigrationLocked, State::Testing]
+            .iter()
+            .any(|of| state(status) == of.as_str())
+    };
     let rolls = !waits(new);
     let begins = waits(old) && state(new) == State::RollingOut.as_str();
     if begins || (rolls && is(old, "Ready") && is(new, "Reconciling")) {

@@ -11,7 +11,7 @@ use crate::{
         COMMANDS, Component, ObjectName, ROLE_CANDIDATE, Waiting, annotation,
         reason::{self, Reason},
     },
-    objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness},
+    objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness, Work},
     stack::{
         Clusters, Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
         ObservedWorkload, Restorable, Revision, WORKLOADS,
@@ -162,8 +162,11 @@ fn revision(there: &LiveObject) -> Option<Revision> {
 }
 
 /// Whether the Jobs of a component say something that the plan reads, also when they end well.
-fn says(component: Component, phase: &JobPhase) -> bool {
+fn says(component: Component, phase: &JobPhase, begun: Option<bool>) -> bool {
     match component {
+        // What keeps its command from running; of what the command itself says nothing is read.
+        Component::Migration => begun == Some(false) || (begun.is_none() && *phase == JobPhase::Running),
+
         Component::Backup | Component::Restore | Component::Sanitize => *phase == JobPhase::Complete,
         // It goes on trying, and says why.
         Component::Preflight => true,
@@ -173,37 +176,78 @@ fn says(component: Component, phase: &JobPhase) -> bool {
 
 fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     let component = Component::from_label(there.component).filter(|_| there.kind.kind == "Job")?;
+    let newest = live.newest_pod(there);
+    let words = newest.and_then(|pod| pod.note.as_deref()).map(str::trim).filter(|words| !words.is_empty());
     let phase = match &there.readiness {
         Readiness::Ready => JobPhase::Complete,
         Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
-            JobPhase::Failed(last_words(there, live).unwrap_or_else(|| waiting.message.clone()))
+            JobPhase::Failed(failed(component, there.note.as_deref(), words, &waiting.message))
         }
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
+    let begun = match there.note.as_deref() {
+        // Its only rule that fails the Job is about the container before the command.
+        Some(BY_POLICY) if component == Component::Migration => Some(false),
+        _ => newest.filter(|pod| pod.work == Work::Running).map(|_| true),
+    };
     // Only the agent's own words are read.
-    let said = last_words(there, live).filter(|_| says(component, &phase));
+    let said = words.filter(|_| says(component, &phase, begun)).map(str::to_owned);
     Some(ObservedJob {
         name: there.name.to_string(),
         component,
         created: there.created,
         said,
+        begun,
         phase,
         ended: there.since,
     })
 }
 
-/// What the newest pod of a Job said at its end.
-fn last_words(job: &LiveObject, live: &LiveSet) -> Option<String> {
-    let pods = live.of_component("Pod", job.component);
-    let of_job = pods.filter(|pod| pod.owner.as_ref().is_some_and(|owner| *owner.uid == *job.uid));
-    let said = of_job.max_by_key(|pod| pod.created)?.note.as_deref()?.trim();
+/// What a Job that failed says of it. `reason` and `message`: those of its condition; `words`: what its newest pod said.
+fn failed(component: Component, reason: Option<&str>, words: Option<&str>, message: &str) -> String {
     // The container beside a migration says why it could not keep the lock.
-    if let Ok(outcome) = serde_json::from_str::<LockOutcome>(said) {
-        return outcome.message().map(str::to_owned);
+    let outcome = words.and_then(|words| serde_json::from_str::<LockOutcome>(words).ok());
+    let words = match &outcome {
+        Some(outcome) => outcome.message(),
+        None => words,
+    };
+    let said = words.unwrap_or(message);
+    if component != Component::Migration {
+        return said.to_owned();
     }
-    (!said.is_empty()).then(|| said.to_owned())
+    let said = plain(said);
+    if reason != Some(TOO_LONG) {
+        return said;
+    }
+    format!(
+        "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on until \
+         the server notices; {said}"
+    )
 }
+
+/// What a command of the user printed, as one line without what is for a terminal: colours, and other control characters.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            // A sequence ends with a letter or one of a few marks (ECMA-48, section 5.4).
+            '\u{1b}' => {
+                if rest.next() == Some('[') {
+                    rest.find(|end| ('@'..='~').contains(end));
+                }
+            }
+            other if other.is_control() => plain.push(' '),
+            other => plain.push(other),
+        }
+    }
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`.
+const BY_POLICY: &str = "PodFailurePolicy";
+const TOO_LONG: &str = "DeadlineExceeded";
 
 /// A record of handled commands, as [`crate::desired`] writes it.
 fn handled(there: &LiveObject) -> Option<Handled> {
@@ -270,5 +314,103 @@ mod tests {
         assert_eq!(*digests, [None, Some(DIGEST.to_owned())].into());
         let [job] = &*observed.jobs else { panic!("{:?}", observed.jobs) };
         assert_eq!((job.created, job.ended, &job.phase), (60, Some(120), &JobPhase::Complete));
+    }
+
+    /// The pod of a migration: the last words of its command, of the container that holds the lock, and of the one that waits for it.
+    fn migrating(command: &Value, lock: &Value, wait: &Value) -> Arc<LiveObject> {
+        let status = |name: &str, status: &Value| {
+            let waiting = || json!({"state": {"waiting": {"reason": "PodInitializing"}}});
+            let mut status = if status.is_null() { waiting() } else { status.clone() };
+            status["name"] = json!(name);
+            status
+        };
+        let mut pod = json!({"metadata": {}, "status": {
+            "containerStatuses": [status("migrate", command)],
+            "initContainerStatuses": [status("lock", lock), status("await-lock", wait)],
+        }});
+        pod["metadata"] = json!({
+            "name": "m-1", "namespace": "n", "uid": "m-1", "creationTimestamp": "1970-01-01T00:01:00Z",
+            "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "migration"},
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "m", "uid": "m", "controller": true}],
+        });
+        Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), pod).unwrap())
+    }
+
+    fn said(outcome: &LockOutcome) -> String {
+        serde_json::to_string(outcome).unwrap()
+    }
+
+    fn ended(code: i32, message: &str) -> Value {
+        json!({"state": {"terminated": {"exitCode": code, "message": message}}})
+    }
+
+    /// It told who holds the lock, and was started anew.
+    fn told_and_waits() -> Value {
+        let message = said(&LockOutcome::TimedOut { message: "session 7 holds it".to_owned() });
+        json!({"state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": message}}})
+    }
+
+    fn seen(conditions: &Value, pod: Option<Arc<LiveObject>>) -> ObservedJob {
+        let job = object(("batch", "Job"), "migration", "m", json!({"status": {"conditions": conditions}}));
+        let live: LiveSet = pod.into_iter().chain([job.clone()]).collect();
+        super::job(&job, &live).unwrap()
+    }
+
+    fn failed_by(reason: &str) -> Value {
+        json!([{"type": "Failed", "status": "True", "reason": reason, "message": "the server's words"}])
+    }
+
+    #[test]
+    fn a_migration_that_waits_for_its_lock_says_so_and_one_that_runs_does_not() {
+        let lock = said(&LockOutcome::TimedOut { message: "session 7 holds it".to_owned() });
+        let waits =
+            seen(&json!([]), Some(migrating(&json!(null), &told_and_waits(), &json!({"state": {"running": {}}}))));
+        assert_eq!((waits.phase, waits.begun, waits.said.as_ref()), (JobPhase::Running, None, Some(&lock)));
+        let runs = json!({"state": {"running": {}}});
+        let runs = seen(&json!([]), Some(migrating(&runs, &told_and_waits(), &ended(0, ""))));
+        assert_eq!((runs.phase, runs.begun, runs.said), (JobPhase::Running, Some(true), None));
+        let waited = migrating(&json!(null), &told_and_waits(), &ended(75, &lock));
+        let waited = seen(&failed_by("PodFailurePolicy"), Some(waited));
+        assert_eq!((waited.begun, waited.said.as_ref()), (Some(false), Some(&lock)));
+        assert_eq!(waited.phase, JobPhase::Failed("session 7 holds it".to_owned()));
+        // Its pod is gone, and the Job still tells.
+        let gone = seen(&failed_by("PodFailurePolicy"), None);
+        assert_eq!((gone.begun, gone.said), (Some(false), None));
+    }
+
+    /// The reason of the Job's failure, what the command said, and what is told.
+    #[rstest::rstest]
+    #[case::its_own_words("BackoffLimitExceeded", "Error: P3018 \u{fffd}\u{1f600}", "Error: P3018 \u{fffd}\u{1f600}")]
+    #[case::colours_and_lines(
+        "BackoffLimitExceeded",
+        "\u{1b}[31mError:\u{1b}[0m\r\n\tP1001\u{7}\u{0}\n",
+        "Error: P1001"
+    )]
+    #[case::a_sequence_without_an_end("BackoffLimitExceeded", "a \u{1b}[31", "a")]
+    #[case::all_that_the_kubelet_keeps("BackoffLimitExceeded", &"\u{1f600}".repeat(512), &"\u{1f600}".repeat(512))]
+    #[case::no_word("BackoffLimitExceeded", "", "job/m: the server's words")]
+    #[case::a_word_that_is_json("BackoffLimitExceeded", "{\"level\":\"error\"}", "{\"level\":\"error\"}")]
+    fn the_words_of_a_command_go_before_those_of_the_container_that_held_its_lock(
+        #[case] reason: &str,
+        #[case] words: &str,
+        #[case] told: &str,
+    ) {
+        let mut lock = told_and_waits();
+        lock["state"] = ended(0, &said(&LockOutcome::Released))["state"].take();
+        let command =
+            if words.is_empty() { json!({"state": {"terminated": {"exitCode": 1}}}) } else { ended(1, words) };
+        lock["lastState"] = if words.is_empty() { json!(null) } else { lock["lastState"].take() };
+        let failed = seen(&failed_by(reason), Some(migrating(&command, &lock, &ended(0, ""))));
+        assert_eq!((failed.phase, failed.begun, failed.said), (JobPhase::Failed(told.to_owned()), None, None));
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_told_as_one_that_had_its_time() {
+        let JobPhase::Failed(told) = seen(&failed_by("DeadlineExceeded"), None).phase else { panic!("it failed") };
+        assert_eq!(
+            told,
+            "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on \
+             until the server notices; job/m: the server's words"
+        );
     }
 }

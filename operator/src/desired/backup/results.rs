@@ -67,10 +67,14 @@ pub(in crate::desired) fn newest_backup(stack: &Stack, live: &LiveSet) -> Backup
 pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     let pods = live.of_component("Pod", Name::Backup.as_str());
     let records = pods.filter_map(|pod| match outcome(pod)? {
-        contract::DumpOutcome::Complete(record) => Some(record).filter(|record| !record.reused),
+        contract::DumpOutcome::Complete(record) => Some(record),
         contract::DumpOutcome::Failed { .. } => None,
     });
-    let record = records.max_by(|a, b| a.at.cmp(&b.at))?;
+    let (reused, made): (Vec<_>, Vec<_>) = records.partition(|record| record.reused);
+    let mut record = made.into_iter().max_by(|a, b| a.at.cmp(&b.at))?;
+    // A run that uses it again copies nothing, and looks whether it is copied.
+    let again = reused.into_iter().filter(|again| again.id == record.id).find_map(|again| again.not_copied);
+    record.not_copied = record.not_copied.or(again);
     // In whole seconds, as the API server keeps it: with more, the status would be another one after each restart.
     let in_seconds = |at: Timestamp| Time(Timestamp::from_second(at.as_second()).unwrap_or(at));
     let at = in_seconds(record.at);

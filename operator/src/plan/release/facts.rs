@@ -6,7 +6,7 @@ use super::{
     HISTORY, Pause, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
-    migration::{Migrated, blocker, identity, migrated, migrations},
+    migration::{Migrated, blocker, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
     verification::{self, Verification},
@@ -116,6 +116,7 @@ impl Facts {
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
+        self.target.progress.not_begun = not_begun(observed, &self.migration, &self.target.progress);
         // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.
         if let Gate::Passed(point) = &self.gate
             && self.approval != Approval::Missing
@@ -301,20 +302,6 @@ impl Facts {
         }
         // The pods of a first release that began to roll out are to end, too.
         if self.pause != Pause::None && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
-    }
-
-    /// The Job of the migration, while it is to run or is kept for reading.
-    pub(super) fn migration_step(&self, state: State) -> Option<Step> {
-        match &self.migration {
-            // Before the approval nothing runs.
-            Migrated::Pending(step) => {
-                let may_start = state == State::Migrating && self.blocker.is_none();
-                Some(step.clone()).filter(|step| may_start || step.exists)
-            }
-            Migrated::Failed(step, _) => Some(step.clone()),
-            Migrated::Done(step) => step.clone(),
-            Migrated::NotNeeded => None,
-        }
     }
 
     /// When the state may be another one though nothing happens.

@@ -45,9 +45,10 @@ impl Facts {
                 );
                 Waiting::new(reason::RECOVERY_POINT_FAILED, held(&release, &why))
             }
-            State::Migrating => Waiting::new(
-                reason::MIGRATING,
-                format!("{release} waits for its migration{}; what serves stays", self.job()),
+            State::Migrating => Waiting::new(reason::MIGRATING, self.migrates_later(&release, "")),
+            State::MigrationLocked => Waiting::new(
+                reason::MIGRATION_LOCKED,
+                self.migrates_later(&release, "; it begins by itself once that session has ended"),
             ),
             State::MigrationFailed => {
                 let Migrated::Failed(_, said) = &self.migration else { return None };
@@ -98,6 +99,13 @@ impl Facts {
             (_, Some(job)) => format!(", which waits for {job} to end"),
             _ => String::new(),
         }
+    }
+
+    /// The migration that is waited for, and why its command has not run yet.
+    fn migrates_later(&self, release: &str, then: &str) -> String {
+        let why = self.target.progress.not_begun.as_ref();
+        let why = why.map(|why| format!(", which has not begun: {}", why.message)).unwrap_or_default();
+        format!("{release} waits for its migration{}{why}{then}; what serves stays", self.job())
     }
 
     /// The Job of the migration, or what its start waits for.

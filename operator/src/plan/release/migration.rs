@@ -1,10 +1,11 @@
 //! The migration of a release: whether one is needed, and how far it is.
 
-use super::Step;
+use super::{State, Step, facts::Facts};
 use crate::{
+    contract::LockOutcome,
     names::{Component, ObjectName, annotation},
     plan::meaning,
-    stack::{JobPhase, Observed, ObservedJob, Revision, Stack},
+    stack::{JobPhase, NotBegun, Observed, ObservedJob, Progress, Revision, Stack},
 };
 
 /// How far the migration of a release is.
@@ -13,6 +14,38 @@ pub(super) enum Migrated {
     Pending(Step),
     Failed(Step, String),
     Done(Option<Step>),
+}
+
+/// What a name of a Job ends in that is another attempt. Two names take turns: each Job that did not begin is kept until the one after it
+/// exists, and is gone before its name is used again.
+const AGAIN: &str = "-2";
+
+/// The Job of a migration that is to run, runs or has ended.
+struct Attempt<'a> {
+    name: String,
+    job: Option<&'a ObservedJob>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The one that counts. A Job that did not begin is followed by another: whether its command ran is what its failure tells, so no
+    /// command is run twice. `first`: the name of the first one.
+    fn of(observed: &'a Observed, first: &str) -> Self {
+        let names = [first.to_owned(), format!("{first}{AGAIN}")];
+        let found = names.clone().map(|name| observed.jobs.iter().find(|job| job.name == name));
+        let has_not_begun = |job: &&ObservedJob| job.begun == Some(false);
+        if let Some(job) = found.iter().flatten().find(|job| !has_not_begun(job)) {
+            return Self { name: job.name.clone(), job: Some(job) };
+        }
+        let [name, again] = names;
+        match found {
+            [None, _] => Self { name, job: None },
+            [Some(_), None] => Self { name: again, job: None },
+            [Some(one), Some(other)] => {
+                let newest = if (other.created, &other.name) > (one.created, &one.name) { other } else { one };
+                Self { name: newest.name.clone(), job: Some(newest) }
+            }
+        }
+    }
 }
 
 /// How far the migration is. `identity`: what it is about; `images_served`: the release needs none.
@@ -26,21 +59,42 @@ pub(super) fn migrated<'a>(
         return Migrated::NotNeeded;
     }
     let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    let name = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
-    let job = observed.jobs.iter().find(|job| job.name == name.as_str());
-    let step = |exists| Step { name: name.as_str().to_owned(), exists };
-    match job.map(|job| &job.phase) {
-        Some(JobPhase::Complete) => return Migrated::Done(Some(step(true))),
+    let first = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
+    let Attempt { name, job } = Attempt::of(observed, first.as_str());
+    let step = Step { name, exists: job.is_some() };
+    let phase = job.map(|job| &job.phase);
+    match phase {
+        Some(JobPhase::Complete) => return Migrated::Done(Some(step)),
         _ if images_served => return Migrated::NotNeeded,
         _ => {}
     }
     if revisions.any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
         return Migrated::Done(None);
     }
-    match job.map(|job| &job.phase) {
-        Some(JobPhase::Failed(said)) => Migrated::Failed(step(true), said.clone()),
-        running => Migrated::Pending(step(running.is_some())),
+    match phase {
+        Some(JobPhase::Failed(said)) if job.is_some_and(|job| job.begun != Some(false)) => {
+            Migrated::Failed(step, said.clone())
+        }
+        _ => Migrated::Pending(step),
     }
+}
+
+/// What keeps the command of a migration from running, by its newest Job that says something of it. What is known stays so until the next
+/// Job says something, or its command runs.
+pub(super) fn not_begun(observed: &Observed, migration: &Migrated, before: &Progress) -> Option<NotBegun> {
+    let Migrated::Pending(step) = migration else { return None };
+    let first = step.name.strip_suffix(AGAIN).unwrap_or(&step.name);
+    let is_own = |job: &&ObservedJob| job.name.strip_suffix(AGAIN).unwrap_or(&job.name) == first;
+    let own = || observed.jobs.iter().filter(is_own);
+    if own().any(|job| job.begun == Some(true) && job.phase == JobPhase::Running) {
+        return None;
+    }
+    let mut told: Vec<_> = own().filter_map(|job| Some((job.created, job.said.as_deref()?))).collect();
+    told.sort_unstable();
+    let Some((_, said)) = told.pop() else { return before.not_begun.clone() };
+    let Ok(outcome) = serde_json::from_str::<LockOutcome>(said) else { return before.not_begun.clone() };
+    let message = outcome.message()?.to_owned();
+    Some(NotBegun { locked: outcome.is_locked(), message })
 }
 
 /// The migrations that run: that of the target, and one that began before the spec went on. Nothing ends either half-way.
@@ -63,4 +117,31 @@ pub(super) fn identity(stack: &Stack) -> String {
     let mut parts = vec![stack.api.image.as_str(), &stack.release.data];
     parts.extend(migration.command.iter().map(String::as_str));
     meaning(&parts)
+}
+
+impl Facts {
+    /// Whether another session keeps its command from running.
+    pub(super) fn is_locked(&self) -> bool {
+        self.migrates() && self.target.progress.not_begun.as_ref().is_some_and(|why| why.locked)
+    }
+
+    /// The Job of the migration, while it is to run or is kept for reading.
+    pub(super) fn migration_step(&self, state: State) -> Option<Step> {
+        match &self.migration {
+            // Before the approval nothing runs.
+            Migrated::Pending(step) => {
+                let may_start = state.migrates() && self.blocker.is_none();
+                Some(step.clone()).filter(|step| may_start || step.exists)
+            }
+            Migrated::Failed(step, _) => Some(step.clone()),
+            Migrated::Done(step) => step.clone(),
+            Migrated::NotNeeded => None,
+        }
+    }
+
+    /// Whether a migration runs, or another attempt follows one that did not begin: dumps wait for all of them at once.
+    pub(super) fn migration_goes_on(&self, state: State) -> bool {
+        let follows = |step: Step| !step.exists && self.target.progress.not_begun.is_some();
+        self.migration_runs || self.migration_step(state).is_some_and(follows)
+    }
 }

@@ -98,7 +98,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, pause: Pause, now: i64
         candidates: facts.candidates(row.state),
         verified: facts.verified(row.state),
         smoke_test: facts.smoke_test(row.state),
-        migration_runs: facts.migration_runs,
+        migration_runs: facts.migration_goes_on(row.state),
         turns_at: facts.turns_at(row.state),
         revisions: facts.kept(),
         last_good: facts.last_good,

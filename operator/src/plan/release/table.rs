@@ -26,6 +26,8 @@ pub enum State {
     RecoveryPointFailed,
     /// Its migration runs.
     Migrating,
+    /// Its migration has not begun, since another session holds the lock of the database.
+    MigrationLocked,
     /// Its candidates start, or are asked.
     Testing,
     /// Its candidates did not pass their tests.
@@ -49,6 +51,7 @@ impl State {
             Self::BackingUp => "BackingUp",
             Self::RecoveryPointFailed => "RecoveryPointFailed",
             Self::Migrating => "Migrating",
+            Self::MigrationLocked => "MigrationLocked",
             Self::Testing => "Testing",
             Self::SmokeTestFailed => "SmokeTestFailed",
             Self::RollingOut => "RollingOut",
@@ -64,15 +67,21 @@ impl State {
                 | Self::BackingUp
                 | Self::RecoveryPointFailed
                 | Self::Migrating
+                | Self::MigrationLocked
                 | Self::MigrationFailed
         )
+    }
+
+    /// Whether a migration runs, or is to.
+    pub fn migrates(self) -> bool {
+        matches!(self, Self::Migrating | Self::MigrationLocked)
     }
 
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
     /// candidates run, its Deployments change, or its pods are tested. One that waits for approval, failed or was rolled back
     /// holds nobody.
     pub fn has_begun(self) -> bool {
-        matches!(self, Self::BackingUp | Self::Migrating | Self::Testing | Self::RollingOut | Self::Verifying)
+        self.migrates() || matches!(self, Self::BackingUp | Self::Testing | Self::RollingOut | Self::Verifying)
     }
 }
 
@@ -103,7 +112,7 @@ pub struct Row {
 }
 
 /// The steps of a release.
-pub static TABLE: [Row; 13] = [
+pub static TABLE: [Row; 14] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
@@ -187,6 +196,13 @@ pub static TABLE: [Row; 13] = [
         ],
     },
     Row {
+        state: State::MigrationLocked,
+        when: "the migration has not begun, since another session holds the lock of the database",
+        holds: Facts::is_locked,
+        pick: Pick::LastGood,
+        next: &[(State::Migrating, "the lock is free, or the next Job finds something else in the way")],
+    },
+    Row {
         state: State::Migrating,
         when: "api.migrations is set, and the images never served",
         holds: Facts::migrates,
@@ -195,6 +211,10 @@ pub static TABLE: [Row; 13] = [
             (State::Testing, "the Job is complete, and something serves"),
             (State::RollingOut, "the Job is complete, and no candidate is wanted"),
             (State::MigrationFailed, "the Job failed"),
+            (
+                State::MigrationLocked,
+                "the Job waits for the lock, or waited in vain: its command never ran, and another is made",
+            ),
         ],
     },
     Row {

@@ -1,5 +1,6 @@
 //! Releases played against a cluster that does what the plan says.
 
+mod attempts;
 mod candidates;
 mod hibernation;
 mod moments;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    contract::LockOutcome,
     names::{Component, annotation, reason},
     plan::{Operation, Plan, plan},
     stack::{Cause, JobPhase, ObservedJob, ObservedWorkload, Progress, validate},
@@ -28,6 +30,8 @@ struct Cluster {
     failing: Vec<&'static str>,
     /// Migrations run and do not end.
     hanging: bool,
+    /// What keeps the command of a migration from running, as the agent says it.
+    in_the_way: Option<LockOutcome>,
     /// Every image that a Deployment ever had, in order.
     served: Vec<String>,
     migrated: Vec<String>,
@@ -54,7 +58,7 @@ impl Cluster {
         });
         let (broken, failing, hanging, served, migrated) = Default::default();
         let (tested, failing_tests, failing_pods, verified) = Default::default();
-        let backups = Ok("20260504T110000Z-x7k2p");
+        let (backups, in_the_way) = (Ok("20260504T110000Z-x7k2p"), None);
         let observed = Observed::default();
         Self {
             spec,
@@ -63,6 +67,7 @@ impl Cluster {
             broken,
             failing,
             hanging,
+            in_the_way,
             served,
             migrated,
             tested,
@@ -100,6 +105,7 @@ impl Cluster {
         if let Some(step) = release.migration.as_ref().filter(|step| !step.exists) {
             let name = step.name.clone();
             self.observed.jobs.push(ObservedJob {
+                begun: None,
                 name,
                 component: Component::Migration,
                 created: self.now,
@@ -116,6 +122,12 @@ impl Cluster {
             let fails = self.failing.contains(&image);
             let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
             for job in migrations.filter(|job| job.phase == JobPhase::Running) {
+                if let Some(outcome) = &self.in_the_way {
+                    (job.begun, job.phase) = (Some(false), JobPhase::Failed("by its policy".to_owned()));
+                    job.said = serde_json::to_string(outcome).ok();
+                    self.now += 130;
+                    continue;
+                }
                 job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
                 job.ended = (!fails).then_some(job.created + 12);
             }
@@ -163,7 +175,15 @@ impl Cluster {
         for step in missing {
             let (name, component, phase) = (step.name.clone(), Component::Backup, JobPhase::Running);
             assert!(self.observed.jobs.iter().all(|job| job.phase != JobPhase::Running), "{:?}", self.observed.jobs);
-            self.observed.jobs.push(ObservedJob { name, component, created: 0, said: None, ended: None, phase });
+            self.observed.jobs.push(ObservedJob {
+                begun: None,
+                name,
+                component,
+                created: 0,
+                said: None,
+                ended: None,
+                phase,
+            });
         }
     }
 
@@ -196,6 +216,7 @@ impl Cluster {
             self.verified += usize::from(release.state == State::Verifying);
             let (component, phase) = (Component::SmokeTest, JobPhase::Running);
             self.observed.jobs.push(ObservedJob {
+                begun: None,
                 name: name(step),
                 component,
                 created: 0,

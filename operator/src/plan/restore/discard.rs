@@ -1,4 +1,5 @@
-//! A kept database that somebody wants dropped: the annotation `rorun.app/discard` is its name.
+//! A kept database that somebody wants dropped: the annotation `rorun.app/discard` is its name. That of a Cluster comes with its uid:
+//! a name is used again, and an annotation that was left over must not delete the one that has it next.
 
 use super::facts::Facts;
 use crate::{
@@ -25,7 +26,9 @@ pub(super) fn discard(
     all: &[Facts<'_>],
 ) -> (Option<Discard>, Option<String>) {
     let Some(wanted) = observed.annotations.get(annotation::DISCARD) else { return (None, None) };
-    let Some(database) = kept.iter().find(|database| database.name == *wanted) else { return (None, None) };
+    let of_cluster = wanted.split_once('/').filter(|(name, _)| is_cluster_name(&stack.name, name));
+    let (wanted, uid) = of_cluster.map_or((wanted.as_str(), None), |(name, uid)| (name, Some(uid)));
+    let Some(database) = kept.iter().find(|database| database.name == wanted) else { return (None, None) };
     if let Some(open) = all.iter().find(|facts| facts.request.uid == database.restore_uid && !facts.is_refused()) {
         let message = format!(
             "{} of {wanted} waits until rorunrestore/{}, which uses it, is complete or deleted",
@@ -35,7 +38,7 @@ pub(super) fn discard(
         return (None, Some(message));
     }
     if is_cluster_name(&stack.name, wanted) {
-        return discard_cluster(stack, observed, wanted);
+        return discard_cluster(stack, observed, (wanted, uid));
     }
     let name = job_of(&stack.name, database);
     let job = observed.jobs.iter().find(|job| job.name == name);
@@ -52,13 +55,26 @@ pub(super) fn discard(
     (Some(Discard::Database(Step { name, exists: job.is_some() }, database.clone())), None)
 }
 
-/// Never the live one, nor any while nothing says which is live.
-fn discard_cluster(stack: &Stack, observed: &Observed, wanted: &str) -> (Option<Discard>, Option<String>) {
+/// Never the live one, nor any while nothing says which is live, nor another one than was meant.
+fn discard_cluster(
+    stack: &Stack,
+    observed: &Observed,
+    (wanted, uid): (&str, Option<&str>),
+) -> (Option<Discard>, Option<String>) {
     let clusters = &observed.clusters;
-    let kept = clusters.find(wanted).is_some_and(|there| !there.deleting);
     let other = clusters.named.is_some() && clusters.live(&stack.name).is_ok_and(|live| live != wanted);
-    let gone = kept && other && !stack.suspend && stack.hibernation.cause.is_none();
-    (gone.then(|| Discard::Cluster(wanted.to_owned())), None)
+    let Some(there) = clusters.find(wanted).filter(|there| other && !there.deleting) else { return (None, None) };
+    if uid != Some(&there.uid) {
+        let meant = if uid.is_some() { "another one of that name" } else { "it without its uid" };
+        let message = format!(
+            "cluster/{wanted} is kept: {} means {meant}; {} deletes it",
+            annotation::DISCARD,
+            there.discarded_by()
+        );
+        return (None, Some(message));
+    }
+    let awake = !stack.suspend && stack.hibernation.cause.is_none();
+    (awake.then(|| Discard::Cluster(wanted.to_owned())), None)
 }
 
 /// The Job that drops a database.

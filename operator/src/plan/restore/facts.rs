@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Kind, RETRIED, State, TABLE,
     attempt::{self, Attempt, Done},
-    moment::{Beside, Recovery},
+    moment::Recovery,
 };
 use crate::{
     api::v1alpha1::Environment,
@@ -344,27 +344,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What is written beside the live Cluster at a state. Nothing of before the switch is left out before it is done.
-    pub(super) fn beside(&self, state: State, now: i64) -> Beside {
-        let Some(recovery) = &self.recovery else { return Beside::default() };
-        let archive = || {
-            let asked = self.stack.backup.as_ref()?.point_in_time.as_ref()?;
-            Some(asked.archive.as_ref()?.server_name.clone())
-        };
-        match state {
-            State::Switching if self.may_begin() => recovery.switch(self.request, &archive().unwrap_or_default(), now),
-            State::Copying
-            | State::Migrating
-            | State::Verifying
-            | State::Saving
-            | State::Stopping
-            | State::Switching => recovery.beside(),
-            _ => Beside::default(),
-        }
-    }
-
     /// Whether another Job of it may be made.
-    fn may_begin(&self) -> bool {
+    pub(super) fn may_begin(&self) -> bool {
         self.blocked.is_none() && self.request.point.is_ok()
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::{State, facts::Facts};
 use crate::{
     names::{Component, LIVE_CLUSTER, ObjectName, ROLE_LIVE, Waiting, reason},
     stack::{ClusterThere, LiveCluster, Observed, Recovered, RestoreRequest, Stack, clusters},
@@ -116,16 +117,16 @@ impl<'a> Recovery<'a> {
         self.recorded || self.named.is_some_and(|named| named.cluster == self.cluster)
     }
 
-    /// Why the Cluster never will be whole.
+    /// Why the Cluster never will be whole. A phase in which CloudNativePG can do no more may pass, by a disk that grows, say: the
+    /// recovery itself has to have failed as well.
     pub(super) fn refusal(&self) -> Option<Waiting> {
         let there = self.there.filter(|_| !self.is_live())?;
-        let stalled = there.waiting.as_ref().filter(|waiting| waiting.reason == reason::DATABASE_STALLED)?;
-        let why = there.failing.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let (stalled, why) = (there.stalled()?, there.failing.as_ref()?);
         let message = format!(
-            "{}{why}; what is live is as it was; the annotation {} with the name {} deletes the Cluster",
+            "{}: {why}; what is live is as it was; the annotation {}: {} deletes the Cluster",
             stalled.message,
             crate::names::annotation::DISCARD,
-            self.cluster
+            there.discarded_by()
         );
         Some(Waiting::new(reason::RESTORE_FAILED, message))
     }
@@ -147,6 +148,13 @@ impl<'a> Recovery<'a> {
         }
         if let Some(failing) = &there.failing {
             return say(reason::RESTORE_FAILED, format!("cluster/{} is not recovered yet: {failing}", there.name));
+        }
+        if let Some(stalled) = there.stalled() {
+            let words = format!(
+                "{}; nothing of its recovery has failed, and it goes on once that is mended; to give it up, delete the RorunRestore",
+                stalled.message
+            );
+            return say(stalled.reason, words);
         }
         match (&there.waiting, there.archiving) {
             (Some(waiting), _) => say(reason::RESTORING, waiting.message.clone()),
@@ -198,6 +206,27 @@ impl<'a> Recovery<'a> {
     /// The Cluster that was live before it.
     pub(super) fn kept(&self) -> Option<&str> {
         self.named.filter(|named| named.cluster == self.cluster)?.before()
+    }
+}
+
+impl Facts<'_> {
+    /// What is written beside the live Cluster at a state. Nothing of before the switch is left out before it is done.
+    pub(super) fn beside(&self, state: State, now: i64) -> Beside {
+        let Some(recovery) = &self.recovery else { return Beside::default() };
+        let archive = || {
+            let asked = self.stack.backup.as_ref()?.point_in_time.as_ref()?;
+            Some(asked.archive.as_ref()?.server_name.clone())
+        };
+        match state {
+            State::Switching if self.may_begin() => recovery.switch(self.request, &archive().unwrap_or_default(), now),
+            State::Copying
+            | State::Migrating
+            | State::Verifying
+            | State::Saving
+            | State::Stopping
+            | State::Switching => recovery.beside(),
+            _ => Beside::default(),
+        }
     }
 }
 

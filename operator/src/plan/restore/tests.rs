@@ -118,7 +118,7 @@ impl Cluster {
             assert!(self.observed.jobs.iter().all(|job| job.name != step.name), "{kind:?} runs twice");
             let (said, ended) = Default::default();
             let (name, component, created, phase) = (step.name, component(kind), self.now, JobPhase::Running);
-            self.observed.jobs.push(ObservedJob { name, component, created, said, phase, ended });
+            self.observed.jobs.push(ObservedJob { begun: None, name, component, created, said, phase, ended });
         }
         self.now += 1;
         let seen =

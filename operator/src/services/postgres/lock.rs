@@ -55,8 +55,7 @@ pub enum LockError {
     },
     /// A session went on until the limit passed, which must have ended before the lock is of use.
     #[error(
-        "failed to be alone on {subject} within {} s: session {pid} of a migration that was ended still runs, since {seconds} s; end it with \
-         SELECT pg_terminate_backend({pid})",
+        "failed to be alone on {subject} within {} s: {other}",
         limit.as_secs()
     )]
     NotAlone {
@@ -64,10 +63,8 @@ pub enum LockError {
         subject: String,
         /// How long it was waited for.
         limit: Duration,
-        /// The server process of the session.
-        pid: String,
-        /// For how many seconds its statement runs.
-        seconds: String,
+        /// The session, since when its statement runs, and how to end it.
+        other: String,
     },
     /// The connection that held the lock ended.
     #[error("failed to keep the lock that excludes dumps and migrations from each other: {source}")]
@@ -82,6 +79,9 @@ pub enum LockError {
 const LASTS: &str = "SELECT set_config(name, given, false) FROM pg_settings JOIN (VALUES ('idle_session_timeout', '0'), \
                      ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3')) \
                      AS settings (name, given) USING (name)";
+
+/// A moment of the server in UTC, as Kubernetes writes one: what comes after it within `to_char(`.
+const MOMENT: &str = "AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
 
 /// A held lock. Dropping it ends its session, and with it the lock.
 pub struct AdvisoryLock {
@@ -131,19 +131,23 @@ impl AdvisoryLock {
         mut waits: impl FnMut(&str),
     ) -> Result<(), LockError> {
         let name = application.replace('\'', "''");
-        let age = "extract(epoch FROM clock_timestamp() - coalesce(query_start, backend_start))::bigint";
+        let since = format!("to_char(coalesce(query_start, backend_start) {MOMENT}");
         let other = "datname = current_database() AND pid <> pg_backend_pid()";
-        let sql =
-            format!("SELECT pid, {age} FROM pg_stat_activity WHERE {other} AND application_name = '{name}' LIMIT 1");
+        let sql = format!(
+            "SELECT pid, {since}, client_addr FROM pg_stat_activity WHERE {other} AND application_name = '{name}' LIMIT 1"
+        );
         let started = Instant::now();
         loop {
             let row = self.session.row(&sql).await?;
-            let (Some(pid), Some(seconds)) = (value(&row, 0), value(&row, 1)) else { return Ok(()) };
+            let Some(pid) = value(&row, 0) else { return Ok(()) };
+            let (from, since) = (said("from", value(&row, 2)), said("since", value(&row, 1)));
+            let other = format!(
+                "session {pid} of a migration that was ended still runs{from}{since}; end it with SELECT pg_terminate_backend({pid})"
+            );
             let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
-                let (pid, seconds) = (pid.to_owned(), seconds.to_owned());
-                return Err(LockError::NotAlone { subject: self.session.subject(), limit, pid, seconds });
+                return Err(LockError::NotAlone { subject: self.session.subject(), limit, other });
             };
-            waits(&format!("session {pid} of a migration that was ended still runs, since {seconds} s"));
+            waits(&other);
             tokio::time::sleep(POLL.min(left)).await;
         }
     }
@@ -182,23 +186,26 @@ impl AdvisoryLock {
 
     /// Shows in `pg_stat_activity` since when the lock is held, by the clock of the server.
     async fn sign(&self, application: &str) -> Result<(), LockError> {
-        let moment = "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
-        let name = format!("'{} since ' || {moment}", application.replace('\'', "''"));
+        let name = format!("'{} since ' || to_char(now() {MOMENT}", application.replace('\'', "''"));
         let sql = format!("SELECT pg_backend_pid(), set_config('application_name', {name}, false)");
         self.same_session(&self.session.row(&sql).await?)
     }
 
     /// Who holds the lock. `application_name` may be anything that whoever may log in writes, so only plain characters of it are
-    /// repeated.
+    /// repeated. From where and since when a session of another role is connected is for those with `pg_read_all_stats` to see.
     async fn holder(&self) -> Result<String, LockError> {
         let sessions = "pg_locks l LEFT JOIN pg_stat_activity a USING (pid)";
-        let sql = format!("SELECT pid, a.application_name FROM {sessions} WHERE l.granted AND {}", self.is_ours());
+        let since = format!("to_char(a.backend_start {MOMENT}");
+        let columns = format!("pid, a.client_addr, {since}, a.application_name");
+        let sql = format!("SELECT {columns} FROM {sessions} WHERE l.granted AND {}", self.is_ours());
         let row = self.session.row(&format!("{sql} LIMIT 1")).await?;
         let Some(pid) = value(&row, 0) else { return Ok("another session holds it".to_owned()) };
         let plain = |c: &char| c.is_ascii_alphanumeric() || " -_.:/".contains(*c);
-        let name: String = value(&row, 1).unwrap_or_default().chars().filter(plain).take(63).collect();
+        let name: String = value(&row, 3).unwrap_or_default().chars().filter(plain).take(63).collect();
         let name = if name.is_empty() { "without application_name" } else { &name };
-        Ok(format!("session {pid} ({name}) holds it"))
+        let connected = said("from", value(&row, 1)) + &said("since", value(&row, 2));
+        let connected = if connected.is_empty() { connected } else { format!(", connected{connected}") };
+        Ok(format!("session {pid} ({name}) holds it{connected}"))
     }
 
     /// The rows of `pg_locks` that are about this lock. Two keys of 32 bits are told from one of 64 by `objsubid`.
@@ -226,6 +233,11 @@ impl AdvisoryLock {
         }
         Err(LockError::Pooled { subject: self.session.subject() })
     }
+}
+
+/// What a column says; nothing if it may not be seen.
+fn said(what: &str, value: Option<&str>) -> String {
+    value.map(|value| format!(" {what} {value}")).unwrap_or_default()
 }
 
 fn value(row: &[Option<String>], column: usize) -> Option<&str> {

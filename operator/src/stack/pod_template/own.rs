@@ -154,7 +154,7 @@ fn job(component: Component) -> Option<Own> {
             field: "api.migrations",
             purpose: Purpose::Job,
             main: "migrate",
-            init: &["authorities", PROXY, "lock"],
+            init: &["authorities", PROXY, "lock", "await-lock"],
             scratch: &["tmp", "lock"],
             fixed: &["ca", "given-ca"],
             ports: &[],

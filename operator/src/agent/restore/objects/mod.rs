@@ -6,7 +6,9 @@
 mod index;
 mod write;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::pin::pin;
+
+use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use self::index::Index;
@@ -236,11 +238,7 @@ impl<'a> Objects<'a> {
 
     async fn hide(&self, newer: Vec<Current>, tally: &mut Tally, stop: &CancellationToken) -> Result<(), RestoreError> {
         let newer = newer.into_iter().filter(|object| !is_folder(&object.key, object.size));
-        let mut done = stream::iter(newer).map(|object| self.hide_one(object, stop)).buffered(CONCURRENT);
-        while let Some(done) = done.try_next().await? {
-            tally.add(done);
-        }
-        Ok(())
+        tally.all(newer, |object| self.hide_one(object, stop)).await
     }
 
     async fn put_back(
@@ -250,12 +248,7 @@ impl<'a> Objects<'a> {
         tally: &mut Tally,
         stop: &CancellationToken,
     ) -> Result<(), RestoreError> {
-        let one = |object| Box::pin(self.put_back_one(object, work, stop));
-        let mut done = stream::iter(objects).map(one).buffered(CONCURRENT);
-        while let Some(done) = done.try_next().await? {
-            tally.add(done);
-        }
-        Ok(())
+        tally.all(objects, |object| Box::pin(self.put_back_one(object, work, stop))).await
     }
 }
 
@@ -284,6 +277,29 @@ async fn refuse_unversioned(bucket: &BucketClient) -> Result<(), RestoreError> {
 }
 
 impl Tally {
+    /// Does some work with each object, several at once. After an error none begins, and those that have begun end: an upload that is
+    /// dropped leaves its parts in the bucket.
+    async fn all<T, W: Future<Output = Result<Done, RestoreError>>>(
+        &mut self,
+        objects: impl IntoIterator<Item = T>,
+        work: impl Fn(T) -> W,
+    ) -> Result<(), RestoreError> {
+        let broken = CancellationToken::new();
+        let begun = stream::iter(objects).take_until(broken.cancelled()).map(work);
+        let mut ended = pin!(begun.buffered(CONCURRENT));
+        let mut failed = None;
+        while let Some(done) = ended.next().await {
+            match done {
+                Ok(done) => self.add(done),
+                Err(error) => {
+                    broken.cancel();
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     fn add(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
@@ -305,5 +321,31 @@ mod tests {
             keys.add(key.to_owned());
         }
         assert_eq!(keys.words(), "a, b, c and 2 more");
+    }
+
+    /// The third of many fails: those that have begun end, and no other begins.
+    #[tokio::test(start_paused = true)]
+    async fn after_an_error_what_has_begun_ends_and_nothing_begins() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+        let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut tally = Tally::default();
+        let work = async |number: usize| {
+            begun.fetch_add(1, Relaxed);
+            if number == 2 {
+                return Err(RestoreError::Failed("the third".to_owned()));
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(number as u64 + 1)).await;
+            ended.fetch_add(1, Relaxed);
+            Ok(Done::Changed)
+        };
+        let error = tally.all(0..1000, work).await.expect_err("the third fails");
+        assert_eq!(error.to_string(), "the third");
+        let (begun, ended) = (begun.into_inner(), ended.into_inner());
+        assert!(begun <= CONCURRENT + 2 && ended == begun - 1, "{begun} {ended}");
+        assert_eq!(tally.changed, ended as u64);
+        let mut tally = Tally::default();
+        tally.all(0..100, async |_| Ok(Done::Changed)).await.expect("all of them");
+        assert_eq!(tally.changed, 100);
     }
 }

@@ -215,8 +215,16 @@ fn a_recovery_that_fails_is_told_and_leaves_the_live_one() {
     assert_eq!((run.state, waiting.reason), (State::Copying, reason::RESTORE_FAILED));
     assert!(waiting.message.contains(&failing), "{waiting:?}");
     assert!(run.turns_at.is_some_and(|at| at > cluster.now && at <= cluster.now + 15), "its pods are asked again");
-    cluster.copy().unwrap().waiting =
-        Some(Waiting::new(reason::DATABASE_STALLED, "cluster/shop-db-1: CloudNativePG says: Cluster is unrecoverable"));
+    let stalled =
+        Waiting::new(reason::DATABASE_STALLED, "cluster/shop-db-1: CloudNativePG says: Cluster is unrecoverable");
+    cluster.copy().unwrap().waiting = Some(stalled);
+    // A phase that passes, of a recovery of which nothing has failed, ends nothing.
+    cluster.copy().unwrap().failing = None;
+    let run = &cluster.plan().restores.runs[0];
+    let waiting = run.waiting.clone().unwrap();
+    assert_eq!((run.state, waiting.reason), (State::Copying, reason::DATABASE_STALLED));
+    assert!(waiting.message.contains("nothing of its recovery has failed") && run.turns_at.is_some(), "{waiting:?}");
+    cluster.copy().unwrap().failing = Some(failing.clone());
     let plan = cluster.plan();
     let waiting = plan.restores.runs[0].waiting.clone().unwrap();
     assert_eq!((plan.restores.runs[0].state, waiting.reason), (State::Refused, reason::RESTORE_FAILED));
@@ -224,8 +232,11 @@ fn a_recovery_that_fails_is_told_and_leaves_the_live_one() {
     assert!(!plan.restores.stops() && plan.restores.current.is_none());
     assert_eq!(cluster.live(), "shop-database");
     // Over, it may be discarded.
+    cluster.copy().unwrap().uid = "7".to_owned();
     let name = cluster.copy().unwrap().name.clone();
-    cluster.observed.annotations.insert(annotation::DISCARD.to_owned(), name.clone());
+    let told = cluster.plan().restores.runs[0].waiting.clone().unwrap().message;
+    assert!(told.ends_with(&format!("the annotation rorun.app/discard: {name}/7 deletes the Cluster")), "{told}");
+    cluster.observed.annotations.insert(annotation::DISCARD.to_owned(), format!("{name}/7"));
     assert_eq!(cluster.plan().restores.discard_cluster, Some(name));
 }
 
@@ -294,15 +305,34 @@ fn only_a_kept_cluster_is_discarded_and_only_while_the_live_one_is_known() {
     let plan = cluster.plan();
     assert!(plan.restores.discard_problem.is_some_and(|problem| problem.contains("rorunrestore/back")));
     cluster.observed.restores.clear();
-    for name in [live.as_str(), "", "shop-db-000000", "other-database"] {
+    for there in &mut cluster.observed.clusters.there {
+        there.uid = format!("uid-of-{}", there.name);
+    }
+    let of_live = format!("{live}/uid-of-{live}");
+    for name in
+        [live.as_str(), &of_live, "", "/", "shop-db-000000", "shop-db-000000/1", "other-database", "other-database/1"]
+    {
         assert_eq!(discards(&mut cluster, name), None, "{name}");
     }
-    assert_eq!(discards(&mut cluster, "shop-database").as_deref(), Some("shop-database"));
+    // One that is left over of an earlier Cluster of the name, and one that says less than which.
+    for (name, meant) in
+        [("shop-database", "it without its uid"), ("shop-database/", "another"), ("shop-database/1", "another")]
+    {
+        assert_eq!(discards(&mut cluster, name), None, "{name}");
+        let problem = cluster.plan().restores.discard_problem.unwrap();
+        let way_out = problem.ends_with("; shop-database/uid-of-shop-database deletes it");
+        assert!(problem.contains(meant) && way_out, "{problem}");
+    }
+    let good = "shop-database/uid-of-shop-database";
+    assert_eq!(discards(&mut cluster, good).as_deref(), Some("shop-database"));
     cluster.observed.clusters.there[0].deleting = true;
-    assert_eq!(discards(&mut cluster, "shop-database"), None, "once");
+    assert_eq!(discards(&mut cluster, good), None, "once");
     cluster.observed.clusters.there[0].deleting = false;
+    cluster.observed.clusters.there[0].uid = "2".to_owned();
+    assert_eq!(discards(&mut cluster, good), None, "one that was made since");
+    cluster.observed.clusters.there[0].uid = "uid-of-shop-database".to_owned();
     cluster.observed.clusters.named = None;
-    for name in [live.as_str(), "shop-database"] {
+    for name in [live.as_str(), good] {
         assert_eq!(discards(&mut cluster, name), None, "nobody knows whether {name} is live");
     }
 }

@@ -65,7 +65,7 @@ fn a_kept_database_is_dropped_by_its_name_and_no_other() {
     assert_eq!((step.exists, uid.as_str()), (false, UID));
     let (component, phase) = (Component::Restore, JobPhase::Complete);
     let (said, ended) = (None, Some(cluster.now));
-    cluster.observed.jobs.push(ObservedJob { name: step.name, component, created: 0, said, phase, ended });
+    cluster.observed.jobs.push(ObservedJob { begun: None, name: step.name, component, created: 0, said, phase, ended });
     assert!(cluster.plan().restores.kept.is_empty() && cluster.plan().restores.discard.is_none());
 }
 
