@@ -76,6 +76,9 @@ pub struct DumpArgs {
     /// The bucket that this one is replicated to, as JSON: what has arrived there need not be copied.
     #[arg(long, value_parser = replica)]
     pub replica: Option<ReplicationRule>,
+    /// The same, once an object of this run has arrived there.
+    #[arg(skip)]
+    pub proven_replica: Option<ReplicationRule>,
     /// How long in seconds to wait for an object to arrive there.
     #[arg(long, default_value_t = 900, hide = true)]
     pub arrival_seconds: u64,
@@ -312,6 +315,13 @@ fn check(text: &str) -> Result<DrillCheck, String> {
 
 fn question(text: &str) -> Result<SmokeQuestion, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+impl DumpArgs {
+    /// The bucket that the spec replicates to.
+    pub(super) fn replica_name(&self) -> Option<&str> {
+        self.replica.as_ref().map(|to| to.bucket.as_str())
+    }
 }
 
 fn replica(text: &str) -> Result<ReplicationRule, String> {

@@ -14,7 +14,7 @@ use super::manifest::{self, BucketHalf, Contents, Manifest, ManifestObject};
 use super::object_lock::{self, Locking};
 use super::objects::{self, Half, SourceArgs};
 use super::pg_dump::{self, PgDump};
-use super::replication::{Probe, Proof, Waits};
+use super::replication::{self, Probe, Proof, Waits};
 use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
@@ -61,11 +61,11 @@ pub(super) async fn dump(
     let retention = locking.of_point(&id, begun);
     let (written, contents) = Box::pin(write(&bucket, args, (&key, retention, &database), lock, stop)).await?;
     let dumped = ManifestObject { key, size: written.size, sha256: written.sha256.clone() };
-    let args = &proven(args, probe, stop).await?;
     let folder = format!("{}{id}/", args.prefix);
     let retention = locking.of_point(&id, now());
-    let half = match Box::pin(objects::write(&bucket, args, &target, (&folder, retention), stop)).await {
-        Ok(half) => half,
+    let listed = Box::pin(list((&bucket, &target), args, (&folder, retention), probe, stop)).await;
+    let (half, args) = match listed {
+        Ok((half, args)) => (half, &args.clone()),
         Err(error) => {
             take_back(&bucket, args, &id).await;
             return Err(error);
@@ -94,6 +94,18 @@ pub(super) async fn dump(
     Ok(DumpRecord { not_locked, not_whole: problem, locked_until, ..record(&manifest, written, location, upkeep) })
 }
 
+/// The list first, so that little is deleted between the dump and it; then the probe has had its time.
+async fn list(
+    (bucket, target): (&BucketClient, &BucketTarget),
+    args: &DumpArgs,
+    (folder, retention): (&str, Option<Retention>),
+    probe: Option<Probe<'_>>,
+    stop: &CancellationToken,
+) -> Result<(Half, DumpArgs), DumpError> {
+    let half = Box::pin(objects::write(bucket, args, target, (folder, retention), stop)).await?;
+    Ok((half, proven(args, probe, stop).await?))
+}
+
 /// The application's bucket, where it is replicated and that counts for copies.
 struct Replica {
     target: BucketTarget,
@@ -107,6 +119,15 @@ impl Replica {
             return Ok(None);
         }
         let target = objects::source(&SourceArgs { source: args.source.as_deref(), destination })?;
+        let itself = args.replica.as_ref().map(|to| replication::destination(&target, to));
+        if itself
+            .is_some_and(|there| (there.endpoint, there.bucket) == (target.endpoint.clone(), target.bucket.clone()))
+        {
+            tracing::warn!(
+                "bucket.replication names the bucket itself at the same endpoint, so its objects are copied"
+            );
+            return Ok(None);
+        }
         let client = BucketClient::new(&target, Timeouts::DATA)?;
         Ok(Some(Self { target, client }))
     }
@@ -130,7 +151,7 @@ impl Replica {
     }
 }
 
-/// The arguments with the bucket that is replicated to only if an object has arrived there.
+/// The arguments, with whether an object has arrived in the bucket that is replicated to.
 async fn proven(args: &DumpArgs, probe: Option<Probe<'_>>, stop: &CancellationToken) -> Result<DumpArgs, DumpError> {
     let waits = Waits { pause: PAUSE, arrival: Duration::from_secs(args.arrival_seconds) };
     let arrived = match probe {
@@ -151,7 +172,7 @@ async fn proven(args: &DumpArgs, probe: Option<Probe<'_>>, stop: &CancellationTo
             }
         },
     };
-    Ok(DumpArgs { replica: args.replica.clone().filter(|_| arrived), ..args.clone() })
+    Ok(DumpArgs { proven_replica: args.replica.clone().filter(|_| arrived), ..args.clone() })
 }
 
 /// A run that has begun.

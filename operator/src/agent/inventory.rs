@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::BackupId;
 use super::manifest::{self, Manifest};
+use super::stream::hex;
 use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, OBJECTS_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
@@ -15,6 +17,7 @@ use crate::services::bucket::{BucketClient, Object};
 pub(super) const LONGEST_MANIFEST: u64 = 1024 * 1024;
 /// The end of the name of a mark of a copy whose objects were copied as well.
 const WITH_OBJECTS: &str = "-objects";
+const BY_REPLICA: &str = "-replica-";
 /// The end of the name of a mark of a copy whose objects nobody can copy any more: they are of a bucket that the stack left.
 const WITHOUT_OBJECTS: &str = "-database";
 /// How many manifests are read at once.
@@ -58,9 +61,18 @@ pub(super) fn mark(place: &str, how: Copied) -> String {
     format!("{place}{ending}.json")
 }
 
+/// The object that says that a point was copied to a place with those objects that are not in a bucket that is replicated to.
+pub(super) fn mark_by_replica(place: &str, replica: &str) -> String {
+    let hash = hex(&Sha256::digest(replica));
+    format!("{place}{BY_REPLICA}{}.json", hash.get(..12).unwrap_or_default())
+}
+
 /// The place that a mark is about.
 pub(super) fn place_of(mark: &str) -> Option<&str> {
     let name = mark.strip_prefix(COPIED)?.strip_suffix(".json")?;
+    if let Some((place, _)) = name.split_once(BY_REPLICA) {
+        return Some(place);
+    }
     let place = [WITH_OBJECTS, WITHOUT_OBJECTS].into_iter().find_map(|ending| name.strip_suffix(ending));
     Some(place.unwrap_or(name))
 }
@@ -100,10 +112,13 @@ impl BackupFolder {
         matches!(&self.manifest, Found::Of { owner: Some(of), whole: true } if of == owner)
     }
 
-    /// Whether it was copied to a place, with the objects that it lists.
-    pub(super) fn is_copied(&self, place: &str) -> bool {
+    /// Whether it was copied to a place, with the objects that it lists. `replica`: the bucket that the spec replicates to; what another
+    /// one had no longer counts.
+    pub(super) fn is_copied(&self, place: &str, replica: Option<&str>) -> bool {
         let marked = |how| self.copied.contains(&mark(place, how));
-        marked(if self.lists { Copied::WithObjects } else { Copied::Database }) || marked(Copied::WithoutObjects)
+        let by_replica = replica.is_some_and(|replica| self.copied.contains(&mark_by_replica(place, replica)));
+        let with_objects = if self.lists { Copied::WithObjects } else { Copied::Database };
+        marked(with_objects) || marked(Copied::WithoutObjects) || by_replica
     }
 
     /// Whether its manifest names no owner, as those of 0.1.0.

@@ -133,6 +133,14 @@ pub(super) fn refused(bucket: &str) -> String {
     format!("Object Lock of bucket \"{bucket}\" is on, and points are not locked: its keys lack s3:PutObjectRetention")
 }
 
+/// That what is there already is not locked for longer.
+pub(super) fn not_prolonged(bucket: &str) -> String {
+    format!(
+        "Object Lock of bucket \"{bucket}\" is on, and objects of earlier runs are not locked for longer: its keys lack \
+         s3:PutObjectRetention or s3:GetObjectRetention"
+    )
+}
+
 /// What a place tells of its lock.
 #[derive(Debug, Default)]
 pub(super) struct Notes(Vec<String>);

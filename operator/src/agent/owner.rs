@@ -103,7 +103,7 @@ pub(super) async fn adopt(
         |entry: &BackupFolder| if wanted == ADOPT_NONE { entry.has_no_owner() } else { entry.owner() == Some(wanted) };
     if wanted != owner {
         for entry in entries.iter_mut().filter(|entry| is_wanted(entry)) {
-            rewrite(bucket, args, (owner, wanted), entry, &mut done).await;
+            rewrite(bucket, args, ((owner, wanted), now), entry, &mut done).await;
         }
         rewrite_marker(bucket, args, (owner, wanted), now, &mut done).await;
     }
@@ -135,10 +135,13 @@ fn told(args: &DumpArgs, owner: &str, wanted: &str, done: &Rewritten) -> String 
     }
 }
 
+/// A lock that ends within these seconds is not set again: the clock of the server may be ahead.
+const ENDS_SOON: i64 = 300;
+
 async fn rewrite(
     bucket: &BucketClient,
     args: &DumpArgs,
-    (owner, wanted): (&str, &str),
+    ((owner, wanted), now): ((&str, &str), Timestamp),
     entry: &mut BackupFolder,
     done: &mut Rewritten,
 ) {
@@ -152,6 +155,8 @@ async fn rewrite(
         let Some(body) = body else { return Ok(None) };
         // One that is locked stays so in its new version.
         let retention = if bucket.locks() { bucket.retention(&key, None).await? } else { None };
+        // A lock that is over cannot be set again.
+        let retention = retention.filter(|retention| retention.until > now.as_second() + ENDS_SOON);
         bucket.replace_with(&key, body, &Headers::default().locked(retention), &found.tag).await.map(Some)
     };
     match replaced.await {

@@ -91,7 +91,9 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
 /// What retention leaves alone beside what is held.
 fn spared(args: &DumpArgs, owner: &str, (entries, places): (&[BackupFolder], &BTreeSet<String>)) -> Spared {
     let own = || entries.iter().filter(|entry| entry.is_whole_of(owner));
-    let not_copied = own().filter(|entry| args.copies.is_some() && !places.iter().any(|place| entry.is_copied(place)));
+    let replica = args.replica_name();
+    let is_copied = |entry: &&BackupFolder| places.iter().any(|place| entry.is_copied(place, replica));
+    let not_copied = own().filter(|entry| args.copies.is_some() && !is_copied(entry));
     Spared {
         verified: own().filter(|entry| entry.verified).map(|entry| entry.id.clone()).max(),
         verified_only: args.verified,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     BUCKET, DB_INSTANCE, ObjectKey, ObjectKind, REPLICATION_GROUP, Readiness, SERVERLESS_CACHE, at,
+    cloud_native_pg::is_true,
     readiness::{condition, int, moment, name, text},
 };
 use crate::names::reason;
@@ -217,8 +218,10 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
 
 fn restorable(object: &Value) -> Option<AckRestorable> {
     let until = moment(object, "/status/latestRestorableTime")?;
+    // ACK moves this time also when it could not ask, so that what it knows is old then.
+    let failed = ["ACK.Recoverable", "ACK.Terminal"].into_iter().any(|kind| is_true(object, kind));
     let asked = moment(condition(object, "ACK.ResourceSynced")?, "/lastTransitionTime")?;
-    Some(AckRestorable { until, asked })
+    Some(AckRestorable { until, asked: if failed { until } else { asked } })
 }
 
 fn endpoint(object: &Value, path: &str) -> Option<AckEndpoint> {

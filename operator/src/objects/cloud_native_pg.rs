@@ -250,7 +250,7 @@ pub(super) fn pooler(object: &Value) -> Readiness {
     }
 }
 
-fn is_true(object: &Value, kind: &str) -> bool {
+pub(super) fn is_true(object: &Value, kind: &str) -> bool {
     let conditions = at(object, "/status/conditions").and_then(Value::as_array);
     conditions.into_iter().flatten().any(|condition| condition["type"] == kind && condition["status"] == "True")
 }

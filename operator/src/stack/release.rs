@@ -230,6 +230,9 @@ pub struct Progress {
     /// What keeps the command of its migration from running, by the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_begun: Option<NotBegun>,
+    /// The Job whose command ran, in whichever of its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
     /// When the Job of the migration was made. Absent where none ran for this revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration_started_at: Option<i64>,

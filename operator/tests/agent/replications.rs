@@ -92,7 +92,8 @@ async fn what_has_arrived_is_not_copied_and_is_restored_from_there() {
     assert_eq!(stack.replica_of(&record).await.as_deref(), Some("arrived-replica"));
     assert_eq!(client(&stack.source).versions("").await.expect("versions").len(), 3, "nothing is left of the probe");
     let keys = stack.scenario.keys().await;
-    assert!(keys.iter().any(|key| key.ends_with("-objects.json")), "it counts as copied: {keys:?}");
+    assert!(keys.iter().any(|key| key.contains("-replica-")), "it counts as copied: {keys:?}");
+    assert!(!keys.iter().any(|key| key.ends_with("-objects.json")), "while the spec replicates there: {keys:?}");
 
     // The region is lost: the copy of the point, and the replica as the bucket of the stack.
     let restore = Restore { prefix: PREFIX.to_owned(), ..Restore::of(&stack.scenario, &record.id) };
@@ -105,6 +106,15 @@ async fn what_has_arrived_is_not_copied_and_is_restored_from_there() {
     let (reason, message) = check("arrived-elsewhere").await.refused();
     assert_eq!(reason, RestoreRefusal::AnotherBucket, "{message}");
     assert!(message.contains("give the stack the bucket \"arrived-replica\""), "{message}");
+
+    // Another bucket in the spec: what the former one had is copied.
+    let other = stack.dump("arrived-there", "nowhere", async || {}).await;
+    assert_eq!(stack.pool().await, 3);
+    let keys = stack.scenario.keys().await;
+    for point in [&record, &other] {
+        let copied = keys.iter().any(|key| key.starts_with(&point.id) && key.ends_with("-objects.json"));
+        assert!(copied, "{}: {keys:?}", point.id);
+    }
 }
 
 /// S3 replicates what is written once the rule is there, and nothing older.
@@ -140,8 +150,18 @@ async fn without_a_proof_a_copy_holds_the_objects() {
     let stack = Stack::new("unproven", "unproven-there", source).await;
     let nowhere = client(&BucketTarget { endpoint: gateway.endpoint.clone(), ..moto.bucket("nowhere") });
     nowhere.create().await.expect("bucket");
-    let record = stack.dump("unproven-there", "nowhere", async || {}).await;
-    assert_eq!(stack.replica_of(&record).await, None);
+    stack.dump("unproven-there", "nowhere", async || {}).await;
     assert_eq!(stack.pool().await, 3);
     assert_eq!(client(&stack.source).versions("").await.expect("versions").len(), 3, "nothing is left of the probe");
+}
+
+/// Where the endpoint has no region in it, as in a zone of another server that has the same name for the bucket.
+#[tokio::test]
+async fn a_bucket_is_no_replica_of_itself() {
+    let moto = Moto::shared().await;
+    let gateway = Gateway::start(moto.port, |_| Passed::Renamed("", "")).await;
+    let source = BucketTarget { endpoint: gateway.endpoint.clone(), ..moto.bucket("itself-source") };
+    let stack = Stack::new("itself", "itself-there", source).await;
+    stack.dump("itself-there", "itself-source", async || {}).await;
+    assert_eq!(stack.pool().await, 3);
 }

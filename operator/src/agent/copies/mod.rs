@@ -21,7 +21,7 @@ use super::manifest::{Manifest, ManifestObject};
 use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
 use super::stream::{self, Input, Written, read_part};
-use super::{BackupId, DumpArgs, objects as list, owner, prune};
+use super::{BackupId, DumpArgs, objects as list, owner, prune, replication};
 use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
 use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
 
@@ -73,7 +73,7 @@ pub(super) async fn copy(
 /// That a point is not in every bucket that the spec names, of a run that makes none and copies none.
 pub(super) fn lacking(args: &DumpArgs, entry: &BackupFolder) -> Option<String> {
     let targets: Vec<CopyTarget> = serde_json::from_str(args.copies.as_ref()?).ok()?;
-    let lacks = |target: &&CopyTarget| !entry.is_copied(&place(target));
+    let lacks = |target: &&CopyTarget| !entry.is_copied(&place(target), args.replica_name());
     let buckets: Vec<_> = targets.iter().filter(lacks).map(|target| target.location.bucket.as_str()).collect();
     let (id, buckets) = (&entry.id, buckets.join(", "));
     let told =
@@ -120,7 +120,8 @@ impl Run<'_> {
         let mark = inventory::mark(&place(self.target), Copied::WithObjects);
         let before = entries.iter().filter(|entry| entry.copied.contains(&mark)).map(|entry| entry.id.created()).max();
         let to = Place { bucket, locking, before: before.map(Timestamp::as_second) };
-        let wanted: Vec<usize> = self.wanted(entries, &place(self.target));
+        let replica = Box::pin(self.lasting_replica()).await;
+        let wanted: Vec<usize> = self.wanted(entries, (&place(self.target), replica));
         // That of this run.
         let newest = entries.iter().filter(|entry| entry.is_whole_of(self.owner)).map(|entry| entry.id.clone()).max();
         for index in wanted {
@@ -138,6 +139,7 @@ impl Run<'_> {
         }
         let pruned = Box::pin(self.prune(&to.bucket, entries, done, stop)).await;
         done.lock_notes.add(to.bucket.lock_refused().then(|| object_lock::refused(to.bucket.bucket())));
+        done.lock_notes.add(to.bucket.lock_not_prolonged().then(|| object_lock::not_prolonged(to.bucket.bucket())));
         pruned
     }
 
@@ -147,8 +149,24 @@ impl Run<'_> {
         format!("copies to bucket \"{bucket}\": {error}")
     }
 
+    /// The bucket that the spec replicates to, unless it is known to keep versions for less time than the copy is kept.
+    async fn lasting_replica(&self) -> Option<&str> {
+        let to = self.args.replica.as_ref()?;
+        let source = list::named_source(self.args.source.as_deref()).ok()?;
+        let source = source.unwrap_or_else(|| self.args.bucket.target(None));
+        let client = BucketClient::new(&replication::destination(&source, to), Timeouts::CHECK).ok()?;
+        match list::lasts(&client, self.target.retention_days).await {
+            Ok(Some(why)) => {
+                tracing::warn!(why, "what is replicated is copied as well");
+                None
+            }
+            // What is not known now was known when the points were marked.
+            Ok(None) | Err(_) => Some(&to.bucket),
+        }
+    }
+
     /// The whole points that the target lacks and would keep, newest first.
-    fn wanted(&self, entries: &[BackupFolder], place: &str) -> Vec<usize> {
+    fn wanted(&self, entries: &[BackupFolder], (place, replica): (&str, Option<&str>)) -> Vec<usize> {
         let age = SignedDuration::from_hours(24 * i64::from(self.target.retention_days));
         let mut wanted: Vec<usize> =
             (0..entries.len()).filter(|index| entries[*index].is_whole_of(self.owner)).collect();
@@ -159,7 +177,7 @@ impl Run<'_> {
             position += 1;
             let entry = &entries[*index];
             let young = self.now.duration_since(entry.id.created()) <= age;
-            (young || position <= kept) && !entry.is_copied(place)
+            (young || position <= kept) && !entry.is_copied(place, replica)
         });
         wanted
     }
@@ -202,7 +220,11 @@ impl Run<'_> {
             prolongs: !to.before.is_some_and(|before| to.locking.is_same_term(before, self.now)),
         };
         match Box::pin(pool.fill(self.args, (half, &ManifestObject { key, ..list.clone() }), stop)).await {
-            Ok(Filled::Whole) => self.mark(entry, Copied::WithObjects).await,
+            Ok(Filled::Whole { by_replica: false }) => self.mark(entry, Copied::WithObjects).await,
+            Ok(Filled::Whole { by_replica: true }) => {
+                let replica = half.replica.as_deref().unwrap_or_default();
+                self.put_mark(entry, inventory::mark_by_replica(&place(self.target), replica)).await
+            }
             Ok(Filled::AnotherBucket) => {
                 let why = format!(
                     "the objects of recovery point {} stay in bucket \"{}\" at {} alone, which the stack no longer has",
@@ -231,9 +253,12 @@ impl Run<'_> {
 
     /// Takes note in the folder of the point.
     async fn mark(&self, entry: &mut BackupFolder, how: Copied) -> Result<(), DumpError> {
+        self.put_mark(entry, inventory::mark(&place(self.target), how)).await
+    }
+
+    async fn put_mark(&self, entry: &mut BackupFolder, mark: String) -> Result<(), DumpError> {
         let body = json!({"bucket": self.target.location.bucket, "endpoint": self.target.location.endpoint,
             "prefix": self.target.prefix, "at": self.now.to_string()});
-        let mark = inventory::mark(&place(self.target), how);
         let key = inventory::key(&self.args.prefix, &entry.id, &mark);
         self.bucket.create_object(&key, body.to_string().into_bytes()).await?;
         entry.copied.insert(mark);

@@ -45,12 +45,22 @@ pub(super) struct Pool<'a> {
 
 /// What is in the pool of a list.
 pub(super) enum Filled {
-    /// All of it.
-    Whole,
+    /// All of it. Whether some of it is in the bucket that is replicated to, and not here.
+    Whole { by_replica: bool },
     /// The time was over; so many were copied.
     InPart(u64),
     /// Nothing: it lists a bucket that is not the application's any more.
     AnotherBucket,
+}
+
+/// What came of a look at the whole list.
+#[derive(Default)]
+struct Passed {
+    copied: u64,
+    /// The pool has all, or the bucket that is replicated to.
+    whole: bool,
+    /// That bucket alone has some.
+    by_replica: bool,
 }
 
 /// What came of one object.
@@ -90,32 +100,32 @@ impl Pool<'_> {
             None => self.points.clone(),
         };
         let replica = self.replica(args, &target, half).await?;
-        let (mut copied, mut prolongs) = (0, self.prolongs);
+        let (mut copied, mut prolongs, mut by_replica) = (0, self.prolongs, false);
         // Another cluster that copies into the same folder may have removed what no point listed yet.
         for _ in 0..PASSES {
-            let (now, whole) = Box::pin(self.pass((&source, replica.as_ref()), (half, list), prolongs, stop)).await?;
-            copied += now;
+            let passed = Box::pin(self.pass((&source, replica.as_ref()), (half, list), prolongs, stop)).await?;
+            copied += passed.copied;
             prolongs = false;
-            if !whole {
+            by_replica |= passed.by_replica;
+            if !passed.whole {
                 return Ok(Filled::InPart(copied));
             }
-            if now == 0 {
-                return Ok(Filled::Whole);
+            if passed.copied == 0 {
+                return Ok(Filled::Whole { by_replica });
             }
         }
         let why = "objects that were copied are not there: another run removes them".to_owned();
         Err(DumpError::Copy { key: pool::folder(self.prefix), why })
     }
 
-    /// The bucket that the listed one is replicated to, if that was proven by the run that made the point and by this one, and if it
-    /// keeps versions for as long as the copy is kept.
+    /// The bucket that the listed one is replicated to, if this run has proven that and it keeps versions for as long as the copy is kept.
     async fn replica(
         &self,
         args: &DumpArgs,
         target: &BucketTarget,
         half: &BucketHalf,
     ) -> Result<Option<BucketClient>, DumpError> {
-        let Some(to) = args.replica.as_ref().filter(|to| half.replica.as_ref() == Some(&to.bucket)) else {
+        let Some(to) = args.proven_replica.as_ref().filter(|to| half.replica.as_ref() == Some(&to.bucket)) else {
             return Ok(None);
         };
         let client = BucketClient::new(&replication::destination(target, to), Timeouts::DATA)?;
@@ -132,23 +142,24 @@ impl Pool<'_> {
         }
     }
 
-    /// Gives how many objects were copied, and whether the pool has all of them.
+    /// Copies what is missing.
     async fn pass(
         &self,
         (source, replica): (&BucketClient, Option<&BucketClient>),
         (half, list): (&BucketHalf, &ManifestObject),
         prolongs: bool,
         stop: &CancellationToken,
-    ) -> Result<(u64, bool), DumpError> {
+    ) -> Result<Passed, DumpError> {
         let folder = pool::folder(self.prefix);
-        let mut copied = 0;
+        let mut passed = Passed::default();
         for part in Part::all(half.count) {
             let mut entries = self.entries((half, list), &folder, part).await?;
             if let Some(replica) = replica {
                 arrived(replica, half, &mut entries).await?;
             }
+            passed.by_replica |= entries.iter().any(|entry| entry.replicated && !entry.found);
             if prolongs && !self.prolong(&entries, &folder, stop).await? {
-                return Ok((copied, false));
+                return Ok(passed);
             }
             let mut lines = ListReader::open(self.points, list).await.map_err(unreadable)?;
             while let Some(objects) = lines.next().await.map_err(unreadable)? {
@@ -160,16 +171,16 @@ impl Pool<'_> {
                 let mut whole = true;
                 for done in sent {
                     match done? {
-                        Done::Copied => copied += 1,
+                        Done::Copied => passed.copied += 1,
                         Done::Later => whole = false,
                     }
                 }
                 if !whole {
-                    return Ok((copied, false));
+                    return Ok(passed);
                 }
             }
         }
-        Ok((copied, true))
+        Ok(Passed { whole: true, ..passed })
     }
 
     /// The objects of a part of the list, sorted by name. What the pool has in another size is not found.

@@ -45,7 +45,7 @@ impl Sweep<'_> {
         let folder = pool::folder(self.prefix);
         let Some((ids, lists)) = self.lists().await? else { return Ok(0) };
         let listed = lists.iter().map(|list| list.count).sum();
-        let mut removed = 0;
+        let (mut removed, mut tried) = (0, 0);
         for part in Part::all(listed) {
             if Instant::now() > self.until {
                 return Ok(removed);
@@ -62,9 +62,10 @@ impl Sweep<'_> {
                         continue;
                     }
                     let over = stop.is_cancelled() || Instant::now() > self.until;
-                    if over || (removed % AT_ONCE == 0 && self.ids().await? != ids) {
+                    if over || (tried % AT_ONCE == 0 && self.ids().await? != ids) {
                         return Ok(removed);
                     }
+                    tried += 1;
                     match self.bucket.delete(&object.key).await {
                         Ok(()) => removed += 1,
                         // Amazon hides what is locked; other servers keep it.

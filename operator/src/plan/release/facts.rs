@@ -6,7 +6,7 @@ use super::{
     HISTORY, Pause, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
-    migration::{Migrated, blocker, identity, migrated, migrations, not_begun},
+    migration::{Migrated, began, blocker, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
     verification::{self, Verification},
@@ -79,7 +79,7 @@ impl Facts {
         let images_served = revisions.iter().chain([&target]).any(|revision| served(&revision) && same(revision));
         let all = || revisions.iter().chain([&target]);
         let identity = identity(stack);
-        let migration = migrated(stack, observed, (&identity, images_served), all());
+        let migration = migrated(stack, observed, (&identity, images_served), &all().collect::<Vec<_>>());
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
         let verified = verification::components(stack, &target, last_good.as_ref());
@@ -115,6 +115,9 @@ impl Facts {
         let retry = observed.annotations.get(annotation::RETRY);
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
+        }
+        if let Some(job) = began(observed, &self.migration) {
+            self.target.progress.began = Some(job);
         }
         self.target.progress.not_begun = not_begun(observed, &self.migration, &self.target.progress);
         // Until the approval of a release is given, its migration is not due, and another backup may be the newest then.

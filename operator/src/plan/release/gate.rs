@@ -26,7 +26,10 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
     let Some(within) = stack.release.recovery_point_within.filter(|_| waits) else { return Gate::Open };
     let is_young = |point: &RecoveryPoint| point.skipped || point.at >= now - within;
     let known = target.progress.recovery_point.as_ref();
-    if known.is_some_and(is_young) {
+    // That of the first attempt is the way back from all that did not begin, however long something is in their way: another dump would
+    // wait for the same lock.
+    let follows = target.progress.not_begun.is_some();
+    if known.is_some_and(|point| follows || is_young(point)) {
         return Gate::Open;
     }
     let release = target.content.release();

@@ -27,12 +27,12 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// The one that counts. A Job that did not begin is followed by another: whether its command ran is what its failure tells, so no
-    /// command is run twice. `first`: the name of the first one.
-    fn of(observed: &'a Observed, first: &str) -> Self {
+    /// The one that counts. A Job that did not begin is followed by another: its failure tells whether the command ran in its last pod, and
+    /// `ran` whether it did in a pod before, which was lost with its node. So no command is run twice. `first`: the name of the first one.
+    fn of(observed: &'a Observed, first: &str, ran: impl Fn(&str) -> bool) -> Self {
         let names = [first.to_owned(), format!("{first}{AGAIN}")];
         let found = names.clone().map(|name| observed.jobs.iter().find(|job| job.name == name));
-        let has_not_begun = |job: &&ObservedJob| job.begun == Some(false);
+        let has_not_begun = |job: &&ObservedJob| job.begun == Some(false) && !ran(&job.name);
         if let Some(job) = found.iter().flatten().find(|job| !has_not_begun(job)) {
             return Self { name: job.name.clone(), job: Some(job) };
         }
@@ -49,18 +49,19 @@ impl<'a> Attempt<'a> {
 }
 
 /// How far the migration is. `identity`: what it is about; `images_served`: the release needs none.
-pub(super) fn migrated<'a>(
+pub(super) fn migrated(
     stack: &Stack,
     observed: &Observed,
     (identity, images_served): (&str, bool),
-    mut revisions: impl Iterator<Item = &'a Revision>,
+    revisions: &[&Revision],
 ) -> Migrated {
     if stack.release.migration.is_none() {
         return Migrated::NotNeeded;
     }
     let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
     let first = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
-    let Attempt { name, job } = Attempt::of(observed, first.as_str());
+    let ran = |name: &str| revisions.iter().any(|revision| revision.progress.began.as_deref() == Some(name));
+    let Attempt { name, job } = Attempt::of(observed, first.as_str(), ran);
     let step = Step { name, exists: job.is_some() };
     let phase = job.map(|job| &job.phase);
     match phase {
@@ -68,15 +69,22 @@ pub(super) fn migrated<'a>(
         _ if images_served => return Migrated::NotNeeded,
         _ => {}
     }
-    if revisions.any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
+    if revisions.iter().any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
         return Migrated::Done(None);
     }
     match phase {
-        Some(JobPhase::Failed(said)) if job.is_some_and(|job| job.begun != Some(false)) => {
+        Some(JobPhase::Failed(said)) if job.is_some_and(|job| job.begun != Some(false) || ran(&job.name)) => {
             Migrated::Failed(step, said.clone())
         }
         _ => Migrated::Pending(step),
     }
+}
+
+/// The Job of the migration whose command runs or ran, as far as its pods show it.
+pub(super) fn began(observed: &Observed, migration: &Migrated) -> Option<String> {
+    let (Migrated::Pending(step) | Migrated::Failed(step, _)) = migration else { return None };
+    let job = observed.jobs.iter().find(|job| job.name == step.name)?;
+    (job.begun == Some(true)).then(|| job.name.clone())
 }
 
 /// What keeps the command of a migration from running, by its newest Job that says something of it. What is known stays so until the next
@@ -87,6 +95,10 @@ pub(super) fn not_begun(observed: &Observed, migration: &Migrated, before: &Prog
     let is_own = |job: &&ObservedJob| job.name.strip_suffix(AGAIN).unwrap_or(&job.name) == first;
     let own = || observed.jobs.iter().filter(is_own);
     if own().any(|job| job.begun == Some(true) && job.phase == JobPhase::Running) {
+        return None;
+    }
+    // Then its pod says more than what a container of it found before.
+    if own().any(|job| job.phase == JobPhase::CannotStart) {
         return None;
     }
     let mut told: Vec<_> = own().filter_map(|job| Some((job.created, job.said.as_deref()?))).collect();

@@ -66,6 +66,8 @@ pub(super) struct Learned {
     locks: AtomicBool,
     /// The keys may not lock what they write.
     refused: AtomicBool,
+    /// They may not lock for longer what is there.
+    not_prolonged: AtomicBool,
 }
 
 impl BucketClient {
@@ -103,6 +105,11 @@ impl BucketClient {
         self.learned.refused.load(Ordering::Relaxed)
     }
 
+    /// Whether an object that is there could not be locked for longer by these keys.
+    pub fn lock_not_prolonged(&self) -> bool {
+        self.learned.not_prolonged.load(Ordering::Relaxed)
+    }
+
     /// How long an object is locked, or exactly this version of it. `None`: it is not, or the keys may not know.
     pub async fn retention(&self, key: &str, version: Option<&Version>) -> Result<Option<Retention>, ServiceError> {
         let found = self.head(key, version.map(|version| version.id.as_str())).await?;
@@ -113,9 +120,9 @@ impl BucketClient {
         }))
     }
 
-    /// Locks an object that is there for at least this long. `false`: these keys may not.
+    /// Locks an object that is there for at least this long. `false`: these keys may not, or may not see that it is.
     pub async fn retain(&self, key: &str, mut retention: Retention) -> Result<bool, ServiceError> {
-        while !self.lock_refused() {
+        loop {
             let mode = match retention.mode {
                 LockMode::Governance => ObjectLockRetentionMode::Governance,
                 LockMode::Compliance => ObjectLockRetentionMode::Compliance,
@@ -132,10 +139,12 @@ impl BucketClient {
             match self.retention(key, None).await? {
                 Some(found) if found.until >= retention.until => return Ok(true),
                 Some(found) if found.mode != retention.mode => retention.mode = found.mode,
-                _ => self.learned.refused.store(true, Ordering::Relaxed),
+                _ => {
+                    self.learned.not_prolonged.store(true, Ordering::Relaxed);
+                    return Ok(false);
+                }
             }
         }
-        Ok(false)
     }
 
     /// Writes an object: with a checksum where the server asks for one, and without its lock where the keys may not set it.

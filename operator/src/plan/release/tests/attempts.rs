@@ -56,6 +56,20 @@ fn a_migration_that_did_not_get_its_lock_is_tried_until_it_does_and_runs_once() 
     assert!(!cluster.step(), "it stays so");
 }
 
+/// A node is lost after the command ran, and the next pod of the same Job finds the lock taken: the failure of the Job tells of that pod.
+#[test]
+fn a_command_that_ran_in_a_pod_that_was_lost_is_not_run_by_another_job() {
+    let mut cluster = kept_from(locked());
+    cluster.hanging = true;
+    assert!(cluster.step() && migrations(&cluster).len() == 1);
+    cluster.observed.jobs.iter_mut().for_each(|job| job.begun = Some(true));
+    cluster.step();
+    assert!(cluster.plan().0.target.progress.began.is_some(), "the command runs");
+    cluster.hanging = false;
+    let release = cluster.settle();
+    assert_eq!((release.state, migrations(&cluster).len()), (State::MigrationFailed, 1));
+}
+
 /// The longest name of a stack leaves two letters for another attempt.
 #[test]
 fn the_name_of_another_attempt_is_one_of_a_job() {

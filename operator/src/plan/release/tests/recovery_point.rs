@@ -56,6 +56,25 @@ fn a_recovery_point_that_is_too_old_is_made_again_and_one_of_before_the_last_mig
     assert!(cluster.plan().0.reuse_within <= 600, "{}", cluster.plan().0.reuse_within);
 }
 
+/// Another dump would wait for what is in the way of the migration.
+#[test]
+fn a_migration_that_does_not_begin_for_hours_keeps_its_recovery_point() {
+    let mut cluster = in_production();
+    cluster.now = 1_777_892_400;
+    cluster.in_the_way = Some(LockOutcome::TimedOut { message: "session 7 holds it".to_owned() });
+    cluster.edit("/api/image", json!("api:2"));
+    let backups =
+        |cluster: &Cluster| cluster.observed.jobs.iter().filter(|job| job.component == Component::Backup).count();
+    for _ in 0..60 {
+        assert!(cluster.step(), "another attempt follows");
+    }
+    assert!(cluster.now > 1_777_892_400 + 3600);
+    assert_eq!((cluster.plan().0.state, backups(&cluster)), (State::MigrationLocked, 1));
+    cluster.in_the_way = None;
+    assert_eq!(cluster.settle().state, State::Serving);
+    assert_eq!(backups(&cluster), 1);
+}
+
 /// A mended variable is a new revision of the same release, and the release that is taken back has changed the data.
 #[test]
 fn what_a_release_changed_is_not_forgotten_with_its_revision() {
