@@ -1,6 +1,7 @@
 //! Copies of points in other buckets: streamed, compared by checksum afterwards, and removed by a retention of their own. A mark in
 //! the folder of the point says where it was copied to, so that it may go from here.
 
+mod files;
 mod objects;
 mod sweep;
 
@@ -17,13 +18,13 @@ use self::objects::{Filled, Pool};
 use self::sweep::Sweep;
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Copied};
-use super::manifest::{Manifest, ManifestObject};
+use super::manifest::ManifestObject;
 use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
-use super::stream::{self, Input, Written, read_part};
-use super::{BackupId, DumpArgs, objects as list, owner, prune, replication};
+use super::stream::{self, Input, read_part};
+use super::{DumpArgs, objects as list, prune, replication};
 use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
-use crate::services::bucket::{BucketClient, Created, Headers, Timeouts};
+use crate::services::bucket::{BucketClient, Timeouts};
 
 /// No copy of a dump is begun after this time: the Job has an end, and the result of the run is to be told before it.
 const BEGUN_WITHIN: Duration = Duration::from_hours(6);
@@ -265,66 +266,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Every object of the manifest, and the manifest last.
-    async fn files(
-        &self,
-        to: &Place,
-        (manifest, body): (&Manifest, Vec<u8>),
-        id: &BackupId,
-        stop: &CancellationToken,
-    ) -> Result<(), DumpError> {
-        let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
-        let found = to.bucket.get(&there).await?;
-        match &found {
-            Some(other) if !is_same(other, &body) => return Err(wrong(&there, "another backup is there")),
-            Some(_) => {}
-            None => {
-                for object in &manifest.objects {
-                    Box::pin(self.object(to, object, id, stop)).await?;
-                }
-            }
-        }
-        for object in &manifest.objects {
-            let key = copied_key(&self.target.prefix, id, object)?;
-            let sum = Box::pin(hash(&to.bucket, &key, stop)).await?;
-            if sum.as_deref() != Some(&*object.sha256) {
-                return Err(wrong(&key, "the copy has another checksum than the manifest"));
-            }
-        }
-        if found.is_some() {
-            return Ok(());
-        }
-        let headers = Headers::default().locked(to.locking.of_point(id, self.now));
-        match to.bucket.create_with(&there, body, &headers).await? {
-            Created::Now => Ok(()),
-            Created::Refused => Err(wrong(&there, "another backup is there")),
-        }
-    }
-
-    async fn object(
-        &self,
-        to: &Place,
-        object: &ManifestObject,
-        id: &BackupId,
-        stop: &CancellationToken,
-    ) -> Result<(), DumpError> {
-        let key = copied_key(&self.target.prefix, id, object)?;
-        let file = key.rsplit('/').next().unwrap_or_default();
-        let from = inventory::key(&self.args.prefix, id, file);
-        let body = self.bucket.read(&from, None).await?;
-        let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
-        let headers = Headers::saying(&[(owner::SAYS, self.owner)]).locked(to.locking.of_point(id, self.now));
-        let mut content = Source(body.content);
-        let written = Box::pin(stream::upload(&to.bucket, (&key, &headers), &mut content, stop)).await?;
-        let Written { size, sha256 } = written;
-        if (size, &sha256) == (object.size, &object.sha256) {
-            return Ok(());
-        }
-        // Nothing that is wrong stays where a copy is looked for.
-        to.bucket.delete(&key).await?;
-        Err(DumpError::Copy { key: from, why: "it has another checksum than its manifest says".to_owned() })
-    }
-
     /// The same rules with the numbers of the copy. What is held here, or verified, stays there as well.
     async fn prune(
         &self,
@@ -364,25 +305,11 @@ fn wrong(key: &str, why: &str) -> DumpError {
     DumpError::Copy { key: key.to_owned(), why: why.to_owned() }
 }
 
-/// Whether two manifests are of one backup: its owner may have become another one since it was copied.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let nobodys = |body| inventory::with_owner(body, "", None);
-    one == other || (nobodys(one).is_some() && nobodys(one) == nobodys(other))
-}
-
 /// The beginning of the marks of a target: the same however often the credentials change.
 fn place(target: &CopyTarget) -> String {
     let place = format!("{}\n{}\n{}", target.location.endpoint, target.location.bucket, target.prefix);
     let hash = stream::hex(&Sha256::digest(place));
     format!("{COPIED}{}", hash.get(..12).unwrap_or_default())
-}
-
-/// Where an object of a point belongs in the target.
-fn copied_key(prefix: &str, id: &BackupId, object: &ManifestObject) -> Result<String, DumpError> {
-    let file = object.key.rsplit_once(&format!("{id}/")).map(|(_, file)| file);
-    let file = file.filter(|file| inventory::is_part(file) && *file != MANIFEST_FILE);
-    let wrong = || DumpError::Copy { key: object.key.clone(), why: "its manifest names an unknown object".to_owned() };
-    Ok(inventory::key(prefix, id, file.ok_or_else(wrong)?))
 }
 
 /// The checksum of an object that is there.

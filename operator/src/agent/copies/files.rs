@@ -1,0 +1,87 @@
+//! The objects of a point itself: its dump, its list and its manifest.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Place, Run, Source, hash, wrong};
+use crate::agent::error::DumpError;
+use crate::agent::manifest::{Manifest, ManifestObject};
+use crate::agent::stream::{self, Written};
+use crate::agent::{BackupId, inventory, owner};
+use crate::contract::MANIFEST_FILE;
+use crate::services::bucket::{Created, Headers};
+
+impl Run<'_> {
+    /// Every object of the manifest, and the manifest last.
+    pub(super) async fn files(
+        &self,
+        to: &Place,
+        (manifest, body): (&Manifest, Vec<u8>),
+        id: &BackupId,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
+        let found = to.bucket.get(&there).await?;
+        match &found {
+            Some(other) if !is_same(other, &body) => return Err(wrong(&there, "another backup is there")),
+            Some(_) => {}
+            None => {
+                for object in &manifest.objects {
+                    Box::pin(self.object(to, object, id, stop)).await?;
+                }
+            }
+        }
+        for object in &manifest.objects {
+            let key = copied_key(&self.target.prefix, id, object)?;
+            let sum = Box::pin(hash(&to.bucket, &key, stop)).await?;
+            if sum.as_deref() != Some(&*object.sha256) {
+                return Err(wrong(&key, "the copy has another checksum than the manifest"));
+            }
+        }
+        if found.is_some() {
+            return Ok(());
+        }
+        let headers = Headers::default().locked(to.locking.of_point(id, self.now));
+        match to.bucket.create_with(&there, body, &headers).await? {
+            Created::Now => Ok(()),
+            Created::Refused => Err(wrong(&there, "another backup is there")),
+        }
+    }
+
+    async fn object(
+        &self,
+        to: &Place,
+        object: &ManifestObject,
+        id: &BackupId,
+        stop: &CancellationToken,
+    ) -> Result<(), DumpError> {
+        let key = copied_key(&self.target.prefix, id, object)?;
+        let file = key.rsplit('/').next().unwrap_or_default();
+        let from = inventory::key(&self.args.prefix, id, file);
+        let body = self.bucket.read(&from, None).await?;
+        let body = body.ok_or_else(|| DumpError::Copy { key: from.clone(), why: "it is gone".to_owned() })?;
+        let headers = Headers::saying(&[(owner::SAYS, self.owner)]).locked(to.locking.of_point(id, self.now));
+        let mut content = Source(body.content);
+        let written = Box::pin(stream::upload(&to.bucket, (&key, &headers), &mut content, stop)).await?;
+        let Written { size, sha256 } = written;
+        if (size, &sha256) == (object.size, &object.sha256) {
+            return Ok(());
+        }
+        // Nothing that is wrong stays where a copy is looked for.
+        to.bucket.delete(&key).await?;
+        Err(DumpError::Copy { key: from, why: "it has another checksum than its manifest says".to_owned() })
+    }
+}
+
+/// Whether two manifests are of one backup: its owner may have become another one since it was copied.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let nobodys = |body| inventory::with_owner(body, "", None);
+    one == other || (nobodys(one).is_some() && nobodys(one) == nobodys(other))
+}
+
+/// Where an object of a point belongs in the target.
+fn copied_key(prefix: &str, id: &BackupId, object: &ManifestObject) -> Result<String, DumpError> {
+    let file = object.key.rsplit_once(&format!("{id}/")).map(|(_, file)| file);
+    let file = file.filter(|file| inventory::is_part(file) && *file != MANIFEST_FILE);
+    let wrong = || DumpError::Copy { key: object.key.clone(), why: "its manifest names an unknown object".to_owned() };
+    Ok(inventory::key(prefix, id, file.ok_or_else(wrong)?))
+}
