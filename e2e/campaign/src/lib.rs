@@ -2,6 +2,7 @@
 //! wrong at a time. Each run is compared with runs in which nothing goes wrong. The benchmarks use the same API server.
 
 mod bench;
+mod broken;
 mod bucket;
 mod canary;
 pub mod cli;

@@ -18,9 +18,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::broken::{Broken, BrokenApi};
 use super::past::Past;
 use super::plan::{Call, Fault, Plan};
 use super::relay::{self, Body, Error, refusal, send};
@@ -49,19 +49,9 @@ impl fmt::Debug for FaultProxy {
     }
 }
 
-/// How an API is broken, whatever of it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// It answers with this code.
-    Answers(u16),
-    /// It does not answer.
-    Hangs,
-}
-
 struct Shared {
     client: Client,
-    /// The group of an API that is broken.
-    broken: watch::Sender<Option<(String, Broken)>>,
+    broken: BrokenApi,
     /// The plans to come.
     pending: Mutex<Pending>,
     kill: Box<dyn Fn() + Send + Sync>,
@@ -107,7 +97,7 @@ impl FaultProxy {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             client,
-            broken: watch::Sender::default(),
+            broken: BrokenApi::default(),
             pending: Mutex::default(),
             kill: Box::new(kill),
             writes: Mutex::default(),
@@ -137,12 +127,12 @@ impl FaultProxy {
 
     /// From now on the API of a group is broken: watches of it end, and whatever is asked of it gets no good answer.
     pub fn break_api(&self, group: &str, broken: Broken) {
-        self.shared.broken.send_replace(Some((group.to_owned(), broken)));
+        self.shared.broken.set(Some((group.to_owned(), broken)));
     }
 
     /// It is as it was.
     pub fn mend_api(&self) {
-        self.shared.broken.send_replace(None);
+        self.shared.broken.set(None);
     }
 
     /// The writes that came, in their order, without Events.
@@ -202,12 +192,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn handle(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Error> {
-    if let Some(broken) = shared.broken_at(request.uri().path()) {
+    if let Some(broken) = shared.broken.at(request.uri().path()) {
         return match broken {
             Broken::Answers(code) => refusal(code, None),
             Broken::Hangs => {
                 // What was asked meanwhile is never answered; the next try is.
-                let _ = shared.broken.subscribe().wait_for(Option::is_none).await;
+                shared.broken.until_mended().await;
                 Err(Cut.into())
             }
         };
@@ -296,7 +286,7 @@ async fn finish(
         _ if call.verb == "watch" && answer.status().is_success() => {
             let (head, body) = answer.into_parts();
             let reported = shared.streams.forward(&call.resource, body.into_data_stream().fuse().boxed());
-            let reported = reported.take_until(shared.until_broken(path));
+            let reported = reported.take_until(shared.broken.until_broken(path));
             Ok(Response::from_parts(head, StreamBody::new(reported).boxed_unsync()))
         }
         _ => Ok(answer),
@@ -335,26 +325,6 @@ fn hold(shared: &Arc<Shared>, resource: Option<String>, rule: Rule, writes: usiz
 }
 
 impl Shared {
-    /// How the API is broken that a path is of.
-    fn broken_at(&self, path: &str) -> Option<Broken> {
-        let broken = self.broken.borrow();
-        let (group, how) = broken.as_ref()?;
-        let rest = path.strip_prefix("/apis/")?.strip_prefix(group.as_str())?;
-        (rest.is_empty() || rest.starts_with('/')).then_some(*how)
-    }
-
-    /// Ends when the API of a path breaks.
-    fn until_broken(self: &Arc<Shared>, path: String) -> impl Future<Output = ()> + Send + 'static {
-        let (shared, mut changed) = (Arc::clone(self), self.broken.subscribe());
-        Box::pin(async move {
-            while shared.broken_at(&path).is_none() {
-                if changed.changed().await.is_err() {
-                    return;
-                }
-            }
-        })
-    }
-
     /// As if a write came now.
     fn touch(&self) {
         *lock(&self.last_write) = Instant::now();

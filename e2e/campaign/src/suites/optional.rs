@@ -9,9 +9,10 @@ use rorun_e2e::engine::schemas::SERVICE_MONITORS;
 use rorun_e2e::fake_controllers::FakeControllers;
 use serde_json::{Value, json};
 
+use crate::broken::Broken;
 use crate::bucket::Bucket;
 use crate::environment::{Operator, STACK, TestEnvironment};
-use crate::proxy::{Broken, FaultProxy};
+use crate::proxy::FaultProxy;
 use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 use crate::test_context::within;
 use crate::workload;

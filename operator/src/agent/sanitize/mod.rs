@@ -20,7 +20,7 @@ use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{self, Contents, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, DumpInput};
-use super::{BackupId, contents, dump, prune, seal};
+use super::{BackupId, contents, dump, objects, prune, seal};
 use crate::contract::{BucketLocation, DUMP_FILE, DrillFault, DumpRecord, ENV_SANITIZED, MARKER_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, BucketTarget, Headers, Timeouts};
@@ -51,7 +51,7 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
     let now = || started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
     let from = args.bucket.target(authorities.for_bucket());
-    let into = destination(args)?;
+    let into = destination(&args.destination)?;
     apart(args, &from, &into)?;
     BucketClient::new(&into, Timeouts::CHECK)?.check(Some(&args.into_prefix)).await?;
     let destination = BucketClient::new(&into, Timeouts::DATA)?;
@@ -176,19 +176,11 @@ async fn write(
     Ok((ManifestObject { key: key.to_owned(), size: written.size, sha256: written.sha256 }, contents))
 }
 
-fn destination(args: &SanitizeArgs) -> Result<BucketTarget, Ended> {
-    let location: BucketLocation = serde_json::from_str(&args.destination)
+/// The image of the server need not have public authorities: those that came with the agent count beside the bucket's own.
+fn destination(location: &str) -> Result<BucketTarget, Ended> {
+    let location: BucketLocation = serde_json::from_str(location)
         .map_err(|error| failed(format!("failed to read the variable {ENV_SANITIZED}: {error}")))?;
-    Ok(BucketTarget {
-        endpoint: location.endpoint,
-        region: location.region,
-        bucket: location.bucket,
-        force_path_style: location.force_path_style,
-        access_key_id: location.access_key_id,
-        secret_access_key: location.secret_access_key,
-        session_token: location.session_token,
-        ca: location.ca,
-    })
+    Ok(objects::target(&location))
 }
 
 /// A key for the destination must open no point of the stack itself.
@@ -277,5 +269,25 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         locked_until: None,
         lock_note: None,
         reused: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_destination_is_trusted_by_public_authorities_beside_its_own() {
+        let location = |ca: &str| {
+            let text = format!(
+                r#"{{"endpoint":"https://s3.example.com","region":"r","bucket":"b","forcePathStyle":false,"accessKeyId":"i","secretAccessKey":"k"{ca}}}"#
+            );
+            destination(&text).map_err(|_| "refused").expect("a bucket")
+        };
+        let public = Authorities::of_database(None).expect("authorities").for_bucket();
+        assert_eq!(location("").ca, public);
+        let own = location(r#","ca":"PEM""#).ca.expect("its own");
+        assert!(own.ends_with("PEM") && own.len() >= public.map_or(0, |pem| pem.len()), "both count");
+        assert!(destination("{}").is_err());
     }
 }

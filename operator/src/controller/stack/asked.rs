@@ -104,9 +104,13 @@ impl Context {
 
     /// Tells RorunBackups how far they are. `held`: why components of the stack stay as they are for now.
     pub(super) fn tell_backups(&self, stack: &ResourceKey, runs: &[BackupRun], held: Held<'_>) {
+        let asked = self.requests.backups.of(stack);
+        let sanitizes =
+            |uid: &str| asked.iter().any(|of| of.spec.sanitize.is_some() && of.uid().as_deref() == Some(uid));
         let backup = |run: &BackupRun| {
             let mut run = run.clone();
-            let waiting = held.get(&Component::Backup).or_else(|| held.get(&Component::Sanitize));
+            let own = if sanitizes(&run.uid) { held.get(&Component::Sanitize) } else { None };
+            let waiting = own.or_else(|| held.get(&Component::Backup));
             if let (BackupRunState::Waits(why), Some(waiting)) = (&mut run.state, waiting)
                 && why.reason == reason::PROGRESSING
             {

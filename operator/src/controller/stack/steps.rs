@@ -166,7 +166,6 @@ fn says(component: Component, phase: &JobPhase, begun: Option<bool>) -> bool {
     match component {
         // What keeps its command from running; of what the command itself says nothing is read.
         Component::Migration => begun == Some(false) || (begun.is_none() && *phase == JobPhase::Running),
-
         Component::Backup | Component::Restore | Component::Sanitize => *phase == JobPhase::Complete,
         // It goes on trying, and says why.
         Component::Preflight => true,
@@ -187,7 +186,7 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Waiting(_) => JobPhase::CannotStart,
     };
     let begun = match there.note.as_deref() {
-        // Its only rule that fails the Job is about the container before the command.
+        // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
         Some(BY_POLICY) if component == Component::Migration => Some(false),
         _ => newest.filter(|pod| pod.work == Work::Running).map(|_| true),
     };
