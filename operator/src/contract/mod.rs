@@ -31,8 +31,8 @@ pub use points::{
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use preflight::{
-    ARG_KEY, ARG_VERSIONS, ENV_ASK_DIRECT_URL, ENV_ASK_READ_URL, ENV_ASK_URL, PREFLIGHT, PreflightAnswer,
-    PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key,
+    ARG_DESTINATION_KEY, ARG_KEY, ARG_VERSIONS, ENV_ASK_DESTINATION, ENV_ASK_DIRECT_URL, ENV_ASK_READ_URL, ENV_ASK_URL,
+    PREFLIGHT, PreflightAnswer, PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key,
 };
 pub use providers::{Pooler, Provider};
 pub use provision::{
