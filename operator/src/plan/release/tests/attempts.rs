@@ -70,6 +70,28 @@ fn a_command_that_ran_in_a_pod_that_was_lost_is_not_run_by_another_job() {
     assert_eq!((release.state, migrations(&cluster).len()), (State::MigrationFailed, 1));
 }
 
+/// Whoever removes the Job of a migration, while it runs or after it failed, does not run its command once more.
+#[test]
+fn a_command_that_ran_is_not_run_again_once_its_job_is_gone() {
+    for hanging in [true, false] {
+        let mut cluster = kept_from(None);
+        (cluster.hanging, cluster.failing) = (hanging, vec!["api:2"]);
+        cluster.settle();
+        cluster.observed.jobs.iter_mut().filter(|_| hanging).for_each(|job| job.begun = Some(true));
+        cluster.settle();
+        let ran = cluster.migrated.len();
+        cluster.observed.jobs.clear();
+        let release = cluster.settle();
+        assert_eq!((release.state, cluster.api(), migrations(&cluster).len()), (State::MigrationFailed, "api:1", 0));
+        let waiting = release.waiting.unwrap();
+        assert!(waiting.message.contains("its Job was removed before its end was recorded"), "{waiting:?}");
+        assert_eq!(cluster.migrated.len(), ran, "{hanging}");
+        (cluster.hanging, cluster.failing) = (false, Vec::new());
+        cluster.annotate(annotation::RETRY, "1");
+        assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    }
+}
+
 /// The longest name of a stack leaves two letters for another attempt.
 #[test]
 fn the_name_of_another_attempt_is_one_of_a_job() {
