@@ -91,6 +91,9 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
     status.observed_generation = generation;
+    if let Some(release) = &mut status.release {
+        release.retry = release::retry(cr);
+    }
     let facts = conditions::stopped(&status.conditions, waiting);
     status.conditions = conditions::merge(&status.conditions, facts, generation, now);
     status

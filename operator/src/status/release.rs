@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Report, hibernation};
 use crate::{
-    api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus},
-    names::{Component, image},
+    api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus, RorunStack},
+    names::{Component, annotation, image},
     stack::Revision,
 };
 
@@ -25,12 +25,18 @@ pub(super) fn told(report: &Report<'_>, now: Timestamp) -> Option<Box<ReleaseSta
         |revision: &&Revision| current.is_none_or(|current| current.content.release() != revision.content.release());
     Some(Box::new(ReleaseStatus {
         state: release.state.as_str().to_owned(),
+        retry: retry(report.cr),
         current: current.map(record),
         target: target.map(record),
         previous: served.iter().copied().find(other).map(record),
         proven: current.and_then(|current| proven(report, current, now)),
         history: served.into_iter().map(record).collect(),
     }))
+}
+
+/// What was asked to be tried again when the status was made.
+pub(super) fn retry(cr: &RorunStack) -> Option<String> {
+    cr.metadata.annotations.as_ref()?.get(annotation::RETRY).cloned()
 }
 
 fn moment(second: i64) -> Option<Time> {

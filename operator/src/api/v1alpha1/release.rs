@@ -116,10 +116,12 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationLocked`,
-    /// `MigrationFailed`,
-    /// `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
+    /// `Serving`, `AwaitingApproval`, `Restoring`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`,
+    /// `MigrationLocked`, `MigrationFailed`, `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
     pub state: String,
+    /// The value of `rorun.app/retry` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<ReleaseRecord>,
