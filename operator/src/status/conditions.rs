@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, root_cause::is_forgiven};
+use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release, root_cause::is_forgiven};
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
@@ -83,7 +83,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
         facts.push(Fact { kind: "Suspended", status: "True", reason: reason::SUSPENDED, message });
     }
     facts.extend(hibernation::facts(report));
-    let Some(cause) = cause else {
+    let Some(cause) = cause.cloned().or_else(|| release::unserved(report)) else {
         let empty = report.readiness.iter().find_map(|(component, _)| available::empty(report.stack, *component));
         let reason = empty.unwrap_or(reason::READY);
         facts.push(Fact { kind: "Ready", status: "True", reason, message: all_is_well(report) });
@@ -96,7 +96,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
     if NEEDS_THE_USER.contains(&cause.reason) || is_stuck(report) {
         facts.push(fact("Stalled", "True"));
-    } else if !report.stack.suspend && cause.reason != reason::AWAITING_APPROVAL && is_carried_out(report) {
+    } else if !report.stack.suspend && !release::awaits(report, &cause) && is_carried_out(report) {
         facts.push(fact("Reconciling", "True"));
     }
     facts

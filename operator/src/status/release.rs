@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Report, hibernation};
+use super::{Report, RootCause, hibernation};
 use crate::{
     api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus, RorunStack},
-    names::{Component, annotation, image},
+    names::{Component, annotation, image, reason},
+    plan::release::State,
     stack::Revision,
 };
 
@@ -32,6 +33,23 @@ pub(super) fn told(report: &Report<'_>, now: Timestamp) -> Option<Box<ReleaseSta
         proven: current.and_then(|current| proven(report, current, now)),
         history: served.into_iter().map(record).collect(),
     }))
+}
+
+/// That the spec asks for a release which does not serve, where no component waits for it: no tool may take the stack for current.
+pub(super) fn unserved(report: &Report<'_>) -> Option<RootCause> {
+    let release = format!("release {}", report.release.target.content.release());
+    let (reason, message) = match (report.release.state, report.stack.hibernation.cause) {
+        (State::Serving, _) => return None,
+        (State::Hibernating, Some(cause)) => (reason::HIBERNATED, hibernation::message(report, cause)),
+        (State::Restoring, _) => (reason::RESTORING, format!("{release} goes on once the restore is over; what serves stays")),
+        _ => (reason::PROGRESSING, format!("{release} does not serve yet")),
+    };
+    Some(RootCause { component: Component::Api, reason, message })
+}
+
+/// Whether nothing goes on until somebody approves the release, or the stack wakes.
+pub(super) fn awaits(report: &Report<'_>, cause: &RootCause) -> bool {
+    cause.reason == reason::AWAITING_APPROVAL || report.release.state == State::Hibernating
 }
 
 /// What was asked to be tried again when the status was made.
