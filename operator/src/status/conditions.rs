@@ -7,6 +7,7 @@ use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation,
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
+    plan::release::State,
 };
 
 /// A condition without its times.
@@ -92,7 +93,11 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     let fact = |kind, status| Fact { kind, status, reason: cause.reason, message: cause.message.clone() };
     // The first reconcile has nothing to judge yet.
     let first = report.old.is_none() && cause.reason == reason::PROGRESSING;
-    facts.push(fact("Ready", if first { "Unknown" } else { "False" }));
+    let mut ready = fact("Ready", if first { "Unknown" } else { "False" });
+    if let Some(note) = release::approver_unknown(report).filter(|_| report.release.state != State::Serving) {
+        ready.message = format!("{}; {note}", ready.message);
+    }
+    facts.push(ready);
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
     if NEEDS_THE_USER.contains(&cause.reason) || is_stuck(report) {
         facts.push(fact("Stalled", "True"));
@@ -152,7 +157,7 @@ fn all_is_well(report: &Report<'_>) -> String {
     if let Some(finding) = report.stack.findings(Component::Database).first() {
         message = format!("{message}; {}: {}", Component::Database, finding.message);
     }
-    for note in commands::without_effect(report) {
+    for note in commands::without_effect(report).into_iter().chain(release::approver_unknown(report)) {
         message.push_str("; ");
         message.push_str(&note);
     }

@@ -47,6 +47,15 @@ pub(super) fn unserved(report: &Report<'_>) -> Option<RootCause> {
     Some(RootCause { component: Component::Api, reason, message })
 }
 
+/// That nothing makes sure of who approved the release that the spec asks for.
+pub(super) fn approver_unknown(report: &Report<'_>) -> Option<String> {
+    let target = &report.release.target;
+    let by = target.progress.approved_by.as_deref().filter(|_| !target.progress.approval_verified)?;
+    let said = if by.is_empty() { "is not set".to_owned() } else { format!("says {by}") };
+    let (release, key) = (target.content.release(), annotation::APPROVED_BY);
+    Some(format!("who approved release {release} is not known: no admission policy makes sure of {key}, which {said}"))
+}
+
 /// Whether nothing goes on until somebody approves the release, or the stack wakes.
 pub(super) fn awaits(report: &Report<'_>, cause: &RootCause) -> bool {
     cause.reason == reason::AWAITING_APPROVAL || report.release.state == State::Hibernating

@@ -225,3 +225,25 @@ fn a_stack_that_hibernates_is_current_unless_a_release_waits_for_it_to_wake() {
     assert_eq!((line(&status, "Ready"), line(&status, "Available")), ("True Hibernated".into(), "False Hibernated".into()));
     assert_eq!(kstatus(asleep.cr.metadata.generation, &status), Current);
 }
+
+#[test]
+fn where_no_policy_makes_sure_of_it_who_approved_is_told_to_be_unknown() {
+    let words = "is not known: no admission policy makes sure of rorun.app/approved-by, which";
+    for state in [State::Serving, State::Migrating] {
+        for (by, verified, told) in [
+            (Some("ada"), false, Some("says ada")),
+            (Some(""), false, Some("is not set")),
+            (Some("ada"), true, None),
+            (None, false, None),
+        ] {
+            let mut cluster = cluster(state, false);
+            let progress = &mut cluster.release.target.progress;
+            (progress.approved_by, progress.approval_verified) = (by.map(str::to_owned), verified);
+            let status = cluster.reconcile(NOW);
+            let ready = status.conditions.into_iter().find(|of| of.type_ == "Ready").unwrap();
+            let expected = told.map(|told| format!("{words} {told}"));
+            let found = ready.message.find(words).map(|at| ready.message[at..].to_owned());
+            assert_eq!(found, expected, "{state:?}: {}", ready.message);
+        }
+    }
+}
