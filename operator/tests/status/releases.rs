@@ -8,7 +8,7 @@ use rorun_operator::{
         Plan, Step, picked, plan,
         release::{State, TABLE},
     },
-    stack::{Cause, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack},
+    stack::{Cause, Content, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack},
 };
 use serde_json::json;
 
@@ -246,4 +246,23 @@ fn where_no_policy_makes_sure_of_it_who_approved_is_told_to_be_unknown() {
             assert_eq!(found, expected, "{state:?}: {}", ready.message);
         }
     }
+}
+
+/// As `kubectl get rstack` shows it, beside the state.
+#[test]
+fn the_release_is_shown_by_the_image_that_changes() {
+    let shown = |cluster: &mut Cluster| cluster.reconcile(NOW).release.unwrap().image;
+    assert_eq!(shown(&mut cluster(State::Serving, false)), "rorun-api:1.8.0");
+    let mut migrating = cluster(State::Migrating, false);
+    assert_eq!(shown(&mut migrating), "rorun-api:1.9.0");
+    // The API of both is the same, and the panel is another one.
+    let spec = serde_json::to_value(&migrating.cr.spec).unwrap();
+    let panel = |tag: &str| {
+        let mut spec = spec.clone();
+        spec["admin"] = json!({"image": format!("ghcr.io/rorun/rorun-admin:{tag}")});
+        Content::of(&serde_json::from_value(spec).unwrap())
+    };
+    migrating.release.target.content = panel("1.9.0");
+    migrating.release.last_good.as_mut().unwrap().content = panel("1.8.0");
+    assert_eq!(shown(&mut migrating), "rorun-admin:1.9.0");
 }
