@@ -1,20 +1,22 @@
 //! Every step of a release, and what a tool that waits for resources makes of it.
 
+use jiff::Timestamp;
 use rorun_operator::{
-    api::v1alpha1::RorunStack,
+    api::v1alpha1::{RorunStack, RorunStackStatus},
     contract::{DumpOutcome, LockOutcome},
-    names::Component,
+    names::{Component, Waiting, reason},
     plan::{
         Plan, Step, picked, plan,
         release::{State, TABLE},
     },
     stack::{Cause, Content, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack},
+    status,
 };
 use serde_json::json;
 
 use super::{
     argocd,
-    cluster::{Cluster, line},
+    cluster::{Cluster, line, rolled_out},
     states::{
         Kstatus::{self, Current, Failed, InProgress},
         kstatus,
@@ -224,6 +226,26 @@ fn a_stack_that_hibernates_is_current_unless_a_release_waits_for_it_to_wake() {
     let status = asleep.reconcile(NOW);
     assert_eq!((line(&status, "Ready"), line(&status, "Available")), ("True Hibernated".into(), "False Hibernated".into()));
     assert_eq!(kstatus(asleep.cr.metadata.generation, &status), Current);
+}
+
+/// From the moment when the last pod is gone until it wakes, whatever is told meanwhile.
+#[test]
+fn the_time_without_pods_is_counted() {
+    let mut asleep = cluster(State::Hibernating, false);
+    let told = |status: &RorunStackStatus| (status.hibernated_seconds, status::without_pods_since(&status.conditions));
+    asleep.deployment(Component::Api, 1, [1, 1, 1], &rolled_out());
+    assert_eq!(told(&asleep.reconcile(100)), (None, None), "a pod is left");
+    asleep.deployment(Component::Api, 0, [0, 0, 0], &rolled_out());
+    assert_eq!(told(&asleep.reconcile(200)), (None, Some(200)));
+    assert_eq!(told(&asleep.reconcile(500)), (None, Some(200)));
+    let stopped = Waiting::new(reason::FORBIDDEN, "the operator may not read pods");
+    let status = status::stopped(&asleep.cr, asleep.old.clone(), &stopped, Timestamp::from_second(600).unwrap());
+    assert_eq!(told(&status), (Some(400), None), "it is not known any more");
+    asleep.old = Some(status);
+    assert_eq!(told(&asleep.reconcile(700)), (Some(400), Some(700)));
+    asleep.stack.asleep = false;
+    assert_eq!(told(&asleep.reconcile(710)), (Some(410), None));
+    assert_eq!(told(&asleep.reconcile(9000)), (Some(410), None));
 }
 
 #[test]
