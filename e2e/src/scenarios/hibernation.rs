@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::kit::{API_NEXT, Observed, Stack, TestContext};
+use super::kit::{API_NEXT, Condition, Observed, Stack, TestContext};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -38,7 +38,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/backup": "1"}}})).await?;
     let waits = |status: &super::kit::Status| {
         let ready = status.condition("Ready");
-        let waits = |ready: &super::kit::Condition| {
+        let waits = |ready: &Condition| {
             ready.status == "False" && ready.message.contains("goes on when it wakes")
         };
         status.is_current() && ready.as_ref().is_some_and(waits)
@@ -53,8 +53,11 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     app.check(&receipt).await?;
 
     // By a schedule whose last moment of waking is long ago, and with an application that never starts.
-    stack.patch_spec(json!({"api": {"image": "ghcr.io/rorun/rorun-api:0.0.0"}})).await?;
-    stack.wait_condition("ApiReady", "False", "ImagePullFailed", READY_WITHIN).await?;
+    let broken = async {
+        stack.patch_spec(json!({"api": {"image": "ghcr.io/rorun/rorun-api:0.0.0"}})).await?;
+        stack.wait_condition("ApiReady", "False", "ImagePullFailed", READY_WITHIN).await
+    };
+    app.unnoticed("an image that does not exist", broken).await?;
     stack.patch_spec(json!({"hibernation": {"from": "* * * * *", "until": NEVER}, "expiresAfter": "1h"})).await?;
     // Its release waits, so the stack is not what the spec asks for.
     asleep(test, &stack, "one whose application is broken", "False").await?;

@@ -35,19 +35,12 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch_spec(json!({"release": {"approval": "Automatic"}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
-    unnoticed("a spec that goes back while a migration runs", &app, Box::pin(withdraws(test, &stack))).await?;
-    unnoticed("a migration that fails, and one that succeeds", &app, Box::pin(migrates(&stack, &app))).await?;
-    unnoticed("a release that is rolled back, and one that is mended", &app, Box::pin(rolls_back(&stack, &app)))
-        .await?;
+    app.unnoticed("a spec that goes back while a migration runs", Box::pin(withdraws(test, &stack))).await?;
+    app.unnoticed("a migration that fails, and one that succeeds", Box::pin(migrates(&stack, &app))).await?;
+    app.unnoticed("a release that is rolled back, and one that is mended", Box::pin(rolls_back(&stack, &app))).await?;
     tests_candidates(&stack, &app).await?;
     Box::pin(tests_what_serves(&stack, &app)).await?;
-    unnoticed("going back", &app, Box::pin(goes_back(&stack, &app))).await
-}
-
-async fn unnoticed(what: &str, app: &App, work: impl Future<Output = Result<()>>) -> Result<()> {
-    let ((), asked) = app.asked_while(work).await.with_context(|| what.to_owned())?;
-    progress::note(&format!("{what}: {} requests, {} failed", asked.count(), asked.failed.len()));
-    asked.without_failure()
+    app.unnoticed("going back", Box::pin(goes_back(&stack, &app))).await
 }
 
 fn migrations(mode: &str) -> Value {
@@ -215,8 +208,8 @@ async fn tests_what_serves(stack: &Stack, app: &App) -> Result<()> {
         // The last good release rolls out as any other does.
         answers_alone(stack, app, "1.9.0").await
     });
-    unnoticed("a release that fails its smoke test by the Ingress", app, fails).await?;
-    unnoticed("a release that passes its smoke tests", app, async {
+    app.unnoticed("a release that fails its smoke test by the Ingress", fails).await?;
+    app.unnoticed("a release that passes its smoke tests", async {
         let retry = json!({"annotations": {"rorun.app/retry": "ingress"}});
         let spec = json!({"release": {"smokeTests": test("1.10.0")}, "api": {"candidate": true}});
         stack.patch(json!({"metadata": retry, "spec": spec})).await?;
