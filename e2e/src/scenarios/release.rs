@@ -16,6 +16,13 @@ const READY_WITHIN: Duration = Duration::from_mins(3);
 const DECIDED_WITHIN: Duration = Duration::from_mins(2);
 /// How long a release may take until it is given up, in seconds.
 const DEADLINE: i64 = 20;
+/// What a release of so many pods may take beyond the time of its migration and the start of its pods, in seconds.
+const OWN_PART: i64 = 5;
+const PODS: usize = 3;
+/// How long after its deadline a rollout may be given up, in seconds.
+const DECISION: i64 = 2;
+/// How many times as long both may take here: scenarios run side by side, and the moments are whole seconds.
+const BUSY: i64 = 4;
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let stack = test
@@ -136,6 +143,8 @@ async fn suspended(stack: &Stack) -> Result<bool> {
 }
 
 async fn migrates(stack: &Stack, app: &App) -> Result<()> {
+    stack.patch_spec(json!({"api": {"replicas": PODS}})).await?;
+    stack.wait_ready(READY_WITHIN).await?;
     let pods = stack.pod_uids(Some("api")).await?;
     stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("fail")}})).await?;
     let status = wait_state(stack, "MigrationFailed").await?;
@@ -146,6 +155,7 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
 
     stack.patch_spec(json!({"api": {"migrations": migrations("ok")}})).await?;
+    let asked = json!(Timestamp::now().to_string());
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}})).await?;
     stack.wait_replaced("api", &pods, READY_WITHIN).await?;
     stack.wait_ready(READY_WITHIN).await?;
@@ -153,14 +163,30 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     let status = wait_state(stack, "Serving").await?;
     let (current, previous) = (&status["release"]["current"]["api"], &status["release"]["previous"]["api"]);
     ensure!(current == API_NEXT && previous != current, "{}", status["release"]);
-    let served = &status["release"]["current"];
-    let ready = stack.pods(Some("api")).await?.iter().filter_map(ready_since).max();
-    progress::note(&format!(
-        "the operator's own part of a release: {} s from the end of the migration to the rollout, {} s from ready pods to Serving",
-        seconds(&served["migratedAt"], &served["startedAt"])?,
-        seconds(&json!(ready.context("no pod is ready")?.to_string()), &served["servedAt"])?
-    ));
+    own_part(stack, &asked, &status["release"]["current"]).await?;
     ensure!(jobs(stack).await?.len() == 1, "not the one Job of the release that serves: {:?}", jobs(stack).await?);
+    stack.patch_spec(json!({"api": {"replicas": Value::Null}})).await?;
+    stack.wait_ready(READY_WITHIN).await.map(drop)
+}
+
+/// The time that is neither that of the migration nor that of the pods.
+async fn own_part(stack: &Stack, asked: &Value, served: &Value) -> Result<()> {
+    let pods = stack.pods(Some("api")).await?;
+    let ready = pods.iter().filter_map(ready_since).max().context("no pod is ready")?;
+    let parts = [
+        seconds(asked, &served["migrationStartedAt"])?,
+        seconds(&served["migratedAt"], &served["startedAt"])?,
+        seconds(&json!(ready.to_string()), &served["servedAt"])?,
+    ];
+    let [begins, rolls, serves] = parts;
+    let own: i64 = parts.iter().sum();
+    progress::note(&format!(
+        "the operator's own part of a release of {} pods: {own} s ({begins} until the migration, {rolls} until the rollout, {serves} \
+         from ready pods to Serving); the bar is {OWN_PART} s, and {BUSY} times that here",
+        pods.len()
+    ));
+    ensure!(pods.len() == PODS, "{} pods", pods.len());
+    ensure!(own <= OWN_PART * BUSY, "the operator's own part took {own} s: {parts:?}");
     Ok(())
 }
 
@@ -252,10 +278,11 @@ async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
     wait_state(stack, "RollingOut").await?;
     let status = wait_state(stack, "RolledBack").await?;
     let target = &status["release"]["target"];
+    let late = seconds(&target["startedAt"], &target["rolledBackAt"])? - DEADLINE;
     progress::note(&format!(
-        "a rollout with a deadline of {DEADLINE} s was given up {} s after it began",
-        seconds(&target["startedAt"], &target["rolledBackAt"])?
+        "a rollout was given up {late} s after its deadline; the bar is {DECISION} s, and {BUSY} times that here"
     ));
+    ensure!((0..=DECISION * BUSY).contains(&late), "given up {late} s after its deadline: {target}");
     let given_up = stack.wait_condition("Ready", "False", "RolledBack", DECIDED_WITHIN).await?;
     ensure!(given_up.message.contains(&format!("within {DEADLINE} s")), "{}", given_up.message);
     let available = stack.wait_condition("Available", "True", "Ready", DECIDED_WITHIN).await?;
