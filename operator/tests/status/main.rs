@@ -15,4 +15,5 @@ mod edge;
 mod notes;
 mod preflight;
 mod proven;
+mod releases;
 mod states;

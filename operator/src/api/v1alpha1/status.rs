@@ -46,6 +46,9 @@ pub struct RorunStackStatus {
     /// Since when the stack hibernates. Absent once its application has been started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hibernated_since: Option<Time>,
+    /// For how many seconds no pod ran, since it hibernated: without the time for which `Hibernated` is `True` now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernated_seconds: Option<i64>,
     /// When the stack expires, or did, by `spec.expiresAfter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
