@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use args::{CheckArgs, DiscardArgs, MomentArgs, StepArgs, SwitchArgs, TargetArgs};
+pub use args::{DiscardArgs, MomentArgs, StepArgs, SwitchArgs, TargetArgs};
 pub use error::RestoreError;
 
 use super::{STOPPED, outcome, stop_on_signal};
@@ -37,7 +37,7 @@ const WARNINGS: usize = 8;
 #[derive(Debug, clap::Subcommand)]
 pub enum RestoreCommand {
     /// Reads the point and asks the database what it allows.
-    Check(Box<CheckArgs>),
+    Check(Box<StepArgs>),
     /// Restores the dump beside the live database.
     Copy(Box<StepArgs>),
     /// Reads the copy after it was migrated.
@@ -59,8 +59,9 @@ pub enum RestoreCommand {
 impl RestoreCommand {
     fn target(&self) -> &TargetArgs {
         match self {
-            Self::Check(args) => &args.step.target,
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
+            Self::Check(args)
+            | Self::Copy(args)
+            | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
             Self::Switch(args) | Self::Recovered(args) => &args.target,
             Self::Moment(args) => &args.target,
             Self::Discard(args) => &args.target,
@@ -70,8 +71,7 @@ impl RestoreCommand {
     fn secrets(&self) -> Vec<String> {
         let mut secrets = self.target().secrets();
         match self {
-            Self::Check(args) => secrets.extend(args.step.secrets()),
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
+            Self::Check(args) | Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
                 secrets.extend(args.secrets());
             }
             Self::Switch(_) | Self::Discard(_) | Self::Moment(_) | Self::Recovered(_) => {}
