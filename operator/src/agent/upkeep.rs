@@ -10,7 +10,7 @@ use super::inventory::{self, BackupFolder};
 use super::object_lock::Notes;
 use super::owner::{self, Mark};
 use super::retention::Spared;
-use super::{DumpArgs, copies, prune, recovery_point};
+use super::{DumpArgs, copies, in_use, prune, recovery_point};
 use crate::contract::{Adoption, MARKER_FILE};
 use crate::services::bucket::BucketClient;
 
@@ -58,6 +58,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
         }
     }
     recovery_point::release_holds(bucket, args, owner, &mut entries).await;
+    in_use::forget(bucket, &args.prefix, (owner, now), &mut entries).await;
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
