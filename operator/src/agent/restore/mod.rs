@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod copy;
 mod discard;
 mod error;
