@@ -100,6 +100,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         size_bytes: i64::try_from(dump.size).unwrap_or(i64::MAX),
         sha256: dump.sha256.clone(),
         location,
+        points: Vec::new(),
         removed: 0,
         shared_with: None,
         without_owner: 0,

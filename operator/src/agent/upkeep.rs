@@ -17,6 +17,8 @@ use crate::services::bucket::BucketClient;
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
+    /// The good points of this owner that are left, oldest first.
+    pub(super) points: Vec<String>,
     pub(super) removed: u32,
     pub(super) shared_with: Option<String>,
     pub(super) without_owner: u32,
@@ -71,6 +73,8 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.not_removed = pruned.problem(&args.prefix);
     upkeep.lock_notes.add(pruned.kept(&args.prefix));
     upkeep.removed = count(pruned.removed.iter());
+    let left = entries.iter().filter(|entry| entry.is_whole_of(owner) && !pruned.removed.contains(&entry.id));
+    upkeep.points = left.map(|entry| entry.id.to_string()).collect();
     // What hides here may be another's: then it is left alone.
     if upkeep.shared_with.is_none() && mark == Some(Mark::Own) {
         if let Err(error) = prune::abort_leftovers(bucket, &args.prefix, now).await {

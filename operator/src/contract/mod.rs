@@ -205,6 +205,9 @@ pub struct DumpRecord {
     pub sha256: String,
     /// `s3://<bucket>/<key of the manifest>`.
     pub location: String,
+    /// The good points that are there, oldest first; the oldest are left out where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<String>,
     /// How many old backups were removed.
     pub removed: u32,
     /// Another owner with backups under the prefix.
