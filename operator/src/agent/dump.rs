@@ -315,6 +315,7 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         size_bytes: i64::try_from(written.size).unwrap_or(i64::MAX),
         sha256: written.sha256,
         location,
+        points: upkeep.points,
         removed: upkeep.removed,
         shared_with: upkeep.shared_with,
         without_owner: upkeep.without_owner,

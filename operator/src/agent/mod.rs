@@ -21,6 +21,7 @@ mod error;
 mod exclusion;
 mod hold_lock;
 mod id;
+mod in_use;
 mod install;
 mod inventory;
 mod manifest;

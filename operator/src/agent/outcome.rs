@@ -19,6 +19,8 @@ use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
+/// So many points are told of one that says all that it can.
+const POINTS: usize = 40;
 /// The messages that a good run may have, beside the rest of its record, share this.
 const LONGEST_NOTES: usize = 850;
 /// One note on the rules of a bucket.
@@ -231,6 +233,8 @@ fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
     for note in notes {
         *note = message(note, secrets, longest);
     }
+    let older = record.points.len().saturating_sub(POINTS);
+    record.points.drain(..older);
     record
 }
 
@@ -319,6 +323,7 @@ mod tests {
             size_bytes: i64::MAX,
             sha256: "0".repeat(64),
             location: format!("s3://{}", "p".repeat(700)),
+            points: vec!["20261124T021500Z-x7k2p".to_owned(); 9000],
             removed: u32::MAX,
             shared_with: Some("o".repeat(128)),
             without_owner: u32::MAX,

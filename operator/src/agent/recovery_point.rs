@@ -9,7 +9,7 @@ use serde_json::json;
 use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{Contents, Manifest};
 use super::{BackupId, DumpArgs, copies};
-use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE, hold_file};
+use crate::contract::{DUMP_FILE, DumpRecord, HOLD_OF_RESTORE, MANIFEST_FILE, hold_file};
 use crate::services::ServiceError;
 use crate::services::bucket::BucketClient;
 
@@ -80,7 +80,8 @@ pub(super) async fn release_holds(bucket: &BucketClient, args: &DumpArgs, owner:
     let Some(own) = &args.hold else { return };
     let kept: BTreeSet<String> = args.held.iter().chain([own]).map(|hold| hold_file(hold)).collect();
     for entry in entries.iter_mut().filter(|entry| entry.owner() == Some(owner)) {
-        let over: Vec<String> = entry.holds.iter().filter(|file| !kept.contains(*file)).cloned().collect();
+        let is_over = |file: &&String| !kept.contains(*file) && !file.starts_with(HOLD_OF_RESTORE);
+        let over: Vec<String> = entry.holds.iter().filter(is_over).cloned().collect();
         for file in over {
             let key = inventory::key(&args.prefix, &entry.id, &file);
             match bucket.delete(&key).await {
@@ -99,6 +100,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         size_bytes: i64::try_from(dump.size).unwrap_or(i64::MAX),
         sha256: dump.sha256.clone(),
         location,
+        points: Vec::new(),
         removed: 0,
         shared_with: None,
         without_owner: 0,

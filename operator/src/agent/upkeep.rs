@@ -10,13 +10,15 @@ use super::inventory::{self, BackupFolder};
 use super::object_lock::Notes;
 use super::owner::{self, Mark};
 use super::retention::Spared;
-use super::{DumpArgs, copies, prune, recovery_point};
+use super::{DumpArgs, copies, in_use, prune, recovery_point};
 use crate::contract::{Adoption, MARKER_FILE};
 use crate::services::bucket::BucketClient;
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
+    /// The good points of this owner that are left, oldest first.
+    pub(super) points: Vec<String>,
     pub(super) removed: u32,
     pub(super) shared_with: Option<String>,
     pub(super) without_owner: u32,
@@ -58,6 +60,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
         }
     }
     recovery_point::release_holds(bucket, args, owner, &mut entries).await;
+    in_use::forget(bucket, &args.prefix, (owner, now), &mut entries).await;
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
@@ -70,6 +73,8 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.not_removed = pruned.problem(&args.prefix);
     upkeep.lock_notes.add(pruned.kept(&args.prefix));
     upkeep.removed = count(pruned.removed.iter());
+    let left = entries.iter().filter(|entry| entry.is_whole_of(owner) && !pruned.removed.contains(&entry.id));
+    upkeep.points = left.map(|entry| entry.id.to_string()).collect();
     // What hides here may be another's: then it is left alone.
     if upkeep.shared_with.is_none() && mark == Some(Mark::Own) {
         if let Err(error) = prune::abort_leftovers(bucket, &args.prefix, now).await {

@@ -161,6 +161,14 @@ pub fn hold_file(release: &str) -> String {
     format!("{HOLD}release-{release}.json")
 }
 
+/// How the name of an object begins that holds a point while a restore reads it.
+pub const HOLD_OF_RESTORE: &str = "hold-restore-";
+
+/// The object in the folder of a point that holds it while a restore reads it.
+pub fn use_file(uid: &str) -> String {
+    format!("{HOLD_OF_RESTORE}{}.json", restore_suffix(uid))
+}
+
 /// By which name a restore holds the recovery point of what was live before it.
 pub fn restore_hold(uid: &str) -> String {
     format!("restore{}", restore_suffix(uid))
@@ -197,6 +205,9 @@ pub struct DumpRecord {
     pub sha256: String,
     /// `s3://<bucket>/<key of the manifest>`.
     pub location: String,
+    /// The good points that are there, oldest first; the oldest are left out where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<String>,
     /// How many old backups were removed.
     pub removed: u32,
     /// Another owner with backups under the prefix.

@@ -19,7 +19,8 @@ pub const ARG_SANITIZED: &str = "--sanitized";
 pub const ARG_RESTORE: &str = "--restore";
 /// `--scope`: what is restored, as [`RestoreScope::as_str`]; once for each.
 pub const ARG_SCOPE: &str = "--scope";
-/// `agent restore check --fill`: the database is to be filled by [`RestoreStep::Fill`], not switched.
+/// `--fill`, of `check` and `objects`: the database is to be filled by [`RestoreStep::Fill`], not switched, and the bucket holds nothing
+/// but objects of the point.
 pub const ARG_FILL: &str = "--fill";
 /// `agent restore moment --moment`: the moment, by RFC 3339 with its zone.
 pub const ARG_MOMENT: &str = "--moment";
@@ -257,7 +258,7 @@ pub enum RestoreRefusal {
     DatabaseHeld,
     /// The disk of the server has not room for the copy.
     DiskFull,
-    /// The database that is to be filled has tables.
+    /// The database that is to be filled has tables, or the bucket objects.
     DataFound,
     /// The copy is missing, or is not this restore's.
     CopyMissing,

@@ -34,7 +34,7 @@ use crate::{
         database,
     },
 };
-pub use results::last_backup;
+pub use results::{known_points, last_backup};
 use results::{cannot_start, last_run, newest_job, says_complete};
 pub(super) use results::{has_ended, newest_backup};
 

@@ -40,8 +40,9 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use backup::last_backup;
+pub use backup::{known_points, last_backup};
 pub use drill::last_verified;
+pub use objectives::begun;
 pub use point_in_time::point_in_time;
 
 use crate::{

@@ -22,7 +22,7 @@ const FIRES: usize = 400;
 const FROM: i64 = 1_767_571_200;
 
 /// When the data of a point are of: its identifier says when it was begun.
-pub(super) fn begun(id: &str) -> Option<Timestamp> {
+pub fn begun(id: &str) -> Option<Timestamp> {
     let time = DateTime::strptime(TIME, id.split('-').next()?).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }

@@ -185,7 +185,7 @@ pub(super) fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest
     for (_, scope) in scopes.into_iter().filter(|(asked, _)| *asked) {
         args.extend([contract::ARG_SCOPE.to_owned(), scope.as_str().to_owned()]);
     }
-    if step == RestoreStep::Check && request.fills {
+    if request.fills && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
         args.push(contract::ARG_FILL.to_owned());
     }
     if request.bucket && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
@@ -369,6 +369,7 @@ mod tests {
             let except = args.windows(2).filter(|pair| pair[0] == contract::ARG_OBJECTS_EXCEPT).map(|pair| pair[1]);
             let expected: &[&str] = if elsewhere { &["backups/", "a/"] } else { &["backups/"] };
             assert_eq!(except.collect::<Vec<_>>(), expected);
+            assert_eq!(args.contains(&contract::ARG_FILL), folder.is_some(), "{args:?}");
         }
         let (container, _) = step(Kind::Copy, elsewhere, folder);
         assert!(!container["args"].to_string().contains(contract::ARG_OBJECTS_EXCEPT), "{container}");

@@ -146,6 +146,9 @@ pub struct InitDb {
     pub owner: &'static str,
     /// Whether pages have checksums.
     pub data_checksums: bool,
+    /// What the superuser does once the role is there, and never again.
+    #[serde(rename = "postInitSQL")]
+    pub post_init_sql: Vec<String>,
 }
 
 /// The certificate of the server.

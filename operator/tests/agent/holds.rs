@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rorun_operator::contract::{self, DumpRecord, MANIFEST_FILE, hold_file};
+use rorun_operator::contract::{
+    self, DUMP_FILE, DumpRecord, MANIFEST_FILE, RestoreRefusal, RestoreStep, hold_file, use_file,
+};
+use serde_json::json;
 
+use crate::gateway::{Gateway, Passed};
 use crate::prunes::days_ago;
+use crate::restores::Restore;
 use crate::scenario::Scenario;
 
 const HOUR: &str = "3600";
@@ -104,4 +109,74 @@ async fn the_backup_of_another_owner_is_no_way_back() {
     let made = hold(&scenario, "aaaa", &[]).await;
     assert_eq!(holds(&scenario).await, [held(&made, "aaaa")].into());
     assert_eq!(made.shared_with.as_deref(), Some("another/foreign"));
+}
+
+impl Scenario {
+    /// The same point, as if it had been made long ago.
+    async fn aged(&self, id: &str, days: i64) -> String {
+        let old = days_ago(days);
+        let dump = self.bucket.get(&self.dump_key(id)).await.expect("get").expect("a dump");
+        let body = self.bucket.get(&format!("{}{id}/{MANIFEST_FILE}", self.prefix)).await.expect("get").expect("manifest");
+        let body = String::from_utf8(body).expect("text").replace(id, &old);
+        for (file, body) in [(DUMP_FILE, dump), (MANIFEST_FILE, body.into_bytes())] {
+            self.bucket.put(&format!("{}{old}/{file}", self.prefix), body).await.expect("put");
+        }
+        old
+    }
+
+    async fn has(&self, id: &str, file: &str) -> bool {
+        self.keys().await.contains(&format!("{id}/{file}"))
+    }
+}
+
+/// The runs know nothing of the restore, as those of another stack whose folder it reads.
+#[tokio::test]
+async fn a_point_is_held_until_no_step_of_a_restore_reads_it_any_more() {
+    let scenario = Scenario::new("held-by-restore").await;
+    let old = scenario.aged(&scenario.point(3).await, 500).await;
+    let restore = Restore::of(&scenario, &old);
+    let held = async || scenario.has(&old, &use_file(&restore.uid)).await;
+    assert!(restore.done(RestoreStep::Check).await.warnings.is_empty());
+    assert!(held().await);
+    for _ in 0..2 {
+        scenario.dump().await;
+        hold(&scenario, "aaaa", &[]).await;
+    }
+    assert!(held().await && scenario.has(&old, MANIFEST_FILE).await, "neither a schedule nor a release removes it");
+    restore.done(RestoreStep::Copy).await;
+    assert!(!held().await, "nothing reads it any more");
+    // With Bucket in scope another step does.
+    restore.run(RestoreStep::Copy, &[contract::ARG_SCOPE, "database", contract::ARG_SCOPE, "bucket"]).await.done();
+    assert!(held().await);
+    // The RorunRestore is deleted, and the hold has an end.
+    let key = format!("{}{old}/{}", scenario.prefix, use_file(&restore.uid));
+    let ended = json!({"restore": restore.uid, "until": "2026-01-01T00:00:00Z"});
+    scenario.bucket.put(&key, ended.to_string().into_bytes()).await.expect("put");
+    scenario.dump().await;
+    assert!(!held().await && !scenario.has(&old, MANIFEST_FILE).await);
+}
+
+#[tokio::test]
+async fn a_point_that_is_refused_or_cannot_be_written_to_is_not_held() {
+    let scenario = Scenario::new("not-held").await;
+    let point = scenario.point(3).await;
+    let before = scenario.keys().await;
+    let restore = Restore::of(&scenario, &point);
+    let stranger = Restore::of(&scenario, &point).by("not_held", "").await;
+    let (reason, message) = stranger.refused(RestoreStep::Copy, &[]).await;
+    assert_eq!(reason, RestoreRefusal::RightsMissing, "{message}");
+    let gone = Restore { point: days_ago(3), ..Restore::of(&scenario, &point) };
+    assert_eq!(gone.refused(RestoreStep::Check, &[]).await.0, RestoreRefusal::PointNotFound);
+    assert_eq!(scenario.keys().await, before);
+    // A key that may only read restores all the same.
+    let gateway = Gateway::start(scenario.servers.s3_port, |asked| {
+        if asked.method == "PUT" { Passed::Answered(403, "AccessDenied") } else { Passed::On }
+    })
+    .await;
+    let mut command = restore.command(RestoreStep::Copy, &[]);
+    command.env(contract::ENV_S3_ENDPOINT, &gateway.endpoint);
+    let result = restore.run_during(command, async |_| {}).await.done();
+    let [warning] = result.warnings.as_slice() else { panic!("{result:?}") };
+    assert!(warning.contains("is not held against retention while it is restored"), "{warning}");
+    assert_eq!(result.rows, Some(3));
 }

@@ -86,3 +86,16 @@ async fn the_minimum_stays_however_old() {
     expected.extend([DUMP_FILE, MANIFEST_FILE].map(|file| format!("{}/{file}", record.id)));
     assert_eq!(scenario.keys().await, expected);
 }
+
+#[tokio::test]
+async fn a_run_tells_the_good_points_that_are_left() {
+    let scenario = Scenario::new("tells-points").await;
+    scenario.sql("CREATE TABLE t (id int)").await;
+    let kept = [backup(&scenario, 3).await, backup(&scenario, 1).await];
+    backup(&scenario, 300).await;
+    scenario.put_backup(&days_ago(2), Some("another/tells-points")).await;
+    leftover(&scenario, 1, Some(&scenario.owner())).await;
+    let made = scenario.dump().await;
+    let ids = kept.iter().map(|[dump, _]| dump.split('/').next().unwrap_or_default().to_owned());
+    assert_eq!(made.points, ids.chain([made.id.clone()]).collect::<Vec<_>>());
+}

@@ -118,6 +118,8 @@ async fn it_is_ready_when_cloud_native_pg_says_so(env: &TestEnv, namespace: &str
     let made = cluster(env, namespace).await.expect("a Cluster");
     assert!(made.owner_references().is_empty() && made.labels()["rorun.app/retained"] == "true");
     assert!(made.annotations()["argocd.argoproj.io/sync-options"].contains("Prune=false"));
+    let said = &made.data["spec"]["bootstrap"]["initdb"]["postInitSQL"];
+    assert_eq!(*said, json!(["ALTER ROLE \"rorun\" CREATEDB"]), "by its published definition too");
     let message = env.until_reason(namespace, "DatabaseReady", "Progressing").await;
     assert!(message.contains("cluster/shop-database: CloudNativePG has not looked at it yet"), "{message}");
     let message = env.until_reason(namespace, "ConnectionReady", "Progressing").await;

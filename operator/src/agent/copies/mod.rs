@@ -22,7 +22,7 @@ use super::manifest::ManifestObject;
 use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
 use super::stream::{self, Input, read_part};
-use super::{DumpArgs, objects as list, prune, replication};
+use super::{DumpArgs, in_use, objects as list, prune, replication};
 use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
 use crate::services::bucket::{BucketClient, Timeouts};
 
@@ -278,7 +278,8 @@ impl Run<'_> {
         args.prefix.clone_from(&self.target.prefix);
         args.retention_days = self.target.retention_days;
         args.minimum_kept = self.target.minimum_kept;
-        let there = inventory::read(to, &args.prefix).await?;
+        let mut there = inventory::read(to, &args.prefix).await?;
+        in_use::forget(to, &args.prefix, (self.owner, self.now), &mut there).await;
         let verified = entries.iter().filter(|entry| entry.verified && entry.is_whole_of(self.owner));
         let held = entries.iter().filter(|entry| !entry.holds.is_empty()).map(|entry| entry.id.clone());
         let spared = Spared {

@@ -111,6 +111,9 @@ pub struct StepArgs {
     /// What is to be restored; once for each.
     #[arg(long, default_value = RestoreScope::Database.as_str(), value_parser = scope)]
     pub scope: Vec<RestoreScope>,
+    /// What is restored fills a new stack: nothing may be there.
+    #[arg(long)]
+    pub fill: bool,
     /// The identity that decrypts the dump.
     #[arg(long, env = contract::ENV_IDENTITY, hide_env_values = true, hide = true)]
     pub identity: Option<String>,
@@ -123,17 +126,6 @@ pub struct StepArgs {
     /// The database.
     #[command(flatten)]
     pub target: TargetArgs,
-}
-
-/// What is to be restored, and how.
-#[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
-    /// The database is to be filled, not switched.
-    #[arg(long)]
-    pub fill: bool,
-    /// The recovery point and the database.
-    #[command(flatten)]
-    pub step: StepArgs,
 }
 
 /// What every step is given, for those that have no use for it.
@@ -332,7 +324,7 @@ mod tests {
         let of_point: Vec<_> = given.iter().copied().chain(BUCKET).collect();
         let checked = parse(RestoreStep::Check, &[&of_point[..], &[contract::ARG_FILL]].concat()).expect("check");
         let RestoreCommand::Check(args) = &checked else { panic!("{checked:?}") };
-        assert!(args.fill && args.step.scope == [RestoreScope::Database, RestoreScope::Bucket]);
+        assert!(args.fill && args.scope == [RestoreScope::Database, RestoreScope::Bucket]);
         assert!(!format!("{checked:?}").contains("secret") && checked.secrets().contains(&"secret".to_owned()));
         let secret = [&of_point[..], &["--identity=secret", "--objects-secret-access-key=secret"]].concat();
         let except = [contract::ARG_OBJECTS_EXCEPT, "backups/", contract::ARG_OBJECTS_EXCEPT, "dumps/"];

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::CheckArgs;
+use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{self, ANSWER, Maintenance};
 use super::point::{self, Point};
@@ -12,25 +12,24 @@ use crate::agent::pg_restore;
 use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database};
 
 /// Checks all that can be checked without writing.
-pub(super) async fn check(args: &CheckArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
-    let asked = &args.step;
-    let point = unless_stopped(stop, point::load(&asked.point)).await?;
+pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
+    let point = unless_stopped(stop, point::load(&args.point)).await?;
     let mut result = RestoreResult::default();
-    if asked.scope.contains(&RestoreScope::Database) {
-        let dump = unless_stopped(stop, point.dump(asked)).await?;
+    if args.scope.contains(&RestoreScope::Database) {
+        let dump = unless_stopped(stop, point.dump(args)).await?;
         unless_stopped(stop, dump.refuse_sealed()).await?;
         result.bytes = Some(dump.object.size);
         result.database = Some(unless_stopped(stop, database(args, &point)).await?);
     }
-    if asked.scope.contains(&RestoreScope::Bucket) {
-        result.objects = Some(Box::pin(objects::check(asked, &point, stop)).await?);
+    if args.scope.contains(&RestoreScope::Bucket) {
+        result.objects = Some(Box::pin(objects::check(args, &point, stop)).await?);
     }
     Ok(result)
 }
 
 /// Gives the name of the database that the point will be restored into.
-async fn database(args: &CheckArgs, point: &Point) -> Result<String, RestoreError> {
-    let target = &args.step.target;
+async fn database(args: &StepArgs, point: &Point) -> Result<String, RestoreError> {
+    let target = &args.target;
     let server = Maintenance::open(target).await?;
     versions(point, server.version()).await?;
     let rights = server.rights().await?;

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, Found, Maintenance, WORK};
-use super::point::{self, PointDump};
+use super::point::{self, Point, PointDump};
 use super::settings::Settings;
 use super::sql::{self, literal, text, value};
-use super::{check, fill, tables, unless_stopped};
+use super::tables::Counted;
+use super::{check, compare, fill, tables, unless_stopped};
 use crate::contract::{RestoreRefusal, RestoreResult, begun_comment, copy_database, restore_comment};
 use crate::services::postgres::Row;
 
@@ -35,17 +36,19 @@ pub(super) async fn copy(args: &StepArgs, stop: &CancellationToken) -> Result<Re
     let _turn = unless_stopped(stop, server.turn(uid)).await?;
     if let Some(found) = unless_stopped(stop, server.find(&name)).await? {
         if found.comment.as_deref() == Some(&*restore_comment(uid)) {
-            return result(&server, &name, Vec::new()).await;
+            let (_, session) = unless_stopped(stop, server.connect(&name)).await?;
+            let counted = unless_stopped(stop, tables::count(&session)).await?;
+            return Ok(result(&server, &name, &counted, Vec::new()).await);
         }
         unless_stopped(stop, take_back(&server, &name, &found, uid)).await?;
     }
     unless_stopped(stop, create(&server, &name, uid)).await?;
     let filled = match Box::pin(restore(&server, &name, &dump, stop)).await {
-        Ok(understood) => unless_stopped(stop, finish(&server, &name, uid)).await.map(|()| understood),
+        Ok(understood) => unless_stopped(stop, finish(&server, &name, uid, (&point, understood))).await,
         Err(error) => Err(error),
     };
     match filled {
-        Ok(understood) => result(&server, &name, understood).await,
+        Ok(result) => Ok(result),
         Err(error) => {
             // Best effort: what is left says that it is not whole, and the next run drops it.
             if let Err(error) = drop_begun(&server, &name, uid).await {
@@ -139,23 +142,30 @@ async fn restore(
     Ok(restored.understood)
 }
 
-/// What lacks for the switch is missed now, while nothing has been stopped.
-async fn finish(server: &Maintenance, name: &str, uid: &str) -> Result<(), RestoreError> {
+/// What lacks for the switch is missed now, while nothing has been stopped. A copy is whole only if it is as the manifest says.
+async fn finish(
+    server: &Maintenance,
+    name: &str,
+    uid: &str,
+    (point, mut warnings): (&Point, Vec<String>),
+) -> Result<RestoreResult, RestoreError> {
     Settings::read(&server.session, &server.live).await?.give(&server.session, name).await?;
-    comment(server, name, &restore_comment(uid)).await
-}
-
-async fn result(server: &Maintenance, name: &str, warnings: Vec<String>) -> Result<RestoreResult, RestoreError> {
     let (_, session) = server.connect(name).await?;
     let counted = tables::count(&session).await?;
-    Ok(RestoreResult {
+    warnings.extend(compare::with_manifest(&session, (&point.manifest, name), &counted).await?);
+    comment(server, name, &restore_comment(uid)).await?;
+    Ok(result(server, name, &counted, warnings).await)
+}
+
+async fn result(server: &Maintenance, name: &str, counted: &Counted, warnings: Vec<String>) -> RestoreResult {
+    RestoreResult {
         database: Some(name.to_owned()),
         rows: Some(counted.rows),
         tables: Some(counted.tables),
         bytes: Some(server.size(name).await),
         warnings,
         ..RestoreResult::default()
-    })
+    }
 }
 
 #[cfg(test)]

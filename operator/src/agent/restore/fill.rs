@@ -10,7 +10,7 @@ use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, APPLICATION, LOCK_LIMIT, connect};
 use super::point::{self, Point, PointDump};
 use super::sql::{self, literal, number, text, value};
-use super::{check, tables, unless_stopped};
+use super::{check, compare, tables, unless_stopped};
 use crate::agent::authorities::Authorities;
 use crate::agent::database::Database;
 use crate::agent::exclusion;
@@ -41,7 +41,7 @@ pub(super) async fn into(
     let request = LockRequest { keys: LOCK_KEYS, application: APPLICATION, limit: LOCK_LIMIT };
     let mut lock = exclusion::keep(&database.target, request, stop).await.ok_or(RestoreError::Stopped)??;
     let comment = filled_comment(&args.target.restore);
-    let warnings = if unless_stopped(stop, is_filled(&session, &comment)).await? {
+    let mut warnings = if unless_stopped(stop, is_filled(&session, &comment)).await? {
         Vec::new()
     } else {
         unless_stopped(stop, sign(&session, &database.name, &comment)).await?;
@@ -50,6 +50,8 @@ pub(super) async fn into(
     };
     lock.release().await;
     let counted = unless_stopped(stop, tables::count(&session)).await?;
+    let compared = compare::with_manifest(&session, (&point.manifest, &database.name), &counted);
+    warnings.extend(unless_stopped(stop, compared).await?);
     let size = session.query("SELECT pg_database_size(current_database())", ANSWER).await?;
     Ok(RestoreResult {
         database: Some(database.name),

@@ -1,14 +1,17 @@
 //! `agent restore <step>`: brings a recovery point back, in steps that can be killed and run again.
 //!
 //! What is live is touched by two steps alone: `switch` gives names to databases, in one transaction, and `objects` adds versions.
-//! `discard` drops what a restore made or kept, after it was asked for by name. Everything else writes beside.
+//! `discard` drops what a restore made or kept, after it was asked for by name. Everything else writes beside. While a step reads the
+//! point an object in its folder holds it.
 
 mod args;
 mod check;
+mod compare;
 mod copy;
 mod discard;
 mod error;
 mod fill;
+mod hold;
 mod maintenance;
 mod moment;
 mod objects;
@@ -24,11 +27,12 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use args::{CheckArgs, DiscardArgs, MomentArgs, StepArgs, SwitchArgs, TargetArgs};
+pub use args::{DiscardArgs, MomentArgs, StepArgs, SwitchArgs, TargetArgs};
 pub use error::RestoreError;
 
+use self::hold::Over;
 use super::{STOPPED, outcome, stop_on_signal};
-use crate::contract::{RestoreOutcome, RestoreResult};
+use crate::contract::{RestoreOutcome, RestoreResult, RestoreScope};
 
 /// How many warnings a result holds.
 const WARNINGS: usize = 8;
@@ -37,7 +41,7 @@ const WARNINGS: usize = 8;
 #[derive(Debug, clap::Subcommand)]
 pub enum RestoreCommand {
     /// Reads the point and asks the database what it allows.
-    Check(Box<CheckArgs>),
+    Check(Box<StepArgs>),
     /// Restores the dump beside the live database.
     Copy(Box<StepArgs>),
     /// Reads the copy after it was migrated.
@@ -59,8 +63,9 @@ pub enum RestoreCommand {
 impl RestoreCommand {
     fn target(&self) -> &TargetArgs {
         match self {
-            Self::Check(args) => &args.step.target,
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
+            Self::Check(args)
+            | Self::Copy(args)
+            | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
             Self::Switch(args) | Self::Recovered(args) => &args.target,
             Self::Moment(args) => &args.target,
             Self::Discard(args) => &args.target,
@@ -70,8 +75,7 @@ impl RestoreCommand {
     fn secrets(&self) -> Vec<String> {
         let mut secrets = self.target().secrets();
         match self {
-            Self::Check(args) => secrets.extend(args.step.secrets()),
-            Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
+            Self::Check(args) | Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
                 secrets.extend(args.secrets());
             }
             Self::Switch(_) | Self::Discard(_) | Self::Moment(_) | Self::Recovered(_) => {}
@@ -99,13 +103,21 @@ pub(super) async fn run(command: &RestoreCommand) -> ExitCode {
 }
 
 async fn step(command: &RestoreCommand, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
+    let last = |args: &StepArgs| Over { done: !args.scope.contains(&RestoreScope::Bucket), refused: true };
     match command {
-        RestoreCommand::Check(args) => Box::pin(check::check(args, stop)).await,
-        RestoreCommand::Copy(args) => Box::pin(copy::copy(args, stop)).await,
+        RestoreCommand::Check(args) => {
+            let over = Over { done: false, refused: true };
+            Box::pin(hold::during(args, over, stop, check::check(args, stop))).await
+        }
+        RestoreCommand::Copy(args) => Box::pin(hold::during(args, last(args), stop, copy::copy(args, stop))).await,
         RestoreCommand::Verify(args) => unless_stopped(stop, verify::verify(args)).await,
         RestoreCommand::Switch(args) => unless_stopped(stop, switch::switch(&args.target)).await,
-        RestoreCommand::Fill(args) => Box::pin(fill::fill(args, stop)).await,
-        RestoreCommand::Objects(args) => Box::pin(objects::restore(args, stop)).await,
+        RestoreCommand::Fill(args) => Box::pin(hold::during(args, last(args), stop, fill::fill(args, stop))).await,
+        RestoreCommand::Objects(args) => {
+            // The database may be the point's by now: what is refused is mended, and goes on.
+            let over = Over { done: true, refused: false };
+            Box::pin(hold::during(args, over, stop, objects::restore(args, stop))).await
+        }
         RestoreCommand::Discard(args) => unless_stopped(stop, discard::discard(args)).await,
         RestoreCommand::Moment(args) => unless_stopped(stop, moment::check(args)).await,
         RestoreCommand::Recovered(args) => unless_stopped(stop, moment::recovered(args)).await,

@@ -1,10 +1,12 @@
 //! What is in a database: whether it is empty, and how many rows its tables have.
 
+use std::collections::BTreeMap;
+
 use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, WORK};
 use super::sql::{number, text, value};
 use crate::contract::RestoreRefusal;
-use crate::services::postgres::Session;
+use crate::services::postgres::{QueryError, Session};
 
 /// Relations of users, without those that belong to an extension.
 const RELATIONS: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' \
@@ -14,10 +16,12 @@ const RELATIONS: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnam
 const COUNTED_BELOW: u64 = 1 << 30;
 
 /// The rows and tables of a database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) tables: u64,
     pub(super) rows: u64,
+    /// The rows of the tables that were counted, by quoted names.
+    pub(super) exact: BTreeMap<String, u64>,
 }
 
 /// The first things that somebody put there: relations and large objects.
@@ -40,13 +44,20 @@ pub(super) async fn count(session: &Session) -> Result<Counted, RestoreError> {
     for table in session.query(&sql, ANSWER).await? {
         counted.tables += 1;
         counted.rows += if number(&table, 1) < COUNTED_BELOW {
-            let sql = format!("SELECT count(*) FROM ONLY {}", text(&table, 0));
-            session.query(&sql, WORK).await?.first().map(|row| number(row, 0)).unwrap_or_default()
+            let rows = rows_of(session, text(&table, 0)).await?;
+            counted.exact.insert(text(&table, 0).to_owned(), rows);
+            rows
         } else {
             number(&table, 2)
         };
     }
     Ok(counted)
+}
+
+/// Counts the rows of a table by its quoted name.
+pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, QueryError> {
+    let rows = session.query(&format!("SELECT count(*) FROM ONLY {table}"), WORK).await?;
+    Ok(rows.first().map(|row| number(row, 0)).unwrap_or_default())
 }
 
 /// Refuses a database in which a migration left something half done.

@@ -254,6 +254,7 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
         sha256: manifest.object(DUMP_FILE).map(|object| object.sha256.clone()).unwrap_or_default(),
         location: format!("s3://{}/{key}", bucket.bucket()),
+        points: Vec::new(),
         removed: 0,
         shared_with: None,
         without_owner: 0,

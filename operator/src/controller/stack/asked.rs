@@ -8,7 +8,9 @@ use kube::ResourceExt as _;
 use super::Context;
 use crate::{
     api::v1alpha1::{RestoreScope, RestoreTarget, RorunBackup, RorunRestore, RorunStack},
+    desired::{begun, known_points},
     names::{Component, Waiting, annotation, reason},
+    objects::LiveSet,
     plan::{BackupRun, BackupRunState, RestoreRun},
     runtime::ResourceKey,
     stack::{
@@ -40,13 +42,21 @@ impl Context {
     }
 
     /// Reads the RorunRestores of a stack that are not over, and what restores left. A restore to a moment names Secrets.
-    pub(super) fn observe_restores(&self, cr: &RorunStack, stack: &ResourceKey, observed: &mut Observed) {
+    pub(super) fn observe_restores(
+        &self,
+        (cr, stack): (&RorunStack, &ResourceKey),
+        live: &LiveSet,
+        observed: &mut Observed,
+    ) {
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());
         let cluster = cr.spec.database.as_ref().is_some_and(|database| database.cloud_native_pg.is_some());
         let archives = cluster && cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
-        let known = Known { latest, archives, clusters: &observed.clusters };
+        let mut points = known_points(live);
+        points.extend(latest.filter(|latest| !points.contains(latest)));
+        points.sort();
+        let known = Known { points, archives, clusters: &observed.clusters };
         let restore = |of: &Arc<RorunRestore>| self.restore_request(of, stack, &known);
         let restores = self.requests.restores.of(stack).iter().map(restore).collect();
         observed.restores = restores;
@@ -131,8 +141,8 @@ impl Context {
 
 /// What is known of the recovery points of a stack.
 struct Known<'a> {
-    /// The newest one.
-    latest: Option<String>,
+    /// Those that the last run told of, oldest first.
+    points: Vec<String>,
     /// The log of the database is archived.
     archives: bool,
     /// The Clusters of the stack.
@@ -142,12 +152,42 @@ struct Known<'a> {
 impl Known<'_> {
     /// That a RorunRestore does not restore a moment between two recovery points, and what can be done.
     fn between(&self, moment: Timestamp) -> Waiting {
-        let nearest = self.latest.as_ref().map(|id| format!(", of which the newest known is {id}")).unwrap_or_default();
         let message = format!(
             "the database does not archive its write-ahead log, so the moment {moment} cannot be restored: name a recovery point with \
-             from.id instead{nearest}; `rorun-operator recovery-points --endpoint URL --bucket BUCKET --prefix FOLDER` lists the others, \
-             with the two nearest among them"
+             from.id instead{}; `rorun-operator recovery-points --endpoint URL --bucket BUCKET --prefix FOLDER` lists all of them",
+            nearest(&self.points, moment)
         );
         Waiting::new(reason::POINT_IN_TIME_UNSUPPORTED, message)
+    }
+}
+
+/// The points right before and after a moment, in words. A point is of the moment that it was begun.
+fn nearest(points: &[String], moment: Timestamp) -> String {
+    let at = points.partition_point(|id| begun(id).is_some_and(|begun| begun <= moment));
+    let before = at.checked_sub(1).and_then(|at| points.get(at));
+    match (before, points.get(at)) {
+        (Some(before), Some(after)) => format!(", of which the nearest are {before}, before it, and {after}, after it"),
+        (Some(before), None) => format!(", of which the newest known is {before}, before it"),
+        (None, Some(after)) => format!(", of which the oldest known is {after}, after it"),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const POINTS: [&str; 3] = ["20261124T021500Z-x7k2p", "20261125T021500Z-aaaaa", "20261126T021500Z-bbbbb"];
+
+    #[rstest]
+    #[case::between("2026-11-25T14:03:00Z", ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it")]
+    #[case::of_one("2026-11-25T02:15:00Z", ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it")]
+    #[case::in_another_zone("2026-11-24T03:00:00+02:00", ", of which the oldest known is 20261124T021500Z-x7k2p, after it")]
+    #[case::later("2026-11-27T00:00:00Z", ", of which the newest known is 20261126T021500Z-bbbbb, before it")]
+    fn the_nearest_points_are_named(#[case] moment: Timestamp, #[case] expected: &str) {
+        assert_eq!(nearest(&POINTS.map(str::to_owned), moment), expected);
+        assert_eq!(nearest(&[], moment), "");
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn reconcile(
     }
     let mut observed = Observed::default();
     steps::observe(cr, live, &mut observed);
-    context.observe_restores(cr, &key, &mut observed);
+    context.observe_restores((cr, &key), live, &mut observed);
     context.observe_backups(&key, &mut observed);
     let backups = last_backup_runs(&key.name, &observed, now().as_second());
     context.tell_backups(&key, &backups, &BTreeMap::new());

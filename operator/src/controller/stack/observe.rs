@@ -60,7 +60,7 @@ pub(super) async fn observe(
         ..Observed::default()
     };
     steps::observe(cr, live, &mut observed);
-    context.observe_restores(cr, key, &mut observed);
+    context.observe_restores((cr, key), live, &mut observed);
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));

@@ -1,5 +1,7 @@
 //! What the Jobs of backups tell: the last run, the newest good backup, and why one failed.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -104,6 +106,22 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
     })
 }
 
+/// The good recovery points that the last run told of, oldest first, with those that were made since.
+pub fn known_points(live: &LiveSet) -> Vec<String> {
+    let pods = live.of_component("Pod", Name::Backup.as_str());
+    let records = pods.filter_map(|pod| match outcome(pod)? {
+        contract::DumpOutcome::Complete(record) => Some(record),
+        contract::DumpOutcome::Failed { .. } => None,
+    });
+    let records: Vec<_> = records.collect();
+    let Some(told) = records.iter().filter(|record| !record.points.is_empty()).max_by_key(|record| record.at) else {
+        return Vec::new();
+    };
+    let since = records.iter().filter(|record| record.id > told.id).map(|record| record.id.clone());
+    let all: BTreeSet<String> = told.points.iter().cloned().chain(since).collect();
+    all.into_iter().collect()
+}
+
 /// The result that the agent reported.
 fn outcome(pod: &LiveObject) -> Option<contract::DumpOutcome> {
     serde_json::from_str(pod.note.as_deref()?).ok()
@@ -169,6 +187,24 @@ mod tests {
     }
 
     const RECORD: &str = r#"{"complete":{"id":"20261124T021500Z-x7k2p","at":"2026-11-24T02:20:00Z","sizeBytes":7,"sha256":"0","location":"s3://b/k","removed":0}}"#;
+
+    #[test]
+    fn the_points_are_those_of_the_newest_run_that_lists_them_and_what_came_since() {
+        let said = |id: &str, at: &str, points: &[&str]| {
+            let record = json!({"complete": {"id": id, "at": at, "sizeBytes": 7, "sha256": "0", "location": "s3://b/k", "removed": 0,
+                "points": points}});
+            let ended = json!({"exitCode": 0, "message": record.to_string()});
+            pod(id, &json!({"containerStatuses": [{"name": "dump", "state": {"terminated": ended}}]}))
+        };
+        let pods = [
+            said("20261124T0", "2026-11-24T02:20:00Z", &["20261101T0", "20261124T0"]),
+            said("20261125T0", "2026-11-25T02:20:00Z", &["20261124T0", "20261125T0"]),
+            said("20261126T0", "2026-11-26T02:20:00Z", &[]),
+            said("20261120T0", "2026-11-27T02:20:00Z", &[]),
+        ];
+        assert_eq!(known_points(&pods.into_iter().collect()), ["20261124T0", "20261125T0", "20261126T0"]);
+        assert_eq!(known_points(&LiveSet::default()), Vec::<String>::new());
+    }
 
     fn job(name: &str, condition: Option<&str>) -> Arc<LiveObject> {
         let labels = json!({"app.kubernetes.io/component": "backup", "app.kubernetes.io/instance": "shop"});

@@ -123,7 +123,9 @@ impl CloudNativePg {
     }
 }
 
-/// It stays as it was: CloudNativePG reads it once, and what is no longer applied would be filled with a default.
+/// It stays as it was: CloudNativePG reads it once, and what is no longer applied would be filled with a default. A restore makes a
+/// database beside the live one, for which the role needs a right. `managed.roles` would give it to a Cluster of before as well, and
+/// take from its role whatever rights and memberships somebody gave it by hand.
 fn bootstrap(origin: Option<&Recovered>) -> Bootstrap {
     let (database, owner) = (CLOUD_NATIVE_PG_NAME, CLOUD_NATIVE_PG_NAME);
     let recovery = origin.map(|origin| Recovery {
@@ -132,7 +134,12 @@ fn bootstrap(origin: Option<&Recovered>) -> Bootstrap {
         owner,
         recovery_target: RecoveryTarget { target_time: origin.target.clone() },
     });
-    let initdb = recovery.is_none().then_some(InitDb { database, owner, data_checksums: true });
+    let initdb = recovery.is_none().then(|| InitDb {
+        database,
+        owner,
+        data_checksums: true,
+        post_init_sql: vec![format!("ALTER ROLE \"{owner}\" CREATEDB")],
+    });
     Bootstrap { initdb, recovery }
 }
 
@@ -202,6 +209,9 @@ mod tests {
     fn the_name_of_the_live_one_changes_nothing_of_a_stack_without_a_restore() {
         let plain = objects(None, &[]);
         assert_eq!(plain, objects(None, &["shop-database"]));
+        let cluster = plain.iter().find(|object| object.kind.kind == "Cluster").unwrap();
+        let initdb = &cluster.body["spec"]["bootstrap"]["initdb"];
+        assert_eq!(initdb["postInitSQL"], json!(["ALTER ROLE \"rorun\" CREATEDB"]), "a restore makes a database beside it");
         assert_eq!(plain, objects(Some("shop-database"), &["shop-database"]));
         assert_eq!(
             plain,

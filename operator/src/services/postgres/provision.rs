@@ -73,8 +73,9 @@ pub async fn provision(
     if !exists(&session, "pg_roles", "rolname", login.role).await? {
         // The server hashes a password itself, and then a log of statements has it in clear.
         let verifier = literal(&scram_sha_256(login.password.as_bytes()));
+        let creates = creates_databases(&session).await?;
         let sql =
-            format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {verifier}");
+            format!("CREATE ROLE {role} LOGIN NOSUPERUSER {creates} NOCREATEROLE NOREPLICATION PASSWORD {verifier}");
         step(&session, &format!("create the role {}", login.role), &sql).await?;
         made.push(format!("role {}", login.role));
     }
@@ -90,6 +91,13 @@ pub async fn provision(
     }
     as_the_application(&session, login_target, login).await?;
     Ok(made)
+}
+
+/// A restore makes a database beside the live one. Nobody gives a right that he has not.
+async fn creates_databases(master: &Session) -> Result<&'static str, ProvisionError> {
+    let sql = "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user";
+    let may = step(master, "ask for the rights of the master", sql).await?;
+    Ok(if may.first() == Some(&Some("t".to_owned())) { "CREATEDB" } else { "NOCREATEDB" })
 }
 
 /// Logs in as the application will, and asks whether it may do what migrations do.

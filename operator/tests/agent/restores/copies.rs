@@ -1,6 +1,7 @@
 //! The copy beside the live database.
 
-use rorun_operator::contract::{self, RestoreRefusal, RestoreStep, begun_comment, restore_comment};
+use rorun_operator::contract::{self, MANIFEST_FILE, RestoreRefusal, RestoreStep, begun_comment, restore_comment};
+use serde_json::{Value, json};
 
 use super::{ROWS, Restore};
 use crate::process::{signal, until};
@@ -127,6 +128,48 @@ async fn a_dump_that_was_changed_or_swapped_leaves_no_copy() {
     let (reason, message) = restore.refused(RestoreStep::Copy, &[]).await;
     assert_eq!(reason, RestoreRefusal::PointCorrupt, "{message}");
     assert!(!scenario.exists(&restore.copy()).await);
+}
+
+/// The dump is whole, and is not what the manifest says: as when dumps were swapped with their checksums.
+#[tokio::test]
+async fn a_copy_that_differs_from_the_manifest_is_not_switched() {
+    let scenario = Scenario::new("copy-differs").await;
+    scenario.sql("CREATE MATERIALIZED VIEW seen AS SELECT 1 a; SELECT lo_create(4711)").await;
+    scenario.sql("CREATE TABLE \"Odd name\" (a int); INSERT INTO \"Odd name\" VALUES (1), (2)").await;
+    let point = scenario.point(3).await;
+    let restore = Restore::of(&scenario, &point);
+    let key = format!("{}{point}/{MANIFEST_FILE}", scenario.prefix);
+    let good = scenario.bucket.get(&key).await.expect("get").expect("manifest");
+    let changes: [(fn(&mut Value), &str); 6] = [
+        (|contents| contents["rows"]["public.receipts"] = 4.into(), "public.receipts has 3 rows instead of 4"),
+        (|contents| contents["rows"]["public.\"Odd name\""] = 1.into(), "public.\"Odd name\" has 2 rows instead of 1"),
+        (|contents| contents["rows"]["later.gone"] = 0.into(), "later.gone is missing"),
+        (|contents| contents["estimated"] = json!({"public.gone": 9}), "public.gone is missing"),
+        (|contents| contents["materializedViews"]["public.seen"] = false.into(), "public.seen is populated, and was not"),
+        (|contents| contents["largeObjects"] = 2.into(), "1 large objects instead of 2"),
+    ];
+    for (change, words) in changes {
+        scenario.change_manifest(&point, |manifest| change(&mut manifest["contents"])).await;
+        let (reason, message) = restore.refused(RestoreStep::Copy, &[]).await;
+        assert!(reason == RestoreRefusal::CopyDiffers && message.contains(words), "{words}: {reason:?} {message}");
+        assert!(!scenario.exists(&restore.copy()).await, "{words}");
+        assert_eq!(restore.refused(RestoreStep::Switch, &[]).await.0, RestoreRefusal::CopyMissing);
+        scenario.bucket.put(&key, good.clone()).await.expect("put");
+    }
+    assert_eq!(restore.done(RestoreStep::Copy).await.warnings, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn rows_that_the_role_does_not_see_are_told_and_end_no_restore() {
+    let scenario = Scenario::new("copy-hidden").await;
+    let mut restore = Restore::of(&scenario, "none").by("copy_hidden", "CREATEDB").await;
+    scenario.sql("ALTER DATABASE \"copy-hidden\" OWNER TO copy_hidden; CREATE TABLE t AS SELECT 1 a").await;
+    scenario.sql("ALTER TABLE t OWNER TO copy_hidden; ALTER TABLE t ENABLE ROW LEVEL SECURITY").await;
+    scenario.sql("ALTER TABLE t FORCE ROW LEVEL SECURITY; GRANT ALL ON SCHEMA public TO copy_hidden").await;
+    restore.point = scenario.dump().await.id;
+    let result = restore.done(RestoreStep::Copy).await;
+    let hidden = |warning: &String| warning.contains("the rows of public.t are not compared");
+    assert!(result.warnings.iter().any(hidden), "{result:?}");
 }
 
 #[tokio::test]

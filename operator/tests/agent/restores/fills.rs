@@ -102,6 +102,19 @@ async fn a_dump_with_a_wrong_checksum_leaves_it_empty() {
 }
 
 #[tokio::test]
+async fn a_database_that_differs_from_the_manifest_is_told_each_time() {
+    let scenario = Scenario::new("fill-differs").await;
+    let point = scenario.point(7).await;
+    scenario.change_manifest(&point, |manifest| manifest["contents"]["rows"]["public.receipts"] = 8.into()).await;
+    let restore = Restore::into_empty(&scenario, &point, "fill-differs-into").await;
+    for _ in 0..2 {
+        let (reason, message) = restore.refused(RestoreStep::Fill, &[]).await;
+        assert_eq!(reason, RestoreRefusal::CopyDiffers, "{message}");
+        assert!(message.contains("public.receipts has 7 rows instead of 8"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn the_comment_of_an_extension_that_is_anothers_does_not_matter() {
     let scenario = Scenario::new("fill-extension").await;
     scenario.sql("CREATE EXTENSION pg_stat_statements").await;

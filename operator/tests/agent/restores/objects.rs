@@ -301,6 +301,42 @@ async fn what_was_there_and_is_not_listed_stays() {
     assert_eq!(bucket.objects().await, now.map(|(key, body)| (key.to_owned(), body.as_bytes().to_vec())).into());
 }
 
+/// Of a new stack whose bucket is that of another one, or was used before: nothing there is replaced, and nothing gets a delete marker.
+#[tokio::test]
+async fn a_bucket_that_is_to_be_filled_keeps_what_is_there() {
+    const FILL: [&str; 3] = [contract::ARG_FILL, EXCEPT[0], EXCEPT[1]];
+    let scenario = Scenario::new("objects-found").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    for key in ["a", "b", "parts"] {
+        bucket.put(key, "first").await;
+    }
+    put_saying(&bucket.client, "large", "of the point", 3).await;
+    let expected = bucket.objects().await;
+    let point = bucket.point().await;
+    let words = |found: (RestoreRefusal, String), words: &str| {
+        assert!(found.0 == RestoreRefusal::DataFound && found.1.contains(words), "{found:?}");
+    };
+    for (key, body, told) in [
+        ("newer", "of a stack that serves", "holds 1 objects that are not as recovery point"),
+        ("a", "of another size", ": a; they stay"),
+        ("b", "other", ": b; they stay"),
+    ] {
+        bucket.put(key, body).await;
+        words(point.refused(&FILL).await, told);
+        bucket.client.delete(key).await.expect("delete");
+    }
+    // What the point lists goes back beside what an earlier run wrote, whose `ETag` is another.
+    bucket.put("backups/other/stack/file", "stays").await;
+    let limit = ["--copied-at-once", "5242880"];
+    bucket.client.delete("large").await.expect("delete");
+    let fill = [&FILL[..], &limit].concat();
+    assert_eq!(point.done(&fill).await.objects, Some(3));
+    assert_eq!(bucket.objects().await, expected);
+    let versions = bucket.versions().await;
+    assert_eq!(point.done(&fill).await.objects, Some(0));
+    assert_eq!(bucket.versions().await, versions);
+}
+
 #[tokio::test]
 async fn a_restore_that_is_killed_goes_on() {
     const COUNT: u32 = 200;

@@ -3,6 +3,7 @@
 //! A version that is not the current one is copied to a new version, within the server; one that is gone, or of another bucket, comes
 //! from the pool beside the copy of the point. What is newer than the point is deleted so that it stays as an old version. Nothing is removed for ever, and nothing is written before all the versions were found.
 
+mod found;
 mod index;
 mod write;
 
@@ -43,6 +44,8 @@ struct Objects<'a> {
     bucket: BucketClient,
     /// Waits longer.
     copier: BucketClient,
+    /// The bucket is a new stack's: what is there already is never replaced or deleted.
+    fills: bool,
     /// The folders that stay as they are.
     except: Vec<String>,
     moment: Moment,
@@ -66,6 +69,8 @@ struct Tally {
     missing: Keys,
     /// Objects that are not listed, and were there.
     left: Keys,
+    /// Objects of somebody else in a bucket that is to be filled.
+    found: Keys,
 }
 
 /// Some keys by name, and the number of all.
@@ -103,6 +108,7 @@ pub(super) async fn restore(args: &StepArgs, stop: &CancellationToken) -> Result
     let objects = unless_stopped(stop, Objects::open(args, &point)).await?;
     Box::pin(objects.look(stop)).await?;
     let tally = Box::pin(objects.walk(Work::Restore, stop)).await?;
+    objects.refuse_found(&tally.found)?;
     let left = (tally.left.count > 0).then(|| {
         format!(
             "not listed by the point, though older than it, and left as they are: {} objects, {}",
@@ -150,6 +156,7 @@ impl<'a> Objects<'a> {
             id,
             moment: Moment::new(&point.manifest, listed),
             count: half.count,
+            fills: args.fill,
             of: half,
             pool,
             copier: BucketClient::new(&target, Timeouts::COPY)?,
@@ -163,7 +170,8 @@ impl<'a> Objects<'a> {
 
     /// Refuses a point of which a version is gone.
     async fn look(&self, stop: &CancellationToken) -> Result<(), RestoreError> {
-        let Tally { missing, .. } = self.walk(Work::Look, stop).await?;
+        let Tally { missing, found, .. } = self.walk(Work::Look, stop).await?;
+        self.refuse_found(&found)?;
         if missing.count == 0 {
             return Ok(());
         }
@@ -190,7 +198,7 @@ impl<'a> Objects<'a> {
                 let newer =
                     page.into_iter().filter(|object| part.holds(hash(&object.key)) && !self.is_excepted(&object.key));
                 let newer: Vec<_> = newer.filter(|object| !index.see(&object.key, object.size, &object.tag)).collect();
-                if work == Work::Restore {
+                if self.fills || work == Work::Restore {
                     self.hide(newer, &mut tally, stop).await?;
                 }
                 from = next;
@@ -306,6 +314,7 @@ impl Tally {
             Done::Changed => self.changed += 1,
             Done::Missing(key) => self.missing.add(key),
             Done::Left(key) => self.left.add(key),
+            Done::Found(key) => self.found.add(key),
         }
     }
 }

@@ -24,11 +24,13 @@ pub(super) enum Done {
     Missing(String),
     /// It is not listed, and was there.
     Left(String),
+    /// Somebody else's, in a bucket that is to be filled.
+    Found(String),
 }
 
 /// Where the content of a listed object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// In the bucket itself, as the version that is listed.
     Version,
     /// In the pool beside the point, under this key.
@@ -64,9 +66,12 @@ impl Moment {
 impl Objects<'_> {
     /// Deletes an object that is newer than the point, so that it stays as an old version. `SeaweedFS` leaves some keys out of long
     /// lists of versions, so an object that is not listed and was there, or of which the server does not tell when it was
-    /// written, stays.
+    /// written, stays. In a bucket that is to be filled everything stays.
     pub(super) async fn hide_one(&self, object: Current, stop: &CancellationToken) -> Result<Done, RestoreError> {
         refuse_stopped(stop)?;
+        if self.fills {
+            return Ok(Done::Found(object.key));
+        }
         let past = self.bucket.past(&object.key).await?;
         if past.is_empty() || self.moment.knows(&past) {
             return Ok(Done::Left(object.key));
@@ -83,6 +88,9 @@ impl Objects<'_> {
         stop: &CancellationToken,
     ) -> Result<Done, RestoreError> {
         refuse_stopped(stop)?;
+        if self.fills && self.is_taken(&listed).await? {
+            return Ok(Done::Found(listed.key));
+        }
         if work == Work::Look {
             return Ok(self.source(&listed).await?.map_or(Done::Missing(listed.key), |_| Done::Nothing));
         }
@@ -95,10 +103,7 @@ impl Objects<'_> {
         let Some(source) = self.source(&listed).await? else {
             return Err(RestoreError::Failed(format!("failed to restore {key}: its version went meanwhile")));
         };
-        let origin = match &source {
-            Source::Version => Origin { bucket: &self.bucket, key, version: Some(version_id) },
-            Source::Pool(copy) => Origin { bucket: &self.point.bucket, key: copy, version: None },
-        };
+        let origin = self.origin(&source, &listed);
         if current.is_some() && self.has_content(origin, key).await? {
             return Ok(Done::Nothing);
         }
@@ -111,8 +116,17 @@ impl Objects<'_> {
         Ok(Done::Changed)
     }
 
+    pub(super) fn origin<'b>(&'b self, source: &'b Source, listed: &'b ListedObject) -> Origin<'b> {
+        match source {
+            Source::Version => {
+                Origin { bucket: &self.bucket, key: &listed.key, version: Some(&listed.version_id) }
+            }
+            Source::Pool(copy) => Origin { bucket: &self.point.bucket, key: copy, version: None },
+        }
+    }
+
     /// Where the content of a listed object is, if it is anywhere.
-    async fn source(&self, listed: &ListedObject) -> Result<Option<Source>, ServiceError> {
+    pub(super) async fn source(&self, listed: &ListedObject) -> Result<Option<Source>, ServiceError> {
         let ListedObject { key, version_id, size, etag } = listed;
         if self.of.is_of(self.bucket.bucket()) {
             let found = self.bucket.look(key, Some(version_id)).await?;
@@ -128,7 +142,7 @@ impl Objects<'_> {
 
     /// Whether the current version of the same size has the content of another object. `ETag`s tell it only where they are equal: a
     /// copy of an object that was written in parts, or is encrypted, has another.
-    async fn has_content(&self, origin: Origin<'_>, key: &str) -> Result<bool, ServiceError> {
+    pub(super) async fn has_content(&self, origin: Origin<'_>, key: &str) -> Result<bool, ServiceError> {
         let origin = origin.bucket.download(origin.key, origin.version);
         let (one, other) = tokio::try_join!(origin, self.bucket.download(key, None))?;
         let (Some(mut one), Some(mut other)) = (one, other) else { return Ok(false) };
