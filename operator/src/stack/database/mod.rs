@@ -4,16 +4,18 @@ mod cloud_native_pg;
 mod data;
 mod embedded;
 mod external;
+mod pooler;
 mod proxy;
 mod rds;
 mod url_style;
 
 pub(super) use cloud_native_pg::add_references;
-pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler, pooler_of};
+pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, pooler_of};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
 pub use external::External;
+pub use pooler::{Pooler, PoolerLimits};
 pub use proxy::Proxy;
 pub use rds::{Provisioning, Rds};
 
