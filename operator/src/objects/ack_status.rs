@@ -24,6 +24,9 @@ pub struct AckNote {
     /// The class that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// The engine that the spec of a cache asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The version of the engine that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -192,6 +195,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             endpoint: endpoint(object, "/status/endpoint"),
             reader: None,
             class: of("/spec/dbInstanceClass"),
+            engine: None,
             version: of("/spec/engineVersion"),
             restorable: restorable(object),
         },
@@ -201,6 +205,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
                 .and_then(|groups| groups.get(0))
                 .and_then(|group| endpoint(group, "/readerEndpoint")),
             class: of("/spec/cacheNodeType"),
+            engine: of("/spec/engine"),
             version: of("/spec/engineVersion"),
             restorable: None,
         },
@@ -208,6 +213,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             endpoint: endpoint(object, "/status/endpoint"),
             reader: endpoint(object, "/status/readerEndpoint"),
             class: None,
+            engine: of("/spec/engine"),
             version: of("/spec/majorEngineVersion"),
             restorable: None,
         },

@@ -15,6 +15,8 @@ pub struct ManagedService {
     pub reader: Option<(String, u16)>,
     /// The class that the object asks for.
     pub class: Option<String>,
+    /// The engine that the object of a cache asks for.
+    pub engine: Option<String>,
     /// The version that the object asks for.
     pub version: Option<String>,
     /// What the provider can restore by itself.

@@ -50,6 +50,7 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             endpoint: note.endpoint.map(address),
             reader: note.reader.map(address),
             class: note.class,
+            engine: note.engine,
             version: note.version,
             restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
         }

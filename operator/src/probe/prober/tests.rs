@@ -5,7 +5,7 @@ use super::{
 use rstest::rstest;
 
 use crate::{
-    contract::Provider,
+    contract::{ClusterMode, Provider},
     names::{Waiting, reason},
     services::redis::RedisTarget,
 };
@@ -21,7 +21,7 @@ impl Tenant for usize {
 fn question(url: String) -> Question {
     Question {
         provider: Provider::of_url(&url),
-        service: Service::Redis(RedisQuestion { target: RedisTarget { url, ca: None }, cluster_mode: None }),
+        service: Service::Redis(RedisQuestion { target: RedisTarget { url, ca: None }, cluster_mode: ClusterMode::default() }),
         origin: None,
         interval: None,
     }
