@@ -30,6 +30,9 @@ pub struct AckNote {
     /// The version of the engine that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The storage in GiB that the spec of a DB instance asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<i64>,
     /// What AWS can restore by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable: Option<AckRestorable>,
@@ -197,6 +200,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             class: of("/spec/dbInstanceClass"),
             engine: None,
             version: of("/spec/engineVersion"),
+            storage: int(object, "/spec/allocatedStorage"),
             restorable: restorable(object),
         },
         "ReplicationGroup" => AckNote {
@@ -207,6 +211,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             class: of("/spec/cacheNodeType"),
             engine: of("/spec/engine"),
             version: of("/spec/engineVersion"),
+            storage: None,
             restorable: None,
         },
         "ServerlessCache" => AckNote {
@@ -215,6 +220,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             class: None,
             engine: of("/spec/engine"),
             version: of("/spec/majorEngineVersion"),
+            storage: None,
             restorable: None,
         },
         _ => return None,

@@ -19,6 +19,8 @@ pub struct ManagedService {
     pub engine: Option<String>,
     /// The version that the object asks for.
     pub version: Option<String>,
+    /// The storage in GiB that the object of a database asks for.
+    pub storage: Option<i64>,
     /// What the provider can restore by itself.
     pub restorable: Option<Restorable>,
 }

@@ -52,6 +52,7 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             class: note.class,
             engine: note.engine,
             version: note.version,
+            storage: note.storage,
             restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
         }
     };

@@ -17,7 +17,7 @@ pub use embedded::Embedded;
 pub use external::External;
 pub use pooler::{Pooler, PoolerLimits};
 pub use proxy::Proxy;
-pub use rds::{Provisioning, Rds};
+pub use rds::{Provisioning, Rds, gibibytes};
 
 use super::mode::{ModeAccess, Resolve};
 use crate::{
