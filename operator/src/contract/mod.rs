@@ -4,6 +4,7 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod bucket_rules;
+mod cluster_mode;
 mod facts;
 mod lock;
 mod points;
@@ -19,6 +20,7 @@ pub use bucket_rules::{
     ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
     ReplicationRule, RulesOutcome, bucket_arn,
 };
+pub use cluster_mode::ClusterMode;
 pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable, read_only, version};
 pub use lock::{
     ARG_TIMEOUT_SECONDS, AWAIT_LOCK, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,

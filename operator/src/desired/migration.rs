@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    pod_template, proxy, service,
+    pod_template, service,
     workload::{self, USER},
 };
 use crate::{
@@ -83,7 +83,7 @@ impl Component for Migration {
             ..Secret::default()
         };
         vec![
-            service::account(stack, Name::Migration, &proxy::annotations(stack)),
+            service::account(stack, Name::Migration, &stack.api.service_account_annotations),
             DesiredObject::own(&secret),
             job(stack, migration, step),
         ]

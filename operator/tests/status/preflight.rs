@@ -104,20 +104,55 @@ fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
     let (reason, _, row) = told(external(), &few());
     assert_eq!(reason, "Ready");
     assert_eq!(row["connections"], json!({"needed": 20}));
-    let pooler = |connections: &str| json!({"cloudNativePG": {"pooler": {"instances": 2, "parameters": {"max_client_conn": connections}}}});
-    let of_spec = |connections: &str| {
-        let mut cluster = Cluster::ready(external().set("database", pooler(connections)));
-        cluster.stack.probes.insert(Component::Database.into(), answers(few()));
-        cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(usual()));
-        cluster.stack.findings(Component::Database)
+}
+
+/// The findings about connections of a stack of so many pods, with ten connections each and a few more while they are replaced.
+fn behind_pgbouncer(pods: u32, pooler: &Value, direct: DatabaseFacts) -> Vec<String> {
+    let spec = external().set("api.replicas", json!(pods)).set("database", json!({"cloudNativePG": {"pooler": pooler}}));
+    let mut cluster = Cluster::ready(spec);
+    let pooled = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
+    cluster.stack.probes.insert(Component::Database.into(), answers(pooled));
+    cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(direct));
+    let findings = cluster.stack.findings(Component::Database).into_iter();
+    findings.filter(|finding| finding.reason == "TooFewConnections").map(|finding| finding.message).collect()
+}
+
+#[test]
+fn the_pooler_that_the_operator_asks_for_lets_through_what_pgbouncer_does() {
+    let clients = |most: &str| json!({"instances": 2, "parameters": {"max_client_conn": most}});
+    assert_eq!(behind_pgbouncer(1, &clients("10"), usual()), [""; 0]);
+    let lower = "lower databaseConnections or maxReplicas, raise the limit, or let DATABASE_URL lead to a pooler";
+    assert_eq!(
+        behind_pgbouncer(1, &clients("9"), usual()),
+        [format!(
+            "the stack can open 20 connections at once (api 2 pods x 10), and can have 18 (the pooler, 2 pods x max_client_conn 9): {lower}"
+        )]
+    );
+    // Where the spec says nothing, a session has a connection of the server for itself, and there are 20 for each pod.
+    assert_eq!(behind_pgbouncer(3, &json!({}), usual()), [""; 0]);
+    assert_eq!(
+        behind_pgbouncer(10, &json!({}), usual()),
+        [format!(
+            "the stack can open 130 connections at once (api 13 pods x 10), and can have 40 (the pooler, 2 pods x default_pool_size 20): \
+             {lower}"
+        )]
+    );
+    assert_eq!(behind_pgbouncer(10, &json!({"mode": "Transaction"}), usual()), [""; 0]);
+}
+
+#[test]
+fn what_the_pooler_can_open_is_compared_with_the_database() {
+    let pooler = json!({"mode": "Transaction", "instances": 4, "parameters": {"default_pool_size": "23"}});
+    let has = |available: u32| {
+        let by = LimitedBy::Server { max: available + 3, reserved: 3 };
+        behind_pgbouncer(1, &pooler, DatabaseFacts { connections: Some(limit(available, by)), ..usual() })
     };
-    assert_eq!(of_spec("10"), []);
-    let findings = of_spec("9");
-    assert_eq!(findings[0].reason, "TooFewConnections");
-    assert!(
-        findings[0]
-            .message
-            .contains("can open 20 connections at once (api 2 pods x 10), and can have 18 (max_client_conn")
+    assert_eq!(has(100), [""; 0]);
+    assert_eq!(
+        has(99),
+        ["the pooler can open 100 connections to the database at once (4 pods x (default_pool_size 23 + 1 for logins), dumps, \
+          migrations and the operator 4), and can have 99 (max_connections 102, of which 3 are reserved): lower default_pool_size or \
+          instances of the pooler, or raise the limit"]
     );
 }
 

@@ -50,7 +50,9 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             endpoint: note.endpoint.map(address),
             reader: note.reader.map(address),
             class: note.class,
+            engine: note.engine,
             version: note.version,
+            storage: note.storage,
             restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
         }
     };
