@@ -112,7 +112,6 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
     let job = Job {
         metadata: metadata::owned(stack, Name::Migration, step.name.clone()),
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
             // Whether a migration that failed may run again is for somebody to say. The reason of the Job's failure is another one
             // where the command never ran.
             backoff_limit: Some(0),
@@ -158,6 +157,9 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     }
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
+        // Of the pod, not of the Job: it begins when a node has taken the pod, and the pod stays, so that it tells whether the command
+        // was ever run.
+        spec.active_deadline_seconds = Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS));
     }
     pod_template::shaped(stack, Name::Migration, template)
 }

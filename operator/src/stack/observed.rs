@@ -147,7 +147,7 @@ pub struct ObservedJob {
     /// What its newest pod said at its end, if it is complete, goes on trying, or did not begin.
     pub said: Option<String>,
     /// Whether what it is for has begun: `true` while a container of its newest pod runs that is none of its init containers, `false`
-    /// when it failed before, so that the command of a migration never ran. `None`: nothing tells.
+    /// when that pod ended before one was made, so that the command of a migration never ran. `None`: nothing tells.
     pub begun: Option<bool>,
     /// How far it is.
     pub phase: JobPhase,

@@ -177,18 +177,22 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     let component = Component::from_label(there.component).filter(|_| there.kind.kind == "Job")?;
     let newest = live.newest_pod(there);
     let words = newest.and_then(|pod| pod.note.as_deref()).map(str::trim).filter(|words| !words.is_empty());
+    let begun = match (there.note.as_deref(), newest.map(|pod| pod.work)) {
+        // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
+        (Some(BY_POLICY), _) if component == Component::Migration => Some(false),
+        (_, Some(Work::Running)) => Some(true),
+        (_, Some(Work::Unbegun)) => Some(false),
+        _ => None,
+    };
+    let overdue = newest.is_some_and(|pod| pod.work == Work::Overdue) || there.note.as_deref() == Some(TOO_LONG);
     let phase = match &there.readiness {
         Readiness::Ready => JobPhase::Complete,
         Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
-            JobPhase::Failed(failed(component, there.note.as_deref(), words, &waiting.message))
+            let said = failed(component, words, &waiting.message);
+            JobPhase::Failed(if component == Component::Migration { with_its_time(said, begun, overdue) } else { said })
         }
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
-    };
-    let begun = match there.note.as_deref() {
-        // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
-        Some(BY_POLICY) if component == Component::Migration => Some(false),
-        _ => newest.filter(|pod| pod.work == Work::Running).map(|_| true),
     };
     // Only the agent's own words are read.
     let said = words.filter(|_| says(component, &phase, begun)).map(str::to_owned);
@@ -203,8 +207,8 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     })
 }
 
-/// What a Job that failed says of it. `reason` and `message`: those of its condition; `words`: what its newest pod said.
-fn failed(component: Component, reason: Option<&str>, words: Option<&str>, message: &str) -> String {
+/// What a Job that failed says of it. `message`: that of its condition; `words`: what its newest pod said.
+fn failed(component: Component, words: Option<&str>, message: &str) -> String {
     // The container beside a migration says why it could not keep the lock.
     let outcome = words.and_then(|words| serde_json::from_str::<LockOutcome>(words).ok());
     let words = match &outcome {
@@ -212,11 +216,13 @@ fn failed(component: Component, reason: Option<&str>, words: Option<&str>, messa
         None => words,
     };
     let said = words.unwrap_or(message);
-    if component != Component::Migration {
-        return said.to_owned();
-    }
-    let said = plain(said);
-    if reason != Some(TOO_LONG) {
+    if component == Component::Migration { plain(said) } else { said.to_owned() }
+}
+
+/// What is told of a migration that failed. `overdue`: it had its time.
+fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
+    // No statement goes on of a command that never ran.
+    if !overdue || begun == Some(false) {
         return said;
     }
     format!(
@@ -244,7 +250,7 @@ fn plain(text: &str) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`.
+/// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`, which those of earlier operators had.
 const BY_POLICY: &str = "PodFailurePolicy";
 const TOO_LONG: &str = "DeadlineExceeded";
 
@@ -317,6 +323,11 @@ mod tests {
 
     /// The pod of a migration: the last words of its command, of the container that holds the lock, and of the one that waits for it.
     fn migrating(command: &Value, lock: &Value, wait: &Value) -> Arc<LiveObject> {
+        migrated(command, lock, wait, &json!({}))
+    }
+
+    /// Likewise, with more of its status.
+    fn migrated(command: &Value, lock: &Value, wait: &Value, more: &Value) -> Arc<LiveObject> {
         let status = |name: &str, status: &Value| {
             let waiting = || json!({"state": {"waiting": {"reason": "PodInitializing"}}});
             let mut status = if status.is_null() { waiting() } else { status.clone() };
@@ -327,6 +338,7 @@ mod tests {
             "containerStatuses": [status("migrate", command)],
             "initContainerStatuses": [status("lock", lock), status("await-lock", wait)],
         }});
+        pod["status"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pod["metadata"] = json!({
             "name": "m-1", "namespace": "n", "uid": "m-1", "creationTimestamp": "1970-01-01T00:01:00Z",
             "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "migration"},
@@ -401,6 +413,26 @@ mod tests {
         lock["lastState"] = if words.is_empty() { json!(null) } else { lock["lastState"].take() };
         let failed = seen(&failed_by(reason), Some(migrating(&command, &lock, &ended(0, ""))));
         assert_eq!((failed.phase, failed.begun, failed.said), (JobPhase::Failed(told.to_owned()), None, None));
+    }
+
+    /// A pod that had its time, as the kubelet leaves it: whether its command was ever made, and what is told.
+    #[rstest::rstest]
+    #[case::it_hung(Some("containerd://1"), None, "it did not end within its time, which is")]
+    #[case::its_image_never_came(None, Some(false), "job/m: the server's words")]
+    fn a_pod_that_had_its_time_tells_whether_its_command_ran(
+        #[case] id: Option<&str>,
+        #[case] begun: Option<bool>,
+        #[case] told: &str,
+    ) {
+        let lost = json!({"state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was terminated"}}, "containerID": id});
+        let over = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
+        let released = ended(0, &said(&LockOutcome::Released));
+        let pod = migrated(&lost, &released, &ended(0, ""), &over);
+        let seen = seen(&failed_by("BackoffLimitExceeded"), Some(pod));
+        let JobPhase::Failed(words) = seen.phase else { panic!("it failed") };
+        assert_eq!(seen.begun, begun);
+        assert!(words.starts_with(told) && words.ends_with("job/m: the server's words"), "{words}");
     }
 
     #[test]
