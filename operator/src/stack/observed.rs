@@ -115,6 +115,8 @@ pub struct ObservedWorkload {
     pub trouble: Option<Waiting>,
     /// What keeps its pods from serving, and the release is not at fault: the cluster has no room for them, say.
     pub excuse: Option<Waiting>,
+    /// What the pods of before a rollout say, or all of them where none goes on, if there are some and none of them serves.
+    pub before: Option<Waiting>,
 }
 
 /// The commands that were obeyed.

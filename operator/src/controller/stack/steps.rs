@@ -111,14 +111,20 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
         Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
         _ => None,
     };
+    let set = there.replica_set.as_deref();
+    let is_new = |pod: &LiveObject| set.is_none_or(|set| pod.owner.as_ref().is_some_and(|owner| owner.name == set));
+    let pods = || pods_of(live, there).filter(|pod| !pod.deleting && !is_over(pod));
+    let new: Vec<_> = pods().filter(|pod| is_new(pod)).collect();
+    let old = pods().filter(|pod| rolled_out || !is_new(pod)).collect();
     ObservedWorkload {
         revision: there.revision.as_deref().map(str::to_owned),
         rolled_out,
         asleep: there.applied_replicas == Some(0),
         has_pods: pods_of(live, there).next().is_some(),
         digests: BTreeSet::new(),
-        trouble: pod_with(live, there, &AT_FAULT),
-        excuse: refused.or_else(|| pod_with(live, there, &NOT_AT_FAULT)),
+        trouble: said_by(&new, &AT_FAULT),
+        excuse: refused.or_else(|| said_by(&new, &NOT_AT_FAULT)),
+        before: none_serves(old),
     }
 }
 
@@ -133,13 +139,26 @@ fn pods_of<'a>(live: &'a LiveSet, deployment: &'a LiveObject) -> impl Iterator<I
     live.of_component("Pod", deployment.component).filter(of)
 }
 
-/// What a pod of a Deployment says.
-fn pod_with(live: &LiveSet, deployment: &LiveObject, reasons: &[Reason]) -> Option<Waiting> {
-    let mut pods = pods_of(live, deployment).filter(|pod| !pod.deleting);
-    pods.find_map(|pod| match &pod.readiness {
+/// Whether a pod was evicted or refused, say: another is made instead of it, and it stays until somebody removes it.
+fn is_over(pod: &LiveObject) -> bool {
+    matches!(pod.work, Work::Failed | Work::Unbegun | Work::Overdue)
+}
+
+/// What one of these pods says.
+fn said_by(pods: &[&LiveObject], reasons: &[Reason]) -> Option<Waiting> {
+    pods.iter().find_map(|pod| match &pod.readiness {
         Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
         _ => None,
     })
+}
+
+/// What the first of these pods says if none of them serves.
+fn none_serves(pods: Vec<&LiveObject>) -> Option<Waiting> {
+    let said = pods.into_iter().map(|pod| match &pod.readiness {
+        Readiness::Waiting(waiting) => Some(waiting.clone()),
+        Readiness::Ready => None,
+    });
+    said.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 /// Whether the operator that wrote the status has rolled out the images of the spec as it is now.
@@ -319,6 +338,50 @@ mod tests {
         assert_eq!(*digests, [None, Some(DIGEST.to_owned())].into());
         let [job] = &*observed.jobs else { panic!("{:?}", observed.jobs) };
         assert_eq!((job.created, job.ended, &job.phase), (60, Some(120), &JobPhase::Complete));
+    }
+
+    /// A pod of a ReplicaSet, whether it serves, and the phase of one that is over.
+    fn of_set(set: &str, name: &str, ready: bool, phase: &str) -> Arc<LiveObject> {
+        let state = if ready { json!({"running": {}}) } else { json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}}) };
+        let mut body = json!({"status": {"phase": phase,
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            "containerStatuses": [{"name": "api", "state": state, "containerID": "c", "restartCount": 1}]}});
+        body["metadata"] = json!({
+            "name": name, "namespace": "n", "uid": name,
+            "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "api"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}],
+        });
+        Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), body).unwrap())
+    }
+
+    /// The pods of a rollout to `shop-api-2`: of which ReplicaSet, whether it serves, its phase. Whose words are the release's, and
+    /// whose stop its clock.
+    #[rstest::rstest]
+    #[case::the_old_one_serves(&[("shop-api-1", true, "Running"), ("shop-api-2", false, "Running")], Some(1), None)]
+    #[case::the_old_one_crashes_as_well(&[("shop-api-1", false, "Running"), ("shop-api-2", false, "Running")], Some(1), Some(0))]
+    #[case::one_of_two_old_ones_serves(
+        &[("shop-api-1", false, "Running"), ("shop-api-1", true, "Running"), ("shop-api-2", false, "Running")], Some(2), None
+    )]
+    #[case::only_the_old_one_crashes(&[("shop-api-1", false, "Running"), ("shop-api-2", true, "Running")], None, Some(0))]
+    #[case::an_old_one_was_evicted(&[("shop-api-1", false, "Failed"), ("shop-api-2", false, "Running")], Some(1), None)]
+    #[case::no_old_one_is_left(&[("shop-api-2", false, "Running")], Some(0), None)]
+    fn the_words_of_an_old_pod_are_not_those_of_the_release(
+        #[case] pods: &[(&str, bool, &str)],
+        #[case] trouble: Option<usize>,
+        #[case] before: Option<usize>,
+    ) {
+        let body = json!({"spec": {"replicas": 2}, "status": {"replicas": 3, "updatedReplicas": 1, "conditions": [
+            {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated",
+                "message": "ReplicaSet \"shop-api-2\" is progressing."}]}});
+        let deployment = object(("apps", "Deployment"), "api", "shop-api", body);
+        let named = |index: usize| format!("shop-api-{}-{index}", if index == 0 { "a" } else { "b" });
+        let made = pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
+        let live: LiveSet = made.chain([deployment.clone()]).collect();
+        let seen = workload(&deployment, &live);
+        let says = |waiting: Option<Waiting>| waiting.map(|waiting| waiting.message);
+        let of = |index: Option<usize>| index.map(|index| format!("pod/{0}, container api: {0}", named(index)));
+        assert_eq!((says(seen.trouble), says(seen.before)), (of(trouble), of(before)));
+        assert!(!seen.rolled_out && seen.excuse.is_none());
     }
 
     /// The pod of a migration: the last words of its command, of the container that holds the lock, and of the one that waits for it.

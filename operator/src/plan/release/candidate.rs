@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Step, facts::Tried, rollout::service_excuse};
+use super::{Step, facts::Tried, rollout::{before, service_excuse}};
 use crate::{
     names::{Component, ObjectName, Waiting},
     plan::meaning,
@@ -91,7 +91,9 @@ pub(super) fn candidates(
             Some(JobPhase::Failed(said)) => Some(Err(said.clone())),
             _ => None,
         },
-        excuse: service_excuse(stack, observed).or_else(|| all().find_map(|there| there.excuse.clone())),
+        excuse: service_excuse(stack, observed)
+            .or_else(|| all().find_map(|there| there.excuse.clone()))
+            .or_else(|| components.iter().find_map(|of| before(observed.releases.workloads.get(of)?))),
         trouble: all().find_map(|there| there.trouble.clone()),
         deadline: deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default(),
         identity,
