@@ -113,6 +113,30 @@ fn a_database_that_does_not_answer_is_no_lock_and_is_asked_again_as_well() {
     assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
 }
 
+/// Its image could not be pulled until its time was over: its pod shows that no container of it was ever made.
+#[test]
+fn a_migration_whose_pod_never_started_is_tried_again_as_long_as_its_pod_shows_it() {
+    let mut cluster = kept_from(None);
+    cluster.hanging = true;
+    cluster.settle();
+    let failed = JobPhase::Failed("job/m: Job has reached the specified backoff limit".to_owned());
+    (cluster.observed.jobs[0].phase, cluster.observed.jobs[0].begun) = (failed.clone(), Some(false));
+    let first = cluster.observed.jobs[0].name.clone();
+    cluster.hanging = false;
+    let mut gone = cluster.plan().0;
+    assert_eq!(gone.state, State::Migrating);
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    assert_eq!(cluster.migrated.len(), 2);
+    // Of a pod that is gone nothing is known, so its command counts as run.
+    let mut cluster = kept_from(None);
+    cluster.hanging = true;
+    cluster.settle();
+    (cluster.observed.jobs[0].phase, cluster.observed.jobs[0].begun) = (failed, None);
+    assert_eq!(cluster.observed.jobs[0].name, first);
+    gone = cluster.settle();
+    assert_eq!((gone.state, cluster.migrated.len()), (State::MigrationFailed, 1));
+}
+
 /// Whatever the agent said: the reason of the Job's failure tells whether the command ran.
 #[test]
 fn a_migration_that_began_is_never_tried_again_by_itself() {
