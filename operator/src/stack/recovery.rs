@@ -80,6 +80,8 @@ pub struct Verify {
     pub suspend: bool,
     /// The image with PostgreSQL.
     pub image: String,
+    /// The spec names that image.
+    pub own_image: bool,
     /// The size of the volume.
     pub size: String,
     /// Its class. `None`: the cluster's default.
@@ -165,6 +167,7 @@ fn resolve_verify(
     Verify {
         schedule,
         suspend: drill.suspend.unwrap_or(false),
+        own_image: own.is_some(),
         image: own.unwrap_or_else(|| image.to_owned()),
         size: size.or_else(of_database).unwrap_or_else(|| UNKNOWN_SIZE.to_owned()),
         class: storage.and_then(|storage| storage.storage_class_name.clone()),

@@ -41,7 +41,8 @@ fn usual() -> DatabaseFacts {
 
 fn external() -> Fixture {
     let migrations = json!({"command": ["migrate"]});
-    stack("shop").with_external_services().set("backup", json!({})).set("api.migrations", migrations)
+    let backup = json!({"image": "postgres:17"});
+    stack("shop").with_external_services().set("backup", backup).set("api.migrations", migrations)
 }
 
 /// The reason and the message of the database, and its row.
@@ -203,6 +204,47 @@ fn what_nobody_asked_for_is_not_told() {
         .with_external_services()
         .set("backup", json!({"excludeSchemas": ["vault"], "image": "postgres:18"}));
     assert_eq!(told(excluded, &DatabaseFacts { shared_sessions: None, ..facts }).0, "Ready");
+}
+
+/// Of dumps, of drills, and of those of the revision that serves.
+#[test]
+fn programs_are_of_the_major_version_of_the_server_unless_the_spec_names_an_image() {
+    let images = |spec: Fixture, told: Option<&str>, facts: Option<DatabaseFacts>| {
+        let mut stack = Cluster::ready(spec).stack;
+        if let Some(facts) = facts {
+            stack.probes.insert(Component::Database.into(), answers(facts));
+        }
+        stack.follow_database(told);
+        let backup = stack.backup.expect("backups");
+        [backup.image, backup.recovery.verify.expect("drills").image, backup.recovery.server.image]
+    };
+    let of = |major: u32| Some(DatabaseFacts { major: Some(major), ..usual() });
+    let asked = |backup: Value| stack("shop").with_external_services().set("backup", backup);
+    let usual = || asked(json!({"verify": {}}));
+    let all = |image: &str| [image; 3].map(str::to_owned);
+    assert_eq!(images(usual(), None, None), all("postgres:17"), "nobody knows");
+    assert_eq!(images(usual(), None, of(15)), all("postgres:15"));
+    assert_eq!(images(usual(), None, of(18)), all("postgres:18"));
+    assert_eq!(images(usual(), Some("16.4 (Debian 16.4-1)"), None), all("postgres:16"), "after a restart");
+    assert_eq!(images(usual(), Some("16.4"), of(15)), all("postgres:15"), "what it says now counts");
+    assert_eq!(images(usual(), Some("9.6.24"), None), all("postgres:17"), "too old");
+    let mirror = usual().set("image", json!({"registry": "mirror.example:5000/library"}));
+    assert_eq!(images(mirror, None, of(14)), all("mirror.example:5000/library/postgres:14"));
+    let own = asked(json!({"image": "postgres:17", "verify": {}}));
+    assert_eq!(images(own, Some("15.2"), of(15)), all("postgres:17"));
+    let drill = asked(json!({"verify": {"image": "postgis:17"}}));
+    let drill = images(drill, None, of(15));
+    assert_eq!(drill, ["postgres:15", "postgis:17", "postgis:17"].map(str::to_owned));
+    for database in [
+        json!({"embedded": {"version": "16"}}),
+        json!({"cloudNativePG": {"version": "16"}}),
+        json!({"rds": {"instanceClass": "db.t4g.small", "version": "16.4", "storageGB": 20, "caSecretRef": {"name": "ca"}}}),
+    ] {
+        let spec = usual().set("database", database);
+        let before = images(spec.clone(), None, None);
+        assert!(before[0].contains(":16"), "{before:?}");
+        assert_eq!(images(spec, Some("15.2"), of(15)), before, "the spec says it");
+    }
 }
 
 /// Pods of an earlier release have no such variable, and an upgrade replaces none.

@@ -31,6 +31,8 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         context.prober.doubt(&key);
     }
     let last = context.runtime.statuses.last(cr).unwrap_or_default();
+    let database = last.services.iter().find(|row| row.name == Component::Database.as_str());
+    let version = database.and_then(|row| row.version.clone());
     if last.observed_generation == cr.metadata.generation {
         stack.known_services = last.services;
     }
@@ -47,6 +49,7 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         let told = stack.told_from_pods(target, stack.probe(target));
         stack.probes.extend(told.map(|told| (target, told)));
     }
+    stack.follow_database(version.as_deref());
     stack
 }
 
