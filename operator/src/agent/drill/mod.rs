@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::judge::{Known, Restored};
+use self::objects::Sample;
 use self::server::Server;
 use super::authorities::Authorities;
 use super::checked::{Dump, ReadError};
@@ -135,17 +136,17 @@ async fn judge(
     };
     server.stop().await;
     let (restored, compared) = compared?;
-    let objects = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
+    let sample = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
     Ok(DrillRecord {
         id: id.to_string(),
         at: now(),
         duration_seconds: begun.elapsed().as_secs(),
         size_bytes: dump.size,
         rows: compared.rows,
-        objects,
+        objects: sample.objects,
         checks: u32::try_from(args.checks.len()).unwrap_or(u32::MAX),
         verdict: if restored.is_whole() { Verdict::Whole } else { Verdict::Partial },
-        message: notes(&restored, &manifest),
+        message: notes(&restored, &manifest, &sample),
     })
 }
 
@@ -216,7 +217,7 @@ fn wrong_checksum(key: &str) -> String {
 }
 
 /// What the user should know of a drill that succeeded.
-fn notes(restored: &Restored, manifest: &Manifest) -> String {
+fn notes(restored: &Restored, manifest: &Manifest, sample: &Sample) -> String {
     let mut notes = Vec::new();
     let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     if !restored.missing.is_empty() {
@@ -235,6 +236,10 @@ fn notes(restored: &Restored, manifest: &Manifest) -> String {
     match &manifest.contents {
         None => notes.push("the manifest has no numbers of rows to compare, as those of earlier releases".to_owned()),
         Some(contents) => notes.extend(contents.not_counted.clone()),
+    }
+    if sample.unknown {
+        let note = "no ETag of the objects is the MD5 of its content, so that sizes and ETags alone were compared";
+        notes.push(note.to_owned());
     }
     notes.join("; ")
 }
