@@ -164,11 +164,21 @@ impl Stack {
         let facts = self.facts(ProbeTarget::DIRECT).or_else(|| self.facts(Component::Database));
         let known = facts.and_then(|facts| facts.database.as_ref()?.major);
         let Some(major) = known.or_else(|| major(told?)).filter(|major| *major >= OLDEST) else { return };
+        self.all_backups().for_each(|backup| backup.follow(major));
+    }
+
+    /// Makes the volumes of drills large enough for a database of so many bytes.
+    pub fn drills_hold(&mut self, bytes: u64) {
+        for backup in self.all_backups() {
+            let recovery = &mut backup.recovery;
+            recovery.verify.iter_mut().chain([&mut recovery.server]).for_each(|drill| drill.holds(bytes));
+        }
+    }
+
+    fn all_backups(&mut self) -> impl Iterator<Item = &mut Backup> {
         let serving = self.serving.iter_mut().filter_map(|serving| serving.backup.as_mut());
         let seed = self.seed.iter_mut().map(|seed| &mut *seed.tools);
-        for backup in self.backup.iter_mut().chain(serving).chain(seed) {
-            backup.follow(major);
-        }
+        self.backup.iter_mut().chain(serving).chain(seed)
     }
 }
 

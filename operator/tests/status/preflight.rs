@@ -238,13 +238,44 @@ fn programs_are_of_the_major_version_of_the_server_unless_the_spec_names_an_imag
     for database in [
         json!({"embedded": {"version": "16"}}),
         json!({"cloudNativePG": {"version": "16"}}),
-        json!({"rds": {"instanceClass": "db.t4g.small", "version": "16.4", "storageGB": 20, "caSecretRef": {"name": "ca"}}}),
+        json!({"rds": {"instanceClass": "db.t4g.small", "version": "16.4", "storage": {"size": "20Gi"}, "caSecretRef": {"name": "ca"}}}),
     ] {
         let spec = usual().set("database", database);
         let before = images(spec.clone(), None, None);
         assert!(before[0].contains(":16"), "{before:?}");
         assert_eq!(images(spec, Some("15.2"), of(15)), before, "the spec says it");
     }
+}
+
+#[test]
+fn a_drill_has_room_for_twice_the_database() {
+    let volume = |database: Value, verify: Value, bytes: Option<u64>| {
+        let backup = json!({"verify": verify});
+        let spec = stack("shop").with_external_services().set("database", database).set("backup", backup);
+        let mut stack = Cluster::ready(spec).stack;
+        bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
+        let drill = stack.verify().expect("drills").clone();
+        assert_eq!(drill.size, stack.backup.expect("backups").recovery.server.size);
+        let requests = drill.resources.requests.expect("requests");
+        (drill.size, requests["ephemeral-storage"].0.clone())
+    };
+    let size = |database: Value| volume(database, json!({}), None).0;
+    let storage = json!({"size": "100Gi"});
+    let external = || json!({"external": {"secretRef": {"name": "database"}}});
+    let rds = json!({"rds": {"instanceClass": "db.t4g.small", "storage": storage, "caSecretRef": {"name": "ca"}}});
+    assert_eq!(size(json!({"embedded": {"storage": storage}})), "204800Mi");
+    assert_eq!(size(json!({"cloudNativePG": {"storage": storage}})), "204800Mi");
+    assert_eq!(size(rds), "204800Mi");
+    assert_eq!(volume(external(), json!({}), None), ("20Gi".to_owned(), "128Mi".to_owned()));
+    // What the newest dump found.
+    assert_eq!(volume(external(), json!({}), Some(1 << 30)).0, "20Gi");
+    assert_eq!(volume(external(), json!({}), Some(100 << 30)).0, "256Gi");
+    let own = json!({"storage": {"size": "5Gi"}, "resources": {"limits": {"ephemeral-storage": "1Gi"}}});
+    let sized = json!({"storage": {"size": "5Gi"}, "resources": {"requests": {"ephemeral-storage": "1Gi"}}});
+    assert_eq!(volume(external(), sized, Some(100 << 30)), ("5Gi".to_owned(), "1Gi".to_owned()));
+    let mut limited = Cluster::ready(stack("shop").set("backup", json!({"verify": own}))).stack;
+    let resources = limited.backup.take().expect("backups").recovery.server.resources;
+    assert!(!resources.requests.expect("requests").contains_key("ephemeral-storage"), "a limit is its own request");
 }
 
 /// Pods of an earlier release have no such variable, and an upgrade replaces none.

@@ -102,6 +102,10 @@ impl Mode for CloudNativePg {
         Some(&self.image)
     }
 
+    fn volume_size(&self) -> Option<&str> {
+        Some(&self.storage.size)
+    }
+
     /// Of each of its pods.
     fn pooler_connections(&self) -> Option<u32> {
         let pooler = self.pooler.as_ref()?;
