@@ -203,6 +203,9 @@ pub struct DumpRecord {
     pub at: Timestamp,
     /// The size of the dump in bytes.
     pub size_bytes: i64,
+    /// The size of the database in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<u64>,
     /// SHA-256 of the dump, in hex.
     pub sha256: String,
     /// `s3://<bucket>/<key of the manifest>`.

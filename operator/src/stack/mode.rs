@@ -29,6 +29,11 @@ pub trait Mode: Send + Sync {
         None
     }
 
+    /// How large the volume of a server is, which the spec says. `None`: it says nothing of it.
+    fn volume_size(&self) -> Option<&str> {
+        self.server().map(|server| server.volume.size.as_str())
+    }
+
     /// What the provider of the service can restore by itself. `None`: it says nothing of it.
     fn restorable(&self) -> Option<Restorable> {
         None

@@ -15,7 +15,7 @@ const CONNECTIONS: i32 = 10;
 /// more is the operator's own question.
 const AGENTS: u32 = 4;
 /// The oldest version of PostgreSQL that the operator knows.
-const OLDEST: u32 = 13;
+pub(super) const OLDEST: u32 = 13;
 /// How many schemas a message names.
 const NAMED: usize = 3;
 

@@ -31,6 +31,8 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         context.prober.doubt(&key);
     }
     let last = context.runtime.statuses.last(cr).unwrap_or_default();
+    let database = last.services.iter().find(|row| row.name == Component::Database.as_str());
+    let version = database.and_then(|row| row.version.clone());
     if last.observed_generation == cr.metadata.generation {
         stack.known_services = last.services;
     }
@@ -38,8 +40,9 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
     let verified = status.last_verified.clone().into_iter().chain(desired::last_verified(live));
     stack.last_verified = verified.map(|record| record.at.0.as_second()).max();
     let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
-    let newest = status.last_successful.clone().into_iter().chain(in_pods).map(|record| record.at.0.as_second());
-    stack.last_backup = newest.max();
+    let newest = status.last_successful.clone().into_iter().chain(in_pods).max_by_key(|record| record.at.0);
+    stack.last_backup = newest.as_ref().map(|record| record.at.0.as_second());
+    let bytes = newest.and_then(|record| u64::try_from(record.database_bytes?).ok());
     stack.known_backup = status;
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
     stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
@@ -47,6 +50,8 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         let told = stack.told_from_pods(target, stack.probe(target));
         stack.probes.extend(told.map(|told| (target, told)));
     }
+    stack.follow_database(version.as_deref());
+    bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
     stack
 }
 

@@ -89,6 +89,10 @@ impl Mode for CloudNativePg {
         Some(&self.image)
     }
 
+    fn volume_size(&self) -> Option<&str> {
+        Some(&self.storage.size)
+    }
+
     fn pooler(&self) -> Option<PoolerLimits> {
         self.pooler.as_ref().map(Pooler::limits)
     }

@@ -96,6 +96,10 @@ impl Mode for Rds {
     fn major_version(&self) -> Option<&str> {
         Some(major(&self.version))
     }
+
+    fn volume_size(&self) -> Option<&str> {
+        Some(&self.block.storage.size)
+    }
 }
 
 impl ModeAccess for Rds {
