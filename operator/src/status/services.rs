@@ -19,8 +19,11 @@ fn unasked(report: &Report<'_>) -> Option<ServiceStatus> {
     let stack = report.stack;
     stack.database.mode().connection_limit()?;
     let ready = report.readiness.iter().find(|(component, _)| *component == Component::Database)?.1.is_ready();
-    let verdict = if ready { Verdict::Ok } else { Verdict::Failed };
-    Some(ServiceStatus { verdict, ..with_findings(stack, Component::Database) })
+    match (ready, stack.known_service(Component::Database)) {
+        (true, _) => Some(with_findings(stack, Component::Database)),
+        (false, Some(known)) if !stack.asleep => Some(ServiceStatus { verdict: Verdict::Failed, ..known.clone() }),
+        (false, _) => None,
+    }
 }
 
 fn row(report: &Report<'_>, component: Component) -> Option<ServiceStatus> {
