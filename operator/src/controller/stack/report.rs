@@ -134,6 +134,7 @@ pub(super) async fn not_observed(
 /// What the metrics show of a stack.
 fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
     let last = status.backup.as_ref().and_then(|backup| backup.last_successful.as_ref());
+    let database = status.services.iter().find(|row| row.name == Component::Database.as_str());
     StackSample {
         namespace: stack.namespace().unwrap_or_default(),
         name: stack.name_any(),
@@ -141,5 +142,6 @@ fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
         conditions: status.conditions.iter().map(|c| (c.type_.clone(), c.status.as_str().into())).collect(),
         backup_last_success: last.map(|record| record.at.0.as_second()),
         backup_size_bytes: last.map(|record| record.size_bytes),
+        connections: database.and_then(|row| row.connections.as_ref()).map(|of| (of.needed, of.available)),
     }
 }
