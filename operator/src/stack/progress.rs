@@ -62,6 +62,12 @@ pub struct Progress {
     /// The migrations that were applied: a hash of image, command and identity of the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated: Option<String>,
+    /// Which data that was: a hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The names of the migrations that its Job applied. `None`: nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Vec<String>>,
     /// What keeps the command of its migration from running, by the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_begun: Option<NotBegun>,

@@ -183,8 +183,11 @@ fn revision(there: &LiveObject) -> Option<Revision> {
 /// Whether the Jobs of a component say something that the plan reads, also when they end well.
 fn says(component: Component, phase: &JobPhase, begun: Option<bool>) -> bool {
     match component {
-        // What keeps its command from running; of what the command itself says nothing is read.
-        Component::Migration => begun == Some(false) || (begun.is_none() && *phase == JobPhase::Running),
+        // What keeps its command from running, and what was applied; of what the command itself says nothing is read.
+        Component::Migration => {
+            let runs = begun.is_none() && *phase == JobPhase::Running;
+            runs || begun == Some(false) || *phase == JobPhase::Complete
+        }
         Component::Backup | Component::Restore | Component::Sanitize => *phase == JobPhase::Complete,
         // It goes on trying, and says why.
         Component::Preflight => true,

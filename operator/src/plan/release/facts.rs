@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
+    plan::meaning,
     stack::{Attempt, Beside, Observed, Progress, Revision, RolledBack, Stack, Tested},
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Facts {
     beside: Beside,
     /// What the migration is about: the image, the command and the data.
     identity: String,
+    /// The data: a hash.
+    pub(super) data: String,
     pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
     components: Vec<Component>,
@@ -117,6 +120,7 @@ impl Facts {
             beside: stack.beside.clone(),
             attempt,
             identity,
+            data: meaning(&[&stack.release.data]),
             rollout: rollout(stack, observed, &target),
             target,
             last_good,
@@ -163,6 +167,7 @@ impl Facts {
             self.target.progress.migrated = Some(self.identity.clone());
         }
         if let Migrated::Done(step) = &self.migration {
+            self.target.progress.data = Some(self.data.clone());
             proof::migrated(&mut self.target.progress, &self.others, (&self.identity, step.as_ref()), observed);
         }
         if self.approval == Approval::Given && self.target.progress.approved_by.is_none() {
