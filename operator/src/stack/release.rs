@@ -21,7 +21,7 @@ use crate::{
 const FIELDS: [&str; 9] = ["image", "command", "args", "port", "env", "envFrom", "health", "podTemplate", "migrations"];
 
 /// The fields of a workload that change its pods and make neither a release nor a revision: see [`Beside`].
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 8] = [
     "resources",
     "scheduling",
     "serviceAccount",
@@ -29,6 +29,7 @@ const BESIDE: [&str; 7] = [
     "podAnnotations",
     "databaseConnections",
     "apiURLFrom",
+    "terminationGracePeriodSeconds",
 ];
 
 /// The workloads of a release.
