@@ -79,7 +79,7 @@ pub use recovery::{PointCopy, Recovery, Verify};
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
 pub use progress::{Attempt, NotBegun, Progress, RecoveryPoint, Revision, RolledBack, Tested};
-pub use release::{Beside, Content, Migration, ReleaseSettings, WORKLOADS};
+pub use release::{Beside, Content, Migration, Place, ReleaseSettings, WORKLOADS};
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
 pub use sanitize::{SanitizeRequest, Statements, backup_references};
 pub use schedule::Schedule;

@@ -169,6 +169,25 @@ pub struct ReleaseSettings {
     pub smoke_tests: Vec<SmokeTest>,
     /// Which data the migration is about: the volume, or the host and database of an external server.
     pub data: String,
+    /// Where these data are, as far as it is known to last.
+    pub place: Option<Place>,
+}
+
+/// Where the data of a stack are: another one holds other data, unless a restore has put it in the place of the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Place {
+    /// The volume, or the host and database of an external server: a hash.
+    pub of: String,
+    /// The restores until then: a hash.
+    pub restored: String,
+}
+
+impl Place {
+    /// Whether the data that were here are elsewhere now. A restore brings its own, with their schema.
+    pub fn is_left_for(&self, now: &Self) -> bool {
+        self.of != now.of && self.restored == now.restored
+    }
 }
 
 /// How the schema of the database is brought forward.
@@ -196,6 +215,7 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
         recovery_point_within: recovery_point_within(spec),
         smoke_tests: release.smoke_tests,
         data: data(stack, observed),
+        place: lasting_place(stack, observed),
     }
 }
 
@@ -210,10 +230,21 @@ fn recovery_point_within(spec: &RorunStackSpec) -> Option<i64> {
 /// The identity of the data: the uid of the volume, or the hosts and the database of an external server, and the restores that have
 /// changed them since.
 fn data(stack: &Stack, observed: &Observed) -> String {
-    let commands = observed.handled.iter().flat_map(|handled| &handled.commands);
-    let restores = commands.filter(|(key, _)| key.starts_with(RESTORED)).map(|(_, command)| command.value.as_str());
     // Restored data are others: what was migrated before them is not migrated of them.
-    std::iter::once(place(stack, observed).as_str()).chain(restores).collect::<Vec<_>>().join("+")
+    std::iter::once(place(stack, observed).as_str()).chain(restores(observed)).collect::<Vec<_>>().join("+")
+}
+
+fn restores(observed: &Observed) -> impl Iterator<Item = &str> {
+    let commands = observed.handled.iter().flat_map(|handled| &handled.commands);
+    commands.filter(|(key, _)| key.starts_with(RESTORED)).map(|(_, command)| command.value.as_str())
+}
+
+/// `None`: the volume or the address is not there now, or only a restore puts another server in the place of this one.
+fn lasting_place(stack: &Stack, observed: &Observed) -> Option<Place> {
+    let database = stack.database.mode();
+    let volume_is_gone = database.server().is_some() && !observed.volumes.contains_key(&Component::Database);
+    let of = Some(place(stack, observed)).filter(|of| !of.is_empty() && database.live().is_none() && !volume_is_gone)?;
+    Some(Place { of: hash(&json!(of)), restored: hash(&restores(observed).collect()) })
 }
 
 fn place(stack: &Stack, observed: &Observed) -> String {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
     plan::meaning,
-    stack::{Attempt, Beside, Observed, Progress, Revision, RolledBack, Stack, Tested},
+    stack::{Attempt, Beside, Observed, Place, Progress, Revision, RolledBack, Stack, Tested},
 };
 
 /// What is known of a release.
@@ -45,6 +45,8 @@ pub(super) struct Facts {
     identity: String,
     /// The data: a hash.
     pub(super) data: String,
+    /// Where they are, as far as it is known.
+    place: Option<Place>,
     pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
     components: Vec<Component>,
@@ -94,7 +96,9 @@ impl Facts {
         let images_served = revisions.iter().chain([&target]).any(|revision| served(&revision) && same(revision));
         let all = || revisions.iter().chain([&target]);
         let identity = identity(stack);
-        let migration = migrated(stack, observed, (&identity, images_served), &all().collect::<Vec<_>>());
+        let moved = pause == Pause::None && last_good.as_ref().is_some_and(|good| has_moved(stack, good));
+        let needs_none = images_served && !moved;
+        let migration = migrated(stack, observed, (&identity, needs_none), &all().collect::<Vec<_>>());
         let retry = observed.annotations.get(annotation::RETRY).cloned();
         let attempt = Attempt { retry, beside: Some(stack.beside.id()) };
         let tried = Tried { target: &target, images_served, attempt: &attempt };
@@ -121,6 +125,7 @@ impl Facts {
             attempt,
             identity,
             data: meaning(&[&stack.release.data]),
+            place: stack.release.place.clone().filter(|_| pause == Pause::None),
             rollout: rollout(stack, observed, &target),
             target,
             last_good,
@@ -176,6 +181,9 @@ impl Facts {
             self.target.progress.approved_at = Some(now);
             self.target.progress.approval_verified = observed.approvals_verified;
         }
+        if self.rests() && self.place.is_some() {
+            self.target.progress.place.clone_from(&self.place);
+        }
         if self.serves() {
             proof::digests(&mut self.target, observed, now);
             self.last_good = Some(self.target.clone());
@@ -206,6 +214,9 @@ impl Facts {
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         // A rollout that began before the stack hibernated has its whole time when it wakes.
+        if self.serves() {
+            return self;
+        }
         let interrupted = matches!(state, State::Hibernating | State::Restoring) && self.deadline(0).is_some();
         if state.comes_before_pods() {
             // Whatever began before has to begin again: an approval that became required meanwhile takes no time of it.
@@ -271,6 +282,11 @@ impl Facts {
 
     pub(super) fn serves(&self) -> bool {
         self.last_good.as_ref().is_some_and(|good| good.name == self.target.name)
+    }
+
+    /// Whether it serves, and its data need no migration: those of another server or volume may.
+    pub(super) fn rests(&self) -> bool {
+        self.serves() && !self.migrates() && !self.migration_failed()
     }
 
     pub(super) fn is_rolled_back(&self) -> bool {
@@ -348,6 +364,12 @@ impl Facts {
             _ => None,
         }
     }
+}
+
+/// Whether the data are others than those that the release served last, and no restore has brought them.
+fn has_moved(stack: &Stack, good: &Revision) -> bool {
+    let places = good.progress.place.as_ref().zip(stack.release.place.as_ref());
+    places.is_some_and(|(before, now)| before.is_left_for(now))
 }
 
 fn approval(stack: &Stack, observed: &Observed, images_served: bool, target: &Revision) -> Approval {

@@ -48,11 +48,11 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// How far the migration is. `identity`: what it is about; `images_served`: the release needs none.
+/// How far the migration is. `identity`: what it is about; `needs_none`: its images served these data.
 pub(super) fn migrated(
     stack: &Stack,
     observed: &Observed,
-    (identity, images_served): (&str, bool),
+    (identity, needs_none): (&str, bool),
     revisions: &[&Revision],
 ) -> Migrated {
     if stack.release.migration.is_none() {
@@ -66,7 +66,7 @@ pub(super) fn migrated(
     let phase = job.map(|job| &job.phase);
     match phase {
         Some(JobPhase::Complete) => return Migrated::Done(Some(step)),
-        _ if images_served => return Migrated::NotNeeded,
+        _ if needs_none => return Migrated::NotNeeded,
         _ => {}
     }
     if revisions.iter().any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
