@@ -47,6 +47,8 @@ pub(super) struct Facts {
     pub(super) data: String,
     /// Where they are, as far as it is known.
     place: Option<Place>,
+    /// They are others than those that the release served last.
+    moved: bool,
     pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
     components: Vec<Component>,
@@ -126,6 +128,7 @@ impl Facts {
             identity,
             data: meaning(&[&stack.release.data]),
             place: stack.release.place.clone().filter(|_| pause == Pause::None),
+            moved,
             rollout: rollout(stack, observed, &target),
             target,
             last_good,
@@ -250,8 +253,8 @@ impl Facts {
     }
 
     /// Records what the pods of the target are made of, once the Deployments get it: should another release be held, they keep it.
-    pub(super) fn with_beside(mut self, picked: Pick) -> Self {
-        if self.pick(picked) == Pick::Target {
+    pub(super) fn with_beside(mut self, state: State, picked: Pick) -> Self {
+        if self.pick(state, picked) == Pick::Target {
             self.target.progress.beside = Some(self.beside.clone());
         }
         if self.serves() {
@@ -345,8 +348,12 @@ impl Facts {
         matches!(self.migration, Migrated::Pending(_))
     }
 
-    /// Which revision the Deployments get: without one that served they are left as they are.
-    pub(super) fn pick(&self, pick: Pick) -> Pick {
+    /// Which revision the Deployments get: without one that served they are left as they are, and so they are while other data are not
+    /// migrated, since each revision would get these.
+    pub(super) fn pick(&self, state: State, pick: Pick) -> Pick {
+        if self.moved && state.comes_before_pods() {
+            return Pick::Keep;
+        }
         if pick != Pick::LastGood || self.last_good.is_some() {
             return pick;
         }

@@ -27,8 +27,7 @@ fn other_data_are_migrated_before_the_pods_get_them() {
     let mut cluster = placed();
     volume(&mut cluster, "2");
     let (release, _) = cluster.plan();
-    // Without another revision the Deployments are left as they are.
-    assert_eq!((release.state, release.pick), (State::Migrating, Pick::LastGood));
+    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Keep));
     assert!(release.target.progress.served_at.is_some());
     assert_eq!(cluster.states(), [State::Migrating, State::Serving]);
     assert_eq!((&*cluster.migrated, cluster.served.len()), (&["api:1".to_owned()][..], 0));
@@ -44,7 +43,7 @@ fn a_migration_of_other_data_that_fails_leaves_the_pods_and_the_way_back() {
     cluster.failing = vec!["api:1"];
     volume(&mut cluster, "2");
     let release = cluster.settle();
-    assert_eq!((release.state, release.pick), (State::MigrationFailed, Pick::LastGood));
+    assert_eq!((release.state, release.pick), (State::MigrationFailed, Pick::Keep));
     assert!(cluster.served.is_empty() && !cluster.step());
     let mut back = placed();
     back.observed.clone_from(&cluster.observed);
@@ -53,6 +52,24 @@ fn a_migration_of_other_data_that_fails_leaves_the_pods_and_the_way_back() {
     cluster.failing.clear();
     cluster.annotate(annotation::RETRY, "1");
     assert_eq!((cluster.settle().state, cluster.migrated.len()), (State::Serving, 2));
+}
+
+/// Every revision would get the other data, so the Deployments are left as they are, not set back to the one that served.
+#[test]
+fn an_image_that_changes_with_the_database_keeps_the_pods_from_both() {
+    let mut cluster = placed();
+    cluster.spec["release"] = json!({"approval": "Required"});
+    cluster.edit("/api/image", json!("api:2"));
+    volume(&mut cluster, "2");
+    let release = cluster.settle();
+    assert_eq!((release.state, release.pick), (State::AwaitingApproval, Pick::Keep));
+    cluster.broken = vec!["api:2"];
+    cluster.annotate(annotation::APPROVE, &release.target.content.release());
+    assert_eq!((cluster.settle().state, cluster.api()), (State::RollingOut, "api:2"));
+    cluster.now += DEADLINE;
+    let release = cluster.settle();
+    assert_eq!((release.state, release.pick, cluster.api()), (State::RolledBack, Pick::LastGood, "api:1"));
+    assert_eq!(cluster.migrated, ["api:2"]);
 }
 
 /// What shows no other data: a restore has migrated those that it brings, a volume that is gone may come back, an operator of before
