@@ -134,7 +134,8 @@ impl Beside {
             let kept = BESIDE.into_iter().filter_map(|field| Some((field.to_owned(), all.get_mut(field)?.take())));
             kept.collect::<Map<_, _>>()
         };
-        let said = workloads(spec).map(|(of, workload)| (of, fields(workload))).filter(|(_, fields)| !fields.is_empty());
+        let said =
+            workloads(spec).map(|(of, workload)| (of, fields(workload))).filter(|(_, fields)| !fields.is_empty());
         Self(said.map(|(of, fields)| (of.to_string(), Value::Object(fields))).collect())
     }
 
@@ -243,7 +244,8 @@ fn restores(observed: &Observed) -> impl Iterator<Item = &str> {
 fn lasting_place(stack: &Stack, observed: &Observed) -> Option<Place> {
     let database = stack.database.mode();
     let volume_is_gone = database.server().is_some() && !observed.volumes.contains_key(&Component::Database);
-    let of = Some(place(stack, observed)).filter(|of| !of.is_empty() && database.live().is_none() && !volume_is_gone)?;
+    let of =
+        Some(place(stack, observed)).filter(|of| !of.is_empty() && database.live().is_none() && !volume_is_gone)?;
     Some(Place { of: hash(&json!(of)), restored: hash(&restores(observed).collect()) })
 }
 
@@ -326,7 +328,9 @@ mod tests {
         let before = spec(json!({"api": {"resources": {"requests": {"cpu": "1"}}, "podLabels": {"team": "a"}}}));
         let (served, beside) = (Content::of(&before), Beside::of(&before));
         assert_eq!((Beside::of(&spec(json!({}))).id(), beside.id().len()), (String::new(), DIGITS));
-        let now = spec(json!({"api": {"image": "rorun-api:2", "databaseConnections": 7, "replicas": 5, "podLabels": {"team": "b"}}}));
+        let now = spec(
+            json!({"api": {"image": "rorun-api:2", "databaseConnections": 7, "replicas": 5, "podLabels": {"team": "b"}}}),
+        );
         let merged = served.in_spec(Some(&beside), &now).unwrap();
         assert_eq!((Beside::of(&merged), merged.api.replicas), (beside.clone(), Some(5)));
         // An operator of before recorded nothing: the pods are as the spec says.

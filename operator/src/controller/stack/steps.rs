@@ -345,7 +345,11 @@ mod tests {
 
     /// A pod of a ReplicaSet, whether it serves, and the phase of one that is over.
     fn of_set(set: &str, name: &str, ready: bool, phase: &str) -> Arc<LiveObject> {
-        let state = if ready { json!({"running": {}}) } else { json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}}) };
+        let state = if ready {
+            json!({"running": {}})
+        } else {
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}})
+        };
         let mut body = json!({"status": {"phase": phase,
             "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
             "containerStatuses": [{"name": "api", "state": state, "containerID": "c", "restartCount": 1}]}});
@@ -378,7 +382,8 @@ mod tests {
                 "message": "ReplicaSet \"shop-api-2\" is progressing."}]}});
         let deployment = object(("apps", "Deployment"), "api", "shop-api", body);
         let named = |index: usize| format!("shop-api-{}-{index}", if index == 0 { "a" } else { "b" });
-        let made = pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
+        let made =
+            pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
         let live: LiveSet = made.chain([deployment.clone()]).collect();
         let seen = workload(&deployment, &live);
         let says = |waiting: Option<Waiting>| waiting.map(|waiting| waiting.message);

@@ -100,10 +100,11 @@ impl Facts {
         // Of data that were restored since nothing is known.
         let is_later = |of: &Progress| {
             let other = of.data.as_ref() == Some(&self.data) && of.migrated != good.migrated;
-            other && of.migrated_at.is_some_and(|at| at >= since) && of.applied.as_ref().is_none_or(|all| !all.is_empty())
+            other
+                && of.migrated_at.is_some_and(|at| at >= since)
+                && of.applied.as_ref().is_none_or(|all| !all.is_empty())
         };
-        let mut later: Vec<_> =
-            self.others.iter().chain([&self.target]).filter(|of| is_later(&of.progress)).collect();
+        let mut later: Vec<_> = self.others.iter().chain([&self.target]).filter(|of| is_later(&of.progress)).collect();
         later.sort_by_key(|of| of.progress.migrated_at);
         later.dedup_by(|other, of| other.progress.migrated == of.progress.migrated);
         let told = later.into_iter().map(|of| {
