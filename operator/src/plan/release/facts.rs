@@ -47,7 +47,7 @@ pub(super) struct Facts {
     pub(super) data: String,
     /// Where they are, as far as it is known.
     place: Option<Place>,
-    /// They are others than those that the release served last.
+    /// They are others than those that the release served last, and no migration ran on them.
     moved: bool,
     pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
@@ -98,7 +98,9 @@ impl Facts {
         let images_served = revisions.iter().chain([&target]).any(|revision| served(&revision) && same(revision));
         let all = || revisions.iter().chain([&target]);
         let identity = identity(stack);
-        let moved = pause == Pause::None && last_good.as_ref().is_some_and(|good| has_moved(stack, good));
+        let data = meaning(&[&stack.release.data]);
+        let has_moved = last_good.as_ref().is_some_and(|good| has_moved(stack, good));
+        let moved = pause == Pause::None && has_moved && !all().any(|of| of.progress.data.as_ref() == Some(&data));
         let needs_none = images_served && !moved;
         let migration = migrated(stack, observed, (&identity, needs_none), &all().collect::<Vec<_>>());
         let retry = observed.annotations.get(annotation::RETRY).cloned();
@@ -126,7 +128,7 @@ impl Facts {
             beside: stack.beside.clone(),
             attempt,
             identity,
-            data: meaning(&[&stack.release.data]),
+            data,
             place: stack.release.place.clone().filter(|_| pause == Pause::None),
             moved,
             rollout: rollout(stack, observed, &target),
