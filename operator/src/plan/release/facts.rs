@@ -88,23 +88,17 @@ impl Facts {
             progress: inherited(&revisions, &stack.content.release(), now),
         });
         let served = |revision: &&Revision| revision.progress.served_at.is_some();
-        let newest = revisions
-            .iter()
-            .chain([&target])
-            .filter(served)
-            .max_by_key(|revision| (revision.progress.served_at, revision.number));
+        let all = || revisions.iter().chain([&target]);
+        let newest = all().filter(served).max_by_key(|revision| (revision.progress.served_at, revision.number));
         let last_good = newest.cloned();
         let same = |revision: &Revision| revision.content.images() == target.content.images();
-        let images_served = revisions.iter().chain([&target]).any(|revision| served(&revision) && same(revision));
-        let all = || revisions.iter().chain([&target]);
+        let images_served = all().any(|revision| served(&revision) && same(revision));
         let identity = identity(stack);
         let data = meaning(&[&stack.release.data]);
-        let has_moved = last_good.as_ref().is_some_and(|good| has_moved(stack, good));
-        let moved = pause == Pause::None && has_moved && !all().any(|of| of.progress.data.as_ref() == Some(&data));
+        let moved = pause == Pause::None && has_moved(stack, last_good.as_ref(), all(), &data);
         let needs_none = images_served && !moved;
         let migration = migrated(stack, observed, (&identity, needs_none), &all().collect::<Vec<_>>());
-        let retry = observed.annotations.get(annotation::RETRY).cloned();
-        let attempt = Attempt { retry, beside: Some(stack.beside.id()) };
+        let attempt = attempt(stack, observed);
         let tried = Tried { target: &target, images_served, attempt: &attempt };
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, tried);
@@ -375,10 +369,22 @@ impl Facts {
     }
 }
 
-/// Whether the data are others than those that the release served last, and no restore has brought them.
-fn has_moved(stack: &Stack, good: &Revision) -> bool {
-    let places = good.progress.place.as_ref().zip(stack.release.place.as_ref());
-    places.is_some_and(|(before, now)| before.is_left_for(now))
+/// With what the target is tried now.
+fn attempt(stack: &Stack, observed: &Observed) -> Attempt {
+    let retry = observed.annotations.get(annotation::RETRY).cloned();
+    Attempt { retry, beside: Some(stack.beside.id()) }
+}
+
+/// Whether the data are others than those that the release served last, no restore has brought them, and no migration ran on them.
+fn has_moved<'a>(
+    stack: &Stack,
+    good: Option<&Revision>,
+    mut all: impl Iterator<Item = &'a Revision>,
+    data: &String,
+) -> bool {
+    let places = good.and_then(|good| good.progress.place.as_ref().zip(stack.release.place.as_ref()));
+    let elsewhere = places.is_some_and(|(before, now)| before.is_left_for(now));
+    elsewhere && !all.any(|of| of.progress.data.as_ref() == Some(data))
 }
 
 fn approval(stack: &Stack, observed: &Observed, images_served: bool, target: &Revision) -> Approval {
