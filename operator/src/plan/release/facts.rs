@@ -5,7 +5,7 @@ use super::{
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
     kept::inherited,
-    migration::{Migrated, began, blocker, identity, migrated, migrations, not_begun},
+    migration::{Migrated, began, blocker, has_moved, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
     verification::{self, Verification},
@@ -373,18 +373,6 @@ impl Facts {
 fn attempt(stack: &Stack, observed: &Observed) -> Attempt {
     let retry = observed.annotations.get(annotation::RETRY).cloned();
     Attempt { retry, beside: Some(stack.beside.id()) }
-}
-
-/// Whether the data are others than those that the release served last, no restore has brought them, and no migration ran on them.
-fn has_moved<'a>(
-    stack: &Stack,
-    good: Option<&Revision>,
-    mut all: impl Iterator<Item = &'a Revision>,
-    data: &String,
-) -> bool {
-    let places = good.and_then(|good| good.progress.place.as_ref().zip(stack.release.place.as_ref()));
-    let elsewhere = places.is_some_and(|(before, now)| before.is_left_for(now));
-    elsewhere && !all.any(|of| of.progress.data.as_ref() == Some(data))
 }
 
 fn approval(stack: &Stack, observed: &Observed, images_served: bool, target: &Revision) -> Approval {

@@ -131,6 +131,18 @@ pub(super) fn identity(stack: &Stack) -> String {
     meaning(&parts)
 }
 
+/// Whether the data are others than those that the release served last, no restore has brought them, and no migration ran on them.
+pub(super) fn has_moved<'a>(
+    stack: &Stack,
+    good: Option<&Revision>,
+    mut all: impl Iterator<Item = &'a Revision>,
+    data: &str,
+) -> bool {
+    let places = good.and_then(|good| good.progress.place.as_ref().zip(stack.release.place.as_ref()));
+    let elsewhere = places.is_some_and(|(before, now)| before.is_left_for(now));
+    elsewhere && !all.any(|of| of.progress.data.as_deref() == Some(data))
+}
+
 impl Facts {
     /// Whether another session keeps its command from running.
     pub(super) fn is_locked(&self) -> bool {
