@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beside, Content};
+use super::{Beside, Content, Place};
 use crate::api::v1alpha1::RorunStackSpec;
 
 /// A revision of a release, as the cluster keeps it.
@@ -62,6 +62,15 @@ pub struct Progress {
     /// The migrations that were applied: a hash of image, command and identity of the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated: Option<String>,
+    /// Which data that was: a hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Where the data are that it serves. `None`: it never served, it is not known, or an operator of before did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The names of the migrations that its Job applied. `None`: nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Vec<String>>,
     /// What keeps the command of its migration from running, by the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_begun: Option<NotBegun>,

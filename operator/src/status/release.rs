@@ -166,6 +166,7 @@ fn record(revision: &Revision) -> ReleaseRecord {
         tested_at: tested_at(revision),
         digests: progress.digests.clone(),
         migrated: progress.migrated.is_some(),
+        migrations: progress.applied.clone().unwrap_or_default(),
         migration_started_at: progress.migration_started_at.and_then(moment),
         migrated_at: progress.migrated_at.and_then(moment),
         started_at: progress.started_at.and_then(moment),

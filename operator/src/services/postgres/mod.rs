@@ -3,6 +3,7 @@
 mod backend_key;
 mod examine;
 mod lock;
+mod migrations;
 mod provision;
 mod query;
 mod session;
