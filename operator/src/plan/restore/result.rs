@@ -84,7 +84,7 @@ impl Facts<'_> {
             kept: self.kept(),
             started: results().map(|done| done.started).min(),
             took: self.took(state),
-            warnings: results().flat_map(|done| done.result.warnings.iter().cloned()).take(16).collect(),
+            warnings: results().flat_map(warnings_of).take(16).collect(),
             turns_at: self.turns_at,
         }
     }
@@ -244,6 +244,13 @@ impl Facts<'_> {
             None => "the data of the recovery point are live".to_owned(),
         }
     }
+}
+
+/// What a check finds to hold the live database may be gone once the copy is verified.
+fn warnings_of(done: &Done) -> impl Iterator<Item = String> {
+    let held = done.result.held.as_ref();
+    let held = held.map(|held| format!("unless that is mended before, the restore ends once the copy is verified: {}", held.message));
+    held.into_iter().chain(done.result.warnings.iter().cloned())
 }
 
 fn said(done: &Done) -> String {
