@@ -16,6 +16,7 @@ use rorun_operator::{
     api::v1alpha1::RorunStack,
     cli,
     desired::{self, Desired, desired},
+    names::Component,
     objects::{DesiredObject, LiveObject, LiveSet, kind_of},
     stack::{Stack, validate},
     status::{self, Report},
@@ -114,6 +115,28 @@ fn every_field_of_the_spec_is_in_an_example() {
     let shown: BTreeSet<_> = shown.iter().map(|path| end(path)).collect();
     let missing: Vec<_> = known.iter().filter(|path| !shown.contains(&end(path))).collect();
     assert!(missing.is_empty(), "in no example: {missing:#?}");
+}
+
+/// The workflow of previews writes the URL that its manifest gives the stack.
+#[test]
+fn the_url_of_a_preview_is_that_of_its_manifest() {
+    let text = fs::read_to_string(examples().join("github-actions/preview.yaml")).unwrap();
+    let workflow: Value = serde_saphyr::from_str(&text).unwrap();
+    let env = |name: &str| workflow["env"][name].as_str().unwrap().replace("${{ github.event.number }}", "7");
+    let serve = &workflow["jobs"]["serve"];
+    let scripts: Vec<_> = serve["steps"].as_array().unwrap().iter().filter_map(|step| step["run"].as_str()).collect();
+    let script = |words: &str| *scripts.iter().find(|script| script.contains(words)).unwrap();
+    let (_, manifest) = script("<<END").split_once("<<END\n").unwrap();
+    let manifest = manifest.split_once("\nEND\n").unwrap().0;
+    let manifest = manifest.replace("$STACK", &env("STACK")).replace("$HOST", &env("HOST")).replace("$API", "api:1");
+    let mut cr: RorunStack = serde_saphyr::from_str(&manifest).unwrap();
+    (cr.metadata.namespace, cr.metadata.uid) = (Some("previews".to_owned()), Some("1".to_owned()));
+    let url = valid(&cr).ingress.unwrap().url(Component::Api).unwrap();
+    assert_eq!(url, "https://pr-7.preview.rorun.app");
+    let shown = serve["environment"]["url"].as_str().unwrap().replace("${{ github.event.number }}", "7");
+    assert_eq!(shown, url);
+    let comment = script("gh pr comment").replace("$HOST", &env("HOST"));
+    assert!(comment.contains(&format!("is at {url}\"")), "{comment}");
 }
 
 fn paths() -> Vec<std::path::PathBuf> {

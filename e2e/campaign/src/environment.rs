@@ -187,7 +187,7 @@ async fn have_ingress_class(client: &Client, name: &str) -> Result<()> {
 }
 
 /// Makes a definition, and waits until it is established.
-async fn establish(client: &Client, text: &str) -> Result<()> {
+pub(crate) async fn establish(client: &Client, text: &str) -> Result<()> {
     let definition: CustomResourceDefinition = serde_saphyr::from_str(text)?;
     let definitions = Api::all(client.clone());
     definitions.create(&PostParams::default(), &definition).await.context("failed to define a kind")?;

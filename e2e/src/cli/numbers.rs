@@ -11,8 +11,9 @@ use crate::scenarios::kit::{OPERATOR, Profile, build_binaries};
 use crate::scenarios::matching;
 
 const CLUSTER: &str = "rorun-numbers";
-/// Scenarios that note what they measure: the time to Ready, from a change to its repair, memory after restarts.
-const MEASURED: &[&str] = &["development", "drift", "kills"];
+/// Scenarios that note what they measure: the time to Ready, from a change to its repair, memory after restarts, the operator's part of a
+/// release and of a roll-back.
+const MEASURED: &[&str] = &["development", "drift", "kills", "release"];
 
 pub(super) fn run(cache: &Cache) -> Result<()> {
     build_binaries(cache, Profile::Release)?;

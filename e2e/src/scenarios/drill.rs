@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{Bucket, Stack, Status, TestContext};
+use super::kit::{App, Bucket, Stack, Status, TestContext};
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
 /// A volume, two containers, and a server that is made anew, on a busy machine.
@@ -20,6 +20,10 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let app = test.app(&stack).await?;
     test.first_receipt(&app, "one").await?;
     app.send("two").await?;
+    app.unnoticed("drills beside the application", Box::pin(drills(test, &stack, &app))).await
+}
+
+async fn drills(test: &TestContext, stack: &Stack, app: &App) -> Result<()> {
     let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
     let check = |expect: &str| json!([{"name": "receipts", "sql": "SELECT count(*) FROM receipts", "expect": expect}]);
     // One that was refused half-way has left its row.
@@ -29,24 +33,24 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let backup = json!({"schedule": NEVER, "includeBucket": true, "resources": little, "verify": verify});
     stack.patch_spec(json!({"backup": backup})).await?;
     stack.wait_status("the drills", READY_WITHIN, |status| status.condition("RestoreVerified").is_some()).await?;
-    let point = test.run_backup(&stack, "before-the-drill").await?;
+    let point = test.run_backup(stack, "before-the-drill").await?;
 
-    let verified = verify_now(&stack, "1", |verified| verified["id"] == point.id.as_str()).await?;
+    let verified = verify_now(stack, "1", |verified| verified["id"] == point.id.as_str()).await?;
     ensure!(verified["checks"] == 1 && verified["rows"].as_i64().is_some_and(|rows| rows >= 2), "{verified}");
     ensure!(verified["objects"].is_i64(), "no object of the bucket was compared: {verified}");
     println!("a drill took {} s in its pod", verified["durationSeconds"]);
     let status = stack.status().await?;
     ensure!(is(&status, "True", "Ready"), "{}", status.line("RestoreVerified"));
-    secrets_of_the_drill(test, &stack).await?;
+    secrets_of_the_drill(test, stack).await?;
 
     // The schedule makes the same of a newer point.
-    let newer = test.run_backup(&stack, "newer").await?;
+    let newer = test.run_backup(stack, "newer").await?;
     stack.patch_spec(json!({"backup": {"verify": {"schedule": "* * * * *"}}})).await?;
     let scheduled = |status: &Status| status.json["backup"]["lastVerified"]["id"] == newer.id.as_str();
     stack.wait_status("a drill by the schedule", DRILLED_WITHIN, scheduled).await?;
     stack.patch_spec(json!({"backup": {"verify": {"schedule": NEVER}}})).await?;
 
-    let bucket = Bucket::of(test, &stack).await?;
+    let bucket = Bucket::of(test, stack).await?;
     let key = format!("backups/{}/{}/{}/database.dump", test.namespace, stack.name, newer.id);
     let mut dump = bucket.get(&key).await?;
     *dump.last_mut().context("a dump has bytes")? ^= 1;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::kit::{API_NEXT, Observed, Stack, TestContext};
+use super::kit::{API_NEXT, Condition, Observed, Stack, TestContext};
 use crate::engine::progress;
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -29,7 +29,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let receipt = test.first_receipt(&app, "3 bags of rice, 90000").await?;
 
     stack.patch_spec(json!({"hibernate": true})).await?;
-    asleep(test, &stack, "a stack that serves").await?;
+    asleep(test, &stack, "a stack that serves", "True").await?;
     ensure!(names(&stack, "horizontalpodautoscalers,poddisruptionbudgets").await?.is_empty(), "an autoscaler is left");
     ensure!(names(&stack, "persistentvolumeclaims").await?.len() == 3, "a volume is gone");
 
@@ -37,8 +37,11 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch_spec(json!({"api": {"image": API_NEXT}})).await?;
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/backup": "1"}}})).await?;
     let waits = |status: &super::kit::Status| {
-        let message = status.condition("Ready").map(|ready| ready.message).unwrap_or_default();
-        status.is_current() && message.contains("goes on when it wakes")
+        let ready = status.condition("Ready");
+        let waits = |ready: &Condition| {
+            ready.status == "False" && ready.message.contains("goes on when it wakes")
+        };
+        status.is_current() && ready.as_ref().is_some_and(waits)
     };
     let status = stack.wait_status("the release to wait", READY_WITHIN, waits).await?;
     ensure!(status.json["release"]["state"] == "Hibernating", "{}", status.json["release"]);
@@ -50,10 +53,14 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     app.check(&receipt).await?;
 
     // By a schedule whose last moment of waking is long ago, and with an application that never starts.
-    stack.patch_spec(json!({"api": {"image": "ghcr.io/rorun/rorun-api:0.0.0"}})).await?;
-    stack.wait_condition("ApiReady", "False", "ImagePullFailed", READY_WITHIN).await?;
+    let broken = async {
+        stack.patch_spec(json!({"api": {"image": "ghcr.io/rorun/rorun-api:0.0.0"}})).await?;
+        stack.wait_condition("ApiReady", "False", "ImagePullFailed", READY_WITHIN).await
+    };
+    app.unnoticed("an image that does not exist", broken).await?;
     stack.patch_spec(json!({"hibernation": {"from": "* * * * *", "until": NEVER}, "expiresAfter": "1h"})).await?;
-    asleep(test, &stack, "one whose application is broken").await?;
+    // Its release waits, so the stack is not what the spec asks for.
+    asleep(test, &stack, "one whose application is broken", "False").await?;
     expires(&stack).await?;
     let mark = test.mark().await?;
     stack.patch(json!({"metadata": {"labels": {"team": "one"}}})).await?;
@@ -90,10 +97,10 @@ async fn wakes(stack: &Stack) -> Result<()> {
 }
 
 /// Waits until no pod of the stack runs, and its status says that it hibernates.
-async fn asleep(test: &TestContext, stack: &Stack, what: &str) -> Result<()> {
+async fn asleep(test: &TestContext, stack: &Stack, what: &str, ready: &str) -> Result<()> {
     let began = std::time::Instant::now();
     let hibernated = stack.wait_condition("Hibernated", "True", "Hibernated", ASLEEP_WITHIN).await?;
-    stack.wait_condition("Ready", "True", "Hibernated", ASLEEP_WITHIN).await?;
+    stack.wait_condition("Ready", ready, "Hibernated", ASLEEP_WITHIN).await?;
     stack.wait_condition("Available", "False", "Hibernated", ASLEEP_WITHIN).await?;
     stack
         .wait("no pods", ASLEEP_WITHIN, async || {

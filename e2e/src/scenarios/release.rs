@@ -16,6 +16,13 @@ const READY_WITHIN: Duration = Duration::from_mins(3);
 const DECIDED_WITHIN: Duration = Duration::from_mins(2);
 /// How long a release may take until it is given up, in seconds.
 const DEADLINE: i64 = 20;
+/// What a release of so many pods may take beyond the time of its migration and the start of its pods, in seconds.
+const OWN_PART: i64 = 5;
+const PODS: usize = 3;
+/// How long after its deadline a rollout may be given up, in seconds.
+const DECISION: i64 = 2;
+/// How many times as long both may take here: scenarios run side by side, and the moments are whole seconds.
+const BUSY: i64 = 4;
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let stack = test
@@ -35,19 +42,12 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch_spec(json!({"release": {"approval": "Automatic"}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
 
-    unnoticed("a spec that goes back while a migration runs", &app, Box::pin(withdraws(test, &stack))).await?;
-    unnoticed("a migration that fails, and one that succeeds", &app, Box::pin(migrates(&stack, &app))).await?;
-    unnoticed("a release that is rolled back, and one that is mended", &app, Box::pin(rolls_back(&stack, &app)))
-        .await?;
+    app.unnoticed("a spec that goes back while a migration runs", Box::pin(withdraws(test, &stack))).await?;
+    app.unnoticed("a migration that fails, and one that succeeds", Box::pin(migrates(&stack, &app))).await?;
+    app.unnoticed("a release that is rolled back, and one that is mended", Box::pin(rolls_back(&stack, &app))).await?;
     tests_candidates(&stack, &app).await?;
     Box::pin(tests_what_serves(&stack, &app)).await?;
-    unnoticed("going back", &app, Box::pin(goes_back(&stack, &app))).await
-}
-
-async fn unnoticed(what: &str, app: &App, work: impl Future<Output = Result<()>>) -> Result<()> {
-    let ((), asked) = app.asked_while(work).await.with_context(|| what.to_owned())?;
-    progress::note(&format!("{what}: {} requests, {} failed", asked.count(), asked.failed.len()));
-    asked.without_failure()
+    app.unnoticed("going back", Box::pin(goes_back(&stack, &app))).await
 }
 
 fn migrations(mode: &str) -> Value {
@@ -143,6 +143,8 @@ async fn suspended(stack: &Stack) -> Result<bool> {
 }
 
 async fn migrates(stack: &Stack, app: &App) -> Result<()> {
+    stack.patch_spec(json!({"api": {"replicas": PODS}})).await?;
+    stack.wait_ready(READY_WITHIN).await?;
     let pods = stack.pod_uids(Some("api")).await?;
     stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("fail")}})).await?;
     let status = wait_state(stack, "MigrationFailed").await?;
@@ -153,6 +155,7 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
 
     stack.patch_spec(json!({"api": {"migrations": migrations("ok")}})).await?;
+    let asked = json!(Timestamp::now().to_string());
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}})).await?;
     stack.wait_replaced("api", &pods, READY_WITHIN).await?;
     stack.wait_ready(READY_WITHIN).await?;
@@ -160,14 +163,30 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     let status = wait_state(stack, "Serving").await?;
     let (current, previous) = (&status["release"]["current"]["api"], &status["release"]["previous"]["api"]);
     ensure!(current == API_NEXT && previous != current, "{}", status["release"]);
-    let served = &status["release"]["current"];
-    let ready = stack.pods(Some("api")).await?.iter().filter_map(ready_since).max();
-    progress::note(&format!(
-        "the operator's own part of a release: {} s from the end of the migration to the rollout, {} s from ready pods to Serving",
-        seconds(&served["migratedAt"], &served["startedAt"])?,
-        seconds(&json!(ready.context("no pod is ready")?.to_string()), &served["servedAt"])?
-    ));
+    own_part(stack, &asked, &status["release"]["current"]).await?;
     ensure!(jobs(stack).await?.len() == 1, "not the one Job of the release that serves: {:?}", jobs(stack).await?);
+    stack.patch_spec(json!({"api": {"replicas": Value::Null}})).await?;
+    stack.wait_ready(READY_WITHIN).await.map(drop)
+}
+
+/// The time that is neither that of the migration nor that of the pods.
+async fn own_part(stack: &Stack, asked: &Value, served: &Value) -> Result<()> {
+    let pods = stack.pods(Some("api")).await?;
+    let ready = pods.iter().filter_map(ready_since).max().context("no pod is ready")?;
+    let parts = [
+        seconds(asked, &served["migrationStartedAt"])?,
+        seconds(&served["migratedAt"], &served["startedAt"])?,
+        seconds(&json!(ready.to_string()), &served["servedAt"])?,
+    ];
+    let [begins, rolls, serves] = parts;
+    let own: i64 = parts.iter().sum();
+    progress::note(&format!(
+        "the operator's own part of a release of {} pods: {own} s ({begins} until the migration, {rolls} until the rollout, {serves} \
+         from ready pods to Serving); the bar is {OWN_PART} s, and {BUSY} times that here",
+        pods.len()
+    ));
+    ensure!(pods.len() == PODS, "{} pods", pods.len());
+    ensure!(own <= OWN_PART * BUSY, "the operator's own part took {own} s: {parts:?}");
     Ok(())
 }
 
@@ -215,8 +234,8 @@ async fn tests_what_serves(stack: &Stack, app: &App) -> Result<()> {
         // The last good release rolls out as any other does.
         answers_alone(stack, app, "1.9.0").await
     });
-    unnoticed("a release that fails its smoke test by the Ingress", app, fails).await?;
-    unnoticed("a release that passes its smoke tests", app, async {
+    app.unnoticed("a release that fails its smoke test by the Ingress", fails).await?;
+    app.unnoticed("a release that passes its smoke tests", async {
         let retry = json!({"annotations": {"rorun.app/retry": "ingress"}});
         let spec = json!({"release": {"smokeTests": test("1.10.0")}, "api": {"candidate": true}});
         stack.patch(json!({"metadata": retry, "spec": spec})).await?;
@@ -259,10 +278,11 @@ async fn rolls_back(stack: &Stack, app: &App) -> Result<()> {
     wait_state(stack, "RollingOut").await?;
     let status = wait_state(stack, "RolledBack").await?;
     let target = &status["release"]["target"];
+    let late = seconds(&target["startedAt"], &target["rolledBackAt"])? - DEADLINE;
     progress::note(&format!(
-        "a rollout with a deadline of {DEADLINE} s was given up {} s after it began",
-        seconds(&target["startedAt"], &target["rolledBackAt"])?
+        "a rollout was given up {late} s after its deadline; the bar is {DECISION} s, and {BUSY} times that here"
     ));
+    ensure!((0..=DECISION * BUSY).contains(&late), "given up {late} s after its deadline: {target}");
     let given_up = stack.wait_condition("Ready", "False", "RolledBack", DECIDED_WITHIN).await?;
     ensure!(given_up.message.contains(&format!("within {DEADLINE} s")), "{}", given_up.message);
     let available = stack.wait_condition("Available", "True", "Ready", DECIDED_WITHIN).await?;

@@ -30,6 +30,7 @@ const RELATIONS: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.r
 const EXTENSIONS: &str = "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql'";
 const ROLES: &str = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1 LIMIT 1000";
 const LARGE_OBJECTS: &str = "SELECT count(*) FROM pg_largeobject_metadata";
+const SIZE: &str = "SELECT pg_database_size(current_database())";
 const ENCODING: &str = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()";
 /// The table in which Prisma keeps its migrations.
 const MIGRATIONS: &str = "_prisma_migrations";
@@ -75,6 +76,8 @@ async fn fill(snapshot: &Snapshot, excluded: &[String], contents: &mut Contents)
         Ok(snapshot.rows(sql, ANSWER).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten()))
     };
     contents.encoding = one(ENCODING).await?.unwrap_or_default();
+    // A server that keeps data elsewhere may not say.
+    contents.database_bytes = one(SIZE).await.ok().flatten().and_then(|size| size.parse().ok());
     contents.large_objects = number(one(LARGE_OBJECTS).await?.as_deref());
     let roles = snapshot.rows(ROLES, ANSWER).await?;
     contents.roles = roles.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();

@@ -322,6 +322,7 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         not_removed: upkeep.not_removed,
         adoption: upkeep.adoption,
         not_locked: None,
+        database_bytes: manifest.contents.as_ref().and_then(|contents| contents.database_bytes),
         rows: manifest.contents.as_ref().map(Contents::total_rows),
         objects: manifest.bucket.as_ref().map(|half| half.count),
         not_whole: None,

@@ -86,6 +86,9 @@ pub struct Contents {
     /// Materialized views, and whether each was populated.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub materialized_views: BTreeMap<String, bool>,
+    /// The size of the database in bytes, with its indexes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<u64>,
     /// How many large objects there are.
     pub large_objects: u64,
     /// The newest migration that Prisma has finished.

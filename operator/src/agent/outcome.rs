@@ -324,6 +324,7 @@ mod tests {
             id: "20261124T021500Z-x7k2p".to_owned(),
             at: jiff::Timestamp::UNIX_EPOCH,
             size_bytes: i64::MAX,
+            database_bytes: Some(u64::MAX),
             sha256: "0".repeat(64),
             location: format!("s3://{}", "p".repeat(700)),
             points: vec!["20261124T021500Z-x7k2p".to_owned(); 9000],

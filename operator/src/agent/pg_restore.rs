@@ -140,7 +140,6 @@ fn failed_to_run(source: io::Error) -> PgRestoreError {
 /// What it said, as far as it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Heard {
-    open: Option<Problem>,
     understood: Vec<String>,
     errors: u64,
     /// The first error that matters.
@@ -151,33 +150,46 @@ struct Heard {
     ignored: Option<u64>,
 }
 
+/// An error, and what it was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Problem {
-    error: String,
-    command: String,
+pub(super) struct Problem {
+    /// The line that tells it.
+    pub(super) error: String,
+    /// The first line of the statement; empty if it was none.
+    pub(super) command: String,
 }
 
-impl Heard {
-    fn hear(&mut self, line: &str) {
+/// The lines so far.
+#[derive(Default)]
+struct Lines {
+    open: Option<Problem>,
+    ignored: Option<u64>,
+}
+
+impl Lines {
+    /// Takes a line. Gives the error that it ends.
+    fn hear(&mut self, line: &str) -> Option<Problem> {
         if let Some(error) = line.strip_prefix("pg_restore: error: ") {
-            self.close();
-            self.open = Some(Problem { error: error.to_owned(), command: String::new() });
-        } else if let Some(count) = line.strip_prefix("pg_restore: warning: errors ignored on restore: ") {
-            self.close();
+            return self.open.replace(Problem { error: error.to_owned(), command: String::new() });
+        }
+        if let Some(count) = line.strip_prefix("pg_restore: warning: errors ignored on restore: ") {
             self.ignored = count.trim().parse().ok();
-        } else if let Some(command) = line.strip_prefix("Command was: ")
+            return self.open.take();
+        }
+        if let Some(command) = line.strip_prefix("Command was: ")
             && let Some(open) = &mut self.open
             && open.command.is_empty()
         {
             command.clone_into(&mut open.command);
         }
+        None
     }
+}
 
-    fn close(&mut self) {
-        let Some(problem) = self.open.take() else { return };
+impl Heard {
+    fn add(&mut self, problem: &Problem) {
         self.errors += 1;
-        let command = if problem.command.is_empty() { String::new() } else { format!(" ({})", problem.command) };
-        let said = format!("{}{command}", problem.error);
+        let said = problem.said();
         self.last = Some(said.clone());
         if !problem.is_understood() {
             self.real.get_or_insert(said);
@@ -188,7 +200,6 @@ impl Heard {
     }
 
     fn judge(mut self, success: bool, one_transaction: bool) -> Result<Restored, PgRestoreError> {
-        self.close();
         if one_transaction && !success {
             self.real = self.real.or(self.last.take());
         }
@@ -207,19 +218,29 @@ impl Heard {
 }
 
 impl Problem {
+    /// The error and the statement in one line.
+    pub(super) fn said(&self) -> String {
+        let command = if self.command.is_empty() { String::new() } else { format!(" ({})", self.command) };
+        format!("{}{command}", self.error)
+    }
+
     /// Whether what was restored is the same without the statement that failed, but for whose it is and what it is said to be.
-    fn is_understood(&self) -> bool {
+    pub(super) fn is_understood(&self) -> bool {
         let starts = |words: &[&str]| words.iter().any(|word| self.command.starts_with(word));
         let no_role = self.error.contains("ERROR:  role \"") && self.error.ends_with("\" does not exist");
         let ownership = starts(&["GRANT ", "REVOKE ", "ALTER DEFAULT PRIVILEGES "])
             || (starts(&["ALTER "]) && self.command.contains(" OWNER TO "));
         // Whoever may not own an extension did not install it: the one that is there has the comment of its own.
         let comment = starts(&["COMMENT ON EXTENSION "]) && self.error.contains("must be owner of extension ");
-        (no_role && ownership) || comment
+        // Of a `pg_restore` that is newer than the server: 0 is what a server does that has no such setting.
+        let no_setting = starts(&["SET transaction_timeout = 0;"])
+            && self.error.contains("unrecognized configuration parameter \"transaction_timeout\"");
+        (no_role && ownership) || comment || no_setting
     }
 }
 
-fn kind(said: &str) -> Kind {
+/// What an error is about, by its words.
+pub(super) fn kind(said: &str) -> Kind {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if has(&["unsupported version ("]) {
         Kind::TooNew
@@ -249,10 +270,17 @@ fn kind(said: &str) -> Kind {
     }
 }
 
-/// Reads to the end, or the child would stop at a full pipe.
 async fn listen(errors: impl AsyncRead + Unpin) -> Heard {
-    let mut errors = BufReader::new(errors);
     let mut heard = Heard::default();
+    heard.ignored = errors_in(errors, |problem| heard.add(&problem)).await;
+    heard
+}
+
+/// Reads what it says to the end, or the child would stop at a full pipe, and gives each error. In the end: how many it says that it
+/// went on after.
+pub(super) async fn errors_in(errors: impl AsyncRead + Unpin, mut found: impl FnMut(Problem)) -> Option<u64> {
+    let mut errors = BufReader::new(errors);
+    let mut lines = Lines::default();
     let mut line = Vec::new();
     while let Ok(chunk @ [_, ..]) = errors.fill_buf().await {
         let end = chunk.iter().position(|byte| *byte == b'\n');
@@ -261,12 +289,13 @@ async fn listen(errors: impl AsyncRead + Unpin) -> Heard {
         let read = end.map_or(chunk.len(), |end| end + 1);
         errors.consume(read);
         if end.is_some() {
-            heard.hear(&String::from_utf8_lossy(&line));
+            lines.hear(&String::from_utf8_lossy(&line)).into_iter().for_each(&mut found);
             line.clear();
         }
     }
-    heard.hear(&String::from_utf8_lossy(&line));
-    heard
+    lines.hear(&String::from_utf8_lossy(&line)).into_iter().for_each(&mut found);
+    lines.open.take().into_iter().for_each(found);
+    lines.ignored
 }
 
 #[cfg(test)]
@@ -282,6 +311,8 @@ mod tests {
         Command was: GRANT SELECT ON TABLE public.a TO reader;\n\n";
     const COMMENT: &str = "pg_restore: error: could not execute query: ERROR:  must be owner of extension pg_trgm\n\
         Command was: COMMENT ON EXTENSION pg_trgm IS 'text';\n\n";
+    const SETTING: &str = "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeout\"\n\
+        Command was: SET transaction_timeout = 0;\n";
     const POLICY: &str = "pg_restore: error: could not execute query: ERROR:  role \"reader\" does not exist\n\
         Command was: CREATE POLICY p ON public.a TO reader;\n\n";
     const ROW: &str = "pg_restore: error: COPY failed for table \"a\": ERROR:  duplicate key value violates unique constraint\n\
@@ -303,10 +334,10 @@ mod tests {
 
     #[tokio::test]
     async fn errors_that_change_nothing_of_the_data_pass_and_are_listed() {
-        let text = [ROLE, GRANT, COMMENT, "pg_restore: warning: errors ignored on restore: 3\n"].concat();
+        let text = [SETTING, ROLE, GRANT, COMMENT, "pg_restore: warning: errors ignored on restore: 4\n"].concat();
         let restored = judged(&text, false).await.expect("understood");
-        assert_eq!(restored.errors, 3);
-        assert_eq!(restored.understood[0], "role \"owner\" does not exist (ALTER TABLE public.a OWNER TO owner;)");
+        assert_eq!(restored.errors, 4);
+        assert_eq!(restored.understood[1], "role \"owner\" does not exist (ALTER TABLE public.a OWNER TO owner;)");
         assert_eq!(judged("", true).await, Ok(Restored::default()));
     }
 

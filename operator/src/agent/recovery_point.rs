@@ -98,6 +98,7 @@ fn record(manifest: &Manifest, location: String) -> Option<DumpRecord> {
         id: manifest.id.to_string(),
         at: manifest.created_at,
         size_bytes: i64::try_from(dump.size).unwrap_or(i64::MAX),
+        database_bytes: manifest.contents.as_ref().and_then(|contents| contents.database_bytes),
         sha256: dump.sha256.clone(),
         location,
         points: Vec::new(),

@@ -103,10 +103,11 @@ async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
         Ok(None) => return Outcome::Again,
         Err(failure) => return error::outcome(key, &failure),
     };
-    if *policy == ApplyPolicy::CreateOnce && is_ours(owner, *policy, &found) {
-        return restore_labels(writer, wanted, &found).await;
-    }
     let shown = found.labelled_ours && *found.instance == *owner.name;
+    if *policy == ApplyPolicy::CreateOnce && is_ours(owner, *policy, &found) {
+        // It may have got its labels back from the reconcile before, which the caches do not show yet.
+        return if shown { Outcome::Again } else { restore_labels(writer, wanted, &found).await };
+    }
     let decided = match policy {
         ApplyPolicy::Recorded => shown,
         ApplyPolicy::Guarded => true,

@@ -12,7 +12,7 @@ use kube::{Api, Client, runtime::watcher};
 use super::{CliError, client, run};
 use crate::{
     api::v1alpha1::{ReleaseRecord, RorunStack},
-    names::reason,
+    names::{annotation, reason},
 };
 
 /// What to wait for.
@@ -119,19 +119,41 @@ fn verdict(stack: &RorunStack, image: Option<&str>) -> Verdict {
             Verdict::Progresses(message)
         };
     }
-    if ready.reason == reason::AWAITING_APPROVAL {
-        return Verdict::AwaitsApproval(message);
-    }
-    if condition("Stalled").is_some_and(|stalled| stalled.status == "True") {
-        return Verdict::Failed(message);
-    }
-    Verdict::Progresses(message)
+    let verdict = match ready.reason.as_str() {
+        reason::AWAITING_APPROVAL => Verdict::AwaitsApproval(message),
+        _ if condition("Stalled").is_some_and(|stalled| stalled.status == "True") => Verdict::Failed(message),
+        _ => return Verdict::Progresses(message),
+    };
+    unseen(stack, &ready.reason).map_or(verdict, |key| {
+        Verdict::Progresses(format!("the operator has not observed the annotation {key} yet"))
+    })
 }
 
-/// Whether a release has an image: by its full name, or by what stands after its registry.
+/// The annotation that answers a verdict, and that the status does not know of yet: unlike an edit of the spec it raises no generation.
+fn unseen(stack: &RorunStack, reason: &str) -> Option<&'static str> {
+    let release = stack.status.as_ref()?.release.as_ref()?;
+    let annotated = |key| stack.metadata.annotations.as_ref().and_then(|all| all.get(key));
+    let names_it = |key: &&str| annotated(*key).is_some_and(|value| release.target.iter().any(|of| of.hash == *value));
+    match reason {
+        reason::AWAITING_APPROVAL => Some(annotation::APPROVE).filter(names_it),
+        reason::RECOVERY_POINT_FAILED => Some(annotation::SKIP_RECOVERY_POINT).filter(names_it),
+        _ => None,
+    }
+    .or_else(|| Some(annotation::RETRY).filter(|key| annotated(key) != release.retry.as_ref()))
+}
+
+/// Whether a release has an image: by its full name, or by what stands after its registry; with any digest unless one is asked for.
 fn has(record: &ReleaseRecord, image: &str) -> bool {
     let images = [Some(&record.api), record.ocr.as_ref(), record.admin.as_ref()];
-    images.into_iter().flatten().any(|full| full == image || full.ends_with(&format!("/{image}")))
+    let (name, digest) = parts(image);
+    images.into_iter().flatten().map(|full| parts(full)).any(|(full, has)| {
+        (full == name || full.ends_with(&format!("/{name}"))) && (digest.is_none() || digest == has)
+    })
+}
+
+/// The name with its tag, and the digest.
+fn parts(image: &str) -> (&str, Option<&str>) {
+    image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)))
 }
 
 #[cfg(test)]
@@ -140,6 +162,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const PINNED: &str = "2@sha256:aa";
 
     fn record(tag: &str) -> Value {
         json!({"hash": tag, "revision": tag, "api": format!("ghcr.io/rorun/rorun-api:{tag}")})
@@ -153,6 +177,13 @@ mod tests {
     #[case::not_asked_for(
         json!({"current": record("1")}), ("True", "Ready"), false, Some("rorun-api:2"),
         "the spec asks for another release than rorun-api:2")]
+    #[case::pinned_by_a_promotion(
+        json!({"current": record(PINNED)}), ("True", "Ready"), false, Some("rorun-api:2"), "the release serves")]
+    #[case::by_its_digest(
+        json!({"current": record(PINNED)}), ("True", "Ready"), false, Some("rorun-api:2@sha256:aa"), "the release serves")]
+    #[case::another_digest(
+        json!({"current": record(PINNED)}), ("True", "Ready"), false, Some("rorun-api:2@sha256:bb"),
+        "the spec asks for another release than rorun-api:2@sha256:bb")]
     #[case::no_part_of_a_name(
         json!({"current": record("2")}), ("True", "Ready"), false, Some("api:2"),
         "the spec asks for another release than api:2")]
@@ -193,6 +224,41 @@ mod tests {
             Verdict::Serves | Verdict::Progresses(_) => "",
         };
         assert_eq!(format!("{kind}{found}"), expected);
+    }
+
+    /// A moment after `kubectl annotate`, the status is still that of before.
+    #[rstest]
+    #[case::approved("AwaitingApproval", json!({"rorun.app/approve": "2"}), None, "rorun.app/approve")]
+    #[case::another_one_is_approved("AwaitingApproval", json!({"rorun.app/approve": "1"}), None, "")]
+    #[case::goes_on_without_a_recovery_point(
+        "RecoveryPointFailed", json!({"rorun.app/skip-recovery-point": "2"}), None, "rorun.app/skip-recovery-point")]
+    #[case::tried_again("RolledBack", json!({"rorun.app/retry": "1"}), None, "rorun.app/retry")]
+    #[case::tried_once_more("MigrationFailed", json!({"rorun.app/retry": "2"}), Some("1"), "rorun.app/retry")]
+    #[case::failed_again("MigrationFailed", json!({"rorun.app/retry": "2"}), Some("2"), "")]
+    #[case::nothing_was_tried_again("SmokeTestFailed", json!({}), None, "")]
+    fn a_verdict_from_before_an_annotation_ends_no_wait(
+        #[case] reason: &str,
+        #[case] annotations: Value,
+        #[case] retry: Option<&str>,
+        #[case] unseen: &str,
+    ) {
+        let condition = |kind: &str, status: &str| {
+            json!({"type": kind, "status": status, "reason": reason, "message": "m",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let mut conditions = vec![condition("Ready", "False")];
+        conditions.extend((reason != "AwaitingApproval").then(|| condition("Stalled", "True")));
+        let release = json!({"state": reason, "target": record("2"), "current": record("1"), "retry": retry});
+        let stack = json!({
+            "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "generation": 2, "annotations": annotations},
+            "spec": {"environment": "Production", "api": {"image": "a"}},
+            "status": {"observedGeneration": 2, "conditions": conditions, "release": release},
+        });
+        let found = verdict(&serde_json::from_value(stack).unwrap(), None);
+        let waits = format!("the operator has not observed the annotation {unseen} yet");
+        assert_eq!(found.to_string(), if unseen.is_empty() { format!("{reason}: m") } else { waits });
+        assert_eq!(matches!(found, Verdict::Progresses(_)), !unseen.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod bucket_rules;
+mod cluster_mode;
 mod facts;
 mod lock;
 mod points;
@@ -19,6 +20,7 @@ pub use bucket_rules::{
     ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
     ReplicationRule, RulesOutcome, bucket_arn,
 };
+pub use cluster_mode::ClusterMode;
 pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable, read_only, version};
 pub use lock::{
     ARG_TIMEOUT_SECONDS, AWAIT_LOCK, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
@@ -31,8 +33,8 @@ pub use points::{
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use preflight::{
-    ARG_KEY, ARG_VERSIONS, ENV_ASK_DIRECT_URL, ENV_ASK_READ_URL, ENV_ASK_URL, PREFLIGHT, PreflightAnswer,
-    PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key,
+    ARG_DESTINATION_KEY, ARG_KEY, ARG_VERSIONS, ENV_ASK_DESTINATION, ENV_ASK_DIRECT_URL, ENV_ASK_READ_URL, ENV_ASK_URL,
+    PREFLIGHT, PreflightAnswer, PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key,
 };
 pub use providers::{Pooler, Provider};
 pub use provision::{
@@ -201,6 +203,9 @@ pub struct DumpRecord {
     pub at: Timestamp,
     /// The size of the dump in bytes.
     pub size_bytes: i64,
+    /// The size of the database in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<u64>,
     /// SHA-256 of the dump, in hex.
     pub sha256: String,
     /// `s3://<bucket>/<key of the manifest>`.

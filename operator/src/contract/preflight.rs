@@ -8,6 +8,8 @@ use super::ServiceFacts;
 pub const PREFLIGHT: &str = "preflight";
 /// `agent preflight --key`: the object that is written to the bucket, read, and deleted. Without it the bucket is not asked.
 pub const ARG_KEY: &str = "--key";
+/// `agent preflight --destination-key`: the same for the bucket of the backups.
+pub const ARG_DESTINATION_KEY: &str = "--destination-key";
 /// `agent preflight --versions`: whether the bucket is to keep versions, which are listed then.
 pub const ARG_VERSIONS: &str = "--versions";
 
@@ -17,6 +19,8 @@ pub const ENV_ASK_URL: &str = "ASK_DATABASE_URL";
 pub const ENV_ASK_DIRECT_URL: &str = "ASK_DIRECT_URL";
 /// The URL of a read replica, where it is another one.
 pub const ENV_ASK_READ_URL: &str = "ASK_READ_URL";
+/// The bucket of the backups, where it is another one: a [`super::BucketLocation`] as JSON.
+pub const ENV_ASK_DESTINATION: &str = "ASK_DESTINATION";
 
 /// The folder of the object that a stack writes to its bucket, below the folder that the stack uses.
 const FOLDER: &str = "_preflight";

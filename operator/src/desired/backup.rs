@@ -67,7 +67,7 @@ impl Component for Backup {
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
         let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
-            service::account(stack, Name::Backup, &proxy::annotations(stack)),
+            service::account(stack, Name::Backup, &stack.api.service_account_annotations),
             secret(stack, connection, destination),
             cron_job(stack, backup, spec(), plan.dumps_paused),
         ];

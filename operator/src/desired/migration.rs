@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    pod_template, proxy, service,
+    pod_template, service,
     workload::{self, USER},
 };
 use crate::{
@@ -29,14 +29,16 @@ use crate::{
 const STAYS: [(&str, &str); 2] =
     [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
 
-/// What the sessions of a migration ask of PostgreSQL: it notices within 11 s that their client is gone without a word, with its node,
+/// What the sessions of a migration ask of PostgreSQL: it notices within 10 s that their client is gone without a word, with its node,
 /// also while a statement runs, and shows whose they are (documentation of PostgreSQL 14, `client_connection_check_interval`).
-const SESSION_SETTINGS: [(&str, &str); 5] = [
+const SESSION_SETTINGS: [(&str, &str); 6] = [
     ("application_name", contract::MIGRATION_SESSION),
-    ("client_connection_check_interval", "5000"),
-    ("tcp_keepalives_idle", "5"),
-    ("tcp_keepalives_interval", "2"),
+    ("client_connection_check_interval", "3000"),
+    ("tcp_keepalives_idle", "3"),
+    ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),
+    // Of an answer that nobody acknowledges no keepalive is sent.
+    ("tcp_user_timeout", "6000"),
 ];
 
 /// The key of the URL that the lock is taken by, in the dialect of libpq.
@@ -83,7 +85,7 @@ impl Component for Migration {
             ..Secret::default()
         };
         vec![
-            service::account(stack, Name::Migration, &proxy::annotations(stack)),
+            service::account(stack, Name::Migration, &stack.api.service_account_annotations),
             DesiredObject::own(&secret),
             job(stack, migration, step),
         ]
@@ -112,7 +114,6 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
     let job = Job {
         metadata: metadata::owned(stack, Name::Migration, step.name.clone()),
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS)),
             // Whether a migration that failed may run again is for somebody to say. The reason of the Job's failure is another one
             // where the command never ran.
             backoff_limit: Some(0),
@@ -158,6 +159,9 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     }
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
+        // Of the pod, not of the Job: it begins when a node has taken the pod, and the pod stays, so that it tells whether the command
+        // was ever run.
+        spec.active_deadline_seconds = Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS));
     }
     pod_template::shaped(stack, Name::Migration, template)
 }
@@ -267,4 +271,20 @@ fn env(stack: &Stack, migration: &Resolved, api: Vec<EnvVar>) -> Vec<EnvVar> {
         env.push(variable);
     }
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel finds that the client is gone, and the statement that runs looks after it at its next check.
+    #[test]
+    fn the_server_notices_within_ten_seconds_that_the_client_of_a_statement_is_gone() {
+        let of = |name: &str| {
+            let setting = SESSION_SETTINGS.iter().find(|(of, _)| *of == name).map(|(_, value)| value.parse::<u32>());
+            setting.unwrap().unwrap()
+        };
+        let kernel = 1000 * (of("tcp_keepalives_idle") + of("tcp_keepalives_interval") * of("tcp_keepalives_count"));
+        assert!(kernel.max(of("tcp_user_timeout")) + of("client_connection_check_interval") < 10_000);
+    }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata,
     pod::{self, Pod},
-    proxy, service,
+    proxy, recovery, service,
     workload::USER,
     worst_pod,
 };
@@ -86,16 +86,20 @@ fn urls(asked: &FromPods) -> impl Iterator<Item = (&'static str, &str)> {
     })
 }
 
-/// The URLs in the dialect of libpq, which the application need not get.
+/// The URLs in the dialect of libpq, which the application need not get, and what leads to the bucket of the backups.
 fn secret(stack: &Stack, asked: &FromPods) -> Option<DesiredObject> {
     let data = urls(asked).map(|(key, url)| (key.to_owned(), ByteString(url.as_bytes().to_vec())));
+    let of_backups = asked.destination.iter().map(|(_, access)| {
+        let location = serde_json::to_vec(&recovery::location(access)).unwrap_or_default();
+        (contract::ENV_ASK_DESTINATION.to_owned(), ByteString(location))
+    });
     let secret = Secret {
-        data: Some(data.collect()),
+        data: Some(data.chain(of_backups).collect()),
         metadata: metadata::owned(stack, Name::Preflight, stack.child(Name::Preflight)),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     };
-    (!asked.urls.is_empty()).then(|| DesiredObject::own(&secret))
+    (!asked.urls.is_empty() || asked.destination.is_some()).then(|| DesiredObject::own(&secret))
 }
 
 /// The file in the `ConfigMap`, the argument that names it, and the authorities of the service.
@@ -159,6 +163,10 @@ fn container(stack: &Stack, asked: &FromPods) -> (Container, Vec<Volume>) {
         env.extend(pod::bucket_variables(stack));
     }
     let secret = stack.child(Name::Preflight);
+    if let Some((key, _)) = &asked.destination {
+        args.extend([contract::ARG_DESTINATION_KEY, key]);
+        env.push(pod::secret_variable(contract::ENV_ASK_DESTINATION, &secret, contract::ENV_ASK_DESTINATION));
+    }
     env.extend(urls(asked).map(|(key, _)| pod::secret_variable(key, &secret, key)));
     let files = files(stack, asked);
     args.extend(files.iter().flat_map(|(_, argument, _)| *argument));

@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{metadata::Strings, pod};
+use super::pod;
 use crate::{
     names::PROXY,
     stack::{PROXY_HEALTH_PORT, Stack},
@@ -47,12 +47,4 @@ fn asked(path: &str) -> Probe {
         ..HTTPGetAction::default()
     };
     Probe { http_get: Some(get), ..Probe::default() }
-}
-
-/// The annotations of the account of a Job that uses the database: the proxy acts as the account of its pod.
-pub(super) fn annotations(stack: &Stack) -> Strings {
-    match stack.database.mode().proxy() {
-        Some(_) => stack.api.service_account_annotations.clone(),
-        None => Strings::new(),
-    }
 }

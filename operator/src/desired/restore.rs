@@ -64,7 +64,7 @@ impl Component for Restore {
         if restores.current.is_none() && restores.discard.is_none() && !restores.works {
             return Vec::new();
         }
-        let mut objects = vec![service::account(stack, Name::Restore, &proxy::annotations(stack))];
+        let mut objects = vec![service::account(stack, Name::Restore, &stack.api.service_account_annotations)];
         if let Some(current) = &restores.current {
             objects.push(secret(stack, &current.request));
             objects.extend(authorities_of(stack, &current.request));

@@ -24,9 +24,15 @@ pub struct AckNote {
     /// The class that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// The engine that the spec of a cache asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The version of the engine that its spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The storage in GiB that the spec of a DB instance asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<i64>,
     /// What AWS can restore by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable: Option<AckRestorable>,
@@ -192,7 +198,9 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             endpoint: endpoint(object, "/status/endpoint"),
             reader: None,
             class: of("/spec/dbInstanceClass"),
+            engine: None,
             version: of("/spec/engineVersion"),
+            storage: int(object, "/spec/allocatedStorage"),
             restorable: restorable(object),
         },
         "ReplicationGroup" => AckNote {
@@ -201,14 +209,18 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
                 .and_then(|groups| groups.get(0))
                 .and_then(|group| endpoint(group, "/readerEndpoint")),
             class: of("/spec/cacheNodeType"),
+            engine: of("/spec/engine"),
             version: of("/spec/engineVersion"),
+            storage: None,
             restorable: None,
         },
         "ServerlessCache" => AckNote {
             endpoint: endpoint(object, "/status/endpoint"),
             reader: endpoint(object, "/status/readerEndpoint"),
             class: None,
+            engine: of("/spec/engine"),
             version: of("/spec/majorEngineVersion"),
+            storage: None,
             restorable: None,
         },
         _ => return None,

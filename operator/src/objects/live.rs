@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     CLUSTER, Digest, Fires, Keyed, Minted, ObjectKind, Pods, Readiness, Received, Running, ServerTemplate, Work, at,
-    digest, pods_of, readiness,
+    digest, pods_of, readiness, work,
 };
 use crate::names::{Component, FIELD_MANAGER, annotation, label};
 
@@ -140,6 +140,8 @@ pub struct LiveObject {
     pub corrected: Option<Box<str>>,
     /// The revision that the pods of a Deployment are of.
     pub revision: Option<Box<str>>,
+    /// The ReplicaSet of the template of a Deployment, as far as its controller names it.
+    pub replica_set: Option<Box<str>>,
     /// The hash of what was applied last.
     pub applied_hash: Option<Digest>,
     /// The digest of what this operator owns of it. `None`: nothing.
@@ -215,6 +217,7 @@ impl LiveObject {
             stack_uid: annotated(annotation::STACK_UID).map(Into::into),
             corrected: annotated(annotation::CORRECTED).map(Into::into),
             revision: annotated(annotation::REVISION).map(Into::into),
+            replica_set: readiness::replica_set(kind, &object),
             applied_hash: annotated(annotation::APPLIED_HASH).and_then(Digest::parse),
             owned: None,
             rolls: None,
@@ -227,7 +230,7 @@ impl LiveObject {
             server: ServerTemplate::read(kind.kind, labelled(&metadata, label::COMPONENT).unwrap_or_default(), &object),
             minted: annotated(annotation::CREDENTIALS_DIGEST).map(Minted::parse),
             since,
-            work: readiness::work(kind, &object),
+            work: work::work(kind, &object),
             running,
             fires: readiness::fires(kind, &object, changed).map(Box::new),
             // A StatefulSet's own revisions carry the labels of its pods, and are no records of ours.

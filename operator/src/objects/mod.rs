@@ -21,6 +21,7 @@ mod received;
 mod running;
 mod server_template;
 mod service_monitor;
+mod work;
 
 use std::fmt;
 
@@ -49,11 +50,12 @@ pub use live::{Claim, ControllerRef, LiveObject, NamedBy, Record};
 pub use live_set::LiveSet;
 pub use minted::Minted;
 pub use optional::{Availability, OPTIONAL_APIS, OptionalApi};
-pub use readiness::{Fires, Pods, Readiness, Work, pods_refused, rollout_begins, terminating};
+pub use readiness::{Fires, Pods, Readiness, pods_refused, rollout_begins, terminating};
 pub use received::{Received, ReceivedMetadata};
 pub use running::{Image, Running};
 pub use server_template::ServerTemplate;
 pub use service_monitor::{Endpoint as ScrapedEndpoint, ServiceMonitor, ServiceMonitorSpec};
+pub use work::Work;
 
 use serde_json::Value;
 

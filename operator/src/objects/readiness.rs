@@ -247,6 +247,15 @@ fn is_rolled_out(object: &Value) -> bool {
     observed(object) && replicas == updated && (complete || reason == Some("NewReplicaSetAvailable"))
 }
 
+/// The ReplicaSet of the current template, in the words of the Deployment's controller: its condition names it between quotes. `None`: it
+/// says nothing of it, or has not seen the template yet.
+pub(super) fn replica_set(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
+    let progressing = condition(object, "Progressing").filter(|_| kind.kind == "Deployment" && observed(object))?;
+    let named = text(progressing, "/message")?.split('"').nth(1)?;
+    let is_own = named.strip_prefix(name(object)).is_some_and(|rest| rest.starts_with('-'));
+    is_own.then(|| named.into())
+}
+
 /// Why the API server refuses the pods of a Deployment.
 fn refusal(object: &Value) -> Option<&str> {
     let failure = condition(object, "ReplicaFailure").filter(|c| text(c, "/status") == Some("True"))?;
@@ -308,27 +317,6 @@ fn container_fields<'a>(pod: &'a Value, field: &'static str) -> impl Iterator<It
         .filter_map(|list| at(pod, list).and_then(Value::as_array))
         .flatten()
         .filter_map(move |status| Some((status.get("name")?.as_str()?, status.get(field)?)))
-}
-
-/// Whether a container of a pod runs that is none of its init containers, and whether a Job ever gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// None does, or the object is no pod.
-    Idle,
-    /// One does: what the pod is for goes on, whatever a container beside it waits for.
-    Running,
-    /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
-    Trying,
-}
-
-/// Whether the work of a pod goes on.
-pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
-    if kind.kind == "Job" && int(object, "/spec/backoffLimit") == Some(i32::MAX.into()) {
-        return Work::Trying;
-    }
-    let containers = at(object, "/status/containerStatuses").and_then(Value::as_array);
-    let runs = containers.into_iter().flatten().any(|status| at(status, "/state/running").is_some());
-    if kind.kind == "Pod" && runs { Work::Running } else { Work::Idle }
 }
 
 /// The worst thing that a pod reports: that it has no node, no image, no configuration, or that it ends again and again.
@@ -453,6 +441,22 @@ mod tests {
         assert_eq!((pods.current, i64::from(pods.ready), i64::from(pods.made)), (current, counts[2], counts[0]));
     }
 
+    /// What a Deployment says of its rollout, and the ReplicaSet of its template.
+    #[rstest]
+    #[case::created("Created new replica set \"x-5d4f\"", Some("x-5d4f"))]
+    #[case::on_its_way("ReplicaSet \"x-5d4f\" is progressing.", Some("x-5d4f"))]
+    #[case::too_late("ReplicaSet \"x-5d4f\" has timed out progressing.", Some("x-5d4f"))]
+    #[case::none_yet("Deployment \"x\" is progressing.", None)]
+    #[case::something_else("it rolls out", None)]
+    fn a_deployment_names_the_replica_set_of_its_template(#[case] message: &str, #[case] set: Option<&str>) {
+        let mut object = deployment_of(2, [2, 1, 1], "ReplicaSetUpdated");
+        object["status"]["conditions"][0]["message"] = json!(message);
+        let deployment = kind_of("apps", "Deployment").unwrap();
+        assert_eq!(replica_set(deployment, &object).as_deref(), set);
+        object["metadata"]["generation"] = json!(3);
+        assert_eq!(replica_set(deployment, &object), None, "it has not seen the template");
+    }
+
     #[test]
     fn refused_pods_are_told_in_the_words_of_the_server_without_the_name_of_one() {
         let said =
@@ -468,15 +472,6 @@ mod tests {
         scaled["status"]["conditions"][0]["reason"] = json!("NewReplicaSetAvailable");
         assert_eq!(deployment(&scaled), Readiness::Ready);
         assert!(note(kind_of("apps", "Deployment").unwrap(), &scaled).unwrap().contains("exceeded quota"));
-    }
-
-    #[rstest]
-    #[case::gives_up("Job", 6, Work::Idle)]
-    #[case::never_gives_up("Job", i32::MAX, Work::Trying)]
-    #[case::no_job("CronJob", i32::MAX, Work::Idle)]
-    fn a_job_that_never_gives_up_is_known(#[case] kind: &str, #[case] limit: i32, #[case] expected: Work) {
-        let job = json!({"spec": {"backoffLimit": limit}});
-        assert_eq!(work(kind_of("batch", kind).unwrap(), &job), expected);
     }
 
     /// One container: what it does, whether its startup probe has succeeded, how often it was started again.

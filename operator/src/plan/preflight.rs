@@ -145,6 +145,41 @@ mod tests {
         assert!(!stack.fails_from_pods_alone(Component::Bucket));
     }
 
+    /// The bucket of the backups is told of as the backup, and nothing of it stops the application's.
+    #[test]
+    fn the_bucket_of_the_backups_is_asked_beside() {
+        let with = |observed: &Observed, key: &str| {
+            let bucket = |name: &str, keys: &str| json!({"external": {"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": keys}}});
+            let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"}, "spec": {
+                "environment": "Development", "api": {"image": "a"}, "bucket": bucket("files", "s3"),
+                "backup": {"destination": bucket("backups", "s3-backups")}}});
+            let mut observed = observed.clone();
+            let keys = [("AWS_ACCESS_KEY_ID", "an-id"), ("AWS_SECRET_ACCESS_KEY", key)];
+            let keys = keys.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+            observed.secrets.insert("s3-backups".to_owned(), Some(keys.into()));
+            validate(&serde_json::from_value(cr).unwrap(), &observed)
+        };
+        let first = step(&with(&observed("a"), "b"), false).unwrap().name;
+        assert_ne!(first, planned(&json!({}), &observed("a")).name);
+        assert_ne!(first, step(&with(&observed("a"), "c"), false).unwrap().name, "another key is asked by another Job");
+        let (backup, answers) = (ProbeTarget::from(Component::Backup), Probe::answers(None));
+        let told = |verdict: Value| {
+            let said = json!({"answers": [{"target": "backup", "verdict": verdict}]}).to_string();
+            let stack = with(&with_job(observed("a"), &first, JobPhase::Running, Some(&said)), "b");
+            assert_eq!(stack.told_from_pods(ProbeTarget::from(Component::Bucket), &answers), None);
+            stack.told_from_pods(backup, &answers)
+        };
+        let finding = |reason: &str| json!({"reason": reason, "message": "m"});
+        let denied = told(json!({"failed": finding("AccessDenied")}));
+        assert!(
+            matches!(&denied, Some(Probe::Failed(waiting)) if waiting.reason == reason::ACCESS_DENIED),
+            "{denied:?}"
+        );
+        assert_eq!(told(json!({"passed": {}})), None);
+        let noted = told(json!({"passed": {"findings": [finding("RightsMissing")]}}));
+        assert_eq!(noted, Some(Probe::answers(Some("m".to_owned()))));
+    }
+
     const NOTED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{"findings":[{"reason":"RightsMissing","message":"m"}]}}}]}"#;
     const PASSED: &str = r#"{"answers":[{"target":"bucket","verdict":{"passed":{}}}]}"#;
 

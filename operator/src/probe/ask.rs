@@ -118,6 +118,12 @@ impl Question {
         }
     }
 
+    /// How long the service is left alone, where each question costs something: it is billed, or wakes a database up.
+    pub(super) fn costly(&self) -> Option<Duration> {
+        let own = matches!(self.service, Service::Bucket { create: true, .. });
+        Some(self.interval()).filter(|interval| !own && *interval > HEALTHY_INTERVAL)
+    }
+
     /// Asks.
     pub(super) async fn ask(&self, network: &Network, clock: Clock) -> Asked {
         let asked = async {

@@ -27,6 +27,12 @@ const BETWEEN: Duration = Duration::from_millis(250);
 const DOUBTED_AFTER: Duration = Duration::from_secs(5);
 /// How soon a service that does not answer is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How many questions in a row without a good answer come so soon after each other where each costs something.
+const BURST: u32 = 6;
+/// How long at most a service is left alone then that lets nobody in: what costs something is an answer.
+const LEFT_ALONE: Duration = Duration::from_mins(15);
+/// How many doubts count in each interval of a service where each question costs something.
+const DOUBTS: u32 = 3;
 /// First answers that come within so long of each other cause one reconcile of the tenant.
 const TOGETHER: Duration = Duration::from_millis(100);
 /// How long a reconcile waits for a first answer before the status says that a service is being asked.
@@ -57,9 +63,31 @@ struct State {
     at: Mutex<Instant>,
     /// Asks again at once.
     doubt: Notify,
+    /// How many doubts were heard, and since when.
+    doubts: Mutex<(Instant, u32)>,
 }
 
 impl State {
+    fn new(first: Answer) -> Self {
+        let now = Instant::now();
+        Self {
+            answer: Mutex::new(first),
+            at: Mutex::new(now),
+            doubt: Notify::new(),
+            doubts: Mutex::new((now, 0)),
+        }
+    }
+
+    /// Whether one more doubt is heard of a service that is left alone for so long.
+    fn hears(&self, interval: Duration) -> bool {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubts.0.elapsed() >= interval {
+            *doubts = (Instant::now(), 0);
+        }
+        doubts.1 += 1;
+        doubts.1 <= DOUBTS
+    }
+
     fn answer(&self) -> MutexGuard<'_, Answer> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +114,12 @@ impl State {
 impl Task {
     fn is_pending(&self) -> bool {
         matches!(*self.state.answer(), Answer::Pending)
+    }
+
+    /// Whether it is asked because of a doubt.
+    fn hears_doubt(&self) -> bool {
+        let stale = self.state.at().elapsed() >= DOUBTED_AFTER;
+        stale && self.question.costly().is_none_or(|interval| self.state.hears(interval))
     }
 }
 
@@ -163,10 +197,11 @@ impl<T: Tenant, S: Which> Prober<T, S> {
         pending.filter_map(|task| SOON.checked_sub(task.begun.elapsed())).max()
     }
 
-    /// A workload of the tenant does not serve: its services are asked again, except those that have just answered.
+    /// A workload of the tenant does not serve: its services are asked again, except those that have just answered, and those where
+    /// a question costs something and several doubts were heard.
     pub fn doubt(&self, tenant: &T) {
         let tasks = self.lock();
-        for task in of_tenant(&tasks, tenant).filter(|task| task.state.at().elapsed() >= DOUBTED_AFTER) {
+        for task in of_tenant(&tasks, tenant).filter(|task| task.hears_doubt()) {
             task.state.doubt.notify_one();
         }
     }
@@ -177,7 +212,7 @@ impl<T: Tenant, S: Which> Prober<T, S> {
     }
 
     fn start(&self, (tenant, service): (T, S), question: Arc<Question>, first: Answer) -> Task {
-        let state = Arc::new(State { answer: Mutex::new(first), at: Mutex::new(Instant::now()), doubt: Notify::new() });
+        let state = Arc::new(State::new(first));
         let asker = Asker {
             spread: spread(&(&tenant, &service)),
             tenant,
@@ -218,7 +253,7 @@ struct Asker<T, S> {
 
 impl<T: Tenant, S: Which> Asker<T, S> {
     async fn run(self) {
-        let (mut delay, mut failures) = (RETRY.0, 0);
+        let mut failures = 0;
         let mut pace = Pace::new(matches!(*self.state.answer(), Answer::Answers { slow: true, .. }));
         if self.state.answer().is_good() {
             self.pause_after_restart().await;
@@ -229,15 +264,14 @@ impl<T: Tenant, S: Which> Asker<T, S> {
                 // On the heap: between two questions a task is to be no larger than its pause.
                 Box::pin(self.question.ask(&self.network, self.clock)).await
             };
+            let let_in = asked.latency.is_some();
             let answer = self.paced(asked, &mut pace);
             let wait = if answer.is_good() {
-                (delay, failures) = (RETRY.0, 0);
+                failures = 0;
                 self.interval()
             } else {
                 failures += 1;
-                let wait = delay;
-                delay = (delay * 2).min(RETRY.1);
-                wait
+                retry(failures, self.question.costly(), let_in)
             };
             if self.state.store(answer, failures) {
                 if self.all_tasks.is_awaited(&self.tenant) {
@@ -278,6 +312,15 @@ impl<T: Tenant, S: Which> Asker<T, S> {
     /// How often a service that answers is asked, given the number of all services.
     fn interval(&self) -> Duration {
         self.question.interval().max(BETWEEN * self.all_tasks.count())
+    }
+}
+
+/// How soon a service is asked again that gave so many answers in a row that are not good.
+fn retry(failures: u32, costly: Option<Duration>, let_in: bool) -> Duration {
+    let soon = RETRY.0.saturating_mul(1 << (failures.clamp(1, 16) - 1)).min(RETRY.1);
+    match costly {
+        Some(interval) if failures > BURST => soon.max(if let_in { interval } else { interval.min(LEFT_ALONE) }),
+        _ => soon,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Answer, ask::Asked};
 use crate::{
-    contract::{ServiceFacts, version},
+    contract::{ClusterMode, ServiceFacts, version},
     names::{Waiting, reason},
     services::{
         Network, ServiceError,
@@ -17,8 +17,8 @@ use crate::{
 pub struct RedisQuestion {
     /// Where it is.
     pub target: RedisTarget,
-    /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
-    pub cluster_mode: Option<bool>,
+    /// What the spec says of its cluster mode.
+    pub cluster_mode: ClusterMode,
 }
 
 impl RedisQuestion {
@@ -35,25 +35,21 @@ impl RedisQuestion {
 }
 
 /// A server that will not say what it is, is taken as the spec has it.
-fn judge(cluster_mode: Option<bool>, info: &RedisInfo) -> Result<Option<String>, Waiting> {
-    let mismatch = match (cluster_mode, info.cluster) {
-        (Some(true), Some(false)) => Some(
-            "the server is not in cluster mode, and redis.external.clusterMode is true: remove clusterMode, or name a node of a \
-             cluster",
-        ),
+fn judge(cluster_mode: ClusterMode, info: &RedisInfo) -> Result<Option<String>, Waiting> {
+    let ClusterMode { declared, field, is_not, is } = cluster_mode;
+    let mismatch = match (declared, info.cluster) {
+        (Some(true), Some(false)) => Some(format!("the server is not in cluster mode, and {field} is true: {is_not}")),
         // A cluster of one node that has all slots serves a client that knows nothing of clusters.
-        (None | Some(false), Some(true)) if info.shards != Some(1) || cluster_mode == Some(false) => Some(
-            "the server is in cluster mode, where a client that does not know of it fails for most keys: set \
-             redis.external.clusterMode to true, or name a server without cluster mode",
-        ),
+        (None | Some(false), Some(true)) if info.shards != Some(1) || declared == Some(false) => Some(format!(
+            "the server is in cluster mode, where a client that does not know of it fails for most keys: {is}"
+        )),
         _ => None,
     };
     if let Some(mismatch) = mismatch {
         return Err(Waiting::new(reason::CLUSTER_MODE_MISMATCH, mismatch));
     }
-    let one_node = info.cluster == Some(true) && cluster_mode.is_none();
-    let one_node = one_node
-        .then(|| "the server is a cluster of one node; set redis.external.clusterMode before it has more".to_owned());
+    let one_node = info.cluster == Some(true) && declared.is_none();
+    let one_node = one_node.then(|| format!("the server is a cluster of one node: before it has more, {is}"));
     let eviction = match info.eviction {
         Some("noeviction") => None,
         Some(policy) => Some(format!(
@@ -76,6 +72,13 @@ mod tests {
 
     use super::*;
 
+    const FIELD: ClusterMode = ClusterMode {
+        declared: None,
+        field: "redis.external.clusterMode",
+        is_not: "remove clusterMode",
+        is: "set redis.external.clusterMode to true",
+    };
+
     fn info(cluster: Option<bool>, shards: Option<u32>, eviction: Option<&'static str>) -> RedisInfo {
         RedisInfo { cluster, shards, eviction, ..RedisInfo::default() }
     }
@@ -96,7 +99,7 @@ mod tests {
         #[case] shards: Option<u32>,
         #[case] expected: Option<&str>,
     ) {
-        match (judge(declared, &info(cluster, shards, Some("noeviction"))), expected) {
+        match (judge(ClusterMode { declared, ..FIELD }, &info(cluster, shards, Some("noeviction"))), expected) {
             (Ok(None), None) => {}
             (Err(waiting), Some(expected)) => {
                 assert_eq!(waiting.reason, reason::CLUSTER_MODE_MISMATCH);
@@ -111,10 +114,10 @@ mod tests {
     #[case(Some("allkeys-lru"), Some("maxmemory-policy is allkeys-lru"))]
     #[case(None, Some("maxmemory-policy is unknown"))]
     fn a_queue_needs_noeviction(#[case] policy: Option<&'static str>, #[case] expected: Option<&str>) {
-        let note = judge(None, &info(None, None, policy)).expect("it answers");
+        let note = judge(FIELD, &info(None, None, policy)).expect("it answers");
         assert_eq!(note.is_some(), expected.is_some(), "{note:?}");
         assert!(note.unwrap_or_default().starts_with(expected.unwrap_or_default()));
-        let note = judge(None, &info(Some(true), Some(1), policy)).expect("a cluster of one node answers");
+        let note = judge(FIELD, &info(Some(true), Some(1), policy)).expect("a cluster of one node answers");
         let note = note.expect("a note");
         assert!(note.starts_with("the server is a cluster of one node"), "{note}");
     }

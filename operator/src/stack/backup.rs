@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
-    BucketAccess, Observed, PointInTime, Probing, Recovery, Stack, bucket, defaults,
+    BucketAccess, Observed, PointInTime, ProbeTarget, Probing, Recovery, Stack, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
+    preflight::OLDEST,
     schedule,
 };
 use crate::{
@@ -43,6 +44,8 @@ pub struct Backup {
     pub history: usize,
     /// The image with `pg_dump`.
     pub image: String,
+    /// Nobody named that image, and the spec does not say the version of the server: see [`Stack::follow_database`].
+    follows_database: bool,
     /// CPU and memory.
     pub resources: ResourceRequirements,
     /// The bucket that dumps go to. `None`: see [`super::Stack::unresolved`].
@@ -105,15 +108,7 @@ pub(super) fn resolve_block(
         }
         None => stack.bucket.access().cloned(),
     };
-    let image = match (&block.image, stack.database.mode().dump_image()) {
-        (Some(image), _) => defaults::image(defaults::registry(spec), image),
-        // The image of the servers, with its registry.
-        (None, Some(image)) => image.to_owned(),
-        (None, None) => {
-            let major = stack.database.mode().major_version().unwrap_or("17");
-            defaults::image(defaults::registry(spec), &format!("postgres:{major}"))
-        }
-    };
+    let (image, follows_database) = image(spec, &block, stack);
     let retention = block.retention.clone().unwrap_or_default();
     let (adopt, adopt_problem) = adopt(observed);
     let schedule = block.schedule.clone().unwrap_or_else(|| "15 2 * * *".to_owned());
@@ -124,6 +119,7 @@ pub(super) fn resolve_block(
         point_in_time: PointInTime::resolve((spec, &block), stack, observed),
         recovery,
         image,
+        follows_database,
         retention_days: retention.days.unwrap_or(30),
         minimum_kept: retention.minimum_kept.unwrap_or(7),
         history: block.history.and_then(|history| usize::try_from(history).ok()).unwrap_or(HISTORY),
@@ -143,6 +139,64 @@ pub(super) fn resolve_block(
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,
     }
+}
+
+/// The image with the programs, and whether its version is a guess.
+fn image(spec: &RorunStackSpec, block: &BackupSpec, stack: &Stack) -> (String, bool) {
+    let registry = defaults::registry(spec);
+    let mode = stack.database.mode();
+    match (&block.image, mode.dump_image()) {
+        (Some(image), _) => (defaults::image(registry, image), false),
+        // The image of the servers, with its registry.
+        (None, Some(image)) => (image.to_owned(), false),
+        (None, None) => {
+            let major = mode.major_version();
+            let image = format!("postgres:{}", major.unwrap_or("17"));
+            (defaults::image(registry, &image), major.is_none())
+        }
+    }
+}
+
+impl Stack {
+    /// Dumps and restores by programs of the server's own major version, where nobody named an image: newer ones say what the server
+    /// does not understand, and older ones refuse it. `told`: its version in the last status, which a restart leaves.
+    pub fn follow_database(&mut self, told: Option<&str>) {
+        let facts = self.facts(ProbeTarget::DIRECT).or_else(|| self.facts(Component::Database));
+        let known = facts.and_then(|facts| facts.database.as_ref()?.major);
+        let Some(major) = known.or_else(|| major(told?)).filter(|major| *major >= OLDEST) else { return };
+        self.all_backups().for_each(|backup| backup.follow(major));
+    }
+
+    /// Makes the volumes of drills large enough for a database of so many bytes.
+    pub fn drills_hold(&mut self, bytes: u64) {
+        for backup in self.all_backups() {
+            let recovery = &mut backup.recovery;
+            recovery.verify.iter_mut().chain([&mut recovery.server]).for_each(|drill| drill.holds(bytes));
+        }
+    }
+
+    fn all_backups(&mut self) -> impl Iterator<Item = &mut Backup> {
+        let serving = self.serving.iter_mut().filter_map(|serving| serving.backup.as_mut());
+        let seed = self.seed.iter_mut().map(|seed| &mut *seed.tools);
+        self.backup.iter_mut().chain(serving).chain(seed)
+    }
+}
+
+impl Backup {
+    fn follow(&mut self, major: u32) {
+        let Some((name, _)) = self.image.rsplit_once(':').filter(|_| self.follows_database) else { return };
+        let image = format!("{name}:{major}");
+        let recovery = &mut self.recovery;
+        for drill in recovery.verify.iter_mut().chain([&mut recovery.server]).filter(|drill| !drill.own_image) {
+            drill.image.clone_from(&image);
+        }
+        self.image = image;
+    }
+}
+
+/// The number that a version begins with.
+fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn external_of(block: &BackupSpec) -> Option<&ExternalBucket> {

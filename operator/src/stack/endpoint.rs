@@ -1,6 +1,7 @@
 //! The targets of probes.
 
 use super::bucket::BucketAccess;
+use crate::contract::ClusterMode;
 
 /// A service to probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,8 +21,8 @@ pub enum Endpoint {
         url: String,
         /// Certificate authorities (PEM).
         ca: Option<String>,
-        /// Whether the spec says that it is in cluster mode. `None`: it says nothing.
-        cluster_mode: Option<bool>,
+        /// What the spec says of its cluster mode.
+        cluster_mode: ClusterMode,
     },
     /// A bucket.
     Bucket {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Endpoint, Finding, JobPhase, Mode, Observed, Probe, ProbeTarget, Stack};
+use super::{Backup, BucketAccess, Endpoint, Finding, JobPhase, Mode, Observed, Probe, ProbeTarget, ServiceUrl, Stack};
 use crate::{
     api::v1alpha1::{RorunStackSpec, ServiceStatus},
     contract::{PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key},
@@ -17,6 +17,8 @@ pub struct FromPods {
     pub job: String,
     /// The object that it writes to the bucket, and whether versions are looked for. `None`: the bucket is not asked.
     pub bucket: Option<(String, bool)>,
+    /// The object that it writes to the bucket of the backups, and that bucket. `None`: it is not asked.
+    pub destination: Option<(String, Box<BucketAccess>)>,
     /// The spec names the folder that the object is in, so that the keys have to reach it.
     pub folder_named: bool,
     /// The URLs of the database that it asks by, in the dialect of libpq.
@@ -28,6 +30,9 @@ pub struct FromPods {
     /// What it said last. `None`: nothing yet, or its pod is gone.
     pub said: Option<PreflightOutcome>,
 }
+
+/// The bucket of the backups, where it is another one.
+const DESTINATION: ProbeTarget = ProbeTarget { component: Component::Backup, url: ServiceUrl::Main };
 
 /// Reasons that the agent gives.
 const REASONS: [Reason; 8] = [
@@ -60,6 +65,7 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
     let mut found = FromPods {
         job,
         bucket: None,
+        destination: None,
         folder_named: folder.is_some(),
         urls: Vec::new(),
         may_begin: stack.modes().all(Mode::stands) && !stack.asks_for_no_pods(),
@@ -68,8 +74,13 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
     };
     for (target, endpoint) in asked {
         match endpoint {
-            Endpoint::Bucket { prefix, versioning, .. } => {
-                found.bucket = Some((preflight_key(prefix.as_deref().unwrap_or_default(), &stack.uid), versioning));
+            Endpoint::Bucket { access, prefix, versioning, .. } => {
+                let key = preflight_key(prefix.as_deref().unwrap_or_default(), &stack.uid);
+                if target == DESTINATION {
+                    found.destination = Some((key, Box::new(access)));
+                } else {
+                    found.bucket = Some((key, versioning));
+                }
             }
             Endpoint::Postgres { url, .. } => found.urls.push((target, url)),
             Endpoint::Redis { .. } => {}
@@ -132,7 +143,21 @@ fn meant(stack: &Stack, target: ProbeTarget, endpoint: &Endpoint) -> String {
 impl Stack {
     /// The services that a Job asks from the place of the pods.
     fn asked_from_pods(&self, folder: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
-        self.modes().flat_map(|mode| mode.asked_from_pods(folder)).collect()
+        let services = self.modes().flat_map(|mode| mode.asked_from_pods(folder));
+        services.chain(self.destination().map(|endpoint| (DESTINATION, endpoint))).collect()
+    }
+
+    /// The bucket of the backups, where it is another one, by their folder.
+    pub(super) fn destination(&self) -> Option<Endpoint> {
+        match self.backup.as_ref()? {
+            Backup { own_destination: true, destination: Some(access), prefix, .. } => Some(Endpoint::Bucket {
+                access: (**access).clone(),
+                prefix: Some(prefix.clone()),
+                create: false,
+                versioning: false,
+            }),
+            _ => None,
+        }
     }
 
     /// What a Job said of a service, on top of what the operator itself found out. `None`: nothing beside.
@@ -154,6 +179,8 @@ impl Stack {
                 let message = format!("job/{} failed, and is made again once it is deleted: {why}", asked.job);
                 Some(Probe::Failed(Waiting::new(reason::JOB_FAILED, message)))
             }
+            // Of a bucket that the application uses they are findings.
+            (Some(PreflightVerdict::Passed { findings, .. }), _) if target == DESTINATION => noted(found, findings),
             // Also of a Job that goes on for another service.
             (Some(PreflightVerdict::Passed { facts, .. }), _) if only_pods => {
                 Some(Probe::Answers { note: None, slow: false, facts: facts.clone().map(Arc::new) })
@@ -176,7 +203,8 @@ impl Stack {
     pub fn targets_from_pods(&self) -> Vec<ProbeTarget> {
         let Some(asked) = &self.from_pods else { return Vec::new() };
         let bucket = asked.bucket.iter().map(|_| ProbeTarget::from(Component::Bucket));
-        bucket.chain(asked.urls.iter().map(|(target, _)| *target)).collect()
+        let destination = asked.destination.iter().map(|_| DESTINATION);
+        bucket.chain(destination).chain(asked.urls.iter().map(|(target, _)| *target)).collect()
     }
 
     /// Whether the operator itself cannot ask a service, and a Job does.
@@ -242,8 +270,20 @@ impl FromPods {
 
     fn asks(&self, target: ProbeTarget) -> bool {
         let bucket = self.bucket.is_some() && target == ProbeTarget::from(Component::Bucket);
-        bucket || self.urls.iter().any(|(of, _)| *of == target)
+        let destination = self.destination.is_some() && target == DESTINATION;
+        bucket || destination || self.urls.iter().any(|(of, _)| *of == target)
     }
+}
+
+/// What was found beside what the operator itself found of a service that answers. `None`: nothing.
+fn noted(found: &Probe, findings: &[PreflightFinding]) -> Option<Probe> {
+    let Probe::Answers { note, slow, facts } = found else { return None };
+    let mut notes: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    if notes.is_empty() {
+        return None;
+    }
+    notes.extend(note.as_deref());
+    Some(Probe::Answers { note: Some(notes.join("; ")), slow: *slow, facts: facts.clone() })
 }
 
 fn findings_of(verdict: &PreflightVerdict) -> &[PreflightFinding] {

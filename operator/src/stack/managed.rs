@@ -15,8 +15,12 @@ pub struct ManagedService {
     pub reader: Option<(String, u16)>,
     /// The class that the object asks for.
     pub class: Option<String>,
+    /// The engine that the object of a cache asks for.
+    pub engine: Option<String>,
     /// The version that the object asks for.
     pub version: Option<String>,
+    /// The storage in GiB that the object of a database asks for.
+    pub storage: Option<i64>,
     /// What the provider can restore by itself.
     pub restorable: Option<Restorable>,
 }

@@ -29,6 +29,7 @@ mod point_in_time;
 mod preflight;
 mod probes;
 mod probing;
+mod progress;
 mod recovery;
 pub mod redis;
 mod references;
@@ -77,9 +78,8 @@ pub use probing::Probing;
 pub use recovery::{PointCopy, Recovery, Verify};
 pub use redis::{Redis, RedisAccess};
 pub use references::{References, references};
-pub use release::{
-    Content, Migration, NotBegun, Progress, RecoveryPoint, ReleaseSettings, Revision, RolledBack, Tested, WORKLOADS,
-};
+pub use progress::{Attempt, NotBegun, Progress, RecoveryPoint, Revision, RolledBack, Tested};
+pub use release::{Beside, Content, Migration, ReleaseSettings, WORKLOADS};
 pub use requests::{BackupRequest, PointProblem, RESTORED, RestorePoint, RestoreRequest};
 pub use sanitize::{SanitizeRequest, Statements, backup_references};
 pub use schedule::Schedule;
@@ -127,6 +127,8 @@ pub struct Stack {
     pub admin: Option<Workload>,
     /// What the spec says of a release.
     pub content: Content,
+    /// What the pods of the workloads are made of beside that.
+    pub beside: Beside,
     /// How a release reaches the users.
     pub release: ReleaseSettings,
     /// The stack with the workloads of the revision that served last. `None`: they are those of the spec, or none ever served.

@@ -6,7 +6,8 @@
 
 use super::{
     CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, Restorable, credential_keys,
-    database::Proxy, placeholders::Values, volume::Volume,
+    database::{PoolerLimits, Proxy},
+    placeholders::Values, volume::Volume,
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
@@ -26,6 +27,11 @@ pub trait Mode: Send + Sync {
     /// The major version of the server, which the spec says. `None`: it says nothing of it.
     fn major_version(&self) -> Option<&str> {
         None
+    }
+
+    /// How large the volume of a server is, which the spec says. `None`: it says nothing of it.
+    fn volume_size(&self) -> Option<&str> {
+        self.server().map(|server| server.volume.size.as_str())
     }
 
     /// What the provider of the service can restore by itself. `None`: it says nothing of it.
@@ -53,8 +59,8 @@ pub trait Mode: Send + Sync {
         None
     }
 
-    /// How many connections the pooler that the operator runs takes. `None`: there is none, or the spec does not say.
-    fn pooler_connections(&self) -> Option<u32> {
+    /// What the pooler lets through that the operator asks for. `None`: there is none.
+    fn pooler(&self) -> Option<PoolerLimits> {
         None
     }
 

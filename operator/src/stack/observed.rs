@@ -115,6 +115,8 @@ pub struct ObservedWorkload {
     pub trouble: Option<Waiting>,
     /// What keeps its pods from serving, and the release is not at fault: the cluster has no room for them, say.
     pub excuse: Option<Waiting>,
+    /// What the pods of before a rollout say, or all of them where none goes on, if there are some and none of them serves.
+    pub before: Option<Waiting>,
 }
 
 /// The commands that were obeyed.
@@ -147,7 +149,7 @@ pub struct ObservedJob {
     /// What its newest pod said at its end, if it is complete, goes on trying, or did not begin.
     pub said: Option<String>,
     /// Whether what it is for has begun: `true` while a container of its newest pod runs that is none of its init containers, `false`
-    /// when it failed before, so that the command of a migration never ran. `None`: nothing tells.
+    /// when that pod ended before one was made, so that the command of a migration never ran. `None`: nothing tells.
     pub begun: Option<bool>,
     /// How far it is.
     pub phase: JobPhase,

@@ -15,7 +15,7 @@ const CONNECTIONS: i32 = 10;
 /// more is the operator's own question.
 const AGENTS: u32 = 4;
 /// The oldest version of PostgreSQL that the operator knows.
-const OLDEST: u32 = 13;
+pub(super) const OLDEST: u32 = 13;
 /// How many schemas a message names.
 const NAMED: usize = 3;
 
@@ -110,6 +110,7 @@ impl Stack {
 
     fn database_findings(&self, main: Option<&DatabaseFacts>, direct: Option<&DatabaseFacts>) -> Vec<Finding> {
         let mut findings: Vec<_> = main.and_then(|facts| self.too_few_connections(facts)).into_iter().collect();
+        findings.extend(direct.and_then(|facts| self.too_few_for_the_pooler(facts)));
         findings.extend(self.prepares_at_a_pooler());
         if let Some(direct) = direct {
             findings.extend(self.of_maintenance(direct));
@@ -125,9 +126,10 @@ impl Stack {
         }
         let pods = self.clients().map(|(workload, pods, each)| format!("{} {pods} pods x {each}", workload.component));
         let mut parts: Vec<_> = pods.collect();
-        let why = match facts.connections.filter(|_| facts.pooled != Some(true)) {
-            None => "max_client_conn of the pooler".to_owned(),
-            Some(limit) => {
+        let why = match (self.database.mode().pooler(), facts.connections.filter(|_| facts.pooled != Some(true))) {
+            (Some(pooler), _) => format!("the pooler, {} pods x {} {}", pooler.pods, pooler.by, pooler.clients),
+            (None, None) => "max_client_conn of the pooler".to_owned(),
+            (None, Some(limit)) => {
                 parts.push(format!("dumps, migrations and the operator {AGENTS}"));
                 limited_by(&limit, facts.user.as_deref())
             }
@@ -140,11 +142,33 @@ impl Stack {
         Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))
     }
 
-    /// Of a pooler only what the spec says of it is known.
+    /// What the pooler can open to the database itself, beside what passes it by. One more of each pod looks up logins.
+    fn too_few_for_the_pooler(&self, direct: &DatabaseFacts) -> Option<Finding> {
+        let pooler = self.database.mode().pooler()?;
+        let limit = direct.connections?;
+        let needed = pooler.pods * (pooler.servers + 1) + AGENTS;
+        if needed <= limit.available {
+            return None;
+        }
+        let message = format!(
+            "the pooler can open {needed} connections to the database at once ({} pods x ({} {} + 1 for logins), dumps, migrations and \
+             the operator {AGENTS}), and can have {} ({}): lower default_pool_size or instances of the pooler, or raise the limit",
+            pooler.pods,
+            pooler.servers_by,
+            pooler.servers,
+            limit.available,
+            limited_by(&limit, direct.user.as_deref())
+        );
+        Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))
+    }
+
+    /// Of a pooler only what the spec or its provider says of it is known.
     fn budget(&self, facts: &DatabaseFacts) -> ConnectionBudget {
         let pods = self.clients().map(|(_, pods, each)| pods * each).sum::<u32>();
-        if facts.pooled == Some(true) {
-            return ConnectionBudget { needed: pods, available: self.pooler_connections() };
+        let pooler = self.database.mode().pooler().map(|pooler| pooler.pods * pooler.clients);
+        if pooler.is_some() || facts.pooled == Some(true) {
+            let provider = || self.provider_pooler(|access| &access.url)?.connections;
+            return ConnectionBudget { needed: pods, available: pooler.or_else(provider) };
         }
         ConnectionBudget { needed: pods + AGENTS, available: facts.connections.map(|limit| limit.available) }
     }
@@ -227,12 +251,6 @@ impl Stack {
         let mode = self.database.mode();
         let url = &url(mode.access()?).url;
         mode.provider()?.pooler_at(url.hosts().first()?, url.ports().first()?)
-    }
-
-    /// How many connections the pooler before the database takes.
-    fn pooler_connections(&self) -> Option<u32> {
-        let spec = self.database.mode().pooler_connections();
-        spec.or_else(|| self.provider_pooler(|access| &access.url)?.connections)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What makes a recovery point of a dump: the objects of the bucket beside it, its copies, its drills, and what it is measured by.
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -22,6 +22,8 @@ use crate::{
 
 /// The volume of a drill for a database whose size nobody knows.
 const UNKNOWN_SIZE: &str = "20Gi";
+/// What a pod of a drill requests of the disk of its node.
+const SCRATCH: &str = "128Mi";
 /// Weekly, when few people work, and each stack in a minute of its own.
 fn weekly(stack: &Stack) -> String {
     let minute = Sha256::digest(stack.uid.as_bytes())[0] % 60;
@@ -80,8 +82,12 @@ pub struct Verify {
     pub suspend: bool,
     /// The image with PostgreSQL.
     pub image: String,
+    /// The spec names that image.
+    pub own_image: bool,
     /// The size of the volume.
     pub size: String,
+    /// The spec says that size.
+    pub own_size: bool,
     /// Its class. `None`: the cluster's default.
     pub class: Option<String>,
     /// CPU and memory.
@@ -160,16 +166,40 @@ fn resolve_verify(
     ok_or_unresolved(checked, Component::Drill, unresolved);
     let storage = drill.storage.as_ref();
     let size = storage.and_then(|storage| storage.size.as_ref()).map(|size| size.0.0.clone());
-    let of_database = || stack.server(Component::Database).and_then(|server| twice(&server.volume.size));
+    let of_database = || twice(stack.database.mode().volume_size()?);
     let own = drill.image.as_deref().map(|image| defaults::image(defaults::registry(spec), image));
     Verify {
         schedule,
         suspend: drill.suspend.unwrap_or(false),
+        own_image: own.is_some(),
         image: own.unwrap_or_else(|| image.to_owned()),
+        own_size: size.is_some(),
         size: size.or_else(of_database).unwrap_or_else(|| UNKNOWN_SIZE.to_owned()),
         class: storage.and_then(|storage| storage.storage_class_name.clone()),
-        resources: defaults::resources(drill.resources.as_ref(), "100m", "256Mi"),
+        resources: with_scratch(defaults::resources(drill.resources.as_ref(), "100m", "256Mi")),
         checks: drill.checks.clone(),
+    }
+}
+
+/// What the pod has on the disk of its node beside its volume: the agent, `/tmp`, and logs.
+fn with_scratch(mut resources: ResourceRequirements) -> ResourceRequirements {
+    const NAME: &str = "ephemeral-storage";
+    if !resources.limits.as_ref().is_some_and(|limits| limits.contains_key(NAME)) {
+        let requests = resources.requests.get_or_insert_default();
+        requests.entry(NAME.to_owned()).or_insert_with(|| Quantity(SCRATCH.to_owned()));
+    }
+    resources
+}
+
+impl Verify {
+    /// Makes the volume large enough for twice a database of so many bytes, where the spec does not say how large it is: in powers of
+    /// two, so that a database which grows changes it seldom.
+    pub(super) fn holds(&mut self, bytes: u64) {
+        let gibibytes = bytes.saturating_mul(2).div_ceil(1 << 30).checked_next_power_of_two();
+        let Some(wanted) = gibibytes.map(|gibibytes| format!("{gibibytes}Gi")).filter(|_| !self.own_size) else { return };
+        if nanos(&wanted) > nanos(&self.size) {
+            self.size = wanted;
+        }
     }
 }
 
@@ -202,6 +232,22 @@ pub(super) fn buckets(spec: &RorunStackSpec) -> impl Iterator<Item = &ExternalBu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_volume_of_a_drill_grows_with_what_the_last_dump_found() {
+        let size = |own_size: bool, size: &str, bytes: u64| {
+            let mut drill = Verify { own_size, size: size.to_owned(), ..Verify::default() };
+            drill.holds(bytes);
+            drill.size
+        };
+        assert_eq!(size(false, "20Gi", 1 << 30), "20Gi");
+        assert_eq!(size(false, "20Gi", 11 << 30), "32Gi");
+        assert_eq!(size(false, "20Gi", 16 << 30), "32Gi");
+        assert_eq!(size(false, "20Gi", (16 << 30) + 1), "64Gi");
+        assert_eq!(size(false, "20480Mi", 17 << 30), "64Gi");
+        assert!(nanos(&size(false, "20Gi", u64::MAX)) > nanos("8Ei"));
+        assert_eq!(size(true, "5Gi", 100 << 30), "5Gi");
+    }
 
     #[test]
     fn a_drill_gets_twice_the_volume_of_the_database() {

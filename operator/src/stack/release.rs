@@ -20,6 +20,17 @@ use crate::{
 /// The fields of a workload that make a release. All others, such as `replicas`, apply to whichever release serves.
 const FIELDS: [&str; 9] = ["image", "command", "args", "port", "env", "envFrom", "health", "podTemplate", "migrations"];
 
+/// The fields of a workload that change its pods and make neither a release nor a revision: see [`Beside`].
+const BESIDE: [&str; 7] = [
+    "resources",
+    "scheduling",
+    "serviceAccount",
+    "podLabels",
+    "podAnnotations",
+    "databaseConnections",
+    "apiURLFrom",
+];
+
 /// The workloads of a release.
 pub const WORKLOADS: [Component; 3] = [Component::Api, Component::Ocr, Component::Admin];
 
@@ -34,19 +45,13 @@ impl Content {
     /// What a spec says.
     pub fn of(spec: &RorunStackSpec) -> Self {
         let registry = defaults::registry(spec);
-        let workloads = [
-            (Component::Api, Some(&spec.api)),
-            (Component::Ocr, spec.ocr.as_ref()),
-            (Component::Admin, spec.admin.as_ref()),
-        ];
         let fields = |workload: &WorkloadSpec| {
             let mut all = serde_json::to_value(workload).unwrap_or_default();
             all["image"] = Value::String(defaults::image(registry, &workload.image));
             let kept = FIELDS.into_iter().filter_map(|field| Some((field.to_owned(), all.get_mut(field)?.take())));
             Value::Object(kept.collect())
         };
-        let entries = workloads.into_iter().filter_map(|(of, workload)| Some((of.to_string(), fields(workload?))));
-        Self(Value::Object(entries.collect()))
+        Self(workloads(spec).map(|(of, workload)| (of.to_string(), fields(workload))).collect())
     }
 
     /// What a ControllerRevision holds. `None`: that is no content of a release.
@@ -87,9 +92,10 @@ impl Content {
         self.0.get(component.as_str()).map(hash)
     }
 
-    /// The spec with these workloads: all else, such as `replicas`, is that of the spec. Images have full names, so the spec's
-    /// registry is not put before them again. `None`: an operator of another version wrote the content, and this one cannot read it.
-    pub fn in_spec(&self, spec: &RorunStackSpec) -> Option<RorunStackSpec> {
+    /// The spec with these workloads, and with what their pods had beside it: all else, such as `replicas`, is that of the spec. Images
+    /// have full names, so the spec's registry is not put before them again. `None`: an operator of another version wrote the content,
+    /// and this one cannot read it.
+    pub(super) fn in_spec(&self, beside: Option<&Beside>, spec: &RorunStackSpec) -> Option<RorunStackSpec> {
         let mut spec = spec.clone();
         let workload = |component: Component, now: Option<&WorkloadSpec>| {
             let Some(fields) = self.0.get(component.as_str()).and_then(Value::as_object) else { return Some(None) };
@@ -99,6 +105,11 @@ impl Content {
             };
             merged.retain(|field, _| !FIELDS.contains(&field.as_str()));
             merged.extend(fields.clone());
+            if let Some(Beside(beside)) = beside {
+                merged.retain(|field, _| !BESIDE.contains(&field.as_str()));
+                let fields = beside.get(component.as_str()).and_then(Value::as_object);
+                merged.extend(fields.cloned().unwrap_or_default());
+            }
             serde_json::from_value::<WorkloadSpec>(Value::Object(merged)).ok().map(Some)
         };
         spec.api = workload(Component::Api, Some(&spec.api))??;
@@ -106,6 +117,36 @@ impl Content {
         spec.admin = workload(Component::Admin, spec.admin.as_ref())?;
         Some(spec)
     }
+}
+
+/// What the pods of the workloads are made of beside the content of a revision. An edit of it rolls out at once, unless an image changes
+/// with it: then the pods that serve keep what they have until the release may roll out. It has no part in the names of releases and
+/// revisions, so an operator that knows more fields makes no new ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Beside(Value);
+
+impl Beside {
+    /// What a spec says.
+    pub fn of(spec: &RorunStackSpec) -> Self {
+        let fields = |workload: &WorkloadSpec| {
+            let mut all = serde_json::to_value(workload).unwrap_or_default();
+            let kept = BESIDE.into_iter().filter_map(|field| Some((field.to_owned(), all.get_mut(field)?.take())));
+            kept.collect::<Map<_, _>>()
+        };
+        let said = workloads(spec).map(|(of, workload)| (of, fields(workload))).filter(|(_, fields)| !fields.is_empty());
+        Self(said.map(|(of, fields)| (of.to_string(), Value::Object(fields))).collect())
+    }
+
+    /// What tells it from another one. Empty: the spec says nothing.
+    pub fn id(&self) -> String {
+        if self.0.as_object().is_none_or(Map::is_empty) { String::new() } else { hash(&self.0) }
+    }
+}
+
+/// The workloads of a spec.
+fn workloads(spec: &RorunStackSpec) -> impl Iterator<Item = (Component, &WorkloadSpec)> {
+    let all = [Some(&spec.api), spec.ocr.as_ref(), spec.admin.as_ref()];
+    WORKLOADS.into_iter().zip(all).filter_map(|(of, workload)| Some((of, workload?)))
 }
 
 fn hash(value: &Value) -> String {
@@ -184,130 +225,6 @@ fn place(stack: &Stack, observed: &Observed) -> String {
         .unwrap_or_default()
 }
 
-/// A revision of a release, as the cluster keeps it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Revision {
-    /// The name of the ControllerRevision.
-    pub name: String,
-    /// Its number: of two, the greater is the newer.
-    pub number: i64,
-    /// What of the spec it holds.
-    pub content: Content,
-    /// What became of it.
-    pub progress: Progress,
-}
-
-/// What became of a revision. Moments are in seconds since 1970.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Progress {
-    /// When it was first observed.
-    pub created_at: i64,
-    /// The backup that is the way back from its migration.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recovery_point: Option<RecoveryPoint>,
-    /// How the tests of its candidates ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tested: Option<Tested>,
-    /// When its rollout began, or that of its candidates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<i64>,
-    /// When it began to serve. A revision that served is one to go back to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub served_at: Option<i64>,
-    /// What keeps its rollout from going on though the release is not at fault.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub excused: Option<String>,
-    /// Until when something did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub excused_until: Option<i64>,
-    /// Why it was given up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rolled_back: Option<RolledBack>,
-    /// The migrations that were applied: a hash of image, command and identity of the data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migrated: Option<String>,
-    /// What keeps the command of its migration from running, by the last attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_begun: Option<NotBegun>,
-    /// The Job whose command ran, in whichever of its pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub began: Option<String>,
-    /// When the Job of the migration was made. Absent where none ran for this revision.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migration_started_at: Option<i64>,
-    /// When the Job of the migration had succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migrated_at: Option<i64>,
-    /// Who approved it, if anybody had to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approved_by: Option<String>,
-    /// An admission policy made sure of that name.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub approval_verified: bool,
-    /// When that was observed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approved_at: Option<i64>,
-    /// What its pods ran when last looked at, by workload: a digest, or why there is none, as the status tells it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub digests: BTreeMap<String, String>,
-    /// When one of them was last another one: a tag was moved.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digests_changed_at: Option<i64>,
-}
-
-/// What keeps the command of a migration from running.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct NotBegun {
-    /// Another session holds the lock, or works for a migration that was ended.
-    pub locked: bool,
-    /// In one sentence.
-    pub message: String,
-}
-
-/// The backup that is the way back from the migration of a release.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct RecoveryPoint {
-    /// The identifier of the backup. Empty if it is not known.
-    pub id: String,
-    /// The URL of its manifest.
-    pub location: String,
-    /// When it was complete, or was skipped, in seconds since 1970.
-    pub at: i64,
-    /// Somebody wanted the release to go on without.
-    pub skipped: bool,
-}
-
-/// How the tests of candidates ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Tested {
-    /// When, in seconds since 1970.
-    pub at: i64,
-    /// What the tests were about: a hash of the revision and of the tests.
-    pub of: String,
-    /// Why they failed, in one sentence. `None`: they passed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
-    /// The value of `rorun.app/retry` at that moment: another one tests again what failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<String>,
-}
-
-/// A rollout that was given up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RolledBack {
-    /// When, in seconds since 1970.
-    pub at: i64,
-    /// Why, in one sentence.
-    pub message: String,
-    /// The value of `rorun.app/retry` at that moment: another one tries again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,11 +281,40 @@ mod tests {
             "image": {"registry": "elsewhere.example.com"}, "ocr": null, "admin": {"image": "rorun-admin:2"},
             "api": {"image": "rorun-api:2", "replicas": 7, "env": [], "args": ["serve"]},
         }));
-        let merged = served.in_spec(&now).unwrap();
+        let merged = served.in_spec(None, &now).unwrap();
         assert_eq!(Content::of(&merged), served);
         assert_eq!((merged.api.replicas, merged.api.args.len(), merged.api.env.len()), (Some(7), 0, 1));
         assert!(merged.admin.is_none() && merged.ocr.is_some());
         assert_eq!(Content::read(&served.data()).as_ref(), Some(&served));
         assert_eq!(Content::read(&json!({"commands": {}})), None);
+    }
+
+    #[test]
+    fn what_changes_pods_and_makes_no_revision_is_known_beside_it() {
+        let before = spec(json!({"api": {"resources": {"requests": {"cpu": "1"}}, "podLabels": {"team": "a"}}}));
+        let (served, beside) = (Content::of(&before), Beside::of(&before));
+        assert_eq!((Beside::of(&spec(json!({}))).id(), beside.id().len()), (String::new(), DIGITS));
+        let now = spec(json!({"api": {"image": "rorun-api:2", "databaseConnections": 7, "replicas": 5, "podLabels": {"team": "b"}}}));
+        let merged = served.in_spec(Some(&beside), &now).unwrap();
+        assert_eq!((Beside::of(&merged), merged.api.replicas), (beside.clone(), Some(5)));
+        // An operator of before recorded nothing: the pods are as the spec says.
+        assert_eq!(Beside::of(&served.in_spec(None, &now).unwrap()), Beside::of(&now));
+        let text = serde_json::to_string(&beside).unwrap();
+        assert_eq!(serde_json::from_str::<Beside>(&text).unwrap(), beside);
+        for field in BESIDE {
+            assert!(!FIELDS.contains(&field));
+        }
+    }
+
+    /// A field that is added to a workload is held with an image, or stands here because it changes no pod.
+    #[test]
+    fn every_field_of_a_workload_is_judged() {
+        const NO_POD: [&str; 5] = ["replicas", "autoscaling", "disruption", "candidate", "progressDeadlineSeconds"];
+        let schema = serde_json::to_value(schemars::schema_for!(WorkloadSpec)).unwrap();
+        let known: Vec<_> = FIELDS.into_iter().chain(BESIDE).chain(NO_POD).collect();
+        for field in schema["properties"].as_object().unwrap().keys() {
+            assert!(known.contains(&field.as_str()), "{field}");
+        }
+        assert_eq!(schema["properties"].as_object().unwrap().len(), known.len());
     }
 }

@@ -134,11 +134,7 @@ impl Stack {
     pub fn endpoints(&self) -> BTreeMap<ProbeTarget, Endpoint> {
         let shared = self.backups_in_bucket();
         let mut endpoints: BTreeMap<_, _> = self.modes().flat_map(|mode| mode.endpoints(shared)).collect();
-        if let Some(Backup { own_destination: true, destination: Some(access), prefix, .. }) = &self.backup {
-            let (access, prefix) = ((**access).clone(), Some(prefix.clone()));
-            let endpoint = Endpoint::Bucket { access, prefix, create: false, versioning: false };
-            endpoints.insert(Component::Backup.into(), endpoint);
-        }
+        endpoints.extend(self.destination().map(|endpoint| (Component::Backup.into(), endpoint)));
         endpoints.retain(|target, _| self.not_probed(target.component).is_none());
         endpoints
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ConfigInput, Connection, Content, Corrected, Observed, ReleaseSettings, Stack, api_url, backup, bucket,
+    Beside, ConfigInput, Connection, Content, Corrected, Observed, ReleaseSettings, Stack, api_url, backup, bucket,
     connection::Parts,
     database, defaults, from_pods, ingress,
     mode::{Context, Unresolved},
@@ -31,7 +31,7 @@ pub fn validate_served(cr: &RorunStack, observed: &Observed) -> Option<Stack> {
         return None;
     }
     let mut cr = cr.clone();
-    cr.spec = served.content.in_spec(&cr.spec)?;
+    cr.spec = served.in_spec(&cr.spec)?;
     let observed = Observed { configuration: observed.releases.configuration.clone(), ..observed.clone() };
     Some(resolve_stack(&cr, &observed, None))
 }
@@ -60,6 +60,7 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         redis: redis::chosen(spec).resolve(&context, &mut unresolved),
         bucket: bucket::chosen(spec).resolve(&context, &mut unresolved),
         content: Content::of(spec),
+        beside: Beside::of(spec),
         release: ReleaseSettings::default(),
         serving: None,
         target: None,

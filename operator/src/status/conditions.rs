@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, root_cause::is_forgiven};
+use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release, root_cause::is_forgiven};
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
+    plan::release::State,
 };
 
 /// A condition without its times.
@@ -83,7 +84,7 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
         facts.push(Fact { kind: "Suspended", status: "True", reason: reason::SUSPENDED, message });
     }
     facts.extend(hibernation::facts(report));
-    let Some(cause) = cause else {
+    let Some(cause) = cause.cloned().or_else(|| release::unserved(report)) else {
         let empty = report.readiness.iter().find_map(|(component, _)| available::empty(report.stack, *component));
         let reason = empty.unwrap_or(reason::READY);
         facts.push(Fact { kind: "Ready", status: "True", reason, message: all_is_well(report) });
@@ -92,11 +93,15 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     let fact = |kind, status| Fact { kind, status, reason: cause.reason, message: cause.message.clone() };
     // The first reconcile has nothing to judge yet.
     let first = report.old.is_none() && cause.reason == reason::PROGRESSING;
-    facts.push(fact("Ready", if first { "Unknown" } else { "False" }));
+    let mut ready = fact("Ready", if first { "Unknown" } else { "False" });
+    if let Some(note) = release::approver_unknown(report).filter(|_| report.release.state != State::Serving) {
+        ready.message = format!("{}; {note}", ready.message);
+    }
+    facts.push(ready);
     // Reconciling and Stalled are there only while true, so that kstatus reads them right.
     if NEEDS_THE_USER.contains(&cause.reason) || is_stuck(report) {
         facts.push(fact("Stalled", "True"));
-    } else if !report.stack.suspend && cause.reason != reason::AWAITING_APPROVAL && is_carried_out(report) {
+    } else if !report.stack.suspend && !release::awaits(report, &cause) && is_carried_out(report) {
         facts.push(fact("Reconciling", "True"));
     }
     facts
@@ -152,7 +157,7 @@ fn all_is_well(report: &Report<'_>) -> String {
     if let Some(finding) = report.stack.findings(Component::Database).first() {
         message = format!("{message}; {}: {}", Component::Database, finding.message);
     }
-    for note in commands::without_effect(report) {
+    for note in commands::without_effect(report).into_iter().chain(release::approver_unknown(report)) {
         message.push_str("; ");
         message.push_str(&note);
     }

@@ -1,7 +1,7 @@
 //! That a stack hibernates, or is about to, and when it expires.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Report, available, conditions::Fact};
 use crate::{
@@ -101,6 +101,19 @@ pub(super) fn since(report: &Report<'_>, old: &RorunStackStatus, now: Timestamp)
         None if stack.asleep => Some(Time(now)),
         _ => None,
     }
+}
+
+/// Since when no pod runs: `Hibernated` is true.
+pub fn without_pods_since(conditions: &[Condition]) -> Option<i64> {
+    let hibernated = conditions.iter().find(|condition| condition.type_ == "Hibernated" && condition.status == "True")?;
+    Some(hibernated.last_transition_time.0.as_second())
+}
+
+/// For how long no pod ran, with the time that ends now.
+pub(super) fn seconds(old: &RorunStackStatus, conditions: &[Condition], now: Timestamp) -> Option<i64> {
+    let since = without_pods_since(&old.conditions).filter(|_| without_pods_since(conditions).is_none());
+    let ended = since.map(|since| (now.as_second() - since).max(0));
+    ended.map(|ended| old.hibernated_seconds.unwrap_or(0) + ended).or(old.hibernated_seconds)
 }
 
 /// The moments that the status keeps: since when it hibernates, when it expires, and how that came.

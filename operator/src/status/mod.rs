@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use hibernation::without_pods_since;
 pub use requests::{of_backup, of_restore, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
@@ -69,9 +70,11 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let (hibernated_since, expires_at, expiry) = hibernation::told(report, &old, now);
     let drill = backup::drill_note(backup.as_ref());
     let facts = conditions::facts(report, cause.as_ref(), [notes.as_ref(), drill.as_ref()]);
+    let conditions = conditions::merge(&old.conditions, facts, generation, now);
     RorunStackStatus {
         observed_generation: generation,
-        conditions: conditions::merge(&old.conditions, facts, generation, now),
+        hibernated_seconds: hibernation::seconds(&old, &conditions, now),
+        conditions,
         environment: Some(report.stack.environment),
         components: summary::components(report, notes.as_ref()),
         services: if report.stack.suspend { old.services } else { services::services(report) },
@@ -91,8 +94,13 @@ pub fn stopped(cr: &RorunStack, old: Option<RorunStackStatus>, waiting: &Waiting
     let mut status = old.unwrap_or_default();
     let generation = cr.metadata.generation;
     status.observed_generation = generation;
+    if let Some(release) = &mut status.release {
+        release.retry = release::retry(cr);
+    }
     let facts = conditions::stopped(&status.conditions, waiting);
-    status.conditions = conditions::merge(&status.conditions, facts, generation, now);
+    let conditions = conditions::merge(&status.conditions, facts, generation, now);
+    status.hibernated_seconds = hibernation::seconds(&status, &conditions, now);
+    status.conditions = conditions;
     status
 }
 

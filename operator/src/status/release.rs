@@ -3,12 +3,16 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Report, hibernation};
+use super::{Report, RootCause, hibernation};
 use crate::{
-    api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus},
-    names::{Component, image},
-    stack::Revision,
+    api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus, RorunStack},
+    names::{Component, annotation, image, reason},
+    plan::release::State,
+    stack::{Revision, WORKLOADS},
 };
+
+/// How much of a digest is shown: `sha256:` and what Docker shows of an identifier.
+const SHORT_DIGEST: usize = 7 + 12;
 
 /// What the status tells of releases. `None`: nothing was planned.
 pub(super) fn told(report: &Report<'_>, now: Timestamp) -> Option<Box<ReleaseStatus>> {
@@ -25,12 +29,66 @@ pub(super) fn told(report: &Report<'_>, now: Timestamp) -> Option<Box<ReleaseSta
         |revision: &&Revision| current.is_none_or(|current| current.content.release() != revision.content.release());
     Some(Box::new(ReleaseStatus {
         state: release.state.as_str().to_owned(),
+        image: shown(&release.target, current),
+        retry: retry(report.cr),
         current: current.map(record),
         target: target.map(record),
         previous: served.iter().copied().find(other).map(record),
         proven: current.and_then(|current| proven(report, current, now)),
         history: served.into_iter().map(record).collect(),
     }))
+}
+
+/// That the spec asks for a release which does not serve, where no component waits for it: no tool may take the stack for current.
+pub(super) fn unserved(report: &Report<'_>) -> Option<RootCause> {
+    let release = format!("release {}", report.release.target.content.release());
+    let (reason, message) = match (report.release.state, report.stack.hibernation.cause) {
+        (State::Serving, _) => return None,
+        (State::Hibernating, Some(cause)) => (reason::HIBERNATED, hibernation::message(report, cause)),
+        (State::Restoring, _) => (reason::RESTORING, format!("{release} goes on once the restore is over; what serves stays")),
+        _ => (reason::PROGRESSING, format!("{release} does not serve yet")),
+    };
+    Some(RootCause { component: Component::Api, reason, message })
+}
+
+/// That nothing makes sure of who approved the release that the spec asks for.
+pub(super) fn approver_unknown(report: &Report<'_>) -> Option<String> {
+    let target = &report.release.target;
+    let by = target.progress.approved_by.as_deref().filter(|_| !target.progress.approval_verified)?;
+    let said = if by.is_empty() { "is not set".to_owned() } else { format!("says {by}") };
+    let (release, key) = (target.content.release(), annotation::APPROVED_BY);
+    Some(format!("who approved release {release} is not known: no admission policy makes sure of {key}, which {said}"))
+}
+
+/// Whether nothing goes on until somebody approves the release, or the stack wakes.
+pub(super) fn awaits(report: &Report<'_>, cause: &RootCause) -> bool {
+    cause.reason == reason::AWAITING_APPROVAL || report.release.state == State::Hibernating
+}
+
+/// The image that tells a release from the one that serves, in short; that of the API where none does.
+fn shown(target: &Revision, current: Option<&Revision>) -> String {
+    let changes = |of: &Component| {
+        let image = target.content.image(*of);
+        image.is_some() && current.is_some_and(|current| current.content.image(*of) != image)
+    };
+    let component = WORKLOADS.into_iter().find(changes).unwrap_or(Component::Api);
+    short(target.content.image(component).unwrap_or_default())
+}
+
+/// The last part of a name with its tag, or with the beginning of its digest if it has none.
+fn short(image: &str) -> String {
+    let image::ImageName { repository, tag, digest } = image::ImageName::new(image);
+    let name = repository.rsplit('/').next().unwrap_or_default();
+    match (tag, digest) {
+        (Some(tag), _) => format!("{name}:{tag}"),
+        (None, Some(digest)) => format!("{name}@{}", digest.get(..SHORT_DIGEST).unwrap_or(digest)),
+        (None, None) => name.to_owned(),
+    }
+}
+
+/// What was asked to be tried again when the status was made.
+pub(super) fn retry(cr: &RorunStack) -> Option<String> {
+    cr.metadata.annotations.as_ref()?.get(annotation::RETRY).cloned()
 }
 
 fn moment(second: i64) -> Option<Time> {
@@ -125,5 +183,19 @@ fn record(revision: &Revision) -> ReleaseRecord {
         .flatten()
         .next()
         .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("ghcr.io/rorun/rorun-api:1.9.0", "rorun-api:1.9.0")]
+    #[case("ghcr.io/rorun/rorun-api:1.9.0@sha256:0123456789abcdef", "rorun-api:1.9.0")]
+    #[case("registry:5000/rorun-api@sha256:0123456789abcdef", "rorun-api@sha256:0123456789ab")]
+    #[case("rorun-api", "rorun-api")]
+    fn an_image_is_shown_in_short(#[case] image: &str, #[case] shown: &str) {
+        assert_eq!(short(image), shown);
     }
 }

@@ -159,7 +159,7 @@ impl Metrics {
     pub fn render(&self) -> Result<String, MetricsError> {
         self.reconciles.refresh(Instant::now());
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encode)?;
-        self.stacks.write(&mut text);
+        self.stacks.write(&mut text, jiff::Timestamp::now().as_second());
         Ok(text)
     }
 }
@@ -185,6 +185,8 @@ mod tests {
             conditions: vec![("Ready".to_owned(), ConditionStatus::True), ("RedisReady".to_owned(), "False".into())],
             backup_last_success: Some(1_700_000_000),
             backup_size_bytes: Some(4096),
+            hibernated_seconds: 0,
+            hibernated_since: None,
         }
     }
 
@@ -275,6 +277,26 @@ mod tests {
             "rorun_stack_backup_last_success_timestamp_seconds{name=\"shop\",namespace=\"team-a\"} 1700000000",
         );
         assert_line(&metrics, "rorun_stack_backup_size_bytes{name=\"shop\",namespace=\"team-a\"} 4096");
+    }
+
+    #[test]
+    fn a_stack_shows_how_long_no_pod_of_it_ran() {
+        let stacks = Stacks::default();
+        let shown = |sample: StackSample, now: i64| {
+            stacks.insert(sample);
+            let mut text = String::new();
+            stacks.write(&mut text, now);
+            let series = "rorun_stack_hibernated_seconds_total{name=\"shop\",namespace=\"team-a\"} ";
+            text.lines().find_map(|line| line.strip_prefix(series)).unwrap().parse::<i64>().unwrap()
+        };
+        // It is there from the start, so that the first time counts as well.
+        assert_eq!(shown(sample("shop"), 1000), 0);
+        let asleep = StackSample { hibernated_since: Some(1000), ..sample("shop") };
+        assert_eq!([1000, 1060, 999].map(|now| shown(asleep.clone(), now)), [0, 60, 0]);
+        let awake = StackSample { hibernated_seconds: 90, ..sample("shop") };
+        assert_eq!([1090, 5000].map(|now| shown(awake.clone(), now)), [90, 90]);
+        let again = StackSample { hibernated_since: Some(6000), ..awake };
+        assert_eq!(shown(again, 6010), 100);
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub struct StackSample {
     pub backup_last_success: Option<i64>,
     /// How large that backup is.
     pub backup_size_bytes: Option<i64>,
+    /// For how many seconds no pod ran in former hibernations.
+    pub hibernated_seconds: i64,
+    /// Since when no pod runs in this one, in seconds since 1970.
+    pub hibernated_since: Option<i64>,
 }
 
 /// By namespace and name, and then by service.
@@ -90,8 +94,8 @@ impl Stacks {
         self.latencies().entry(key).or_default().insert(service, latency.as_secs_f32());
     }
 
-    /// Adds the families of the stacks to a text of the exposition format.
-    pub(super) fn write(&self, text: &mut String) {
+    /// Adds the families of the stacks to a text of the exposition format. `now` is in seconds since 1970.
+    pub(super) fn write(&self, text: &mut String, now: i64) {
         let samples = self.samples();
         family(text, "rorun_stack_info", "1 for every stack.");
         for sample in samples.values() {
@@ -128,6 +132,12 @@ impl Stacks {
         family(text, name, "Size of the newest good backup.");
         for (sample, size) in samples.values().filter_map(|sample| Some((sample, sample.backup_size_bytes?))) {
             series(text, name, &[], sample, size);
+        }
+        let name = "rorun_stack_hibernated_seconds_total";
+        let _ = writeln!(text, "# HELP {name} How long no pod of a stack ran, since it hibernated.\n# TYPE {name} counter");
+        for sample in samples.values() {
+            let this_time = sample.hibernated_since.map_or(0, |since| (now - since).max(0));
+            series(text, name, &[], sample, sample.hibernated_seconds + this_time);
         }
     }
 

@@ -12,6 +12,7 @@ use rorun_operator::contract::{
 use rorun_operator::services::ServiceError;
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
 use rstest::rstest;
+use serde_json::json;
 
 use crate::gateway::{Gateway, Passed};
 use crate::moto::Moto;
@@ -147,6 +148,34 @@ async fn a_bucket_is_asked_in_the_folder_that_is_used() {
     assert_eq!(run.passed("bucket"), (&[][..], None));
     let run = ask(&limited, "", &[]).await;
     assert_eq!(run.failed("bucket").0, "AccessDenied");
+}
+
+/// The bucket of the backups has keys of its own, and is asked beside that of the application.
+#[tokio::test]
+async fn the_bucket_of_the_backups_is_asked_by_its_own_keys() {
+    let servers = Servers::shared().await;
+    let (application, backups) = (servers.bucket("asked-files"), servers.bucket("limited"));
+    for target in [&application, &backups] {
+        let _ = client(target).create().await;
+    }
+    let (key, of_backups) = (preflight_key("", UID), preflight_key("backups/n/shop/", UID));
+    let ask = async |of_backups: &str, secret: &str| {
+        let location = json!({
+            "endpoint": backups.endpoint, "region": backups.region, "bucket": backups.bucket, "forcePathStyle": true,
+            "accessKeyId": "limited", "secretAccessKey": secret,
+        });
+        let arguments = [contract::ARG_KEY, &key, contract::ARG_DESTINATION_KEY, of_backups];
+        run(Some(&application), &arguments, &[(contract::ENV_ASK_DESTINATION, &location.to_string())]).await
+    };
+    let good = ask(&of_backups, PASSWORD).await;
+    assert_eq!((good.code, good.passed("bucket"), good.passed("backup")), (Some(0), (&[][..], None), (&[][..], None)));
+    let elsewhere = ask(&key, PASSWORD).await;
+    let (reason, message) = elsewhere.failed("backup");
+    assert!(reason == "AccessDenied" && message.starts_with(&format!("writing {key}: ")), "{reason}: {message}");
+    assert_eq!(elsewhere.passed("bucket"), (&[][..], None), "the other bucket is none of its business");
+    assert_eq!(ask(&of_backups, "another").await.failed("backup").0, "AuthenticationFailed");
+    let left = client(&servers.bucket("limited")).list("backups/n/shop/_preflight/").await.expect("list");
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// What is wrong, as the status tells it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use rorun_e2e::engine::ports;
 use rorun_operator::api::v1alpha1::RorunStack;
-use rorun_operator::contract::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, Provider, Unreadable};
+use rorun_operator::contract::{ClusterMode, ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, Provider, Unreadable};
 use rorun_operator::names::{Component, Waiting};
 use rorun_operator::probe::{Answer, PostgresQuestion, Prober, Purpose, Question, RedisQuestion, Service, Tenant};
 use rorun_operator::services::bucket::BucketTarget;
@@ -311,7 +311,7 @@ fn bucket_question(target: BucketTarget) -> Question {
 }
 
 fn redis_question(url: String, ca: Option<String>) -> Question {
-    question(Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode: None }), None)
+    question(Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode: ClusterMode::default() }), None)
 }
 
 /// Each row of the table in `docs/services.md`: what is wrong, the reason and the exact message, from a server that has it.

@@ -36,7 +36,7 @@ impl<'a> Safe<'a> {
     /// A folder of its own in the same bucket.
     fn of(from: &'a Scenario) -> Self {
         let (servers, bucket) = (from.servers.clone(), from.bucket.clone());
-        Self { from, into: Scenario { servers, bucket, name: from.name, prefix: "safe/shop/".to_owned() } }
+        Self { from, into: Scenario::of(servers, (from.name, "safe/shop/".to_owned()), bucket) }
     }
 
     fn location(&self) -> BucketLocation {
@@ -221,7 +221,7 @@ async fn without_a_whole_point_there_is_nothing_to_sanitize() {
     let made = Safe::of(&good).complete(SANITIZE).await;
     let mut of_safe = Safe::of(&good);
     let into = std::mem::replace(&mut of_safe.into.prefix, "other/shop/".to_owned());
-    let only = Scenario { servers: good.servers.clone(), bucket: good.bucket.clone(), name: good.name, prefix: into };
+    let only = Scenario::of(good.servers.clone(), (good.name, into), good.bucket.clone());
     let of_safe = Safe { from: &only, into: of_safe.into };
     let (message, _) = of_safe.failure(SANITIZE).await;
     assert!(message.contains("there is no recovery point of this stack under safe/shop/"), "{}: {message}", made.id);

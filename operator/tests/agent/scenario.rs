@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use jiff::Timestamp;
+use rorun_operator::agent::BackupId;
 use rorun_operator::contract::{self, DumpOutcome, DumpRecord};
 use rorun_operator::services::bucket::{BucketClient, Timeouts};
 use tokio_postgres::NoTls;
 
+use crate::process::until;
 use crate::programs;
 use crate::servers::{PASSWORD, Servers};
 
@@ -19,6 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) prefix: String,
     pub(crate) bucket: BucketClient,
+    /// The second of the newest point, by [`Scenario::dump`].
+    newest: AtomicI64,
 }
 
 /// How a run of the agent ended.
@@ -34,9 +40,14 @@ impl Scenario {
         let servers = Servers::shared().await;
         let bucket = BucketClient::new(&servers.bucket(name), Timeouts::CHECK).expect("client");
         bucket.create().await.expect("bucket");
-        let scenario = Self { servers, name, prefix: format!("backups/shop/{name}/"), bucket };
+        let scenario = Self::of(servers, (name, format!("backups/shop/{name}/")), bucket);
         scenario.sql_in("postgres", &format!("CREATE DATABASE \"{name}\"")).await;
         scenario
+    }
+
+    /// A database that is there, and a folder of a bucket that is there.
+    pub(crate) fn of(servers: Arc<Servers>, (name, prefix): (&'static str, String), bucket: BucketClient) -> Self {
+        Self { servers, name, prefix, bucket, newest: AtomicI64::new(0) }
     }
 
     /// Runs SQL in the scenario's database and gives the first column of the last row.
@@ -145,9 +156,14 @@ impl Scenario {
         self.run_during(command, async |_| {}).await
     }
 
-    /// Runs the agent, which must succeed.
+    /// Runs the agent, which must succeed. The identifiers of points sort by seconds, so no two are made in one.
     pub(crate) async fn dump(&self) -> DumpRecord {
-        self.run(self.command()).await.complete()
+        let newest = self.newest.load(Ordering::Relaxed);
+        until("the second of the last point to be over", async || Timestamp::now().as_second() > newest).await;
+        let record = self.run(self.command()).await.complete();
+        let id: BackupId = record.id.parse().expect("an identifier");
+        self.newest.store(id.created().as_second(), Ordering::Relaxed);
+        record
     }
 
     /// Runs the agent, which must fail, and gives the message.

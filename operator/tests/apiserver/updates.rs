@@ -92,6 +92,11 @@ fn refused() -> Vec<(Fixture, Fixture, &'static str)> {
             "nodeType, serverless and clusterMode of redis.elastiCache cannot take each other's place",
         ),
         (
+            cache(json!({"nodeType": "cache.t4g.small"})),
+            cache(json!({"nodeType": "cache.t4g.small", "engine": "Redis"})),
+            "redis.elastiCache.engine cannot change from Valkey to Redis",
+        ),
+        (
             cache(json!({"serverless": {}})),
             cache(json!({"serverless": {}, "region": "eu-west-1"})),
             "identifier, region and kmsKeyID of redis.elastiCache cannot change",

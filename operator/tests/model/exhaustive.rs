@@ -1,10 +1,14 @@
-//! Every state that three children can get into within twelve steps.
+//! Every state that three children can get into within twelve steps, and single steps.
 
 use stateright::{Checker, HasDiscoveries, Model};
 
+use serde_json::Value;
+
 use crate::{
-    core::{Core, Flaw},
-    reconcile,
+    children::{Credentials, SECRET},
+    core::{Core, Fault, Flaw},
+    interned::Interned,
+    reconcile::{self, Step, numbered, step},
 };
 
 /// How many steps.
@@ -39,4 +43,29 @@ fn every_flaw_is_found() {
         let (property, path) = discoveries.iter().next().unwrap_or_else(|| panic!("{flaw:?} is not noticed"));
         println!("{flaw:?}: {property}: {:?}", path.clone().into_actions());
     }
+}
+
+/// The cache shows nothing, and the API server has the credentials: either they lost their labels, and get them back, or the reconcile
+/// before has done so, and nothing is written.
+#[test]
+fn credentials_get_their_labels_back_once() {
+    let from_nothing = Step {
+        generation: 0,
+        credentials: Credentials::Known("a".to_owned()),
+        seen: [None; 3],
+        there: [None; 3],
+        settled: [const { None }; 3],
+        fault: Fault::Pass,
+        flaw: None,
+    };
+    let (child, made) = step(&from_nothing).written.clone().expect("a write");
+    let made = made.filter(|_| child == SECRET).expect("the Secret is made first");
+    let written = |secret: Interned| {
+        let there = [Some(secret), None, None];
+        step(&Step { there, ..from_nothing.clone() }).written.as_ref().map(|(child, _)| *child)
+    };
+    let mut stripped = made.clone();
+    stripped["metadata"]["labels"]["app.kubernetes.io/managed-by"] = Value::Null;
+    assert_eq!(written(numbered(&stripped, "1", 1)), Some(SECRET), "the labels stay away");
+    assert_ne!(written(numbered(&made, "1", 1)), Some(SECRET), "the labels are written again");
 }

@@ -64,6 +64,31 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
     })
 }
 
+/// A stack whose data services AWS runs, through its controllers.
+pub fn on_aws() -> impl Strategy<Value = RorunStack> {
+    let rds = (option::of(0..3), option::of(select(vec!["Libpq", "Prisma"]))).prop_map(|(replicas, style)| {
+        let block = json!({"instanceClass": "db.t4g.medium", "storage": {"size": "50Gi"}, "caSecretRef": {"name": "rds-ca"}});
+        with(with(block, "readReplicas", replicas.map(Value::from)), "urlStyle", style.map(Value::from))
+    });
+    let cache = select(vec![
+        json!({"nodeType": "cache.t4g.small"}),
+        json!({"nodeType": "cache.t4g.small", "engine": "Redis", "clusterMode": true, "shards": 2}),
+        json!({"serverless": {"userGroupID": "rorun", "loginSecretRef": {"name": "redis-login"}}}),
+        json!({"serverless": {}}),
+    ]);
+    let rules = option::of(select(vec![
+        ("lifecycle", json!({"expireNoncurrentAfterDays": 30})),
+        ("cors", json!({"allowOrigins": ["https://app.example.com"]})),
+    ]));
+    (fixtures(), rds, cache, rules).prop_map(|(fixture, rds, cache, rules)| {
+        let s3 = json!({"name": "shop-files", "region": "eu-west-1", "credentialsSecretRef": {"name": "bucket-keys"}});
+        let fixture = fixture.without("backup.pointInTime").set("database", json!({"rds": rds}));
+        let fixture = fixture.set("redis", json!({"elastiCache": cache})).set("bucket", json!({"s3": s3}));
+        let fixture = rules.into_iter().fold(fixture, |fixture, (field, block)| fixture.set(&format!("bucket.{field}"), block));
+        fixture.build()
+    })
+}
+
 /// Names that a workload may be given, ours among them.
 const VARIABLES: [&str; 7] =
     ["LOG_LEVEL", "PORT", "DATABASE_URL", "NODE_EXTRA_CA_CERTS", "PGSSLROOTCERT", "SSL_CERT_FILE", "API_KEY"];

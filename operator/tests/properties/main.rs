@@ -5,6 +5,7 @@
     reason = "the helpers of a test are tests too, which clippy does not know"
 )]
 
+mod accounts;
 mod agent;
 mod configuration;
 mod deterministic;

@@ -12,7 +12,7 @@ use rorun_operator::{
 use serde_json::Value;
 
 use super::{
-    generate::{chaos, config, stacks},
+    generate::{chaos, config, on_aws, stacks},
     support::{CANARY, all_ready, all_there, containers, items, objects, template, text, valid},
 };
 
@@ -175,8 +175,16 @@ proptest! {
     }
 
     #[test]
-    fn secrets_stay_in_secrets(cr in stacks()) {
+    fn secrets_stay_in_secrets(cr in prop_oneof![stacks(), on_aws()]) {
         let all = objects(&cr);
+        let there = |kind: &str| all.iter().any(|object| object.kind.kind == kind);
+        if cr.spec.database.as_ref().is_some_and(|database| database.rds.is_some()) {
+            // The logins of the master and of the application, and who needs both.
+            let job = all.iter().find(|object| object.kind.kind == "Job" && object.component() == "database").unwrap();
+            prop_assert!(job.body.to_string().contains("-credentials"), "{}", job.body);
+            prop_assert!(there("DBInstance") && there("Bucket"), "{:?}", all.iter().map(DesiredObject::key).collect::<Vec<_>>());
+            prop_assert!(there("ReplicationGroup") != there("ServerlessCache"));
+        }
         let (secrets, others): (Vec<_>, Vec<_>) = all.iter().partition(|object| object.kind.kind == "Secret");
         prop_assert!(secrets.iter().any(|secret| secret.body.to_string().contains("Q2FuYXJ5")), "no canary at all");
         for object in others {
@@ -186,9 +194,9 @@ proptest! {
     }
 
     #[test]
-    fn data_is_retained_and_nothing_else(cr in stacks()) {
+    fn data_is_retained_and_nothing_else(cr in prop_oneof![stacks(), on_aws()]) {
         for object in objects(&cr) {
-            let volume = ["PersistentVolumeClaim", "Cluster", "ObjectStore"].contains(&object.kind.kind);
+            let volume = KINDS_OF_DATA.contains(&object.kind.kind);
             // A retained Cluster goes on archiving, with the keys to its archive.
             let keys = ["-credentials", "-backup-archive"].iter().any(|ending| object.name.ends_with(ending));
             let data = volume || keys;
@@ -231,6 +239,10 @@ proptest! {
         }
     }
 }
+
+/// What data are in, in the cluster or at AWS.
+const KINDS_OF_DATA: [&str; 7] =
+    ["PersistentVolumeClaim", "Cluster", "ObjectStore", "DBInstance", "ReplicationGroup", "ServerlessCache", "Bucket"];
 
 /// A DNS label that a Service may have, too (RFC 1035).
 fn is_name(name: &str) -> bool {

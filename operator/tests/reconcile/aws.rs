@@ -265,12 +265,19 @@ pub async fn a_change_that_interrupts_is_held_until_it_is_confirmed(env: &TestEn
     assert_eq!(spec().await["engineVersion"], "17.5");
     annotate("db.m7g.large,18.1").await;
     env.until("the version is changed", async || spec().await["engineVersion"] == "18.1").await;
+    // What RDS has enlarged is told to its object by whoever knows it, and is not taken back.
+    let grown = Patch::Merge(json!({"spec": {"allocatedStorage": 57}}));
+    let objects = env.objects("DBInstance", ns);
+    objects.patch("shop-database", &PatchParams::default(), &grown).await.expect("it is enlarged");
+    env.settled(ns).await;
+    assert_eq!(spec().await["allocatedStorage"], 57);
     // A minor version is no more than an update.
     let mut minor = managed();
     minor["database"]["rds"]["instanceClass"] = json!("db.m7g.large");
     minor["database"]["rds"]["version"] = json!("18.2");
     env.submit(ns, minor).await;
     env.until("the minor version is changed", async || spec().await["engineVersion"] == "18.2").await;
+    assert_eq!(spec().await["allocatedStorage"], 57);
 }
 
 /// What AWS says is told, and decides whether the stack is stalled.
@@ -297,6 +304,15 @@ pub async fn what_aws_says_is_told(env: &TestEnv) {
     env.settled(ns).await;
     assert_eq!(env.versions(ns).await["stack"], before, "the number of a request is no news");
 
+    let smaller = json!({"conditions": [condition("ACK.Terminal", "True", "Invalid storage size: 20")]});
+    set_status(env, of, smaller).await;
+    let told = async || env.condition(ns, "DatabaseReady").await.2;
+    env.until("it is refused", async || told().await.ends_with("Invalid storage size: 20")).await;
+    let mut grows = managed();
+    grows["database"]["rds"]["storage"]["maxSize"] = json!("100Gi");
+    env.submit(ns, grows).await;
+    let way_out = "write its size there, or more, into database.rds.storage.size";
+    env.until("the way out is told", async || told().await.ends_with(way_out)).await;
     let again = json!({"conditions": [condition("ACK.Recoverable", "True", "Throttling"), condition("ACK.Terminal", "False", "")]});
     set_status(env, of, again).await;
     env.until_reason(ns, "DatabaseReady", "ProviderFailed").await;

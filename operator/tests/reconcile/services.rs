@@ -22,6 +22,7 @@ fn spec(servers: &Servers) -> Value {
         "redis": {"external": {"secretRef": {"name": "services"}}},
         "bucket": {"external": {"name": "probe", "endpoint": format!("http://127.0.0.1:{}", servers.s3_port),
             "credentialsSecretRef": {"name": "services"}}},
+        "backup": {},
     })
 }
 
@@ -52,6 +53,11 @@ pub async fn what_services_say_is_written_once(env: &TestEnv) {
     assert_eq!(rows[0]["connections"], json!({"needed": 1004, "available": 100}), "{before}");
     assert!(rows[0]["version"].is_string() && rows[1]["version"].is_string(), "{before}");
     assert!(!before.to_string().contains(PASSWORD), "a secret in {before}");
+    // By what it says of itself: nobody named an image.
+    let major = rows[0]["version"].as_str().and_then(|version| version.split('.').next()).expect("a version");
+    let dumps = env.objects("CronJob", NAMESPACE).get("shop-backup").await.expect("the CronJob");
+    let image = &dumps.data["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, &format!("postgres:{major}"));
     all_are_asked(env, &operator).await;
     operator.kill();
     let mark = env.mark();

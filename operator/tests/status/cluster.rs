@@ -9,7 +9,7 @@ use rorun_operator::{
     desired::{self, Desired, desired},
     names::Component,
     objects::{LiveObject, LiveSet, Readiness, kind_of},
-    plan::Release,
+    plan::{Plan, Release},
     stack::Stack,
     status::{self, Report},
 };
@@ -109,8 +109,8 @@ impl Cluster {
     /// As [`Self::reconcile`], which writes these workloads.
     pub fn reconcile_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
         let live = self.live.clone().at(now);
-        let Desired { waiting: mut held, readiness, notes, .. } =
-            desired(&self.stack, &rorun_operator::plan::Plan::default(), &live);
+        let plan = Plan { release: self.release.clone(), ..Plan::default() };
+        let Desired { waiting: mut held, readiness, notes, .. } = desired(&self.stack, &plan, &live);
         let key = |component: &Component| rorun_operator::objects::ObjectKey {
             kind: if self.stack.workload(*component).is_some() { "Deployment" } else { "StatefulSet" },
             name: self.stack.child(*component),
@@ -118,6 +118,9 @@ impl Cluster {
         for component in begun {
             held.entry(*component).or_insert_with(|| rorun_operator::objects::rollout_begins(&key(component)));
         }
+        // A step that waits is told though the spec does not ask for its component.
+        let present = Component::ALL.into_iter().filter(|of| readiness.contains_key(of) || held.contains_key(of));
+        let known = |of: Component| (of, readiness.get(&of).cloned().unwrap_or(Readiness::Ready));
         let report = Report {
             release: &self.release,
             restores: &rorun_operator::plan::Restores::default(),
@@ -126,7 +129,7 @@ impl Cluster {
             old: self.old.clone(),
             stack: &self.stack,
             live: &live,
-            readiness: status::with_refusals(readiness.into_iter().collect(), &held),
+            readiness: status::with_refusals(present.map(known).collect(), &held),
             notes,
             backup: rorun_operator::desired::last_backup(&live),
             verified: rorun_operator::desired::last_verified(&live),

@@ -16,4 +16,5 @@ mod edge;
 mod notes;
 mod preflight;
 mod proven;
+mod releases;
 mod states;

@@ -41,7 +41,8 @@ fn usual() -> DatabaseFacts {
 
 fn external() -> Fixture {
     let migrations = json!({"command": ["migrate"]});
-    stack("shop").with_external_services().set("backup", json!({})).set("api.migrations", migrations)
+    let backup = json!({"image": "postgres:17"});
+    stack("shop").with_external_services().set("backup", backup).set("api.migrations", migrations)
 }
 
 /// The reason and the message of the database, and its row.
@@ -104,20 +105,55 @@ fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
     let (reason, _, row) = told(external(), &few());
     assert_eq!(reason, "Ready");
     assert_eq!(row["connections"], json!({"needed": 20}));
-    let pooler = |connections: &str| json!({"cloudNativePG": {"pooler": {"instances": 2, "parameters": {"max_client_conn": connections}}}});
-    let of_spec = |connections: &str| {
-        let mut cluster = Cluster::ready(external().set("database", pooler(connections)));
-        cluster.stack.probes.insert(Component::Database.into(), answers(few()));
-        cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(usual()));
-        cluster.stack.findings(Component::Database)
+}
+
+/// The findings about connections of a stack of so many pods, with ten connections each and a few more while they are replaced.
+fn behind_pgbouncer(pods: u32, pooler: &Value, direct: DatabaseFacts) -> Vec<String> {
+    let spec = external().set("api.replicas", json!(pods)).set("database", json!({"cloudNativePG": {"pooler": pooler}}));
+    let mut cluster = Cluster::ready(spec);
+    let pooled = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
+    cluster.stack.probes.insert(Component::Database.into(), answers(pooled));
+    cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(direct));
+    let findings = cluster.stack.findings(Component::Database).into_iter();
+    findings.filter(|finding| finding.reason == "TooFewConnections").map(|finding| finding.message).collect()
+}
+
+#[test]
+fn the_pooler_that_the_operator_asks_for_lets_through_what_pgbouncer_does() {
+    let clients = |most: &str| json!({"instances": 2, "parameters": {"max_client_conn": most}});
+    assert_eq!(behind_pgbouncer(1, &clients("10"), usual()), [""; 0]);
+    let lower = "lower databaseConnections or maxReplicas, raise the limit, or let DATABASE_URL lead to a pooler";
+    assert_eq!(
+        behind_pgbouncer(1, &clients("9"), usual()),
+        [format!(
+            "the stack can open 20 connections at once (api 2 pods x 10), and can have 18 (the pooler, 2 pods x max_client_conn 9): {lower}"
+        )]
+    );
+    // Where the spec says nothing, a session has a connection of the server for itself, and there are 20 for each pod.
+    assert_eq!(behind_pgbouncer(3, &json!({}), usual()), [""; 0]);
+    assert_eq!(
+        behind_pgbouncer(10, &json!({}), usual()),
+        [format!(
+            "the stack can open 130 connections at once (api 13 pods x 10), and can have 40 (the pooler, 2 pods x default_pool_size 20): \
+             {lower}"
+        )]
+    );
+    assert_eq!(behind_pgbouncer(10, &json!({"mode": "Transaction"}), usual()), [""; 0]);
+}
+
+#[test]
+fn what_the_pooler_can_open_is_compared_with_the_database() {
+    let pooler = json!({"mode": "Transaction", "instances": 4, "parameters": {"default_pool_size": "23"}});
+    let has = |available: u32| {
+        let by = LimitedBy::Server { max: available + 3, reserved: 3 };
+        behind_pgbouncer(1, &pooler, DatabaseFacts { connections: Some(limit(available, by)), ..usual() })
     };
-    assert_eq!(of_spec("10"), []);
-    let findings = of_spec("9");
-    assert_eq!(findings[0].reason, "TooFewConnections");
-    assert!(
-        findings[0]
-            .message
-            .contains("can open 20 connections at once (api 2 pods x 10), and can have 18 (max_client_conn")
+    assert_eq!(has(100), [""; 0]);
+    assert_eq!(
+        has(99),
+        ["the pooler can open 100 connections to the database at once (4 pods x (default_pool_size 23 + 1 for logins), dumps, \
+          migrations and the operator 4), and can have 99 (max_connections 102, of which 3 are reserved): lower default_pool_size or \
+          instances of the pooler, or raise the limit"]
     );
 }
 
@@ -203,6 +239,78 @@ fn what_nobody_asked_for_is_not_told() {
         .with_external_services()
         .set("backup", json!({"excludeSchemas": ["vault"], "image": "postgres:18"}));
     assert_eq!(told(excluded, &DatabaseFacts { shared_sessions: None, ..facts }).0, "Ready");
+}
+
+/// Of dumps, of drills, and of those of the revision that serves.
+#[test]
+fn programs_are_of_the_major_version_of_the_server_unless_the_spec_names_an_image() {
+    let images = |spec: Fixture, told: Option<&str>, facts: Option<DatabaseFacts>| {
+        let mut stack = Cluster::ready(spec).stack;
+        if let Some(facts) = facts {
+            stack.probes.insert(Component::Database.into(), answers(facts));
+        }
+        stack.follow_database(told);
+        let backup = stack.backup.expect("backups");
+        [backup.image, backup.recovery.verify.expect("drills").image, backup.recovery.server.image]
+    };
+    let of = |major: u32| Some(DatabaseFacts { major: Some(major), ..usual() });
+    let asked = |backup: Value| stack("shop").with_external_services().set("backup", backup);
+    let usual = || asked(json!({"verify": {}}));
+    let all = |image: &str| [image; 3].map(str::to_owned);
+    assert_eq!(images(usual(), None, None), all("postgres:17"), "nobody knows");
+    assert_eq!(images(usual(), None, of(15)), all("postgres:15"));
+    assert_eq!(images(usual(), None, of(18)), all("postgres:18"));
+    assert_eq!(images(usual(), Some("16.4 (Debian 16.4-1)"), None), all("postgres:16"), "after a restart");
+    assert_eq!(images(usual(), Some("16.4"), of(15)), all("postgres:15"), "what it says now counts");
+    assert_eq!(images(usual(), Some("9.6.24"), None), all("postgres:17"), "too old");
+    let mirror = usual().set("image", json!({"registry": "mirror.example:5000/library"}));
+    assert_eq!(images(mirror, None, of(14)), all("mirror.example:5000/library/postgres:14"));
+    let own = asked(json!({"image": "postgres:17", "verify": {}}));
+    assert_eq!(images(own, Some("15.2"), of(15)), all("postgres:17"));
+    let drill = asked(json!({"verify": {"image": "postgis:17"}}));
+    let drill = images(drill, None, of(15));
+    assert_eq!(drill, ["postgres:15", "postgis:17", "postgis:17"].map(str::to_owned));
+    for database in [
+        json!({"embedded": {"version": "16"}}),
+        json!({"cloudNativePG": {"version": "16"}}),
+        json!({"rds": {"instanceClass": "db.t4g.small", "version": "16.4", "storage": {"size": "20Gi"}, "caSecretRef": {"name": "ca"}}}),
+    ] {
+        let spec = usual().set("database", database);
+        let before = images(spec.clone(), None, None);
+        assert!(before[0].contains(":16"), "{before:?}");
+        assert_eq!(images(spec, Some("15.2"), of(15)), before, "the spec says it");
+    }
+}
+
+#[test]
+fn a_drill_has_room_for_twice_the_database() {
+    let volume = |database: Value, verify: Value, bytes: Option<u64>| {
+        let backup = json!({"verify": verify});
+        let spec = stack("shop").with_external_services().set("database", database).set("backup", backup);
+        let mut stack = Cluster::ready(spec).stack;
+        bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
+        let drill = stack.verify().expect("drills").clone();
+        assert_eq!(drill.size, stack.backup.expect("backups").recovery.server.size);
+        let requests = drill.resources.requests.expect("requests");
+        (drill.size, requests["ephemeral-storage"].0.clone())
+    };
+    let size = |database: Value| volume(database, json!({}), None).0;
+    let storage = json!({"size": "100Gi"});
+    let external = || json!({"external": {"secretRef": {"name": "database"}}});
+    let rds = json!({"rds": {"instanceClass": "db.t4g.small", "storage": storage, "caSecretRef": {"name": "ca"}}});
+    assert_eq!(size(json!({"embedded": {"storage": storage}})), "204800Mi");
+    assert_eq!(size(json!({"cloudNativePG": {"storage": storage}})), "204800Mi");
+    assert_eq!(size(rds), "204800Mi");
+    assert_eq!(volume(external(), json!({}), None), ("20Gi".to_owned(), "128Mi".to_owned()));
+    // What the newest dump found.
+    assert_eq!(volume(external(), json!({}), Some(1 << 30)).0, "20Gi");
+    assert_eq!(volume(external(), json!({}), Some(100 << 30)).0, "256Gi");
+    let own = json!({"storage": {"size": "5Gi"}, "resources": {"limits": {"ephemeral-storage": "1Gi"}}});
+    let sized = json!({"storage": {"size": "5Gi"}, "resources": {"requests": {"ephemeral-storage": "1Gi"}}});
+    assert_eq!(volume(external(), sized, Some(100 << 30)), ("5Gi".to_owned(), "1Gi".to_owned()));
+    let mut limited = Cluster::ready(stack("shop").set("backup", json!({"verify": own}))).stack;
+    let resources = limited.backup.take().expect("backups").recovery.server.resources;
+    assert!(!resources.requests.expect("requests").contains_key("ephemeral-storage"), "a limit is its own request");
 }
 
 /// Pods of an earlier release have no such variable, and an upgrade replaces none.

@@ -47,11 +47,16 @@ pub(super) struct BenchEnvironment {
     pub(super) failed: Vec<String>,
     /// Where the programs are that others are compared with.
     pub(super) cache: Cache,
+    /// What operators are started with.
+    pub(super) arguments: &'static [&'static str],
     operator: Option<Operator>,
     controllers: Option<FakeControllers>,
 }
 
 impl BenchEnvironment {
+    /// As the only operator.
+    pub(super) const ARGUMENTS: &'static [&'static str] = &["--leader-elect=false"];
+
     /// Starts everything but the operator, and measures the floors.
     pub(super) async fn open(cache: &Cache, options: Options) -> Result<BenchEnvironment> {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -83,6 +88,7 @@ impl BenchEnvironment {
             rows: Vec::new(),
             failed: Vec::new(),
             cache: cache.clone(),
+            arguments: BenchEnvironment::ARGUMENTS,
             operator: None,
             controllers: None,
         })
@@ -98,7 +104,7 @@ impl BenchEnvironment {
         let operator = if let Some(operator) = self.operator.take() {
             operator
         } else {
-            let operator = Operator::start(&self.server.kubeconfig, &self.log("operator"))?;
+            let operator = Operator::start_with(&self.server.kubeconfig, &self.log("operator"), self.arguments)?;
             operator.ready().await?;
             operator.rests().await?;
             operator

@@ -104,12 +104,24 @@ impl Template {
         paths
     }
 
-    /// How many objects another spec makes different.
-    pub(super) fn changed_by(&self, change: &Value) -> Result<usize> {
+    /// A stack with another spec.
+    pub(super) fn with(&self, change: &Value) -> Result<Template> {
         let mut spec = Value::Object(self.spec.clone());
         merge(&mut spec, change);
-        let changed = render(spec.as_object().context("a spec is an object")?)?;
-        Ok(changed.iter().filter(|object| !self.rendered.contains(object)).count())
+        let Value::Object(spec) = spec else { anyhow::bail!("a spec is an object") };
+        let rendered = render(&spec)?;
+        Ok(Template { spec, rendered })
+    }
+
+    /// The bucket of the stack, as its spec names it.
+    pub(super) fn bucket(&self) -> &Value {
+        &self.spec["bucket"]["external"]
+    }
+
+    /// How many objects another spec makes different.
+    pub(super) fn changed_by(&self, change: &Value) -> Result<usize> {
+        let changed = self.with(change)?;
+        Ok(changed.rendered.iter().filter(|object| !self.rendered.contains(object)).count())
     }
 }
 

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
+use crate::engine::progress;
 
 /// Often enough that a pod that is gone too early is met, and seldom enough to leave the machine to the pods.
 const EVERY: Duration = Duration::from_millis(25);
@@ -36,6 +37,14 @@ impl Asked {
 }
 
 impl App {
+    /// Does something while a client asks, and fails if one of its requests did. The requests are counted and noted.
+    pub async fn unnoticed<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let (done, asked) = self.asked_while(work).await.with_context(|| what.to_owned())?;
+        progress::note(&format!("{what}: {} requests, {} failed", asked.count(), asked.failed.len()));
+        asked.without_failure().with_context(|| what.to_owned())?;
+        Ok(done)
+    }
+
     /// Asks for the version, again and again, while the work is done.
     pub async fn asked_while<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(T, Asked)> {
         let asked = RefCell::new(Asked::default());

@@ -2,16 +2,19 @@
 //! throws it away. It never connects to the database of the stack, and has no way to.
 
 mod compare;
+mod judge;
 mod objects;
 pub(super) mod restore;
 pub(super) mod server;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::restore::Restored;
+use self::judge::{Known, Restored};
+use self::objects::Sample;
 use self::server::Server;
 use super::authorities::Authorities;
 use super::checked::{Dump, ReadError};
@@ -123,7 +126,8 @@ async fn judge(
     let object = ManifestObject { key: key.clone(), ..dump.clone() };
     let sealed = !manifest.recipients.is_empty();
     let opened = Dump { bucket, object: &object, sealed, identities: &identities };
-    let restored = Box::pin(restore::restore(opened, &server, stop)).await;
+    let known = Known { excluded: &manifest.excluded_schemas, contents: manifest.contents.as_ref() };
+    let restored = Box::pin(restore::restore_known(opened, (&server, known), stop)).await;
     let compared = match restored {
         Ok(restored) => Box::pin(compare::compare(&server, &manifest, &args.checks, &restored))
             .await
@@ -132,17 +136,17 @@ async fn judge(
     };
     server.stop().await;
     let (restored, compared) = compared?;
-    let objects = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
+    let sample = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
     Ok(DrillRecord {
         id: id.to_string(),
         at: now(),
         duration_seconds: begun.elapsed().as_secs(),
         size_bytes: dump.size,
         rows: compared.rows,
-        objects,
+        objects: sample.objects,
         checks: u32::try_from(args.checks.len()).unwrap_or(u32::MAX),
-        verdict: if restored.missing.is_empty() { Verdict::Whole } else { Verdict::Partial },
-        message: notes(&restored, &manifest),
+        verdict: if restored.is_whole() { Verdict::Whole } else { Verdict::Partial },
+        message: notes(&restored, &manifest, &sample),
     })
 }
 
@@ -213,21 +217,29 @@ fn wrong_checksum(key: &str) -> String {
 }
 
 /// What the user should know of a drill that succeeded.
-fn notes(restored: &Restored, manifest: &Manifest) -> String {
+fn notes(restored: &Restored, manifest: &Manifest, sample: &Sample) -> String {
     let mut notes = Vec::new();
+    let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     if !restored.missing.is_empty() {
-        let missing: Vec<&str> = restored.missing.iter().map(String::as_str).collect();
         notes.push(format!(
             "the image of the drill lacks the extension {}: what needs it was not restored; set backup.verify.image",
-            missing.join(", ")
+            names(&restored.missing)
         ));
     }
-    notes.extend(restored.understood.first().map(|first| {
-        format!("pg_restore reported {} errors that were expected, the first: {first}", restored.understood.len())
-    }));
+    if !restored.schemas.is_empty() {
+        notes.push(format!(
+            "the dump leaves out the schema {} (backup.excludeSchemas): what needs it was not restored",
+            names(&restored.schemas)
+        ));
+    }
+    notes.extend(restored.told());
     match &manifest.contents {
         None => notes.push("the manifest has no numbers of rows to compare, as those of earlier releases".to_owned()),
         Some(contents) => notes.extend(contents.not_counted.clone()),
+    }
+    if sample.unknown {
+        let note = "no ETag of the objects is the MD5 of its content, so that sizes and ETags alone were compared";
+        notes.push(note.to_owned());
     }
     notes.join("; ")
 }

@@ -3,20 +3,32 @@
 use rand::RngExt as _;
 
 use super::{PreflightArgs, Trouble};
-use crate::agent::BucketArgs;
-use crate::contract::{PreflightFinding, PreflightVerdict};
+use crate::agent::{BucketArgs, objects};
+use crate::contract::{ENV_ASK_DESTINATION, PreflightFinding, PreflightVerdict};
 use crate::names::reason;
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, Timeouts, Version};
+use crate::services::bucket::{BucketClient, BucketTarget, Timeouts, Version};
 
-/// Asks. Whatever comes of it, the object that was written is deleted, or told to be left.
-pub(super) async fn ask(args: &PreflightArgs, key: &str, bucket: &BucketArgs) -> Result<PreflightVerdict, Trouble> {
+/// The bucket of the application.
+pub(super) fn target(args: &PreflightArgs, bucket: &BucketArgs) -> Result<BucketTarget, Trouble> {
     let read = |path: &std::path::PathBuf| {
         let unread = |error| format!("failed to read the certificate authorities in {}: {error}", path.display());
         std::fs::read_to_string(path).map_err(|error| Trouble::new(reason::TLS_FAILED, unread(error)))
     };
-    let target = bucket.target(args.bucket_ca_file.as_ref().map(read).transpose()?);
-    let client = BucketClient::new(&target, Timeouts::CHECK).map_err(|error| Trouble::of("", &error))?;
+    Ok(bucket.target(args.bucket_ca_file.as_ref().map(read).transpose()?))
+}
+
+/// The bucket of the backups.
+pub(super) fn destination(args: &PreflightArgs) -> Result<BucketTarget, Trouble> {
+    let location = serde_json::from_str(args.destination.as_deref().unwrap_or_default()).map_err(|error| {
+        Trouble::new(reason::KEY_MISSING, format!("failed to read the variable {ENV_ASK_DESTINATION}: {error}"))
+    })?;
+    Ok(objects::target(&location))
+}
+
+/// Asks. Whatever comes of it, the object that was written is deleted, or told to be left. `versions`: they are to be listed.
+pub(super) async fn ask(target: &BucketTarget, key: &str, versions: bool) -> Result<PreflightVerdict, Trouble> {
+    let client = BucketClient::new(target, Timeouts::CHECK).map_err(|error| Trouble::of("", &error))?;
     // Some servers make a bucket by what is written to it.
     let folder = key.rsplit_once("_preflight/").map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
     if let Err(error @ ServiceError::Missing { .. }) = client.check(folder).await {
@@ -25,7 +37,7 @@ pub(super) async fn ask(args: &PreflightArgs, key: &str, bucket: &BucketArgs) ->
     let body = format!("{:032x}", rand::rng().random::<u128>()).into_bytes();
     let written = client.put_version(key, body.clone()).await;
     let version = written.map_err(|error| Trouble::of(&format!("writing {key}"), &error))?;
-    let found = look(&client, (key, &body), version.as_deref().filter(|_| args.versions)).await;
+    let found = look(&client, (key, &body), version.as_deref().filter(|_| versions)).await;
     let left = delete(&client, key, version).await;
     let findings = found?.into_iter().chain(left?).collect();
     Ok(PreflightVerdict::Passed { findings, facts: None })

@@ -30,6 +30,9 @@ pub struct PreflightArgs {
     /// The bucket is to keep versions.
     #[arg(long, requires = "key")]
     pub versions: bool,
+    /// The object to write to the bucket of the backups. Defaults to none: it is not asked.
+    #[arg(long, value_parser = key)]
+    pub destination_key: Option<String>,
     /// Certificate authorities (PEM) of the bucket, beside the public ones.
     #[arg(long)]
     pub bucket_ca_file: Option<PathBuf>,
@@ -48,6 +51,9 @@ pub struct PreflightArgs {
     /// The URL of a read replica.
     #[arg(long, env = contract::ENV_ASK_READ_URL, hide_env_values = true, hide = true)]
     pub read_url: Option<String>,
+    /// The bucket of the backups, as JSON.
+    #[arg(long, env = contract::ENV_ASK_DESTINATION, hide_env_values = true, hide = true)]
+    pub destination: Option<String>,
     /// The URL of the S3 service.
     #[arg(long, env = contract::ENV_S3_ENDPOINT, hide = true)]
     pub s3_endpoint: Option<String>,
@@ -113,9 +119,14 @@ pub(super) async fn ask(args: &PreflightArgs) -> PreflightOutcome {
             let target = args
                 .bucket()
                 .ok_or_else(|| Trouble::new(reason::KEY_MISSING, "the bucket or its keys are not given"))?;
-            bucket::ask(args, key, &target).await
+            bucket::ask(&bucket::target(args, &target)?, key, args.versions).await
         };
-        Some(vec![answer("bucket", within(Box::pin(asked)).await)])
+        Some(answer("bucket", within(Box::pin(asked)).await))
+    };
+    let destination = async {
+        let key = args.destination_key.as_deref()?;
+        let asked = async { bucket::ask(&bucket::destination(args)?, key, false).await };
+        Some(answer("backup", within(Box::pin(asked)).await))
     };
     let databases = async {
         let authorities = Authorities::of_database(args.database_ca_file.as_deref());
@@ -139,8 +150,8 @@ pub(super) async fn ask(args: &PreflightArgs) -> PreflightOutcome {
         });
         futures::future::join_all(asked).await
     };
-    let (bucket, databases) = tokio::join!(Box::pin(bucket), databases);
-    PreflightOutcome { answers: bucket.into_iter().flatten().chain(databases).collect() }
+    let (bucket, destination, databases) = tokio::join!(Box::pin(bucket), Box::pin(destination), databases);
+    PreflightOutcome { answers: bucket.into_iter().chain(destination).chain(databases).collect() }
 }
 
 /// Why a service does not do what the application needs.

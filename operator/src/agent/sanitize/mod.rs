@@ -252,6 +252,7 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         id: manifest.id.to_string(),
         at: manifest.created_at,
         size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+        database_bytes: manifest.contents.as_ref().and_then(|contents| contents.database_bytes),
         sha256: manifest.object(DUMP_FILE).map(|object| object.sha256.clone()).unwrap_or_default(),
         location: format!("s3://{}/{key}", bucket.bucket()),
         points: Vec::new(),

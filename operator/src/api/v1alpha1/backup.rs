@@ -65,8 +65,8 @@ pub struct BackupSpec {
     /// The drills that restore recovery points for a trial. Defaults to `{}` in Production, and to none elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<BackupVerify>,
-    /// The image with `pg_dump`, at least of the server's major version. Defaults to the image of the embedded database, and to
-    /// `postgres:17` for an external one.
+    /// The image with `pg_dump`, at least of the server's major version. Defaults to the image of the embedded database, and for
+    /// an external one to `postgres:<major>` as the server tells it, 17 until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
     pub image: Option<String>,

@@ -21,6 +21,10 @@ use super::text;
         .message("nodeType, serverless and clusterMode of redis.elastiCache cannot take each other's place: create a new stack and move the data"),
     validation = Rule::new("(has(self.identifier) ? self.identifier : '') == (has(oldSelf.identifier) ? oldSelf.identifier : '') && (has(self.region) ? self.region : '') == (has(oldSelf.region) ? oldSelf.region : '') && (has(self.kmsKeyID) ? self.kmsKeyID : '') == (has(oldSelf.kmsKeyID) ? oldSelf.kmsKeyID : '')")
         .message("identifier, region and kmsKeyID of redis.elastiCache cannot change: create a new stack and move the data"),
+    validation = Rule::new("!has(self.engine) || self.engine != 'Redis' || (has(oldSelf.engine) && oldSelf.engine == 'Redis')")
+        .message("redis.elastiCache.engine cannot change from Valkey to Redis: create a new stack and move the data"),
+    validation = Rule::new("!has(self.version) || (has(self.engine) && self.engine == 'Redis' ? !self.version.startsWith('8') : !(self.version.startsWith('6') || self.version in ['7.0', '7.1']))")
+        .message("redis.elastiCache.version: Valkey begins with 7.2, and Redis ends with 7.1; write another version, or the other engine"),
 )]
 pub struct ElastiCacheRedis {
     /// The type of the nodes, e.g. `cache.t4g.small`. AWS carries out a change at once, so the operator holds one until the annotation
@@ -31,7 +35,8 @@ pub struct ElastiCacheRedis {
     /// A cache without nodes of its own. The application reaches it as one in cluster mode. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serverless: Option<ServerlessRedis>,
-    /// The engine. Cannot change from `Valkey` to `Redis`. Defaults to `Valkey`.
+    /// The engine. Cannot change from `Valkey` to `Redis`; the other way is held until the annotation
+    /// `rorun.app/confirm-change: Valkey`, and the version with it. Defaults to `Valkey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<CacheEngine>,
     /// The version of the engine, e.g. `8.0`; of a serverless cache the major version, e.g. `8`. Another major version is held until the
@@ -97,6 +102,16 @@ pub enum CacheEngine {
     Valkey,
     /// <https://redis.io>
     Redis,
+}
+
+impl CacheEngine {
+    /// As the spec writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valkey => "Valkey",
+            Self::Redis => "Redis",
+        }
+    }
 }
 
 /// A cache without nodes of its own.

@@ -98,7 +98,8 @@ pub struct RdsStorage {
     /// The size, e.g. `50Gi`, at least `20Gi`. It can grow, and never shrink.
     #[schemars(length(max = 8), extend("x-kubernetes-validations" = text::gibibytes()))]
     pub size: String,
-    /// Up to which size RDS enlarges it by itself, e.g. `200Gi`. Defaults to no growth.
+    /// Up to which size RDS enlarges it by itself, e.g. `200Gi`. Its controller is not told of that: once RDS has, write the size
+    /// that it has then into `size`. Defaults to no growth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), extend("x-kubernetes-validations" = text::gibibytes()))]
     pub max_size: Option<String>,

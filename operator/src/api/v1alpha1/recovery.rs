@@ -37,8 +37,8 @@ pub struct BackupVerify {
     /// `true`: no drill begins by the schedule. Defaults to `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// The volume of a drill, which is removed with its pod. Defaults to a volume of twice the size of the embedded database's,
-    /// and of `20Gi` for an external database.
+    /// The volume of a drill, which is removed with its pod. Defaults to twice the storage of the database, of
+    /// an external one to `20Gi`, and to twice what the newest dump found if that is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// The image with PostgreSQL, at least of the server's major version, and with its extensions. Defaults to the image of the

@@ -116,10 +116,15 @@ pub struct MigrationsSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `Serving`, `AwaitingApproval`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`, `MigrationLocked`,
-    /// `MigrationFailed`,
-    /// `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
+    /// `Serving`, `AwaitingApproval`, `Restoring`, `Hibernating`, `BackingUp`, `RecoveryPointFailed`, `Migrating`,
+    /// `MigrationLocked`, `MigrationFailed`, `Testing`, `SmokeTestFailed`, `RollingOut`, `Verifying` or `RolledBack`.
     pub state: String,
+    /// The image of that release in short, e.g. `rorun-api:1.9.0`: of the API, or of the first workload whose image changes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    /// The value of `rorun.app/retry` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
     /// The release that serves. Absent before the first one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<ReleaseRecord>,

@@ -29,6 +29,7 @@ use super::{
     printcolumn(name = "Env", type_ = "string", description = "The environment", json_path = ".spec.environment"),
     printcolumn(name = "Ready", type_ = "string", description = "Whether everything that the spec asks for serves", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Release", type_ = "string", description = "How far the release is that the spec asks for", json_path = ".status.release.state"),
+    printcolumn(name = "Image", type_ = "string", description = "The image of that release in short", json_path = ".status.release.image"),
     printcolumn(name = "API", type_ = "string", description = "API pods: ready/wanted", json_path = ".status.components[?(@.name==\"api\")].pods"),
     printcolumn(name = "OCR", type_ = "string", description = "OCR pods: ready/wanted", json_path = ".status.components[?(@.name==\"ocr\")].pods"),
     printcolumn(name = "Database", type_ = "string", description = "Whether the database answers", json_path = ".status.conditions[?(@.type==\"DatabaseReady\")].status"),

@@ -46,6 +46,9 @@ pub struct RorunStackStatus {
     /// Since when the stack hibernates. Absent once its application has been started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hibernated_since: Option<Time>,
+    /// For how many seconds no pod ran, since it hibernated: without the time for which `Hibernated` is `True` now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernated_seconds: Option<i64>,
     /// When the stack expires, or did, by `spec.expiresAfter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
@@ -315,6 +318,9 @@ pub struct BackupRecord {
     pub at: Time,
     /// The size of the dump in bytes.
     pub size_bytes: i64,
+    /// The size of the database in bytes, with its indexes. Absent if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<i64>,
     /// The URL of the manifest: `s3://<bucket>/<key>`.
     pub location: String,
     /// Until when Object Lock of the bucket keeps it. Absent if it is not locked.

@@ -189,7 +189,8 @@ pub struct Scheduling {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountSpec {
-    /// Annotations of the ServiceAccount, e.g. those that bind it to a cloud role. Defaults to none.
+    /// Annotations of the ServiceAccount, e.g. those that bind it to a cloud role. Those of `api` are on the accounts of
+    /// migrations, backups and restores too. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

@@ -87,9 +87,11 @@ fn ready_event(old: Option<&RorunStackStatus>, new: &RorunStackStatus) -> Option
     if same || (now.status != "True" && on_its_way) {
         return None;
     }
-    // Steps of a release that is under way need nobody.
-    let step =
-        matches!(now.reason.as_str(), reason::BACKING_UP | reason::MIGRATING | reason::TESTING | reason::VERIFYING);
+    // Steps of a release that is under way, or that goes on when the stack wakes, need nobody.
+    let step = matches!(
+        now.reason.as_str(),
+        reason::BACKING_UP | reason::MIGRATING | reason::TESTING | reason::VERIFYING | reason::HIBERNATED
+    );
     let kind = if now.status == "True" || step { EventType::Normal } else { EventType::Warning };
     let reason = now.reason.clone();
     Some(event(kind, &reason, &now.message))

@@ -64,7 +64,7 @@ pub(super) async fn observe(
     // The last status, which the cache may not show yet, says since when the stack is known to expire.
     observed.hibernation = Hibernation::at(cr, context.runtime.statuses.last(cr).as_ref(), now().as_second());
     let served = observed.releases.served().filter(|served| served.content != Content::of(&cr.spec));
-    let served = served.and_then(|served| served.content.in_spec(&cr.spec));
+    let served = served.and_then(|served| served.in_spec(&cr.spec));
     let mut named = stack::references(&key.name, &cr.spec);
     if let Some(served) = &served {
         named.add(stack::references(&key.name, served));

@@ -10,7 +10,7 @@ use crate::{
     contract::Provider,
     desired,
     names::{Component, Waiting, reason},
-    objects::LiveSet,
+    objects::{LiveObject, LiveSet},
     probe::{Answer, PostgresQuestion, Purpose, Question, RedisQuestion, Service, Tenant},
     runtime::ResourceKey,
     services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
@@ -27,10 +27,12 @@ impl Tenant for ResourceKey {
 pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live: &LiveSet) -> Stack {
     let key = ResourceKey { namespace: stack.namespace.clone(), name: stack.name.clone() };
     let questions = questions(&stack, live);
-    if live.iter().any(|object| object.kind.runs_pods() && !object.readiness.is_ready()) {
+    if live.iter().any(is_doubtful) {
         context.prober.doubt(&key);
     }
     let last = context.runtime.statuses.last(cr).unwrap_or_default();
+    let database = last.services.iter().find(|row| row.name == Component::Database.as_str());
+    let version = database.and_then(|row| row.version.clone());
     if last.observed_generation == cr.metadata.generation {
         stack.known_services = last.services;
     }
@@ -38,8 +40,9 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
     let verified = status.last_verified.clone().into_iter().chain(desired::last_verified(live));
     stack.last_verified = verified.map(|record| record.at.0.as_second()).max();
     let in_pods = desired::last_backup(live).and_then(|backup| backup.last_successful);
-    let newest = status.last_successful.clone().into_iter().chain(in_pods).map(|record| record.at.0.as_second());
-    stack.last_backup = newest.max();
+    let newest = status.last_successful.clone().into_iter().chain(in_pods).max_by_key(|record| record.at.0);
+    stack.last_backup = newest.as_ref().map(|record| record.at.0.as_second());
+    let bytes = newest.and_then(|record| u64::try_from(record.database_bytes?).ok());
     stack.known_backup = status;
     let answers = context.prober.answers(&key, questions, |target| answer_of(cr, &stack, *target));
     stack.probes = answers.into_iter().map(|(target, answer)| (target, probe(answer))).collect();
@@ -47,7 +50,14 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         let told = stack.told_from_pods(target, stack.probe(target));
         stack.probes.extend(told.map(|told| (target, told)));
     }
+    stack.follow_database(version.as_deref());
+    bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
     stack
+}
+
+/// Whether pods do not serve that use the services: the admin panel uses none.
+fn is_doubtful(object: &LiveObject) -> bool {
+    object.kind.runs_pods() && object.component != Component::Admin.as_str() && !object.readiness.is_ready()
 }
 
 fn probe(answer: Answer) -> Probe {
@@ -169,7 +179,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stack::{Observed, validate};
+    use crate::{
+        objects::kind_of,
+        stack::{Observed, validate},
+    };
 
     const DIRECT: &str = "DIRECT_URL in secret/db: failed to log in";
 
@@ -195,6 +208,18 @@ mod tests {
         let stack = validate(&cr, &observed);
         let targets = [Component::Database.into(), ProbeTarget::DIRECT, ProbeTarget::READ];
         targets.map(|target| answer_of(&cr, &stack, target))
+    }
+
+    #[test]
+    fn pods_that_use_no_service_make_nobody_ask_it() {
+        let doubtful = |component: &str| {
+            let labels = json!({"app.kubernetes.io/component": component, "app.kubernetes.io/instance": "shop"});
+            let metadata = json!({"name": format!("shop-{component}"), "namespace": "n", "labels": labels, "generation": 1});
+            let spec = json!({"replicas": 1, "selector": {}, "template": {}});
+            let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+            is_doubtful(&LiveObject::whole(kind_of("apps", "Deployment").expect("a kind"), object).expect("an object"))
+        };
+        assert_eq!(["api", "ocr", "smoketest", "admin"].map(doubtful), [true, true, true, false]);
     }
 
     #[test]

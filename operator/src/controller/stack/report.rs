@@ -141,5 +141,7 @@ fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
         conditions: status.conditions.iter().map(|c| (c.type_.clone(), c.status.as_str().into())).collect(),
         backup_last_success: last.map(|record| record.at.0.as_second()),
         backup_size_bytes: last.map(|record| record.size_bytes),
+        hibernated_seconds: status.hibernated_seconds.unwrap_or(0),
+        hibernated_since: status::without_pods_since(&status.conditions),
     }
 }

@@ -50,7 +50,9 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             endpoint: note.endpoint.map(address),
             reader: note.reader.map(address),
             class: note.class,
+            engine: note.engine,
             version: note.version,
+            storage: note.storage,
             restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
         }
     };
@@ -111,14 +113,20 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
         Readiness::Waiting(waiting) if waiting.reason == reason::PODS_REFUSED => Some(waiting.clone()),
         _ => None,
     };
+    let set = there.replica_set.as_deref();
+    let is_new = |pod: &LiveObject| set.is_none_or(|set| pod.owner.as_ref().is_some_and(|owner| owner.name == set));
+    let pods = || pods_of(live, there).filter(|pod| !pod.deleting && !is_over(pod));
+    let new: Vec<_> = pods().filter(|pod| is_new(pod)).collect();
+    let old = pods().filter(|pod| rolled_out || !is_new(pod)).collect();
     ObservedWorkload {
         revision: there.revision.as_deref().map(str::to_owned),
         rolled_out,
         asleep: there.applied_replicas == Some(0),
         has_pods: pods_of(live, there).next().is_some(),
         digests: BTreeSet::new(),
-        trouble: pod_with(live, there, &AT_FAULT),
-        excuse: refused.or_else(|| pod_with(live, there, &NOT_AT_FAULT)),
+        trouble: said_by(&new, &AT_FAULT),
+        excuse: refused.or_else(|| said_by(&new, &NOT_AT_FAULT)),
+        before: none_serves(old),
     }
 }
 
@@ -133,13 +141,26 @@ fn pods_of<'a>(live: &'a LiveSet, deployment: &'a LiveObject) -> impl Iterator<I
     live.of_component("Pod", deployment.component).filter(of)
 }
 
-/// What a pod of a Deployment says.
-fn pod_with(live: &LiveSet, deployment: &LiveObject, reasons: &[Reason]) -> Option<Waiting> {
-    let mut pods = pods_of(live, deployment).filter(|pod| !pod.deleting);
-    pods.find_map(|pod| match &pod.readiness {
+/// Whether a pod was evicted or refused, say: another is made instead of it, and it stays until somebody removes it.
+fn is_over(pod: &LiveObject) -> bool {
+    matches!(pod.work, Work::Failed | Work::Unbegun | Work::Overdue)
+}
+
+/// What one of these pods says.
+fn said_by(pods: &[&LiveObject], reasons: &[Reason]) -> Option<Waiting> {
+    pods.iter().find_map(|pod| match &pod.readiness {
         Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
         _ => None,
     })
+}
+
+/// What the first of these pods says if none of them serves.
+fn none_serves(pods: Vec<&LiveObject>) -> Option<Waiting> {
+    let said = pods.into_iter().map(|pod| match &pod.readiness {
+        Readiness::Waiting(waiting) => Some(waiting.clone()),
+        Readiness::Ready => None,
+    });
+    said.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 /// Whether the operator that wrote the status has rolled out the images of the spec as it is now.
@@ -177,18 +198,22 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     let component = Component::from_label(there.component).filter(|_| there.kind.kind == "Job")?;
     let newest = live.newest_pod(there);
     let words = newest.and_then(|pod| pod.note.as_deref()).map(str::trim).filter(|words| !words.is_empty());
+    let begun = match (there.note.as_deref(), newest.map(|pod| pod.work)) {
+        // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
+        (Some(BY_POLICY), _) if component == Component::Migration => Some(false),
+        (_, Some(Work::Running)) => Some(true),
+        (_, Some(Work::Unbegun)) => Some(false),
+        _ => None,
+    };
+    let overdue = newest.is_some_and(|pod| pod.work == Work::Overdue) || there.note.as_deref() == Some(TOO_LONG);
     let phase = match &there.readiness {
         Readiness::Ready => JobPhase::Complete,
         Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
-            JobPhase::Failed(failed(component, there.note.as_deref(), words, &waiting.message))
+            let said = failed(component, words, &waiting.message);
+            JobPhase::Failed(if component == Component::Migration { with_its_time(said, begun, overdue) } else { said })
         }
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
-    };
-    let begun = match there.note.as_deref() {
-        // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
-        Some(BY_POLICY) if component == Component::Migration => Some(false),
-        _ => newest.filter(|pod| pod.work == Work::Running).map(|_| true),
     };
     // Only the agent's own words are read.
     let said = words.filter(|_| says(component, &phase, begun)).map(str::to_owned);
@@ -203,8 +228,8 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
     })
 }
 
-/// What a Job that failed says of it. `reason` and `message`: those of its condition; `words`: what its newest pod said.
-fn failed(component: Component, reason: Option<&str>, words: Option<&str>, message: &str) -> String {
+/// What a Job that failed says of it. `message`: that of its condition; `words`: what its newest pod said.
+fn failed(component: Component, words: Option<&str>, message: &str) -> String {
     // The container beside a migration says why it could not keep the lock.
     let outcome = words.and_then(|words| serde_json::from_str::<LockOutcome>(words).ok());
     let words = match &outcome {
@@ -212,11 +237,13 @@ fn failed(component: Component, reason: Option<&str>, words: Option<&str>, messa
         None => words,
     };
     let said = words.unwrap_or(message);
-    if component != Component::Migration {
-        return said.to_owned();
-    }
-    let said = plain(said);
-    if reason != Some(TOO_LONG) {
+    if component == Component::Migration { plain(said) } else { said.to_owned() }
+}
+
+/// What is told of a migration that failed. `overdue`: it had its time.
+fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
+    // No statement goes on of a command that never ran.
+    if !overdue || begun == Some(false) {
         return said;
     }
     format!(
@@ -244,7 +271,7 @@ fn plain(text: &str) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`.
+/// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`, which those of earlier operators had.
 const BY_POLICY: &str = "PodFailurePolicy";
 const TOO_LONG: &str = "DeadlineExceeded";
 
@@ -315,8 +342,57 @@ mod tests {
         assert_eq!((job.created, job.ended, &job.phase), (60, Some(120), &JobPhase::Complete));
     }
 
+    /// A pod of a ReplicaSet, whether it serves, and the phase of one that is over.
+    fn of_set(set: &str, name: &str, ready: bool, phase: &str) -> Arc<LiveObject> {
+        let state = if ready { json!({"running": {}}) } else { json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}}) };
+        let mut body = json!({"status": {"phase": phase,
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            "containerStatuses": [{"name": "api", "state": state, "containerID": "c", "restartCount": 1}]}});
+        body["metadata"] = json!({
+            "name": name, "namespace": "n", "uid": name,
+            "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "api"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}],
+        });
+        Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), body).unwrap())
+    }
+
+    /// The pods of a rollout to `shop-api-2`: of which ReplicaSet, whether it serves, its phase. Whose words are the release's, and
+    /// whose stop its clock.
+    #[rstest::rstest]
+    #[case::the_old_one_serves(&[("shop-api-1", true, "Running"), ("shop-api-2", false, "Running")], Some(1), None)]
+    #[case::the_old_one_crashes_as_well(&[("shop-api-1", false, "Running"), ("shop-api-2", false, "Running")], Some(1), Some(0))]
+    #[case::one_of_two_old_ones_serves(
+        &[("shop-api-1", false, "Running"), ("shop-api-1", true, "Running"), ("shop-api-2", false, "Running")], Some(2), None
+    )]
+    #[case::only_the_old_one_crashes(&[("shop-api-1", false, "Running"), ("shop-api-2", true, "Running")], None, Some(0))]
+    #[case::an_old_one_was_evicted(&[("shop-api-1", false, "Failed"), ("shop-api-2", false, "Running")], Some(1), None)]
+    #[case::no_old_one_is_left(&[("shop-api-2", false, "Running")], Some(0), None)]
+    fn the_words_of_an_old_pod_are_not_those_of_the_release(
+        #[case] pods: &[(&str, bool, &str)],
+        #[case] trouble: Option<usize>,
+        #[case] before: Option<usize>,
+    ) {
+        let body = json!({"spec": {"replicas": 2}, "status": {"replicas": 3, "updatedReplicas": 1, "conditions": [
+            {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated",
+                "message": "ReplicaSet \"shop-api-2\" is progressing."}]}});
+        let deployment = object(("apps", "Deployment"), "api", "shop-api", body);
+        let named = |index: usize| format!("shop-api-{}-{index}", if index == 0 { "a" } else { "b" });
+        let made = pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
+        let live: LiveSet = made.chain([deployment.clone()]).collect();
+        let seen = workload(&deployment, &live);
+        let says = |waiting: Option<Waiting>| waiting.map(|waiting| waiting.message);
+        let of = |index: Option<usize>| index.map(|index| format!("pod/{0}, container api: {0}", named(index)));
+        assert_eq!((says(seen.trouble), says(seen.before)), (of(trouble), of(before)));
+        assert!(!seen.rolled_out && seen.excuse.is_none());
+    }
+
     /// The pod of a migration: the last words of its command, of the container that holds the lock, and of the one that waits for it.
     fn migrating(command: &Value, lock: &Value, wait: &Value) -> Arc<LiveObject> {
+        migrated(command, lock, wait, &json!({}))
+    }
+
+    /// Likewise, with more of its status.
+    fn migrated(command: &Value, lock: &Value, wait: &Value, more: &Value) -> Arc<LiveObject> {
         let status = |name: &str, status: &Value| {
             let waiting = || json!({"state": {"waiting": {"reason": "PodInitializing"}}});
             let mut status = if status.is_null() { waiting() } else { status.clone() };
@@ -327,6 +403,7 @@ mod tests {
             "containerStatuses": [status("migrate", command)],
             "initContainerStatuses": [status("lock", lock), status("await-lock", wait)],
         }});
+        pod["status"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pod["metadata"] = json!({
             "name": "m-1", "namespace": "n", "uid": "m-1", "creationTimestamp": "1970-01-01T00:01:00Z",
             "labels": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "migration"},
@@ -401,6 +478,26 @@ mod tests {
         lock["lastState"] = if words.is_empty() { json!(null) } else { lock["lastState"].take() };
         let failed = seen(&failed_by(reason), Some(migrating(&command, &lock, &ended(0, ""))));
         assert_eq!((failed.phase, failed.begun, failed.said), (JobPhase::Failed(told.to_owned()), None, None));
+    }
+
+    /// A pod that had its time, as the kubelet leaves it: whether its command was ever made, and what is told.
+    #[rstest::rstest]
+    #[case::it_hung(Some("containerd://1"), None, "it did not end within its time, which is")]
+    #[case::its_image_never_came(None, Some(false), "job/m: the server's words")]
+    fn a_pod_that_had_its_time_tells_whether_its_command_ran(
+        #[case] id: Option<&str>,
+        #[case] begun: Option<bool>,
+        #[case] told: &str,
+    ) {
+        let lost = json!({"state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was terminated"}}, "containerID": id});
+        let over = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
+        let released = ended(0, &said(&LockOutcome::Released));
+        let pod = migrated(&lost, &released, &ended(0, ""), &over);
+        let seen = seen(&failed_by("BackoffLimitExceeded"), Some(pod));
+        let JobPhase::Failed(words) = seen.phase else { panic!("it failed") };
+        assert_eq!(seen.begun, begun);
+        assert!(words.starts_with(told) && words.ends_with("job/m: the server's words"), "{words}");
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         id: record.id,
         at,
         size_bytes: record.size_bytes,
+        database_bytes: record.database_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
         location: record.location,
         locked_until: record.locked_until.map(in_seconds),
     };

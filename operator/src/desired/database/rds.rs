@@ -14,11 +14,11 @@ use crate::{
         pod::{self, Pod},
         probed, service, workload, worst_pod,
     },
-    names::{Component as Name, ROLE_CA, ROLE_CREDENTIALS, annotation, reason},
+    names::{Component as Name, ROLE_CA, ROLE_CREDENTIALS, Waiting, annotation, reason},
     objects::{ApplyPolicy, DB_INSTANCE, DbInstance, DbInstanceSpec, DesiredObject, LiveSet, Readiness},
     stack::{
         Stack,
-        database::{Provisioning, Rds},
+        database::{Provisioning, Rds, gibibytes},
     },
 };
 
@@ -39,8 +39,8 @@ impl Mode for Rds {
 
     fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         let stands = aws::stands(DB_INSTANCE, &stack.child(Name::Database), live);
-        if !stands.is_ready() {
-            return stands;
+        if let Readiness::Waiting(waiting) = stands {
+            return Readiness::Waiting(self.with_advice(waiting));
         }
         let provisioned = self.provisioning.as_ref().map(|provisioning| provisioned(provisioning, live));
         match provisioned {
@@ -61,6 +61,16 @@ impl Mode for Rds {
 }
 
 impl Rds {
+    /// No status tells the size that RDS has enlarged the storage to, and its controller asks AWS for the smaller one of its object.
+    fn with_advice(&self, waiting: Waiting) -> Waiting {
+        let refused = [reason::PROVIDER_REFUSED, reason::PROVIDER_FAILED].contains(&waiting.reason);
+        if !refused || self.block.storage.max_size.is_none() || !waiting.message.to_lowercase().contains("storage") {
+            return waiting;
+        }
+        let advice = "if RDS has enlarged the storage by itself, write its size there, or more, into database.rds.storage.size";
+        Waiting::new(waiting.reason, format!("{}; {advice}", waiting.message))
+    }
+
     fn instance(&self, stack: &Stack) -> DbInstance {
         let block = &self.block;
         let mut metadata = aws::metadata(stack, Name::Database, stack.child(Name::Database), block.region.as_deref());
@@ -80,7 +90,7 @@ impl Rds {
                 // With it the controller compares major versions alone: the user chooses the minor one, or RDS does.
                 auto_minor_version_upgrade: Some(!self.version.contains('.')),
                 source_db_instance_identifier: None,
-                allocated_storage: gibibytes(&block.storage.size),
+                allocated_storage: self.storage,
                 max_allocated_storage: block.storage.max_size.as_deref().and_then(gibibytes),
                 storage_type: Some(block.storage.kind.clone().unwrap_or_else(|| "gp3".to_owned())),
                 storage_encrypted: Some(true),
@@ -130,11 +140,6 @@ impl Rds {
             ..ConfigMap::default()
         }))
     }
-}
-
-/// As the spec admits it.
-fn gibibytes(size: &str) -> Option<i64> {
-    size.strip_suffix("Gi")?.parse().ok()
 }
 
 /// What the Job's pod says of a failure; it goes on trying.

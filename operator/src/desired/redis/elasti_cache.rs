@@ -1,7 +1,7 @@
 //! Redis on Amazon ElastiCache: a replication group, or a serverless cache.
 
 use crate::{
-    api::v1alpha1::{CacheEngine, ServerlessRedis},
+    api::v1alpha1::ServerlessRedis,
     desired::{Keys, aws, credentials, mode::Mode},
     names::Component as Name,
     objects::{
@@ -35,14 +35,6 @@ impl ElastiCache {
         if self.nodes.is_some() { REPLICATION_GROUP } else { SERVERLESS_CACHE }
     }
 
-    fn engine(&self) -> String {
-        match self.block.engine.unwrap_or_default() {
-            CacheEngine::Valkey => "valkey",
-            CacheEngine::Redis => "redis",
-        }
-        .to_owned()
-    }
-
     fn group(&self, stack: &Stack, nodes: &Nodes) -> ReplicationGroup {
         let block = &self.block;
         // Cluster mode takes failover for granted, even without a replica to fail over to.
@@ -52,7 +44,7 @@ impl ElastiCache {
             spec: ReplicationGroupSpec {
                 replication_group_id: self.identifier.clone(),
                 description: format!("Redis of the RorunStack {}/{}", stack.namespace, stack.name),
-                engine: self.engine(),
+                engine: self.engine.clone(),
                 engine_version: self.version.clone(),
                 cache_node_type: nodes.kind.clone(),
                 num_node_groups: nodes.shards.into(),
@@ -75,8 +67,7 @@ impl ElastiCache {
 
     /// A group of one shard is in cluster mode only by its parameters.
     fn cluster_parameters(&self, nodes: &Nodes) -> Option<String> {
-        let family = self.version.split('.').next().unwrap_or_default();
-        nodes.cluster.then(|| format!("default.{}{family}.cluster.on", self.engine()))
+        nodes.cluster.then(|| cluster_parameters(&self.engine, &self.version))
     }
 
     fn serverless(&self, stack: &Stack, of: &ServerlessRedis) -> ServerlessCache {
@@ -85,7 +76,7 @@ impl ElastiCache {
             metadata: aws::metadata(stack, Name::Redis, stack.child(Name::Redis), block.region.as_deref()),
             spec: ServerlessCacheSpec {
                 serverless_cache_name: self.identifier.clone(),
-                engine: self.engine(),
+                engine: self.engine.clone(),
                 major_engine_version: self.version.clone(),
                 cache_usage_limits: CacheUsageLimits {
                     data_storage: of.max_data_gb.map(|most| UsageLimit { maximum: most.into(), unit: Some("GB") }),
@@ -98,5 +89,34 @@ impl ElastiCache {
                 snapshot_retention_limit: Some(self.snapshot_retention_days.into()),
             },
         }
+    }
+}
+
+/// The group of AWS's own: of Redis 6 its name has the minor version as well.
+fn cluster_parameters(engine: &str, version: &str) -> String {
+    let family = match (engine, version.split('.').next().unwrap_or_default()) {
+        ("redis", "6") => "6.x",
+        (_, major) => major,
+    };
+    format!("default.{engine}{family}.cluster.on")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("redis", "6.2", "default.redis6.x.cluster.on")]
+    #[case("redis", "7.1", "default.redis7.cluster.on")]
+    #[case("valkey", "7.2", "default.valkey7.cluster.on")]
+    #[case("valkey", "8.0", "default.valkey8.cluster.on")]
+    fn the_parameters_of_a_family_have_the_name_that_aws_gave_them(
+        #[case] engine: &str,
+        #[case] version: &str,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(cluster_parameters(engine, version), expected);
     }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Step, rollout::service_excuse};
+use super::{Step, facts::Tried, rollout::{before, service_excuse}};
 use crate::{
-    names::{Component, ObjectName, Waiting, annotation},
+    names::{Component, ObjectName, Waiting},
     plan::meaning,
     stack::{JobPhase, Observed, Revision, Stack, WORKLOADS},
 };
@@ -58,21 +58,21 @@ pub(super) fn candidates(
     stack: &Stack,
     observed: &Observed,
     components: &[Component],
-    (target, images_served): (&Revision, bool),
+    Tried { target, images_served, attempt }: Tried<'_>,
 ) -> Candidates {
     if components.is_empty() || images_served {
         return Candidates::NotNeeded;
     }
     let identity = identity(stack, components, target);
-    let retry = observed.annotations.get(annotation::RETRY);
-    let name = meaning(&[&identity, retry.map_or("", String::as_str)]);
+    let parts: Vec<_> = std::iter::once(identity.as_str()).chain(attempt.parts()).collect();
+    let name = meaning(&parts);
     let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &name));
     let job = observed.jobs.iter().find(|job| job.name == name);
     let step = Step { name, exists: job.is_some() };
     if let Some(tested) = target.progress.tested.as_ref().filter(|tested| tested.of == identity) {
         match &tested.failed {
             None => return Candidates::Passed,
-            Some(failed) if tested.retry.as_ref() == retry => return Candidates::Failed(step, failed.clone()),
+            Some(failed) if tested.attempt.is(attempt) => return Candidates::Failed(step, failed.clone()),
             Some(_) => {}
         }
     }
@@ -91,7 +91,9 @@ pub(super) fn candidates(
             Some(JobPhase::Failed(said)) => Some(Err(said.clone())),
             _ => None,
         },
-        excuse: service_excuse(stack, observed).or_else(|| all().find_map(|there| there.excuse.clone())),
+        excuse: service_excuse(stack, observed)
+            .or_else(|| all().find_map(|there| there.excuse.clone()))
+            .or_else(|| components.iter().find_map(|of| before(observed.releases.workloads.get(of)?))),
         trouble: all().find_map(|there| there.trouble.clone()),
         deadline: deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default(),
         identity,

@@ -1,11 +1,10 @@
 //! What a release is judged by: its revisions, its approval, its migration and its rollout, as the cluster tells them.
 
-use std::collections::BTreeSet;
-
 use super::{
-    HISTORY, Pause, Pick, State, Step,
+    Pause, Pick, State, Step,
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
+    kept::inherited,
     migration::{Migrated, began, blocker, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
-    stack::{Observed, Progress, Revision, RolledBack, Stack, Tested},
+    stack::{Attempt, Beside, Observed, Progress, Revision, RolledBack, Stack, Tested},
 };
 
 /// What is known of a release.
@@ -23,7 +22,7 @@ pub(super) struct Facts {
     /// The revision that began to serve last.
     pub(super) last_good: Option<Revision>,
     /// Every other revision.
-    others: Vec<Revision>,
+    pub(super) others: Vec<Revision>,
     /// The images served before, or serve: no approval, no migration.
     images_served: bool,
     approval: Approval,
@@ -37,6 +36,10 @@ pub(super) struct Facts {
     /// The release that the annotation approves.
     pub(super) approved: Option<String>,
     pause: Pause,
+    /// With what the target is tried now.
+    pub(super) attempt: Attempt,
+    /// What its pods are to be made of beside its content.
+    beside: Beside,
     /// What the migration is about: the image, the command and the data.
     identity: String,
     pub(super) rollout: Rollout,
@@ -46,6 +49,15 @@ pub(super) struct Facts {
     /// The workloads that smoke tests ask after their rollout.
     pub(super) verified: Vec<Component>,
     pub(super) verification: Verification,
+}
+
+/// What is tested, and with what.
+#[derive(Clone, Copy)]
+pub(super) struct Tried<'a> {
+    pub(super) target: &'a Revision,
+    /// The images served before, so nothing is tested.
+    pub(super) images_served: bool,
+    pub(super) attempt: &'a Attempt,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,10 +92,13 @@ impl Facts {
         let all = || revisions.iter().chain([&target]);
         let identity = identity(stack);
         let migration = migrated(stack, observed, (&identity, images_served), &all().collect::<Vec<_>>());
+        let retry = observed.annotations.get(annotation::RETRY).cloned();
+        let attempt = Attempt { retry, beside: Some(stack.beside.id()) };
+        let tried = Tried { target: &target, images_served, attempt: &attempt };
         let components = candidate::components(stack, &target, last_good.as_ref());
-        let candidates = candidate::candidates(stack, observed, &components, (&target, images_served));
+        let candidates = candidate::candidates(stack, observed, &components, tried);
         let verified = verification::components(stack, &target, last_good.as_ref());
-        let verification = verification::verification(stack, observed, &verified, (&target, images_served));
+        let verification = verification::verification(stack, observed, &verified, tried);
         let gate = gate(stack, observed, &target, &migration, now);
         let reuse_within = reuse_within(stack, all(), now);
         let mut facts = Self {
@@ -99,6 +114,8 @@ impl Facts {
             migration_runs: migrations(observed).next().is_some(),
             approved: observed.annotations.get(annotation::APPROVE).cloned(),
             pause,
+            beside: stack.beside.clone(),
+            attempt,
             identity,
             rollout: rollout(stack, observed, &target),
             target,
@@ -112,8 +129,7 @@ impl Facts {
 
     /// Brings forward what became of the target.
     fn progress(&mut self, observed: &Observed, now: i64) {
-        let retry = observed.annotations.get(annotation::RETRY);
-        if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| given_up.retry.as_ref() != retry) {
+        if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| !given_up.attempt.is(&self.attempt)) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
         if let Some(job) = began(observed, &self.migration) {
@@ -126,14 +142,14 @@ impl Facts {
         {
             self.target.progress.recovery_point = Some(point.clone());
         }
-        self.conclude_tests(observed, now);
+        self.conclude_tests(now);
         if self.is_overdue(now) {
             let trouble =
                 self.rollout.trouble.as_ref().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
             let message = format!("its pods did not become ready within {} s{trouble}", self.rollout.deadline);
-            self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry: retry.cloned() });
+            self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
         }
-        self.conclude_verification(observed, now);
+        self.conclude_verification(now);
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
         // Without pods nothing shows whether a release serves.
         if (self.is_verified() || adopted) && self.pause == Pause::None && !self.serves() {
@@ -162,7 +178,7 @@ impl Facts {
     }
 
     /// Records how the tests of the candidates ended.
-    fn conclude_tests(&mut self, observed: &Observed, now: i64) {
+    fn conclude_tests(&mut self, now: i64) {
         let Candidates::Pending(pending) = &self.candidates else { return };
         let failed = match &pending.ended {
             Some(Ok(())) => None,
@@ -174,10 +190,9 @@ impl Facts {
                 Some(format!("its candidate did not become ready within {} s{trouble}", pending.deadline))
             }
         };
-        let (of, retry) = (pending.identity.clone(), observed.annotations.get(annotation::RETRY).cloned());
-        let step = pending.step.clone();
+        let (of, step) = (pending.identity.clone(), pending.step.clone());
         self.candidates = failed.clone().map_or(Candidates::Passed, |said| Candidates::Failed(step, said));
-        self.target.progress.tested = Some(Tested { at: now, of, failed, retry });
+        self.target.progress.tested = Some(Tested { at: now, of, failed, attempt: self.attempt.clone() });
         // The rollout has its whole time.
         self.target.progress =
             Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress.clone() };
@@ -214,6 +229,17 @@ impl Facts {
             Some(waiting) => progress.excused = progress.excused.take().or_else(|| Some(waiting.message.clone())),
             None if progress.excused.take().is_some() => progress.excused_until = Some(now),
             None => {}
+        }
+        self
+    }
+
+    /// Records what the pods of the target are made of, once the Deployments get it: should another release be held, they keep it.
+    pub(super) fn with_beside(mut self, picked: Pick) -> Self {
+        if self.pick(picked) == Pick::Target {
+            self.target.progress.beside = Some(self.beside.clone());
+        }
+        if self.serves() {
+            self.last_good = Some(self.target.clone());
         }
         self
     }
@@ -316,62 +342,6 @@ impl Facts {
             (_, State::RollingOut) if self.rollout.excuse.is_none() => self.deadline(self.rollout.deadline),
             _ => None,
         }
-    }
-
-    /// The target, the last good revision, and of each of the last releases the newest revision that served.
-    pub(super) fn kept(&self) -> Vec<Revision> {
-        let mut kept = vec![self.target.clone()];
-        // One that never served keeps no revision of its release from being the one to go back to.
-        let served = |revision: &&Revision| revision.progress.served_at.is_some();
-        let target = Some(&self.target).filter(served);
-        let mut releases: Vec<_> = target.map(|target| target.content.release()).into_iter().collect();
-        let mut served: Vec<_> = self.others.iter().filter(served).collect();
-        served.sort_by_key(|other| std::cmp::Reverse((other.progress.served_at, other.number)));
-        for other in served {
-            let (release, is_good) =
-                (other.content.release(), self.last_good.as_ref().is_some_and(|good| good.name == other.name));
-            if is_good || (!releases.contains(&release) && releases.len() < HISTORY) {
-                kept.push(other.clone());
-                releases.push(release);
-            }
-        }
-        kept.extend(self.unfinished(&kept));
-        kept.sort_by_key(|revision| revision.number);
-        kept
-    }
-
-    /// Of each release that never served and has changed the data, or has a way back, the newest revision: its hold and what was
-    /// applied are not forgotten. Should the spec come back to it, it is another attempt.
-    fn unfinished(&self, kept: &[Revision]) -> Vec<Revision> {
-        let mut releases: BTreeSet<String> = kept.iter().map(|revision| revision.content.release()).collect();
-        let matters = |progress: &Progress| progress.migrated.is_some() || progress.recovery_point.is_some();
-        let others =
-            self.others.iter().rev().filter(|other| other.progress.served_at.is_none() && matters(&other.progress));
-        let newest = others.filter(|other| releases.insert(other.content.release())).take(HISTORY);
-        newest.map(|other| Revision { progress: attempted(&other.progress), ..other.clone() }).collect()
-    }
-}
-
-/// What a new revision knows from the newest one of the same release: who approved it, its way back, and what it migrated.
-fn inherited(revisions: &[Revision], release: &str, now: i64) -> Progress {
-    let same = revisions.iter().rev().find(|revision| revision.content.release() == release);
-    let Some(Progress { approved_by, approved_at, approval_verified, .. }) = same.map(|same| &same.progress) else {
-        return Progress { created_at: now, ..Progress::default() };
-    };
-    let (approved_by, approved_at, approval_verified) = (approved_by.clone(), *approved_at, *approval_verified);
-    let known = same.map(|same| attempted(&same.progress)).unwrap_or_default();
-    Progress { created_at: now, approved_by, approved_at, approval_verified, ..known }
-}
-
-/// What stays true of a revision whose rollout is over: its way back, and what it migrated.
-fn attempted(of: &Progress) -> Progress {
-    Progress {
-        created_at: of.created_at,
-        recovery_point: of.recovery_point.clone(),
-        migrated: of.migrated.clone(),
-        migration_started_at: of.migration_started_at,
-        migrated_at: of.migrated_at,
-        ..Progress::default()
     }
 }
 

@@ -20,10 +20,15 @@ pub(super) enum Migrated {
 /// exists, and is gone before its name is used again.
 const AGAIN: &str = "-2";
 
+/// What a migration whose command ran says once its Job is gone: nothing else tells how it ended.
+const GONE: &str = "its command ran, and its Job was removed before its end was recorded, so how it ended is not known";
+
 /// The Job of a migration that is to run, runs or has ended.
 struct Attempt<'a> {
     name: String,
     job: Option<&'a ObservedJob>,
+    /// Whether a command ran, although its Job is gone.
+    lost: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -34,15 +39,16 @@ impl<'a> Attempt<'a> {
         let found = names.clone().map(|name| observed.jobs.iter().find(|job| job.name == name));
         let has_not_begun = |job: &&ObservedJob| job.begun == Some(false) && !ran(&job.name);
         if let Some(job) = found.iter().flatten().find(|job| !has_not_begun(job)) {
-            return Self { name: job.name.clone(), job: Some(job) };
+            return Self { name: job.name.clone(), job: Some(job), lost: false };
         }
+        let lost = names.iter().any(|name| ran(name));
         let [name, again] = names;
         match found {
-            [None, _] => Self { name, job: None },
-            [Some(_), None] => Self { name: again, job: None },
+            [None, _] => Self { name, job: None, lost },
+            [Some(_), None] => Self { name: again, job: None, lost },
             [Some(one), Some(other)] => {
                 let newest = if (other.created, &other.name) > (one.created, &one.name) { other } else { one };
-                Self { name: newest.name.clone(), job: Some(newest) }
+                Self { name: newest.name.clone(), job: Some(newest), lost }
             }
         }
     }
@@ -61,7 +67,7 @@ pub(super) fn migrated(
     let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
     let first = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
     let ran = |name: &str| revisions.iter().any(|revision| revision.progress.began.as_deref() == Some(name));
-    let Attempt { name, job } = Attempt::of(observed, first.as_str(), ran);
+    let Attempt { name, job, lost } = Attempt::of(observed, first.as_str(), ran);
     let step = Step { name, exists: job.is_some() };
     let phase = job.map(|job| &job.phase);
     match phase {
@@ -76,13 +82,18 @@ pub(super) fn migrated(
         Some(JobPhase::Failed(said)) if job.is_some_and(|job| job.begun != Some(false) || ran(&job.name)) => {
             Migrated::Failed(step, said.clone())
         }
+        None if lost => Migrated::Failed(step, GONE.to_owned()),
         _ => Migrated::Pending(step),
     }
 }
 
-/// The Job of the migration whose command runs or ran, as far as its pods show it.
+/// The Job of the migration whose command runs or ran, as far as its pods show it. One that failed counts as run, also once it is gone.
 pub(super) fn began(observed: &Observed, migration: &Migrated) -> Option<String> {
-    let (Migrated::Pending(step) | Migrated::Failed(step, _)) = migration else { return None };
+    let step = match migration {
+        Migrated::Failed(step, _) => return Some(step.name.clone()),
+        Migrated::Pending(step) => step,
+        Migrated::NotNeeded | Migrated::Done(_) => return None,
+    };
     let job = observed.jobs.iter().find(|job| job.name == step.name)?;
     (job.begun == Some(true)).then(|| job.name.clone())
 }
@@ -145,7 +156,7 @@ impl Facts {
                 let may_start = state.migrates() && self.blocker.is_none();
                 Some(step.clone()).filter(|step| may_start || step.exists)
             }
-            Migrated::Failed(step, _) => Some(step.clone()),
+            Migrated::Failed(step, _) => Some(step.clone()).filter(|step| step.exists),
             Migrated::Done(step) => step.clone(),
             Migrated::NotNeeded => None,
         }

@@ -6,6 +6,7 @@
 mod candidate;
 mod facts;
 mod gate;
+mod kept;
 mod message;
 mod migration;
 mod proof;
@@ -87,7 +88,7 @@ pub enum Pause {
 pub(super) fn release(stack: &Stack, observed: &Observed, pause: Pause, now: i64) -> Release {
     let facts = Facts::of(stack, observed, pause, now);
     let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
-    let facts = facts.after(row.state, now);
+    let facts = facts.after(row.state, now).with_beside(row.pick);
     Release {
         state: row.state,
         pick: facts.pick(row.pick),

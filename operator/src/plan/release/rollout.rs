@@ -36,7 +36,7 @@ pub(super) fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> 
     let services = service_excuse(stack, observed);
     Rollout {
         complete: pending.is_empty(),
-        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone())),
+        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone().or_else(|| before(there)))),
         trouble: rolling().find_map(|there| there.trouble.clone()),
         deadline,
     }
@@ -47,6 +47,12 @@ pub(super) fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> 
 pub(super) fn service_excuse(stack: &Stack, observed: &Observed) -> Option<Waiting> {
     let down = || observed.releases.excuse.clone().or_else(|| service_down(stack));
     hibernation(stack).or_else(down).or_else(|| unresolved(stack))
+}
+
+/// The pods of the release that serves are not well either, so it is not the new one that is at fault.
+pub(super) fn before(there: &ObservedWorkload) -> Option<Waiting> {
+    let Waiting { reason, message, .. } = there.before.clone()?;
+    Some(Waiting::new(reason, format!("the pods of before do not serve either: {message}")))
 }
 
 fn hibernation(stack: &Stack) -> Option<Waiting> {

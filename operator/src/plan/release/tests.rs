@@ -1,6 +1,7 @@
 //! Releases played against a cluster that does what the plan says.
 
 mod attempts;
+mod beside;
 mod candidates;
 mod hibernation;
 mod moments;

@@ -2,10 +2,15 @@
 
 use serde_json::json;
 
-use super::{Step, candidate::changed, facts::Facts, table::State};
+use super::{
+    Step,
+    candidate::changed,
+    facts::{Facts, Tried},
+    table::State,
+};
 use crate::{
     api::v1alpha1::{SmokeTest, Via},
-    names::{Component, ObjectName, annotation},
+    names::{Component, ObjectName},
     plan::meaning,
     stack::{JobPhase, Observed, Revision, RolledBack, Stack},
 };
@@ -39,14 +44,14 @@ pub(super) fn verification(
     stack: &Stack,
     observed: &Observed,
     components: &[Component],
-    (target, images_served): (&Revision, bool),
+    Tried { target, images_served, attempt }: Tried<'_>,
 ) -> Verification {
     if components.is_empty() || images_served {
         return Verification::NotNeeded;
     }
     let tests = json!(stack.release.smoke_tests).to_string();
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
-    let mut parts = vec!["serving", target.name.as_str(), &tests, retry];
+    let mut parts = vec!["serving", target.name.as_str(), &tests];
+    parts.extend(attempt.parts());
     parts.extend(components.iter().map(|component| component.as_str()));
     let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &meaning(&parts)));
     let job = observed.jobs.iter().find(|job| job.name == name);
@@ -60,13 +65,12 @@ pub(super) fn verification(
 
 impl Facts {
     /// Gives up a release whose pods did not pass.
-    pub(super) fn conclude_verification(&mut self, observed: &Observed, now: i64) {
+    pub(super) fn conclude_verification(&mut self, now: i64) {
         if let Verification::Failed(_, said) = &self.verification
             && self.is_rolled_out()
         {
             let message = format!("its smoke tests failed after the rollout: {said}");
-            let retry = observed.annotations.get(annotation::RETRY).cloned();
-            self.target.progress.rolled_back = Some(RolledBack { at: now, message, retry });
+            self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
         }
     }
 

@@ -23,6 +23,7 @@ use super::{
     Answer, Question, Service,
 };
 use crate::{
+    contract::ClusterMode,
     names::reason,
     services::{Network, Resolve, bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
 };
@@ -114,11 +115,11 @@ fn question(kind: &str, address: SocketAddr) -> Question {
         "postgres-tls" => postgres(format!("postgresql://u:p@{address}/d?sslmode=require")),
         "redis-tls" => Service::Redis(RedisQuestion {
             target: RedisTarget { url: format!("rediss://:p@{address}"), ca: None },
-            cluster_mode: None,
+            cluster_mode: ClusterMode::default(),
         }),
         _ => Service::Redis(RedisQuestion {
             target: RedisTarget { url: format!("redis://:p@{address}"), ca: None },
-            cluster_mode: None,
+            cluster_mode: ClusterMode::default(),
         }),
     };
     Question { service, origin: None, interval: None, provider: None }
@@ -269,7 +270,7 @@ async fn a_name_that_leads_to_loopback_the_second_time_is_never_connected_to(#[c
         "postgres" => postgres(format!("postgresql://u:p@rebinds.example:{port}/d")),
         _ => Service::Redis(RedisQuestion {
             target: RedisTarget { url: format!("redis://:p@rebinds.example:{port}"), ca: None },
-            cluster_mode: None,
+            cluster_mode: ClusterMode::default(),
         }),
     };
     let question = Question { service, origin: None, interval: None, provider: None };

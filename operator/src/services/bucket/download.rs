@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ServerSideEncryption;
 use hyper::body::Bytes;
 
 use super::BucketClient;
@@ -23,6 +24,8 @@ pub struct Download {
     key: String,
     version: Option<String>,
     tag: Option<String>,
+    /// The server keeps it under a key, so that the tag says nothing of its content.
+    keyed: bool,
     size: u64,
     offset: u64,
     body: Option<ByteStream>,
@@ -35,9 +38,16 @@ impl BucketClient {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let object = match request.set_version_id(version.map(str::to_owned)).send().await {
             Ok(object) => object,
-            Err(SdkError::ServiceError(answer)) if answer.raw().status().as_u16() == 404 => return Ok(None),
+            // 405 is said of the version that records a removal.
+            Err(SdkError::ServiceError(answer)) if matches!(answer.raw().status().as_u16(), 404 | 405) => {
+                return Ok(None);
+            }
+            Err(error) if matches!(error.code(), Some("NoSuchVersion")) => return Ok(None),
             Err(error) => return Err(self.failed(&error)),
         };
+        let encryption = object.server_side_encryption();
+        let keyed = object.sse_customer_algorithm().is_some()
+            || encryption.is_some_and(|encryption| *encryption != ServerSideEncryption::Aes256);
         let Some(size) = object.content_length().and_then(|length| u64::try_from(length).ok()) else {
             return Err(ServiceError::new(Cause::Other, self.subject(), "it gives an object without its length"));
         };
@@ -46,6 +56,7 @@ impl BucketClient {
             key: key.to_owned(),
             version: version.map(str::to_owned),
             tag: object.e_tag().map(str::to_owned),
+            keyed,
             size,
             offset: 0,
             body: Some(object.body),
@@ -58,6 +69,18 @@ impl Download {
     /// The size of the whole object.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The `ETag`; empty if the server gives none.
+    pub fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or_default()
+    }
+
+    /// The MD5 of the content in hex, if the `ETag` has the form of one and nothing says that it is none: that of an object in parts
+    /// has a hyphen.
+    pub fn md5(&self) -> Option<&str> {
+        let tag = self.tag().trim_matches('"');
+        (!self.keyed && tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(tag)
     }
 
     /// The next bytes. `None`: all of the object was read.

@@ -75,9 +75,9 @@ pub enum LockError {
 }
 
 /// The session lasts as long as its client, and no longer. PostgreSQL 14 and later may end one for being idle; older ones do not know
-/// that setting. A client that is gone without a word, with its node, is noticed within 11 s, and the lock is free.
+/// that setting. A client that is gone without a word, with its node, is noticed within 9 s, and the lock is free.
 const LASTS: &str = "SELECT set_config(name, given, false) FROM pg_settings JOIN (VALUES ('idle_session_timeout', '0'), \
-                     ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3')) \
+                     ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3')) \
                      AS settings (name, given) USING (name)";
 
 /// A moment of the server in UTC, as Kubernetes writes one: what comes after it within `to_char(`.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
-use super::{Database, DatabaseAccess, NamedUrl, data};
+use super::{Database, DatabaseAccess, NamedUrl, Pooler, PoolerLimits, data};
 use crate::{
     api::v1alpha1::{AntiAffinity, CloudNativePgDatabase, PoolMode, SecretKeyReference},
     contract::{PostgresUrl, TlsMode},
@@ -64,19 +64,6 @@ pub struct CloudNativePg {
     probing: Probing,
 }
 
-/// PgBouncer.
-#[derive(Clone, Debug)]
-pub struct Pooler {
-    /// How many pods.
-    pub instances: i32,
-    /// The mode, as PgBouncer has it.
-    pub mode: &'static str,
-    /// The image. `None`: that of CloudNativePG.
-    pub image: Option<String>,
-    /// Parameters of PgBouncer.
-    pub parameters: BTreeMap<String, String>,
-}
-
 impl Mode for CloudNativePg {
     fn probing(&self) -> Option<&Probing> {
         Some(&self.probing)
@@ -102,11 +89,12 @@ impl Mode for CloudNativePg {
         Some(&self.image)
     }
 
-    /// Of each of its pods.
-    fn pooler_connections(&self) -> Option<u32> {
-        let pooler = self.pooler.as_ref()?;
-        let each: u32 = pooler.parameters.get("max_client_conn")?.parse().ok()?;
-        Some(each.saturating_mul(u32::try_from(pooler.instances).ok()?))
+    fn volume_size(&self) -> Option<&str> {
+        Some(&self.storage.size)
+    }
+
+    fn pooler(&self) -> Option<PoolerLimits> {
+        self.pooler.as_ref().map(Pooler::limits)
     }
 }
 

@@ -4,18 +4,20 @@ mod cloud_native_pg;
 mod data;
 mod embedded;
 mod external;
+mod pooler;
 mod proxy;
 mod rds;
 mod url_style;
 
 pub(super) use cloud_native_pg::add_references;
-pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, Pooler, pooler_of};
+pub use cloud_native_pg::{CloudNativePg, NAME as CLOUD_NATIVE_PG_NAME, pooler_of};
 pub(crate) use data::user;
 pub use data::{DataFiles, Layout};
 pub use embedded::Embedded;
 pub use external::External;
+pub use pooler::{Pooler, PoolerLimits};
 pub use proxy::Proxy;
-pub use rds::{Provisioning, Rds};
+pub use rds::{Provisioning, Rds, gibibytes};
 
 use super::mode::{ModeAccess, Resolve};
 use crate::{

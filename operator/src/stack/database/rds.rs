@@ -41,6 +41,8 @@ pub struct Rds {
     pub class: String,
     /// The version that is applied.
     pub version: String,
+    /// The storage in GiB that is applied: no less than the object asks for already, whoever has enlarged it.
+    pub storage: Option<i64>,
     /// A standby in another zone.
     pub multi_az: bool,
     /// The names of the objects of read replicas, which are made once the instance has an address.
@@ -93,6 +95,10 @@ impl Mode for Rds {
 
     fn major_version(&self) -> Option<&str> {
         Some(major(&self.version))
+    }
+
+    fn volume_size(&self) -> Option<&str> {
+        Some(&self.block.storage.size)
     }
 }
 
@@ -174,6 +180,7 @@ impl Resolve for RdsDatabase {
             identifier: self.identifier.clone().unwrap_or_else(|| aws_name(context, LONGEST_NAME)),
             class,
             version,
+            storage: gibibytes(&self.storage.size).max(there.and_then(|there| there.storage)),
             multi_az: self.multi_az.unwrap_or(context.spec.environment == Environment::Production),
             replicas,
             credentials,
@@ -206,6 +213,11 @@ impl RdsDatabase {
             effect: "the database is away for as long as the upgrade of the major version takes, which nothing takes back",
         }
     }
+}
+
+/// As the spec admits it.
+pub fn gibibytes(size: &str) -> Option<i64> {
+    size.strip_suffix("Gi")?.parse().ok()
 }
 
 fn version(block: &RdsDatabase) -> &str {
@@ -242,4 +254,38 @@ fn access(
     let several = format!("postgresql://{user}:{password}@{}/{database}?sslmode=verify-full", hosts.join(","));
     let read = PostgresUrl::parse(&several).ok().filter(|_| !hosts.is_empty()).map_or_else(|| url.clone(), named);
     DatabaseAccess { direct: url.clone(), url, read, style, ca }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::v1alpha1::RorunStack,
+        stack::{Observed, validate},
+    };
+
+    /// RDS has enlarged it, and somebody has told the object so: AWS refuses to make it smaller.
+    #[rstest]
+    #[case::no_object_yet(None, 20)]
+    #[case::as_it_is(Some(20), 20)]
+    #[case::grown(Some(57), 57)]
+    #[case::grows(Some(10), 20)]
+    fn storage_never_shrinks(#[case] there: Option<i64>, #[case] applied: i64) {
+        let storage = json!({"size": "20Gi", "maxSize": "100Gi"});
+        let rds = json!({"instanceClass": "db.t4g.medium", "storage": storage, "caSecretRef": {"name": "rds-ca"}});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n"},
+            "spec": {"environment": "Development", "api": {"image": "a"}, "database": {"rds": rds}}});
+        let cr: RorunStack = serde_json::from_value(cr).unwrap();
+        let managed = there.map(|storage| {
+            let storage = Some(storage);
+            ("shop-database".to_owned(), ManagedService { storage, ..ManagedService::default() })
+        });
+        let stack = validate(&cr, &Observed { managed: managed.into_iter().collect(), ..Observed::default() });
+        let Database::Rds(rds) = &stack.database else { panic!("{:?}", stack.database) };
+        assert_eq!(rds.storage, Some(applied));
+    }
 }

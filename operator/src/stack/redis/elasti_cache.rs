@@ -5,10 +5,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{Redis, RedisAccess};
 use crate::{
     api::v1alpha1::{CacheEngine, ElastiCacheRedis, Environment},
-    contract::Provider,
+    contract::{ClusterMode, Provider},
     names::{Component, ObjectName, Waiting},
     stack::{
-        CredentialKeys, Credentials, Endpoint, ManagedService, ProbeTarget, Probing, References, credential_keys,
+        CredentialKeys, Credentials, Endpoint, ManagedService, Observed, ProbeTarget, Probing, References,
+        credential_keys,
         credentials::{self, Sought},
         managed::{Disruptive, aws_name, host_and_port, major, same_major},
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
@@ -20,6 +21,14 @@ use crate::{
 /// How many characters AWS allows.
 const LONGEST_NAME: usize = 40;
 
+/// Of a cache only its parameters can be otherwise: the field cannot change.
+const CLUSTER_MODE: ClusterMode = ClusterMode {
+    declared: None,
+    field: "redis.elastiCache.clusterMode",
+    is_not: "let redis.elastiCache.parameterGroup name a group with cluster-enabled yes, or leave it out",
+    is: "let redis.elastiCache.parameterGroup name a group with cluster-enabled no, or make a cache with clusterMode: true",
+};
+
 /// Redis on Amazon ElastiCache.
 #[derive(Clone, Debug)]
 pub struct ElastiCache {
@@ -27,6 +36,8 @@ pub struct ElastiCache {
     pub block: ElastiCacheRedis,
     /// The name in AWS.
     pub identifier: String,
+    /// The engine that is applied, as AWS has it.
+    pub engine: String,
     /// The version that is applied.
     pub version: String,
     /// The nodes. `None`: it is serverless.
@@ -67,7 +78,7 @@ impl Mode for ElastiCache {
         let endpoint = |access: &RedisAccess| Endpoint::Redis {
             url: access.url.clone(),
             ca: None,
-            cluster_mode: access.cluster_mode,
+            cluster_mode: ClusterMode { declared: access.cluster_mode, ..CLUSTER_MODE },
         };
         self.access.iter().map(|access| (Component::Redis.into(), endpoint(access))).collect()
     }
@@ -120,8 +131,7 @@ impl Resolve for ElastiCacheRedis {
         let there = observed.managed.get(&object);
         let production = context.spec.environment == Environment::Production;
         let (kind, kind_held) = self.kind(there).held(observed, |one, other| one == other);
-        let wanted = version(self);
-        let (version, version_held) = version_change(there, &wanted).held(observed, same_major);
+        let (engine, version, engine_held) = self.engine(there, observed);
         let cluster = self.cluster_mode == Some(true);
         let nodes = self.node_type.as_ref().map(|_| Nodes {
             kind,
@@ -131,15 +141,16 @@ impl Resolve for ElastiCacheRedis {
         });
         let login = ok_or_unresolved(self.login(context), Component::Redis, unresolved);
         let address = host_and_port(there.and_then(|there| there.endpoint.as_ref()));
-        let access =
-            login.as_ref().zip(address).map(|(login, address)| access(login, address, cluster || nodes.is_none()));
+        let cluster_mode = if nodes.is_some() { self.cluster_mode } else { Some(true) };
+        let access = login.as_ref().zip(address).map(|(login, address)| access(login, address, cluster_mode));
         Redis::ElastiCache(Box::new(ElastiCache {
             identifier: self.identifier.clone().unwrap_or_else(|| aws_name(context, LONGEST_NAME)),
+            engine,
             version,
             nodes,
             snapshot_retention_days: self.snapshot_retention_days.unwrap_or(if production { 7 } else { 0 }),
             credentials: login.and_then(|login| login.generated),
-            held: kind_held.or(version_held),
+            held: kind_held.or(engine_held),
             access,
             probing: Probing::default(),
             block: self.clone(),
@@ -155,6 +166,29 @@ struct Login {
 }
 
 impl ElastiCacheRedis {
+    /// The engine and its version, which belong together: with the engine the version is confirmed, and held.
+    fn engine(&self, there: Option<&ManagedService>, observed: &Observed) -> (String, String, Option<Waiting>) {
+        let wanted = version(self);
+        let name = self.engine.unwrap_or_default();
+        let other = there.and_then(|there| there.engine.as_deref()).filter(|engine| *engine != in_aws(name));
+        let Some(other) = other else {
+            let (version, held) = version_change(there, &wanted).held(observed, same_major);
+            return (in_aws(name).to_owned(), version, held);
+        };
+        let names = [CacheEngine::Valkey, CacheEngine::Redis];
+        let known = names.into_iter().find(|name| in_aws(*name) == other).map_or(other, CacheEngine::as_str);
+        let change = Disruptive {
+            field: "redis.elastiCache.engine",
+            wanted: name.as_str(),
+            there: Some(known),
+            effect: "connections break while the engine is replaced, which nothing takes back",
+        };
+        match change.held(observed, |_, _| false) {
+            (_, None) => (in_aws(name).to_owned(), wanted, None),
+            (_, held) => (other.to_owned(), there.and_then(|there| there.version.clone()).unwrap_or(wanted), held),
+        }
+    }
+
     fn kind<'a>(&'a self, there: Option<&'a ManagedService>) -> Disruptive<'a> {
         Disruptive {
             field: "redis.elastiCache.nodeType",
@@ -196,6 +230,14 @@ fn version_change<'a>(there: Option<&'a ManagedService>, wanted: &'a str) -> Dis
     }
 }
 
+/// The engine as AWS has it.
+fn in_aws(engine: CacheEngine) -> &'static str {
+    match engine {
+        CacheEngine::Valkey => "valkey",
+        CacheEngine::Redis => "redis",
+    }
+}
+
 /// Of a serverless cache the major version alone.
 fn version(block: &ElastiCacheRedis) -> String {
     let version = block.version.as_deref().unwrap_or(match block.engine.unwrap_or_default() {
@@ -205,20 +247,97 @@ fn version(block: &ElastiCacheRedis) -> String {
     if block.serverless.is_some() { major(version).to_owned() } else { version.to_owned() }
 }
 
-fn access(login: &Login, (host, port): (&str, i32), cluster: bool) -> RedisAccess {
+fn access(login: &Login, (host, port): (&str, i32), cluster_mode: Option<bool>) -> RedisAccess {
     let encode = |part: &str| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string();
     let user = match (login.username.as_str(), login.password.as_str()) {
         ("", "") => String::new(),
         (username, password) => format!("{}:{}@", encode(username), encode(password)),
     };
     // Cluster mode has no other database than 0.
-    let database = if cluster { "" } else { "/0" };
+    let database = if cluster_mode == Some(true) { "" } else { "/0" };
     RedisAccess {
         url: format!("rediss://{user}{host}:{port}{database}"),
         host: host.to_owned(),
         port: u16::try_from(port).unwrap_or(6379),
         password: login.password.clone(),
         ca: None,
-        cluster_mode: cluster.then_some(true),
+        cluster_mode,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::v1alpha1::RorunStack,
+        names::{annotation, reason},
+        stack::{CredentialState, SecretData, Stack, validate},
+    };
+
+    fn cache(block: &Value, observed: &Observed) -> (Stack, ElastiCache) {
+        let spec = json!({"environment": "Development", "api": {"image": "a"}, "redis": {"elastiCache": block}});
+        let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n"}, "spec": spec});
+        let cr: RorunStack = serde_json::from_value(cr).unwrap();
+        let stack = validate(&cr, observed);
+        let Redis::ElastiCache(cache) = &stack.redis else { panic!("{:?}", stack.redis) };
+        let cache = (**cache).clone();
+        (stack, cache)
+    }
+
+    fn there(engine: &str, version: &str, confirmed: Option<&str>) -> Observed {
+        let service = ManagedService {
+            ready: true,
+            endpoint: Some(("cache.example.com".to_owned(), 6379)),
+            class: Some("cache.t4g.small".to_owned()),
+            engine: Some(engine.to_owned()),
+            version: Some(version.to_owned()),
+            ..ManagedService::default()
+        };
+        let confirmed = confirmed.map(|value| (annotation::CONFIRM_CHANGE.to_owned(), value.to_owned()));
+        Observed {
+            managed: [("shop-redis".to_owned(), service)].into(),
+            annotations: confirmed.into_iter().collect(),
+            ..Observed::default()
+        }
+    }
+
+    #[rstest]
+    #[case::held("redis", "7.1", None, ("redis", "7.1"), Some("engine is Valkey, and the service keeps Redis"))]
+    #[case::of_the_version("redis", "7.1", Some("8.0"), ("redis", "7.1"), Some("confirm-change=Valkey"))]
+    #[case::confirmed("redis", "7.1", Some("Valkey"), ("valkey", "8.0"), None)]
+    #[case::as_it_is("valkey", "8.0", None, ("valkey", "8.0"), None)]
+    #[case::another_version("valkey", "7.2", None, ("valkey", "7.2"), Some("version is 8.0, and the service keeps 7.2"))]
+    fn an_engine_is_held_together_with_its_version(
+        #[case] engine: &str,
+        #[case] version: &str,
+        #[case] confirmed: Option<&str>,
+        #[case] applied: (&str, &str),
+        #[case] told: Option<&str>,
+    ) {
+        let (_, cache) = cache(&json!({"nodeType": "cache.t4g.small"}), &there(engine, version, confirmed));
+        assert_eq!((cache.engine.as_str(), cache.version.as_str()), applied);
+        assert_eq!(cache.held.as_ref().map(|held| held.reason), told.map(|_| reason::CONFIRMATION_REQUIRED));
+        let message = cache.held.map(|held| held.message).unwrap_or_default();
+        assert!(message.contains(told.unwrap_or_default()), "{message}");
+    }
+
+    #[rstest]
+    #[case::left_out(json!({}), None)]
+    #[case::none(json!({"clusterMode": false}), Some(false))]
+    #[case::declared(json!({"clusterMode": true}), Some(true))]
+    fn the_cluster_mode_is_compared_as_it_is_declared(#[case] mut block: Value, #[case] declared: Option<bool>) {
+        block["nodeType"] = json!("cache.t4g.small");
+        let mut observed = there("valkey", "8.0", None);
+        let password: SecretData = [("password".to_owned(), b"secret".to_vec())].into();
+        observed.credentials = [(Component::Redis, CredentialState::Present(password))].into();
+        let (stack, cache) = cache(&block, &observed);
+        assert_eq!(stack.unresolved.get(&Component::Redis), None);
+        let endpoints = cache.endpoints(None);
+        let [(_, Endpoint::Redis { cluster_mode, .. })] = endpoints.as_slice() else { panic!("{endpoints:?}") };
+        assert_eq!((cluster_mode.declared, cluster_mode.field), (declared, "redis.elastiCache.clusterMode"));
     }
 }

@@ -3,7 +3,7 @@
 use super::{Redis, RedisAccess, url::RedisUrl};
 use crate::{
     api::v1alpha1::ExternalRedis,
-    contract::Provider,
+    contract::{ClusterMode, Provider},
     names::{Component, Waiting},
     stack::{
         Endpoint, Observed, ProbeTarget, Probing, References,
@@ -12,6 +12,13 @@ use crate::{
         probing::{clear_text, refuses_clear_text},
         secret::{NamedSecret, authority},
     },
+};
+
+const CLUSTER_MODE: ClusterMode = ClusterMode {
+    declared: None,
+    field: "redis.external.clusterMode",
+    is_not: "remove clusterMode, or name a node of a cluster",
+    is: "set redis.external.clusterMode to true, or name a server without cluster mode",
 };
 
 /// Redis on a server that the operator did not make.
@@ -35,7 +42,7 @@ impl Mode for External {
         let endpoint = |access: &RedisAccess| Endpoint::Redis {
             url: access.url.clone(),
             ca: access.ca.clone(),
-            cluster_mode: access.cluster_mode,
+            cluster_mode: ClusterMode { declared: access.cluster_mode, ..CLUSTER_MODE },
         };
         self.access.iter().map(|access| (Component::Redis.into(), endpoint(access))).collect()
     }

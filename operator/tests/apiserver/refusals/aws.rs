@@ -96,7 +96,14 @@ fn caches() -> Vec<Case> {
             &["nodeType", "e.g. `cache.t4g.small`"],
             nodes(json!({"replicas": 5})),
         ),
-        case(nodes(json!({"version": "5.0"})), &["redis.elastiCache.version"], nodes(json!({"version": "7.1"}))),
+        case(nodes(json!({"version": "5.0"})), &["redis.elastiCache.version"], nodes(json!({"version": "7.2"}))),
+        case(nodes(json!({"version": "6.2"})), &["Valkey begins with 7.2"], nodes(json!({"version": "8.0"}))),
+        case(nodes(json!({"version": "7.1"})), &["Valkey begins with 7.2"], nodes(json!({"version": "7"}))),
+        case(
+            nodes(json!({"version": "8.0", "engine": "Redis"})),
+            &["Redis ends with 7.1"],
+            nodes(json!({"version": "6.2", "engine": "Redis"})),
+        ),
         case(nodes(json!({"engine": "Memcached"})), &["redis.elastiCache.engine"], nodes(json!({"engine": "Redis"}))),
         case(
             nodes(json!({"identifier": "a".repeat(41)})),

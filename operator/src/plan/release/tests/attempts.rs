@@ -70,6 +70,28 @@ fn a_command_that_ran_in_a_pod_that_was_lost_is_not_run_by_another_job() {
     assert_eq!((release.state, migrations(&cluster).len()), (State::MigrationFailed, 1));
 }
 
+/// Whoever removes the Job of a migration, while it runs or after it failed, does not run its command once more.
+#[test]
+fn a_command_that_ran_is_not_run_again_once_its_job_is_gone() {
+    for hanging in [true, false] {
+        let mut cluster = kept_from(None);
+        (cluster.hanging, cluster.failing) = (hanging, vec!["api:2"]);
+        cluster.settle();
+        cluster.observed.jobs.iter_mut().filter(|_| hanging).for_each(|job| job.begun = Some(true));
+        cluster.settle();
+        let ran = cluster.migrated.len();
+        cluster.observed.jobs.clear();
+        let release = cluster.settle();
+        assert_eq!((release.state, cluster.api(), migrations(&cluster).len()), (State::MigrationFailed, "api:1", 0));
+        let waiting = release.waiting.unwrap();
+        assert!(waiting.message.contains("its Job was removed before its end was recorded"), "{waiting:?}");
+        assert_eq!(cluster.migrated.len(), ran, "{hanging}");
+        (cluster.hanging, cluster.failing) = (false, Vec::new());
+        cluster.annotate(annotation::RETRY, "1");
+        assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    }
+}
+
 /// The longest name of a stack leaves two letters for another attempt.
 #[test]
 fn the_name_of_another_attempt_is_one_of_a_job() {
@@ -89,6 +111,30 @@ fn a_database_that_does_not_answer_is_no_lock_and_is_asked_again_as_well() {
     assert!(waiting.message.contains("which has not begun: failed to reach PostgreSQL"), "{waiting:?}");
     cluster.in_the_way = None;
     assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+}
+
+/// Its image could not be pulled until its time was over: its pod shows that no container of it was ever made.
+#[test]
+fn a_migration_whose_pod_never_started_is_tried_again_as_long_as_its_pod_shows_it() {
+    let mut cluster = kept_from(None);
+    cluster.hanging = true;
+    cluster.settle();
+    let failed = JobPhase::Failed("job/m: Job has reached the specified backoff limit".to_owned());
+    (cluster.observed.jobs[0].phase, cluster.observed.jobs[0].begun) = (failed.clone(), Some(false));
+    let first = cluster.observed.jobs[0].name.clone();
+    cluster.hanging = false;
+    let mut gone = cluster.plan().0;
+    assert_eq!(gone.state, State::Migrating);
+    assert_eq!((cluster.settle().state, cluster.api()), (State::Serving, "api:2"));
+    assert_eq!(cluster.migrated.len(), 2);
+    // Of a pod that is gone nothing is known, so its command counts as run.
+    let mut cluster = kept_from(None);
+    cluster.hanging = true;
+    cluster.settle();
+    (cluster.observed.jobs[0].phase, cluster.observed.jobs[0].begun) = (failed, None);
+    assert_eq!(cluster.observed.jobs[0].name, first);
+    gone = cluster.settle();
+    assert_eq!((gone.state, cluster.migrated.len()), (State::MigrationFailed, 1));
 }
 
 /// Whatever the agent said: the reason of the Job's failure tells whether the command ran.

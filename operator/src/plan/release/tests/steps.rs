@@ -300,3 +300,28 @@ fn the_rows_name_every_state_and_lead_only_to_states_that_have_one() {
         }
     }
 }
+
+/// Whatever keeps the pods of the last release from serving as well: it is told, and nothing is rolled back for it.
+#[rstest]
+#[case::a_rollout(false)]
+#[case::a_candidate(true)]
+fn the_clock_stands_while_the_pods_of_before_do_not_serve_either(#[case] candidate: bool) {
+    let mut cluster = serving();
+    cluster.spec["api"]["candidate"] = json!(candidate);
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    let state = cluster.settle().state;
+    assert_eq!(state, if candidate { State::Testing } else { State::RollingOut });
+    let said = Waiting::new(reason::CRASH_LOOP, "pod/shop-api-1 crashes");
+    cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap().before = Some(said);
+    cluster.settle();
+    cluster.now += 5 * DEADLINE;
+    let release = cluster.settle();
+    assert_eq!((release.state, release.turns_at), (state, None));
+    let told = release.target.progress.excused.unwrap();
+    assert_eq!(told, "the pods of before do not serve either: pod/shop-api-1 crashes");
+    cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap().before = None;
+    cluster.settle();
+    cluster.now += DEADLINE;
+    assert_eq!(cluster.settle().state, if candidate { State::SmokeTestFailed } else { State::RolledBack });
+}

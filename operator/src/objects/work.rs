@@ -1,0 +1,102 @@
+//! Whether the work of a pod goes on, and how it ended if not.
+
+use serde_json::Value;
+
+use super::{
+    ObjectKind, at,
+    readiness::{int, text},
+};
+
+/// Whether a container of a pod runs that is none of its init containers, how it ended if not, and whether a Job ever gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// None does, or the object is no pod.
+    Idle,
+    /// One does: what the pod is for goes on, whatever a container beside it waits for.
+    Running,
+    /// The pod has failed, and is not started again.
+    Failed,
+    /// Likewise, and none was ever made: the kubelet tells the ID of every container that it has made.
+    Unbegun,
+    /// Likewise, since it had its time, the `activeDeadlineSeconds` of the pod.
+    Overdue,
+    /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
+    Trying,
+}
+
+/// Whether the work of a pod goes on.
+pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
+    if kind.kind == "Job" && int(object, "/spec/backoffLimit") == Some(i32::MAX.into()) {
+        return Work::Trying;
+    }
+    if kind.kind != "Pod" {
+        return Work::Idle;
+    }
+    let containers = || at(object, "/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+    if containers().any(|status| at(status, "/state/running").is_some()) {
+        return Work::Running;
+    }
+    if text(object, "/status/phase") != Some("Failed") {
+        return Work::Idle;
+    }
+    // A pod whose kubelet refused it when it started anew tells nothing of its containers.
+    let told = containers().next().is_some();
+    if told && !containers().any(was_made) {
+        return Work::Unbegun;
+    }
+    if text(object, "/status/reason") == Some("DeadlineExceeded") { Work::Overdue } else { Work::Failed }
+}
+
+/// Whether a container was ever made. Of one that the kubelet lost it still tells the ID (source: its `TerminatePod`).
+fn was_made(status: &Value) -> bool {
+    text(status, "/containerID").is_some_and(|id| !id.is_empty())
+        || int(status, "/restartCount").is_some_and(|count| count > 0)
+        || at(status, "/lastState/terminated").is_some()
+        || at(status, "/state/terminated/startedAt").is_some_and(|at| !at.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::kind_of;
+
+    #[rstest]
+    #[case::gives_up("Job", 6, Work::Idle)]
+    #[case::never_gives_up("Job", i32::MAX, Work::Trying)]
+    #[case::no_job("CronJob", i32::MAX, Work::Idle)]
+    fn a_job_that_never_gives_up_is_known(#[case] kind: &str, #[case] limit: i32, #[case] expected: Work) {
+        let job = json!({"spec": {"backoffLimit": limit}});
+        assert_eq!(work(kind_of("batch", kind).unwrap(), &job), expected);
+    }
+
+    /// Of a pod that ended: its reason, and its two containers.
+    #[rstest]
+    #[case::it_waited_for_its_lock("DeadlineExceeded", &[json!({"waiting": {"reason": "PodInitializing"}})], None, Work::Unbegun)]
+    #[case::its_image_never_came("DeadlineExceeded", &[lost()], None, Work::Unbegun)]
+    #[case::it_ran_and_was_lost("DeadlineExceeded", &[lost()], Some("containerd://1"), Work::Overdue)]
+    #[case::it_had_its_time("DeadlineExceeded", &[json!({"terminated": {"exitCode": 137}})], Some("containerd://1"), Work::Overdue)]
+    #[case::one_of_two_was_made("DeadlineExceeded", &[lost(), json!({"terminated": {"startedAt": "2026-11-24T02:15:00Z"}})], None, Work::Overdue)]
+    #[case::nothing_is_told("UnexpectedAdmissionError", &[], None, Work::Failed)]
+    #[case::it_failed("", &[json!({"terminated": {"exitCode": 1}})], Some("containerd://1"), Work::Failed)]
+    fn a_pod_that_ended_tells_whether_its_work_began(
+        #[case] reason: &str,
+        #[case] states: &[Value],
+        #[case] id: Option<&str>,
+        #[case] expected: Work,
+    ) {
+        let status = |state: &Value| json!({"name": "c", "state": state, "containerID": id, "restartCount": 0});
+        let statuses: Vec<_> = states.iter().map(status).collect();
+        let mut pod = json!({"status": {"phase": "Failed", "reason": reason, "containerStatuses": statuses}});
+        assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), expected);
+        pod["status"]["phase"] = json!("Pending");
+        assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), Work::Idle, "it may begin");
+    }
+
+    /// What the kubelet writes of a container that it does not find when its pod ends.
+    fn lost() -> Value {
+        json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null}})
+    }
+}

@@ -1,0 +1,169 @@
+//! A revision of a release as the cluster keeps it, and what became of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Beside, Content};
+use crate::api::v1alpha1::RorunStackSpec;
+
+/// A revision of a release, as the cluster keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Revision {
+    /// The name of the ControllerRevision.
+    pub name: String,
+    /// Its number: of two, the greater is the newer.
+    pub number: i64,
+    /// What of the spec it holds.
+    pub content: Content,
+    /// What became of it.
+    pub progress: Progress,
+}
+
+impl Revision {
+    /// The spec with the workloads of this revision as they served: all else is that of the spec. `None`: an operator of another version
+    /// wrote it, and this one cannot read it.
+    pub fn in_spec(&self, spec: &RorunStackSpec) -> Option<RorunStackSpec> {
+        self.content.in_spec(self.progress.beside.as_ref(), spec)
+    }
+}
+
+/// What became of a revision. Moments are in seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// When it was first observed.
+    pub created_at: i64,
+    /// What its pods are made of beside its content, by its last roll-out. `None`: its pods were never made, or by an operator that did
+    /// not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+    /// The backup that is the way back from its migration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<RecoveryPoint>,
+    /// How the tests of its candidates ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
+    /// When its rollout began, or that of its candidates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<i64>,
+    /// When it began to serve. A revision that served is one to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_at: Option<i64>,
+    /// What keeps its rollout from going on though the release is not at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excused: Option<String>,
+    /// Until when something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excused_until: Option<i64>,
+    /// Why it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
+    /// The migrations that were applied: a hash of image, command and identity of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrated: Option<String>,
+    /// What keeps the command of its migration from running, by the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_begun: Option<NotBegun>,
+    /// The Job whose command ran, in whichever of its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
+    /// When the Job of the migration was made. Absent where none ran for this revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_started_at: Option<i64>,
+    /// When the Job of the migration had succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrated_at: Option<i64>,
+    /// Who approved it, if anybody had to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// An admission policy made sure of that name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub approval_verified: bool,
+    /// When that was observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<i64>,
+    /// What its pods ran when last looked at, by workload: a digest, or why there is none, as the status tells it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
+    /// When one of them was last another one: a tag was moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digests_changed_at: Option<i64>,
+}
+
+/// What keeps the command of a migration from running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NotBegun {
+    /// Another session holds the lock, or works for a migration that was ended.
+    pub locked: bool,
+    /// In one sentence.
+    pub message: String,
+}
+
+/// The backup that is the way back from the migration of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecoveryPoint {
+    /// The identifier of the backup. Empty if it is not known.
+    pub id: String,
+    /// The URL of its manifest.
+    pub location: String,
+    /// When it was complete, or was skipped, in seconds since 1970.
+    pub at: i64,
+    /// Somebody wanted the release to go on without.
+    pub skipped: bool,
+}
+
+/// How the tests of candidates ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tested {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// What the tests were about: a hash of the revision and of the tests.
+    pub of: String,
+    /// Why they failed, in one sentence. `None`: they passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// What was tested: another attempt tests again what failed.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
+/// A rollout that was given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// Why, in one sentence.
+    pub message: String,
+    /// What was tried.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
+/// With what a revision is tried: what failed is tried again once this is another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attempt {
+    /// The value of `rorun.app/retry`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
+    /// What its pods are made of beside its content: [`Beside::id`]. `None`: an operator of before did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
+}
+
+impl Attempt {
+    /// Whether another one is the same, as far as it is known.
+    pub fn is(&self, other: &Self) -> bool {
+        self.retry == other.retry && (self.beside.is_none() || self.beside == other.beside)
+    }
+
+    /// What distinguishes the names of its Jobs from those of another attempt.
+    pub fn parts(&self) -> Vec<&str> {
+        let beside = self.beside.as_deref().filter(|beside| !beside.is_empty());
+        std::iter::once(self.retry.as_deref().unwrap_or_default()).chain(beside).collect()
+    }
+}
