@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{Receipt, Stack, TestContext};
+use super::kit::{Receipt, Stack, TestContext, lost_with};
 use super::restore::{NEVER, point};
 
 const READY_WITHIN: Duration = Duration::from_mins(3);
@@ -41,8 +41,8 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let app = test.app(&stack).await?;
     let receipt = test.first_receipt(&app, "five").await?;
     let rows = app.list().await?.len();
-    point(test, &namespace, &stack).await?;
-    let lost = Lost { test, elsewhere: &elsewhere, bucket: &bucket, stack, receipt, rows };
+    let id = point(test, &namespace, &stack).await?;
+    let lost = Lost { test, elsewhere: &elsewhere, bucket: &bucket, stack, receipt, rows, point: id };
     lost.region().await?;
     lost.namespace().await?;
     lost_database(test, &elsewhere).await
@@ -103,6 +103,8 @@ struct Lost<'a> {
     stack: Stack,
     receipt: Receipt,
     rows: usize,
+    /// The newest recovery point.
+    point: String,
 }
 
 impl Lost<'_> {
@@ -133,6 +135,7 @@ impl Lost<'_> {
     async fn play(&self, page: &str, manifest: &Value, more: &[(&str, &str)]) -> Result<()> {
         let Self { test, bucket, .. } = self;
         let namespace = self.stack.namespace.as_str();
+        lost_with(page, &self.point, SystemTime::now())?;
         test.kubectl(&["delete", "namespace", namespace, "--timeout=180s"]).await?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("stack.json");
@@ -167,7 +170,8 @@ async fn lost_database(test: &TestContext, stack: &Stack) -> Result<()> {
     let app = test.app(stack).await?;
     let receipt = test.first_receipt(&app, "six").await?;
     let rows = app.list().await?.len();
-    point(test, &test.namespace, stack).await?;
+    let id = point(test, &test.namespace, stack).await?;
+    lost_with("lost-database.md", &id, SystemTime::now())?;
     let variables = [("NAMESPACE", test.namespace.as_str()), ("STACK", &stack.name)];
     test.runbook("lost-database.md", "default", &variables).await?;
     app.check(&receipt).await?;

@@ -173,6 +173,9 @@ pub(super) fn report_restore(mut outcome: RestoreOutcome, secrets: &[String], te
             for warning in &mut result.warnings {
                 *warning = message(warning, secrets, LONGEST_WARNING);
             }
+            if let Some(held) = &mut result.held {
+                held.message = message(&held.message, secrets, LONGEST_MESSAGE);
+            }
             tracing::info!(database = result.database, seconds = result.duration_seconds, "the step is done");
         }
         RestoreOutcome::Refused { message: text, .. } | RestoreOutcome::Failed { message: text } => {

@@ -218,11 +218,24 @@ pub struct RestoreResult {
     /// The size of the dump, or of the database after it was restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// What keeps the copy from taking the place of the live database, though it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// How long the step took.
     pub duration_seconds: u64,
     /// What was not as it should be and does not matter, each in one line; at most eight.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What keeps a copy from taking the place of the live database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The reason of a condition.
+    pub reason: RestoreRefusal,
+    /// One line for the user.
+    pub message: String,
 }
 
 /// A database that a restore keeps.

@@ -7,6 +7,7 @@ use super::{
     last_verified,
 };
 use crate::{
+    api::v1alpha1::BackupStatus,
     names::{Component as Name, Waiting, reason},
     objects::LiveSet,
     stack::{Backup, Schedule, Stack},
@@ -75,7 +76,7 @@ fn longest_pause(schedule: &str, time_zone: &str) -> Option<i64> {
 fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     let rpo = backup.recovery.rpo?;
     if backup.point_in_time.is_some() {
-        // Who comes here archives the log, and data are as old as its last segment.
+        // Who comes here archives the log. Of one that does not `not_archived` tells it.
         return None;
     }
     if let Some(found) = stack.database.mode().restorable() {
@@ -99,17 +100,30 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     Some(format!("backup.objectives.rpo is {}, and the data can be restored only as of {at}", words(rpo)))
 }
 
-/// The last drill, scaled by size: nothing that is there can be restored in time.
+/// Nothing archives the log, and the newest data that can be recovered are older than the objective.
+pub(super) fn not_archived(stack: &Stack, live: &LiveSet, since: Option<Timestamp>) -> Option<String> {
+    let (rpo, since) = (stack.backup.as_ref()?.recovery.rpo?, since?);
+    live.has_passed(since.as_second() + rpo + GRACE).then(|| {
+        format!("backup.objectives.rpo is {}, and the data can be recovered only as of {since} (docs/recovery.md)", words(rpo))
+    })
+}
+
+/// The last drill or restore, scaled by size: nothing that is there can be restored in time.
 fn too_slow(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
-    let drills = stack.known_backup.last_verified.clone().into_iter().chain(last_verified(live));
-    let (rto, drill) = (backup.recovery.rto?, drills.max_by_key(|drill| drill.at.0)?);
-    let size = newest_backup(stack, live).last_successful.map_or(0, |last| last.size_bytes);
-    let (size, then) = (i128::from(size.max(drill.size_bytes)), i128::from(drill.size_bytes.max(1)));
-    let takes = i64::try_from(i128::from(drill.duration_seconds) * size / then).unwrap_or(i64::MAX);
+    let known = &stack.known_backup;
+    let drills = known.last_verified.clone().into_iter().chain(last_verified(live));
+    let status = BackupStatus {
+        last_verified: drills.max_by_key(|drill| drill.at.0),
+        last_restored: known.last_restored.clone(),
+        last_successful: newest_backup(stack, live).last_successful,
+        ..BackupStatus::default()
+    };
+    let (rto, (takes, by_drill)) = (backup.recovery.rto?, status.restore_takes()?);
+    let (by, way_out) =
+        if by_drill { ("drill", "give backup.verify.resources more") } else { ("restore", "give the database more") };
     (takes > rto).then(|| {
         format!(
-            "backup.objectives.rto is {}, and a restore takes about {} by the last drill: give backup.verify.resources more, or \
-             write a longer rto",
+            "backup.objectives.rto is {}, and a restore takes about {} by the last {by}: {way_out}, or write a longer rto",
             words(rto),
             words(takes)
         )

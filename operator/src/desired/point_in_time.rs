@@ -13,7 +13,7 @@ use k8s_openapi::{
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::metadata;
+use super::{metadata, objectives};
 use crate::{
     api::v1alpha1::{ArchiveRecord, PointInTimeStatus, RorunStackSpec},
     contract,
@@ -23,7 +23,7 @@ use crate::{
         DesiredObject, LiveObject, LiveSet, OBJECT_STORE, ObjectKind, ObjectStore, ObjectStoreSpec, PluginName,
         S3Credentials, SCHEDULED_BACKUP, ScheduledBackup, ScheduledBackupSpec, Sidecar, StoreNote,
     },
-    stack::{Backup, BucketAccess, PointInTime, Stack},
+    stack::{Archives, Backup, BucketAccess, PointInTime, Stack},
 };
 
 /// The key with certificate authorities.
@@ -133,7 +133,11 @@ pub(super) fn waiting(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     };
     match note.archiving {
         None => return progressing("has not archived any of its log yet"),
-        Some(false) => return Some(Waiting::new(reason::ARCHIVING_FAILED, not_archived(there, &note))),
+        Some(false) => {
+            let missed = objectives::not_archived(stack, live, moment(&note.since).map(|at| at.0));
+            let message = [Some(not_archived(there, &note)), missed].into_iter().flatten().collect::<Vec<_>>().join("; ");
+            return Some(Waiting::new(reason::ARCHIVING_FAILED, message));
+        }
         Some(true) => {}
     }
     let window = windows(stack, live).remove(server).unwrap_or_default();
@@ -169,8 +173,8 @@ fn not_archived(there: &LiveObject, note: &ClusterNote) -> String {
 }
 
 /// What can be recovered to any moment, as far as the cluster tells.
-pub fn point_in_time(stack: &Stack, live: &LiveSet) -> Option<PointInTimeStatus> {
-    stack.backup.as_ref()?.point_in_time.as_ref()?;
+pub fn point_in_time(stack: &Stack, live: &LiveSet) -> Option<Archives> {
+    let asked = stack.backup.as_ref()?.point_in_time.as_ref()?;
     let there = live.named(CLUSTER.key, &stack.cluster())?;
     let note = read::<ClusterNote>(there).unwrap_or_default();
     let record = |(server_name, window): (String, crate::objects::RecoveryWindow)| {
@@ -186,7 +190,11 @@ pub fn point_in_time(stack: &Stack, live: &LiveSet) -> Option<PointInTimeStatus>
         (other.restorable_from.0, &one.server_name).cmp(&(one.restorable_from.0, &other.server_name))
     });
     archives.truncate(TOLD);
-    Some(PointInTimeStatus { server_name: note.server, not_archived_since: moment(&note.since), archives })
+    let goes_on = note.archiving == Some(true) && !stack.asleep;
+    let recoverable = archives.iter().any(|archive| Some(&archive.server_name) == note.server.as_ref());
+    let within = asked.archive_timeout.filter(|_| goes_on && recoverable);
+    let status = PointInTimeStatus { server_name: note.server, not_archived_since: moment(&note.since), archives };
+    Some(Archives { status, within })
 }
 
 fn windows(stack: &Stack, live: &LiveSet) -> StoreNote {
@@ -298,6 +306,20 @@ mod tests {
     }
 
     #[test]
+    fn an_objective_that_a_broken_archive_misses_is_told_with_it() {
+        let mut stack = stack();
+        stack.backup.as_mut().expect("backups").recovery.rpo = Some(3600);
+        let failing = json!([condition("ContinuousArchiving", "False", "exit status 4")]);
+        let live: LiveSet = [cluster(&failing)].into_iter().collect();
+        let since = "2026-11-29T10:00:00Z".parse::<Timestamp>().expect("a moment").as_second();
+        let told = |seconds: i64| {
+            waiting(&stack, &live.clone().at(since + seconds)).expect("it is told").message.contains("objectives.rpo is 1h")
+        };
+        assert_eq!([3600, 4199, 4200].map(told), [false, false, true]);
+        assert_eq!(point_in_time(&stack, &live).expect("a status").within, None);
+    }
+
+    #[test]
     fn who_sleeps_archives_nothing_and_nothing_is_missing() {
         let live: LiveSet = [cluster(&json!([condition("ContinuousArchiving", "False", "")]))].into_iter().collect();
         assert_eq!(waiting(&Stack { asleep: true, ..stack() }, &live), None);
@@ -311,7 +333,11 @@ mod tests {
             "shop-database-2": {}});
         let archiving = json!([condition("ContinuousArchiving", "True", "")]);
         let live: LiveSet = [cluster(&archiving), store_with(&windows)].into_iter().collect();
-        let status = point_in_time(&stack(), &live).expect("a status");
+        let told = point_in_time(&stack(), &live).expect("a status");
+        assert_eq!(told.within, Some(300), "by the default of CloudNativePG");
+        let asleep = point_in_time(&Stack { asleep: true, ..stack() }, &live).expect("a status");
+        assert_eq!(asleep.within, None);
+        let status = told.status;
         assert_eq!((status.server_name, status.not_archived_since), (Some(server()), None));
         let names: Vec<_> = status.archives.iter().map(|archive| archive.server_name.as_str()).collect();
         assert_eq!(names, [server().as_str(), "shop-database-0"]);

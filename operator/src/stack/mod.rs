@@ -71,7 +71,7 @@ pub use observed::{
 };
 pub use placeholders::Placeholders;
 pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
-pub use point_in_time::{Archive, PointInTime};
+pub use point_in_time::{Archive, Archives, PointInTime};
 pub use preflight::{ConnectionBudget, Finding};
 pub use probes::{ProbeTarget, ServiceUrl};
 pub use probing::Probing;

@@ -2,7 +2,7 @@
 
 use super::{Observed, Stack, backup, bucket};
 use crate::{
-    api::v1alpha1::{BackupSpec, RorunStackSpec},
+    api::v1alpha1::{BackupSpec, PointInTimeStatus, RorunStackSpec},
     names::{Component, ObjectName, meaning},
 };
 
@@ -22,6 +22,16 @@ pub struct PointInTime {
     pub archive: Option<Archive>,
     /// After how many seconds at the latest what was written is archived. `None`: never, of a database that writes little.
     pub archive_timeout: Option<i64>,
+}
+
+/// What is told of the archives of a stack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Archives {
+    /// For the status.
+    pub status: PointInTimeStatus,
+    /// After how many seconds at the latest the live Cluster has archived what was written. `None`: it archives nothing that can be
+    /// recovered.
+    pub within: Option<i64>,
 }
 
 /// Where archives are, which is a part of their names.

@@ -5,14 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Report;
 use crate::{
-    api::v1alpha1::{BackupStatus, RorunStackStatus},
+    api::v1alpha1::{BackupStatus, RestoredRecord, RorunStackStatus},
     names::{Component, annotation, reason, reason::Reason},
     stack::{Backup, Stack},
 };
 
+const HOUR: i64 = 3600;
+
 /// The status remembers the newest good backup after its pod is gone, with the other results of its run, and the owner of the
 /// backups, so that the operator reads it only once.
-pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<BackupStatus> {
+pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>, now: Timestamp) -> Option<BackupStatus> {
     let known = old.backup.clone().unwrap_or_default();
     let at = |status: &BackupStatus| status.last_successful.as_ref().map(|record| record.at.clone());
     let newer = |new: &BackupStatus| {
@@ -25,18 +27,46 @@ pub(super) fn remembered(old: &RorunStackStatus, report: &Report<'_>) -> Option<
     };
     let verified = [known.last_verified, report.verified.clone()].into_iter().flatten();
     let asked = report.stack.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
-    status.point_in_time = report.point_in_time.clone().or(known.point_in_time).filter(|_| asked);
+    let told = report.point_in_time.as_ref().map(|archives| archives.status.clone());
+    status.point_in_time = told.or(known.point_in_time).filter(|_| asked);
+    status.restorable_until = archived_until(report, known.restorable_until, now)
+        .into_iter()
+        .chain(status.restorable_until)
+        .max_by_key(|at| at.0);
     if let Some(found) = report.stack.database.mode().restorable().filter(|_| report.stack.backup.is_some()) {
         let until = Timestamp::from_second(found.until).ok().map(Time);
         status.restorable_until = status.restorable_until.into_iter().chain(until).max_by_key(|at| at.0);
     }
     status.last_verified = verified.max_by_key(|record| record.at.0);
+    status.last_restored = restored(report).into_iter().chain(known.last_restored).max_by_key(|record| record.at.0);
+    status.restore_seconds = status.restore_takes().map(|(seconds, _)| seconds);
     let owner = report.stack.backup.as_ref().and_then(|backup| backup.owner.clone());
     status.stack_uid = if owner.is_some() { Some(report.stack.uid.clone()) } else { known.stack_uid };
     status.owner = owner.or(known.owner);
     let embedded = [old.backup.as_ref(), Some(&status)].into_iter().flatten().any(|of| is_embedded(report.stack, of));
     status.in_embedded_bucket = embedded.then_some(true);
     (status != BackupStatus::default()).then_some(status)
+}
+
+/// Until when the log of the database is archived. While that goes on it is told anew every hour: the status would follow the clock.
+fn archived_until(report: &Report<'_>, known: Option<Time>, now: Timestamp) -> Option<Time> {
+    let archives = report.point_in_time.as_ref()?;
+    let Some(within) = archives.within else { return archives.status.not_archived_since.clone() };
+    let is_old = |known: &Time| report.live.has_passed(known.0.as_second() + within + HOUR);
+    if known.as_ref().is_some_and(|known| !is_old(known)) {
+        return known;
+    }
+    Timestamp::from_second(now.as_second() - within).ok().map(Time)
+}
+
+/// The newest restore that is complete.
+fn restored(report: &Report<'_>) -> Option<RestoredRecord> {
+    let took = report.restores.runs.iter().filter_map(|run| run.took).max_by_key(|took| took.ended)?;
+    Some(RestoredRecord {
+        at: Time(Timestamp::from_second(took.ended).ok()?),
+        duration_seconds: took.seconds,
+        size_bytes: i64::try_from(took.bytes).unwrap_or(i64::MAX),
+    })
 }
 
 /// Whether a dump went to the embedded bucket.

@@ -23,11 +23,11 @@ pub use requests::{of_backup, of_restore, stack_not_found};
 pub use root_cause::{RootCause, root_cause};
 
 use crate::{
-    api::v1alpha1::{BackupStatus, PointInTimeStatus, RorunStack, RorunStackStatus, VerifiedRecord},
+    api::v1alpha1::{BackupStatus, RorunStack, RorunStackStatus, VerifiedRecord},
     names::{Component, Waiting, reason},
     objects::{LiveSet, Readiness},
     plan::{Operations, Release, Restores},
-    stack::Stack,
+    stack::{Archives, Stack},
 };
 
 /// The report that a status is made of.
@@ -55,7 +55,7 @@ pub struct Report<'a> {
     /// The newest drill that found nothing wrong and whose pod still exists.
     pub verified: Option<VerifiedRecord>,
     /// What can be recovered to any moment, as far as the cluster tells.
-    pub point_in_time: Option<PointInTimeStatus>,
+    pub point_in_time: Option<Archives>,
     /// How many pods each workload asks for that was written just now.
     pub begun: BTreeMap<Component, i32>,
 }
@@ -65,7 +65,7 @@ pub fn status(report: &Report<'_>, now: Timestamp) -> RorunStackStatus {
     let generation = report.cr.metadata.generation;
     let cause = root_cause(&report.readiness);
     let old = report.old.clone().unwrap_or_default();
-    let backup = backup::remembered(&old, report);
+    let backup = backup::remembered(&old, report, now);
     let notes = backup::notes(report, backup.as_ref());
     let (hibernated_since, expires_at, expiry) = hibernation::told(report, &old, now);
     let drill = backup::drill_note(backup.as_ref());

@@ -48,6 +48,7 @@ pub use ingress::{Answer, Ingress};
 pub use objects::ready;
 pub use operator::{CHART, RELEASE, install};
 pub use previous::Previous;
+pub use runbook::lost_with;
 pub use stack::{Condition, Stack, Status};
 pub use steady::Asked;
 pub use test_cluster::TestCluster;

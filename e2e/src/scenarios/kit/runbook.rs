@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::images::{operator_binary, project};
 use super::{TestContext, test_cluster::blocking};
@@ -76,9 +77,29 @@ impl TestContext {
     }
 }
 
+/// Tells how much was lost with what a page brings back: all that came after its recovery point was begun.
+pub fn lost_with(page: &str, id: &str, lost: SystemTime) -> Result<()> {
+    let seconds = age(id, Timestamp::try_from(lost)?).with_context(|| format!("{id} is no recovery point"))?;
+    progress::note(&format!("runbook {page}: what was written in the {seconds} s before the loss is lost with it"));
+    Ok(())
+}
+
+/// How old the data of a point are at a moment, in seconds.
+fn age(id: &str, at: Timestamp) -> Option<i64> {
+    let begun = DateTime::strptime("%Y%m%dT%H%M%SZ", id.split('-').next()?).ok()?;
+    Some(at.as_second() - begun.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_point_is_as_old_as_its_beginning() {
+        let at = "2026-11-24T02:16:30Z".parse().expect("a moment");
+        assert_eq!(age("20261124T021500Z-x7k2p", at), Some(90));
+        assert_eq!(age("yesterday", at), None);
+    }
 
     #[test]
     fn a_page_has_variables_and_commands_in_order() {

@@ -9,7 +9,7 @@ use super::point::{self, Point};
 use super::sql::{self, literal, text};
 use super::{objects, unless_stopped};
 use crate::agent::pg_restore;
-use crate::contract::{RestoreRefusal, RestoreResult, RestoreScope, copy_database};
+use crate::contract::{Held, RestoreRefusal, RestoreResult, RestoreScope, copy_database};
 
 /// Checks all that can be checked without writing.
 pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
@@ -19,7 +19,8 @@ pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<R
         let dump = unless_stopped(stop, point.dump(args)).await?;
         unless_stopped(stop, dump.refuse_sealed()).await?;
         result.bytes = Some(dump.object.size);
-        result.database = Some(unless_stopped(stop, database(args, &point)).await?);
+        let (name, held) = unless_stopped(stop, database(args, &point)).await?;
+        (result.database, result.held) = (Some(name), held);
     }
     if args.scope.contains(&RestoreScope::Bucket) {
         result.objects = Some(Box::pin(objects::check(args, &point, stop)).await?);
@@ -27,8 +28,8 @@ pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<R
     Ok(result)
 }
 
-/// Gives the name of the database that the point will be restored into.
-async fn database(args: &StepArgs, point: &Point) -> Result<String, RestoreError> {
+/// Gives the name of the database that the point will be restored into, and what keeps it from taking the place of the live one.
+async fn database(args: &StepArgs, point: &Point) -> Result<(String, Option<Held>), RestoreError> {
     let target = &args.target;
     let server = Maintenance::open(target).await?;
     versions(point, server.version()).await?;
@@ -39,11 +40,11 @@ async fn database(args: &StepArgs, point: &Point) -> Result<String, RestoreError
             let message = format!("role \"{}\" does not own database \"{}\": {alter}", rights.role, server.live);
             return Err(refused(RestoreRefusal::RightsMissing, message));
         }
-        return Ok(server.live);
+        return Ok((server.live, None));
     }
     if let Some(url) = target.own_copy() {
         // The role makes and renames nothing: the user points the Secret at the database that was filled.
-        return Ok(maintenance::parse(url)?.database().to_owned());
+        return Ok((maintenance::parse(url)?.database().to_owned(), None));
     }
     if !rights.creates || !rights.owns {
         let (role, owner) = (sql::name(&rights.role), sql::name(&rights.owner));
@@ -57,9 +58,21 @@ async fn database(args: &StepArgs, point: &Point) -> Result<String, RestoreError
         );
         return Err(refused(RestoreRefusal::RightsMissing, message));
     }
-    server.refuse_held(&server.live).await?;
-    refuse_foreign_sessions(&server, &rights.role).await?;
-    Ok(copy_database(&server.live, &target.restore))
+    let held = held(&server).await?;
+    Ok((copy_database(&server.live, &target.restore), held))
+}
+
+/// What would keep a whole copy from taking the place of the live database now.
+pub(super) async fn held(server: &Maintenance) -> Result<Option<Held>, RestoreError> {
+    let judged = async {
+        server.refuse_held(&server.live).await?;
+        refuse_foreign_sessions(server, &server.rights().await?.role).await
+    };
+    match judged.await {
+        Ok(()) => Ok(None),
+        Err(RestoreError::Refused { reason, message }) => Ok(Some(Held { reason, message })),
+        Err(error) => Err(error),
+    }
 }
 
 /// The switch ends the sessions of the live database. Those of a superuser only a superuser ends.

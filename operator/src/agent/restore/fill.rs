@@ -50,7 +50,7 @@ pub(super) async fn into(
     };
     lock.release().await;
     let counted = unless_stopped(stop, tables::count(&session)).await?;
-    let compared = compare::with_manifest(&session, (&point.manifest, &database.name), &counted);
+    let compared = compare::with_manifest(&session, (&point.manifest, database.name.as_str()), &counted);
     warnings.extend(unless_stopped(stop, compared).await?);
     let size = session.query("SELECT pg_database_size(current_database())", ANSWER).await?;
     Ok(RestoreResult {

@@ -4,7 +4,7 @@ use super::args::StepArgs;
 use super::error::{RestoreError, refused};
 use super::maintenance::{ANSWER, Maintenance, connect};
 use super::sql::number;
-use super::tables;
+use super::{check, tables};
 use crate::agent::authorities::Authorities;
 use crate::agent::database::Database;
 use crate::contract::{RestoreRefusal, RestoreResult, copy_database, restore_comment};
@@ -13,15 +13,17 @@ use crate::services::postgres::Session;
 /// Reads every table of the copy, and refuses what a migration left half done.
 pub(super) async fn verify(args: &StepArgs) -> Result<RestoreResult, RestoreError> {
     let target = &args.target;
-    let (database, session) = if let Some(url) = target.own_copy() {
-        connect(url, &Authorities::of_database(target.database_ca_file.as_deref())?).await?
-    } else {
-        let server = Maintenance::open(target).await?;
-        let name = copy_database(&server.live, &target.restore);
-        require_copy(&server, &name, &target.restore).await?;
-        server.connect(&name).await?
-    };
-    read(&database, &session).await
+    if let Some(url) = target.own_copy() {
+        let authorities = Authorities::of_database(target.database_ca_file.as_deref())?;
+        let (database, session) = connect(url, &authorities).await?;
+        return read(&database, &session).await;
+    }
+    let server = Maintenance::open(target).await?;
+    let name = copy_database(&server.live, &target.restore);
+    require_copy(&server, &name, &target.restore).await?;
+    let (database, session) = server.connect(&name).await?;
+    let result = read(&database, &session).await?;
+    Ok(RestoreResult { held: check::held(&server).await?, ..result })
 }
 
 /// Reads every table of a database.

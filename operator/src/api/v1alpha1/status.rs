@@ -220,6 +220,36 @@ pub struct BackupStatus {
     /// The newest drill that found nothing wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified: Option<VerifiedRecord>,
+    /// The newest restore of a recovery point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restored: Option<RestoredRecord>,
+    /// How long a restore takes by the newest drill or restore, scaled to the size of the newest backup. Absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_seconds: Option<i64>,
+}
+
+impl BackupStatus {
+    /// How many seconds a restore of the newest backup takes by the newest drill or restore, scaled by size, and whether that was a drill.
+    pub fn restore_takes(&self) -> Option<(i64, bool)> {
+        let drill = self.last_verified.iter().map(|drill| (drill.at.0, drill.duration_seconds, drill.size_bytes, true));
+        let restore = self.last_restored.iter().map(|done| (done.at.0, done.duration_seconds, done.size_bytes, false));
+        let (_, seconds, bytes, by_drill) = drill.chain(restore).max_by_key(|(at, ..)| *at)?;
+        let size = self.last_successful.as_ref().map_or(0, |last| last.size_bytes).max(bytes);
+        let takes = i128::from(seconds) * i128::from(size) / i128::from(bytes.max(1));
+        Some((i64::try_from(takes).unwrap_or(i64::MAX), by_drill))
+    }
+}
+
+/// A restore that is complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredRecord {
+    /// When it was complete.
+    pub at: Time,
+    /// How long it took, in seconds.
+    pub duration_seconds: i64,
+    /// The size of the dump in bytes.
+    pub size_bytes: i64,
 }
 
 /// What can be recovered to any moment.

@@ -244,7 +244,23 @@ impl<'a> Facts<'a> {
             _ => None,
         });
         let recovery = self.recovery.as_ref().and_then(Recovery::refusal);
-        self.never.clone().filter(|_| !self.has_begun()).or(recovery).or(refused)
+        self.never.clone().filter(|_| !self.has_begun()).or(recovery).or(refused).or_else(|| self.cannot_switch())
+    }
+
+    /// The copy is verified, and does not take the place of the live database.
+    fn cannot_switch(&self) -> Option<Waiting> {
+        let verified = self.done(Kind::Verify)?;
+        let held = verified.result.held.as_ref()?;
+        let begun = self.attempt(Kind::Switch).is_some_and(Attempt::exists);
+        let switches = self.replaces() && self.request.into.is_none() && !begun;
+        let message = format!(
+            "job/{}: {}; then create another RorunRestore, or let the Secret of the stack name database {}, which holds the recovery \
+             point and was verified",
+            verified.job,
+            held.message,
+            verified.result.database.as_deref().unwrap_or_default()
+        );
+        switches.then(|| Waiting::new(held.reason.as_str(), message))
     }
 
     /// The step that broke off.

@@ -20,7 +20,7 @@ pub use attempt::Kind;
 use discard::Discard;
 use facts::Facts;
 pub use moment::Beside;
-pub use result::RestoreRun;
+pub use result::{RestoreRun, Took};
 pub use table::{Row, State, TABLE, diagram};
 
 use super::Step;

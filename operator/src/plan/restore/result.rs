@@ -37,10 +37,23 @@ pub struct RestoreRun {
     pub kept: Option<String>,
     /// When the first Job began, in seconds since 1970.
     pub started: Option<i64>,
+    /// How long it took, once it is complete.
+    pub took: Option<Took>,
     /// What was not as it should be and does not matter.
     pub warnings: Vec<String>,
     /// When it may be another one though nothing happens, in seconds since 1970.
     pub turns_at: Option<i64>,
+}
+
+/// How long a restore of a dump took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Took {
+    /// When its last Job ended, in seconds since 1970.
+    pub ended: i64,
+    /// From the start of its first Job.
+    pub seconds: i64,
+    /// The size of the dump.
+    pub bytes: u64,
 }
 
 impl RestoreRun {
@@ -70,9 +83,18 @@ impl Facts<'_> {
             saved: self.done(Kind::Save).and_then(|done| done.saved.as_ref()).map(|record| record.id.clone()),
             kept: self.kept(),
             started: results().map(|done| done.started).min(),
-            warnings: results().flat_map(|done| done.result.warnings.iter().cloned()).take(16).collect(),
+            took: self.took(state),
+            warnings: results().flat_map(warnings_of).take(16).collect(),
             turns_at: self.turns_at,
         }
+    }
+
+    /// A Cluster is recovered from no dump, whose size would say how long the next one takes.
+    fn took(&self, state: State) -> Option<Took> {
+        let done = || Kind::ALL.into_iter().filter_map(|kind| self.done(kind));
+        let (started, ended) = (done().map(|done| done.started).min()?, done().map(|done| done.ended).max()?);
+        let bytes = self.done(Kind::Check)?.result.bytes.filter(|_| state == State::Complete && self.request.database)?;
+        Some(Took { ended, seconds: (ended - started).max(0), bytes })
     }
 
     /// The database or the Cluster that was live before.
@@ -222,6 +244,13 @@ impl Facts<'_> {
             None => "the data of the recovery point are live".to_owned(),
         }
     }
+}
+
+/// What a check finds to hold the live database may be gone once the copy is verified.
+fn warnings_of(done: &Done) -> impl Iterator<Item = String> {
+    let held = done.result.held.as_ref();
+    let held = held.map(|held| format!("unless that is mended before, the restore ends once the copy is verified: {}", held.message));
+    held.into_iter().chain(done.result.warnings.iter().cloned())
 }
 
 fn said(done: &Done) -> String {

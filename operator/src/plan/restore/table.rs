@@ -183,7 +183,11 @@ pub static TABLE: [Row; 15] = [
         state: State::Verifying,
         when: "the copy was not read",
         holds: |facts| facts.verifies(),
-        next: &[(State::Saving, "the Job is complete"), (State::Complete, "intoSecretRef is set: nothing is switched")],
+        next: &[
+            (State::Saving, "the Job is complete"),
+            (State::Complete, "intoSecretRef is set: nothing is switched"),
+            (State::Refused, "something holds the live database, which cannot be renamed"),
+        ],
     },
     Row {
         state: State::Saving,

@@ -24,7 +24,7 @@ struct Cluster {
     now: i64,
     /// Every state that was seen, in order.
     states: Vec<State>,
-    /// What a kind of Job ends with, where it is not well.
+    /// What a kind of Job ends with, where it is not well or says something else.
     ends: Vec<(State, Value)>,
     /// CloudNativePG runs the database and archives its log.
     archives: bool,
@@ -106,10 +106,12 @@ impl Cluster {
         }
         for job in self.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
             let state = *self.states.last().unwrap();
-            if let Some((_, said)) = self.ends.iter().find(|(of, _)| *of == state) {
-                job.phase = JobPhase::Failed(said.to_string());
-            } else {
-                (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said(state)), Some(self.now));
+            match self.ends.iter().find(|(of, _)| *of == state) {
+                Some((_, ended)) if ended["done"].is_null() => job.phase = JobPhase::Failed(ended.to_string()),
+                other => {
+                    let said = other.map_or_else(|| said(state), |(_, ended)| ended.to_string());
+                    (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said), Some(self.now));
+                }
             }
         }
         self.recover(&plan);

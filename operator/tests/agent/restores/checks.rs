@@ -106,29 +106,33 @@ async fn a_role_that_may_not_is_told_what_to_grant() {
             .await
             .expect("connect");
     let driver = tokio::spawn(connection);
-    let told = message(restore.refused(RestoreStep::Check, &[]).await);
-    assert!(told.contains("may not end the sessions of postgres"), "{told}");
+    let held = restore.done(RestoreStep::Check).await.held.expect("it is held");
+    assert_eq!(held.reason, RestoreRefusal::RightsMissing, "{held:?}");
+    assert!(held.message.contains("may not end the sessions of postgres"), "{held:?}");
     drop(client);
     driver.await.expect("driver").expect("connection");
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_renamed_is_refused() {
+async fn a_database_that_cannot_be_renamed_is_told_and_copied_all_the_same() {
     let scenario = Scenario::new("check-held").await;
     let point = scenario.point(5).await;
     let restore = Restore::of(&scenario, &point);
     let subscription =
         "CREATE SUBSCRIPTION \"sub held\" CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)";
     scenario.sql(subscription).await;
-    let (reason, message) = restore.refused(RestoreStep::Check, &[]).await;
-    assert_eq!(reason, RestoreRefusal::DatabaseHeld, "{message}");
-    assert!(message.contains("drop subscription \"sub held\" first"), "{message}");
+    let held = restore.done(RestoreStep::Check).await.held.expect("it is held");
+    assert!(held.message.contains("drop subscription \"sub held\" first"), "{held:?}");
     restore.done(RestoreStep::Copy).await;
+    let held = restore.done(RestoreStep::Verify).await.held.expect("it is held");
+    assert_eq!(held.reason, RestoreRefusal::DatabaseHeld, "{held:?}");
+    assert!(held.message.contains("drop subscription \"sub held\" first"), "{held:?}");
     let (reason, message) = restore.refused(RestoreStep::Switch, &[]).await;
     assert_eq!(reason, RestoreRefusal::DatabaseHeld, "{message}");
     assert!(scenario.exists(&restore.copy()).await && !scenario.exists(&restore.kept()).await);
     scenario.sql("ALTER SUBSCRIPTION \"sub held\" DISABLE").await;
     scenario.sql("ALTER SUBSCRIPTION \"sub held\" SET (slot_name = NONE)").await;
     scenario.sql("DROP SUBSCRIPTION \"sub held\"").await;
+    assert_eq!(restore.done(RestoreStep::Verify).await.held, None);
     restore.done(RestoreStep::Switch).await;
 }

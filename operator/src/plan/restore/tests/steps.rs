@@ -14,6 +14,33 @@ fn every_step_in_its_order_and_nothing_twice() {
     let run = &plan.restores.runs[0];
     assert_eq!((run.saved.as_deref(), run.kept.as_deref()), (Some("20261129T120000Z-aaaaa"), Some("shop_before_1")));
     assert!(!plan.restores.works && !plan.restores.stops() && !plan.restores.holds());
+    let took = run.took.expect("it is complete");
+    assert!(took.bytes == 7 && took.ended < cluster.now && took.seconds == took.ended - 1000, "{took:?}");
+}
+
+/// A slot, a subscription, or sessions that the role may not end: the copy is made, and nothing is stopped for it.
+#[test]
+fn what_holds_the_live_database_ends_it_once_the_copy_is_verified() {
+    let held = json!({"reason": "DatabaseHeld", "message": "database \"shop\" cannot be renamed: drop subscription \"s\" first"});
+    let said = json!({"done": {"database": "shop_restore_1", "bytes": 7, "held": held, "durationSeconds": 1}});
+    let mut cluster = Cluster::new();
+    cluster.ends = vec![(State::Checking, said.clone()), (State::Verifying, said)];
+    cluster.run();
+    assert_eq!(cluster.states, [State::Checking, State::Copying, State::Migrating, State::Verifying]);
+    let plan = cluster.plan();
+    let run = &plan.restores.runs[0];
+    let waiting = run.waiting.as_ref().expect("it is over");
+    assert_eq!((run.state, waiting.reason, run.took), (State::Refused, "DatabaseHeld", None));
+    assert!(waiting.message.contains("drop subscription") && waiting.message.contains("database shop_restore_1"), "{waiting:?}");
+    assert!(run.done.iter().any(|(condition, _)| *condition == "Verified"), "{run:?}");
+    assert!(run.warnings[0].contains("drop subscription"), "{run:?}");
+    assert_eq!(plan.restores.kept.iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["shop_restore_1"]);
+    assert!(!plan.restores.works && !plan.restores.stops() && !plan.restores.holds());
+    // It is gone by the time at which the copy is verified.
+    let mut cluster = Cluster::new();
+    cluster.ends = vec![(State::Checking, json!({"done": {"bytes": 7, "held": held, "durationSeconds": 1}}))];
+    cluster.run();
+    assert_eq!(cluster.states.last(), Some(&State::Complete));
 }
 
 #[test]
