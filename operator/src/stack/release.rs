@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{Observed, RESTORED, Stack, defaults, probing::duration};
 use crate::{
     api::v1alpha1::{Approval, Environment, RorunStackSpec, SmokeTest, WorkloadSpec},
-    names::Component,
+    names::{Component, image},
 };
 
 /// The fields of a workload that make a release. All others, such as `replicas`, apply to whichever release serves.
@@ -195,6 +195,17 @@ pub struct Revision {
     pub content: Content,
     /// What became of it.
     pub progress: Progress,
+}
+
+impl Revision {
+    /// An image of it with the digest that its pods run, if there is one.
+    pub fn pinned(&self, component: Component, image: &str) -> String {
+        let digest = self.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
+        match digest {
+            Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
+            _ => image.to_owned(),
+        }
+    }
 }
 
 /// What became of a revision. Moments are in seconds since 1970.
