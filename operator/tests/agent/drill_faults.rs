@@ -108,7 +108,9 @@ async fn an_extension_that_the_image_lacks_is_named_and_excuses_what_needs_it_al
     let scenario = Scenario::new("drill-extension").await;
     scenario.sql(SCHEMA).await;
     scenario.sql("CREATE EXTENSION hstore; CREATE TABLE \"My things\" (id serial, h hstore)").await;
-    scenario.sql("INSERT INTO \"My things\" (h) VALUES ('a=>1'), ('b=>2'); CREATE INDEX ON \"My things\" USING gin (h)").await;
+    scenario
+        .sql("INSERT INTO \"My things\" (h) VALUES ('a=>1'), ('b=>2'); CREATE INDEX ON \"My things\" USING gin (h)")
+        .await;
     scenario.sql("CREATE VIEW keys AS SELECT akeys(h) FROM \"My things\"").await;
     scenario.sql("CREATE MATERIALIZED VIEW known AS SELECT * FROM keys").await;
     let point = scenario.dump().await;
@@ -120,11 +122,16 @@ async fn an_extension_that_the_image_lacks_is_named_and_excuses_what_needs_it_al
     // A table that needs no extension is missed all the same.
     change_manifest(&scenario, &point.id, |manifest| manifest["contents"]["rows"]["public.gone"] = json!(1)).await;
     let (fault, message) = failed(drill_in(&scenario, &hidden, |_| {}).await);
-    assert!(fault == DrillFault::Differs && message.contains("public.gone") && !message.contains("things"), "{message}");
-    let record = complete(drill(&scenario, |command| {
-        command.args(["--point", &point.id]);
-    })
-    .await);
+    assert!(
+        fault == DrillFault::Differs && message.contains("public.gone") && !message.contains("things"),
+        "{message}"
+    );
+    let record = complete(
+        drill(&scenario, |command| {
+            command.args(["--point", &point.id]);
+        })
+        .await,
+    );
     assert_eq!(record.verdict, Verdict::Whole);
 }
 

@@ -52,11 +52,7 @@ pub(crate) async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)
 }
 
 /// Likewise, in a mount namespace of its own that root prepares with a script of the shell. `$1` is the folder of the server.
-pub(crate) async fn drill_in(
-    scenario: &Scenario,
-    prepare: &str,
-    change: impl FnOnce(&mut Command),
-) -> DrillOutcome {
+pub(crate) async fn drill_in(scenario: &Scenario, prepare: &str, change: impl FnOnce(&mut Command)) -> DrillOutcome {
     let (mut agent, path) = command(scenario);
     change(&mut agent);
     let work = path.with_file_name("work");
