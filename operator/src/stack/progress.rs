@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Beside, Content, Place};
-use crate::api::v1alpha1::RorunStackSpec;
+use crate::{
+    api::v1alpha1::RorunStackSpec,
+    names::{Component, image},
+};
 
 /// A revision of a release, as the cluster keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +21,17 @@ pub struct Revision {
     pub content: Content,
     /// What became of it.
     pub progress: Progress,
+}
+
+impl Revision {
+    /// An image of it with the digest that its pods run, if there is one.
+    pub fn pinned(&self, component: Component, image: &str) -> String {
+        let digest = self.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
+        match digest {
+            Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
+            _ => image.to_owned(),
+        }
+    }
 }
 
 impl Revision {
