@@ -46,7 +46,7 @@ pub struct Backup {
     /// The image with `pg_dump`.
     pub image: String,
     /// Nobody named that image, and the spec does not say the version of the server: see [`Stack::follow_database`].
-    follows_database: bool,
+    pub(super) follows_database: bool,
     /// CPU and memory.
     pub resources: ResourceRequirements,
     /// The bucket that dumps go to. `None`: see [`super::Stack::unresolved`].
