@@ -92,9 +92,8 @@ async fn a_drill_condemns_no_point_for_a_bad_connection() {
 async fn a_drill_finds_an_object_whose_content_is_not_that_of_its_etag() {
     let (scenario, mark) = with_objects("bad-object").await;
     let damaged = |end: &'static str| {
-        move |asked: &Asked| match reads(asked, end) {
-            true => Passed::Translated(|text| text.replace("receipt", "receipz")),
-            false => Passed::On,
+        move |asked: &Asked| {
+            if reads(asked, end) { Passed::Translated(|text| text.replace("receipt", "receipz")) } else { Passed::On }
         }
     };
     let by = async |gateway: &Gateway| {
@@ -126,7 +125,9 @@ async fn a_copy_that_broke_off_is_told_and_made_up_for() {
         target.location.region = "us-east-1".to_owned();
         let mut command = scenario.command();
         command.env(contract::ENV_COPIES, serde_json::to_string(&[&target]).expect("JSON"));
-        from.into_iter().for_each(|from| drop(command.env(contract::ENV_S3_ENDPOINT, &from.endpoint)));
+        if let Some(from) = from {
+            command.env(contract::ENV_S3_ENDPOINT, &from.endpoint);
+        }
         scenario.run(command).await.complete()
     };
     let manifests = async || {
@@ -158,30 +159,32 @@ async fn a_restore_from_a_bad_bucket_fails_whole_or_succeeds() {
     scenario.fill(2).await;
     let point = scenario.point(2000).await;
     scenario.sql("DELETE FROM receipts WHERE n > 3").await;
-    let by = async |gateway: &Gateway| {
-        let restore = Restore::of(&scenario, &point);
+    let by = async |restore: &Restore<'_>, gateway: &Gateway| {
         let mut command = restore.command(RestoreStep::Copy, &[]);
         command.env(contract::ENV_S3_ENDPOINT, &gateway.endpoint);
         restore.run_during(command, async |_| {}).await
     };
     for how in [Passed::Answered(500, "InternalError"), Passed::Broken] {
         let gateway = before(&scenario, move |asked| if reads(asked, DUMP_FILE) { how } else { Passed::On }).await;
-        let step = by(&gateway).await;
+        let restore = Restore::of(&scenario, &point);
+        let step = by(&restore, &gateway).await;
         let RestoreOutcome::Failed { message } = &step.outcome else { panic!("{step:?}") };
         assert!(message.contains("bad-restore"), "it names the bucket: {message}");
         assert_eq!(scenario.sql(ROWS).await, "3", "what is live is as it was");
-        let (reason, message) = Restore::of(&scenario, &point).refused(RestoreStep::Switch, &[]).await;
+        let (reason, message) = restore.refused(RestoreStep::Switch, &[]).await;
         assert_eq!(reason, contract::RestoreRefusal::CopyMissing, "{message}");
     }
-    for gateway in [
+    for (number, gateway) in [
         before(&scenario, once(DUMP_FILE)).await,
         before(&scenario, busy()).await,
         before(&scenario, |_| Passed::Slow(Duration::from_millis(400))).await,
-    ] {
-        let restore = Restore::of(&scenario, &point);
-        assert_eq!(by(&gateway).await.done().tables, Some(2));
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let restore = Restore { uid: format!("uid-{number}"), ..Restore::of(&scenario, &point) };
+        assert_eq!(by(&restore, &gateway).await.done().tables, Some(2));
         assert_eq!(scenario.sql_in(&restore.copy(), ROWS).await, "2000");
-        assert!(matches!(restore.discard(&restore.copy()).await.outcome, RestoreOutcome::Done(_)));
     }
 }
 
@@ -212,8 +215,10 @@ async fn points_of_a_clock_that_is_off_by_hours_stay() {
     assert_eq!(scenario.keys().await, expected, "{old:?} alone goes");
     // The order is that of the clocks, and a drill of the point that was made last names it.
     assert!(record.id > hours_from_now(-1) && record.id < hours_from_now(1));
-    let restored = complete(drill(&scenario, |command| drop(command.args(["--point", &record.id]))).await);
-    assert_eq!(restored.id, record.id);
+    let restored = drill(&scenario, |command| {
+        command.args(["--point", &record.id]);
+    });
+    assert_eq!(complete(restored.await).id, record.id);
 }
 
 /// Servers refuse requests that are signed at another time.
@@ -229,7 +234,9 @@ async fn a_clock_that_the_bucket_refuses_is_named() {
     let message = scenario.failure(by(scenario.command())).await;
     assert!(message.contains("the clocks of this node and of the server differ"), "{message}");
     scenario.assert_nothing_left().await;
-    let change = |command: &mut Command| drop(command.env(contract::ENV_S3_ENDPOINT, &gateway.endpoint));
-    let (fault, message) = failed(drill(&scenario, change).await);
+    let drilled = drill(&scenario, |command| {
+        command.env(contract::ENV_S3_ENDPOINT, &gateway.endpoint);
+    });
+    let (fault, message) = failed(drilled.await);
     assert!(fault == DrillFault::NotRun && message.contains("the clocks of this node"), "{message}");
 }

@@ -68,13 +68,17 @@ async fn a_server_that_is_killed_condemns_no_point() {
         };
         failed(tokio::join!(drill(&scenario, change), kill).0)
     };
-    let check = DrillCheck { name: "slow".to_owned(), sql: "SELECT pg_sleep(600)".to_owned(), expect: String::new() };
+    let check = DrillCheck {
+        name: "slow".to_owned(),
+        sql: "EXPLAIN ANALYZE SELECT pg_sleep(600)".to_owned(),
+        expect: String::new(),
+    };
     let check = serde_json::to_string(&check).expect("JSON");
     let asks = |command: &mut Command| {
         command.args([contract::ARG_CHECK, &check]);
     };
     let mark = verified(&scenario, &scenario.dump().await.id).await;
-    not_judged(&scenario, &mark, killed("SELECT", &asks, true).await, "was not judged").await;
+    not_judged(&scenario, &mark, killed("EXPLAIN", &asks, true).await, "was not judged").await;
     // It is slow in a drill alone.
     let slow = "CREATE MATERIALIZED VIEW slow AS SELECT CASE WHEN current_user = 'drill' THEN pg_sleep(600)::text END";
     scenario.sql(slow).await;

@@ -57,8 +57,8 @@ pub(crate) async fn drill_in(scenario: &Scenario, prepare: &str, change: impl Fn
     change(&mut agent);
     let work = path.with_file_name("work");
     fs::create_dir_all(&work).expect("folder");
-    let owner = programs::run(Command::new("id").args(["-u", "postgres"]));
-    let become_user = format!("exec /usr/bin/setpriv --reuid={0} --regid={0} --clear-groups \"$@\"", owner.trim());
+    programs::run(Command::new("chown").arg("postgres:postgres").arg(&work));
+    let become_user = "exec /usr/bin/setpriv --reuid=postgres --regid=postgres --clear-groups \"$@\"";
     let script = format!("set -e; {prepare}; shift; {become_user}");
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"]).arg(&work);

@@ -79,7 +79,10 @@ async fn a_manifest_says_what_stack_it_is_of() {
     let scenario = Scenario::new("origin").await;
     scenario.sql("CREATE TABLE t ()").await;
     let origin = async |text: &str| {
-        let record = dump_with(&scenario, |command| drop(command.env(contract::ENV_ORIGIN, text))).await;
+        let record = dump_with(&scenario, |command| {
+            command.env(contract::ENV_ORIGIN, text);
+        })
+        .await;
         manifest(&scenario, &record.id).await.origin
     };
     let spec = json!({"environment": "Staging", "api": {"image": "api:1"}});
