@@ -20,7 +20,7 @@ use crate::{
     names::{Component as Name, ROLE_CA, Waiting},
     objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
     plan::{
-        Plan, Step,
+        Plan, Step, release,
         restore::{Current, Kind},
     },
     stack::{Backup, RestoreRequest, Stack, database},
@@ -86,7 +86,13 @@ impl Component for Restore {
         let trouble = super::worst_pod(Name::Restore, 0, live).filter(|_| !stack.suspend && !over);
         let waiting = trouble.unwrap_or_else(|| current.waiting.clone());
         let (of, why) = (current.request.subject(), current.waiting.reason);
-        Some(Waiting::new(why, format!("{of}: {}", waiting.message)))
+        let then = match plan.release.state {
+            release::State::Restoring => {
+                format!("; release {} goes on afterwards", plan.release.target.content.release())
+            }
+            _ => String::new(),
+        };
+        Some(Waiting::new(why, format!("{of}: {}{then}", waiting.message)))
     }
 
     fn readiness(&self, _: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {

@@ -32,6 +32,14 @@ pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
             let message = format!("the stack hibernates {} once {job} has ended", cause.because());
             facts.push(hibernated("False", reason::DEPENDENCY_NOT_READY, message));
         }
+        (Some(cause), _) if report.restores.holds() => {
+            let restore = report.restores.current.as_ref().map(|current| current.request.subject()).unwrap_or_default();
+            let message = format!(
+                "the stack hibernates {} once {restore} is complete, or no longer changes data",
+                cause.because()
+            );
+            facts.push(hibernated("False", reason::DEPENDENCY_NOT_READY, message));
+        }
         _ => {
             let told = |problem| hibernated("False", reason::INVALID_SPEC, problem);
             facts.extend(hibernation.problem.clone().map(told));
@@ -105,7 +113,8 @@ pub(super) fn since(report: &Report<'_>, old: &RorunStackStatus, now: Timestamp)
 
 /// Since when no pod runs: `Hibernated` is true.
 pub fn without_pods_since(conditions: &[Condition]) -> Option<i64> {
-    let hibernated = conditions.iter().find(|condition| condition.type_ == "Hibernated" && condition.status == "True")?;
+    let hibernated =
+        conditions.iter().find(|condition| condition.type_ == "Hibernated" && condition.status == "True")?;
     Some(hibernated.last_transition_time.0.as_second())
 }
 

@@ -9,7 +9,7 @@ use rorun_operator::{
     desired::{self, Desired, desired},
     names::Component,
     objects::{LiveObject, LiveSet, Readiness, kind_of},
-    plan::{Plan, Release},
+    plan::{Plan, Release, Restores},
     stack::Stack,
     status::{self, Report},
 };
@@ -24,6 +24,8 @@ pub struct Cluster {
     pub old: Option<RorunStackStatus>,
     /// The release that serves.
     pub release: Release,
+    /// The restores that go on.
+    pub restores: Restores,
     /// In how many seconds the last verdict changes by time alone.
     pub requeue_after: Option<u64>,
 }
@@ -33,7 +35,8 @@ impl Cluster {
     pub fn empty(spec: Fixture) -> Self {
         let cr = spec.build();
         let stack = valid(&cr);
-        Self { cr, stack, live: LiveSet::default(), old: None, release: Release::default(), requeue_after: None }
+        let (live, release, restores) = (LiveSet::default(), Release::default(), Restores::default());
+        Self { cr, stack, live, old: None, release, restores, requeue_after: None }
     }
 
     /// All objects exist and serve, and the status says so.
@@ -109,7 +112,7 @@ impl Cluster {
     /// As [`Self::reconcile`], which writes these workloads.
     pub fn reconcile_that_writes(&mut self, now: i64, begun: &[Component]) -> RorunStackStatus {
         let live = self.live.clone().at(now);
-        let plan = Plan { release: self.release.clone(), ..Plan::default() };
+        let plan = Plan { release: self.release.clone(), restores: self.restores.clone(), ..Plan::default() };
         let Desired { waiting: mut held, readiness, notes, .. } = desired(&self.stack, &plan, &live);
         let key = |component: &Component| rorun_operator::objects::ObjectKey {
             kind: if self.stack.workload(*component).is_some() { "Deployment" } else { "StatefulSet" },
@@ -123,7 +126,7 @@ impl Cluster {
         let known = |of: Component| (of, readiness.get(&of).cloned().unwrap_or(Readiness::Ready));
         let report = Report {
             release: &self.release,
-            restores: &rorun_operator::plan::Restores::default(),
+            restores: &self.restores,
             operations: &rorun_operator::plan::Operations::default(),
             cr: &self.cr,
             old: self.old.clone(),

@@ -224,8 +224,33 @@ fn a_stack_that_hibernates_is_current_unless_a_release_waits_for_it_to_wake() {
     assert!(message.contains(&format!("release {} goes on when it wakes", asleep.release.target.content.release())));
     asleep.release = cluster(State::Serving, false).release;
     let status = asleep.reconcile(NOW);
-    assert_eq!((line(&status, "Ready"), line(&status, "Available")), ("True Hibernated".into(), "False Hibernated".into()));
+    assert_eq!(
+        (line(&status, "Ready"), line(&status, "Available")),
+        ("True Hibernated".into(), "False Hibernated".into())
+    );
     assert_eq!(kstatus(asleep.cr.metadata.generation, &status), Current);
+}
+
+#[test]
+fn a_release_and_a_hibernation_that_wait_for_a_restore_name_it() {
+    let mut cluster = cluster(State::Restoring, false);
+    cluster.stack.hibernation.cause = Some(Cause::Spec);
+    let release = cluster.release.target.content.release();
+    let told = |status: RorunStackStatus, kind: &str| {
+        let found = status.conditions.into_iter().find(|of| of.type_ == kind);
+        found.map(|of| format!("{} {}: {}", of.status, of.reason, of.message)).unwrap_or_default()
+    };
+    let ready = told(cluster.reconcile(NOW), "Ready");
+    assert!(ready.contains(&format!("release {release} goes on once the restore is over")), "{ready}");
+    let observed = Observed { restores: vec![restore()], ..all_there(&cluster.cr) };
+    cluster.restores = plan(&valid_with(&cluster.cr, &observed), &observed, NOW).restores;
+    let status = cluster.reconcile(NOW);
+    let (of_restore, hibernated) = (told(status.clone(), "RestoreComplete"), told(status, "Hibernated"));
+    let then = format!("; release {release} goes on afterwards");
+    assert!(of_restore.starts_with("False ") && of_restore.contains("rorunrestore/back: "), "{of_restore}");
+    assert!(of_restore.ends_with(&then), "{of_restore}");
+    assert!(hibernated.starts_with("False DependencyNotReady: the stack hibernates"), "{hibernated}");
+    assert!(hibernated.contains("once rorunrestore/back is complete"), "{hibernated}");
 }
 
 /// From the moment when the last pod is gone until it wakes, whatever is told meanwhile.

@@ -212,8 +212,11 @@ impl<'a> Stack<'a> {
     pub(super) async fn requests_told(&self, leaves: &mut Leaves) -> Result<()> {
         for kind in REQUESTS {
             for request in self.requests(kind).list(&ListParams::default()).await?.items {
-                let place = format!("{kind}/{}", request.name_any());
-                spread(&place, unnamed(kind, &request, &self.namespace)?, leaves);
+                let mut told = Leaves::new();
+                spread(&format!("{kind}/{}", request.name_any()), unnamed(kind, &request, &self.namespace)?, &mut told);
+                // How long it took is no part of the result.
+                told.retain(|path, _| !["At", "Seconds", "Time", "Timestamp"].iter().any(|end| path.ends_with(end)));
+                leaves.append(&mut told);
             }
         }
         Ok(())
