@@ -16,10 +16,10 @@ pub enum Work {
     Running,
     /// The pod has failed, and is not started again.
     Failed,
-    /// Likewise, and none was ever made: the kubelet tells the ID of every container that it has made.
-    Unbegun,
     /// Likewise, since it had its time, the `activeDeadlineSeconds` of the pod.
     Overdue,
+    /// Likewise, and none was ever made until then: the kubelet tells the ID of every container that it has made.
+    Unbegun,
     /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
     Trying,
 }
@@ -39,12 +39,12 @@ pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
     if text(object, "/status/phase") != Some("Failed") {
         return Work::Idle;
     }
-    // A pod whose kubelet refused it when it started anew tells nothing of its containers.
-    let told = containers().next().is_some();
-    if told && !containers().any(was_made) {
-        return Work::Unbegun;
+    if text(object, "/status/reason") != Some("DeadlineExceeded") {
+        return Work::Failed;
     }
-    if text(object, "/status/reason") == Some("DeadlineExceeded") { Work::Overdue } else { Work::Failed }
+    // A pod that tells nothing of its containers tells nothing of what they did.
+    let told = containers().next().is_some();
+    if told && !containers().any(was_made) { Work::Unbegun } else { Work::Overdue }
 }
 
 /// Whether a container was ever made. Of one that the kubelet lost it still tells the ID (source: its `TerminatePod`).
@@ -79,7 +79,8 @@ mod tests {
     #[case::it_ran_and_was_lost("DeadlineExceeded", &[lost()], Some("containerd://1"), Work::Overdue)]
     #[case::it_had_its_time("DeadlineExceeded", &[json!({"terminated": {"exitCode": 137}})], Some("containerd://1"), Work::Overdue)]
     #[case::one_of_two_was_made("DeadlineExceeded", &[lost(), json!({"terminated": {"startedAt": "2026-11-24T02:15:00Z"}})], None, Work::Overdue)]
-    #[case::nothing_is_told("UnexpectedAdmissionError", &[], None, Work::Failed)]
+    #[case::nothing_is_told("DeadlineExceeded", &[], None, Work::Overdue)]
+    #[case::what_came_before_failed("", &[json!({"waiting": {"reason": "PodInitializing"}})], None, Work::Failed)]
     #[case::it_failed("", &[json!({"terminated": {"exitCode": 1}})], Some("containerd://1"), Work::Failed)]
     fn a_pod_that_ended_tells_whether_its_work_began(
         #[case] reason: &str,

@@ -82,6 +82,12 @@ pub async fn a_migration_that_does_not_begin_is_tried_again(env: &TestEnv) {
     env.namespace(NAMESPACE).await;
     env.submit(NAMESPACE, released(env, NAMESPACE, "rorun-api:1").await).await;
     let first = migration(env).await;
+    // The time is that of its pod: it begins when a node has taken it, and the pod stays when it is over.
+    let spec = &first.data["spec"];
+    assert_eq!(
+        [&spec["activeDeadlineSeconds"], &spec["template"]["spec"]["activeDeadlineSeconds"]],
+        [&Value::Null, &json!(720)]
+    );
     let waiting = json!({"waiting": {"reason": "PodInitializing"}});
     pod(env, &first, &json!({"running": {}}), &waiting).await;
     // While it waits it is told for whom, and by whom nothing is written after that.

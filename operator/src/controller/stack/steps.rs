@@ -205,7 +205,8 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         // Its only rule that fails the Job is about the container before the command, in this pod: the plan knows of those before.
         (Some(BY_POLICY), _) if component == Component::Migration => Some(false),
         (_, Some(Work::Running)) => Some(true),
-        (_, Some(Work::Unbegun)) => Some(false),
+        // Until it has failed the Job may make another pod.
+        (Some(_), Some(Work::Unbegun)) => Some(false),
         _ => None,
     };
     let overdue = newest.is_some_and(|pod| pod.work == Work::Overdue) || there.note.as_deref() == Some(TOO_LONG);

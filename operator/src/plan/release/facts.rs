@@ -212,10 +212,10 @@ impl Facts {
 
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
-        // A rollout that began before the stack hibernated has its whole time when it wakes.
         if self.serves() {
             return self;
         }
+        // A rollout that began before the stack hibernated has its whole time when it wakes.
         let interrupted = matches!(state, State::Hibernating | State::Restoring) && self.deadline(0).is_some();
         if state.comes_before_pods() {
             // Whatever began before has to begin again: an approval that became required meanwhile takes no time of it.
