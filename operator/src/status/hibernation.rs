@@ -105,7 +105,8 @@ pub(super) fn since(report: &Report<'_>, old: &RorunStackStatus, now: Timestamp)
 
 /// Since when no pod runs: `Hibernated` is true.
 pub fn without_pods_since(conditions: &[Condition]) -> Option<i64> {
-    let hibernated = conditions.iter().find(|condition| condition.type_ == "Hibernated" && condition.status == "True")?;
+    let hibernated =
+        conditions.iter().find(|condition| condition.type_ == "Hibernated" && condition.status == "True")?;
     Some(hibernated.last_transition_time.0.as_second())
 }
 

@@ -45,7 +45,9 @@ pub(super) fn unserved(report: &Report<'_>) -> Option<RootCause> {
     let (reason, message) = match (report.release.state, report.stack.hibernation.cause) {
         (State::Serving, _) => return None,
         (State::Hibernating, Some(cause)) => (reason::HIBERNATED, hibernation::message(report, cause)),
-        (State::Restoring, _) => (reason::RESTORING, format!("{release} goes on once the restore is over; what serves stays")),
+        (State::Restoring, _) => {
+            (reason::RESTORING, format!("{release} goes on once the restore is over; what serves stays"))
+        }
         _ => (reason::PROGRESSING, format!("{release} does not serve yet")),
     };
     Some(RootCause { component: Component::Api, reason, message })

@@ -224,7 +224,10 @@ fn a_stack_that_hibernates_is_current_unless_a_release_waits_for_it_to_wake() {
     assert!(message.contains(&format!("release {} goes on when it wakes", asleep.release.target.content.release())));
     asleep.release = cluster(State::Serving, false).release;
     let status = asleep.reconcile(NOW);
-    assert_eq!((line(&status, "Ready"), line(&status, "Available")), ("True Hibernated".into(), "False Hibernated".into()));
+    assert_eq!(
+        (line(&status, "Ready"), line(&status, "Available")),
+        ("True Hibernated".into(), "False Hibernated".into())
+    );
     assert_eq!(kstatus(asleep.cr.metadata.generation, &status), Current);
 }
 
