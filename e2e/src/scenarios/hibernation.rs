@@ -38,9 +38,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/backup": "1"}}})).await?;
     let waits = |status: &super::kit::Status| {
         let ready = status.condition("Ready");
-        let waits = |ready: &Condition| {
-            ready.status == "False" && ready.message.contains("goes on when it wakes")
-        };
+        let waits = |ready: &Condition| ready.status == "False" && ready.message.contains("goes on when it wakes");
         status.is_current() && ready.as_ref().is_some_and(waits)
     };
     let status = stack.wait_status("the release to wait", READY_WITHIN, waits).await?;

@@ -124,16 +124,16 @@ fn verdict(stack: &RorunStack, image: Option<&str>) -> Verdict {
         _ if condition("Stalled").is_some_and(|stalled| stalled.status == "True") => Verdict::Failed(message),
         _ => return Verdict::Progresses(message),
     };
-    unseen(stack, &ready.reason).map_or(verdict, |key| {
-        Verdict::Progresses(format!("the operator has not observed the annotation {key} yet"))
-    })
+    unseen(stack, &ready.reason)
+        .map_or(verdict, |key| Verdict::Progresses(format!("the operator has not observed the annotation {key} yet")))
 }
 
 /// The annotation that answers a verdict, and that the status does not know of yet: unlike an edit of the spec it raises no generation.
 fn unseen(stack: &RorunStack, reason: &str) -> Option<&'static str> {
     let release = stack.status.as_ref()?.release.as_ref()?;
     let annotated = |key: &str| stack.metadata.annotations.as_ref().and_then(|all| all.get(key));
-    let names_it = |key: &&'static str| annotated(key).is_some_and(|value| release.target.iter().any(|of| of.hash == *value));
+    let names_it =
+        |key: &&'static str| annotated(key).is_some_and(|value| release.target.iter().any(|of| of.hash == *value));
     match reason {
         reason::AWAITING_APPROVAL => Some(annotation::APPROVE).filter(names_it),
         reason::RECOVERY_POINT_FAILED => Some(annotation::SKIP_RECOVERY_POINT).filter(names_it),
@@ -146,9 +146,11 @@ fn unseen(stack: &RorunStack, reason: &str) -> Option<&'static str> {
 fn has(record: &ReleaseRecord, image: &str) -> bool {
     let images = [Some(&record.api), record.ocr.as_ref(), record.admin.as_ref()];
     let (name, digest) = parts(image);
-    images.into_iter().flatten().map(|full| parts(full)).any(|(full, has)| {
-        (full == name || full.ends_with(&format!("/{name}"))) && (digest.is_none() || digest == has)
-    })
+    images
+        .into_iter()
+        .flatten()
+        .map(|full| parts(full))
+        .any(|(full, has)| (full == name || full.ends_with(&format!("/{name}"))) && (digest.is_none() || digest == has))
 }
 
 /// The name with its tag, and the digest.

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release, root_cause::is_forgiven};
+use super::{
+    NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release, root_cause::is_forgiven,
+};
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,

@@ -81,6 +81,7 @@ mod tests {
     fn each_thing_is_a_rule_of_its_own() {
         let rules = BucketRules {
             ids: "rorun-u-shop.".to_owned(),
+            compared: false,
             lifecycle: Some(LifecycleRules {
                 prefix: "a&b/".to_owned(),
                 archive_after_days: Some(90),
