@@ -95,6 +95,14 @@ impl TestEnvironment {
         establish(&self.client, &text).await
     }
 
+    /// Makes our own definition of a kind that asks something of stacks, and waits until it is served.
+    pub(super) async fn define_request(&self, kind: &str) -> Result<()> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rorun.app", "v1alpha1", kind));
+        let file = project().join(format!("crds/{}.rorun.app.yaml", resource.plural));
+        establish(&self.client, &std::fs::read_to_string(file)?).await?;
+        served(&self.client, &resource).await
+    }
+
     /// The stacks of a namespace.
     pub fn stacks(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &stacks_resource())
@@ -202,9 +210,13 @@ pub(crate) async fn establish(client: &Client, text: &str) -> Result<()> {
 pub(crate) async fn define(client: &Client) -> Result<()> {
     let text = std::fs::read_to_string(project().join("crds/rorunstacks.rorun.app.yaml"))?;
     establish(client, &text).await?;
-    // The API server says so some time before it answers.
-    let stacks = Api::<DynamicObject>::all_with(client.clone(), &stacks_resource());
-    let served = async || Ok(stacks.list(&ListParams::default()).await.is_ok());
-    within(SERVED_WITHIN, served).await?.context("stacks are not served")?;
+    served(client, &stacks_resource()).await
+}
+
+/// The API server says that a definition is established some time before it answers.
+async fn served(client: &Client, resource: &ApiResource) -> Result<()> {
+    let all = Api::<DynamicObject>::all_with(client.clone(), resource);
+    let served = async || Ok(all.list(&ListParams::default()).await.is_ok());
+    within(SERVED_WITHIN, served).await?.with_context(|| format!("{} are not served", resource.plural))?;
     Ok(())
 }

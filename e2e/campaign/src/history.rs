@@ -46,6 +46,11 @@ impl History {
         Ok(History(writes))
     }
 
+    /// The writes.
+    pub(super) fn writes(&self) -> &[AuditCall] {
+        &self.0
+    }
+
     /// How often the operator made and deleted each object.
     pub(super) fn made(&self) -> BTreeMap<String, usize> {
         let mut made = BTreeMap::new();

@@ -5,6 +5,7 @@ mod bench;
 mod broken;
 mod bucket;
 mod canary;
+mod candidate;
 pub mod cli;
 mod endpoint;
 mod environment;

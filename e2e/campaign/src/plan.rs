@@ -29,6 +29,8 @@ impl fmt::Display for Plan {
 const ANY_WRITE: &str = "write";
 
 const PREFLIGHT: &str = "-preflight-";
+/// How many digits the hash at the end of a name has.
+const HASH_DIGITS: usize = 10;
 
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,10 +70,12 @@ pub(super) fn always(runs: impl IntoIterator<Item = Vec<(Call, usize)>>) -> Vec<
     runs.into_iter().reduce(common).unwrap_or_default()
 }
 
-/// The name of an object without what is another in each run: the hash of a Job that asks a service is of the stack's uid, too.
+/// The name of an object without what is another in each run: the hash of a Job is of the stack's uid, or of a request's, too.
 pub(super) fn same_in_each_run(name: &str) -> String {
-    match name.rsplit_once(PREFLIGHT) {
-        Some((before, hash)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("{before}{PREFLIGHT}HASH"),
+    let is_hash = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (name.rsplit_once(PREFLIGHT), name.rsplit_once('-')) {
+        (Some((before, hash)), _) if is_hash(hash) => format!("{before}{PREFLIGHT}HASH"),
+        (_, Some((before, hash))) if hash.len() == HASH_DIGITS && is_hash(hash) => format!("{before}-HASH"),
         _ => name.to_owned(),
     }
 }
@@ -235,6 +239,8 @@ mod tests {
             |hash: &str| Call::of("PATCH", &format!("/apis/batch/v1/namespaces/a/jobs/shop-preflight-{hash}"), "");
         assert!(job("0123456789").place().covers(&job("abcdef0123")) && job("0").place().name == "shop-preflight-HASH");
         assert_eq!(same_in_each_run("shop-preflight"), "shop-preflight");
+        assert_eq!(same_in_each_run("shop-migration-0123456789"), "shop-migration-HASH");
+        assert_eq!(same_in_each_run("shop-database"), "shop-database");
         assert!(!Call::any_write().covers(&Call::of("GET", "/api/v1/namespaces/a/services/s", "")));
         assert!(!Call::any_write().covers(&Call::of("POST", "/api/v1/namespaces/a/events", "")));
     }

@@ -288,7 +288,7 @@ impl CaseRunner {
 }
 
 /// Writes where the operator has nothing to write.
-fn outside(namespace: &str, writes: &[Call]) -> Vec<String> {
+pub(super) fn outside(namespace: &str, writes: &[Call]) -> Vec<String> {
     let outside = writes.iter().filter(|call| call.namespace != namespace);
     outside.map(|call| format!("O4 {call} in namespace {:?}", call.namespace)).collect()
 }

@@ -65,6 +65,7 @@ pub const SUITES: &[Suite] = &[
     suites::deletion::SUITE,
     suites::rights::SUITE,
     suites::poison::SUITE,
+    suites::operations::SUITE,
     suites::optional::SUITE,
     suites::rest::SUITE,
     suites::mutation::SUITE,

@@ -108,7 +108,7 @@ impl<'a> TestContext<'a> {
 
     /// Starts an operator if none runs, also after one was killed; any other end of an operator is a problem. Returns whether
     /// one was running.
-    async fn restart_if_ended(&mut self) -> Result<bool> {
+    pub(super) async fn restart_if_ended(&mut self) -> Result<bool> {
         if let Some(operator) = &mut self.operator {
             let Some(status) = operator.child.try_wait()? else { return Ok(true) };
             if status.signal() != Some(9) {

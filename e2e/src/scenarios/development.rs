@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::kit::{Bucket, TestContext};
-use crate::engine::progress;
+use super::kit::prelude::*;
 
 const TEXT: &str = "2 bags of rice, 1500 each";
 

@@ -2,11 +2,12 @@
 //! for each.
 //!
 //! A scenario takes a [`kit::TestContext`], a namespace of its own in which only restricted pods are let in, and returns an
-//! error that says what the cluster has instead of what the scenario expects.
+//! error that says what the cluster has instead of what the scenario expects. What to read before adding one: `docs/verify.md`.
 
 pub mod kit;
 mod lanes;
-mod lost;
+#[cfg(test)]
+mod reading;
 mod runner;
 
 mod argocd;
@@ -23,6 +24,7 @@ mod faults;
 mod helm;
 mod hibernation;
 mod kills;
+mod lost;
 mod namespaced;
 mod pod_template;
 mod point_in_time;

@@ -7,8 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
-use super::kit::{App, Observed, Stack, TestContext};
-use crate::engine::progress;
+use super::kit::prelude::*;
 
 const MOST: i32 = 3;
 /// Metrics come every 15 seconds, and a mean needs two of them.

@@ -85,6 +85,9 @@ pub struct DumpArgs {
     /// Drills take place: remove only what is older than a verified point.
     #[arg(long)]
     pub verified: bool,
+    /// The stack that the point is made of, as JSON. What cannot be read is left out.
+    #[arg(long, env = contract::ENV_ORIGIN, hide_env_values = true, hide = true)]
+    pub origin: Option<String>,
     /// The application's bucket as JSON, where it is not the one that backups go to.
     #[arg(long, env = contract::ENV_SOURCE, hide_env_values = true, hide = true)]
     pub source: Option<String>,

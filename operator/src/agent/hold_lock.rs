@@ -25,6 +25,10 @@ const APPLICATION: &str = "rorun-operator migration";
 /// the lock, and the next one goes on to wait: the kubelet starts it at once (source: the documentation of Kubernetes on pods that
 /// restart).
 const TELLS_AFTER: Duration = Duration::from_secs(10);
+/// The file beside that of the lock with the migrations that were applied before.
+const BEFORE: &str = "before";
+/// How many migrations are told: a termination message has 4 KiB.
+const TOLD: usize = 20;
 /// How often the file is read.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -82,8 +86,25 @@ async fn take_and_hold(args: &HoldLockArgs, stop: &CancellationToken) -> Result<
     }
     let message = "the lock was given back".to_owned();
     set(&args.lock_file, &State::NotHeld(LockOutcome::Lost { message }))?;
+    let applied = applied(&lock, &args.lock_file).await;
     lock.release().await;
-    Ok(LockOutcome::Released)
+    Ok(applied.map_or(LockOutcome::Released, |migrations| LockOutcome::Applied { migrations }))
+}
+
+/// The migrations that were applied while the lock was held. `None`: nothing tells.
+async fn applied(lock: &AdvisoryLock, lock_file: &Path) -> Option<Vec<String>> {
+    let before: Vec<String> = serde_json::from_slice(&fs::read(beside(lock_file, BEFORE)).ok()?).ok()?;
+    let mut now = migrations(lock).await?;
+    if now.is_empty() {
+        return None;
+    }
+    now.retain(|name| !before.contains(name));
+    Some(now.split_off(now.len().saturating_sub(TOLD)))
+}
+
+async fn migrations(lock: &AdvisoryLock) -> Option<Vec<String>> {
+    let read = lock.migrations().await;
+    read.inspect_err(|error| tracing::info!(%error, "it is not known which migrations are applied")).ok()
 }
 
 async fn take(args: &HoldLockArgs) -> Result<AdvisoryLock, DumpError> {
@@ -100,6 +121,11 @@ async fn take(args: &HoldLockArgs) -> Result<AdvisoryLock, DumpError> {
     }
     // No attempt begins beside the server process of one that was ended.
     lock.wait_alone(MIGRATION_SESSION, limit, told_once(&args.lock_file, "waiting to be alone: ")).await?;
+    if let Some(names) = migrations(&lock).await {
+        let json = serde_json::to_vec(&names).unwrap_or_default();
+        let file = beside(&args.lock_file, BEFORE);
+        fs::write(&file, json).map_err(|source| DumpError::LockFile { path: file, source })?;
+    }
     mark(&begun)?;
     Ok(lock)
 }

@@ -207,7 +207,7 @@ async fn run_hold_lock(args: &HoldLockArgs) -> ExitCode {
     };
     outcome::report_lock(&outcome, &args.termination_path);
     match outcome {
-        LockOutcome::Released => ExitCode::SUCCESS,
+        LockOutcome::Released | LockOutcome::Applied { .. } => ExitCode::SUCCESS,
         LockOutcome::Stopped => ExitCode::from(STOPPED),
         _ => ExitCode::FAILURE,
     }

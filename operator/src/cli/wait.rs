@@ -132,8 +132,8 @@ fn verdict(stack: &RorunStack, image: Option<&str>) -> Verdict {
 /// The annotation that answers a verdict, and that the status does not know of yet: unlike an edit of the spec it raises no generation.
 fn unseen(stack: &RorunStack, reason: &str) -> Option<&'static str> {
     let release = stack.status.as_ref()?.release.as_ref()?;
-    let annotated = |key| stack.metadata.annotations.as_ref().and_then(|all| all.get(key));
-    let names_it = |key: &&str| annotated(*key).is_some_and(|value| release.target.iter().any(|of| of.hash == *value));
+    let annotated = |key: &str| stack.metadata.annotations.as_ref().and_then(|all| all.get(key));
+    let names_it = |key: &&'static str| annotated(key).is_some_and(|value| release.target.iter().any(|of| of.hash == *value));
     match reason {
         reason::AWAITING_APPROVAL => Some(annotation::APPROVE).filter(names_it),
         reason::RECOVERY_POINT_FAILED => Some(annotation::SKIP_RECOVERY_POINT).filter(names_it),

@@ -29,6 +29,9 @@ pub struct BucketRules {
     /// How the ids of the stack's rules begin. It ends in a character that no name of a stack has, so that it is the beginning of
     /// no other stack's.
     pub ids: String,
+    /// Somebody else sets them: they are compared with what the bucket has, and none is written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compared: bool,
     /// What becomes of objects as time goes by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<LifecycleRules>,

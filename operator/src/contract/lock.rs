@@ -33,6 +33,11 @@ pub const MIGRATION_SESSION: &str = "rorun-operator-migrates";
 pub enum LockOutcome {
     /// It held the lock until SIGTERM.
     Released,
+    /// Likewise, and the database tells which migrations were applied meanwhile.
+    Applied {
+        /// Their names, the oldest first; of very many the last ones.
+        migrations: Vec<String>,
+    },
     /// SIGTERM came before it had the lock.
     Stopped,
     /// Another session holds the lock, or works for a migration that was ended. The message names that session.
@@ -66,7 +71,7 @@ impl LockOutcome {
     /// Why the lock was not held, in one line for the user. `None`: it was, or was not waited for.
     pub fn message(&self) -> Option<&str> {
         match self {
-            Self::Released | Self::Stopped => None,
+            Self::Released | Self::Applied { .. } | Self::Stopped => None,
             Self::TimedOut { message }
             | Self::PooledConnection { message }
             | Self::Lost { message }

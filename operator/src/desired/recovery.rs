@@ -2,10 +2,11 @@
 
 use super::backup::newest_backup;
 use crate::{
-    contract::{self, BucketLocation, CopyTarget},
+    contract::{self, BucketLocation, CopyTarget, PointOrigin},
     names::{Waiting, reason},
     objects::LiveSet,
-    stack::{BucketAccess, Recovery, Stack},
+    plan::Release,
+    stack::{Backup, BucketAccess, Recovery, Stack},
 };
 
 /// The arguments that the fields of the spec ask for; none without them. `verified`: a drill has found a point good. Before, and of
@@ -42,6 +43,14 @@ pub(super) fn variables(recovery: &Recovery) -> Vec<(&'static str, String)> {
         variables.push((contract::ENV_COPIES, text));
     }
     variables
+}
+
+/// What a point tells of the stack that it is made of.
+pub(super) fn origin(backup: &Backup, release: &Release) -> (&'static str, String) {
+    let revision = release.picked().or(release.last_good.as_ref()).unwrap_or(&release.target);
+    let images = revision.content.images().into_iter().map(|(of, image)| (of.to_string(), revision.pinned(of, image)));
+    let origin = PointOrigin { spec: Some(backup.spec.clone()), images: images.collect() };
+    (contract::ENV_ORIGIN, origin.text())
 }
 
 /// The application's bucket, where it is another one than that of the backups.

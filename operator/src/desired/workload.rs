@@ -159,6 +159,7 @@ pub(super) fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
         metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
     }
     if let Some(spec) = &mut template.spec {
+        spec.termination_grace_period_seconds = workload.termination_grace_period_seconds.map(i64::from);
         let scheduling = &workload.scheduling;
         spec.node_selector = Some(scheduling.node_selector.clone());
         spec.tolerations = Some(scheduling.tolerations.clone());

@@ -98,6 +98,29 @@ mod tests {
         steps
     }
 
+    /// What its controller sets a Job compares, once, and it needs no uid of the namespace.
+    #[test]
+    fn rules_of_a_controller_are_compared_by_a_job() {
+        let mut observed = observed();
+        observed.backup_owner = None;
+        let days = |days: i32| json!({"expireNoncurrentAfterDays": days});
+        let of = |lifecycle: Option<Value>| {
+            let keys = json!({"name": "s3"});
+            let mut bucket = json!({"s3": {"name": "files", "region": "eu-west-1", "credentialsSecretRef": keys}});
+            bucket.as_object_mut().unwrap().extend(lifecycle.map(|block| ("lifecycle".to_owned(), block)));
+            let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"},
+                "spec": {"environment": "Development", "api": {"image": "a"}, "bucket": bucket}});
+            let stack = validate(&serde_json::from_value(cr).unwrap(), &observed);
+            let rules = stack.bucket_rules.as_ref().map(|rules| (rules.compared, rules.ids.clone()));
+            (rules, steps(&stack, &observed, false))
+        };
+        assert_eq!(of(None), (None, Vec::new()));
+        let (rules, first) = of(Some(days(30)));
+        assert_eq!(rules, Some((true, "rorun-".to_owned())));
+        let (_, other) = of(Some(days(31)));
+        assert!(first.len() == 1 && other.len() == 1 && first[0].name != other[0].name);
+    }
+
     fn end(observed: &mut Observed, phase: &JobPhase) {
         observed.jobs.iter_mut().for_each(|job| job.phase = phase.clone());
     }

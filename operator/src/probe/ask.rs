@@ -80,8 +80,23 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) answer: Answer,
-    /// How long one round of it took. `None`: there was none.
-    pub(super) latency: Option<Duration>,
+    /// What was measured. `None`: it let nobody in.
+    pub(super) measured: Option<Measured>,
+}
+
+/// What was measured of a service that let somebody in. It is another number each time, and so in no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// How long one round of questions took.
+    pub latency: Duration,
+    /// How many seconds its clock is ahead of the operator's. `None`: nobody knows.
+    pub clock_ahead: Option<i64>,
+}
+
+impl Measured {
+    pub(super) fn latency(latency: Duration) -> Self {
+        Self { latency, clock_ahead: None }
+    }
 }
 
 impl Answer {
@@ -136,14 +151,14 @@ impl Question {
             }
         };
         let answer = match tokio::time::timeout(TIMEOUT, asked).await {
-            Ok(Ok(Asked { answer: Answer::Failed(Waiting { reason, message }), latency })) => {
-                return Asked { answer: self.failed(reason, &message), latency };
+            Ok(Ok(Asked { answer: Answer::Failed(Waiting { reason, message }), measured })) => {
+                return Asked { answer: self.failed(reason, &message), measured };
             }
             Ok(Ok(asked)) => return asked,
             Ok(Err(error)) => self.failed(reason_of(&error), &error.to_string()),
             Err(_) => self.failed(reason::UNREACHABLE, &self.late()),
         };
-        Asked { answer, latency: None }
+        Asked { answer, measured: None }
     }
 
     fn failed(&self, reason: reason::Reason, message: &str) -> Answer {

@@ -12,5 +12,5 @@ mod slots;
 
 pub use self::postgres::{Clock, PostgresQuestion, Purpose};
 pub use self::redis::RedisQuestion;
-pub use ask::{Answer, Question, Service};
+pub use ask::{Answer, Measured, Question, Service};
 pub use prober::{Prober, Tenant};

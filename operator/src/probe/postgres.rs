@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Answer, ask::Asked};
+use super::{
+    Answer,
+    ask::{Asked, Measured},
+};
 use crate::{
     contract::{DatabaseFacts, ServiceFacts, read_only, version},
     services::{
@@ -50,26 +53,33 @@ impl PostgresQuestion {
         let (info, Examined { facts, clock: theirs }) =
             postgres::examine_through(network, &self.target, timeout).await?;
         if self.purpose == Purpose::Serve && facts.read_only {
-            return Ok(Asked { answer: Answer::Failed(read_only()), latency: Some(info.latency) });
+            let measured = Some(Measured::latency(info.latency));
+            return Ok(Asked { answer: Answer::Failed(read_only()), measured });
         }
         let ended = clock();
-        let clock_off_by = theirs.filter(|_| info.latency < SOON).and_then(|theirs| off_by(theirs, (begun, ended)));
+        let clock_ahead = theirs.filter(|_| info.latency < SOON).map(|theirs| ahead(theirs, (begun, ended)));
+        let clock_off_by = clock_ahead.and_then(off_by);
         let database = (facts != DatabaseFacts::default()).then_some(DatabaseFacts { clock_off_by, ..facts });
         let facts = ServiceFacts { version: version(&info.version), database };
-        Ok(Asked::answers(None, facts, info.latency))
+        let measured = Some(Measured { latency: info.latency, clock_ahead });
+        Ok(Asked { measured, ..Asked::answers(None, facts, info.latency) })
     }
 }
 
-/// By how much more than a limit the clocks differ: theirs is of a moment between the two of ours.
-fn off_by(theirs: i64, (begun, ended): (i64, i64)) -> Option<u32> {
-    let off = if theirs < begun { begun - theirs } else { (theirs - ended).max(0) };
-    CLOCKS.into_iter().find(|limit| off > i64::from(*limit))
+/// How far their clock is ahead: what it says is of a moment between the two of ours.
+fn ahead(theirs: i64, (begun, ended): (i64, i64)) -> i64 {
+    if theirs < begun { theirs - begun } else { (theirs - ended).max(0) }
+}
+
+/// By how much more than a limit the clocks differ.
+fn off_by(ahead: i64) -> Option<u32> {
+    CLOCKS.into_iter().find(|limit| ahead.unsigned_abs() > u64::from(*limit))
 }
 
 impl Asked {
     /// A service that answers.
     pub(super) fn answers(note: Option<String>, facts: ServiceFacts, latency: Duration) -> Self {
-        Self { answer: Answer::Answers { note, slow: false, facts: Some(Arc::new(facts)) }, latency: Some(latency) }
+        Self { answer: Answer::Answers { note, slow: false, facts: Some(Arc::new(facts)) }, measured: Some(Measured::latency(latency)) }
     }
 }
 
@@ -88,6 +98,6 @@ mod tests {
     #[case(0, (1000, 1001), Some(300))]
     #[case(9000, (1000, 1001), Some(3600))]
     fn a_clock_is_told_in_steps(#[case] theirs: i64, #[case] ours: (i64, i64), #[case] expected: Option<u32>) {
-        assert_eq!(off_by(theirs, ours), expected);
+        assert_eq!(off_by(ahead(theirs, ours)), expected);
     }
 }

@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Answer, Question,
+    Answer, Measured, Question,
     ask::{Asked, HEALTHY_INTERVAL},
     pace::{self, Pace},
     postgres::Clock,
@@ -129,8 +129,8 @@ type Tasks<T, S> = HashMap<T, BTreeMap<S, Task>>;
 /// Called with the tenant of an answer that changed.
 type OnChange<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
-/// Called with how long an answer of a service took.
-type OnAnswer<T, S> = Arc<dyn Fn(&T, &S, Duration) + Send + Sync>;
+/// Called with what was measured of a service that answered.
+type OnAnswer<T, S> = Arc<dyn Fn(&T, &S, Measured) + Send + Sync>;
 
 /// The services of all tenants.
 #[derive(Clone)]
@@ -150,9 +150,9 @@ impl<T: Tenant, S: Which> Prober<T, S> {
         Self { on_change: Arc::new(on_change), on_answer, clock, network, tasks: Arc::default(), slots: Slots::new() }
     }
 
-    /// The prober calls `on_answer` with how long each answer took.
+    /// The prober calls `on_answer` with what was measured of each answer.
     #[must_use]
-    pub fn with_latencies(self, on_answer: impl Fn(&T, &S, Duration) + Send + Sync + 'static) -> Self {
+    pub fn with_measures(self, on_answer: impl Fn(&T, &S, Measured) + Send + Sync + 'static) -> Self {
         Self { on_answer: Arc::new(on_answer), ..self }
     }
 
@@ -264,7 +264,7 @@ impl<T: Tenant, S: Which> Asker<T, S> {
                 // On the heap: between two questions a task is to be no larger than its pause.
                 Box::pin(self.question.ask(&self.network, self.clock)).await
             };
-            let let_in = asked.latency.is_some();
+            let let_in = asked.measured.is_some();
             let answer = self.paced(asked, &mut pace);
             let wait = if answer.is_good() {
                 failures = 0;
@@ -287,10 +287,10 @@ impl<T: Tenant, S: Which> Asker<T, S> {
     }
 
     /// Tells how long the answer took, and the answer whether that is long.
-    fn paced(&self, Asked { mut answer, latency }: Asked, pace: &mut Pace) -> Answer {
-        if let (Some(latency), Answer::Answers { slow, .. }) = (latency, &mut answer) {
-            (self.on_answer)(&self.tenant, &self.service, latency);
-            *slow = pace.counts(latency, pace::slow_from(&self.question.service));
+    fn paced(&self, Asked { mut answer, measured }: Asked, pace: &mut Pace) -> Answer {
+        if let (Some(measured), Answer::Answers { slow, .. }) = (measured, &mut answer) {
+            (self.on_answer)(&self.tenant, &self.service, measured);
+            *slow = pace.counts(measured.latency, pace::slow_from(&self.question.service));
         }
         answer
     }

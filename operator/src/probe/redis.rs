@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Answer, ask::Asked};
+use super::{
+    Answer,
+    ask::{Asked, Measured},
+};
 use crate::{
     contract::{ClusterMode, ServiceFacts, version},
     names::{Waiting, reason},
@@ -29,7 +32,9 @@ impl RedisQuestion {
                 let facts = ServiceFacts { version: info.version.as_deref().and_then(version), database: None };
                 Asked::answers(note, facts, info.latency)
             }
-            Err(mismatch) => Asked { answer: Answer::Failed(mismatch), latency: Some(info.latency) },
+            Err(mismatch) => {
+                Asked { answer: Answer::Failed(mismatch), measured: Some(Measured::latency(info.latency)) }
+            }
         })
     }
 }

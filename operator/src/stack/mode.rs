@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},
-    contract::Provider,
+    contract::{ConnectionLimit, Provider},
     names::{Component, ObjectName, Waiting},
 };
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -61,6 +61,11 @@ pub trait Mode: Send + Sync {
 
     /// What the pooler lets through that the operator asks for. `None`: there is none.
     fn pooler(&self) -> Option<PoolerLimits> {
+        None
+    }
+
+    /// How many connections a server takes that nobody asks, since the operator decides its settings. `None`: it is asked.
+    fn connection_limit(&self) -> Option<ConnectionLimit> {
         None
     }
 

@@ -65,7 +65,10 @@ impl Stack {
         }
         match self.examined() {
             Some((main, direct)) => self.database_findings(main, direct),
-            None => self.known_findings(component),
+            None => match self.by_settings() {
+                Some(facts) => self.too_few_connections(&facts).into_iter().collect(),
+                None => self.known_findings(component),
+            },
         }
     }
 
@@ -84,8 +87,14 @@ impl Stack {
 
     /// The connections of the application, and of all that leads to the database itself. `None`: the server does not say.
     pub fn connections(&self) -> Option<ConnectionBudget> {
-        let facts = self.facts(Component::Database)?.database.as_ref()?;
-        Some(self.budget(facts))
+        let asked = self.facts(Component::Database).and_then(|facts| facts.database.as_ref());
+        asked.map(|facts| self.budget(facts)).or_else(|| Some(self.budget(&self.by_settings()?)))
+    }
+
+    /// What is known of a server that nobody asks.
+    fn by_settings(&self) -> Option<DatabaseFacts> {
+        let connections = Some(self.database.mode().connection_limit()?);
+        Some(DatabaseFacts { connections, ..DatabaseFacts::default() })
     }
 
     fn known_findings(&self, component: Component) -> Vec<Finding> {
@@ -134,9 +143,13 @@ impl Stack {
                 limited_by(&limit, facts.user.as_deref())
             }
         };
+        let or = match self.database.mode().connection_limit() {
+            Some(_) => "or take another mode of database, whose limit can be raised",
+            None => "raise the limit, or let DATABASE_URL lead to a pooler",
+        };
         let message = format!(
             "the stack can open {needed} connections at once ({}), and can have {available} ({why}): lower databaseConnections or \
-             maxReplicas, raise the limit, or let DATABASE_URL lead to a pooler",
+             maxReplicas, {or}",
             parts.join(", ")
         );
         Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beside, Content};
-use crate::api::v1alpha1::RorunStackSpec;
+use super::{Beside, Content, Place};
+use crate::{
+    api::v1alpha1::RorunStackSpec,
+    names::{Component, image},
+};
 
 /// A revision of a release, as the cluster keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +21,17 @@ pub struct Revision {
     pub content: Content,
     /// What became of it.
     pub progress: Progress,
+}
+
+impl Revision {
+    /// An image of it with the digest that its pods run, if there is one.
+    pub fn pinned(&self, component: Component, image: &str) -> String {
+        let digest = self.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
+        match digest {
+            Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
+            _ => image.to_owned(),
+        }
+    }
 }
 
 impl Revision {
@@ -62,6 +76,15 @@ pub struct Progress {
     /// The migrations that were applied: a hash of image, command and identity of the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated: Option<String>,
+    /// Which data that was: a hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Where the data are that it serves. `None`: it never served, it is not known, or an operator of before did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The names of the migrations that its Job applied. `None`: nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Vec<String>>,
     /// What keeps the command of its migration from running, by the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_begun: Option<NotBegun>,

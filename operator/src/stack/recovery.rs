@@ -196,7 +196,9 @@ impl Verify {
     /// two, so that a database which grows changes it seldom.
     pub(super) fn holds(&mut self, bytes: u64) {
         let gibibytes = bytes.saturating_mul(2).div_ceil(1 << 30).checked_next_power_of_two();
-        let Some(wanted) = gibibytes.map(|gibibytes| format!("{gibibytes}Gi")).filter(|_| !self.own_size) else { return };
+        let Some(wanted) = gibibytes.map(|gibibytes| format!("{gibibytes}Gi")).filter(|_| !self.own_size) else {
+            return;
+        };
         if nanos(&wanted) > nanos(&self.size) {
             self.size = wanted;
         }

@@ -21,7 +21,7 @@ use crate::{
 const FIELDS: [&str; 9] = ["image", "command", "args", "port", "env", "envFrom", "health", "podTemplate", "migrations"];
 
 /// The fields of a workload that change its pods and make neither a release nor a revision: see [`Beside`].
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 8] = [
     "resources",
     "scheduling",
     "serviceAccount",
@@ -29,6 +29,7 @@ const BESIDE: [&str; 7] = [
     "podAnnotations",
     "databaseConnections",
     "apiURLFrom",
+    "terminationGracePeriodSeconds",
 ];
 
 /// The workloads of a release.
@@ -133,7 +134,8 @@ impl Beside {
             let kept = BESIDE.into_iter().filter_map(|field| Some((field.to_owned(), all.get_mut(field)?.take())));
             kept.collect::<Map<_, _>>()
         };
-        let said = workloads(spec).map(|(of, workload)| (of, fields(workload))).filter(|(_, fields)| !fields.is_empty());
+        let said =
+            workloads(spec).map(|(of, workload)| (of, fields(workload))).filter(|(_, fields)| !fields.is_empty());
         Self(said.map(|(of, fields)| (of.to_string(), Value::Object(fields))).collect())
     }
 
@@ -168,6 +170,25 @@ pub struct ReleaseSettings {
     pub smoke_tests: Vec<SmokeTest>,
     /// Which data the migration is about: the volume, or the host and database of an external server.
     pub data: String,
+    /// Where these data are, as far as it is known to last.
+    pub place: Option<Place>,
+}
+
+/// Where the data of a stack are: another one holds other data, unless a restore has put it in the place of the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Place {
+    /// The volume, or the host and database of an external server: a hash.
+    pub of: String,
+    /// The restores until then: a hash.
+    pub restored: String,
+}
+
+impl Place {
+    /// Whether the data that were here are elsewhere now. A restore brings its own, with their schema.
+    pub fn is_left_for(&self, now: &Self) -> bool {
+        self.of != now.of && self.restored == now.restored
+    }
 }
 
 /// How the schema of the database is brought forward.
@@ -195,6 +216,7 @@ pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed
         recovery_point_within: recovery_point_within(spec),
         smoke_tests: release.smoke_tests,
         data: data(stack, observed),
+        place: lasting_place(stack, observed),
     }
 }
 
@@ -209,10 +231,22 @@ fn recovery_point_within(spec: &RorunStackSpec) -> Option<i64> {
 /// The identity of the data: the uid of the volume, or the hosts and the database of an external server, and the restores that have
 /// changed them since.
 fn data(stack: &Stack, observed: &Observed) -> String {
-    let commands = observed.handled.iter().flat_map(|handled| &handled.commands);
-    let restores = commands.filter(|(key, _)| key.starts_with(RESTORED)).map(|(_, command)| command.value.as_str());
     // Restored data are others: what was migrated before them is not migrated of them.
-    std::iter::once(place(stack, observed).as_str()).chain(restores).collect::<Vec<_>>().join("+")
+    std::iter::once(place(stack, observed).as_str()).chain(restores(observed)).collect::<Vec<_>>().join("+")
+}
+
+fn restores(observed: &Observed) -> impl Iterator<Item = &str> {
+    let commands = observed.handled.iter().flat_map(|handled| &handled.commands);
+    commands.filter(|(key, _)| key.starts_with(RESTORED)).map(|(_, command)| command.value.as_str())
+}
+
+/// `None`: the volume or the address is not there now, or only a restore puts another server in the place of this one.
+fn lasting_place(stack: &Stack, observed: &Observed) -> Option<Place> {
+    let database = stack.database.mode();
+    let volume_is_gone = database.server().is_some() && !observed.volumes.contains_key(&Component::Database);
+    let of =
+        Some(place(stack, observed)).filter(|of| !of.is_empty() && database.live().is_none() && !volume_is_gone)?;
+    Some(Place { of: hash(&json!(of)), restored: hash(&restores(observed).collect()) })
 }
 
 fn place(stack: &Stack, observed: &Observed) -> String {
@@ -294,7 +328,9 @@ mod tests {
         let before = spec(json!({"api": {"resources": {"requests": {"cpu": "1"}}, "podLabels": {"team": "a"}}}));
         let (served, beside) = (Content::of(&before), Beside::of(&before));
         assert_eq!((Beside::of(&spec(json!({}))).id(), beside.id().len()), (String::new(), DIGITS));
-        let now = spec(json!({"api": {"image": "rorun-api:2", "databaseConnections": 7, "replicas": 5, "podLabels": {"team": "b"}}}));
+        let now = spec(
+            json!({"api": {"image": "rorun-api:2", "databaseConnections": 7, "replicas": 5, "podLabels": {"team": "b"}}}),
+        );
         let merged = served.in_spec(Some(&beside), &now).unwrap();
         assert_eq!((Beside::of(&merged), merged.api.replicas), (beside.clone(), Some(5)));
         // An operator of before recorded nothing: the pods are as the spec says.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Backup, CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
+    CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
     mode::{ClusterVolumes, Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,

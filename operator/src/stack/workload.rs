@@ -46,6 +46,8 @@ pub struct Workload {
     pub candidate: bool,
     /// How long a rollout may make no progress, in seconds.
     pub progress_deadline_seconds: i32,
+    /// How long a pod may go on after it was told to stop, in seconds. `None`: as long as Kubernetes lets it, 30.
+    pub termination_grace_period_seconds: Option<i32>,
     /// Where its pods may run.
     pub scheduling: Scheduling,
     /// Annotations of its `ServiceAccount`.
@@ -125,6 +127,7 @@ pub(super) fn resolve(
         candidate: spec.candidate.unwrap_or(environment != Environment::Development),
         // A pod may take as long as it is given to start, and then be pulled and scheduled.
         progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or_else(|| 600.max(startup_seconds + 300)),
+        termination_grace_period_seconds: spec.termination_grace_period_seconds,
         scheduling: spec.scheduling.clone().unwrap_or_default(),
         service_account_annotations: spec
             .service_account

@@ -111,21 +111,12 @@ fn proven(report: &Report<'_>, current: &Revision, now: Timestamp) -> Option<Pro
             .content
             .images()
             .into_iter()
-            .map(|(of, image)| (of.to_string(), pinned(current, of, image)))
+            .map(|(of, image)| (of.to_string(), current.pinned(of, image)))
             .collect(),
         migration_seconds: took(),
         tested_at: tested_at(current),
         since: since(report, current, now).and_then(moment)?,
     })
-}
-
-/// An image with the digest that its pods run, if there is one.
-fn pinned(revision: &Revision, component: Component, image: &str) -> String {
-    let digest = revision.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
-    match digest {
-        Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
-        _ => image.to_owned(),
-    }
 }
 
 /// Since when a release serves with the same digests and no container of it was started again. A restart that was told stays told
@@ -166,6 +157,7 @@ fn record(revision: &Revision) -> ReleaseRecord {
         tested_at: tested_at(revision),
         digests: progress.digests.clone(),
         migrated: progress.migrated.is_some(),
+        migrations: progress.applied.clone().unwrap_or_default(),
         migration_started_at: progress.migration_started_at.and_then(moment),
         migrated_at: progress.migrated_at.and_then(moment),
         started_at: progress.started_at.and_then(moment),

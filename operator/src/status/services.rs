@@ -8,13 +8,31 @@ use crate::{
     stack::{Mode, Probe, Stack},
 };
 
-/// A row for each service that was asked.
+/// A row for each service that was asked, and for a database whose settings are known.
 pub(super) fn services(report: &Report<'_>) -> Vec<ServiceStatus> {
     let asked = [Component::Database, Component::Redis, Component::Bucket, Component::Backup];
-    asked.into_iter().filter_map(|component| row(report.stack, component)).collect()
+    asked.into_iter().filter_map(|component| row(report, component)).collect()
 }
 
-fn row(stack: &Stack, component: Component) -> Option<ServiceStatus> {
+/// Of a database that nobody asks: what its pod says, and what is known of its connections.
+fn unasked(report: &Report<'_>) -> Option<ServiceStatus> {
+    let stack = report.stack;
+    stack.database.mode().connection_limit()?;
+    let ready = report.readiness.iter().find(|(component, _)| *component == Component::Database)?.1.is_ready();
+    match (ready, stack.known_service(Component::Database)) {
+        (true, _) => Some(with_findings(stack, Component::Database)),
+        (false, Some(known)) if !stack.asleep => Some(ServiceStatus { verdict: Verdict::Failed, ..known.clone() }),
+        (false, _) => None,
+    }
+}
+
+fn row(report: &Report<'_>, component: Component) -> Option<ServiceStatus> {
+    let stack = report.stack;
+    if component == Component::Database
+        && let Some(row) = unasked(report)
+    {
+        return Some(row);
+    }
     let probe = stack.probes.get(&component.into())?;
     let known = stack.known_service(component).cloned();
     let (slow, facts) = match probe {
@@ -26,17 +44,23 @@ fn row(stack: &Stack, component: Component) -> Option<ServiceStatus> {
         Probe::Answers { facts: None, .. } => return Some(known.unwrap_or_else(|| named(stack, component))),
         Probe::Answers { slow, facts: Some(facts), .. } => (*slow, facts),
     };
-    let findings = stack.findings(component).into_iter();
-    let budget = if component == Component::Database { stack.connections() } else { None };
     Some(ServiceStatus {
         version: facts.version.clone(),
         verdict: if slow { Verdict::Slow } else { Verdict::Ok },
+        ..with_findings(stack, component)
+    })
+}
+
+fn with_findings(stack: &Stack, component: Component) -> ServiceStatus {
+    let findings = stack.findings(component).into_iter();
+    let budget = if component == Component::Database { stack.connections() } else { None };
+    ServiceStatus {
         connections: budget.map(|budget| ConnectionsStatus { needed: budget.needed, available: budget.available }),
         findings: findings
             .map(|finding| FindingStatus { reason: finding.reason.to_owned(), message: finding.message })
             .collect(),
         ..named(stack, component)
-    })
+    }
 }
 
 fn named(stack: &Stack, component: Component) -> ServiceStatus {

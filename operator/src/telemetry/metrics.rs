@@ -14,7 +14,7 @@ use prometheus::{
 use super::{
     reconciles::{ControllerMetrics, Reconciles},
     requests::{RequestMetricsLayer, Requests},
-    stacks::{StackSample, Stacks},
+    stacks::{Measured, StackSample, Stacks},
 };
 
 /// Why the metrics are not available.
@@ -140,9 +140,14 @@ impl Metrics {
         self.stacks.insert(sample);
     }
 
-    /// Shows how long the last answer of a service of a stack took.
-    pub fn service_answered(&self, stack: (&str, &str), service: &'static str, latency: Duration) {
-        self.stacks.answered(stack, service, latency);
+    /// Shows how long the last answer of a service of a stack took, and how many seconds its clock is ahead, if it says so.
+    pub fn service_answered(
+        &self,
+        stack: (&str, &str),
+        service: &'static str,
+        (latency, clock_ahead): (Duration, Option<i64>),
+    ) {
+        self.stacks.answered(stack, service, Measured { latency: latency.as_secs_f32(), clock_ahead });
     }
 
     /// Removes the sample of a stack that is gone.
@@ -187,6 +192,7 @@ mod tests {
             backup_size_bytes: Some(4096),
             hibernated_seconds: 0,
             hibernated_since: None,
+            connections: Some((99, Some(98))),
         }
     }
 
@@ -277,6 +283,10 @@ mod tests {
             "rorun_stack_backup_last_success_timestamp_seconds{name=\"shop\",namespace=\"team-a\"} 1700000000",
         );
         assert_line(&metrics, "rorun_stack_backup_size_bytes{name=\"shop\",namespace=\"team-a\"} 4096");
+        assert_line(&metrics, "rorun_stack_database_connections_needed{name=\"shop\",namespace=\"team-a\"} 99");
+        assert_line(&metrics, "rorun_stack_database_connections_available{name=\"shop\",namespace=\"team-a\"} 98");
+        metrics.stack(StackSample { connections: Some((99, None)), ..sample("shop") });
+        assert!(!metrics.render().unwrap().contains("connections_available{"), "nobody knows");
     }
 
     #[test]
@@ -302,7 +312,9 @@ mod tests {
     #[test]
     fn a_service_shows_how_long_its_last_answer_took() {
         let metrics = Metrics::new().unwrap();
-        let of = |millis: u64| metrics.service_answered(("team-a", "shop"), "redis", Duration::from_millis(millis));
+        let of = |millis: u64| {
+            metrics.service_answered(("team-a", "shop"), "redis", (Duration::from_millis(millis), None));
+        };
         of(500);
         assert!(!metrics.render().unwrap().contains("service_latency_seconds{"), "of a stack that is not known");
         metrics.stack(sample("shop"));
@@ -311,9 +323,16 @@ mod tests {
             &metrics,
             "rorun_stack_service_latency_seconds{name=\"shop\",namespace=\"team-a\",service=\"redis\"} 0.25",
         );
+        assert!(!metrics.render().unwrap().contains("clock_ahead_seconds{"), "nobody knows");
+        metrics.service_answered(("team-a", "shop"), "database", (Duration::ZERO, Some(-31)));
+        assert_line(
+            &metrics,
+            "rorun_stack_service_clock_ahead_seconds{name=\"shop\",namespace=\"team-a\",service=\"database\"} -31",
+        );
         metrics.forget_stack("team-a", "shop");
         metrics.stack(sample("shop"));
-        assert!(!metrics.render().unwrap().contains("service_latency_seconds{"), "of a stack that was deleted");
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("service_latency_seconds{") && !text.contains("ahead_seconds{"), "of one that was deleted");
     }
 
     #[test]

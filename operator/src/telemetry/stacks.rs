@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 /// The status of a condition.
@@ -63,17 +62,29 @@ pub struct StackSample {
     pub hibernated_seconds: i64,
     /// Since when no pod runs in this one, in seconds since 1970.
     pub hibernated_since: Option<i64>,
+    /// The connections that the stack can open to its database, and those that it can have, if that is known.
+    pub connections: Option<(u32, Option<u32>)>,
 }
 
+/// What was measured of a service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// How long its last answer took in seconds.
+    pub(super) latency: f32,
+    /// How many seconds its clock is ahead.
+    pub(super) clock_ahead: Option<i64>,
+}
+
+/// By namespace and name.
+type Samples = BTreeMap<(String, String), StackSample>;
 /// By namespace and name, and then by service.
-type Latencies = BTreeMap<(String, String), BTreeMap<&'static str, f32>>;
+type Services = BTreeMap<(String, String), BTreeMap<&'static str, Measured>>;
 
 /// The samples of all stacks.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
-    samples: Mutex<BTreeMap<(String, String), StackSample>>,
-    /// How long the last answer took in seconds.
-    latencies: Mutex<Latencies>,
+    samples: Mutex<Samples>,
+    services: Mutex<Services>,
 }
 
 impl Stacks {
@@ -85,13 +96,13 @@ impl Stacks {
     pub(super) fn remove(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.samples().remove(&key);
-        self.latencies().remove(&key);
+        self.services().remove(&key);
     }
 
-    /// Keeps how long the last answer of a service took.
-    pub(super) fn answered(&self, (namespace, name): (&str, &str), service: &'static str, latency: Duration) {
+    /// Keeps what was measured of the last answer of a service.
+    pub(super) fn answered(&self, (namespace, name): (&str, &str), service: &'static str, measured: Measured) {
         let key = (namespace.to_owned(), name.to_owned());
-        self.latencies().entry(key).or_default().insert(service, latency.as_secs_f32());
+        self.services().entry(key).or_default().insert(service, measured);
     }
 
     /// Adds the families of the stacks to a text of the exposition format. `now` is in seconds since 1970.
@@ -112,17 +123,8 @@ impl Stacks {
                 }
             }
         }
-        let latencies = self.latencies();
-        if !latencies.is_empty() {
-            let name = "rorun_stack_service_latency_seconds";
-            family(text, name, "How long the last answer of a service took, the connection not counted.");
-            for (key, services) in latencies.iter() {
-                for (service, latency) in samples.get(key).into_iter().flat_map(|_| services) {
-                    let labels = format!("name=\"{}\",namespace=\"{}\",service=\"{service}\"", key.1, key.0);
-                    let _ = writeln!(text, "{name}{{{labels}}} {latency}");
-                }
-            }
-        }
+        self.write_services(&samples, text);
+        write_connections(&samples, text);
         let name = "rorun_stack_backup_last_success_timestamp_seconds";
         family(text, name, "When the newest good backup was finished.");
         for (sample, at) in samples.values().filter_map(|sample| Some((sample, sample.backup_last_success?))) {
@@ -141,12 +143,46 @@ impl Stacks {
         }
     }
 
-    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), StackSample>> {
+    fn write_services(&self, samples: &Samples, text: &mut String) {
+        let services = self.services();
+        let of_known = || services.iter().filter(|(key, _)| samples.contains_key(*key));
+        let all = || of_known().flat_map(|(key, services)| services.iter().map(move |(service, of)| (key, *service, *of)));
+        let mut write = |name: &str, help: &str, value: fn(Measured) -> Option<String>| {
+            let mut series = all().filter_map(|(key, service, of)| Some((key, service, value(of)?))).peekable();
+            if series.peek().is_some() {
+                family(text, name, help);
+            }
+            for ((namespace, stack), service, value) in series {
+                let labels = format!("name=\"{stack}\",namespace=\"{namespace}\",service=\"{service}\"");
+                let _ = writeln!(text, "{name}{{{labels}}} {value}");
+            }
+        };
+        let help = "How long the last answer of a service took, the connection not counted.";
+        write("rorun_stack_service_latency_seconds", help, |of| Some(of.latency.to_string()));
+        let help = "By how much the clock of a service is ahead of the operator's.";
+        write("rorun_stack_service_clock_ahead_seconds", help, |of| of.clock_ahead.map(|ahead| ahead.to_string()));
+    }
+
+    fn samples(&self) -> std::sync::MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn latencies(&self) -> std::sync::MutexGuard<'_, Latencies> {
-        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    fn services(&self) -> std::sync::MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write_connections(samples: &Samples, text: &mut String) {
+    let of = |sample: &StackSample| sample.connections;
+    let name = "rorun_stack_database_connections_needed";
+    family(text, name, "The connections that a stack can open to its database at once.");
+    for (sample, (needed, _)) in samples.values().filter_map(|sample| Some((sample, of(sample)?))) {
+        series(text, name, &[], sample, needed.into());
+    }
+    let name = "rorun_stack_database_connections_available";
+    family(text, name, "The connections to its database that a stack can have, where that is known.");
+    for (sample, available) in samples.values().filter_map(|sample| Some((sample, of(sample)?.1?))) {
+        series(text, name, &[], sample, available.into());
     }
 }
 

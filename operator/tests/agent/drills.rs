@@ -48,6 +48,28 @@ pub(crate) fn of_agent(scenario: &Scenario, name: &str) -> (Command, PathBuf) {
 pub(crate) async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)) -> DrillOutcome {
     let (mut command, path) = command(scenario);
     change(&mut command);
+    outcome_of(command, path).await
+}
+
+/// Likewise, in a mount namespace of its own that root prepares with a script of the shell. `$1` is the folder of the server.
+pub(crate) async fn drill_in(scenario: &Scenario, prepare: &str, change: impl FnOnce(&mut Command)) -> DrillOutcome {
+    let (mut agent, path) = command(scenario);
+    change(&mut agent);
+    let work = path.with_file_name("work");
+    fs::create_dir_all(&work).expect("folder");
+    let owner = programs::run(Command::new("id").args(["-u", "postgres"]));
+    let become_user = format!("exec /usr/bin/setpriv --reuid={0} --regid={0} --clear-groups \"$@\"", owner.trim());
+    let script = format!("set -e; {prepare}; shift; {become_user}");
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"]).arg(&work);
+    command.arg(agent.get_program()).args(agent.get_args());
+    command.env_clear().envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(path.parent().expect("a folder"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    outcome_of(command, path).await
+}
+
+async fn outcome_of(mut command: Command, path: PathBuf) -> DrillOutcome {
     let _ = fs::remove_file(&path);
     let output = tokio::task::spawn_blocking(move || command.output().expect("agent")).await.expect("agent");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -61,21 +83,21 @@ pub(crate) async fn drill(scenario: &Scenario, change: impl FnOnce(&mut Command)
     outcome
 }
 
-fn complete(outcome: DrillOutcome) -> DrillRecord {
+pub(crate) fn complete(outcome: DrillOutcome) -> DrillRecord {
     match outcome {
         DrillOutcome::Complete(record) => record,
         failed @ DrillOutcome::Failed { .. } => panic!("{failed:?}"),
     }
 }
 
-fn failed(outcome: DrillOutcome) -> (DrillFault, String) {
+pub(crate) fn failed(outcome: DrillOutcome) -> (DrillFault, String) {
     match outcome {
         DrillOutcome::Failed { fault, message, .. } => (fault, message),
         complete @ DrillOutcome::Complete(_) => panic!("{complete:?}"),
     }
 }
 
-async fn change_manifest(scenario: &Scenario, id: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) async fn change_manifest(scenario: &Scenario, id: &str, change: impl FnOnce(&mut Value)) {
     let key = format!("{}{id}/{MANIFEST_FILE}", scenario.prefix);
     let mut manifest: Value =
         serde_json::from_slice(&scenario.bucket.get(&key).await.expect("get").expect("manifest")).expect("JSON");
@@ -141,7 +163,7 @@ async fn a_good_point_is_restored_compared_and_marked() {
     );
 }
 
-/// Corrupt, cut off, swapped with another's, of a server too new, with other rows, without an extension: each is found.
+/// Corrupt, cut off, swapped with another's, of a server too new, with other rows, views and large objects: each is found.
 #[tokio::test]
 async fn each_way_in_which_a_point_is_not_good_is_found() {
     let scenario = Scenario::new("drill-bad").await;
@@ -181,6 +203,24 @@ async fn each_way_in_which_a_point_is_not_good_is_found() {
     let (fault, message) = failed(drill(&scenario, |_| {}).await);
     assert_eq!(fault, DrillFault::Differs);
     assert!(message.contains("public.receipts has 2000 rows instead of 2001"), "{message}");
+
+    // What the rows do not tell.
+    for (member, told, words) in [
+        ("materializedViews", json!({"public.later": true}), "materialized view public.later is not populated"),
+        ("materializedViews", json!({"public.totals": false}), "public.totals is populated, and was not"),
+        ("materializedViews", json!({"public.none": true}), "materialized view public.none is missing"),
+        ("largeObjects", json!(3), "2 large objects instead of 3"),
+    ] {
+        let mut before = Value::Null;
+        let contents = |manifest: &mut Value| {
+            manifest["contents"]["rows"]["public.receipts"] = json!(2000);
+            before = std::mem::replace(&mut manifest["contents"][member], told);
+        };
+        change_manifest(&scenario, &point.id, contents).await;
+        let (fault, message) = failed(drill(&scenario, |_| {}).await);
+        assert!(fault == DrillFault::Differs && message.contains(words), "{message}");
+        change_manifest(&scenario, &point.id, |manifest| manifest["contents"][member] = before).await;
+    }
 
     change_manifest(&scenario, &point.id, |manifest| manifest["serverVersion"] = json!("99.1")).await;
     let (fault, message) = failed(drill(&scenario, |_| {}).await);

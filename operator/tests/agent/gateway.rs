@@ -1,14 +1,20 @@
 //! A gateway before an S3 server that changes what passes, as servers do that understand a request in their own way.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::any;
+use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+/// In how many pieces a slow answer comes.
+const PIECES: usize = 8;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -44,6 +50,10 @@ pub(crate) enum Passed {
     Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
     Answered(u16, &'static str),
+    /// It passes, and the connection breaks after half of what comes back.
+    Broken,
+    /// It passes, and what comes back takes this long, in pieces.
+    Slow(Duration),
     /// The gateway itself answers as Amazon does of a bucket in another region.
     Elsewhere(&'static str),
 }
@@ -145,6 +155,24 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     if let Some(change) = translate {
         body = Bytes::from(change(std::str::from_utf8(&body).expect("a text")));
         head.headers.insert("content-length", body.len().into());
+    }
+    match decided {
+        Passed::Broken => {
+            let half = Ok(body.slice(..body.len() / 2));
+            let pieces = [half, Err(io::Error::from(io::ErrorKind::ConnectionReset))];
+            return Response::from_parts(head, Body::from_stream(stream::iter(pieces)));
+        }
+        Passed::Slow(within) => {
+            let size = body.len().div_ceil(PIECES).max(1);
+            let pieces: Vec<_> = body.chunks(size).map(Bytes::copy_from_slice).collect();
+            let pause = within / u32::try_from(PIECES).expect("a few");
+            let slowly = stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, io::Error>(piece)
+            });
+            return Response::from_parts(head, Body::from_stream(slowly));
+        }
+        _ => {}
     }
     if let Some(status) = replicated {
         head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));

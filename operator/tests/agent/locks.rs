@@ -130,6 +130,40 @@ async fn a_dump_waits_for_a_migration_and_goes_on() {
     assert_eq!(advisory_locks(&scenario).await, "0");
 }
 
+/// Which ones a list of Prisma's has when the lock is given back and had not before, in a schema of its own, or none at all. A table of
+/// that name with other columns, and a name that is none, stop nothing.
+#[tokio::test]
+async fn the_lock_of_a_migration_tells_which_ones_were_applied_while_it_was_held() {
+    let scenario = Scenario::new("applied").await;
+    let url = scenario.servers.database_url(scenario.name);
+    let hold = async |meanwhile: &str| {
+        let holder = Holder::start(&scenario, &url, "30");
+        holder.has_the_lock().await;
+        scenario.sql(meanwhile).await;
+        let (code, outcome, said) = holder.end().await;
+        assert_eq!(code, Some(0), "{said}");
+        for file in ["begun", "before", "told"] {
+            let _ = std::fs::remove_file(scenario.servers.folder().join(format!("applied.{file}")));
+        }
+        outcome
+    };
+    assert_eq!(hold("SELECT 1").await, LockOutcome::Released, "there is no list");
+    let list = "CREATE SCHEMA app; CREATE TABLE app.\"_prisma_migrations\" (migration_name text, finished_at timestamptz, \
+                rolled_back_at timestamptz)";
+    let row = |name: &str, finished: &str| {
+        format!("; INSERT INTO app.\"_prisma_migrations\" VALUES ('{name}', {finished}, NULL)")
+    };
+    let first = hold(&(list.to_owned() + &row("20260101_init", "now()") + &row("20260102_half", "NULL"))).await;
+    assert_eq!(first, LockOutcome::Applied { migrations: vec!["20260101_init".to_owned()] });
+    assert_eq!(hold("SELECT 1").await, LockOutcome::Applied { migrations: Vec::new() });
+    let many: String = (0..30).map(|index| row(&format!("2026 {index:02}<b>"), "clock_timestamp()")).collect();
+    let LockOutcome::Applied { migrations } = hold(&format!("SELECT 1{many}")).await else { panic!("they are listed") };
+    assert_eq!((migrations.len(), migrations.last().map(String::as_str)), (20, Some("202629b")));
+    scenario.sql("CREATE TABLE \"_prisma_migrations\" (id int)").await;
+    assert_eq!(hold("SELECT 1").await, LockOutcome::Released, "it is not known");
+    assert_eq!(advisory_locks(&scenario).await, "0");
+}
+
 /// `pg_dump` is kept from its end by a table that it may not read yet.
 #[tokio::test]
 async fn a_migration_waits_for_a_dump_and_says_so() {

@@ -16,6 +16,8 @@ mod scenario;
 mod servers;
 
 mod asks;
+mod bad_buckets;
+mod drill_faults;
 mod drills;
 mod dumps;
 mod failures;

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use rorun_operator::agent::{ListedObject, Manifest};
 use rorun_operator::contract::{
-    self, BucketLocation, COPIED, CopyTarget, DUMP_FILE, DumpRecord, MANIFEST_FILE, OBJECTS_FILE, VERIFIED_FILE,
-    hold_file,
+    self, BucketLocation, COPIED, CopyTarget, DUMP_FILE, DumpRecord, LONGEST_ORIGIN, MANIFEST_FILE, OBJECTS_FILE,
+    PointOrigin, VERIFIED_FILE, hold_file,
 };
 use rorun_operator::services::bucket::{BucketClient, Timeouts};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::prunes::days_ago;
 use crate::scenario::Scenario;
@@ -66,11 +66,33 @@ async fn a_manifest_says_what_the_database_held_in_the_snapshot_of_the_dump() {
     assert_eq!(views, [("public.later", false), ("public.totals", true)]);
     assert!(contents.roles.contains(&"postgres".to_owned()), "{:?}", contents.roles);
     assert_eq!((contents.not_counted, record.not_whole), (None, None));
+    let size: u64 = scenario.sql("SELECT pg_database_size(current_database())").await.parse().expect("a number");
+    let told = contents.database_bytes.expect("a size");
+    assert!(told.abs_diff(size) < size / 4 && record.database_bytes == Some(told), "{told} {size}");
     // Whoever knows nothing of all this still reads it.
     assert_eq!(manifest.api_version, "backup.rorun.app/v1");
 }
 
 /// The lock and `pg_dump` need two connections. With no third one the dump is made all the same, and says what it lacks.
+#[tokio::test]
+async fn a_manifest_says_what_stack_it_is_of() {
+    let scenario = Scenario::new("origin").await;
+    scenario.sql("CREATE TABLE t ()").await;
+    let origin = async |text: &str| {
+        let record = dump_with(&scenario, |command| drop(command.env(contract::ENV_ORIGIN, text))).await;
+        manifest(&scenario, &record.id).await.origin
+    };
+    let spec = json!({"environment": "Staging", "api": {"image": "api:1"}});
+    let images = [("api".to_owned(), "api:1@sha256:0".to_owned())];
+    let told = PointOrigin { spec: Some(spec.clone()), images: images.into() };
+    assert_eq!(origin(&told.clone().text()).await, Some(told.clone()));
+    // What is too long goes, and the images stay.
+    let long = json!({"args": "x".repeat(LONGEST_ORIGIN)});
+    let short = PointOrigin { spec: None, ..told.clone() };
+    assert_eq!(origin(&PointOrigin { spec: Some(long), ..told }.text()).await, Some(short));
+    assert_eq!(origin("of another release").await, None, "a dump is made all the same");
+}
+
 #[tokio::test]
 async fn a_role_with_two_connections_gets_a_dump_without_numbers() {
     let scenario = Scenario::new("two-connections").await;

@@ -190,7 +190,7 @@ async fn how_long_an_answer_took_is_told() {
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let prober = Prober::new(beside(), clock, |_: &Alone| {});
     let prober =
-        prober.with_latencies(move |_, service: &u8, latency| told.send((*service, latency)).unwrap_or_default());
+        prober.with_measures(move |_, service: &u8, of| told.send((*service, of.latency)).unwrap_or_default());
     prober.answers(&Alone, questions(), |_| None);
     let mut latencies = BTreeMap::new();
     while latencies.len() < 3 {

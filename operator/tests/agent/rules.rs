@@ -370,3 +370,55 @@ async fn the_word_of_the_server_counts_where_the_keys_may_not_look() {
     }
     assert_eq!(client(&here).versions("").await.expect("versions"), [], "nothing is left of the probes");
 }
+
+/// Of a bucket that a controller sets the rules of: nothing is written there, and what is not so, or does not arrive, is told.
+#[tokio::test]
+async fn rules_that_somebody_else_sets_are_compared() {
+    let moto = Moto::shared().await;
+    let [here, there] = ["compared", "compared-replica"].map(|name| moto.bucket(name));
+    for target in [&here, &there] {
+        client(target).create().await.expect("bucket");
+        let _ = client(target).enable_versioning().await;
+    }
+    let bucket = client(&here);
+    let replication = json!({"bucket": "compared-replica", "region": "us-east-1", "role": ROLE});
+    let all = json!({"lifecycle": lifecycle(), "origins": ["https://app.example.com"], "replication": replication});
+    let set = BucketRules { ids: "rorun-".to_owned(), ..rules(SHOP, &all) };
+    let compared = BucketRules { compared: true, ..set.clone() };
+    let (code, reason, message) = run(&here, &compared, &[]).await.failed();
+    assert_eq!((code, reason.as_str()), (Some(1), "Unsupported"), "it may be set yet");
+    assert_eq!(message, "lifecycle: the bucket has no rule rorun-archive");
+    assert_eq!(ids(&bucket, RuleKind::Lifecycle).await, [""; 0], "nothing is written");
+
+    run(&here, &set, &["--arrival-seconds", "0"]).await.failed();
+    let (_, reason, message) = run(&here, &compared, &["--arrival-seconds", "0"]).await.failed();
+    assert_eq!(reason, "ReplicationNotProven", "{message}");
+    let copies = async {
+        until("a probe", async || {
+            let Some(probe) = bucket.list("rorun-replication-probe-").await.expect("list").pop() else { return false };
+            let Some(body) = bucket.get(&probe.key).await.expect("get") else { return false };
+            client(&there).put(&probe.key, body).await.expect("put");
+            true
+        })
+        .await;
+    };
+    let (proven, ()) = tokio::join!(run(&here, &compared, &["--arrival-seconds", "20"]), copies);
+    assert_eq!(proven.notes(), [""; 0]);
+
+    let mut fewer = compared.clone();
+    fewer.lifecycle.as_mut().expect("rules").expire_noncurrent_after_days = Some(31);
+    let (_, _, message) = run(&here, &fewer, &[]).await.failed();
+    assert!(message.starts_with("lifecycle: the rule rorun-noncurrent is another one: "), "{message}");
+    assert!(message.contains("31") && message.contains("30"), "{message}");
+
+    // Keys that may not read the rules, of a stack that had no Job for them before.
+    let gateway = Gateway::start(moto.port, |request| {
+        let rules = ["lifecycle", "cors", "replication"].into_iter().any(|of| request.asks(of));
+        if rules { Passed::Answered(403, "AccessDenied") } else { Passed::On }
+    })
+    .await;
+    let denied = BucketTarget { endpoint: gateway.endpoint.clone(), ..here.clone() };
+    let notes = run(&denied, &BucketRules { replication: None, ..compared }, &[]).await.notes();
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert!(notes[0].starts_with("bucket.lifecycle could not be compared: failed to get access"), "{notes:?}");
+}

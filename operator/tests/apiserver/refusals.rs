@@ -278,6 +278,12 @@ fn values() -> Vec<Case> {
             json!(100),
         ),
         field("api.health.path", json!("health"), &["spec.api.health.path"], json!("/health")),
+        field(
+            "ocr.terminationGracePeriodSeconds",
+            json!(9),
+            &["spec.ocr.terminationGracePeriodSeconds"],
+            json!(86_400),
+        ),
         field("api.health.startupSeconds", json!(0), &["spec.api.health.startupSeconds"], json!(3600)),
         field(
             "api.resources.limits",

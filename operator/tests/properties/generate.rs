@@ -193,7 +193,7 @@ fn workload(floor: i32) -> impl Strategy<Value = Value> {
         json!({"scheduling": {"nodeSelector": {"pool": "app"}, "tolerations": [{"key": "pool", "operator": "Exists"}]}}),
         json!({"scheduling": {"topologySpreadConstraints": [], "priorityClassName": "high"}}),
         json!({"apiURLFrom": "Ingress", "disruption": {"minAvailable": "50%"}}),
-        json!({"disruption": {"maxUnavailable": 2}}),
+        json!({"disruption": {"maxUnavailable": 2}, "terminationGracePeriodSeconds": 600}),
     ]);
     let resources = select(vec![
         json!({}),

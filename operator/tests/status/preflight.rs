@@ -100,6 +100,26 @@ fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
 }
 
 #[test]
+fn an_embedded_database_has_the_connections_that_postgresql_comes_with() {
+    let of = |pods: u32| {
+        let status = Cluster::ready(stack("shop").set("api.autoscaling", json!({"maxReplicas": pods}))).reconcile(1000);
+        let row = status.services.iter().find(|row| row.name == "database").unwrap();
+        (line(&status, "DatabaseReady"), serde_json::to_value(row).unwrap())
+    };
+    let row = |needed: u32| json!({"name": "database", "verdict": "ok", "connections": {"needed": needed, "available": 100}});
+    assert_eq!(of(7), ("True Ready".to_owned(), row(94)));
+    let (told, mut found) = of(8);
+    assert_eq!(told, "True TooFewConnections");
+    assert_eq!(
+        found["findings"][0]["message"],
+        "the stack can open 104 connections at once (api 10 pods x 10, dumps, migrations and the operator 4), and can have 100 \
+         (max_connections 100): lower databaseConnections or maxReplicas, or take another mode of database, whose limit can be raised"
+    );
+    found.as_object_mut().unwrap().remove("findings");
+    assert_eq!(found, row(104));
+}
+
+#[test]
 fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
     let few = || DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
     let (reason, _, row) = told(external(), &few());

@@ -4,7 +4,7 @@
 //! The time of a Lease is written by a clock and read by people: a candidate counts by its own clock how long it has seen no
 //! change. So a clock that is wrong is played as what it writes: the harness holds the Lease as a candidate whose clock is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, PostParams};
-use rorun_e2e::engine::AuditCall;
 use rorun_e2e::engine::progress::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::environment::{Operator, TestEnvironment};
+use crate::candidate::{Candidate, LEASE, overlaps, until_standing_by, writes};
+use crate::environment::TestEnvironment;
 use crate::fleet::{Fleet, on_this_thread};
-use crate::gate::Gate;
 use crate::snapshot::Reference;
 use crate::suite::{Extent, Play, Suite, SuiteRun, Verdict};
 
@@ -32,7 +31,6 @@ pub(crate) const SUITE: Suite = Suite {
     play: Play::Alone(|run| Box::pin(async move { on_this_thread(play_suite(run)) })),
 };
 
-const LEASE: &str = "rorun-operator";
 const STACK: &str = "shop";
 /// The lease timings that the operators are built with.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -44,7 +42,6 @@ const OFFSIDE: Duration = Duration::from_secs(20);
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
 /// How often the user changes the stack, so that the leader always has something to write.
 const CHANGE_EVERY: Duration = Duration::from_millis(250);
-const TICK: Duration = Duration::from_millis(50);
 
 /// The fault of the leader, or of the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,71 +66,6 @@ impl Plan {
     /// the quick form, which has no time for `Held`, plays `Taken` with a wrong clock.
     const ALL: [Plan; 7] =
         [Plan::Kill, Plan::Freeze, Plan::Cut, Plan::Delete, Plan::Taken(0), Plan::Held(20), Plan::Held(-20)];
-}
-
-/// An operator among others.
-struct Candidate<'a> {
-    environment: &'a TestEnvironment,
-    name: String,
-    namespace: String,
-    gate: Gate,
-    operator: Option<Operator>,
-}
-
-impl<'a> Candidate<'a> {
-    async fn start(fleet: &Fleet<'a>, letter: char) -> Result<Candidate<'a>> {
-        let environment = fleet.environment;
-        let port = environment
-            .server
-            .url()
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .context("a URL without a port")?;
-        let name = format!("{}-{letter}", fleet.namespace);
-        let (namespace, gate) = (fleet.namespace.clone(), Gate::start(port).await?);
-        let mut candidate = Candidate { environment, name, namespace, gate, operator: None };
-        candidate.run()?;
-        Ok(candidate)
-    }
-
-    /// Starts it, as the kubelet would after its end. The audit log knows it by the name in which it asks.
-    fn run(&mut self) -> Result<()> {
-        let folder = self.environment.server.folder();
-        let mut kubeconfig: Value =
-            serde_json::from_str(&std::fs::read_to_string(&self.environment.server.kubeconfig)?)?;
-        kubeconfig["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", self.gate.address()));
-        kubeconfig["users"][0]["user"]["as"] = json!(self.name);
-        kubeconfig["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
-        let path = folder.join(format!("{}.kubeconfig", self.name));
-        std::fs::write(&path, kubeconfig.to_string())?;
-        let arguments = [
-            "--watch-namespace",
-            &self.namespace,
-            "--namespace",
-            &self.namespace,
-            "--pod-name",
-            &self.name,
-            "--lease-name",
-            LEASE,
-        ];
-        self.operator = Some(self.environment.launch(&self.name, &path, &arguments)?);
-        Ok(())
-    }
-
-    fn record(&self) -> Result<&rorun_e2e::engine::record::ProcessRecord> {
-        Ok(&self.operator.as_ref().context("the operator does not run")?.record)
-    }
-
-    /// Starts it again when it has ended. It may end when it has lost the Lease, and says so; a problem if it did otherwise.
-    fn restart_if_ended(&mut self) -> Result<Option<String>> {
-        let Some(operator) = &mut self.operator else { return Ok(None) };
-        let Some(status) = operator.child.try_wait()? else { return Ok(None) };
-        let log = std::fs::read_to_string(self.environment.log(&self.name)).unwrap_or_default();
-        let last = log.lines().last().unwrap_or_default().to_owned();
-        self.run()?;
-        Ok((!last.contains("leadership is lost")).then(|| format!("O8 the operator ended by itself, {status}: {last}")))
-    }
 }
 
 impl fmt::Display for Plan {
@@ -232,18 +164,6 @@ async fn play(
     Ok(run.problems)
 }
 
-async fn until_standing_by(environment: &TestEnvironment, candidate: &Candidate<'_>) -> Result<()> {
-    let deadline = Instant::now() + CONVERGED_WITHIN;
-    while !tokio::fs::read_to_string(environment.log(&candidate.name)).await.unwrap_or_default().contains("standing by")
-    {
-        if Instant::now() > deadline {
-            bail!("{} does not stand by", candidate.name);
-        }
-        tokio::time::sleep(TICK).await;
-    }
-    Ok(())
-}
-
 /// A plan under way.
 struct Run<'a> {
     fleet: &'a Fleet<'a>,
@@ -281,8 +201,7 @@ impl Run<'_> {
         let begun = Instant::now();
         match plan {
             Plan::Kill => {
-                self.candidates[0].record()?.kill();
-                self.candidates[0].operator = None;
+                self.candidates[0].kill()?;
             }
             Plan::Freeze => {
                 self.candidates[0].record()?.pause()?;
@@ -365,65 +284,4 @@ impl Run<'_> {
 #[expect(clippy::disallowed_methods, reason = "a Lease is written as a candidate writes it")]
 fn clock() -> Timestamp {
     Timestamp::now()
-}
-
-/// The writes of operators, in the order of the answers, without Leases and Events.
-fn writes<'a>(calls: &'a [AuditCall], namespace: &str) -> Vec<&'a AuditCall> {
-    let mut writes: Vec<&AuditCall> = calls
-        .iter()
-        .filter(|call| call.namespace == namespace && call.user_agent.starts_with("rorun-"))
-        .filter(|call| call.is_write() && (200..300).contains(&call.code))
-        .filter(|call| call.resource != "leases" && call.resource != "events")
-        .collect();
-    writes.sort_by_key(|call| call.at);
-    writes
-}
-
-/// The writes of an operator after another one had taken over. Each operator may lead, and so write, during one period.
-fn overlaps(writes: &[&AuditCall]) -> Vec<String> {
-    let (mut over, mut problems) = (BTreeMap::<&str, &AuditCall>::new(), Vec::new());
-    let mut leader: Option<&AuditCall> = None;
-    for &call in writes {
-        if let Some(before) = leader.filter(|before| before.user != call.user) {
-            over.entry(&before.user).or_insert(call);
-        }
-        if let Some(successor) = over.get(call.user.as_str()) {
-            problems.push(format!(
-                "O4 {} wrote {}/{} at {}, after {} had begun at {}",
-                call.user, call.resource, call.name, call.at, successor.user, successor.at
-            ));
-        }
-        leader = Some(call);
-    }
-    problems
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(user: &str, second: i64) -> AuditCall {
-        AuditCall {
-            verb: "patch".to_owned(),
-            resource: "services".to_owned(),
-            subresource: String::new(),
-            name: "shop".to_owned(),
-            namespace: "n".to_owned(),
-            user_agent: "rorun-operator/0.1.0".to_owned(),
-            code: 200,
-            uri: String::new(),
-            user: user.to_owned(),
-            at: Timestamp::from_second(second).expect("a time"),
-            body: serde_json::Value::Null,
-        }
-    }
-
-    #[test]
-    fn who_has_handed_over_must_not_write_again() {
-        let calls = [call("a", 1), call("b", 3), call("a", 2), call("b", 4)];
-        assert!(overlaps(&writes(&calls, "n")).is_empty());
-        let late = [call("a", 1), call("b", 3), call("a", 4), call("b", 5)];
-        assert_eq!(overlaps(&writes(&late, "n")).len(), 2);
-        assert!(writes(&calls, "another").is_empty());
-    }
 }

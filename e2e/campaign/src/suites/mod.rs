@@ -4,6 +4,7 @@ pub(super) mod deletion;
 pub(super) mod drift;
 pub(super) mod leaders;
 pub(super) mod mutation;
+pub(super) mod operations;
 pub(super) mod optional;
 pub(super) mod pairs;
 pub(super) mod poison;

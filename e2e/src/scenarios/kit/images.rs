@@ -1,4 +1,5 @@
-//! The images that the scenarios run: the operator, by its own Dockerfile, and the applications that stand in for Rorun's.
+//! How the images are made that the scenarios run: that of the operator, by its own Dockerfile, and those of the applications that stand
+//! in for Rorun's.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,24 +8,12 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
+use super::names::{ADMIN, API, API_NEXT, API_TESTED, OCR, OPERATOR};
 use crate::engine::cache::remove_folder;
 use crate::engine::durations::{Durations, Timed};
 use crate::engine::process::{Run, find_program};
 use crate::engine::progress::Step;
 use crate::engine::{Cache, Cluster, packages};
-
-/// The operator.
-pub const OPERATOR: &str = concat!("ghcr.io/rorun/rorun-operator:", env!("CARGO_PKG_VERSION"));
-/// The API, as the examples name it.
-pub const API: &str = "ghcr.io/rorun/rorun-api:1.8.0";
-/// The release of the API after that.
-pub const API_NEXT: &str = "ghcr.io/rorun/rorun-api:1.9.0";
-/// The release after that.
-pub const API_TESTED: &str = "ghcr.io/rorun/rorun-api:1.10.0";
-/// The OCR service.
-pub const OCR: &str = "ghcr.io/rorun/rorun-ai-service:1.8.0";
-/// The admin panel.
-pub const ADMIN: &str = "ghcr.io/rorun/rorun-admin:1.8.0";
 
 const FIXTURES: &[(&str, &str)] =
     &[(API, "api"), (API_NEXT, "api"), (API_TESTED, "api"), (OCR, "ocr"), (ADMIN, "admin")];

@@ -305,9 +305,9 @@ mod tests {
     const PLACES: (&str, &str) = ("type \"public.geometry\" does not exist", "CREATE TABLE public.\"My Places\" (");
     const ROWS: (&str, &str) =
         ("relation \"public.My Places\" does not exist", "COPY public.\"My Places\" (id, at) FROM stdin;");
-    const RECEIPTS: (&str, &str) = ("relation \"public.receipts\" does not exist", "COPY public.receipts (id) FROM stdin;");
-    const KEY: (&str, &str) =
-        ("schema \"auth\" does not exist", "ALTER TABLE ONLY public.receipts");
+    const RECEIPTS: (&str, &str) =
+        ("relation \"public.receipts\" does not exist", "COPY public.receipts (id) FROM stdin;");
+    const KEY: (&str, &str) = ("schema \"auth\" does not exist", "ALTER TABLE ONLY public.receipts");
     const VIEW: (&str, &str) = ("relation \"auth.users\" does not exist", "CREATE VIEW public.people AS");
     const OF_VIEW: (&str, &str) = ("relation \"public.people\" does not exist", "CREATE VIEW public.names AS");
 
@@ -318,8 +318,10 @@ mod tests {
         assert_eq!(restored.lost, BTreeSet::from(["public.My Places".to_owned()]));
         assert_eq!((restored.errors, restored.understood.len()), (3, 3));
         assert_eq!(restored.understood[2], "relation \"public.My Places\" does not exist");
-        let control = "could not open extension control file \"/usr/share/postgresql/14/extension/x y.control\": No such file";
-        let restored = judged(&[], &said(&[(control, "CREATE EXTENSION IF NOT EXISTS \"x y\" WITH SCHEMA public;")])).await;
+        let control =
+            "could not open extension control file \"/usr/share/postgresql/14/extension/x y.control\": No such file";
+        let restored =
+            judged(&[], &said(&[(control, "CREATE EXTENSION IF NOT EXISTS \"x y\" WITH SCHEMA public;")])).await;
         assert_eq!(restored.expect("of 14").missing, BTreeSet::from(["x y".to_owned()]));
     }
 
@@ -350,9 +352,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case::full("pg_restore: error: COPY failed for table \"a\": ERROR:  could not extend file \"base/1\": No space left on device\n", "verify.storage.size")]
-    #[case::gone("pg_restore: error: could not execute query: server closed the connection unexpectedly\n", "closed the connection")]
-    #[case::restarts("pg_restore: error: connection to server at \"127.0.0.1\", port 1 failed: FATAL:  the database system is in recovery mode\n", "recovery mode")]
+    #[case::full(
+        "pg_restore: error: COPY failed for table \"a\": ERROR:  could not extend file \"base/1\": No space left on device\n",
+        "verify.storage.size"
+    )]
+    #[case::gone(
+        "pg_restore: error: could not execute query: server closed the connection unexpectedly\n",
+        "closed the connection"
+    )]
+    #[case::restarts(
+        "pg_restore: error: connection to server at \"127.0.0.1\", port 1 failed: FATAL:  the database system is in recovery mode\n",
+        "recovery mode"
+    )]
     #[case::killed("", "did not say why")]
     #[tokio::test]
     async fn the_server_of_the_drill_condemns_no_point(#[case] first: &str, #[case] words: &str) {

@@ -74,6 +74,21 @@ impl Asked<'_> {
         ours.len() == self.rules.len() && self.rules.iter().all(has) && role
     }
 
+    /// What the document has otherwise than it is asked for, in words. `None`: nothing.
+    pub(super) fn missed_by(&self, document: &RuleDocument) -> Option<String> {
+        if self.is_met_by(document) {
+            return None;
+        }
+        let differs = self.rules.iter().find_map(|wanted| {
+            let Some(there) = document.rules.iter().find(|there| there.id == wanted.id) else {
+                return Some(format!("the bucket has no rule {}", wanted.id));
+            };
+            let why = document.facts(wanted).difference(&document.facts(there))?;
+            Some(format!("the rule {} is another one: {why}", wanted.id))
+        });
+        Some(differs.unwrap_or_else(|| format!("the bucket has other rules of {}, or another role", self.ids)))
+    }
+
     /// A document has one role for all of its rules, and the rules of others need theirs.
     fn foreign_role(&self, document: &RuleDocument) -> Option<String> {
         let role = self.role.filter(|_| !self.rules.is_empty())?;

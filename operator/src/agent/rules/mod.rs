@@ -39,6 +39,14 @@ pub(super) enum RulesError {
         /// What is wrong.
         source: ServiceError,
     },
+    /// Whoever sets the rules has not set them so.
+    #[error("{kind}: {why}")]
+    Differs {
+        /// The field of the spec.
+        kind: &'static str,
+        /// What is not as it is asked for.
+        why: String,
+    },
     /// A replication is set, and nothing arrives.
     #[error("replication: {0}")]
     NotProven(String),
@@ -54,6 +62,7 @@ impl RulesError {
             Self::Authorities { .. } => reason::TLS_FAILED,
             Self::NotProven(_) => reason::REPLICATION_NOT_PROVEN,
             Self::Stopped => reason::PROGRESSING,
+            Self::Differs { .. } => reason::UNSUPPORTED,
             Self::Service { source, .. } => match source {
                 ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
                 ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
@@ -69,6 +78,10 @@ impl RulesError {
 
     /// Whether another attempt would end the same.
     pub(super) fn is_final(&self) -> bool {
+        // It may be set yet.
+        if matches!(self, Self::Differs { .. }) {
+            return false;
+        }
         matches!(
             self.reason(),
             reason::AUTHENTICATION_FAILED | reason::ACCESS_DENIED | reason::NOT_FOUND | reason::UNSUPPORTED
@@ -98,6 +111,10 @@ pub(super) async fn set(args: &BucketRulesArgs, stop: &CancellationToken) -> Res
         if stop.is_cancelled() {
             return Err(RulesError::Stopped);
         }
+        if args.rules.compared {
+            replicates |= compare_kind(&bucket, kind, &args.rules, &mut notes).await?;
+            continue;
+        }
         match Box::pin(set_kind(&bucket, kind, &args.rules, waits.pause)).await {
             Ok(told) => {
                 replicates |= kind == RuleKind::Replication && args.rules.replication.is_some() && told.is_empty();
@@ -122,6 +139,34 @@ pub(super) async fn set(args: &BucketRulesArgs, stop: &CancellationToken) -> Res
     Ok(notes)
 }
 
+/// Compares the rules of one kind with those that the bucket has. Returns whether it is to replicate, and does.
+async fn compare_kind(
+    bucket: &BucketClient,
+    kind: RuleKind,
+    rules: &BucketRules,
+    notes: &mut Vec<String>,
+) -> Result<bool, RulesError> {
+    let replicates = kind == RuleKind::Replication && rules.replication.is_some();
+    let document = match bucket.rules(kind).await {
+        Ok(document) => document,
+        // The keys of the bucket need not be those of its controller.
+        Err(error @ ServiceError::AccessDenied { .. }) => {
+            notes.push(format!("bucket.{} could not be compared: {error}", kind.as_str()));
+            return Ok(replicates);
+        }
+        Err(source) => return Err(RulesError::Service { kind: kind.as_str(), source }),
+    };
+    let asked = Asked { ids: &rules.ids, rules: wanted(kind, rules), role: role(kind, rules) };
+    match asked.missed_by(&document) {
+        Some(why) => Err(RulesError::Differs { kind: kind.as_str(), why }),
+        None => Ok(replicates),
+    }
+}
+
+fn role(kind: RuleKind, rules: &BucketRules) -> Option<&str> {
+    rules.replication.as_ref().filter(|_| kind == RuleKind::Replication).map(|to| to.role.as_str())
+}
+
 /// Sets the rules of one kind. The notes are about those that the server does not keep.
 async fn set_kind(
     bucket: &BucketClient,
@@ -130,7 +175,7 @@ async fn set_kind(
     pause: Duration,
 ) -> Result<Vec<String>, ServiceError> {
     let asked = wanted(kind, rules);
-    let role = rules.replication.as_ref().filter(|_| kind == RuleKind::Replication).map(|to| to.role.as_str());
+    let role = role(kind, rules);
     let before = match bucket.rules(kind).await {
         Ok(before) => before,
         // Of a server that has no such rules nothing is asked, and nothing is left there.

@@ -34,7 +34,7 @@ pub struct BucketSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versioning: Option<bool>,
     /// What becomes of objects as time goes by. The operator sets it as rules of its own, by the keys of the bucket, and leaves
-    /// the rules of others as they are. Defaults to no rules.
+    /// the rules of others as they are; those of `s3` its controller sets, alone, and the operator compares. Defaults to no rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<BucketLifecycle>,
     /// The pages whose scripts may send requests to the bucket, for uploads from a browser. Defaults to none.

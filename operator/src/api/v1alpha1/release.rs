@@ -200,6 +200,9 @@ pub struct ReleaseRecord {
     /// Whether its migration is applied.
     #[serde(default, skip_serializing_if = "is_false")]
     pub migrated: bool,
+    /// The names of the migrations that its Job applied, as far as a table `_prisma_migrations` tells, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<String>,
     /// When its migration began. Absent if none ran for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration_started_at: Option<Time>,

@@ -83,6 +83,11 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
     pub progress_deadline_seconds: Option<i32>,
+    /// How long a pod may go on after it was told to stop, in seconds: of the OCR service, to finish what it reads. Five of them pass
+    /// before it is told. Defaults to 30; `podTemplate` wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 86400))]
+    pub termination_grace_period_seconds: Option<i32>,
     /// How the schema of the database is brought forward before a new image serves: for the API alone. Defaults to none: a new
     /// image serves at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -107,8 +107,8 @@ fn prober(
 ) -> Prober<ResourceKey, ProbeTarget> {
     let metrics = runtime.metrics.clone();
     let clock = || super::clock::now().as_second();
-    Prober::new(network, clock, on_change).with_latencies(move |stack: &ResourceKey, service: &ProbeTarget, latency| {
-        metrics.service_answered((&stack.namespace, &stack.name), service.label(), latency);
+    Prober::new(network, clock, on_change).with_measures(move |stack: &ResourceKey, service: &ProbeTarget, of| {
+        metrics.service_answered((&stack.namespace, &stack.name), service.label(), (of.latency, of.clock_ahead));
     })
 }
 

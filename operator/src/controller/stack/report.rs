@@ -134,6 +134,7 @@ pub(super) async fn not_observed(
 /// What the metrics show of a stack.
 fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
     let last = status.backup.as_ref().and_then(|backup| backup.last_successful.as_ref());
+    let database = status.services.iter().find(|row| row.name == Component::Database.as_str());
     StackSample {
         namespace: stack.namespace().unwrap_or_default(),
         name: stack.name_any(),
@@ -143,5 +144,6 @@ fn sample(stack: &RorunStack, status: &RorunStackStatus) -> StackSample {
         backup_size_bytes: last.map(|record| record.size_bytes),
         hibernated_seconds: status.hibernated_seconds.unwrap_or(0),
         hibernated_since: status::without_pods_since(&status.conditions),
+        connections: database.and_then(|row| row.connections.as_ref()).map(|of| (of.needed, of.available)),
     }
 }

@@ -185,8 +185,11 @@ fn revision(there: &LiveObject) -> Option<Revision> {
 /// Whether the Jobs of a component say something that the plan reads, also when they end well.
 fn says(component: Component, phase: &JobPhase, begun: Option<bool>) -> bool {
     match component {
-        // What keeps its command from running; of what the command itself says nothing is read.
-        Component::Migration => begun == Some(false) || (begun.is_none() && *phase == JobPhase::Running),
+        // What keeps its command from running, and what was applied; of what the command itself says nothing is read.
+        Component::Migration => {
+            let runs = begun.is_none() && *phase == JobPhase::Running;
+            runs || begun == Some(false) || *phase == JobPhase::Complete
+        }
         Component::Backup | Component::Restore | Component::Sanitize => *phase == JobPhase::Complete,
         // It goes on trying, and says why.
         Component::Preflight => true,
@@ -344,7 +347,11 @@ mod tests {
 
     /// A pod of a ReplicaSet, whether it serves, and the phase of one that is over.
     fn of_set(set: &str, name: &str, ready: bool, phase: &str) -> Arc<LiveObject> {
-        let state = if ready { json!({"running": {}}) } else { json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}}) };
+        let state = if ready {
+            json!({"running": {}})
+        } else {
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": name}})
+        };
         let mut body = json!({"status": {"phase": phase,
             "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
             "containerStatuses": [{"name": "api", "state": state, "containerID": "c", "restartCount": 1}]}});
@@ -377,7 +384,8 @@ mod tests {
                 "message": "ReplicaSet \"shop-api-2\" is progressing."}]}});
         let deployment = object(("apps", "Deployment"), "api", "shop-api", body);
         let named = |index: usize| format!("shop-api-{}-{index}", if index == 0 { "a" } else { "b" });
-        let made = pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
+        let made =
+            pods.iter().enumerate().map(|(index, (set, ready, phase))| of_set(set, &named(index), *ready, phase));
         let live: LiveSet = made.chain([deployment.clone()]).collect();
         let seen = workload(&deployment, &live);
         let says = |waiting: Option<Waiting>| waiting.map(|waiting| waiting.message);

@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use super::{Step, facts::Tried, rollout::{before, service_excuse}};
+use super::{
+    Step,
+    facts::Tried,
+    rollout::{before, service_excuse},
+};
 use crate::{
     names::{Component, ObjectName, Waiting},
     plan::meaning,

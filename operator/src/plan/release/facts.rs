@@ -5,14 +5,15 @@ use super::{
     candidate::{self, Candidates, Pending},
     gate::{Gate, gate, reuse_within},
     kept::inherited,
-    migration::{Migrated, began, blocker, identity, migrated, migrations, not_begun},
+    migration::{Migrated, began, blocker, has_moved, identity, migrated, migrations, not_begun},
     proof,
     rollout::{Rollout, rollout},
     verification::{self, Verification},
 };
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
-    stack::{Attempt, Beside, Observed, Progress, Revision, RolledBack, Stack, Tested},
+    plan::meaning,
+    stack::{Attempt, Beside, Observed, Place, Progress, Revision, RolledBack, Stack, Tested},
 };
 
 /// What is known of a release.
@@ -42,6 +43,12 @@ pub(super) struct Facts {
     beside: Beside,
     /// What the migration is about: the image, the command and the data.
     identity: String,
+    /// The data: a hash.
+    pub(super) data: String,
+    /// Where they are, as far as it is known.
+    place: Option<Place>,
+    /// They are others than those that the release served last, and no migration ran on them.
+    moved: bool,
     pub(super) rollout: Rollout,
     /// The workloads that have a candidate, while it is to be tested.
     components: Vec<Component>,
@@ -81,19 +88,17 @@ impl Facts {
             progress: inherited(&revisions, &stack.content.release(), now),
         });
         let served = |revision: &&Revision| revision.progress.served_at.is_some();
-        let newest = revisions
-            .iter()
-            .chain([&target])
-            .filter(served)
-            .max_by_key(|revision| (revision.progress.served_at, revision.number));
+        let all = || revisions.iter().chain([&target]);
+        let newest = all().filter(served).max_by_key(|revision| (revision.progress.served_at, revision.number));
         let last_good = newest.cloned();
         let same = |revision: &Revision| revision.content.images() == target.content.images();
-        let images_served = revisions.iter().chain([&target]).any(|revision| served(&revision) && same(revision));
-        let all = || revisions.iter().chain([&target]);
+        let images_served = all().any(|revision| served(&revision) && same(revision));
         let identity = identity(stack);
-        let migration = migrated(stack, observed, (&identity, images_served), &all().collect::<Vec<_>>());
-        let retry = observed.annotations.get(annotation::RETRY).cloned();
-        let attempt = Attempt { retry, beside: Some(stack.beside.id()) };
+        let data = meaning(&[&stack.release.data]);
+        let moved = pause == Pause::None && has_moved(stack, last_good.as_ref(), all(), &data);
+        let needs_none = images_served && !moved;
+        let migration = migrated(stack, observed, (&identity, needs_none), &all().collect::<Vec<_>>());
+        let attempt = attempt(stack, observed);
         let tried = Tried { target: &target, images_served, attempt: &attempt };
         let components = candidate::components(stack, &target, last_good.as_ref());
         let candidates = candidate::candidates(stack, observed, &components, tried);
@@ -117,6 +122,9 @@ impl Facts {
             beside: stack.beside.clone(),
             attempt,
             identity,
+            data,
+            place: stack.release.place.clone().filter(|_| pause == Pause::None),
+            moved,
             rollout: rollout(stack, observed, &target),
             target,
             last_good,
@@ -163,6 +171,7 @@ impl Facts {
             self.target.progress.migrated = Some(self.identity.clone());
         }
         if let Migrated::Done(step) = &self.migration {
+            self.target.progress.data = Some(self.data.clone());
             proof::migrated(&mut self.target.progress, &self.others, (&self.identity, step.as_ref()), observed);
         }
         if self.approval == Approval::Given && self.target.progress.approved_by.is_none() {
@@ -170,6 +179,9 @@ impl Facts {
             self.target.progress.approved_by = Some(by.cloned().unwrap_or_default());
             self.target.progress.approved_at = Some(now);
             self.target.progress.approval_verified = observed.approvals_verified;
+        }
+        if self.rests() && self.place.is_some() {
+            self.target.progress.place.clone_from(&self.place);
         }
         if self.serves() {
             proof::digests(&mut self.target, observed, now);
@@ -201,6 +213,9 @@ impl Facts {
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         // A rollout that began before the stack hibernated has its whole time when it wakes.
+        if self.serves() {
+            return self;
+        }
         let interrupted = matches!(state, State::Hibernating | State::Restoring) && self.deadline(0).is_some();
         if state.comes_before_pods() {
             // Whatever began before has to begin again: an approval that became required meanwhile takes no time of it.
@@ -234,8 +249,8 @@ impl Facts {
     }
 
     /// Records what the pods of the target are made of, once the Deployments get it: should another release be held, they keep it.
-    pub(super) fn with_beside(mut self, picked: Pick) -> Self {
-        if self.pick(picked) == Pick::Target {
+    pub(super) fn with_beside(mut self, state: State, picked: Pick) -> Self {
+        if self.pick(state, picked) == Pick::Target {
             self.target.progress.beside = Some(self.beside.clone());
         }
         if self.serves() {
@@ -266,6 +281,11 @@ impl Facts {
 
     pub(super) fn serves(&self) -> bool {
         self.last_good.as_ref().is_some_and(|good| good.name == self.target.name)
+    }
+
+    /// Whether it serves, and its data need no migration: those of another server or volume may.
+    pub(super) fn rests(&self) -> bool {
+        self.serves() && !self.migrates() && !self.migration_failed()
     }
 
     pub(super) fn is_rolled_back(&self) -> bool {
@@ -324,8 +344,12 @@ impl Facts {
         matches!(self.migration, Migrated::Pending(_))
     }
 
-    /// Which revision the Deployments get: without one that served they are left as they are.
-    pub(super) fn pick(&self, pick: Pick) -> Pick {
+    /// Which revision the Deployments get: without one that served they are left as they are, and so they are while other data are not
+    /// migrated, since each revision would get these.
+    pub(super) fn pick(&self, state: State, pick: Pick) -> Pick {
+        if self.moved && state.comes_before_pods() {
+            return Pick::Keep;
+        }
         if pick != Pick::LastGood || self.last_good.is_some() {
             return pick;
         }
@@ -343,6 +367,12 @@ impl Facts {
             _ => None,
         }
     }
+}
+
+/// With what the target is tried now.
+fn attempt(stack: &Stack, observed: &Observed) -> Attempt {
+    let retry = observed.annotations.get(annotation::RETRY).cloned();
+    Attempt { retry, beside: Some(stack.beside.id()) }
 }
 
 fn approval(stack: &Stack, observed: &Observed, images_served: bool, target: &Revision) -> Approval {

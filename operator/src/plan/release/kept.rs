@@ -57,6 +57,8 @@ fn attempted(of: &Progress) -> Progress {
         created_at: of.created_at,
         recovery_point: of.recovery_point.clone(),
         migrated: of.migrated.clone(),
+        data: of.data.clone(),
+        applied: of.applied.clone(),
         migration_started_at: of.migration_started_at,
         migrated_at: of.migrated_at,
         ..Progress::default()

@@ -9,8 +9,8 @@ use super::{
     verification::Verification,
 };
 use crate::{
-    names::{Waiting, annotation, reason},
-    stack::RolledBack,
+    names::{Component, Waiting, annotation, reason},
+    stack::{Progress, RolledBack},
 };
 
 impl Facts {
@@ -88,8 +88,32 @@ impl Facts {
         let good = good.unwrap_or_else(|| "what served of it before".to_owned());
         let retry = annotation::RETRY;
         Some(format!(
-            "{release} was rolled back to {good}: {message}; mend it, or set the annotation {retry} to a new value"
+            "{release} was rolled back to {good}: {message}{}; mend it, or set the annotation {retry} to a new value",
+            self.ahead()
         ))
+    }
+
+    /// By which migrations the schema is ahead of the release that serves: a roll-back runs none.
+    fn ahead(&self) -> String {
+        let Some(good) = self.last_good.as_ref().map(|good| &good.progress) else { return String::new() };
+        let since = good.migrated_at.unwrap_or(good.created_at);
+        // Of data that were restored since nothing is known.
+        let is_later = |of: &Progress| {
+            let other = of.data.as_ref() == Some(&self.data) && of.migrated != good.migrated;
+            other
+                && of.migrated_at.is_some_and(|at| at >= since)
+                && of.applied.as_ref().is_none_or(|all| !all.is_empty())
+        };
+        let mut later: Vec<_> = self.others.iter().chain([&self.target]).filter(|of| is_later(&of.progress)).collect();
+        later.sort_by_key(|of| of.progress.migrated_at);
+        later.dedup_by(|other, of| other.progress.migrated == of.progress.migrated);
+        let told = later.into_iter().map(|of| {
+            let names = of.progress.applied.as_ref().map_or_else(|| "the migration".to_owned(), |all| all.join(", "));
+            let image = of.content.image(Component::Api).unwrap_or_default();
+            format!("{names} of release {} ({image})", of.content.release())
+        });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() { String::new() } else { format!("; the schema stays ahead by {}", told.join(", by ")) }
     }
 
     /// The Job of the recovery point, or what its start waits for.

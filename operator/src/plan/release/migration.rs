@@ -54,11 +54,11 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// How far the migration is. `identity`: what it is about; `images_served`: the release needs none.
+/// How far the migration is. `identity`: what it is about; `needs_none`: its images served these data.
 pub(super) fn migrated(
     stack: &Stack,
     observed: &Observed,
-    (identity, images_served): (&str, bool),
+    (identity, needs_none): (&str, bool),
     revisions: &[&Revision],
 ) -> Migrated {
     if stack.release.migration.is_none() {
@@ -72,7 +72,7 @@ pub(super) fn migrated(
     let phase = job.map(|job| &job.phase);
     match phase {
         Some(JobPhase::Complete) => return Migrated::Done(Some(step)),
-        _ if images_served => return Migrated::NotNeeded,
+        _ if needs_none => return Migrated::NotNeeded,
         _ => {}
     }
     if revisions.iter().any(|revision| revision.progress.migrated.as_deref() == Some(identity)) {
@@ -140,6 +140,18 @@ pub(super) fn identity(stack: &Stack) -> String {
     let mut parts = vec![stack.api.image.as_str(), &stack.release.data];
     parts.extend(migration.command.iter().map(String::as_str));
     meaning(&parts)
+}
+
+/// Whether the data are others than those that the release served last, no restore has brought them, and no migration ran on them.
+pub(super) fn has_moved<'a>(
+    stack: &Stack,
+    good: Option<&Revision>,
+    mut all: impl Iterator<Item = &'a Revision>,
+    data: &str,
+) -> bool {
+    let places = good.and_then(|good| good.progress.place.as_ref().zip(stack.release.place.as_ref()));
+    let elsewhere = places.is_some_and(|(before, now)| before.is_left_for(now));
+    elsewhere && !all.any(|of| of.progress.data.as_deref() == Some(data))
 }
 
 impl Facts {

@@ -88,10 +88,10 @@ pub enum Pause {
 pub(super) fn release(stack: &Stack, observed: &Observed, pause: Pause, now: i64) -> Release {
     let facts = Facts::of(stack, observed, pause, now);
     let row = TABLE.iter().find(|row| (row.holds)(&facts)).unwrap_or(&TABLE[TABLE.len() - 1]);
-    let facts = facts.after(row.state, now).with_beside(row.pick);
+    let facts = facts.after(row.state, now).with_beside(row.state, row.pick);
     Release {
         state: row.state,
-        pick: facts.pick(row.pick),
+        pick: facts.pick(row.state, row.pick),
         waiting: facts.waiting(row.state),
         recovery_point: facts.recovery_point(row.state),
         reuse_within: facts.reuse_within,

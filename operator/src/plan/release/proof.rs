@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     api::v1alpha1::{NO_REGISTRY, SEVERAL_DIGESTS},
+    contract::LockOutcome,
     names::image::ImageName,
     plan::Step,
     stack::{Observed, Progress, Revision},
@@ -43,11 +44,19 @@ pub(super) fn migrated(
     observed: &Observed,
 ) {
     let applied = |progress: &Progress| progress.migrated.as_deref() == Some(identity);
-    if applied(progress) {
-        return;
-    }
     let own = step.filter(|_| !others.iter().any(|other| applied(&other.progress)));
     let job = own.and_then(|step| observed.jobs.iter().find(|job| job.name == step.name && job.ended.is_some()));
+    let said = job.and_then(|job| serde_json::from_str(job.said.as_deref()?).ok());
+    let names = said.and_then(|said| match said {
+        LockOutcome::Applied { migrations } => Some(migrations),
+        _ => None,
+    });
+    if applied(progress) {
+        // Its pod may be seen after its Job.
+        progress.applied = progress.applied.take().or(names);
+        return;
+    }
+    progress.applied = names;
     progress.migrated = Some(identity.to_owned());
     progress.migration_started_at = job.map(|job| job.created);
     progress.migrated_at = job.and_then(|job| job.ended);

@@ -116,7 +116,7 @@ pub static TABLE: [Row; 14] = [
     Row {
         state: State::Serving,
         when: "every pod is of the revision that the spec asks for",
-        holds: Facts::serves,
+        holds: Facts::rests,
         pick: Pick::Target,
         next: &[],
     },
@@ -204,12 +204,13 @@ pub static TABLE: [Row; 14] = [
     },
     Row {
         state: State::Migrating,
-        when: "api.migrations is set, and the images never served",
+        when: "api.migrations is set, and the images never served these data",
         holds: Facts::migrates,
         pick: Pick::LastGood,
         next: &[
             (State::Testing, "the Job is complete, and something serves"),
             (State::RollingOut, "the Job is complete, and no candidate is wanted"),
+            (State::Serving, "the Job is complete, and the images served other data before"),
             (State::MigrationFailed, "the Job failed"),
             (
                 State::MigrationLocked,

@@ -5,6 +5,7 @@ mod beside;
 mod candidates;
 mod hibernation;
 mod moments;
+mod moved;
 mod recovery_point;
 mod steps;
 mod verification;

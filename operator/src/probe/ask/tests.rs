@@ -234,6 +234,11 @@ async fn a_list_is_an_answer() {
 #[case("redis", "-WRONGPASS Words-of-the-service\r\n", "refuses the user or the password")]
 #[case("redis", "Words-of-the-service\r\n", "")]
 #[case("postgres", "E\0\0\0\x29SFATAL\0C28P01\0MWords-of-the-service\0\0", "SQLSTATE 28P01")]
+#[case(
+    "postgres",
+    "E\0\0\0\x29SFATAL\0C53100\0MWords-of-the-service\0\0",
+    "its disk is full (SQLSTATE 53100); enlarge its volume, or take off it what nobody needs"
+)]
 #[case("postgres", "E\0\0\0\x29SFATAL\0C99999\0MWords-of-the-service\0\0", "an error")]
 #[case("postgres", "Words-of-the-service", "")]
 #[tokio::test]

@@ -123,6 +123,10 @@ impl AdvisoryLock {
         }
     }
 
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Waits until no session of the database has a name, and says each time which one has it. The lock is held meanwhile.
     pub async fn wait_alone(
         &self,

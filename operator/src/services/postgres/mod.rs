@@ -3,6 +3,7 @@
 mod backend_key;
 mod examine;
 mod lock;
+mod migrations;
 mod provision;
 mod query;
 mod session;
@@ -325,7 +326,10 @@ fn said(connection: &Connection, code: &SqlState) -> ServiceError {
         "28P01" => (Cause::Authentication, "it refuses the user or the password of the URL (SQLSTATE 28P01)"),
         "42501" => (Cause::AccessDenied, "this user may not connect to the database (SQLSTATE 42501)"),
         "53300" => (Cause::Unreachable, "it has no connection left (SQLSTATE 53300)"),
-        "53100" => (Cause::Unreachable, "its disk is full (SQLSTATE 53100)"),
+        "53100" => (
+            Cause::Unreachable,
+            "its disk is full (SQLSTATE 53100); enlarge its volume, or take off it what nobody needs",
+        ),
         "57P03" => (Cause::Unreachable, "it is starting, or not ready yet (SQLSTATE 57P03)"),
         code if code.starts_with("57P") => (Cause::Unreachable, "it is stopping (SQLSTATE 57P0x)"),
         code if code.starts_with("08") => {
@@ -379,6 +383,7 @@ mod tests {
             ("42501", "AccessDenied"),
             ("57P03", "Unreachable"),
             ("53300", "Unreachable"),
+            ("53100", "Unreachable"),
             ("XX000", "Other"),
         ] {
             assert!(variant(code).starts_with(expected), "{code}: {}", variant(code));

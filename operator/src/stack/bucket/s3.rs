@@ -99,7 +99,7 @@ impl Resolve for S3Bucket {
         let object = ObjectName::of(context.name, Component::Bucket);
         let there = context.observed.managed.get(object.as_str());
         Bucket::S3(Box::new(S3 {
-            rules: rules::of(context.spec, "rorun-".to_owned()),
+            rules: rules::of(context.spec, rules::IDS_OF_CONTROLLER.to_owned()),
             versioning: versioning(context.spec).unwrap_or(false),
             made: there.is_some_and(|there| there.ready),
             access,

@@ -69,14 +69,17 @@ impl Mode for CloudNativePg {
         Some(&self.probing)
     }
 
-    /// By a session that can write: a primary that has become a replica would let everybody in and nobody write.
+    /// By a session that can write: a primary that has become a replica would let everybody in and nobody write. Replicas let read.
     fn endpoints(&self, _: Option<&str>) -> Vec<(ProbeTarget, Endpoint)> {
         let Some(access) = self.access.as_ref().filter(|_| self.serves) else { return Vec::new() };
         let direct = (access.direct.url != access.url.url).then_some((ProbeTarget::DIRECT, &access.direct));
-        let urls = [(ProbeTarget::from(Component::Database), &access.url)].into_iter().chain(direct);
+        let read = (access.read.url != access.direct.url).then_some((ProbeTarget::READ, &access.read));
+        let urls = [(ProbeTarget::from(Component::Database), &access.url)].into_iter().chain(direct).chain(read);
         urls.map(|(target, named)| {
-            let url = named.url.with(&[("target_session_attrs", "read-write")]).to_string();
-            (target, Endpoint::Postgres { origin: named.origin.clone(), url, ca: access.ca.clone() })
+            let writes = [("target_session_attrs", "read-write")];
+            let url = if target == ProbeTarget::READ { named.url.clone() } else { named.url.with(&writes) };
+            let (origin, url) = (named.origin.clone(), url.to_string());
+            (target, Endpoint::Postgres { origin, url, ca: access.ca.clone() })
         })
         .collect()
     }
@@ -367,6 +370,10 @@ mod tests {
         let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&Component::Database.into()) else { panic!("none") };
         assert!(url.ends_with("?sslmode=verify-full&target_session_attrs=read-write"), "{url}");
         assert!(!endpoints.contains_key(&ProbeTarget::DIRECT), "it is the same");
+        let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&ProbeTarget::READ) else { panic!("no replica is asked") };
+        assert!(url.contains("@shop-database-ro.n.svc:5432/rorun") && !url.contains("target_session_attrs"), "{url}");
+        let alone = stack(&json!({"instances": 1}), &observed).endpoints();
+        assert!(!alone.contains_key(&ProbeTarget::READ), "a single server has no replica");
         observed.cluster = Some(ObservedCluster::default());
         assert!(!stack_with(&observed).iter().any(|target| target.component == Component::Database));
     }

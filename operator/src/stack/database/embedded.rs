@@ -3,7 +3,7 @@
 use super::{DataFiles, Database, DatabaseAccess, NamedUrl, data};
 use crate::{
     api::v1alpha1::{EmbeddedDatabase, Storage, UrlStyle},
-    contract::{PostgresUrl, TlsMode},
+    contract::{ConnectionLimit, LimitedBy, PostgresUrl, TlsMode},
     names::{Component, annotation},
     stack::{
         POSTGRES_PORT, defaults,
@@ -13,6 +13,9 @@ use crate::{
         server::ServerSpec,
     },
 };
+
+/// What PostgreSQL comes with, and no field of the spec changes.
+const MAX_CONNECTIONS: u32 = 100;
 
 /// PostgreSQL in the cluster.
 #[derive(Clone, Debug)]
@@ -27,6 +30,12 @@ pub struct Embedded {
 impl Mode for Embedded {
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
+    }
+
+    /// The application is the role that the image makes, a superuser, for whom none are reserved.
+    fn connection_limit(&self) -> Option<ConnectionLimit> {
+        let by = LimitedBy::Server { max: MAX_CONNECTIONS, reserved: 0 };
+        Some(ConnectionLimit { available: MAX_CONNECTIONS, by })
     }
 }
 

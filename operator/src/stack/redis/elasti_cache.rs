@@ -176,7 +176,7 @@ impl ElastiCacheRedis {
             return (in_aws(name).to_owned(), version, held);
         };
         let names = [CacheEngine::Valkey, CacheEngine::Redis];
-        let known = names.into_iter().find(|name| in_aws(*name) == other).map_or(other, CacheEngine::as_str);
+        let known = names.into_iter().find(|name| in_aws(*name) == other).map_or(other, |name| name.as_str());
         let change = Disruptive {
             field: "redis.elastiCache.engine",
             wanted: name.as_str(),

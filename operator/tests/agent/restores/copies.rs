@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ROWS, Restore};
 use crate::process::{signal, until};
+use crate::programs;
 use crate::scenario::Scenario;
 
 /// What a database is made of.
@@ -34,6 +35,26 @@ async fn a_copy_is_like_the_live_database_and_a_second_run_leaves_it() {
     assert_eq!(scenario.oid(&restore.copy()).await, oid);
     let verified = restore.done(RestoreStep::Verify).await;
     assert_eq!((verified.rows, verified.tables, verified.database), (Some(2001), Some(2), Some(restore.copy())));
+}
+
+/// `pg_restore` 17 sets what servers before it do not know.
+#[tokio::test]
+async fn programs_that_are_newer_than_the_server_restore_all_the_same() {
+    let scenario = Scenario::new("copy-newer").await;
+    let newer = programs::newer_postgres();
+    scenario.sql("CREATE TABLE receipts AS SELECT n FROM generate_series(1, 2000) n").await;
+    let mut dump = scenario.command();
+    dump.env("PATH", &newer);
+    let point = scenario.run(dump).await.complete().id;
+    let restore = Restore::of(&scenario, &point);
+    let mut command = restore.command(RestoreStep::Copy, &[]);
+    command.env("PATH", &newer);
+    let result = restore.run_during(command, async |_| {}).await.done();
+    assert_eq!((result.rows, result.tables), (Some(2000), Some(1)));
+    let major = scenario.sql("SHOW server_version_num").await.parse::<u32>().expect("a number") / 10000;
+    let told = result.warnings.iter().any(|warning| warning.contains("\"transaction_timeout\""));
+    assert_eq!(told, major < 17, "{:?}", result.warnings);
+    assert_eq!(scenario.sql_in(&restore.copy(), ROWS).await, "2000");
 }
 
 #[tokio::test]

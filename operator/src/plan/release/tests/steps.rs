@@ -301,6 +301,35 @@ fn the_rows_name_every_state_and_lead_only_to_states_that_have_one() {
     }
 }
 
+/// What the Job said of the migrations, and what is told of them after a roll-back. The pod may be seen after its Job.
+#[rstest]
+#[case::names(Some(json!({"applied": {"migrations": ["20261120_add_tax", "20261121_index"]}})), "; the schema stays ahead by \
+    20261120_add_tax, 20261121_index of release {hash} (api:2)")]
+#[case::nothing_tells(None, "; the schema stays ahead by the migration of release {hash} (api:2)")]
+#[case::none(Some(json!({"applied": {"migrations": []}})), "")]
+fn a_roll_back_tells_by_which_migrations_the_schema_is_ahead(#[case] said: Option<Value>, #[case] ahead: &str) {
+    let mut cluster = serving();
+    cluster.broken = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.settle();
+    cluster.observed.jobs[0].said = said.map(|said| said.to_string());
+    cluster.settle();
+    cluster.now += DEADLINE;
+    let release = cluster.settle();
+    let ahead = ahead.replace("{hash}", &release.target.content.release());
+    let told = release.waiting.unwrap().message;
+    assert!(told.contains(&format!("within {DEADLINE} s{ahead}; mend it")), "{told}");
+    // Its Job is gone with the next release, and what it did is not.
+    cluster.broken = vec!["api:3"];
+    cluster.spec["api"] = json!({"image": "api:3", "progressDeadlineSeconds": DEADLINE});
+    cluster.settle();
+    cluster.now += DEADLINE;
+    let release = cluster.settle();
+    assert_eq!(release.state, State::RolledBack);
+    let told = release.waiting.unwrap().message;
+    assert!(told.contains(&format!("within {DEADLINE} s{ahead}; mend it")), "{told}");
+}
+
 /// Whatever keeps the pods of the last release from serving as well: it is told, and nothing is rolled back for it.
 #[rstest]
 #[case::a_rollout(false)]

@@ -1,0 +1,89 @@
+//! What must hold of Jobs at every moment of the audit log (O9): of those that work on live data one runs at a time, and nothing
+//! touches a Job before its pod has ended.
+
+use std::collections::BTreeMap;
+
+use rorun_e2e::engine::AuditCall;
+
+use super::jobs::{is_live, pod_of, step_of};
+
+/// The problems, in the order in which they came.
+pub(super) fn problems(writes: &[AuditCall]) -> Vec<String> {
+    let mut running = BTreeMap::<&str, String>::new();
+    let mut problems = Vec::new();
+    for write in writes {
+        match (write.resource.as_str(), write.subresource.as_str()) {
+            ("jobs", "") if write.code == 201 => {
+                let (name, step) = (write.name.as_str(), step_of(&write.body));
+                let others = running.iter().filter(|(_, other)| is_live(&step) && is_live(other));
+                problems.extend(others.map(|(other, does)| {
+                    format!("O9 job/{name} ({step}) began while job/{other} ({does}) worked on live data")
+                }));
+                running.insert(name, step);
+            }
+            ("jobs", "") => problems.extend(
+                running
+                    .get(write.name.as_str())
+                    .map(|step| format!("O9 job/{} ({step}) was not left to itself: {}", write.name, write.verb)),
+            ),
+            // Its work is over, whenever that is told of the Job.
+            ("pods", "status") => running.retain(|job, _| pod_of(job) != write.name),
+            _ => {}
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn write(verb: &str, place: (&str, &str, &str), code: u16, body: Value) -> AuditCall {
+        let (resource, name, subresource) = place;
+        AuditCall {
+            verb: verb.to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            name: name.to_owned(),
+            namespace: "n".to_owned(),
+            user_agent: "rorun-operator/1".to_owned(),
+            code,
+            uri: String::new(),
+            user: String::new(),
+            at: Timestamp::UNIX_EPOCH,
+            body,
+        }
+    }
+
+    fn begins(name: &str, words: &[&str]) -> AuditCall {
+        let body = json!({"spec": {"template": {"spec": {"containers": [{"args": words}]}}}});
+        write("patch", ("jobs", name, ""), 201, body)
+    }
+
+    fn ends(name: &str) -> AuditCall {
+        write("patch", ("pods", &format!("{name}-x"), "status"), 200, Value::Null)
+    }
+
+    #[test]
+    fn of_jobs_on_live_data_the_second_begins_once_the_first_has_ended() {
+        let (dump, switch) = (begins("d", &["agent", "dump"]), begins("s", &["agent", "restore", "switch"]));
+        assert_eq!(problems(&[dump.clone(), ends("d"), switch.clone(), ends("s")]), [""; 0]);
+        assert_eq!(problems(&[dump.clone(), switch, ends("d"), ends("s")]).len(), 1);
+        assert_eq!(problems(&[dump, begins("c", &["agent", "restore", "copy"])]), [""; 0]);
+    }
+
+    #[test]
+    fn a_job_is_left_to_itself_until_its_pod_has_ended() {
+        let dump = begins("d", &["agent", "dump"]);
+        for verb in ["delete", "patch"] {
+            let touched = write(verb, ("jobs", "d", ""), 200, Value::Null);
+            assert_eq!(problems(&[dump.clone(), touched.clone(), ends("d")]).len(), 1, "{verb}");
+            assert_eq!(problems(&[dump.clone(), ends("d"), touched]), [""; 0], "{verb}");
+        }
+        let status = write("patch", ("jobs", "d", "status"), 200, Value::Null);
+        assert_eq!(problems(&[dump, status]), [""; 0]);
+    }
+}
