@@ -45,8 +45,8 @@ pub use provision::{
 pub use restore::{
     ARG_ANY_OWNER, ARG_DATABASE, ARG_FILL, ARG_MOMENT, ARG_OBJECTS_CA_FILE, ARG_POINT, ARG_RESTORE, ARG_SANITIZED,
     ARG_SCOPE, ENV_COPY_URL, ENV_OBJECTS_ACCESS_KEY_ID, ENV_OBJECTS_BUCKET, ENV_OBJECTS_ENDPOINT,
-    ENV_OBJECTS_FORCE_PATH_STYLE, ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN,
-    Held, KeptDatabase, OBJECTS_FILE, RESTORE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep,
+    ENV_OBJECTS_FORCE_PATH_STYLE, ENV_OBJECTS_REGION, ENV_OBJECTS_SECRET_ACCESS_KEY, ENV_OBJECTS_SESSION_TOKEN, Held,
+    KeptDatabase, OBJECTS_FILE, RESTORE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreScope, RestoreStep,
     SEED, begun_comment, copy_database, filled_comment, is_of_another_seed, is_of_restore, kept_database,
     restore_comment, restore_suffix,
 };

@@ -104,7 +104,10 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
 pub(super) fn not_archived(stack: &Stack, live: &LiveSet, since: Option<Timestamp>) -> Option<String> {
     let (rpo, since) = (stack.backup.as_ref()?.recovery.rpo?, since?);
     live.has_passed(since.as_second() + rpo + GRACE).then(|| {
-        format!("backup.objectives.rpo is {}, and the data can be recovered only as of {since} (docs/recovery.md)", words(rpo))
+        format!(
+            "backup.objectives.rpo is {}, and the data can be recovered only as of {since} (docs/recovery.md)",
+            words(rpo)
+        )
     })
 }
 

@@ -135,7 +135,8 @@ pub(super) fn waiting(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
         None => return progressing("has not archived any of its log yet"),
         Some(false) => {
             let missed = objectives::not_archived(stack, live, moment(&note.since).map(|at| at.0));
-            let message = [Some(not_archived(there, &note)), missed].into_iter().flatten().collect::<Vec<_>>().join("; ");
+            let message =
+                [Some(not_archived(there, &note)), missed].into_iter().flatten().collect::<Vec<_>>().join("; ");
             return Some(Waiting::new(reason::ARCHIVING_FAILED, message));
         }
         Some(true) => {}
@@ -313,7 +314,10 @@ mod tests {
         let live: LiveSet = [cluster(&failing)].into_iter().collect();
         let since = "2026-11-29T10:00:00Z".parse::<Timestamp>().expect("a moment").as_second();
         let told = |seconds: i64| {
-            waiting(&stack, &live.clone().at(since + seconds)).expect("it is told").message.contains("objectives.rpo is 1h")
+            waiting(&stack, &live.clone().at(since + seconds))
+                .expect("it is told")
+                .message
+                .contains("objectives.rpo is 1h")
         };
         assert_eq!([3600, 4199, 4200].map(told), [false, false, true]);
         assert_eq!(point_in_time(&stack, &live).expect("a status").within, None);

@@ -29,7 +29,8 @@ fn until(cluster: &mut Cluster, now: i64) -> Option<i64> {
 
 #[test]
 fn an_archive_that_goes_on_is_told_every_hour_and_one_that_ended_as_of_then() {
-    let spec = stack("shop").set("database", json!({"cloudNativePG": {}})).set("backup", json!({"pointInTime": {"days": 14}}));
+    let spec =
+        stack("shop").set("database", json!({"cloudNativePG": {}})).set("backup", json!({"pointInTime": {"days": 14}}));
     let mut cluster = Cluster::empty(spec);
     archiving(&mut cluster, true, 0);
     assert_eq!(until(&mut cluster, 1000), Some(700), "a segment is archived after 300 s at the latest");

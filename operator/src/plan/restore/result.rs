@@ -93,7 +93,8 @@ impl Facts<'_> {
     fn took(&self, state: State) -> Option<Took> {
         let done = || Kind::ALL.into_iter().filter_map(|kind| self.done(kind));
         let (started, ended) = (done().map(|done| done.started).min()?, done().map(|done| done.ended).max()?);
-        let bytes = self.done(Kind::Check)?.result.bytes.filter(|_| state == State::Complete && self.request.database)?;
+        let bytes =
+            self.done(Kind::Check)?.result.bytes.filter(|_| state == State::Complete && self.request.database)?;
         Some(Took { ended, seconds: (ended - started).max(0), bytes })
     }
 
@@ -249,7 +250,9 @@ impl Facts<'_> {
 /// What a check finds to hold the live database may be gone once the copy is verified.
 fn warnings_of(done: &Done) -> impl Iterator<Item = String> {
     let held = done.result.held.as_ref();
-    let held = held.map(|held| format!("unless that is mended before, the restore ends once the copy is verified: {}", held.message));
+    let held = held.map(|held| {
+        format!("unless that is mended before, the restore ends once the copy is verified: {}", held.message)
+    });
     held.into_iter().chain(done.result.warnings.iter().cloned())
 }
 

@@ -31,7 +31,10 @@ fn what_holds_the_live_database_ends_it_once_the_copy_is_verified() {
     let run = &plan.restores.runs[0];
     let waiting = run.waiting.as_ref().expect("it is over");
     assert_eq!((run.state, waiting.reason, run.took), (State::Refused, "DatabaseHeld", None));
-    assert!(waiting.message.contains("drop subscription") && waiting.message.contains("database shop_restore_1"), "{waiting:?}");
+    assert!(
+        waiting.message.contains("drop subscription") && waiting.message.contains("database shop_restore_1"),
+        "{waiting:?}"
+    );
     assert!(run.done.iter().any(|(condition, _)| *condition == "Verified"), "{run:?}");
     assert!(run.warnings[0].contains("drop subscription"), "{run:?}");
     assert_eq!(plan.restores.kept.iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["shop_restore_1"]);
