@@ -136,7 +136,8 @@ impl Stacks {
     fn write_services(&self, samples: &Samples, text: &mut String) {
         let services = self.services();
         let of_known = || services.iter().filter(|(key, _)| samples.contains_key(*key));
-        let all = || of_known().flat_map(|(key, services)| services.iter().map(move |(service, of)| (key, *service, *of)));
+        let all =
+            || of_known().flat_map(|(key, services)| services.iter().map(move |(service, of)| (key, *service, *of)));
         let mut write = |name: &str, help: &str, value: fn(Measured) -> Option<String>| {
             let mut series = all().filter_map(|(key, service, of)| Some((key, service, value(of)?))).peekable();
             if series.peek().is_some() {
