@@ -27,8 +27,10 @@ pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     let (Some(seed), Some(connection)) = (&stack.seed, &stack.connection) else { return Vec::new() };
     let Some(bucket) = seed.tools.destination.as_deref() else { return Vec::new() };
     let files = files(connection, bucket);
-    let mut objects =
-        vec![service::account(stack, Name::Restore, &stack.api.service_account_annotations), secret(stack, connection, bucket)];
+    let mut objects = vec![
+        service::account(stack, Name::Restore, &stack.api.service_account_annotations),
+        secret(stack, connection, bucket),
+    ];
     if !files.is_empty() {
         let data = files.iter().map(|(file, _, pem)| ((*file).to_owned(), pem.clone())).collect();
         let metadata = metadata::owned(stack, Name::Restore, stack.child_role(Name::Restore, ROLE_CA));

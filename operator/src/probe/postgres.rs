@@ -79,7 +79,10 @@ fn off_by(ahead: i64) -> Option<u32> {
 impl Asked {
     /// A service that answers.
     pub(super) fn answers(note: Option<String>, facts: ServiceFacts, latency: Duration) -> Self {
-        Self { answer: Answer::Answers { note, slow: false, facts: Some(Arc::new(facts)) }, measured: Some(Measured::latency(latency)) }
+        Self {
+            answer: Answer::Answers { note, slow: false, facts: Some(Arc::new(facts)) },
+            measured: Some(Measured::latency(latency)),
+        }
     }
 }
 

@@ -70,12 +70,7 @@ struct State {
 impl State {
     fn new(first: Answer) -> Self {
         let now = Instant::now();
-        Self {
-            answer: Mutex::new(first),
-            at: Mutex::new(now),
-            doubt: Notify::new(),
-            doubts: Mutex::new((now, 0)),
-        }
+        Self { answer: Mutex::new(first), at: Mutex::new(now), doubt: Notify::new(), doubts: Mutex::new((now, 0)) }
     }
 
     /// Whether one more doubt is heard of a service that is left alone for so long.

@@ -7,7 +7,8 @@
 use super::{
     CredentialKeys, Credentials, Endpoint, Observed, ProbeTarget, Probing, References, Restorable, credential_keys,
     database::{PoolerLimits, Proxy},
-    placeholders::Values, volume::Volume,
+    placeholders::Values,
+    volume::Volume,
 };
 use crate::{
     api::v1alpha1::{ExternalBucket, PodTemplate, RorunStackSpec, Scheduling, Storage},

@@ -332,7 +332,10 @@ mod tests {
         metrics.forget_stack("team-a", "shop");
         metrics.stack(sample("shop"));
         let text = metrics.render().unwrap();
-        assert!(!text.contains("service_latency_seconds{") && !text.contains("ahead_seconds{"), "of one that was deleted");
+        assert!(
+            !text.contains("service_latency_seconds{") && !text.contains("ahead_seconds{"),
+            "of one that was deleted"
+        );
     }
 
     #[test]

@@ -189,8 +189,7 @@ async fn how_long_an_answer_took_is_told() {
     };
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let prober = Prober::new(beside(), clock, |_: &Alone| {});
-    let prober =
-        prober.with_measures(move |_, service: &u8, of| told.send((*service, of.latency)).unwrap_or_default());
+    let prober = prober.with_measures(move |_, service: &u8, of| told.send((*service, of.latency)).unwrap_or_default());
     prober.answers(&Alone, questions(), |_| None);
     let mut latencies = BTreeMap::new();
     while latencies.len() < 3 {
@@ -311,7 +310,10 @@ fn bucket_question(target: BucketTarget) -> Question {
 }
 
 fn redis_question(url: String, ca: Option<String>) -> Question {
-    question(Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode: ClusterMode::default() }), None)
+    question(
+        Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode: ClusterMode::default() }),
+        None,
+    )
 }
 
 /// Each row of the table in `docs/services.md`: what is wrong, the reason and the exact message, from a server that has it.

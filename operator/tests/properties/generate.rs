@@ -67,7 +67,8 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
 /// A stack whose data services AWS runs, through its controllers.
 pub fn on_aws() -> impl Strategy<Value = RorunStack> {
     let rds = (option::of(0..3), option::of(select(vec!["Libpq", "Prisma"]))).prop_map(|(replicas, style)| {
-        let block = json!({"instanceClass": "db.t4g.medium", "storage": {"size": "50Gi"}, "caSecretRef": {"name": "rds-ca"}});
+        let block =
+            json!({"instanceClass": "db.t4g.medium", "storage": {"size": "50Gi"}, "caSecretRef": {"name": "rds-ca"}});
         with(with(block, "readReplicas", replicas.map(Value::from)), "urlStyle", style.map(Value::from))
     });
     let cache = select(vec![
@@ -84,7 +85,8 @@ pub fn on_aws() -> impl Strategy<Value = RorunStack> {
         let s3 = json!({"name": "shop-files", "region": "eu-west-1", "credentialsSecretRef": {"name": "bucket-keys"}});
         let fixture = fixture.without("backup.pointInTime").set("database", json!({"rds": rds}));
         let fixture = fixture.set("redis", json!({"elastiCache": cache})).set("bucket", json!({"s3": s3}));
-        let fixture = rules.into_iter().fold(fixture, |fixture, (field, block)| fixture.set(&format!("bucket.{field}"), block));
+        let fixture =
+            rules.into_iter().fold(fixture, |fixture, (field, block)| fixture.set(&format!("bucket.{field}"), block));
         fixture.build()
     })
 }

@@ -106,7 +106,8 @@ fn an_embedded_database_has_the_connections_that_postgresql_comes_with() {
         let row = status.services.iter().find(|row| row.name == "database").unwrap();
         (line(&status, "DatabaseReady"), serde_json::to_value(row).unwrap())
     };
-    let row = |needed: u32| json!({"name": "database", "verdict": "ok", "connections": {"needed": needed, "available": 100}});
+    let row =
+        |needed: u32| json!({"name": "database", "verdict": "ok", "connections": {"needed": needed, "available": 100}});
     assert_eq!(of(7), ("True Ready".to_owned(), row(94)));
     let (told, mut found) = of(8);
     assert_eq!(told, "True TooFewConnections");
@@ -129,7 +130,8 @@ fn behind_a_pooler_nobody_knows_unless_the_spec_says() {
 
 /// The findings about connections of a stack of so many pods, with ten connections each and a few more while they are replaced.
 fn behind_pgbouncer(pods: u32, pooler: &Value, direct: DatabaseFacts) -> Vec<String> {
-    let spec = external().set("api.replicas", json!(pods)).set("database", json!({"cloudNativePG": {"pooler": pooler}}));
+    let spec =
+        external().set("api.replicas", json!(pods)).set("database", json!({"cloudNativePG": {"pooler": pooler}}));
     let mut cluster = Cluster::ready(spec);
     let pooled = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
     cluster.stack.probes.insert(Component::Database.into(), answers(pooled));
@@ -171,9 +173,11 @@ fn what_the_pooler_can_open_is_compared_with_the_database() {
     assert_eq!(has(100), [""; 0]);
     assert_eq!(
         has(99),
-        ["the pooler can open 100 connections to the database at once (4 pods x (default_pool_size 23 + 1 for logins), dumps, \
+        [
+            "the pooler can open 100 connections to the database at once (4 pods x (default_pool_size 23 + 1 for logins), dumps, \
           migrations and the operator 4), and can have 99 (max_connections 102, of which 3 are reserved): lower default_pool_size or \
-          instances of the pooler, or raise the limit"]
+          instances of the pooler, or raise the limit"
+        ]
     );
 }
 

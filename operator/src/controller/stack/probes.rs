@@ -214,7 +214,8 @@ mod tests {
     fn pods_that_use_no_service_make_nobody_ask_it() {
         let doubtful = |component: &str| {
             let labels = json!({"app.kubernetes.io/component": component, "app.kubernetes.io/instance": "shop"});
-            let metadata = json!({"name": format!("shop-{component}"), "namespace": "n", "labels": labels, "generation": 1});
+            let metadata =
+                json!({"name": format!("shop-{component}"), "namespace": "n", "labels": labels, "generation": 1});
             let spec = json!({"replicas": 1, "selector": {}, "template": {}});
             let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
             is_doubtful(&LiveObject::whole(kind_of("apps", "Deployment").expect("a kind"), object).expect("an object"))

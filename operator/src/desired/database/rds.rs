@@ -67,7 +67,8 @@ impl Rds {
         if !refused || self.block.storage.max_size.is_none() || !waiting.message.to_lowercase().contains("storage") {
             return waiting;
         }
-        let advice = "if RDS has enlarged the storage by itself, write its size there, or more, into database.rds.storage.size";
+        let advice =
+            "if RDS has enlarged the storage by itself, write its size there, or more, into database.rds.storage.size";
         Waiting::new(waiting.reason, format!("{}; {advice}", waiting.message))
     }
 

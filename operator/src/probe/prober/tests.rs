@@ -21,7 +21,10 @@ impl Tenant for usize {
 fn question(url: String) -> Question {
     Question {
         provider: Provider::of_url(&url),
-        service: Service::Redis(RedisQuestion { target: RedisTarget { url, ca: None }, cluster_mode: ClusterMode::default() }),
+        service: Service::Redis(RedisQuestion {
+            target: RedisTarget { url, ca: None },
+            cluster_mode: ClusterMode::default(),
+        }),
         origin: None,
         interval: None,
     }

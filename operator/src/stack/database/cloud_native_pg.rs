@@ -370,7 +370,9 @@ mod tests {
         let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&Component::Database.into()) else { panic!("none") };
         assert!(url.ends_with("?sslmode=verify-full&target_session_attrs=read-write"), "{url}");
         assert!(!endpoints.contains_key(&ProbeTarget::DIRECT), "it is the same");
-        let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&ProbeTarget::READ) else { panic!("no replica is asked") };
+        let Some(Endpoint::Postgres { url, .. }) = endpoints.get(&ProbeTarget::READ) else {
+            panic!("no replica is asked")
+        };
         assert!(url.contains("@shop-database-ro.n.svc:5432/rorun") && !url.contains("target_session_attrs"), "{url}");
         let alone = stack(&json!({"instances": 1}), &observed).endpoints();
         assert!(!alone.contains_key(&ProbeTarget::READ), "a single server has no replica");
