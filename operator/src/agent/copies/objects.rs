@@ -16,7 +16,7 @@ use crate::agent::objects::{self, ListReader, ListedObject};
 use crate::agent::parts::Part;
 use crate::agent::pool::{self, Name};
 use crate::agent::replication;
-use crate::agent::transfer::{Origin, transfer};
+use crate::agent::transfer::{Origin, Transferred, Way, transfer};
 use crate::services::bucket::{BucketClient, BucketTarget, Marker, Timeouts};
 
 /// How many objects are asked for at once. Fewer of them are in memory.
@@ -264,12 +264,16 @@ impl Pool<'_> {
             return Ok(Done::Later);
         }
         let origin = Origin { bucket: source, key: &object.key, version: Some(&object.version_id) };
-        let Some(written) = Box::pin(transfer(origin, (self.to, &key, self.locking.of_pool(self.now)), stop)).await?
-        else {
-            let version = &object.version_id;
-            return Err(wrong(format!(
-                "version {version} is gone, so this point cannot be restored whole; a newer one can"
-            )));
+        let way = Way::In(self.locking.of_pool(self.now));
+        let written = match Box::pin(transfer(origin, (self.to, &key, way), stop)).await? {
+            Transferred::Written(written) => written,
+            Transferred::Differs => return Err(wrong("it reads differently each time".to_owned())),
+            Transferred::Missing => {
+                let version = &object.version_id;
+                return Err(wrong(format!(
+                    "version {version} is gone, so this point cannot be restored whole; a newer one can"
+                )));
+            }
         };
         let found = Box::pin(hash(self.to, &key, stop)).await?;
         if written.size == object.size && found.as_deref() == Some(&*written.sha256) {
