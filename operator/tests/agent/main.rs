@@ -17,6 +17,7 @@ mod servers;
 
 mod asks;
 mod bad_buckets;
+mod captures;
 mod drill_faults;
 mod drills;
 mod dumps;

@@ -38,8 +38,11 @@ pub struct SanitizeArgs {
     #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
     pub termination_path: PathBuf,
     /// The statements.
-    #[arg(long, env = contract::ENV_SANITIZE_SQL, hide_env_values = true, hide = true)]
-    pub sql: String,
+    #[arg(long, env = contract::ENV_SANITIZE_SQL, hide_env_values = true, hide = true, required_unless_present = "sql_file")]
+    pub sql: Option<String>,
+    /// The file with the statements that a program printed.
+    #[arg(long)]
+    pub sql_file: Option<PathBuf>,
     /// The bucket of the sanitized points, as JSON.
     #[arg(long, env = contract::ENV_SANITIZED, hide_env_values = true, hide = true)]
     pub destination: String,

@@ -3,6 +3,7 @@
 //! touched, and cannot be: nothing here leads to it. Whatever fails leaves no point, since the manifest is written last.
 
 mod args;
+mod script;
 mod sql;
 
 use std::time::Instant;
@@ -11,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 pub use args::SanitizeArgs;
+use script::Script;
 
 use super::authorities::Authorities;
 use super::checked::Dump;
@@ -47,6 +49,7 @@ fn failed(message: impl Into<String>) -> Ended {
 }
 
 async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationToken) -> Result<DumpRecord, Ended> {
+    let script = Script::read(args)?;
     let clock = Instant::now();
     let now = || started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
@@ -64,7 +67,7 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
     server::fits(&point.server_version).await?;
     tracing::info!(point = %point.id, prefix = args.prefix, "the newest recovery point is restored");
     let server = Server::start(&args.work, point.contents.as_ref(), stop).await?;
-    let made = Box::pin(make(args, (&source, &point), (&server, &destination), now, stop)).await;
+    let made = Box::pin(make((args, &script), (&source, &point), (&server, &destination), now, stop)).await;
     server.stop().await;
     let (manifest, size) = made?;
     let published = Box::pin(dump::publish(&destination, &args.into_prefix, &manifest, None)).await;
@@ -73,15 +76,15 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
 
 /// Restores, sanitizes and dumps. Gives the manifest, which is not written yet, and the size of the dump.
 async fn make(
-    args: &SanitizeArgs,
+    (args, script): (&SanitizeArgs, &Script),
     (source, point): (&BucketClient, &Manifest),
     (server, destination): (&Server, &BucketClient),
     now: impl Fn() -> Timestamp,
     stop: &CancellationToken,
 ) -> Result<(Manifest, u64), Ended> {
     restored(args, (source, point), server, stop).await?;
-    sql::apply(server, &args.sql, stop).await?;
-    sql::without_credentials(server).await?;
+    sql::apply(server, script, stop).await?;
+    sql::without_credentials(server, script).await?;
     let begun = now();
     let id = BackupId::new(begun);
     let key = inventory::key(&args.into_prefix, &id, DUMP_FILE);
