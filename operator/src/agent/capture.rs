@@ -90,7 +90,8 @@ async fn printed(child: &mut Child) -> Result<Vec<u8>, Option<String>> {
         }
         return Ok(printed);
     }
-    let said = if said.is_empty() { "it wrote nothing to its standard error".to_owned() } else { without_logins(&said) };
+    let said =
+        if said.is_empty() { "it wrote nothing to its standard error".to_owned() } else { without_logins(&said) };
     Err(Some(format!("sanitize.command failed: {status}: {said}")))
 }
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::rules::RulesError;
 use super::{
-    BucketRulesArgs, CaptureArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, PreflightArgs, ProvisionArgs, SanitizeArgs,
+    BucketRulesArgs, CaptureArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, PreflightArgs, ProvisionArgs,
+    SanitizeArgs,
 };
 use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, PreflightOutcome,

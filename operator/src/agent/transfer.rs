@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::DumpError;
+use super::objects::ListedObject;
 use super::stream::{self, Input, Written};
-use crate::services::bucket::{BucketClient, Download, Headers, Retention};
+use crate::services::bucket::{BucketClient, Created, Download, Headers, Retention};
 
 /// What is not larger is written by one request.
 const SMALL: u64 = 8 << 20;
@@ -35,6 +36,8 @@ pub(super) enum Way<'a> {
     In(Option<Retention>),
     /// Out of a pool, with what its copy says there.
     Out(&'a Says),
+    /// Likewise, to where nothing is yet.
+    New(&'a Says),
 }
 
 /// What a copy in a pool says of its content.
@@ -57,6 +60,8 @@ pub(super) enum Transferred {
     Missing,
     /// It has another content than its copy says, so nothing was written.
     Differs,
+    /// There is another object, which stays.
+    Taken,
 }
 
 impl Says {
@@ -86,7 +91,15 @@ impl Way<'_> {
                 headers.also_saying(SHA256, sum).locked(retention)
             }
             Self::In(retention) => headers.locked(retention),
-            Self::Out(_) => headers.without(SHA256),
+            Self::Out(_) | Self::New(_) => headers.without(SHA256),
+        }
+    }
+
+    /// The SHA-256 that the content has to have, if a copy says it.
+    fn expected(&self) -> Option<&str> {
+        match self {
+            Self::In(_) => None,
+            Self::Out(says) | Self::New(says) => says.sum(),
         }
     }
 }
@@ -131,14 +144,23 @@ pub(super) async fn transfer(
         body.extend(part);
     }
     let written = Written { size: body.len() as u64, sha256: stream::hex(&Sha256::digest(&body)) };
-    if matches!(way, Way::Out(says) if says.sum().is_some_and(|sum| sum != written.sha256)) {
+    if way.expected().is_some_and(|sum| sum != written.sha256) {
         return Ok(Transferred::Differs);
     }
-    to.put_with(key, body, &way.headers(headers, &written.sha256)).await?;
+    let headers = way.headers(headers, &written.sha256);
+    match way {
+        Way::In(_) | Way::Out(_) => to.put_with(key, body, &headers).await?,
+        Way::New(_) => {
+            if to.create_with(key, body, &headers).await? == Created::Refused {
+                return Ok(Transferred::Taken);
+            }
+        }
+    }
     Ok(Transferred::Written(written))
 }
 
-/// One that is written in parts says of itself what it does before the first of them. So what goes into a pool is read twice.
+/// One that is written in parts says of itself what it does before the first of them. So what goes into a pool is read twice. Whether
+/// there is another object the caller has looked.
 async fn large(
     from: Origin<'_>,
     (mut download, headers): (Download, Headers),
@@ -146,7 +168,7 @@ async fn large(
     stop: &CancellationToken,
 ) -> Result<Transferred, DumpError> {
     let expected = match way {
-        Way::Out(says) => says.sum().map(str::to_owned),
+        Way::Out(_) | Way::New(_) => way.expected().map(str::to_owned),
         Way::In(_) => {
             let sum = sum_of(download, stop).await?;
             let Some(again) = from.bucket.download(from.key, from.version).await? else {
@@ -163,6 +185,37 @@ async fn large(
         Err(_) if content.differs => Ok(Transferred::Differs),
         Err(error) => Err(error),
     }
+}
+
+/// Copies the listed version of an object into a pool, and reads it back.
+pub(super) async fn copy_version(
+    (source, object): (&BucketClient, &ListedObject),
+    (to, key, retention): (&BucketClient, &str, Option<Retention>),
+    stop: &CancellationToken,
+) -> Result<(), DumpError> {
+    let wrong = |why: String| DumpError::Copy { key: object.key.clone(), why };
+    if stop.is_cancelled() {
+        return Err(DumpError::Stopped);
+    }
+    let origin = Origin { bucket: source, key: &object.key, version: Some(&object.version_id) };
+    let written = match Box::pin(transfer(origin, (to, key, Way::In(retention)), stop)).await? {
+        Transferred::Written(written) => written,
+        Transferred::Missing => {
+            let version = &object.version_id;
+            return Err(wrong(format!(
+                "version {version} is gone, so this point cannot be restored whole; a newer one can"
+            )));
+        }
+        Transferred::Differs | Transferred::Taken => return Err(wrong("it reads differently each time".to_owned())),
+    };
+    let found = sum(Origin { bucket: to, key, version: None }, stop).await?;
+    if written.size == object.size && found.as_deref() == Some(&*written.sha256) {
+        return Ok(());
+    }
+    // Nothing that is wrong stays where a copy is looked for.
+    to.delete(key).await?;
+    let why = "the copy has another size than the list says, or another checksum than what was read";
+    Err(wrong(why.to_owned()))
 }
 
 /// The content of an object, through connections that break.

@@ -38,6 +38,8 @@ pub const SANITIZE: &str = "sanitize";
 pub const ARG_REQUEST: &str = "--request";
 /// `agent sanitize --into-prefix`: the folder of the sanitized points in their bucket, ending in a slash.
 pub const ARG_INTO_PREFIX: &str = "--into-prefix";
+/// `agent sanitize --object-prefix`: a folder of the application's bucket whose objects the point has; once for each.
+pub const ARG_OBJECT_PREFIX: &str = "--object-prefix";
 /// The bucket of the sanitized points as [`BucketLocation`].
 pub const ENV_SANITIZED: &str = "SANITIZE_DESTINATION";
 /// The statements.

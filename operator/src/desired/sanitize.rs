@@ -42,7 +42,7 @@ impl Component for Sanitize {
         let Ok(into) = &asked.destination else { return Vec::new() };
         let mut objects = vec![
             service::account(stack, Name::Sanitize, &metadata::Strings::new()),
-            secret(stack, (source, into), &asked.sql),
+            secret(stack, (backup, source, into), asked),
         ];
         if !step.exists {
             let container = container(stack, backup, request, asked);
@@ -78,11 +78,16 @@ pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
     plan.sanitizes.jobs.iter().map(job_of).collect()
 }
 
-/// The keys of both buckets, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
-fn secret(stack: &Stack, (source, into): (&BucketAccess, &BucketAccess), sql: &Statements) -> DesiredObject {
+/// The keys of both buckets, and of the application's where its objects are asked for, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
+fn secret(
+    stack: &Stack,
+    (backup, source, into): (&Backup, &BucketAccess, &BucketAccess),
+    asked: &SanitizeRequest,
+) -> DesiredObject {
     let mut data = bucket_variables(source);
+    data.extend(recovery::source(&backup.recovery).filter(|_| !asked.objects.is_empty()));
     data.insert(contract::ENV_SANITIZED, serde_json::to_string(&recovery::location(into)).unwrap_or_default());
-    if let Statements::Inline(sql) = sql {
+    if let Statements::Inline(sql) = &asked.sql {
         data.insert(contract::ENV_SANITIZE_SQL, sql.clone());
     }
     DesiredObject::own(&Secret {
@@ -111,6 +116,7 @@ fn container(stack: &Stack, backup: &Backup, request: &BackupRequest, asked: &Sa
         stack.environment.as_str(),
     ];
     args.extend(backup.owner.iter().flat_map(|owner| [contract::ARG_OWNER, owner]));
+    args.extend(asked.objects.iter().flat_map(|folder| [contract::ARG_OBJECT_PREFIX, folder]));
     sanitize.args = Some(args.into_iter().map(str::to_owned).collect());
     let mut sanitize = drill::furnished(sanitize, backup, (stack.child(Name::Sanitize), server));
     if let Statements::ConfigMap(of) = &asked.sql {

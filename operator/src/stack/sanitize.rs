@@ -16,6 +16,8 @@ const PREFIX: &str = "sanitized/";
 pub struct SanitizeRequest {
     /// The statements.
     pub sql: Statements,
+    /// The folders of the stack's bucket whose objects it has.
+    pub objects: Vec<String>,
     /// The bucket of the point, or what is missing of it.
     pub destination: Result<Box<BucketAccess>, Waiting>,
     /// The folder in it, which those of the namespaces are below, ending in a slash.
@@ -47,6 +49,7 @@ impl SanitizeRequest {
         };
         Some(Self {
             sql,
+            objects: sanitize.object_prefixes.clone(),
             destination: access(backup::sanitized_to(destination), observed),
             prefix: destination.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
         })

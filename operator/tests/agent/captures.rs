@@ -66,7 +66,10 @@ fn message(result: &Path) -> String {
 
 #[test]
 fn what_a_program_prints_is_kept() {
-    assert_eq!(Run::shell("printf 'SELECT 1;\\nSELECT \"\u{fc}\";'; echo done >&2").kept(), "SELECT 1;\nSELECT \"\u{fc}\";");
+    assert_eq!(
+        Run::shell("printf 'SELECT 1;\\nSELECT \"\u{fc}\";'; echo done >&2").kept(),
+        "SELECT 1;\nSELECT \"\u{fc}\";"
+    );
     let all = Run::shell("printf x; head -c 1048575 /dev/zero | tr '\\000' ' '").kept();
     assert_eq!(all.len(), 1 << 20, "a mebibyte is not too much");
     let mut given = Run::shell("echo \"SELECT '$TABLES' -- $0 $1\"");
@@ -154,7 +157,10 @@ async fn printed_statements_that_fail_leave_no_point() {
     let safe = Safe::of(&scenario);
     for (program, words) in [
         ("echo 'UPDATE customers SET email = 1'; echo 'UPDATE customer SET email = 2'", "failed"),
-        ("echo; echo 'UPDATE customer SET id = 2'", "a statement of sanitize.command failed in line 2: relation \"customer\""),
+        (
+            "echo; echo 'UPDATE customer SET id = 2'",
+            "a statement of sanitize.command failed in line 2: relation \"customer\"",
+        ),
         ("echo 'UPDATE receipts SET total = 1; COMMIT; BEGIN'", "sanitize.command ends its transaction"),
         ("echo 'SELECT 1'", "sanitize.command changes nothing"),
     ] {

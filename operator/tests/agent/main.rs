@@ -29,6 +29,7 @@ mod locks;
 mod numbers;
 mod object_locks;
 mod owners;
+mod placed;
 mod points;
 mod preflight;
 mod provisions;

@@ -24,13 +24,13 @@ const SCHEMA: &str = "
     CREATE TABLE receipts (id int PRIMARY KEY, total numeric);
     INSERT INTO receipts SELECT n, n FROM generate_series(1, 700) n;
     CREATE MATERIALIZED VIEW addresses AS SELECT email FROM customers;";
-const SANITIZE: &str =
+pub(crate) const SANITIZE: &str =
     "UPDATE customers SET email = 'customer' || id || '@invalid';\nREFRESH MATERIALIZED VIEW addresses;";
 
 /// Where the sanitized points of a scenario go.
 pub(crate) struct Safe<'a> {
-    from: &'a Scenario,
-    into: Scenario,
+    pub(crate) from: &'a Scenario,
+    pub(crate) into: Scenario,
 }
 
 impl<'a> Safe<'a> {
@@ -54,7 +54,7 @@ impl<'a> Safe<'a> {
         }
     }
 
-    fn command(&self, sql: &str) -> (Command, PathBuf) {
+    pub(crate) fn command(&self, sql: &str) -> (Command, PathBuf) {
         let (mut command, result) = of_agent(self.from, contract::SANITIZE);
         command.args([contract::ARG_INTO_PREFIX, &self.into.prefix, contract::ARG_REQUEST, REQUEST]);
         command.args([contract::ARG_ENVIRONMENT, "Production"]);
@@ -103,7 +103,7 @@ impl<'a> Safe<'a> {
         self.complete_command(self.printed(file)).await
     }
 
-    async fn complete_command(&self, command: (Command, PathBuf)) -> DumpRecord {
+    pub(crate) async fn complete_command(&self, command: (Command, PathBuf)) -> DumpRecord {
         match self.run_command(command).await {
             (DumpOutcome::Complete(record), _) => record,
             failed => panic!("{failed:?}"),
@@ -119,7 +119,7 @@ impl<'a> Safe<'a> {
         self.failure_command(self.command(sql)).await
     }
 
-    async fn failure_command(&self, command: (Command, PathBuf)) -> (String, String) {
+    pub(crate) async fn failure_command(&self, command: (Command, PathBuf)) -> (String, String) {
         let before = self.into.keys().await;
         let (outcome, said) = self.run_command(command).await;
         let DumpOutcome::Failed { message } = outcome else { panic!("{outcome:?}") };

@@ -52,13 +52,7 @@ pub async fn end(env: &TestEnv, namespace: &str, name: &str, said: &Value, well:
 }
 
 /// Likewise, in the words of one of its containers.
-pub async fn end_in(
-    env: &TestEnv,
-    namespace: &str,
-    name: &str,
-    (containers, said): (&str, &Value),
-    well: bool,
-) {
+pub async fn end_in(env: &TestEnv, namespace: &str, name: &str, (containers, said): (&str, &Value), well: bool) {
     let job = env.objects("Job", namespace).get(name).await.expect("the Job");
     let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.uid(), "controller": true});
     let account = job.data.pointer("/spec/template/spec/serviceAccountName");

@@ -132,7 +132,7 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     env.apply(namespace, stack).await;
     let mut spec = sanitize();
     spec["sanitize"] = json!({"command": {"image": "masker:2", "command": ["/mask", "--sql"], "args": ["people"],
-        "env": [{"name": "SEED", "value": "7"}]}});
+        "env": [{"name": "SEED", "value": "7"}]}, "objectPrefixes": ["public/"]});
     ask_for(env, namespace, "safe", spec).await;
     env.until("it runs", async || status(env, namespace, "safe").await.phase == "Running").await;
     env.settled(namespace).await;
@@ -143,7 +143,18 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     let command = &pod["initContainers"][1];
     assert_eq!(command["image"], "registry.example.com/rorun/masker:2");
     assert_eq!(command["command"], json!([contract::BINARY_PATH]));
-    let args = ["agent", "capture", "--into", contract::STATEMENTS_PATH, "--timeout-seconds", "600", "--", "/mask", "--sql", "people"];
+    let args = [
+        "agent",
+        "capture",
+        "--into",
+        contract::STATEMENTS_PATH,
+        "--timeout-seconds",
+        "600",
+        "--",
+        "/mask",
+        "--sql",
+        "people",
+    ];
     assert_eq!(command["args"], json!(args));
     assert_eq!(command["env"], json!([{"name": "SEED", "value": "7"}]));
     assert!(command["envFrom"].is_null() && !command.to_string().contains("secret"), "{command}");
@@ -154,13 +165,16 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
         let read_only = |of: &Value| of["readOnly"] == true;
         all.iter().map(|of| (of["name"].as_str().unwrap_or_default().to_owned(), read_only(of))).collect::<Vec<_>>()
     };
-    let writes = |of: &Value| mounts(of).into_iter().filter(|(_, read_only)| !read_only).map(|(name, _)| name).collect::<Vec<_>>();
+    let writes = |of: &Value| {
+        mounts(of).into_iter().filter(|(_, read_only)| !read_only).map(|(name, _)| name).collect::<Vec<_>>()
+    };
     assert_eq!(mounts(command)[0], ("binary".to_owned(), true));
     assert_eq!(writes(command), ["statements", "command-tmp"]);
     let agent = &pod["containers"][0];
     assert!(mounts(agent).contains(&("statements".to_owned(), true)), "{agent}");
     assert!(!mounts(agent).iter().any(|(name, _)| name == "command-tmp"), "{agent}");
     assert!(words(&job).ends_with(&format!("--sql-file {}", contract::STATEMENTS_PATH)), "{}", words(&job));
+    assert!(words(&job).contains("--object-prefix public/ "), "{}", words(&job));
     let data = secret(env, namespace, "shop-sanitize").await.expect("its Secret");
     assert!(data.iter().all(|(key, _)| key != contract::ENV_SANITIZE_SQL), "{data:?}");
     // It ends in vain, before the container of the agent begins.
@@ -208,10 +222,13 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         json!({"command": command})
     };
     let env = |name: &str| json!([{"name": name, "value": "7"}]);
+    let folders = |names: &[&str]| json!({"sql": "SELECT 1", "objectPrefixes": names});
+    assert_eq!(make(with("sanitize", folders(&["public/", "avatars/small/"]))).await, Ok(()));
     assert_eq!(make(with("sanitize", command("env", env("SEED")))).await, Ok(()));
     let mut three = command("args", json!(["-v"]));
     three["sql"] = json!("SELECT 1");
-    let of_secret = json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "safe", "key": "AWS_SECRET_ACCESS_KEY"}}}]);
+    let of_secret =
+        json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "safe", "key": "AWS_SECRET_ACCESS_KEY"}}}]);
     let mut absolute = sanitize();
     absolute["destination"]["prefix"] = json!("/safe");
     for (spec, words) in [
@@ -226,6 +243,10 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         (with("sanitize", command("env", of_secret)), "spec.sanitize.command.env[0].value: Required value"),
         (with("sanitize", json!({"sql": ""})), "spec.sanitize.sql"),
         (with("sanitize", json!({"sql": "x".repeat(65537)})), "spec.sanitize.sql"),
+        (with("sanitize", folders(&[""])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["/"])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["public"])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["public/", "public/"])), "Duplicate value"),
         (with("destination", json!({"prefix": "safe/"})), "spec.destination.external"),
         (absolute, "write a folder that ends in a slash"),
     ] {
@@ -247,12 +268,14 @@ async fn begin(env: &TestEnv, namespace: &str) {
     env.namespace(namespace).await;
     keys(env, namespace, "reader").await;
     env.apply(namespace, seeded(LOCATION)).await;
-    {
-        let name = "shop-database";
-        let set = env.objects("StatefulSet", namespace).get(name).await.expect("the StatefulSet");
-        let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
-        set_status(env, ("StatefulSet", namespace, name), serves).await;
-    }
+    serves(env, namespace, "shop-database").await;
+}
+
+/// The pod of a server becomes ready.
+async fn serves(env: &TestEnv, namespace: &str, name: &str) {
+    let set = env.objects("StatefulSet", namespace).get(name).await.expect("the StatefulSet");
+    let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
+    set_status(env, ("StatefulSet", namespace, name), serves).await;
 }
 
 async fn told(env: &TestEnv, namespace: &str, kind: &str) -> Option<(String, String, String)> {
@@ -300,6 +323,50 @@ pub async fn a_new_stack_begins_with_a_point_once(env: &TestEnv) {
     let mark = env.mark();
     env.settled(namespace).await;
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+}
+
+pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &TestEnv) {
+    let namespace = "seed-objects";
+    begin(env, namespace).await;
+    let check = open(env, namespace).await.name_any();
+    end(env, namespace, &check, &json!({"done": {"objects": 3, "durationSeconds": 1}}), true).await;
+    let fill = open(env, namespace).await;
+    assert_eq!(step_of(&fill), "fill");
+    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
+    assert!(
+        data.iter().all(|(key, _)| !key.starts_with("OBJECTS_")),
+        "the keys of the bucket come with its step: {data:?}"
+    );
+    end(env, namespace, &fill.name_any(), &said("fill"), true).await;
+    // The bucket of a new stack may take longer than its database.
+    let waits = env.until_reason(namespace, "RestoreComplete", "DependencyNotReady").await;
+    assert!(waits.contains("waits for bucket"), "{waits}");
+    env.settled(namespace).await;
+    assert_eq!(jobs(env, namespace).await.len(), 2);
+    assert!(told(env, namespace, "Seeded").await.is_none());
+    serves(env, namespace, "shop-bucket").await;
+    let place = open(env, namespace).await;
+    let words = words(&place);
+    assert!(words.starts_with("agent restore place ") && words.contains("--any-owner --sanitized"), "{words}");
+    assert!(words.contains("--objects-except backups/"), "{words}");
+    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
+    let of = |key: &str| data.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    assert_eq!((of(contract::ENV_S3_BUCKET), of(contract::ENV_ACCESS_KEY_ID)), (Some("safe"), Some("reader-id")));
+    assert!(of(contract::ENV_OBJECTS_BUCKET).is_some_and(|name| name != "safe"), "{data:?}");
+    assert!(of(contract::ENV_OBJECTS_ACCESS_KEY_ID).is_some_and(|key| key != "reader-id"), "{data:?}");
+    let kept = "found in bucket \"rorun\" and kept instead of those of the point: 1 objects, public/a";
+    let placed = json!({"done": {"objects": 2, "durationSeconds": 1, "warnings": [kept]}});
+    end(env, namespace, &place.name_any(), &placed, true).await;
+    env.until("it is told", async || told(env, namespace, "Seeded").await.is_some()).await;
+    let (status, _, message) = told(env, namespace, "Seeded").await.expect("it is told");
+    let expected = format!("{ID}, and the bucket with 2 objects of it; {kept}");
+    assert!(status == "True" && message.contains(&expected), "{message}");
+    env.until("its Secret goes", async || secret(env, namespace, "shop-restore").await.is_none()).await;
+    env.settled(namespace).await;
+    let mark = env.mark();
+    env.settled(namespace).await;
+    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+    assert_eq!(jobs(env, namespace).await.len(), 3);
 }
 
 pub async fn data_that_are_found_stay_and_are_told(env: &TestEnv) {

@@ -77,6 +77,11 @@ pub struct Sanitize {
     /// database is restored, and has no keys and no data. Defaults to `sql`, or `sqlConfigMapRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<SanitizeCommand>,
+    /// The folders of the stack's bucket whose objects the point has as well, e.g. `public/`: all of them, as they are, in the versions
+    /// that the recovery point lists, so `backup.includeBucket` is needed. Defaults to none: the point has the database alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 256)), extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = text::folders()))]
+    pub object_prefixes: Vec<String>,
 }
 
 /// A program that prints statements. With another exit code than 0 there is no point, and the end of what it wrote to its standard

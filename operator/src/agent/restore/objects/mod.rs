@@ -6,6 +6,7 @@
 
 mod found;
 mod index;
+mod place;
 mod write;
 
 use std::pin::pin;
@@ -14,6 +15,7 @@ use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use self::index::Index;
+pub(super) use self::place::{check as check_copies, place};
 use self::write::{Done, Moment};
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
@@ -135,7 +137,8 @@ impl<'a> Objects<'a> {
             args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
-        let pool = pool::folder(&args.point.prefix);
+        let of_point = || pool::of_point(&args.point.prefix, id);
+        let pool = if point.manifest.sanitized { of_point() } else { pool::folder(&args.point.prefix) };
         if !half.is_of(&target.bucket) && half.count > 0 && !point.bucket.has_any(&pool).await? {
             let message = format!(
                 "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": restore a copy of \

@@ -8,7 +8,7 @@ use crate::agent::restore::error::RestoreError;
 use crate::agent::transfer::{self, Origin, Says, Transferred, Way, transfer};
 use crate::agent::{ListedObject, Manifest};
 use crate::services::ServiceError;
-use crate::services::bucket::{Current, Past, bare};
+use crate::services::bucket::{BucketClient, Current, Past, bare};
 
 /// S3 takes at most 10,000 parts: with these of 512 MiB a copy may have as much as an object may.
 const PART: u64 = 512 << 20;
@@ -94,7 +94,7 @@ impl Objects<'_> {
         if work == Work::Look {
             let source = self.source(&listed).await?;
             let whole = match &source {
-                Some(Source::Pool(copy, says)) => self.is_whole(copy, says, stop).await?,
+                Some(Source::Pool(copy, says)) => is_whole(&self.point.bucket, copy, says, stop).await?,
                 found => found.is_some(),
             };
             return Ok(if whole { Done::Nothing } else { Done::Missing(listed.key) });
@@ -146,17 +146,8 @@ impl Objects<'_> {
             }
         }
         let copy = Name::of(&self.of.bucket, listed).key(&self.pool);
-        let found = self.point.bucket.untagged(&copy, None).await?;
-        let found = found.filter(|(found, _)| found.size == *size && !found.archived);
-        let says = found.map(|(_, headers)| Says::of(&headers)).filter(|says| *says != Says::Nothing);
+        let says = copy_of(&self.point.bucket, &copy, *size).await?;
         Ok(says.map(|says| Source::Pool(copy, says)))
-    }
-
-    /// Whether a copy still has the content that it was read back with when it was written.
-    async fn is_whole(&self, copy: &str, says: &Says, stop: &CancellationToken) -> Result<bool, RestoreError> {
-        let Some(sum) = says.sum() else { return Ok(true) };
-        let found = transfer::sum(Origin { bucket: &self.point.bucket, key: copy, version: None }, stop).await?;
-        Ok(found.as_deref() == Some(sum))
     }
 
     /// Whether the current version of the same size has the content of the source. `ETag`s tell it only where they are equal: a
@@ -239,13 +230,31 @@ impl Objects<'_> {
     }
 }
 
+/// What a copy of an object of this size says of itself. `None`: there is none that counts.
+pub(super) async fn copy_of(points: &BucketClient, copy: &str, size: u64) -> Result<Option<Says>, ServiceError> {
+    let found = points.untagged(copy, None).await?.filter(|(found, _)| found.size == size && !found.archived);
+    Ok(found.map(|(_, headers)| Says::of(&headers)).filter(|says| *says != Says::Nothing))
+}
+
+/// Whether a copy still has the content that it was read back with when it was written.
+pub(super) async fn is_whole(
+    points: &BucketClient,
+    copy: &str,
+    says: &Says,
+    stop: &CancellationToken,
+) -> Result<bool, RestoreError> {
+    let Some(sum) = says.sum() else { return Ok(true) };
+    let found = transfer::sum(Origin { bucket: points, key: copy, version: None }, stop).await?;
+    Ok(found.as_deref() == Some(sum))
+}
+
 /// Whether an `ETag` may be of the same content: some answers have none.
 fn is_like(found: &str, listed: &str) -> bool {
     found.is_empty() || listed.is_empty() || found == listed
 }
 
 /// Every object is changed as a whole, so that it may end between any two.
-fn refuse_stopped(stop: &CancellationToken) -> Result<(), RestoreError> {
+pub(super) fn refuse_stopped(stop: &CancellationToken) -> Result<(), RestoreError> {
     if stop.is_cancelled() { Err(RestoreError::Stopped) } else { Ok(()) }
 }
 
