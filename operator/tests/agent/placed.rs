@@ -83,7 +83,8 @@ async fn the_objects_of_a_folder_go_along_and_replace_nothing() {
     let record = safe.complete_command(safe.with(&["public/", "public/sub/"])).await;
     assert_eq!(record.objects, Some(4));
     let told: Manifest = manifest(&safe.into, &record.id).await;
-    assert_eq!(told.bucket.as_ref().map(|half| half.count), Some(4));
+    let half = told.bucket.as_ref().map(|half| (&*half.bucket, half.count));
+    assert_eq!(half, Some(("placed-safe", 4)), "the name of the other bucket stays where it is");
     assert!(told.object(OBJECTS_FILE).is_some());
     let pool = format!("{POOL}{}/", record.id);
     let keys = safe.all().await;

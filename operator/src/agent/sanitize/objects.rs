@@ -31,11 +31,10 @@ pub(super) struct Wanted<'a> {
     points: &'a BucketClient,
     /// The application's bucket.
     source: BucketClient,
-    half: &'a BucketHalf,
     list: ManifestObject,
+    /// What names the hosts of another environment is no concern of this one: the bucket of the point stands for that of its objects.
+    half: BucketHalf,
     prefixes: &'a [String],
-    count: u64,
-    bytes: u64,
 }
 
 /// What a point has of the bucket.
@@ -70,7 +69,9 @@ impl<'a> Wanted<'a> {
         let key = inventory::key(&args.prefix, id, OBJECTS_FILE);
         let list = ManifestObject { key, ..list.clone() };
         let prefixes = &args.object_prefixes;
-        let mut wanted = Self { points, source, half, list, prefixes, count: 0, bytes: 0 };
+        let BucketTarget { bucket, endpoint, .. } = super::destination(&args.destination)?;
+        let half = BucketHalf { bucket, endpoint, count: 0, bytes: 0, replica: None };
+        let mut wanted = Self { points, source, list, half, prefixes };
         wanted.look(id).await?;
         Ok(Some(wanted))
     }
@@ -89,8 +90,8 @@ impl<'a> Wanted<'a> {
                     within = true;
                 }
                 if within {
-                    self.count += 1;
-                    self.bytes += object.size;
+                    self.half.count += 1;
+                    self.half.bytes += object.size;
                 }
             }
         }
@@ -117,7 +118,7 @@ impl<'a> Wanted<'a> {
         stop: &CancellationToken,
     ) -> Result<Written, Ended> {
         let folder = pool::of_point(prefix, id);
-        tracing::info!(count = self.count, bytes = self.bytes, folder, "the objects are copied");
+        tracing::info!(count = self.half.count, bytes = self.half.bytes, folder, "the objects are copied");
         let mut lines = self.lines().await?;
         while let Some(objects) = lines.next().await? {
             let copied = objects.iter().filter(|object| self.has(object)).map(|object| {
@@ -133,8 +134,7 @@ impl<'a> Wanted<'a> {
         let encoder = encoder.map_err(|source| DumpError::Run { source })?;
         let mut list = List { of: self, lines: self.lines().await?, encoder: Some(encoder) };
         let written = Box::pin(stream::upload(to, (&key, &Headers::default()), &mut list, stop)).await?;
-        let half = BucketHalf { count: self.count, bytes: self.bytes, replica: None, ..self.half.clone() };
-        Ok((half, ManifestObject { key, size: written.size, sha256: written.sha256 }))
+        Ok((self.half.clone(), ManifestObject { key, size: written.size, sha256: written.sha256 }))
     }
 }
 
