@@ -1,5 +1,5 @@
-//! A developer's stack begins with the rows of another environment and without its addresses: a point is sanitized beside the stack
-//! that it is of, and fills a new one before that starts. The point that is not sanitized is refused.
+//! A developer's stack begins with the rows of another environment, with some of its objects and without its addresses: a point is
+//! sanitized beside the stack that it is of, and fills a new one before that starts. The point that is not sanitized is refused.
 
 use std::time::Duration;
 
@@ -49,8 +49,12 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     ensure!(there.trim() == PEOPLE.to_string(), "of {PEOPLE} people {there} are there");
     let leaked = psql(test, (&namespace, &preview), ADDRESSES).await?;
     ensure!(leaked.trim() == "0", "{leaked} addresses left the environment");
-    let rows = test.app(&preview).await?.list().await?;
+    ensure!(line.contains("and the bucket with "), "{line}");
+    let app = test.app(&preview).await?;
+    let rows = app.list().await?;
     ensure!(rows.iter().any(|row| row["id"] == receipt.id.as_str()), "the receipt is not there: {rows:?}");
+    let found = app.find(&receipt.id).await?;
+    ensure!(found["objectSha256"] == receipt.sha256.as_str(), "the object of the receipt is not there: {found}");
     Ok(())
 }
 
@@ -58,7 +62,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
 async fn origin(test: &TestContext) -> Result<Stack> {
     let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
     let verify = json!({"schedule": NEVER, "suspend": true, "storage": {"size": "1Gi"}, "resources": little});
-    let backup = json!({"schedule": NEVER, "resources": little, "verify": verify});
+    let backup = json!({"schedule": NEVER, "includeBucket": true, "resources": little, "verify": verify});
     let stack = test.apply_example("development.yaml", |stack| {
         let spec = &mut stack["spec"];
         spec["environment"] = json!("Staging");
@@ -82,24 +86,30 @@ async fn origin(test: &TestContext) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Makes a sanitized point, and one that fails; gives the location of the first.
+/// Makes a sanitized point by a program, and two that fail; gives the location of the first.
 async fn sanitized(test: &TestContext, stack: &Stack, external: &Value) -> Result<String> {
-    let statements = "UPDATE people SET email = 'person' || id || '@invalid';";
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "statements", "namespace": test.namespace},
-        "data": {"sanitize.sql": statements, "wrong.sql": "UPDATE person SET email = ''"}});
+        "data": {"wrong.sql": "UPDATE person SET email = ''"}});
     test.apply_objects(&map).await?;
-    let spec = |key: &str| {
-        json!({"stackRef": {"name": stack.name}, "sanitize": {"sqlConfigMapRef": {"name": "statements", "key": key}},
-            "destination": {"external": external}})
-    };
-    create(test, &test.namespace, "RorunBackup", "wrong", &spec("wrong.sql")).await?;
-    create(test, &test.namespace, "RorunBackup", "safe", &spec("sanitize.sql")).await?;
+    let spec = |sanitize: Value| json!({"stackRef": {"name": stack.name}, "sanitize": sanitize, "destination": {"external": external}});
+    // Any image with a shell does.
+    let program = |script: &str| json!({"image": "docker.io/library/postgres:17", "command": ["sh", "-c", script]});
+    let statements = "echo \"UPDATE people SET email = 'person' || id || '@invalid';\"";
+    let wrong = json!({"sqlConfigMapRef": {"name": "statements", "key": "wrong.sql"}});
+    let safe = json!({"command": program(statements), "objectPrefixes": ["receipts/"]});
+    let broken = json!({"command": program("echo 'no such table' >&2; exit 3")});
+    for (name, sanitize) in [("wrong", wrong), ("safe", safe), ("broken", broken)] {
+        create(test, &test.namespace, "RorunBackup", name, &spec(sanitize)).await?;
+    }
     let safe = complete(test, &test.namespace, "rorunbackup", "safe").await?;
     progress::note(&format!("a sanitized point took {} s", safe["status"]["durationSeconds"]));
     let safe = location(&safe)?;
     let wrong = complete(test, &test.namespace, "rorunbackup", "wrong").await;
     let failed = wrong.err().context("a statement that fails makes a point")?.to_string();
     ensure!(failed.contains("does not exist"), "{failed}");
+    let broken = complete(test, &test.namespace, "rorunbackup", "broken").await;
+    let failed = broken.err().context("a program that fails makes a point")?.to_string();
+    ensure!(failed.contains("exit status: 3: no such table"), "{failed}");
     Ok(safe)
 }
 

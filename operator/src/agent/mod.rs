@@ -9,6 +9,7 @@
 
 mod args;
 mod authorities;
+mod capture;
 mod catalogue;
 mod checked;
 mod client_program;
@@ -59,6 +60,7 @@ pub use args::{
     AuthoritiesArgs, AwaitLockArgs, BucketArgs, BucketRulesArgs, DrillArgs, DumpArgs, HoldLockArgs, SmokeTestArgs,
 };
 pub use authorities::AuthoritiesError;
+pub use capture::CaptureArgs;
 pub use catalogue::{Point, points};
 pub use error::DumpError;
 pub use id::BackupId;
@@ -93,6 +95,8 @@ pub enum AgentCommand {
     Drill(Box<DrillArgs>),
     /// Restores the newest recovery point into a server of its own, changes it by SQL, and makes another point of it.
     Sanitize(Box<SanitizeArgs>),
+    /// Runs a program, and keeps the statements that it prints.
+    Capture(CaptureArgs),
     /// Takes the lock that excludes dumps, and holds it until SIGTERM.
     HoldLock(HoldLockArgs),
     /// Waits until `hold-lock` beside it holds the lock.
@@ -133,6 +137,7 @@ pub async fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Dump(args) => run_dump(&args).await,
         AgentCommand::Drill(args) => run_drill(&args).await,
         AgentCommand::Sanitize(args) => run_sanitize(&args).await,
+        AgentCommand::Capture(args) => run_capture(&args).await,
         AgentCommand::HoldLock(args) => run_hold_lock(&args).await,
         AgentCommand::SmokeTest(args) => run_smoke_test(&args).await,
         AgentCommand::ProvisionDatabase(args) => run_provision(&args).await,
@@ -272,6 +277,17 @@ async fn run_sanitize(args: &SanitizeArgs) -> ExitCode {
         Err(None) => ExitCode::from(STOPPED),
     };
     outcome::report_sanitized(result, args);
+    code
+}
+
+async fn run_capture(args: &CaptureArgs) -> ExitCode {
+    let result = match stop_on_signal() {
+        Ok(stop) => Box::pin(capture::capture(args, &stop)).await,
+        Err(error) => Err(Some(error.to_string())),
+    };
+    let Err(why) = result else { return ExitCode::SUCCESS };
+    let code = if why.is_some() { ExitCode::FAILURE } else { ExitCode::from(STOPPED) };
+    outcome::report_captured(why, &args.termination_path);
     code
 }
 

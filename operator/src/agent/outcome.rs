@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::rules::RulesError;
 use super::{
-    BucketRulesArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, PreflightArgs, ProvisionArgs, SanitizeArgs,
+    BucketRulesArgs, CaptureArgs, DrillArgs, DumpArgs, DumpError, HoldLockArgs, PreflightArgs, ProvisionArgs,
+    SanitizeArgs,
 };
 use crate::contract::{
     BucketLocation, CopyTarget, DrillOutcome, DrillRecord, DumpOutcome, DumpRecord, LockOutcome, PreflightOutcome,
@@ -57,14 +58,21 @@ pub(super) fn report_sanitized(result: Result<DumpRecord, Option<String>>, args:
             tracing::info!(id, size_bytes, "the sanitized point is complete");
             DumpOutcome::Complete(clean(record, &secrets))
         }
-        Err(why) => {
-            let why = why.unwrap_or_else(|| DumpError::Stopped.to_string());
-            let message = message(&why, &secrets, LONGEST_MESSAGE);
-            tracing::error!(message, "there is no sanitized point");
-            DumpOutcome::Failed { message }
-        }
+        Err(why) => not_sanitized(why, &secrets),
     };
     write(&outcome, &args.termination_path);
+}
+
+/// Likewise, of the statements for it, which are not there.
+pub(super) fn report_captured(why: Option<String>, path: &Path) {
+    write(&not_sanitized(why, &CaptureArgs::secrets()), path);
+}
+
+fn not_sanitized(why: Option<String>, secrets: &[String]) -> DumpOutcome {
+    let why = why.unwrap_or_else(|| DumpError::Stopped.to_string());
+    let message = message(&why, secrets, LONGEST_MESSAGE);
+    tracing::error!(message, "there is no sanitized point");
+    DumpOutcome::Failed { message }
 }
 
 /// What became of the lock, which is not held.

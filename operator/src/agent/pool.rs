@@ -3,6 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::BackupId;
 use super::objects::{ListedObject, word};
 use super::stream;
 use crate::services::bucket::bare;
@@ -56,6 +57,11 @@ pub(super) fn folder(prefix: &str) -> String {
     let above = above(prefix);
     let own = prefix.strip_prefix(&above).unwrap_or_default();
     format!("{above}{FOLDER}{own}")
+}
+
+/// The folder of the objects of a sanitized point, beside the points of its stack: no other point has them.
+pub(super) fn of_point(prefix: &str, id: &BackupId) -> String {
+    format!("{}{id}/", folder(prefix))
 }
 
 /// The folder that the backups of all stacks are below, by that of one: `backups/` of `backups/namespace/stack/`.

@@ -28,8 +28,8 @@ pub(super) trait Input {
     /// The next part, which has at least this size unless it is the last. Empty at the end.
     async fn part(&mut self, size: usize) -> Result<Vec<u8>, DumpError>;
 
-    /// Whether the end was one: what cannot be told from the last part.
-    async fn finish(&mut self) -> Result<(), DumpError> {
+    /// Whether the end was one: what cannot be told from the last part. `sha256`: that of everything.
+    async fn finish(&mut self, _sha256: &str) -> Result<(), DumpError> {
         Ok(())
     }
 }
@@ -68,7 +68,7 @@ impl Input for DumpInput<'_> {
         }
     }
 
-    async fn finish(&mut self) -> Result<(), DumpError> {
+    async fn finish(&mut self, _sha256: &str) -> Result<(), DumpError> {
         self.child.finish().await
     }
 }
@@ -83,7 +83,7 @@ pub(super) async fn upload(
     // A child that cannot even connect has not cost an upload.
     let first = unless_stopped(stop, input.part(part_size(0))).await?;
     if first.is_empty() {
-        unless_stopped(stop, input.finish()).await?;
+        unless_stopped(stop, input.finish("")).await?;
         return Err(DumpError::Empty);
     }
     let mut upload = bucket.start_upload_with(key, headers).await?;
@@ -123,8 +123,9 @@ async fn send(upload: &mut Upload, first: Vec<u8>, input: &mut impl Input) -> Re
         let sent = async { upload.send(part).await.map_err(DumpError::from) };
         ((), part) = tokio::try_join!(sent, input.part(next_size))?;
     }
-    input.finish().await?;
-    Ok(Written { size, sha256: hex(&hash.finalize()) })
+    let sha256 = hex(&hash.finalize());
+    input.finish(&sha256).await?;
+    Ok(Written { size, sha256 })
 }
 
 /// Compares what the bucket has with what was sent.

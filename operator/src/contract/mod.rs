@@ -27,10 +27,11 @@ pub use lock::{
     NOT_BEGUN,
 };
 pub use points::{
-    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REPLICA, ARG_REQUEST, ARG_VERIFIED,
-    ARG_WORK, BucketLocation, COPIED, CopyTarget, DRILL, DrillCheck, DrillFault, DrillOutcome, DrillRecord, ENV_COPIES,
-    ENV_IDENTITY, ENV_ORIGIN, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE, LONGEST_ORIGIN, PointOrigin, SANITIZE,
-    VERIFIED_FILE, Verdict, WORK_DIRECTORY,
+    ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECT_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REPLICA,
+    ARG_REQUEST, ARG_SQL_FILE, ARG_VERIFIED, ARG_WORK, BucketLocation, CAPTURE, COPIED, CopyTarget, DRILL, DrillCheck,
+    DrillFault, DrillOutcome, DrillRecord, ENV_COPIES, ENV_IDENTITY, ENV_ORIGIN, ENV_SANITIZE_SQL, ENV_SANITIZED, ENV_SOURCE,
+    LONGEST_ORIGIN, LONGEST_STATEMENTS, PointOrigin, SANITIZE, STATEMENTS_DIRECTORY, STATEMENTS_PATH, VERIFIED_FILE, Verdict, WORK_DIRECTORY,
+    statements,
 };
 pub use postgres_url::{PostgresUrl, Written};
 pub use preflight::{
@@ -105,7 +106,7 @@ pub const ARG_HELD: &str = "--held";
 pub const ARG_PRIVATE_FILE: &str = "--private-file";
 /// `agent authorities --database-file`: the authorities (PEM) of the database.
 pub const ARG_DATABASE_FILE: &str = "--database-file";
-/// `agent authorities --into`: the folder to write to.
+/// `agent authorities --into`: the folder to write to. `agent capture --into`: the file.
 pub const ARG_INTO: &str = "--into";
 
 /// The URL of the database, without a pooler.

@@ -38,10 +38,40 @@ pub const SANITIZE: &str = "sanitize";
 pub const ARG_REQUEST: &str = "--request";
 /// `agent sanitize --into-prefix`: the folder of the sanitized points in their bucket, ending in a slash.
 pub const ARG_INTO_PREFIX: &str = "--into-prefix";
+/// `agent sanitize --object-prefix`: a folder of the application's bucket whose objects the point has; once for each.
+pub const ARG_OBJECT_PREFIX: &str = "--object-prefix";
 /// The bucket of the sanitized points as [`BucketLocation`].
 pub const ENV_SANITIZED: &str = "SANITIZE_DESTINATION";
 /// The statements.
 pub const ENV_SANITIZE_SQL: &str = "SANITIZE_SQL";
+/// `agent sanitize --sql-file`: the file with the statements that a program of the user printed.
+pub const ARG_SQL_FILE: &str = "--sql-file";
+
+/// `agent capture -- <program> <arguments>`: runs a program of the user, in its own image, and keeps what it prints. When that is no
+/// text of statements, [`super::TERMINATION_PATH`] has a [`super::DumpOutcome`].
+pub const CAPTURE: &str = "capture";
+/// The folder that the program and `agent sanitize` share.
+pub const STATEMENTS_DIRECTORY: &str = "/run/rorun-statements";
+/// The file with what the program printed.
+pub const STATEMENTS_PATH: &str = "/run/rorun-statements/printed.sql";
+
+/// How many bytes of statements it may print.
+pub const LONGEST_STATEMENTS: u64 = 1 << 20;
+
+/// What a program printed as statements, or why it is none.
+pub fn statements(printed: Vec<u8>) -> Result<String, String> {
+    let text = String::from_utf8(printed).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
+        format!("what sanitize.command prints is no UTF-8 text, from byte {at} on: let it print statements in UTF-8")
+    })?;
+    if text.contains('\0') {
+        return Err("what sanitize.command prints has a NUL byte, which no statement has".to_owned());
+    }
+    if text.trim().is_empty() {
+        return Err("sanitize.command printed nothing: let it print statements to its standard output".to_owned());
+    }
+    Ok(text)
+}
 
 /// What makes the point, as [`PointOrigin`].
 pub const ENV_ORIGIN: &str = "BACKUP_ORIGIN";

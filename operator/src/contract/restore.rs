@@ -65,6 +65,8 @@ pub enum RestoreStep {
     Fill,
     /// Makes the point's versions of the objects the current ones.
     Objects,
+    /// Puts the objects of a sanitized point into the bucket of a new stack, over nothing that is there.
+    Place,
     /// Drops one database that a restore made or kept.
     Discard,
     /// Asks the live database whether its archive reaches a moment.
@@ -75,13 +77,14 @@ pub enum RestoreStep {
 
 impl RestoreStep {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Check,
         Self::Copy,
         Self::Verify,
         Self::Switch,
         Self::Fill,
         Self::Objects,
+        Self::Place,
         Self::Discard,
         Self::Moment,
         Self::Recovered,
@@ -96,6 +99,7 @@ impl RestoreStep {
             Self::Switch => "switch",
             Self::Fill => "fill",
             Self::Objects => "objects",
+            Self::Place => "place",
             Self::Discard => "discard",
             Self::Moment => "moment",
             Self::Recovered => "recovered",

@@ -49,7 +49,7 @@ use crate::{
     api::v1alpha1::RorunStackSpec,
     names::{Component as Name, Waiting, reason},
     objects::{self, DesiredObject, Keyed, LiveObject, LiveSet, ObjectKind, Readiness},
-    plan::Plan,
+    plan::{Plan, restore::Current},
     stack::{Probe, Stack},
 };
 
@@ -229,7 +229,7 @@ fn waiting(
         sofar.readiness.get(need).is_some_and(|readiness| waits(readiness) || sleeps(**need, live))
     };
     // The objects of a restore need a bucket.
-    let objects = name == Name::Restore && plan.restores.current.as_ref().is_some_and(|current| current.request.bucket);
+    let objects = name == Name::Restore && plan.restores.current.as_ref().is_some_and(Current::needs_bucket);
     let needs = component.waits_for().iter().chain(objects.then_some(&Name::Bucket));
     needs.into_iter().find(waited_for).map(|need| waits(name, *need))
 }

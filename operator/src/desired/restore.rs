@@ -26,6 +26,7 @@ use crate::{
     stack::{Backup, RestoreRequest, Stack, database},
 };
 use recovered::{COPY_CA_FILE, beside, recovered, trusting_copy};
+pub(super) use secret::variables_of_objects;
 use secret::{authorities_of, copy_name, copy_url, copy_variables, objects_ca, objects_variables, secret};
 
 /// The container of the agent.
@@ -194,7 +195,7 @@ pub(super) fn arguments(stack: &Stack, backup: &Backup, request: &RestoreRequest
     if request.fills && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
         args.push(contract::ARG_FILL.to_owned());
     }
-    if request.bucket && matches!(step, RestoreStep::Check | RestoreStep::Objects) {
+    if (request.bucket && matches!(step, RestoreStep::Check | RestoreStep::Objects)) || step == RestoreStep::Place {
         let except = backup.recovery.except.iter().flat_map(|folder| [contract::ARG_OBJECTS_EXCEPT, folder]);
         args.extend(except.map(str::to_owned));
     }

@@ -1,22 +1,33 @@
 //! The Job that makes a sanitized point: in a pod with a PostgreSQL of its own, as a drill. It gets the keys of the backups and of the
-//! destination, and of the live database neither URL nor password.
+//! destination, and of the live database neither URL nor password. A program of the user that prints the statements runs before in a
+//! container that has none of these, nor a way to change what runs after it.
 
 use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::Job,
-        core::v1::{ConfigMapKeySelector, Container, EnvVar, EnvVarSource, Secret},
+        core::v1::{
+            ConfigMapKeySelector, Container, EnvVar, EnvVarSource, PodTemplateSpec, ResourceRequirements, Secret,
+            VolumeMount,
+        },
     },
 };
 
-use super::{Component, Keys, drill, metadata, recovery, service};
+use super::{Component, Keys, drill, metadata, pod, recovery, service};
 use crate::{
+    api::v1alpha1::SanitizeCommand,
     contract,
     names::Component as Name,
     objects::{ApplyPolicy, DesiredObject, LiveSet, Readiness},
     plan::Plan,
     stack::{Backup, BackupRequest, BucketAccess, SanitizeRequest, Stack, Statements, bucket_variables},
 };
+
+/// How long a program may take that prints statements.
+const COMMAND_SECONDS: &str = "600";
+/// The volume with what it printed, and what it has for files of its own.
+const STATEMENTS: &str = "statements";
+const COMMAND_TEMPORARY: &str = "command-tmp";
 
 pub(super) struct Sanitize;
 
@@ -31,12 +42,16 @@ impl Component for Sanitize {
         let Ok(into) = &asked.destination else { return Vec::new() };
         let mut objects = vec![
             service::account(stack, Name::Sanitize, &metadata::Strings::new()),
-            secret(stack, (source, into), &asked.sql),
+            secret(stack, (backup, source, into), asked),
         ];
         if !step.exists {
             let container = container(stack, backup, request, asked);
             let of = (&backup.recovery.server, source);
-            let spec = drill::job_spec(drill::template(stack, backup, of, (Name::Sanitize, container)));
+            let template = drill::template(stack, backup, of, (Name::Sanitize, container));
+            let spec = drill::job_spec(match &asked.sql {
+                Statements::Printed(command) => with_command(stack, command, (template, &of.0.resources)),
+                Statements::Inline(_) | Statements::ConfigMap(_) => template,
+            });
             let metadata = metadata::owned(stack, Name::Sanitize, step.name.clone());
             let job = Job { metadata, spec: Some(spec), ..Job::default() };
             objects.push(DesiredObject::new(&job, ApplyPolicy::RunOnce));
@@ -63,11 +78,16 @@ pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
     plan.sanitizes.jobs.iter().map(job_of).collect()
 }
 
-/// The keys of both buckets, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
-fn secret(stack: &Stack, (source, into): (&BucketAccess, &BucketAccess), sql: &Statements) -> DesiredObject {
+/// The keys of both buckets, and of the application's where its objects are asked for, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
+fn secret(
+    stack: &Stack,
+    (backup, source, into): (&Backup, &BucketAccess, &BucketAccess),
+    asked: &SanitizeRequest,
+) -> DesiredObject {
     let mut data = bucket_variables(source);
+    data.extend(recovery::source(&backup.recovery).filter(|_| !asked.objects.is_empty()));
     data.insert(contract::ENV_SANITIZED, serde_json::to_string(&recovery::location(into)).unwrap_or_default());
-    if let Statements::Inline(sql) = sql {
+    if let Statements::Inline(sql) = &asked.sql {
         data.insert(contract::ENV_SANITIZE_SQL, sql.clone());
     }
     DesiredObject::own(&Secret {
@@ -80,7 +100,7 @@ fn secret(stack: &Stack, (source, into): (&BucketAccess, &BucketAccess), sql: &S
 
 fn container(stack: &Stack, backup: &Backup, request: &BackupRequest, asked: &SanitizeRequest) -> Container {
     let server = &backup.recovery.server;
-    let mut sanitize = super::pod::container(stack, "sanitize", &server.image);
+    let mut sanitize = pod::container(stack, "sanitize", &server.image);
     sanitize.command = Some(vec![contract::BINARY_PATH.to_owned()]);
     let into = format!("{}{}/{}/", asked.prefix, stack.namespace, stack.name);
     let mut args = vec![
@@ -96,6 +116,7 @@ fn container(stack: &Stack, backup: &Backup, request: &BackupRequest, asked: &Sa
         stack.environment.as_str(),
     ];
     args.extend(backup.owner.iter().flat_map(|owner| [contract::ARG_OWNER, owner]));
+    args.extend(asked.objects.iter().flat_map(|folder| [contract::ARG_OBJECT_PREFIX, folder]));
     sanitize.args = Some(args.into_iter().map(str::to_owned).collect());
     let mut sanitize = drill::furnished(sanitize, backup, (stack.child(Name::Sanitize), server));
     if let Statements::ConfigMap(of) = &asked.sql {
@@ -104,5 +125,41 @@ fn container(stack: &Stack, backup: &Backup, request: &BackupRequest, asked: &Sa
         let name = contract::ENV_SANITIZE_SQL.to_owned();
         sanitize.env.get_or_insert_default().push(EnvVar { name, value_from: Some(source), ..EnvVar::default() });
     }
+    if let Statements::Printed(_) = &asked.sql {
+        let file = [contract::ARG_SQL_FILE, contract::STATEMENTS_PATH].map(str::to_owned);
+        sanitize.args.get_or_insert_default().extend(file);
+        sanitize.volume_mounts.get_or_insert_default().push(read_only(STATEMENTS, contract::STATEMENTS_DIRECTORY));
+    }
     sanitize
+}
+
+/// The pod with a container before all others but the one that brings the agent.
+fn with_command(
+    stack: &Stack,
+    command: &SanitizeCommand,
+    (mut template, resources): (PodTemplateSpec, &ResourceRequirements),
+) -> PodTemplateSpec {
+    let mut container = pod::container(stack, "command", &command.image);
+    container.command = Some(vec![contract::BINARY_PATH.to_owned()]);
+    let capture = [contract::AGENT, contract::CAPTURE, contract::ARG_INTO, contract::STATEMENTS_PATH];
+    let limit = [contract::ARG_TIMEOUT_SECONDS, COMMAND_SECONDS, "--"];
+    let own = capture.into_iter().chain(limit).map(str::to_owned);
+    container.args = Some(own.chain(command.command.iter().chain(&command.args).cloned()).collect());
+    container.env = Some(command.env.iter().map(|of| pod::variable(&of.name, &of.value)).collect());
+    container.resources = Some(resources.clone());
+    // The binary runs with the keys of the buckets afterwards.
+    container.volume_mounts = Some(vec![
+        read_only("binary", contract::BINARY_DIRECTORY),
+        pod::mount(STATEMENTS, contract::STATEMENTS_DIRECTORY),
+        pod::mount(COMMAND_TEMPORARY, "/tmp"),
+    ]);
+    if let Some(spec) = &mut template.spec {
+        spec.init_containers.get_or_insert_default().push(container);
+        spec.volumes.get_or_insert_default().extend([pod::scratch(STATEMENTS), pod::scratch(COMMAND_TEMPORARY)]);
+    }
+    template
+}
+
+fn read_only(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..pod::mount(volume, path) }
 }

@@ -1,5 +1,5 @@
-//! The Jobs that fill the empty database of a new stack from a sanitized point. They get the keys of that point's bucket, which are
-//! no others' of the stack.
+//! The Jobs that fill the empty database of a new stack from a sanitized point, and put its objects into the stack's bucket. They get
+//! the keys of that point's bucket, which are no others' of the stack; the last alone also those of the stack's own.
 
 use k8s_openapi::{
     ByteString,
@@ -19,6 +19,10 @@ use crate::{
     stack::{BucketAccess, Connection, Seed, Stack, authorities, bucket_variables, database},
 };
 
+/// The file of the authorities of the stack's bucket.
+const OBJECTS_CA_FILE: &str = "objects.crt";
+const OBJECTS_CA_PATH: &str = "/etc/rorun/ca/objects.crt";
+
 /// The name of a file, the argument that names it, and its content.
 type File = (&'static str, [&'static str; 2], String);
 
@@ -26,10 +30,12 @@ type File = (&'static str, [&'static str; 2], String);
 pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     let (Some(seed), Some(connection)) = (&stack.seed, &stack.connection) else { return Vec::new() };
     let Some(bucket) = seed.tools.destination.as_deref() else { return Vec::new() };
-    let files = files(connection, bucket);
+    let places = matches!(&current.step, Some((Kind::Objects, _)));
+    let own = stack.bucket.access().filter(|_| places);
+    let files = files(connection, (bucket, own));
     let mut objects = vec![
         service::account(stack, Name::Restore, &stack.api.service_account_annotations),
-        secret(stack, connection, bucket),
+        secret(stack, connection, (bucket, own)),
     ];
     if !files.is_empty() {
         let data = files.iter().map(|(file, _, pem)| ((*file).to_owned(), pem.clone())).collect();
@@ -41,6 +47,7 @@ pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
         let restore = match kind {
             Kind::Check => RestoreStep::Check,
             Kind::Fill => RestoreStep::Fill,
+            Kind::Objects => RestoreStep::Place,
             _ => return None,
         };
         let template = template(stack, seed, current, (restore, &files));
@@ -50,22 +57,29 @@ pub(super) fn objects(stack: &Stack, current: &Current) -> Vec<DesiredObject> {
     objects
 }
 
-/// The authorities of database and bucket.
-fn files(connection: &Connection, bucket: &BucketAccess) -> Vec<File> {
+/// The authorities of the database, of the bucket of the point, and of that of the stack.
+fn files(connection: &Connection, (bucket, own): (&BucketAccess, Option<&BucketAccess>)) -> Vec<File> {
     let database = [contract::ARG_DATABASE_CA_FILE, contract::DATABASE_CA_PATH];
     let of_bucket = [contract::ARG_BUCKET_CA_FILE, contract::BUCKET_CA_PATH];
+    let of_own = [contract::ARG_OBJECTS_CA_FILE, OBJECTS_CA_PATH];
     let all = [
         (contract::DATABASE_CA_FILE, database, authorities([connection.database_ca.as_deref()])),
         (contract::BUCKET_CA_FILE, of_bucket, authorities([bucket.ca.as_deref()])),
+        (OBJECTS_CA_FILE, of_own, authorities([own.and_then(|own| own.ca.as_deref())])),
     ];
     all.into_iter().filter_map(|(file, argument, pem)| Some((file, argument, pem?))).collect()
 }
 
-fn secret(stack: &Stack, connection: &Connection, bucket: &BucketAccess) -> DesiredObject {
-    let mut data = bucket_variables(bucket);
-    data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
+fn secret(
+    stack: &Stack,
+    connection: &Connection,
+    (bucket, own): (&BucketAccess, Option<&BucketAccess>),
+) -> DesiredObject {
+    let mut data = own.map(restore::variables_of_objects).unwrap_or_default();
+    data.extend(bucket_variables(bucket).into_iter().map(|(key, value)| (key.to_owned(), value)));
+    data.insert(contract::ENV_DATABASE_URL.to_owned(), connection.direct_url.clone());
     DesiredObject::own(&Secret {
-        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
+        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Restore, stack.child(Name::Restore)),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()

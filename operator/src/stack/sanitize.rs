@@ -1,8 +1,8 @@
 //! A point without what must not leave the environment, as a RorunBackup asks for it: by which statements, and where to.
 
-use super::{BucketAccess, Observed, References, backup, bucket, mode::ModeSpec};
+use super::{BucketAccess, Observed, References, backup, bucket, defaults, mode::ModeSpec};
 use crate::{
-    api::v1alpha1::{ConfigMapKey, ExternalBucket, RorunBackupSpec},
+    api::v1alpha1::{ConfigMapKey, ExternalBucket, RorunBackupSpec, RorunStackSpec, SanitizeCommand},
     names::{Waiting, label, reason},
 };
 
@@ -16,6 +16,8 @@ const PREFIX: &str = "sanitized/";
 pub struct SanitizeRequest {
     /// The statements.
     pub sql: Statements,
+    /// The folders of the stack's bucket whose objects it has.
+    pub objects: Vec<String>,
     /// The bucket of the point, or what is missing of it.
     pub destination: Result<Box<BucketAccess>, Waiting>,
     /// The folder in it, which those of the namespaces are below, ending in a slash.
@@ -29,15 +31,25 @@ pub enum Statements {
     Inline(String),
     /// In a `ConfigMap`, which only the pod reads.
     ConfigMap(ConfigMapKey),
+    /// A program prints them, whose image has its registry.
+    Printed(SanitizeCommand),
 }
 
 impl SanitizeRequest {
     /// Reads what a spec asks for. `None`: a backup of the database as it is.
-    pub fn of(spec: &RorunBackupSpec, observed: &Observed) -> Option<Self> {
+    pub fn of(spec: &RorunBackupSpec, stack: &RorunStackSpec, observed: &Observed) -> Option<Self> {
         let (sanitize, destination) = (spec.sanitize.as_ref()?, spec.destination.as_ref()?);
-        let inline = || Statements::Inline(sanitize.sql.clone().unwrap_or_default());
+        let sql = match (&sanitize.command, &sanitize.sql_config_map_ref) {
+            (Some(command), _) => {
+                let image = defaults::image(defaults::registry(stack), &command.image);
+                Statements::Printed(SanitizeCommand { image, ..command.clone() })
+            }
+            (None, Some(of)) => Statements::ConfigMap(of.clone()),
+            (None, None) => Statements::Inline(sanitize.sql.clone().unwrap_or_default()),
+        };
         Some(Self {
-            sql: sanitize.sql_config_map_ref.clone().map_or_else(inline, Statements::ConfigMap),
+            sql,
+            objects: sanitize.object_prefixes.clone(),
             destination: access(backup::sanitized_to(destination), observed),
             prefix: destination.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
         })

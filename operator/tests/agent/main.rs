@@ -17,6 +17,7 @@ mod servers;
 
 mod asks;
 mod bad_buckets;
+mod captures;
 mod drill_faults;
 mod drills;
 mod dumps;
@@ -28,6 +29,7 @@ mod locks;
 mod numbers;
 mod object_locks;
 mod owners;
+mod placed;
 mod points;
 mod preflight;
 mod provisions;

@@ -1,6 +1,7 @@
 //! Points without what must not leave: with the real PostgreSQL and two places in real buckets, and what tries to get data out.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rorun_operator::agent::Manifest;
@@ -23,18 +24,18 @@ const SCHEMA: &str = "
     CREATE TABLE receipts (id int PRIMARY KEY, total numeric);
     INSERT INTO receipts SELECT n, n FROM generate_series(1, 700) n;
     CREATE MATERIALIZED VIEW addresses AS SELECT email FROM customers;";
-const SANITIZE: &str =
+pub(crate) const SANITIZE: &str =
     "UPDATE customers SET email = 'customer' || id || '@invalid';\nREFRESH MATERIALIZED VIEW addresses;";
 
 /// Where the sanitized points of a scenario go.
-struct Safe<'a> {
-    from: &'a Scenario,
-    into: Scenario,
+pub(crate) struct Safe<'a> {
+    pub(crate) from: &'a Scenario,
+    pub(crate) into: Scenario,
 }
 
 impl<'a> Safe<'a> {
     /// A folder of its own in the same bucket.
-    fn of(from: &'a Scenario) -> Self {
+    pub(crate) fn of(from: &'a Scenario) -> Self {
         let (servers, bucket) = (from.servers.clone(), from.bucket.clone());
         Self { from, into: Scenario::of(servers, (from.name, "safe/shop/".to_owned()), bucket) }
     }
@@ -53,7 +54,7 @@ impl<'a> Safe<'a> {
         }
     }
 
-    fn command(&self, sql: &str) -> (Command, std::path::PathBuf) {
+    pub(crate) fn command(&self, sql: &str) -> (Command, PathBuf) {
         let (mut command, result) = of_agent(self.from, contract::SANITIZE);
         command.args([contract::ARG_INTO_PREFIX, &self.into.prefix, contract::ARG_REQUEST, REQUEST]);
         command.args([contract::ARG_ENVIRONMENT, "Production"]);
@@ -62,9 +63,25 @@ impl<'a> Safe<'a> {
         (command, result)
     }
 
+    /// The folder of the agent.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let (_, result) = self.command("");
+        result.parent().expect("a folder").to_owned()
+    }
+
+    /// The agent with statements that a program printed.
+    fn printed(&self, file: &Path) -> (Command, PathBuf) {
+        let (mut command, result) = self.command("");
+        command.env_remove(contract::ENV_SANITIZE_SQL).arg(contract::ARG_SQL_FILE).arg(file);
+        (command, result)
+    }
+
     /// Runs the agent, and gives what it reports and all that it said.
     async fn run(&self, sql: &str) -> (DumpOutcome, String) {
-        let (mut command, result) = self.command(sql);
+        self.run_command(self.command(sql)).await
+    }
+
+    async fn run_command(&self, (mut command, result): (Command, PathBuf)) -> (DumpOutcome, String) {
         let _ = std::fs::remove_file(&result);
         let run = tokio::task::spawn_blocking(move || command.output().expect("agent"));
         let Output { status, stdout, stderr } = run.await.expect("agent");
@@ -79,16 +96,32 @@ impl<'a> Safe<'a> {
     }
 
     async fn complete(&self, sql: &str) -> DumpRecord {
-        match self.run(sql).await {
+        self.complete_command(self.command(sql)).await
+    }
+
+    pub(crate) async fn complete_by(&self, file: &Path) -> DumpRecord {
+        self.complete_command(self.printed(file)).await
+    }
+
+    pub(crate) async fn complete_command(&self, command: (Command, PathBuf)) -> DumpRecord {
+        match self.run_command(command).await {
             (DumpOutcome::Complete(record), _) => record,
             failed => panic!("{failed:?}"),
         }
     }
 
+    pub(crate) async fn failure_by(&self, file: &Path) -> String {
+        self.failure_command(self.printed(file)).await.0
+    }
+
     /// Runs the agent, which must fail and leave nothing, and gives its message and all that it said.
     async fn failure(&self, sql: &str) -> (String, String) {
+        self.failure_command(self.command(sql)).await
+    }
+
+    pub(crate) async fn failure_command(&self, command: (Command, PathBuf)) -> (String, String) {
         let before = self.into.keys().await;
-        let (outcome, said) = self.run(sql).await;
+        let (outcome, said) = self.run_command(command).await;
         let DumpOutcome::Failed { message } = outcome else { panic!("{outcome:?}") };
         assert_eq!(self.into.keys().await, before, "{message}");
         assert_eq!(self.into.bucket.uploads(&self.into.prefix).await.expect("uploads"), [], "{message}");
@@ -96,7 +129,7 @@ impl<'a> Safe<'a> {
     }
 
     /// Restores a point of it beside, and gives the name of the database.
-    async fn restored(&self, id: &str) -> String {
+    pub(crate) async fn restored(&self, id: &str) -> String {
         let key = format!("{}{id}/{DUMP_FILE}", self.into.prefix);
         let dump = self.into.bucket.get(&key).await.expect("get").expect("dump");
         let database = format!("{}-restored", self.from.name);
@@ -111,7 +144,7 @@ impl<'a> Safe<'a> {
 }
 
 /// Production with rows and a point of them.
-async fn production(name: &'static str) -> (Scenario, DumpRecord) {
+pub(crate) async fn production(name: &'static str) -> (Scenario, DumpRecord) {
     let scenario = Scenario::new(name).await;
     scenario.sql(SCHEMA).await;
     let mut dump = scenario.command();
@@ -259,7 +292,7 @@ async fn a_kill_leaves_no_point_and_a_second_run_makes_one() {
     scenario.fill(8).await;
     scenario.dump().await;
     let safe = Safe::of(&scenario);
-    let log = |file: &std::path::Path| std::fs::read_to_string(file).unwrap_or_default();
+    let log = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     // While a statement runs.
     let (mut command, result) = safe.command(&format!("{SANITIZE} SELECT pg_sleep(600)"));
     let mut child =

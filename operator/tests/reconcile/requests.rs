@@ -48,6 +48,11 @@ pub async fn jobs(env: &TestEnv, namespace: &str) -> Vec<kube::api::DynamicObjec
 
 /// Ends a Job as its controller and the kubelet do: its pod says something, and then its condition says how it ended.
 pub async fn end(env: &TestEnv, namespace: &str, name: &str, said: &Value, well: bool) {
+    end_in(env, namespace, name, ("containerStatuses", said), well).await;
+}
+
+/// Likewise, in the words of one of its containers.
+pub async fn end_in(env: &TestEnv, namespace: &str, name: &str, (containers, said): (&str, &Value), well: bool) {
     let job = env.objects("Job", namespace).get(name).await.expect("the Job");
     let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.uid(), "controller": true});
     let account = job.data.pointer("/spec/template/spec/serviceAccountName");
@@ -57,7 +62,7 @@ pub async fn end(env: &TestEnv, namespace: &str, name: &str, said: &Value, well:
     let pods = env.objects("Pod", namespace);
     pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod")).await.expect("its pod is made");
     let state = json!({"terminated": {"exitCode": i32::from(!well), "message": said.to_string()}});
-    let ended = json!({"phase": if well { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": "agent",
+    let ended = json!({"phase": if well { "Succeeded" } else { "Failed" }, containers: [{"name": "agent",
         "image": "postgres:17", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
     let patch = Patch::Merge(json!({"status": ended}));
     pods.patch_status(&format!("{name}-x"), &PatchParams::default(), &patch).await.expect("its status");

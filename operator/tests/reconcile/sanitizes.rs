@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     conditions::set_status,
     env::{TestEnv, development},
-    requests::{ask, condition, end, jobs, status, until_reason},
+    requests::{ask, condition, end, end_in, jobs, status, until_reason},
     restores::{open, play, said, step_of},
 };
 
@@ -122,6 +122,73 @@ pub async fn a_sanitized_point_is_made_beside_whatever_goes_on(env: &TestEnv) {
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
 }
 
+/// The program of the user has an image, and what it is told: no key, no volume of the agent that it could write to.
+pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
+    let namespace = "sanitize-command";
+    env.namespace(namespace).await;
+    keys(env, namespace, "safe").await;
+    let mut stack = development();
+    stack["image"] = json!({"registry": "registry.example.com/rorun"});
+    env.apply(namespace, stack).await;
+    let mut spec = sanitize();
+    spec["sanitize"] = json!({"command": {"image": "masker:2", "command": ["/mask", "--sql"], "args": ["people"],
+        "env": [{"name": "SEED", "value": "7"}]}, "objectPrefixes": ["public/"]});
+    ask_for(env, namespace, "safe", spec).await;
+    env.until("it runs", async || status(env, namespace, "safe").await.phase == "Running").await;
+    env.settled(namespace).await;
+    let job = of_component(env, namespace, "sanitize").await.remove(0);
+    let pod = job.data.pointer("/spec/template/spec").expect("a pod");
+    let names: Vec<_> = pod["initContainers"].as_array().expect("two").iter().map(|of| of["name"].clone()).collect();
+    assert_eq!(names, ["install", "command"]);
+    let command = &pod["initContainers"][1];
+    assert_eq!(command["image"], "registry.example.com/rorun/masker:2");
+    assert_eq!(command["command"], json!([contract::BINARY_PATH]));
+    let args = [
+        "agent",
+        "capture",
+        "--into",
+        contract::STATEMENTS_PATH,
+        "--timeout-seconds",
+        "600",
+        "--",
+        "/mask",
+        "--sql",
+        "people",
+    ];
+    assert_eq!(command["args"], json!(args));
+    assert_eq!(command["env"], json!([{"name": "SEED", "value": "7"}]));
+    assert!(command["envFrom"].is_null() && !command.to_string().contains("secret"), "{command}");
+    assert_eq!(pod["automountServiceAccountToken"], json!(false));
+    assert_eq!(command["securityContext"], pod["containers"][0]["securityContext"]);
+    let mounts = |container: &Value| {
+        let all = container["volumeMounts"].as_array().expect("mounts").clone();
+        let read_only = |of: &Value| of["readOnly"] == true;
+        all.iter().map(|of| (of["name"].as_str().unwrap_or_default().to_owned(), read_only(of))).collect::<Vec<_>>()
+    };
+    let writes = |of: &Value| {
+        mounts(of).into_iter().filter(|(_, read_only)| !read_only).map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(mounts(command)[0], ("binary".to_owned(), true));
+    assert_eq!(writes(command), ["statements", "command-tmp"]);
+    let agent = &pod["containers"][0];
+    assert!(mounts(agent).contains(&("statements".to_owned(), true)), "{agent}");
+    assert!(!mounts(agent).iter().any(|(name, _)| name == "command-tmp"), "{agent}");
+    assert!(words(&job).ends_with(&format!("--sql-file {}", contract::STATEMENTS_PATH)), "{}", words(&job));
+    assert!(words(&job).contains("--object-prefix public/ "), "{}", words(&job));
+    let data = secret(env, namespace, "shop-sanitize").await.expect("its Secret");
+    assert!(data.iter().all(|(key, _)| key != contract::ENV_SANITIZE_SQL), "{data:?}");
+    // It ends in vain, before the container of the agent begins.
+    let said = json!({"failed": {"message": "sanitize.command failed: exit status: 3: no such table"}});
+    end_in(env, namespace, &job.name_any(), ("initContainerStatuses", &said), false).await;
+    let failed = until_reason(env, namespace, "safe", "BackupFailed").await;
+    assert!(failed.conditions[0].message.contains("exit status: 3: no such table"), "{:?}", failed.conditions);
+    env.until("its Secret goes", async || secret(env, namespace, "shop-sanitize").await.is_none()).await;
+    env.settled(namespace).await;
+    let mark = env.mark();
+    env.settled(namespace).await;
+    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+}
+
 pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
     let namespace = "sanitize-wrong";
     env.namespace(namespace).await;
@@ -149,15 +216,37 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
     };
     let mut both = of_map;
     both["sql"] = json!("SELECT 1");
+    let command = |field: &str, value: Value| {
+        let mut command = json!({"image": "masker:2", "command": ["/mask"]});
+        command[field] = value;
+        json!({"command": command})
+    };
+    let env = |name: &str| json!([{"name": name, "value": "7"}]);
+    let folders = |names: &[&str]| json!({"sql": "SELECT 1", "objectPrefixes": names});
+    assert_eq!(make(with("sanitize", folders(&["public/", "avatars/small/"]))).await, Ok(()));
+    assert_eq!(make(with("sanitize", command("env", env("SEED")))).await, Ok(()));
+    let mut three = command("args", json!(["-v"]));
+    three["sql"] = json!("SELECT 1");
+    let of_secret =
+        json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "safe", "key": "AWS_SECRET_ACCESS_KEY"}}}]);
     let mut absolute = sanitize();
     absolute["destination"]["prefix"] = json!("/safe");
     for (spec, words) in [
         (without("sanitize"), "set both sanitize and destination"),
         (without("destination"), "set both sanitize and destination"),
-        (with("sanitize", json!({})), "set exactly one of sql and sqlConfigMapRef"),
-        (with("sanitize", both), "set exactly one of sql and sqlConfigMapRef"),
+        (with("sanitize", json!({})), "set exactly one of sql, sqlConfigMapRef and command"),
+        (with("sanitize", both), "set exactly one of sql, sqlConfigMapRef and command"),
+        (with("sanitize", three), "set exactly one of sql, sqlConfigMapRef and command"),
+        (with("sanitize", command("image", json!("https://masker"))), "write the name of an image"),
+        (with("sanitize", command("command", json!([]))), "spec.sanitize.command.command"),
+        (with("sanitize", command("env", env("9"))), "spec.sanitize.command.env[0].name"),
+        (with("sanitize", command("env", of_secret)), "spec.sanitize.command.env[0].value: Required value"),
         (with("sanitize", json!({"sql": ""})), "spec.sanitize.sql"),
         (with("sanitize", json!({"sql": "x".repeat(65537)})), "spec.sanitize.sql"),
+        (with("sanitize", folders(&[""])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["/"])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["public"])), "write folders that end in a slash"),
+        (with("sanitize", folders(&["public/", "public/"])), "Duplicate value"),
         (with("destination", json!({"prefix": "safe/"})), "spec.destination.external"),
         (absolute, "write a folder that ends in a slash"),
     ] {
@@ -179,12 +268,14 @@ async fn begin(env: &TestEnv, namespace: &str) {
     env.namespace(namespace).await;
     keys(env, namespace, "reader").await;
     env.apply(namespace, seeded(LOCATION)).await;
-    {
-        let name = "shop-database";
-        let set = env.objects("StatefulSet", namespace).get(name).await.expect("the StatefulSet");
-        let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
-        set_status(env, ("StatefulSet", namespace, name), serves).await;
-    }
+    serves(env, namespace, "shop-database").await;
+}
+
+/// The pod of a server becomes ready.
+async fn serves(env: &TestEnv, namespace: &str, name: &str) {
+    let set = env.objects("StatefulSet", namespace).get(name).await.expect("the StatefulSet");
+    let serves = json!({"observedGeneration": set.metadata.generation, "replicas": 1, "readyReplicas": 1});
+    set_status(env, ("StatefulSet", namespace, name), serves).await;
 }
 
 async fn told(env: &TestEnv, namespace: &str, kind: &str) -> Option<(String, String, String)> {
@@ -232,6 +323,50 @@ pub async fn a_new_stack_begins_with_a_point_once(env: &TestEnv) {
     let mark = env.mark();
     env.settled(namespace).await;
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+}
+
+pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &TestEnv) {
+    let namespace = "seed-objects";
+    begin(env, namespace).await;
+    let check = open(env, namespace).await.name_any();
+    end(env, namespace, &check, &json!({"done": {"objects": 3, "durationSeconds": 1}}), true).await;
+    let fill = open(env, namespace).await;
+    assert_eq!(step_of(&fill), "fill");
+    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
+    assert!(
+        data.iter().all(|(key, _)| !key.starts_with("OBJECTS_")),
+        "the keys of the bucket come with its step: {data:?}"
+    );
+    end(env, namespace, &fill.name_any(), &said("fill"), true).await;
+    // The bucket of a new stack may take longer than its database.
+    let waits = env.until_reason(namespace, "RestoreComplete", "DependencyNotReady").await;
+    assert!(waits.contains("waits for bucket"), "{waits}");
+    env.settled(namespace).await;
+    assert_eq!(jobs(env, namespace).await.len(), 2);
+    assert!(told(env, namespace, "Seeded").await.is_none());
+    serves(env, namespace, "shop-bucket").await;
+    let place = open(env, namespace).await;
+    let words = words(&place);
+    assert!(words.starts_with("agent restore place ") && words.contains("--any-owner --sanitized"), "{words}");
+    assert!(words.contains("--objects-except backups/"), "{words}");
+    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
+    let of = |key: &str| data.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    assert_eq!((of(contract::ENV_S3_BUCKET), of(contract::ENV_ACCESS_KEY_ID)), (Some("safe"), Some("reader-id")));
+    assert!(of(contract::ENV_OBJECTS_BUCKET).is_some_and(|name| name != "safe"), "{data:?}");
+    assert!(of(contract::ENV_OBJECTS_ACCESS_KEY_ID).is_some_and(|key| key != "reader-id"), "{data:?}");
+    let kept = "found in bucket \"rorun\" and kept instead of those of the point: 1 objects, public/a";
+    let placed = json!({"done": {"objects": 2, "durationSeconds": 1, "warnings": [kept]}});
+    end(env, namespace, &place.name_any(), &placed, true).await;
+    env.until("it is told", async || told(env, namespace, "Seeded").await.is_some()).await;
+    let (status, _, message) = told(env, namespace, "Seeded").await.expect("it is told");
+    let expected = format!("{ID}, and the bucket with 2 objects of it; {kept}");
+    assert!(status == "True" && message.contains(&expected), "{message}");
+    env.until("its Secret goes", async || secret(env, namespace, "shop-restore").await.is_none()).await;
+    env.settled(namespace).await;
+    let mark = env.mark();
+    env.settled(namespace).await;
+    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
+    assert_eq!(jobs(env, namespace).await.len(), 3);
 }
 
 pub async fn data_that_are_found_stay_and_are_told(env: &TestEnv) {

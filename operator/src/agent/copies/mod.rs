@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncBufRead, AsyncReadExt as _};
+use tokio::io::AsyncBufRead;
 use tokio_util::sync::CancellationToken;
 
 use self::objects::{Filled, Pool};
@@ -22,6 +22,7 @@ use super::manifest::ManifestObject;
 use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
 use super::stream::{self, Input, read_part};
+use super::transfer::{self, Origin};
 use super::{DumpArgs, in_use, objects as list, prune, replication};
 use crate::contract::{COPIED, CopyTarget, ENV_COPIES, MANIFEST_FILE, OBJECTS_FILE};
 use crate::services::bucket::{BucketClient, Timeouts};
@@ -30,7 +31,6 @@ use crate::services::bucket::{BucketClient, Timeouts};
 const BEGUN_WITHIN: Duration = Duration::from_hours(6);
 /// Nor is an object copied or removed: releases, restores and other dumps wait for the end of the Job.
 const OBJECTS_WITHIN: Duration = Duration::from_mins(30);
-const AT_ONCE: usize = 1024 * 1024;
 
 /// What came of the copies.
 #[derive(Debug, Default)]
@@ -319,20 +319,7 @@ pub(super) async fn hash(
     key: &str,
     stop: &CancellationToken,
 ) -> Result<Option<String>, DumpError> {
-    let Some(mut body) = bucket.read(key, None).await? else { return Ok(None) };
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; AT_ONCE];
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(DumpError::Stopped),
-            read = body.content.read(&mut chunk) => read.map_err(|source| DumpError::Run { source })?,
-        };
-        if read == 0 {
-            return Ok(Some(stream::hex(&hash.finalize())));
-        }
-        hash.update(&chunk[..read]);
-    }
+    transfer::sum(Origin { bucket, key, version: None }, stop).await
 }
 
 /// An object of another bucket.

@@ -6,7 +6,6 @@ use futures::{StreamExt as _, stream as futures_stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::hash;
 use crate::agent::DumpArgs;
 use crate::agent::checked::ReadError;
 use crate::agent::error::DumpError;
@@ -16,7 +15,7 @@ use crate::agent::objects::{self, ListReader, ListedObject};
 use crate::agent::parts::Part;
 use crate::agent::pool::{self, Name};
 use crate::agent::replication;
-use crate::agent::transfer::{Origin, transfer};
+use crate::agent::transfer;
 use crate::services::bucket::{BucketClient, BucketTarget, Marker, Timeouts};
 
 /// How many objects are asked for at once. Fewer of them are in memory.
@@ -256,29 +255,11 @@ impl Pool<'_> {
         key: String,
         stop: &CancellationToken,
     ) -> Result<Done, DumpError> {
-        let wrong = |why: String| DumpError::Copy { key: object.key.clone(), why };
-        if stop.is_cancelled() {
-            return Err(DumpError::Stopped);
-        }
-        if Instant::now() > self.until {
+        if Instant::now() > self.until && !stop.is_cancelled() {
             return Ok(Done::Later);
         }
-        let origin = Origin { bucket: source, key: &object.key, version: Some(&object.version_id) };
-        let Some(written) = Box::pin(transfer(origin, (self.to, &key, self.locking.of_pool(self.now)), stop)).await?
-        else {
-            let version = &object.version_id;
-            return Err(wrong(format!(
-                "version {version} is gone, so this point cannot be restored whole; a newer one can"
-            )));
-        };
-        let found = Box::pin(hash(self.to, &key, stop)).await?;
-        if written.size == object.size && found.as_deref() == Some(&*written.sha256) {
-            return Ok(Done::Copied);
-        }
-        // Nothing that is wrong stays where a copy is looked for.
-        self.to.delete(&key).await?;
-        let why = "the copy has another size than the list says, or another checksum than what was read";
-        Err(wrong(why.to_owned()))
+        let to = (self.to, key.as_str(), self.locking.of_pool(self.now));
+        Box::pin(transfer::copy_version((source, &object), to, stop)).await.map(|()| Done::Copied)
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<R
     }
     if args.scope.contains(&RestoreScope::Bucket) {
         result.objects = Some(Box::pin(objects::check(args, &point, stop)).await?);
+    } else if args.point.sanitized {
+        result.objects = Box::pin(objects::check_copies(args, &point, stop)).await?;
     }
     Ok(result)
 }

@@ -21,7 +21,7 @@ pub enum RestoreError {
     },
     /// What a dump could fail with as well.
     #[error(transparent)]
-    Agent(#[from] DumpError),
+    Agent(DumpError),
     /// The database or the bucket cannot be used.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -31,6 +31,15 @@ pub enum RestoreError {
     /// The pod was asked to stop.
     #[error("failed to finish: the pod was told to stop")]
     Stopped,
+}
+
+impl From<DumpError> for RestoreError {
+    fn from(error: DumpError) -> Self {
+        match error {
+            DumpError::Stopped => Self::Stopped,
+            error => Self::Agent(error),
+        }
+    }
 }
 
 /// A refusal.

@@ -1,8 +1,8 @@
 //! `agent restore <step>`: brings a recovery point back, in steps that can be killed and run again.
 //!
-//! What is live is touched by two steps alone: `switch` gives names to databases, in one transaction, and `objects` adds versions.
-//! `discard` drops what a restore made or kept, after it was asked for by name. Everything else writes beside. While a step reads the
-//! point an object in its folder holds it.
+//! What is live is touched by two steps alone: `switch` gives names to databases, in one transaction, and `objects` adds versions. `fill`
+//! and `place` write where nothing is. `discard` drops what a restore made or kept, after it was asked for by name. Everything else writes
+//! beside. While a step reads the point an object in its folder holds it.
 
 mod args;
 mod check;
@@ -52,6 +52,8 @@ pub enum RestoreCommand {
     Fill(Box<StepArgs>),
     /// Makes the point's versions of the objects the current ones.
     Objects(Box<StepArgs>),
+    /// Puts the objects of a sanitized point into the bucket of a new stack, over nothing that is there.
+    Place(Box<StepArgs>),
     /// Drops one database that a restore made or kept.
     Discard(Box<DiscardArgs>),
     /// Asks the live database whether its archive reaches a moment.
@@ -65,7 +67,10 @@ impl RestoreCommand {
         match self {
             Self::Check(args)
             | Self::Copy(args)
-            | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => &args.target,
+            | Self::Verify(args)
+            | Self::Fill(args)
+            | Self::Objects(args)
+            | Self::Place(args) => &args.target,
             Self::Switch(args) | Self::Recovered(args) => &args.target,
             Self::Moment(args) => &args.target,
             Self::Discard(args) => &args.target,
@@ -75,7 +80,12 @@ impl RestoreCommand {
     fn secrets(&self) -> Vec<String> {
         let mut secrets = self.target().secrets();
         match self {
-            Self::Check(args) | Self::Copy(args) | Self::Verify(args) | Self::Fill(args) | Self::Objects(args) => {
+            Self::Check(args)
+            | Self::Copy(args)
+            | Self::Verify(args)
+            | Self::Fill(args)
+            | Self::Objects(args)
+            | Self::Place(args) => {
                 secrets.extend(args.secrets());
             }
             Self::Switch(_) | Self::Discard(_) | Self::Moment(_) | Self::Recovered(_) => {}
@@ -118,6 +128,8 @@ async fn step(command: &RestoreCommand, stop: &CancellationToken) -> Result<Rest
             let over = Over { done: true, refused: false };
             Box::pin(hold::during(args, over, stop, objects::restore(args, stop))).await
         }
+        // Nobody removes a sanitized point.
+        RestoreCommand::Place(args) => Box::pin(objects::place(args, stop)).await,
         RestoreCommand::Discard(args) => unless_stopped(stop, discard::discard(args)).await,
         RestoreCommand::Moment(args) => unless_stopped(stop, moment::check(args)).await,
         RestoreCommand::Recovered(args) => unless_stopped(stop, moment::recovered(args)).await,

@@ -28,6 +28,9 @@ pub struct SanitizeArgs {
     /// The folder of the sanitized points in their bucket, ending in a slash.
     #[arg(long, value_parser = prefix)]
     pub into_prefix: String,
+    /// A folder of the application's bucket whose objects the point has, ending in a slash; once for each. Defaults to none.
+    #[arg(long = "object-prefix", value_parser = prefix)]
+    pub object_prefixes: Vec<String>,
     /// An empty folder for the files of the server.
     #[arg(long, default_value = contract::WORK_DIRECTORY)]
     pub work: PathBuf,
@@ -38,11 +41,17 @@ pub struct SanitizeArgs {
     #[arg(long, default_value = contract::TERMINATION_PATH, hide = true)]
     pub termination_path: PathBuf,
     /// The statements.
-    #[arg(long, env = contract::ENV_SANITIZE_SQL, hide_env_values = true, hide = true)]
-    pub sql: String,
+    #[arg(long, env = contract::ENV_SANITIZE_SQL, hide_env_values = true, hide = true, required_unless_present = "sql_file")]
+    pub sql: Option<String>,
+    /// The file with the statements that a program printed.
+    #[arg(long)]
+    pub sql_file: Option<PathBuf>,
     /// The bucket of the sanitized points, as JSON.
     #[arg(long, env = contract::ENV_SANITIZED, hide_env_values = true, hide = true)]
     pub destination: String,
+    /// The application's bucket as JSON, where it is not the one that backups go to.
+    #[arg(long, env = contract::ENV_SOURCE, hide_env_values = true, hide = true)]
+    pub source: Option<String>,
     /// The identity that decrypts the dump.
     #[arg(long, env = contract::ENV_IDENTITY, hide_env_values = true, hide = true)]
     pub identity: Option<String>,
@@ -53,8 +62,9 @@ pub struct SanitizeArgs {
 
 impl SanitizeArgs {
     pub(in crate::agent) fn secrets(&self) -> Vec<String> {
-        let into = serde_json::from_str::<BucketLocation>(&self.destination).ok();
-        let into = into.into_iter().flat_map(|into| [Some(into.secret_access_key), into.session_token]);
+        let others = std::iter::once(&self.destination).chain(&self.source);
+        let into = others.filter_map(|text| serde_json::from_str::<BucketLocation>(text).ok());
+        let into = into.flat_map(|into| [Some(into.secret_access_key), into.session_token]);
         let from = [Some(self.bucket.secret_access_key.clone()), self.bucket.session_token.clone()];
         let lines = self.identity.iter().flat_map(|identity| identity.lines()).map(|line| line.trim().to_owned());
         let mut secrets: Vec<_> = into.chain(from).flatten().chain(lines).collect();

@@ -3,6 +3,8 @@
 //! touched, and cannot be: nothing here leads to it. Whatever fails leaves no point, since the manifest is written last.
 
 mod args;
+mod objects;
+mod script;
 mod sql;
 
 use std::time::Instant;
@@ -11,6 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 pub use args::SanitizeArgs;
+use objects::Wanted;
+use script::Script;
 
 use super::authorities::Authorities;
 use super::checked::Dump;
@@ -20,7 +24,7 @@ use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{self, Contents, Manifest, ManifestObject};
 use super::pg_dump::{self, PgDump};
 use super::stream::{self, DumpInput};
-use super::{BackupId, contents, dump, objects, prune, seal};
+use super::{BackupId, contents, dump, objects as list, prune, seal};
 use crate::contract::{BucketLocation, DUMP_FILE, DrillFault, DumpRecord, ENV_SANITIZED, MARKER_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, BucketTarget, Headers, Timeouts};
@@ -47,6 +51,7 @@ fn failed(message: impl Into<String>) -> Ended {
 }
 
 async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationToken) -> Result<DumpRecord, Ended> {
+    let script = Script::read(args)?;
     let clock = Instant::now();
     let now = || started + SignedDuration::try_from(clock.elapsed()).unwrap_or_default();
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
@@ -61,42 +66,73 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
     refuse_raw_folder(&destination, args).await?;
     let source = BucketClient::new(&from, Timeouts::DATA)?;
     let point = Box::pin(choose(&source, args)).await?;
+    let wanted = Box::pin(Wanted::of(args, (&source, &from), &point)).await?;
     server::fits(&point.server_version).await?;
     tracing::info!(point = %point.id, prefix = args.prefix, "the newest recovery point is restored");
     let server = Server::start(&args.work, point.contents.as_ref(), stop).await?;
-    let made = Box::pin(make(args, (&source, &point), (&server, &destination), now, stop)).await;
+    let content = Content { script: &script, objects: wanted.as_ref() };
+    let made = Box::pin(make((args, content), (&source, &point), (&server, &destination), now, stop)).await;
     server.stop().await;
     let (manifest, size) = made?;
-    let published = Box::pin(dump::publish(&destination, &args.into_prefix, &manifest, None)).await;
-    published.map(|key| record(&manifest, size, &destination, &key)).map_err(Ended::from)
+    match Box::pin(dump::publish(&destination, &args.into_prefix, &manifest, None)).await {
+        Ok(key) => Ok(record(&manifest, size, &destination, &key)),
+        Err(error) => {
+            take_back(&destination, &args.into_prefix, &manifest.id).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// What makes the point another one than that which it is made of.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    script: &'a Script,
+    objects: Option<&'a Wanted<'a>>,
+}
+
+/// Removes what was written of a point that did not come to be.
+async fn take_back(bucket: &BucketClient, prefix: &str, id: &BackupId) {
+    let removed = async {
+        prune::remove(bucket, prefix, id).await?;
+        objects::remove(bucket, prefix, id).await
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, %id, "a broken point is left in the bucket");
+    }
 }
 
 /// Restores, sanitizes and dumps. Gives the manifest, which is not written yet, and the size of the dump.
 async fn make(
-    args: &SanitizeArgs,
+    (args, content): (&SanitizeArgs, Content<'_>),
     (source, point): (&BucketClient, &Manifest),
     (server, destination): (&Server, &BucketClient),
     now: impl Fn() -> Timestamp,
     stop: &CancellationToken,
 ) -> Result<(Manifest, u64), Ended> {
     restored(args, (source, point), server, stop).await?;
-    sql::apply(server, &args.sql, stop).await?;
-    sql::without_credentials(server).await?;
+    sql::apply(server, content.script, stop).await?;
+    sql::without_credentials(server, content.script).await?;
     let begun = now();
     let id = BackupId::new(begun);
     let key = inventory::key(&args.into_prefix, &id, DUMP_FILE);
-    let written = Box::pin(write(destination, &key, server, stop)).await;
-    let (object, contents) = match written {
+    let all = async {
+        let (dump, contents) = Box::pin(write(destination, &key, server, stop)).await?;
+        let objects = match content.objects {
+            Some(wanted) => Some(Box::pin(wanted.copy((destination, &args.into_prefix, &id), stop)).await?),
+            None => None,
+        };
+        Ok((dump, contents, objects))
+    };
+    let (dump, contents, objects) = match all.await {
         Ok(written) => written,
         Err(ended) => {
             // An upload that broke off was taken back. One that was complete was not.
-            if let Err(error) = prune::remove(destination, &args.into_prefix, &id).await {
-                tracing::warn!(%error, %id, "a broken point is left in the bucket");
-            }
+            take_back(destination, &args.into_prefix, &id).await;
             return Err(ended);
         }
     };
-    let size = object.size;
+    let size = dump.size;
+    let (bucket, list) = objects.unzip();
     let manifest = Manifest {
         api_version: manifest::VERSION.to_owned(),
         id,
@@ -107,7 +143,7 @@ async fn make(
         server_version: server.version().await?,
         database: point.database.clone(),
         format: manifest::FORMAT.to_owned(),
-        objects: vec![object],
+        objects: [dump].into_iter().chain(list).collect(),
         owner: args.owner.clone(),
         stack_uid: None,
         environment: point.environment.clone().or_else(|| args.environment.clone()),
@@ -118,7 +154,7 @@ async fn make(
         origin: None,
         excluded_schemas: point.excluded_schemas.clone(),
         contents: Some(contents),
-        bucket: None,
+        bucket,
         recipients: Vec::new(),
     };
     Ok((manifest, size))
@@ -182,7 +218,7 @@ async fn write(
 fn destination(location: &str) -> Result<BucketTarget, Ended> {
     let location: BucketLocation = serde_json::from_str(location)
         .map_err(|error| failed(format!("failed to read the variable {ENV_SANITIZED}: {error}")))?;
-    Ok(objects::target(&location))
+    Ok(list::target(&location))
 }
 
 /// A key for the destination must open no point of the stack itself.
@@ -265,7 +301,7 @@ fn record(manifest: &Manifest, size: u64, bucket: &BucketClient, key: &str) -> D
         adoption: None,
         not_locked: None,
         rows: manifest.contents.as_ref().map(Contents::total_rows),
-        objects: None,
+        objects: manifest.bucket.as_ref().map(|half| half.count),
         not_whole: manifest.contents.as_ref().and_then(|contents| contents.not_counted.clone()),
         copied: 0,
         not_copied: None,

@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::failed;
+use super::script::Script;
 use crate::agent::drill::Ended;
 use crate::agent::drill::server::{NAME, Server, said};
 
@@ -14,11 +15,11 @@ const TRANSACTION: &str = "SELECT virtualxid FROM pg_locks WHERE locktype = 'vir
 const WROTE: &str = "SELECT txid_current_if_assigned()";
 
 /// Changes the restored database. Nothing is changed unless every statement succeeds.
-pub(super) async fn apply(server: &Server, sql: &str, stop: &CancellationToken) -> Result<(), Ended> {
+pub(super) async fn apply(server: &Server, script: &Script, stop: &CancellationToken) -> Result<(), Ended> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Ended::Stopped),
-        done = transaction(server, sql) => done,
+        done = transaction(server, script) => done,
     }
 }
 
@@ -27,7 +28,7 @@ const CREDENTIALS: &str = "SELECT 'user mapping for ' || usename || ' of server 
      UNION ALL SELECT 'subscription ' || subname FROM pg_subscription";
 
 /// Refuses a database that holds credentials of other servers.
-pub(super) async fn without_credentials(server: &Server) -> Result<(), Ended> {
+pub(super) async fn without_credentials(server: &Server, script: &Script) -> Result<(), Ended> {
     let ended = |error: Error| failed(format!("the server of the drill refuses: {}", said(&error)));
     let client = server.connect(NAME).await.map_err(ended)?;
     let messages = client.simple_query(CREDENTIALS).await.map_err(ended)?;
@@ -43,29 +44,30 @@ pub(super) async fn without_credentials(server: &Server) -> Result<(), Ended> {
     }
     let found = found.join(", ");
     Err(failed(format!(
-        "the database holds credentials of other servers, which must not leave: {found}; drop them in sanitize.sql (DROP USER MAPPING, \
-         DROP SUBSCRIPTION)"
+        "the database holds credentials of other servers, which must not leave: {found}; drop them in {} (DROP USER MAPPING, DROP \
+         SUBSCRIPTION)",
+        script.field
     )))
 }
 
-async fn transaction(server: &Server, sql: &str) -> Result<(), Ended> {
+async fn transaction(server: &Server, Script { sql, field }: &Script) -> Result<(), Ended> {
     let ended = |error: Error| failed(format!("the server of the drill refuses: {}", said(&error)));
     let client = server.connect(NAME).await.map_err(ended)?;
     client.batch_execute("BEGIN").await.map_err(ended)?;
     let before = value(&client, TRANSACTION).await.map_err(ended)?;
-    client.batch_execute(sql).await.map_err(|error| failed(of_a_statement(&error, sql)))?;
+    client.batch_execute(sql).await.map_err(|error| failed(of_a_statement(&error, sql, field)))?;
     // A COMMIT would keep what a later statement should have undone, and a ROLLBACK would undo all.
     if value(&client, TRANSACTION).await.map_err(ended)? != before {
-        return Err(failed(
-            "sanitize.sql ends its transaction: leave BEGIN, COMMIT and ROLLBACK out, since all of it runs in one",
-        ));
+        return Err(failed(format!(
+            "{field} ends its transaction: leave BEGIN, COMMIT and ROLLBACK out, since all of it runs in one"
+        )));
     }
     if value(&client, WROTE).await.map_err(ended)?.is_none() {
-        return Err(failed(
-            "sanitize.sql changes nothing of the restored database, which is not sanitized then: let its statements match rows",
-        ));
+        return Err(failed(format!(
+            "{field} changes nothing of the restored database, which is not sanitized then: let its statements match rows"
+        )));
     }
-    client.batch_execute("COMMIT").await.map_err(|error| failed(of_a_statement(&error, sql)))
+    client.batch_execute("COMMIT").await.map_err(|error| failed(of_a_statement(&error, sql, field)))
 }
 
 async fn value(client: &Client, sql: &str) -> Result<Option<String>, Error> {
@@ -77,7 +79,7 @@ async fn value(client: &Client, sql: &str) -> Result<Option<String>, Error> {
 }
 
 /// Which statement failed, and why, without a value of a row.
-fn of_a_statement(error: &Error, sql: &str) -> String {
+fn of_a_statement(error: &Error, sql: &str, field: &str) -> String {
     let Some(error) = error.as_db_error() else {
         return "failed to sanitize: the server ended, or a statement reads from its client".to_owned();
     };
@@ -86,7 +88,7 @@ fn of_a_statement(error: &Error, sql: &str) -> String {
         _ => None,
     };
     let at = at.map(|line| format!(" in line {line}")).unwrap_or_default();
-    format!("failed to sanitize: a statement of sanitize.sql failed{at}: {}; nothing was written", why(error))
+    format!("failed to sanitize: a statement of {field} failed{at}: {}; nothing was written", why(error))
 }
 
 /// Names that are missing are those of the user's SQL (PostgreSQL documentation, appendix A: table, column, function, right); other

@@ -59,20 +59,63 @@ pub struct RorunBackupSpec {
     pub destination: Option<SanitizedDestination>,
 }
 
-/// The statements that take out what must not leave the environment: exactly one member. They run in one transaction, without
-/// `BEGIN` and `COMMIT`, and one that fails leaves no point.
+/// The statements that take out what must not leave the environment: exactly one of `sql`, `sqlConfigMapRef` and `command`. They
+/// run in one transaction, without `BEGIN` and `COMMIT`, and one that fails leaves no point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.sql) != has(self.sqlConfigMapRef)")
-    .message("set exactly one of sql and sqlConfigMapRef, e.g. `sql: UPDATE users SET email = 'user' || id || '@example.invalid'`"))]
+#[x_kube(validation = Rule::new("[has(self.sql), has(self.sqlConfigMapRef), has(self.command)].filter(set, set).size() == 1")
+    .message("set exactly one of sql, sqlConfigMapRef and command, e.g. `sql: UPDATE users SET email = 'user' || id || '@example.invalid'`"))]
 pub struct Sanitize {
-    /// The statements, at most 64 KiB. Defaults to those of `sqlConfigMapRef`.
+    /// The statements, at most 64 KiB. Defaults to those of `sqlConfigMapRef`, or of `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub sql: Option<String>,
-    /// A ConfigMap of this namespace with the statements, at most 100 KiB. Defaults to `sql`.
+    /// A ConfigMap of this namespace with the statements, at most 100 KiB. Defaults to `sql`, or `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_config_map_ref: Option<ConfigMapKey>,
+    /// A program that prints the statements to its standard output, at most 1 MiB of UTF-8 text within 10 minutes. It runs before the
+    /// database is restored, and has no keys and no data. Defaults to `sql`, or `sqlConfigMapRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<SanitizeCommand>,
+    /// The folders of the stack's bucket whose objects the point has as well, e.g. `public/`: all of them, as they are, in the versions
+    /// that the recovery point lists, so `backup.includeBucket` is needed. Defaults to none: the point has the database alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 256)), extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = text::folders()))]
+    pub object_prefixes: Vec<String>,
+}
+
+/// A program that prints statements. With another exit code than 0 there is no point, and the end of what it wrote to its standard
+/// error is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SanitizeCommand {
+    /// The image, with `image.registry` of the stack before it unless it names one. It runs as the user of the image of the
+    /// drills, without a root that can be written; `/tmp` can.
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = text::image()))]
+    pub image: String,
+    /// The program in it, perhaps with arguments: the entry point of the image counts for nothing.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub command: Vec<String>,
+    /// Arguments after these. Defaults to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 4096)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub args: Vec<String>,
+    /// Variables. Values alone: a program that needs no key is given none. Defaults to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<PlainVariable>,
+}
+
+/// A variable and its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlainVariable {
+    /// The name.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// The value.
+    #[schemars(length(max = 4096))]
+    pub value: String,
 }
 
 /// The key of a ConfigMap of the same namespace.

@@ -122,6 +122,14 @@ pub(super) fn folder() -> Value {
     )
 }
 
+/// Folders in a bucket.
+pub(super) fn folders() -> Value {
+    json!([{
+        "rule": "self.all(f, f.matches('^([A-Za-z0-9_][A-Za-z0-9._=-]*/)+$'))",
+        "message": "write folders that end in a slash, without a slash at the start and without `..`, e.g. `public/`",
+    }])
+}
+
 /// The beginning of keys in a bucket.
 pub(super) fn key_prefix() -> Value {
     matching("^[A-Za-z0-9!_.*()=/-]+$", "write the beginning of keys, without a slash at the start, e.g. `uploads/`")

@@ -31,11 +31,11 @@ impl Context {
     }
 
     /// Reads the RorunBackups of a stack that are not over. The Secrets that they name are observed before.
-    pub(super) fn observe_backups(&self, stack: &ResourceKey, observed: &mut Observed) {
+    pub(super) fn observe_backups(&self, cr: &RorunStack, stack: &ResourceKey, observed: &mut Observed) {
         let backup = |of: &Arc<RorunBackup>| BackupRequest {
             uid: of.uid().unwrap_or_default(),
             name: of.name_any(),
-            sanitize: SanitizeRequest::of(&of.spec, observed),
+            sanitize: SanitizeRequest::of(&of.spec, &cr.spec, observed),
         };
         let backups = self.requests.backups.of(stack).iter().map(backup).collect();
         observed.backups = backups;

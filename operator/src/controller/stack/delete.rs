@@ -37,7 +37,7 @@ pub(super) async fn reconcile(
     let mut observed = Observed::default();
     steps::observe(cr, live, &mut observed);
     context.observe_restores((cr, &key), live, &mut observed);
-    context.observe_backups(&key, &mut observed);
+    context.observe_backups(cr, &key, &mut observed);
     let backups = last_backup_runs(&key.name, &observed, now().as_second());
     context.tell_backups(&key, &backups, &BTreeMap::new());
     context.tell_restores(&key, &last_restore_runs(&key.name, &observed));

@@ -85,7 +85,7 @@ pub(super) async fn observe(
         observed.traits.extend(traits.map(|traits| (name.clone(), traits)));
         observed.secrets.insert(name.clone(), found.map(|found| found.values));
     }
-    context.observe_backups(key, &mut observed);
+    context.observe_backups(cr, key, &mut observed);
     observed.credentials = credentials::observe(context, cr, key, live, &observed.missing_apis).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
     cluster::observe(context, (cr, key), live, &mut observed).await?;

@@ -87,6 +87,11 @@ pub(super) fn copy_variables(
 }
 
 pub(super) fn objects_variables(stack: &Stack, request: &RestoreRequest) -> metadata::Strings {
+    objects_bucket(stack, request).map(variables_of_objects).unwrap_or_default()
+}
+
+/// The variables of a bucket whose objects are restored.
+pub(in crate::desired) fn variables_of_objects(access: &BucketAccess) -> metadata::Strings {
     let names = [
         (contract::ENV_S3_ENDPOINT, contract::ENV_OBJECTS_ENDPOINT),
         (contract::ENV_S3_REGION, contract::ENV_OBJECTS_REGION),
@@ -96,7 +101,7 @@ pub(super) fn objects_variables(stack: &Stack, request: &RestoreRequest) -> meta
         (contract::ENV_SECRET_ACCESS_KEY, contract::ENV_OBJECTS_SECRET_ACCESS_KEY),
         (contract::ENV_SESSION_TOKEN, contract::ENV_OBJECTS_SESSION_TOKEN),
     ];
-    let known = objects_bucket(stack, request).map(bucket_variables).unwrap_or_default();
+    let known = bucket_variables(access);
     let rename = |(of, name): (&str, &str)| Some((name.to_owned(), known.get(of)?.clone()));
     names.into_iter().filter_map(rename).collect()
 }

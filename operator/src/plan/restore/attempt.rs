@@ -100,6 +100,8 @@ pub(super) struct Done {
     pub(super) job: String,
     pub(super) started: i64,
     pub(super) ended: i64,
+    /// Its pod told what it said. Else the result is empty.
+    pub(super) told: bool,
     /// What the agent said.
     pub(super) result: RestoreResult,
     /// What the agent said of the recovery point of what is live.
@@ -177,7 +179,8 @@ fn ended(job: &ObservedJob, kind: Kind, now: i64) -> Attempt {
                 Ok(RestoreOutcome::Done(result)) => result,
                 _ => RestoreResult::default(),
             };
-            Attempt::Done(Box::new(Done { job: job.name.clone(), started: job.created, ended, result, saved }))
+            let told = job.said.is_some();
+            Attempt::Done(Box::new(Done { job: job.name.clone(), started: job.created, ended, told, result, saved }))
         }
     }
 }

@@ -232,7 +232,13 @@ impl<'a> Facts<'a> {
     }
 
     fn objects_done(&self) -> bool {
-        !self.request.bucket || self.is_done(Kind::Objects)
+        !(self.request.bucket || self.places()) || self.is_done(Kind::Objects)
+    }
+
+    /// Whether a seed has objects, by what its check said. If that is lost, the step finds out.
+    fn places(&self) -> bool {
+        let checked = self.done(Kind::Check).filter(|_| self.request.seeds() && self.found_data().is_none());
+        checked.is_some_and(|checked| !checked.told || checked.result.objects.is_some_and(|count| count > 0))
     }
 
     /// The step that was refused for good, and why.

@@ -98,6 +98,11 @@ impl Restores {
 }
 
 impl Current {
+    /// Whether objects are restored: all along, or by the step that is due.
+    pub fn needs_bucket(&self) -> bool {
+        self.request.bucket || matches!(&self.step, Some((Kind::Objects, _)))
+    }
+
     fn holds(&self) -> bool {
         if self.first {
             return self.state != State::Complete;

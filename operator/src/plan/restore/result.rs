@@ -174,6 +174,7 @@ impl Facts<'_> {
             Kind::Objects if kept.is_some() => {
                 "the database is restored and its objects are not, so the application stays stopped"
             }
+            Kind::Objects if self.request.seeds() => "the database is filled, and not all objects are in the bucket",
             Kind::Objects => "the application stays stopped, since not all objects are restored",
             _ => "what is live is as it was",
         };

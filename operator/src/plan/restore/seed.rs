@@ -4,7 +4,7 @@
 use super::{State, attempt, facts::Facts};
 use crate::stack::{Observed, RestoreRequest, Stack};
 
-/// The key of a command that records the point that the database was filled with.
+/// The key of a command that records the point that the database was filled with, and what of it is in the bucket.
 const SEEDED: &str = "seed";
 /// That of the data that were found instead.
 const FOUND: &str = "seed-found";
@@ -36,7 +36,16 @@ pub(super) fn outcome(facts: &Facts<'_>) -> Option<Result<String, String>> {
         return None;
     }
     let id = facts.request.point.as_ref().map(|point| point.id.clone()).unwrap_or_default();
-    Some(facts.found_data().map_or(Ok(id), |found| Err(found.chars().take(LONGEST).collect())))
+    let short = |words: &str| words.chars().take(LONGEST).collect::<String>();
+    if let Some(found) = facts.found_data() {
+        return Some(Err(short(found)));
+    }
+    let placed = facts.done(super::Kind::Objects).map(|done| &done.result);
+    let count = placed.and_then(|placed| placed.objects).filter(|count| *count > 0);
+    let count = count.map(|count| format!(", and the bucket with {count} objects of it")).unwrap_or_default();
+    let kept = placed.and_then(|placed| placed.warnings.first());
+    let kept = kept.map(|kept| format!("; {kept}")).unwrap_or_default();
+    Some(Ok(short(&format!("{id}{count}{kept}"))))
 }
 
 /// It as a record.

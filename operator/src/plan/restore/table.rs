@@ -162,7 +162,7 @@ pub static TABLE: [Row; 15] = [
         when: "target Stack, and its database is not filled",
         holds: |facts| facts.fills(),
         next: &[
-            (State::RestoringObjects, "Bucket is in scope"),
+            (State::RestoringObjects, "Bucket is in scope, or a sanitized point has objects"),
             (State::Complete, "Bucket is not"),
             (State::Refused, "the database has tables"),
         ],
@@ -209,7 +209,7 @@ pub static TABLE: [Row; 15] = [
     },
     Row {
         state: State::RestoringObjects,
-        when: "Bucket is in scope, and the point's versions are not the current ones",
+        when: "the objects of the point are not in the bucket, and are to be",
         holds: |facts| facts.restores_objects(),
         next: &[(State::Starting, "target InPlace"), (State::Complete, "target Stack")],
     },

@@ -3,6 +3,7 @@
 mod moments;
 mod refusals;
 mod retries;
+mod seeds;
 mod steps;
 
 use serde_json::{Value, json};
@@ -26,8 +27,12 @@ struct Cluster {
     states: Vec<State>,
     /// What a kind of Job ends with, where it is not well or says something else.
     ends: Vec<(State, Value)>,
+    /// The kinds of Jobs whose pods are gone before they are read.
+    silent: Vec<State>,
     /// CloudNativePG runs the database and archives its log.
     archives: bool,
+    /// The stack is new, and begins with a sanitized point.
+    seeds: bool,
 }
 
 fn request(name: &str, uid: &str) -> RestoreRequest {
@@ -51,8 +56,18 @@ impl Cluster {
         let mut observed = Observed { restores: vec![request("back", UID)], backup_owner, ..Observed::default() };
         let there = ObservedWorkload { rolled_out: true, has_pods: true, ..ObservedWorkload::default() };
         observed.releases.workloads.insert(Component::Api, there);
-        let (states, ends) = Default::default();
-        Self { environment: "Development", migrates: true, observed, now: 1000, states, ends, archives: false }
+        let (states, ends, silent) = Default::default();
+        Self {
+            environment: "Development",
+            migrates: true,
+            observed,
+            now: 1000,
+            states,
+            ends,
+            silent,
+            archives: false,
+            seeds: false,
+        }
     }
 
     fn plan(&self) -> Plan {
@@ -76,11 +91,16 @@ impl Cluster {
             spec["database"] = json!({"cloudNativePG": {}});
             spec["backup"] = json!({"pointInTime": {"days": 14}});
         }
+        if self.seeds {
+            spec["seedFrom"] = json!({"location": "s3://safe/sanitized/n/shop/20261129T101500Z-b9x2m/",
+                "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "reader"}});
+        }
         let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
             "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
         let mut stack = validate(&serde_json::from_value(cr).unwrap(), &self.observed);
         // Secrets are none of the plan's business.
         stack.unresolved.clear();
+        stack.seed.iter_mut().for_each(|seed| seed.missing = None);
         stack
     }
 
@@ -110,7 +130,8 @@ impl Cluster {
                 Some((_, ended)) if ended["done"].is_null() => job.phase = JobPhase::Failed(ended.to_string()),
                 other => {
                     let said = other.map_or_else(|| said(state), |(_, ended)| ended.to_string());
-                    (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said), Some(self.now));
+                    let said = Some(said).filter(|_| !self.silent.contains(&state));
+                    (job.phase, job.said, job.ended) = (JobPhase::Complete, said, Some(self.now));
                 }
             }
         }

@@ -10,6 +10,9 @@ use super::versions::current;
 use super::{BucketClient, Current, LockMode, Retention, Upload};
 use crate::services::error::ServiceError;
 
+/// So many bytes of metadata S3 takes of an object, names and values together.
+const METADATA: usize = 2048;
+
 /// The metadata, the headers and the tags of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
@@ -51,6 +54,31 @@ impl Headers {
         Self { metadata: Some(metadata), ..Self::default() }
     }
 
+    /// What the metadata say under a name.
+    pub fn says(&self, name: &str) -> Option<&str> {
+        self.metadata.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Whether so many bytes fit beside the metadata.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let own = self.metadata.iter().flatten().map(|(name, value)| name.len() + value.len());
+        own.sum::<usize>() + bytes <= METADATA
+    }
+
+    /// The same, with this among the metadata.
+    #[must_use]
+    pub fn also_saying(mut self, name: &str, value: &str) -> Self {
+        self.metadata.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same, without this among the metadata.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.metadata.iter_mut().for_each(|metadata| drop(metadata.remove(name)));
+        self
+    }
+
     /// The same for an object that is locked.
     #[must_use]
     pub fn locked(self, retention: Option<Retention>) -> Self {
@@ -75,6 +103,12 @@ impl Headers {
 impl BucketClient {
     /// An object, or exactly this version of it, and what it says of itself. `None`: there is none.
     pub async fn headers(&self, key: &str, version: Option<&str>) -> Result<Option<(Current, Headers)>, ServiceError> {
+        let Some((current, headers)) = self.untagged(key, version).await? else { return Ok(None) };
+        Ok(Some((current, Headers { tagging: self.tags(key, version).await?, ..headers })))
+    }
+
+    /// Likewise, without its tags, for which another request is needed.
+    pub async fn untagged(&self, key: &str, version: Option<&str>) -> Result<Option<(Current, Headers)>, ServiceError> {
         let Some(object) = self.head(key, version).await? else { return Ok(None) };
         let expires = object.expires_string().and_then(|at| DateTime::from_str(at, DateTimeFormat::HttpDate).ok());
         let headers = Headers {
@@ -85,7 +119,7 @@ impl BucketClient {
             content_encoding: object.content_encoding().map(str::to_owned),
             content_language: object.content_language().map(str::to_owned),
             expires,
-            tagging: self.tags(key, version).await?,
+            tagging: None,
             retention: None,
         };
         Ok(Some((current(key, &object), headers)))

@@ -1,14 +1,15 @@
 //! The objects that copied points list: what is copied, once; what comes back where the bucket itself is lost; and what goes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rorun_operator::contract::{
     self, CopyTarget, DumpRecord, MANIFEST_FILE, OBJECTS_FILE, RestoreRefusal, RestoreStep,
 };
 use rorun_operator::services::bucket::{BucketClient, Headers, Timeouts};
 
-use super::Restore;
 use super::objects::{BUCKET, EXCEPT, Versioned, beside};
+use super::{Restore, Step};
 use crate::gateway::{Gateway, Passed};
 use crate::points::target;
 use crate::scenario::Scenario;
@@ -127,6 +128,105 @@ async fn the_objects_of_a_lost_bucket_come_from_the_copy() {
     let done = restore.run_during(command, async |_| {}).await.done();
     assert_eq!(done.objects, Some(4), "two come back, one goes back, and one is newer");
     assert_eq!(bucket.objects().await, expected);
+}
+
+/// The other bucket that a copy is restored into, and the steps of it.
+struct Elsewhere<'a> {
+    restore: Restore<'a>,
+    bucket: Versioned<'a>,
+}
+
+impl<'a> Elsewhere<'a> {
+    async fn new(scenario: &'a Scenario, point: &str, bucket: &str) -> Self {
+        let bucket = Versioned::at(scenario, scenario.servers.bucket(bucket), None).await;
+        Self { restore: Restore { prefix: PREFIX.to_owned(), ..Restore::of(scenario, point) }, bucket }
+    }
+
+    async fn run(&self, step: RestoreStep, from: &str, endpoint: Option<&str>) -> Step {
+        let more = if step == RestoreStep::Check { &BUCKET[..] } else { &[] };
+        let mut command = beside(self.restore.command(step, more), &self.bucket.target);
+        command.env(contract::ENV_S3_BUCKET, from);
+        command.envs(endpoint.map(|endpoint| (contract::ENV_S3_ENDPOINT, endpoint)));
+        self.restore.run_during(command, async |_| {}).await
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_was_changed_is_told_as_one_that_is_gone() {
+    let scenario = Scenario::new("pool-changed").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let copies = Copies::new(&scenario, "pool-changed-there").await;
+    bucket.put("small", "first").await;
+    // What it says of itself leaves no room for the sum.
+    let crowded = Headers::saying(&[("kind", &"k".repeat(2000))]);
+    bucket.client.put_with("crowded", b"first".to_vec(), &crowded).await.expect("put");
+    put_large(&bucket.client, "large").await;
+    let expected = bucket.objects().await;
+    let point = copies.dump().await;
+    assert_eq!((point.copied, point.objects_not_copied), (1, None));
+    let elsewhere = Elsewhere::new(&scenario, &point.id, "pool-changed-new").await;
+    let there = "pool-changed-there";
+    let mut summed = 0;
+    for key in copies.pool().await.into_keys() {
+        let body = copies.client.get(&key).await.expect("get").expect("a body");
+        let headers = copies.client.headers(&key, None).await.expect("head").expect("an object").1;
+        let sum = headers.says("rorun-sha256").map(str::to_owned);
+        assert_eq!(sum.is_none(), headers.says("kind").is_some_and(|kind| kind.len() == 2000), "{headers:?}");
+        if sum.is_none() {
+            continue;
+        }
+        summed += 1;
+        let mut changed = body.clone();
+        *changed.last_mut().expect("a byte") ^= 1;
+        // With what the copy says of itself, and without: another object in its size.
+        for says in [headers.clone(), Headers::default()] {
+            copies.client.put_with(&key, changed.clone(), &says).await.expect("put");
+            for step in [RestoreStep::Check, RestoreStep::Objects] {
+                let (reason, message) = elsewhere.run(step, there, None).await.refused();
+                assert!(reason == RestoreRefusal::VersionMissing && message.contains("of 1 objects"), "{message}");
+                assert!(message.contains("no object was written"), "{message}");
+                assert_eq!(elsewhere.bucket.objects().await, BTreeMap::new(), "nothing is written");
+            }
+        }
+        copies.client.put_with(&key, body, &headers).await.expect("put");
+    }
+    assert_eq!(summed, 2);
+    let done = elsewhere.run(RestoreStep::Objects, there, None).await.done();
+    assert_eq!((done.objects, elsewhere.bucket.objects().await), (Some(3), expected));
+    for key in ["small", "large", "crowded"] {
+        let sum = elsewhere.bucket.client.said_by(key, "rorun-sha256").await.expect("head");
+        assert_eq!(sum, None, "{key} says what it said before it was copied");
+    }
+}
+
+/// It was whole when it was looked at, and is not when it is read to be written.
+#[tokio::test]
+async fn a_copy_that_changes_meanwhile_is_not_written() {
+    let scenario = Scenario::new("pool-changing").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let copies = Copies::new(&scenario, "pool-changing-there").await;
+    bucket.put("changing", "first").await;
+    copies.dump().await;
+    let pool = copies.pool().await;
+    let path = format!("/pool-changing-there/{}", pool.first_key_value().expect("a copy").0);
+    bucket.put("other", "second").await;
+    let id = copies.dump().await.id;
+    let elsewhere = Elsewhere::new(&scenario, &id, "pool-changing-new").await;
+    let reads = AtomicU32::new(0);
+    let gateway = Gateway::start(scenario.servers.s3_port, move |asked| {
+        let reads_it = asked.method == "GET" && asked.path == path && !asked.asks("tagging");
+        if reads_it && reads.fetch_add(1, Ordering::Relaxed) > 0 {
+            Passed::Translated(|text| text.to_uppercase())
+        } else {
+            Passed::On
+        }
+    })
+    .await;
+    let ended = elsewhere.run(RestoreStep::Objects, "pool-changing-there", Some(&gateway.endpoint)).await;
+    let (reason, message) = ended.refused();
+    assert!(reason == RestoreRefusal::VersionMissing && message.contains("of 1 objects"), "{message}");
+    assert!(message.contains("changing; they were there before"), "{message}");
+    assert_eq!(elsewhere.bucket.objects().await, BTreeMap::from([("other".to_owned(), b"second".to_vec())]));
 }
 
 /// Lists say that everything was written long ago.

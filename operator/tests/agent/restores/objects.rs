@@ -20,13 +20,13 @@ use crate::process::{signal, until};
 use crate::scenario::Scenario;
 
 pub(crate) const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
-pub(super) const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
+pub(crate) const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
 
 /// The bucket of a scenario, with versioning.
-pub(super) struct Versioned<'a> {
+pub(crate) struct Versioned<'a> {
     scenario: &'a Scenario,
-    pub(super) target: BucketTarget,
-    pub(super) client: BucketClient,
+    pub(crate) target: BucketTarget,
+    pub(crate) client: BucketClient,
     _moto: Option<(Arc<Moto>, Gateway)>,
 }
 
@@ -37,7 +37,7 @@ struct Point<'a> {
 }
 
 impl<'a> Versioned<'a> {
-    pub(super) async fn seaweed(scenario: &'a Scenario) -> Self {
+    pub(crate) async fn seaweed(scenario: &'a Scenario) -> Self {
         Self::at(scenario, scenario.servers.bucket(scenario.name), None).await
     }
 
@@ -51,14 +51,14 @@ impl<'a> Versioned<'a> {
         Self::at(scenario, target, Some((moto, gateway))).await
     }
 
-    pub(super) async fn at(scenario: &'a Scenario, target: BucketTarget, moto: Option<(Arc<Moto>, Gateway)>) -> Self {
+    pub(crate) async fn at(scenario: &'a Scenario, target: BucketTarget, moto: Option<(Arc<Moto>, Gateway)>) -> Self {
         let client = BucketClient::new(&target, Timeouts::CHECK).expect("client");
         client.create().await.expect("bucket");
         client.enable_versioning().await.expect("versioning");
         Self { scenario, target, client, _moto: moto }
     }
 
-    pub(super) async fn put(&self, key: &str, body: &str) {
+    pub(crate) async fn put(&self, key: &str, body: &str) {
         self.client.put(key, body.as_bytes().to_vec()).await.expect("put");
     }
 
@@ -74,7 +74,7 @@ impl<'a> Versioned<'a> {
     }
 
     /// What is there, without the backups.
-    pub(super) async fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) async fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         let listed = self.client.list("").await.expect("list");
         let keys = listed.into_iter().map(|object| object.key).filter(|key| !key.starts_with("backups/"));
         let get = async |key: String| {
@@ -85,7 +85,7 @@ impl<'a> Versioned<'a> {
     }
 
     /// All versions and marks of deletion, without the backups.
-    pub(super) async fn versions(&self) -> Vec<(String, String)> {
+    pub(crate) async fn versions(&self) -> Vec<(String, String)> {
         let versions = self.client.versions("").await.expect("versions");
         let own = versions.into_iter().filter(|version| !version.key.starts_with("backups/"));
         let mut own: Vec<_> = own.map(|version| (version.key, version.id)).collect();

@@ -1,10 +1,11 @@
 //! What a bucket that is to be filled holds already: it stays, and refuses the restore.
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Keys, Objects};
 use crate::agent::ListedObject;
 use crate::agent::restore::error::{RestoreError, refused};
 use crate::contract::RestoreRefusal;
-use crate::services::ServiceError;
 use crate::services::bucket::bare;
 
 impl Objects<'_> {
@@ -26,7 +27,7 @@ impl Objects<'_> {
     }
 
     /// Whether there is an object of another content under the key of a listed one. What an earlier run wrote has the same.
-    pub(super) async fn is_taken(&self, listed: &ListedObject) -> Result<bool, ServiceError> {
+    pub(super) async fn is_taken(&self, listed: &ListedObject, stop: &CancellationToken) -> Result<bool, RestoreError> {
         let ListedObject { key, size, etag, .. } = listed;
         let Some(current) = self.bucket.look(key, None).await? else { return Ok(false) };
         let tag = bare(etag);
@@ -37,6 +38,6 @@ impl Objects<'_> {
             return Ok(true);
         }
         let Some(source) = self.source(listed).await? else { return Ok(true) };
-        Ok(!self.has_content(self.origin(&source, listed), key).await?)
+        Ok(!self.has_content(&source, listed, stop).await?)
     }
 }

@@ -1,10 +1,12 @@
 //! `objects`: makes the versions of a point the current ones.
 //!
 //! A version that is not the current one is copied to a new version, within the server; one that is gone, or of another bucket, comes
-//! from the pool beside the copy of the point. What is newer than the point is deleted so that it stays as an old version. Nothing is removed for ever, and nothing is written before all the versions were found.
+//! from the pool beside the copy of the point. What is newer than the point is deleted so that it stays as an old version. Nothing is
+//! removed for ever, and nothing is written before all the versions were found, and those in the pool read and compared.
 
 mod found;
 mod index;
+mod place;
 mod write;
 
 use std::pin::pin;
@@ -13,6 +15,7 @@ use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use self::index::Index;
+pub(super) use self::place::{check as check_copies, place};
 use self::write::{Done, Moment};
 use super::args::StepArgs;
 use super::error::{RestoreError, refused};
@@ -109,6 +112,7 @@ pub(super) async fn restore(args: &StepArgs, stop: &CancellationToken) -> Result
     Box::pin(objects.look(stop)).await?;
     let tally = Box::pin(objects.walk(Work::Restore, stop)).await?;
     objects.refuse_found(&tally.found)?;
+    objects.refuse_missing(&tally.missing, "they were there before, and all other objects are restored")?;
     let left = (tally.left.count > 0).then(|| {
         format!(
             "not listed by the point, though older than it, and left as they are: {} objects, {}",
@@ -133,7 +137,8 @@ impl<'a> Objects<'a> {
             args.point.bucket.target(Authorities::of_bucket(args.point.bucket_ca_file.as_deref())?.for_bucket());
         let own = Authorities::of_bucket(args.objects.objects_ca_file.as_deref())?.for_bucket();
         let target = args.objects.target(own).unwrap_or_else(|| of_points.clone());
-        let pool = pool::folder(&args.point.prefix);
+        let of_point = || pool::of_point(&args.point.prefix, id);
+        let pool = if point.manifest.sanitized { of_point() } else { pool::folder(&args.point.prefix) };
         if !half.is_of(&target.bucket) && half.count > 0 && !point.bucket.has_any(&pool).await? {
             let message = format!(
                 "recovery point {id} lists the objects of bucket \"{}\" at {}, and this stack has bucket \"{}\": restore a copy of \
@@ -172,13 +177,17 @@ impl<'a> Objects<'a> {
     async fn look(&self, stop: &CancellationToken) -> Result<(), RestoreError> {
         let Tally { missing, found, .. } = self.walk(Work::Look, stop).await?;
         self.refuse_found(&found)?;
+        self.refuse_missing(&missing, "no object was written")
+    }
+
+    fn refuse_missing(&self, missing: &Keys, done: &str) -> Result<(), RestoreError> {
         if missing.count == 0 {
             return Ok(());
         }
         let message = format!(
-            "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; no object was written; \
-             restore another recovery point, or a copy of this one by its location in a bucket of backup.copies,{} or leave Bucket out \
-             of scope",
+            "of {} objects the versions that recovery point {} lists are gone, changed or in an archive: {}; {done}; restore \
+             another recovery point, or a copy of this one by its location in a bucket of backup.copies,{} or leave Bucket out of \
+             scope",
             missing.count,
             self.id,
             missing.words(),

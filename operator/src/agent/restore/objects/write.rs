@@ -5,10 +5,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Objects, Work};
 use crate::agent::pool::Name;
 use crate::agent::restore::error::RestoreError;
-use crate::agent::transfer::{Origin, transfer};
+use crate::agent::transfer::{self, Origin, Says, Transferred, Way, transfer};
 use crate::agent::{ListedObject, Manifest};
 use crate::services::ServiceError;
-use crate::services::bucket::{Current, Past, bare};
+use crate::services::bucket::{BucketClient, Current, Past, bare};
 
 /// S3 takes at most 10,000 parts: with these of 512 MiB a copy may have as much as an object may.
 const PART: u64 = 512 << 20;
@@ -33,8 +33,8 @@ pub(super) enum Done {
 pub(super) enum Source {
     /// In the bucket itself, as the version that is listed.
     Version,
-    /// In the pool beside the point, under this key.
-    Pool(String),
+    /// In the pool beside the point, under this key, with what the copy says of itself.
+    Pool(String, Says),
 }
 
 /// When a point was made, in seconds since 1970.
@@ -88,11 +88,16 @@ impl Objects<'_> {
         stop: &CancellationToken,
     ) -> Result<Done, RestoreError> {
         refuse_stopped(stop)?;
-        if self.fills && self.is_taken(&listed).await? {
+        if self.fills && self.is_taken(&listed, stop).await? {
             return Ok(Done::Found(listed.key));
         }
         if work == Work::Look {
-            return Ok(self.source(&listed).await?.map_or(Done::Missing(listed.key), |_| Done::Nothing));
+            let source = self.source(&listed).await?;
+            let whole = match &source {
+                Some(Source::Pool(copy, says)) => is_whole(&self.point.bucket, copy, says, stop).await?,
+                found => found.is_some(),
+            };
+            return Ok(if whole { Done::Nothing } else { Done::Missing(listed.key) });
         }
         let ListedObject { key, version_id, size, etag } = &listed;
         let tag = bare(etag);
@@ -103,14 +108,19 @@ impl Objects<'_> {
         let Some(source) = self.source(&listed).await? else {
             return Err(RestoreError::Failed(format!("failed to restore {key}: its version went meanwhile")));
         };
-        let origin = self.origin(&source, &listed);
-        if current.is_some() && self.has_content(origin, key).await? {
+        if current.is_some() && self.has_content(&source, &listed, stop).await? {
             return Ok(Done::Nothing);
         }
-        match source {
+        match &source {
             Source::Version if *size > self.copied_at_once => self.copy_in_parts(&listed, stop).await?,
             Source::Version => drop(self.copier.put_back(key, version_id).await?),
-            Source::Pool(_) => drop(Box::pin(transfer(origin, (&self.bucket, key, None), stop)).await?),
+            Source::Pool(_, says) => {
+                let origin = self.origin(&source, &listed);
+                let moved = Box::pin(transfer(origin, (&self.bucket, key, Way::Out(says)), stop)).await?;
+                if !matches!(moved, Transferred::Written(_)) {
+                    return Ok(Done::Missing(listed.key));
+                }
+            }
         }
         self.verify(&listed, current.as_ref()).await?;
         Ok(Done::Changed)
@@ -121,7 +131,7 @@ impl Objects<'_> {
             Source::Version => {
                 Origin { bucket: &self.bucket, key: &listed.key, version: Some(&listed.version_id) }
             }
-            Source::Pool(copy) => Origin { bucket: &self.point.bucket, key: copy, version: None },
+            Source::Pool(copy, _) => Origin { bucket: &self.point.bucket, key: copy, version: None },
         }
     }
 
@@ -136,13 +146,23 @@ impl Objects<'_> {
             }
         }
         let copy = Name::of(&self.of.bucket, listed).key(&self.pool);
-        let found = self.point.bucket.look(&copy, None).await?;
-        Ok(found.filter(|found| found.size == *size && !found.archived).map(|_| Source::Pool(copy)))
+        let says = copy_of(&self.point.bucket, &copy, *size).await?;
+        Ok(says.map(|says| Source::Pool(copy, says)))
     }
 
-    /// Whether the current version of the same size has the content of another object. `ETag`s tell it only where they are equal: a
+    /// Whether the current version of the same size has the content of the source. `ETag`s tell it only where they are equal: a
     /// copy of an object that was written in parts, or is encrypted, has another.
-    pub(super) async fn has_content(&self, origin: Origin<'_>, key: &str) -> Result<bool, ServiceError> {
+    pub(super) async fn has_content(
+        &self,
+        source: &Source,
+        listed: &ListedObject,
+        stop: &CancellationToken,
+    ) -> Result<bool, RestoreError> {
+        let (origin, key) = (self.origin(source, listed), &*listed.key);
+        if let Source::Pool(_, Says::Sum(sum)) = source {
+            let found = transfer::sum(Origin { bucket: &self.bucket, key, version: None }, stop).await?;
+            return Ok(found.as_ref() == Some(sum));
+        }
         let origin = origin.bucket.download(origin.key, origin.version);
         let (one, other) = tokio::try_join!(origin, self.bucket.download(key, None))?;
         let (Some(mut one), Some(mut other)) = (one, other) else { return Ok(false) };
@@ -210,13 +230,31 @@ impl Objects<'_> {
     }
 }
 
+/// What a copy of an object of this size says of itself. `None`: there is none that counts.
+pub(super) async fn copy_of(points: &BucketClient, copy: &str, size: u64) -> Result<Option<Says>, ServiceError> {
+    let found = points.untagged(copy, None).await?.filter(|(found, _)| found.size == size && !found.archived);
+    Ok(found.map(|(_, headers)| Says::of(&headers)).filter(|says| *says != Says::Nothing))
+}
+
+/// Whether a copy still has the content that it was read back with when it was written.
+pub(super) async fn is_whole(
+    points: &BucketClient,
+    copy: &str,
+    says: &Says,
+    stop: &CancellationToken,
+) -> Result<bool, RestoreError> {
+    let Some(sum) = says.sum() else { return Ok(true) };
+    let found = transfer::sum(Origin { bucket: points, key: copy, version: None }, stop).await?;
+    Ok(found.as_deref() == Some(sum))
+}
+
 /// Whether an `ETag` may be of the same content: some answers have none.
 fn is_like(found: &str, listed: &str) -> bool {
     found.is_empty() || listed.is_empty() || found == listed
 }
 
 /// Every object is changed as a whole, so that it may end between any two.
-fn refuse_stopped(stop: &CancellationToken) -> Result<(), RestoreError> {
+pub(super) fn refuse_stopped(stop: &CancellationToken) -> Result<(), RestoreError> {
     if stop.is_cancelled() { Err(RestoreError::Stopped) } else { Ok(()) }
 }
 
