@@ -21,7 +21,7 @@ const POOL: &str = "sanitized/_objects/n/shop/";
 async fn elsewhere<'a>(from: &'a Scenario, name: &'static str) -> Safe<'a> {
     let bucket = BucketClient::new(&from.servers.bucket(name), Timeouts::CHECK).expect("client");
     bucket.create().await.expect("bucket");
-    Safe { from, into: Scenario { servers: from.servers.clone(), bucket, name, prefix: PREFIX.to_owned() } }
+    Safe { from, into: Scenario::of(from.servers.clone(), (name, PREFIX.to_owned()), bucket) }
 }
 
 /// A point with the objects of the bucket.
