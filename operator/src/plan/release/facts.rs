@@ -285,7 +285,7 @@ impl Facts {
 
     /// Whether it serves, and its data need no migration: those of another server or volume may.
     pub(super) fn rests(&self) -> bool {
-        self.serves() && !self.migrates() && !self.migration_failed()
+        self.serves() && !(self.moved && (self.migrates() || self.migration_failed()))
     }
 
     pub(super) fn is_rolled_back(&self) -> bool {
