@@ -44,7 +44,7 @@ fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     };
     let there = |name: &str| observed.jobs.iter().find(|job| job.name == name);
     let first = name("");
-    let Some(retry) = observed.annotations.get(annotation::RETRY) else { return Some(first) };
+    let Some(retry) = observed.retry() else { return Some(first) };
     let again = name(retry);
     let failed = there(&first).is_some_and(|job| matches!(job.phase, JobPhase::Failed(_)));
     Some(if failed || there(&again).is_some() { again } else { first })
@@ -59,7 +59,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stack::validate;
+    use crate::{names::annotation, stack::validate};
 
     const OWNER: &str = "6f1f3a5c-0000-4000-8000-000000000001/shop";
 

@@ -89,7 +89,8 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         let value = observed.annotations.get(annotation)?;
         Some((annotation.to_owned(), value.clone()))
     });
-    let handled = commands::handled(observed, obeyed.chain(restores.records.clone()));
+    let retry = observed.annotations.get(annotation::RETRY).map(|value| (annotation::RETRY.to_owned(), value.clone()));
+    let handled = commands::handled(observed, obeyed.chain(retry).chain(restores.records.clone()));
     let operations = operations(stack, observed, &restores);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);

@@ -371,7 +371,7 @@ impl Facts {
 
 /// With what the target is tried now.
 fn attempt(stack: &Stack, observed: &Observed) -> Attempt {
-    let retry = observed.annotations.get(annotation::RETRY).cloned();
+    let retry = observed.retry().map(str::to_owned);
     Attempt { retry, beside: Some(stack.beside.id()) }
 }
 
