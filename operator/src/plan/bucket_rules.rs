@@ -30,6 +30,10 @@ pub(super) fn steps(stack: &Stack, observed: &Observed, hibernates: bool) -> Vec
 
 /// The name of the Job: by the rules, the bucket and its keys. Temporary keys are others every hour, and are left out. A retry is
 /// another Job only beside one that failed: what is set needs none.
+///
+/// That the keys are in it, as a digest with the uid of the stack for salt, is for what they may do: like a preflight the Job finds out
+/// whether they may set rules, and other keys are another question, e.g. after one that was denied. Rules that are set again are the
+/// same rules. Without the digest the Jobs of every stack would have other names.
 fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     let (rules, access) = (stack.bucket_rules.as_ref()?, stack.bucket.access()?);
     let rules = serde_json::to_string(rules).unwrap_or_default();
