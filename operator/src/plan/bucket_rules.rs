@@ -3,7 +3,7 @@
 
 use super::{Step, meaning};
 use crate::{
-    names::{Component, ObjectName, annotation},
+    names::{Component, ObjectName},
     stack::{JobPhase, Observed, ObservedJob, Stack},
 };
 
