@@ -55,7 +55,7 @@ async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), Restor
     }
     let id = &args.point.point;
     if let Err(error) = in_use::put(&point.bucket, &args.point.prefix, (id, &args.target.restore), now()).await {
-        let warning = format!("recovery point {id} is not held against retention while it is restored: {error}");
+        let warning = format!("not held against retention: {error}");
         tracing::warn!(warning, "no hold");
         return Ok((None, Some(warning)));
     }
