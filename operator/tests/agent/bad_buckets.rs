@@ -135,11 +135,11 @@ async fn a_copy_that_broke_off_is_told_and_made_up_for() {
         all.into_iter().filter(|object| object.key.ends_with(MANIFEST_FILE)).count()
     };
     let good = before(&scenario, |_| Passed::On).await;
-    let refuses = before(&scenario, |asked: &Asked| match asked.method.as_str() {
+    let failing = before(&scenario, |asked: &Asked| match asked.method.as_str() {
         "PUT" | "POST" => Passed::Answered(500, "InternalError"),
         _ => Passed::On,
     });
-    let refused = copy(None, &refuses.await).await;
+    let refused = copy(None, &failing.await).await;
     assert!(refused.not_copied.is_some_and(|why| why.contains("bad-copy-there") && why.contains("InternalError")));
     assert_eq!((refused.copied, manifests().await), (0, 0));
     let breaks = before(&scenario, |asked| if reads(asked, DUMP_FILE) { Passed::Broken } else { Passed::On }).await;

@@ -26,7 +26,7 @@ pub(super) async fn during(
     stop: &CancellationToken,
     work: impl Future<Output = Result<RestoreResult, RestoreError>>,
 ) -> Result<RestoreResult, RestoreError> {
-    let (held, warning) = unless_stopped(stop, take(args)).await?;
+    let (held, warning) = Box::pin(unless_stopped(stop, take(args))).await?;
     let result = work.await;
     let is_over = match &result {
         Ok(_) => over.done,
@@ -43,6 +43,7 @@ pub(super) async fn during(
 }
 
 /// Holds the point. Nobody removes one that is sanitized, and those who read it may not write there.
+#[expect(clippy::disallowed_methods, reason = "a hold tells since when it is one")]
 async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), RestoreError> {
     let point = point::load(&args.point).await?;
     if point.manifest.sanitized {
