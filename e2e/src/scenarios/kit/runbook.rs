@@ -77,8 +77,11 @@ impl TestContext {
     }
 }
 
-/// Tells how much is lost now with what a page brings back: all that came after its recovery point was begun.
-#[expect(clippy::disallowed_methods, reason = "points are named by the time of this machine")]
+/// Tells how much is lost with what a page brings back, if it is lost now: all that came after its recovery point was begun.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "identifiers of recovery points have the time of day, of the same machine"
+)]
 pub fn lost_with(page: &str, id: &str) -> Result<()> {
     let seconds = age(id, Timestamp::now()).with_context(|| format!("{id} is no recovery point"))?;
     progress::note(&format!("runbook {page}: what was written in the {seconds} s before the loss is lost with it"));

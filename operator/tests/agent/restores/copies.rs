@@ -8,6 +8,9 @@ use crate::process::{signal, until};
 use crate::programs;
 use crate::scenario::Scenario;
 
+/// What is wrong with the numbers of a manifest.
+type Change = fn(&mut Value);
+
 /// What a database is made of.
 const LIKE: &str = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datcollate, datctype, \
                     to_jsonb(d) ->> 'datlocprovider', to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', datconnlimit) \
