@@ -49,7 +49,9 @@ async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), Restor
         return Ok((None, None));
     }
     let id = &args.point.point;
-    if let Err(error) = in_use::put(&point.bucket, &args.point.prefix, (id, &args.target.restore), Timestamp::now()).await {
+    if let Err(error) =
+        in_use::put(&point.bucket, &args.point.prefix, (id, &args.target.restore), Timestamp::now()).await
+    {
         let warning = format!("recovery point {id} is not held against retention while it is restored: {error}");
         tracing::warn!(warning, "no hold");
         return Ok((None, Some(warning)));

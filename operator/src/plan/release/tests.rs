@@ -7,6 +7,7 @@ mod hibernation;
 mod moments;
 mod moved;
 mod recovery_point;
+mod retries;
 mod steps;
 mod verification;
 
@@ -97,6 +98,7 @@ impl Cluster {
     /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
     fn step(&mut self) -> bool {
         let (plan, _) = self.whole_plan();
+        self.observed.handled = plan.handled;
         let (hibernates, release) = (plan.hibernates, plan.release);
         let before = (self.observed.releases.clone(), self.observed.jobs.clone());
         self.observed.releases.revisions.clone_from(&release.revisions);
@@ -250,6 +252,11 @@ impl Cluster {
 
     fn annotate(&mut self, key: &str, value: &str) {
         self.observed.annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// `kubectl annotate ... rorun.app/retry-`.
+    fn take_retry_away(&mut self) {
+        self.observed.annotations.remove(annotation::RETRY).expect("a retry");
     }
 
     fn hibernate(&mut self, cause: Option<Cause>) {

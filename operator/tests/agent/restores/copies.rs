@@ -166,7 +166,10 @@ async fn a_copy_that_differs_from_the_manifest_is_not_switched() {
         (|contents| contents["rows"]["public.\"Odd name\""] = 1.into(), "public.\"Odd name\" has 2 rows instead of 1"),
         (|contents| contents["rows"]["later.gone"] = 0.into(), "later.gone is missing"),
         (|contents| contents["estimated"] = json!({"public.gone": 9}), "public.gone is missing"),
-        (|contents| contents["materializedViews"]["public.seen"] = false.into(), "public.seen is populated, and was not"),
+        (
+            |contents| contents["materializedViews"]["public.seen"] = false.into(),
+            "public.seen is populated, and was not",
+        ),
         (|contents| contents["largeObjects"] = 2.into(), "1 large objects instead of 2"),
     ];
     for (change, words) in changes {

@@ -20,7 +20,9 @@ fn play(cluster: &mut Cluster) {
 #[test]
 fn objects_follow_the_rows_where_the_point_has_some() {
     // Of a check whose words are lost the step finds out whether there are any.
-    for (said, silent, placed) in [(None, false, false), (Some(0), false, false), (Some(3), false, true), (None, true, true)] {
+    for (said, silent, placed) in
+        [(None, false, false), (Some(0), false, false), (Some(3), false, true), (None, true, true)]
+    {
         let mut cluster = new(said);
         cluster.silent.extend(silent.then_some(State::Checking));
         let words = json!({"done": {"objects": 2, "durationSeconds": 1, "warnings": ["one is kept"]}});
