@@ -16,9 +16,6 @@ const LIKE: &str = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datcoll
                     to_jsonb(d) ->> 'datlocprovider', to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', datconnlimit) \
                     FROM pg_database d WHERE datname = current_database()";
 
-/// A change of what a manifest tells of its database.
-type Change = fn(&mut Value);
-
 #[tokio::test]
 async fn a_copy_is_like_the_live_database_and_a_second_run_leaves_it() {
     let scenario = Scenario::new("copy-like").await;
