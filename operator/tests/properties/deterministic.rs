@@ -47,6 +47,11 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    // Each is a story of many reconciles.
+    #![proptest_config(ProptestConfig { cases: 24, ..config() })]
 
     /// At each step of releases, backups, restores and drills, whatever phases their Jobs have.
     #[test]

@@ -24,13 +24,16 @@ fn a_retry_that_is_taken_away_tries_nothing_again(#[case] state: State) {
     let mut cluster = serving();
     match state {
         State::MigrationFailed => cluster.failing = vec!["api:2"],
-        State::SmokeTestFailed => cluster.failing_tests = vec!["api:2"],
+        State::SmokeTestFailed => {
+            cluster.spec["api"]["candidate"] = json!(true);
+            cluster.failing_tests = vec!["api:2"];
+        }
         _ => {
-            cluster.spec["api"]["candidate"] = json!(false);
-            cluster.settle();
+            cluster.spec["release"]["smokeTests"] = json!([{"component": "api", "path": "/health"}]);
             cluster.failing_pods = vec!["api:2"];
         }
     }
+    cluster.settle();
     let mut cluster = tried_twice(cluster, state);
     let before = tries(&cluster);
     cluster.failing.clear();
