@@ -127,3 +127,9 @@ fn the_diagram_of_a_release_is_that_of_its_table() {
     let page = fs::read_to_string(root().join("docs/releases.md")).unwrap();
     assert!(page.contains(&format!("```mermaid\n{diagram}```")), "docs/releases.md does not show:\n{diagram}");
 }
+
+#[test]
+fn the_order_of_the_components_is_that_of_the_code() {
+    let table = rorun_operator::desired::stages::table();
+    assert!(page("development.md").contains(&table), "docs/development.md does not show:\n{table}");
+}

@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -36,6 +37,25 @@ const COMPONENTS: &[&str] = &["Component::Api", "Component::Database", "Componen
 const STACKS: &[&str] = &["RorunStack", "Component"];
 
 const PURE: &[&[&str]] = &[OUTSIDE, CLOCK];
+
+/// Words of ours that types were named by, where Kubernetes and Rust have words of their own.
+const GONE: &[&str] = &[
+    "Arena",
+    "Assumption",
+    "Bed",
+    "Ground",
+    "Often",
+    "Others",
+    "Passes",
+    "Patience",
+    "Placed",
+    "Room",
+    "Scene",
+    "Seen",
+    "Site",
+    "There",
+    "World",
+];
 
 /// In floor order, lowest first; `services`, `telemetry` and `agent` stand beside.
 const FLOORS: &[Floor] = &[
@@ -104,6 +124,8 @@ const FLOORS: &[Floor] = &[
 
 /// The longest that a file may be, without its tests.
 const LINES_MAX: usize = 400;
+/// The longest that the reconcile of a stack may be.
+const RECONCILE_LINES_MAX: usize = 150;
 
 #[test]
 fn every_import_leads_to_a_lower_floor() {
@@ -116,12 +138,90 @@ fn pure_modules_reach_for_nothing() {
 }
 
 #[test]
+fn types_are_named_in_the_words_of_the_field() {
+    let named = |file: &SourceFile| {
+        let declared = ["struct ", "enum ", "trait ", "type "].into_iter().flat_map(|keyword| {
+            let places = file.code.match_indices(keyword);
+            places.filter_map(|(offset, _)| name_at(&file.code, offset + keyword.len())).collect::<Vec<_>>()
+        });
+        let gone = declared.filter(|(_, name)| GONE.contains(name));
+        file.located(gone.map(|(offset, name)| (offset, format!("{name} is no word of the field"))).collect())
+    };
+    let files: Vec<_> = files().into_iter().chain(files_below(&root().join("../../e2e/src"))).collect();
+    report("words that a reader who knows Kubernetes does not", files.iter().flat_map(named));
+}
+
+#[test]
+fn what_is_left_out_is_told_as_a_default() {
+    let texts = ["api", "cli"].map(|folder| root().join(folder));
+    let explained = texts.iter().flat_map(|folder| paths_below(folder)).flat_map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let wrong = text.lines().enumerate().filter(|(_, line)| line.contains("///") && line.contains("Left out"));
+        wrong
+            .map(|(number, _)| format!("{}:{}: write `Defaults to ...`", path.display(), number + 1))
+            .collect::<Vec<_>>()
+    });
+    report("texts of fields and flags", explained);
+}
+
+#[test]
 fn every_file_can_be_read_at_once() {
     let long = |file: &SourceFile| {
         let lines = file.code.lines().count();
         (lines > LINES_MAX).then(|| format!("{}: {lines} lines, at most {LINES_MAX}", file.path))
     };
     report("files that are too long", files().iter().filter_map(long));
+}
+
+/// Of the parts of a controller one leads to the next, so that each can be read after those that it names.
+#[test]
+fn the_parts_of_the_controllers_name_each_other_in_one_direction() {
+    for folder in ["controller", "controller/stack", "runtime", "runtime/leader"] {
+        let parts = parts(folder);
+        assert!(parts.len() > 2, "{folder} has {parts:?}");
+        report(&format!("circles in {folder}"), circles(&parts).into_iter());
+    }
+}
+
+#[test]
+fn the_reconcile_of_a_stack_reads_as_its_steps() {
+    let lines = fs::read_to_string(root().join("controller/stack/reconcile.rs")).unwrap().lines().count();
+    assert!(lines <= RECONCILE_LINES_MAX, "reconcile.rs has {lines} lines, at most {RECONCILE_LINES_MAX}");
+}
+
+#[test]
+fn circles_are_found() {
+    let parts = [("a", vec!["b"]), ("b", vec!["c", "d"]), ("c", vec!["a"]), ("d", vec![])];
+    let parts = parts.map(|(name, to)| (name.to_owned(), to.into_iter().map(str::to_owned).collect()));
+    let found = circles(&parts.into());
+    assert_eq!(found, ["a leads to itself", "b leads to itself", "c leads to itself"]);
+}
+
+/// The files of a folder, and which of them each names.
+fn parts(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let name = |path: &str| {
+        let name = path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs")?;
+        (!name.contains('/') && name != "mod").then(|| name.to_owned())
+    };
+    let files: Vec<_> = files().into_iter().filter_map(|file| Some((name(&file.path)?, file))).collect();
+    let names: BTreeSet<_> = files.iter().map(|(name, _)| name.clone()).collect();
+    let leads_to = |file: &SourceFile| {
+        let of_folder = paths_from(&file.code, "super::").into_iter().map(|(_, name)| name.to_owned());
+        of_folder.filter(|name| names.contains(name)).collect()
+    };
+    files.iter().map(|(name, file)| (name.clone(), leads_to(file))).collect()
+}
+
+/// The parts that lead to themselves.
+fn circles(parts: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let leads_to_itself = |part: &&String| {
+        let (mut reached, mut next) = (BTreeSet::new(), vec![*part]);
+        while let Some(at) = next.pop() {
+            next.extend(parts[at].iter().filter(|to| reached.insert(*to)));
+        }
+        reached.contains(*part)
+    };
+    parts.keys().filter(leads_to_itself).map(|part| format!("{part} leads to itself")).collect()
 }
 
 #[test]
@@ -234,8 +334,13 @@ fn in_name(c: char) -> bool {
 
 /// The modules that follow `crate::`, also those of a list in braces, and where they are named.
 fn crate_paths(code: &str) -> Vec<(usize, &str)> {
+    paths_from(code, "crate::")
+}
+
+/// Likewise of another beginning.
+fn paths_from<'a>(code: &'a str, start: &str) -> Vec<(usize, &'a str)> {
     let mut found = Vec::new();
-    for (offset, start) in code.match_indices("crate::") {
+    for (offset, start) in code.match_indices(start) {
         if code[..offset].ends_with(|c| in_name(c) || c == '$') {
             continue;
         }
@@ -326,21 +431,36 @@ fn root() -> PathBuf {
 
 /// Every file below `src` that is not all tests.
 fn files() -> Vec<SourceFile> {
-    let (mut folders, mut files) = (vec![root()], Vec::new());
+    let files = files_below(&root());
+    assert!(files.len() > 50, "only {} files were found", files.len());
+    files
+}
+
+/// Likewise of another folder.
+fn files_below(root: &Path) -> Vec<SourceFile> {
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        SourceFile::new(&name, &fs::read_to_string(&path).unwrap())
+    };
+    let mut files: Vec<_> = paths_below(root).into_iter().map(read).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// The paths of such files.
+fn paths_below(root: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut paths) = (vec![root.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
-                let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
-                files.push(SourceFile::new(name, &fs::read_to_string(&path).unwrap()));
+                paths.push(path);
             }
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(files.len() > 50, "only {} files were found", files.len());
-    files
+    paths
 }
 
 fn report(what: &str, violations: impl Iterator<Item = String>) {

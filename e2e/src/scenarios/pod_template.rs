@@ -25,8 +25,9 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     a_changed_patch_rolls_its_pods(test, &stack).await
 }
 
-/// The sidecar of the example comes from a registry; here another program stands in for it.
+/// The sidecar of the example comes from a registry; here another program stands in for it, and for Prisma.
 fn runnable(stack: &mut Value) {
+    stack["spec"]["api"]["migrations"]["command"] = json!(["/rorun-fixture", "migrate"]);
     let containers = &mut stack["spec"]["admin"]["podTemplate"]["spec"]["containers"];
     let Some(exporter) = containers.as_array_mut().and_then(|list| list.iter_mut().find(|of| of["name"] == "exporter"))
     else {

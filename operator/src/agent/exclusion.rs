@@ -60,7 +60,7 @@ pub(super) async fn take(
 }
 
 /// Waits for the lock as what writes to the database does: without it there is no work. `None`: it was told to stop.
-pub(super) async fn keep(
+pub(super) async fn require(
     target: &PostgresTarget,
     request: LockRequest<'_>,
     stop: &CancellationToken,

@@ -241,7 +241,7 @@ fn exit_code<T>(result: &Result<T, DumpError>) -> ExitCode {
 }
 
 async fn run_dump(args: &DumpArgs) -> ExitCode {
-    #[expect(clippy::disallowed_methods, reason = "the agent's one look at the clock")]
+    #[expect(clippy::disallowed_methods, reason = "when a run of the agent began is read here alone")]
     let started = Timestamp::now();
     let result = match stop_on_signal() {
         Ok(stop) => Box::pin(dump::dump(args, started, &stop)).await,
@@ -265,7 +265,7 @@ async fn run_drill(args: &DrillArgs) -> ExitCode {
 }
 
 async fn run_sanitize(args: &SanitizeArgs) -> ExitCode {
-    #[expect(clippy::disallowed_methods, reason = "the agent's one look at the clock")]
+    #[expect(clippy::disallowed_methods, reason = "when a run of the agent began is read here alone")]
     let started = Timestamp::now();
     let result = match stop_on_signal() {
         Ok(stop) => Box::pin(sanitize::sanitize(args, started, &stop)).await,

@@ -20,8 +20,11 @@ use crate::services::postgres::{LockError, PostgresTarget};
 
 /// The kubelet keeps 4096 bytes. What JSON escapes may grow, so the message stays well below.
 const LONGEST_MESSAGE: usize = 1000;
-/// So many points are told of one that says all that it can.
+/// So many points are told, or fewer where the rest leaves no room.
 const POINTS: usize = 40;
+/// An identifier in JSON, with its comma.
+const POINT_LENGTH: usize = 25;
+const LONGEST_RECORD: usize = 4000;
 /// The messages that a good run may have, beside the rest of its record, share this.
 const LONGEST_NOTES: usize = 850;
 /// One note on the rules of a bucket.
@@ -246,6 +249,9 @@ fn clean(mut record: DumpRecord, secrets: &[String]) -> DumpRecord {
     }
     let older = record.points.len().saturating_sub(POINTS);
     record.points.drain(..older);
+    let length = serde_json::to_vec(&record).map_or(0, |json| json.len());
+    let over = length.saturating_sub(LONGEST_RECORD).div_ceil(POINT_LENGTH).min(record.points.len());
+    record.points.drain(..over);
     record
 }
 

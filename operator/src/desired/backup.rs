@@ -34,9 +34,9 @@ use crate::{
         database,
     },
 };
-pub use results::{known_points, last_backup};
 use results::{cannot_start, last_run, newest_job, says_complete};
 pub(super) use results::{has_ended, newest_backup};
+pub use results::{known_points, last_backup};
 
 /// A backup that could not start within this time is skipped rather than run late.
 pub(super) const STARTING_DEADLINE_SECONDS: i64 = 3600;

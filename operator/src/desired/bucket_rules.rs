@@ -10,7 +10,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    service,
+    pod_template, service,
     workload::USER,
     worst_pod,
 };
@@ -151,7 +151,7 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
             pod_failure_policy: Some(failure_policy(Some((Some(SET), contract::RULES_REFUSED)))),
             // Two at once would undo each other.
             pod_replacement_policy: Some("Failed".to_owned()),
-            template,
+            template: pod_template::of_the_api(stack, template),
             ..JobSpec::default()
         }),
         ..Job::default()

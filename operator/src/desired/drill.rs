@@ -23,7 +23,7 @@ use super::{
     failure_policy::failure_policy,
     metadata,
     pod::{self, Pod},
-    pods_readiness, recovery, service, worst_pod,
+    pod_template, pods_readiness, recovery, service, worst_pod,
 };
 use crate::{
     api::v1alpha1::VerifiedRecord,
@@ -227,7 +227,7 @@ pub(super) fn template(
         config_hash: None,
         image: &verify.image,
     };
-    of_a_job(backup, pod.template(stack))
+    pod_template::of_backups(stack, of_a_job(backup, pod.template(stack)))
 }
 
 /// A volume that is made for the pod, and removed with it.

@@ -35,6 +35,7 @@ mod seed;
 mod service;
 mod serving;
 mod smoke_test;
+pub mod stages;
 mod trust;
 mod workload;
 

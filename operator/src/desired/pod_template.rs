@@ -1,10 +1,11 @@
 //! The last step of every pod template: adds where the pod may run, and merges the user's patch.
 //!
-//! What enters was judged ([`crate::stack::PodPatch`]). Without `scheduling` and `podTemplate` the template does not change.
+//! What enters was judged ([`crate::stack::PodPatch`]). Without `scheduling` and `podTemplate` the template does not change. The Jobs of
+//! the agent have no such fields of their own, and follow those of the backups or of the API.
 
 use k8s_openapi::{
     DeepMerge as _,
-    api::core::v1::{Container, PodSpec, PodTemplateSpec, SecurityContext},
+    api::core::v1::{Affinity, Container, PodSpec, PodTemplateSpec, SecurityContext},
 };
 
 use super::pod;
@@ -16,6 +17,9 @@ use crate::{
 
 /// The template of a component's pods as the spec asks for it.
 pub(super) fn shaped(stack: &Stack, component: Component, mut template: PodTemplateSpec) -> PodTemplateSpec {
+    if component == Component::Migration {
+        near_the_api(stack, &mut template);
+    }
     let Some(shape) = stack.pods.get(&component) else { return template };
     if let (Some(scheduling), Some(spec)) = (&shape.scheduling, &mut template.spec) {
         scheduled(spec, scheduling);
@@ -25,6 +29,73 @@ pub(super) fn shaped(stack: &Stack, component: Component, mut template: PodTempl
         merge(&mut template, patch, agents);
     }
     template
+}
+
+/// The template of a Job of the backups that has no fields of its own: it follows `backup`, or the API where that is left out.
+pub(super) fn of_backups(stack: &Stack, template: PodTemplateSpec) -> PodTemplateSpec {
+    if stack.backup.is_none() {
+        return of_the_api(stack, template);
+    }
+    let mut template = template;
+    let Some(shape) = stack.pods.get(&Component::Backup) else { return template };
+    if let (Some(scheduling), Some(spec)) = (&shape.scheduling, &mut template.spec) {
+        scheduled(spec, scheduling);
+    }
+    if let Some(patch) = &shape.patch {
+        let PodPatch { template: PodTemplateSpec { spec, .. }, replaced } = of_the_pod(patch);
+        let metadata = patch.template.metadata.clone();
+        merge(&mut template, &PodPatch { template: PodTemplateSpec { metadata, spec }, replaced }, &[]);
+    }
+    template
+}
+
+/// The template of any other Job of the agent: it follows the API. Its labels and annotations are not for the pod of a Job: a Service of
+/// the user's may lead to them, and what they ask for may never end.
+pub(super) fn of_the_api(stack: &Stack, mut template: PodTemplateSpec) -> PodTemplateSpec {
+    near_the_api(stack, &mut template);
+    if let Some(patch) = stack.pods.get(&Component::Api).and_then(|shape| shape.patch.as_ref()) {
+        merge(&mut template, &of_the_pod(patch), &[]);
+    }
+    template
+}
+
+/// Places a Job on the nodes of the API. How its replicas are spread, and which pods they keep away from, is not for a Job: where they
+/// fill every node, it would have none.
+fn near_the_api(stack: &Stack, template: &mut PodTemplateSpec) {
+    let Scheduling { node_selector, tolerations, affinity, priority_class_name, topology_spread_constraints: _ } =
+        &stack.api.scheduling;
+    let Some(spec) = &mut template.spec else { return };
+    spec.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());
+    spec.tolerations = Some(tolerations.clone()).filter(|all| !all.is_empty());
+    let of_nodes = affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
+    spec.affinity = of_nodes.map(|of| Affinity { node_affinity: Some(of), ..Affinity::default() });
+    spec.priority_class_name.clone_from(priority_class_name);
+}
+
+/// What of a patch is about the pod and not about its containers. Who its processes run as is known of the image of the pod that the
+/// patch is for, so that users and groups stay, unless the whole block is replaced.
+fn of_the_pod(patch: &PodPatch) -> PodPatch {
+    let replaced: Vec<_> = patch.replaced.iter().filter(|of| of.container.is_none()).cloned().collect();
+    let spec = patch.template.spec.as_ref().map(|theirs| {
+        let mut security_context = theirs.security_context.clone();
+        if let Some(context) = security_context.as_mut().filter(|_| replaced.is_empty()) {
+            (context.run_as_user, context.run_as_group, context.fs_group) = (None, None, None);
+            context.run_as_non_root = None;
+        }
+        PodSpec {
+            dns_config: theirs.dns_config.clone(),
+            dns_policy: theirs.dns_policy.clone(),
+            enable_service_links: theirs.enable_service_links,
+            host_aliases: theirs.host_aliases.clone(),
+            host_users: theirs.host_users,
+            preemption_policy: theirs.preemption_policy.clone(),
+            runtime_class_name: theirs.runtime_class_name.clone(),
+            scheduler_name: theirs.scheduler_name.clone(),
+            security_context,
+            ..PodSpec::default()
+        }
+    });
+    PodPatch { template: PodTemplateSpec { metadata: None, spec }, replaced }
 }
 
 fn scheduled(spec: &mut PodSpec, scheduling: &Scheduling) {

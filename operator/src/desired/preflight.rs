@@ -11,7 +11,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata,
     pod::{self, Pod},
-    proxy, recovery, service,
+    pod_template, proxy, recovery, service,
     workload::USER,
     worst_pod,
 };
@@ -145,7 +145,7 @@ fn job(stack: &Stack, asked: &FromPods, step: &Step) -> DesiredObject {
         spec: Some(JobSpec {
             // A right may be granted, and a network policy changed, at any time.
             backoff_limit: Some(i32::MAX),
-            template,
+            template: pod_template::of_the_api(stack, template),
             ..JobSpec::default()
         }),
         ..Job::default()

@@ -13,7 +13,7 @@ use super::{
     failure_policy::failure_policy,
     metadata, migration,
     pod::{self, Pod},
-    proxy, seed, service, smoke_test,
+    pod_template, proxy, seed, service, smoke_test,
 };
 use crate::{
     contract::{self, RestoreStep},
@@ -280,7 +280,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
         config_hash: None,
         image: &backup.image,
     };
-    backup::of_a_job(backup, pod.template(stack))
+    pod_template::of_backups(stack, backup::of_a_job(backup, pod.template(stack)))
 }
 
 #[cfg(test)]

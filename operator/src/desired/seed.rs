@@ -9,7 +9,7 @@ use k8s_openapi::{
 use super::{
     backup, metadata,
     pod::{self, Pod},
-    proxy, restore, service,
+    pod_template, proxy, restore, service,
 };
 use crate::{
     contract::{self, RestoreStep},
@@ -109,5 +109,5 @@ fn template(stack: &Stack, seed: &Seed, current: &Current, (step, files): (Resto
         config_hash: None,
         image: &tools.image,
     };
-    backup::of_a_job(tools, pod.template(stack))
+    pod_template::of_backups(stack, backup::of_a_job(tools, pod.template(stack)))
 }

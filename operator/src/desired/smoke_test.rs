@@ -18,7 +18,7 @@ use super::{
     failure_policy::failure_policy,
     metadata::{self, Strings},
     pod::{self, Pod},
-    service,
+    pod_template, service,
     workload::{self, PORT_NAME, USER},
 };
 use crate::{
@@ -201,7 +201,7 @@ fn pod_that_asks(stack: &Stack, component: Name, questions: &[SmokeQuestion]) ->
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
     }
-    template
+    pod_template::of_the_api(stack, template)
 }
 
 /// The pod that asks the application after a restore, by the Services of what has pods.

@@ -89,7 +89,7 @@ impl Component for Workload {
         }
         // Without a revision that served there are no pods to be left as they are.
         let missing =
-            release.pick == Pick::Keep && live.of_component("Deployment", self.name.as_str()).next().is_none();
+            release.pick == Pick::Unchanged && live.of_component("Deployment", self.name.as_str()).next().is_none();
         missing.then(|| super::waits(self.name, Name::Migration))
     }
 

@@ -100,7 +100,8 @@ pub mod annotation {
     pub const BACKUP: &str = "rorun.app/backup";
     /// On a stack: carry out a drill now. A command: each new value asks once more.
     pub const VERIFY: &str = "rorun.app/verify";
-    /// On a stack: try a migration that failed, or a release that was rolled back, once more. Each new value tries again.
+    /// On a stack: try a migration that failed, or a release that was rolled back, once more. Each new value tries again. The last one
+    /// is remembered, so that removing the annotation asks for nothing.
     pub const RETRY: &str = "rorun.app/retry";
     /// On a stack: the hash of the release that may go on.
     pub const APPROVE: &str = "rorun.app/approve";
@@ -116,9 +117,6 @@ pub mod annotation {
     pub const PROGRESS: &str = "rorun.app/progress";
     /// On a Deployment: which revision of the workload its pods are of. Not on its pods, which it does not change.
     pub const REVISION: &str = "rorun.app/revision";
-    /// The annotations that are commands: one is obeyed when its value differs from the last handled one, and the record of
-    /// handled commands outlasts both the step that it asked for and this process.
-    pub const COMMANDS: [&str; 2] = [BACKUP, VERIFY];
 }
 
 /// The name of a child: `<stack>-<component>[-<role>]`.

@@ -43,7 +43,7 @@ pub struct AckNote {
 pub struct AckRestorable {
     /// The newest moment.
     pub until: i64,
-    /// When the controller asked: it gives this condition the time of each look, whether or not its status changes.
+    /// When the controller asked: it gives this condition the time of each question, whether or not its status changes.
     pub asked: i64,
 }
 
@@ -86,8 +86,8 @@ const STUCK: [&str; 13] = [
     "storage-full",
 ];
 
-/// What a status means.
-struct Seen<'a> {
+/// What the status of an object of AWS tells.
+struct AwsState<'a> {
     kind: &'static ObjectKind,
     object: &'a Value,
     /// The word of AWS for the state.
@@ -102,29 +102,29 @@ pub(super) fn db_instance(object: &Value) -> Readiness {
     let state = text(object, "/status/dbInstanceStatus");
     let serves = state.is_some_and(|state| SERVES.contains(&state));
     let reachable = endpoint(object, "/status/endpoint").is_some();
-    Seen { kind: DB_INSTANCE, object, state, serves, reachable }.readiness()
+    AwsState { kind: DB_INSTANCE, object, state, serves, reachable }.readiness()
 }
 
 pub(super) fn replication_group(object: &Value) -> Readiness {
     let state = text(object, "/status/status");
     let serves = matches!(state, Some("modifying" | "snapshotting"));
     let reachable = cache_endpoint(object).is_some();
-    Seen { kind: REPLICATION_GROUP, object, state, serves, reachable }.readiness()
+    AwsState { kind: REPLICATION_GROUP, object, state, serves, reachable }.readiness()
 }
 
 pub(super) fn serverless_cache(object: &Value) -> Readiness {
     let state = text(object, "/status/status");
     let reachable = endpoint(object, "/status/endpoint").is_some();
-    Seen { kind: SERVERLESS_CACHE, object, state, serves: state == Some("modifying"), reachable }.readiness()
+    AwsState { kind: SERVERLESS_CACHE, object, state, serves: state == Some("modifying"), reachable }.readiness()
 }
 
 /// A bucket has no state: it is there once its controller says that it is as the spec asks for.
 pub(super) fn bucket(object: &Value) -> Readiness {
     let state = is(object, "ACK.ResourceSynced", "True").map(|_| "available");
-    Seen { kind: BUCKET, object, state, serves: false, reachable: true }.readiness()
+    AwsState { kind: BUCKET, object, state, serves: false, reachable: true }.readiness()
 }
 
-impl Seen<'_> {
+impl AwsState<'_> {
     fn readiness(&self) -> Readiness {
         let key = ObjectKey { kind: self.kind.key, name: name(self.object).to_owned() };
         let progressing = |message: String| Readiness::waiting(reason::PROGRESSING, message);

@@ -197,12 +197,13 @@ fn exists(job: &ObservedJob) -> Step {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::json;
+    use rstest::rstest;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
         plan::{Plan, meaning, plan},
-        stack::validate,
+        stack::{ObservedWorkload, validate},
     };
 
     fn planned(observed: &Observed) -> Plan {
@@ -288,6 +289,25 @@ mod tests {
         observed.agent_image = "another".to_owned();
         observed.jobs.clear();
         assert_eq!(asked(&mut observed, "1"), 0);
+    }
+
+    /// By which a stack is moved to another major version of PostgreSQL: what writes is stopped, and what is there is dumped.
+    #[rstest]
+    #[case::without_pods(json!({"api": {"image": "a", "replicas": 0}}), reason::PROGRESSING)]
+    #[case::suspended(json!({"api": {"image": "a"}, "suspend": true}), reason::SUSPENDED)]
+    fn a_backup_begins_of_a_stack_that_has_no_pods(#[case] spec: Value, #[case] expected: reason::Reason) {
+        let mut observed = Observed::default();
+        let request = BackupRequest { uid: "1".to_owned(), name: "now".to_owned(), sanitize: None };
+        observed.backups.push(request);
+        let asleep = ObservedWorkload { asleep: true, rolled_out: true, ..ObservedWorkload::default() };
+        observed.releases.workloads.insert(Component::Api, asleep);
+        let mut of = json!({"environment": "Development", "backup": {}});
+        of.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let cr = json!({"metadata": {"name": "shop", "namespace": "n"}, "spec": of});
+        let plan = plan(&validate(&serde_json::from_value(cr).unwrap(), &observed), &observed, 0);
+        let state = &plan.backup_runs[0].state;
+        assert!(matches!(state, BackupRunState::Waits(waiting) if waiting.reason == expected), "{state:?}");
+        assert_eq!(plan.backups.len(), usize::from(expected == reason::PROGRESSING));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{Step, meaning};
 use crate::{
-    names::{Component, ObjectName, annotation},
+    names::{Component, ObjectName},
     stack::{JobPhase, Observed, ObservedJob, Stack},
 };
 
@@ -30,6 +30,10 @@ pub(super) fn steps(stack: &Stack, observed: &Observed, hibernates: bool) -> Vec
 
 /// The name of the Job: by the rules, the bucket and its keys. Temporary keys are others every hour, and are left out. A retry is
 /// another Job only beside one that failed: what is set needs none.
+///
+/// That the keys are in it, as a digest with the uid of the stack for salt, is for what they may do: like a preflight the Job finds out
+/// whether they may set rules, and other keys are another question, e.g. after one that was denied. Rules that are set again are the
+/// same rules. Without the digest the Jobs of every stack would have other names.
 fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     let (rules, access) = (stack.bucket_rules.as_ref()?, stack.bucket.access()?);
     let rules = serde_json::to_string(rules).unwrap_or_default();
@@ -44,7 +48,7 @@ fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     };
     let there = |name: &str| observed.jobs.iter().find(|job| job.name == name);
     let first = name("");
-    let Some(retry) = observed.annotations.get(annotation::RETRY) else { return Some(first) };
+    let Some(retry) = observed.retry() else { return Some(first) };
     let again = name(retry);
     let failed = there(&first).is_some_and(|job| matches!(job.phase, JobPhase::Failed(_)));
     Some(if failed || there(&again).is_some() { again } else { first })
@@ -59,7 +63,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stack::validate;
+    use crate::{names::annotation, stack::validate};
 
     const OWNER: &str = "6f1f3a5c-0000-4000-8000-000000000001/shop";
 

@@ -17,7 +17,8 @@ mod sanitize;
 mod step;
 
 pub use backup::{BackupResult, BackupRun, BackupRunState};
-pub use operation::{Operation, Operations, choose};
+use operation::choose;
+pub use operation::{Operation, Operations};
 pub use picked::picked;
 pub use release::{Pause, Release};
 pub use restore::{RestoreRun, Restores};
@@ -89,7 +90,8 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
         let value = observed.annotations.get(annotation)?;
         Some((annotation.to_owned(), value.clone()))
     });
-    let handled = commands::handled(observed, obeyed.chain(restores.records.clone()));
+    let retry = observed.annotations.get(annotation::RETRY).map(|value| (annotation::RETRY.to_owned(), value.clone()));
+    let handled = commands::handled(observed, obeyed.chain(retry).chain(restores.records.clone()));
     let operations = operations(stack, observed, &restores);
     let asleep = observed.releases.workloads.values().any(|there| there.asleep);
     let hibernates = operations.current == Some(Operation::Hibernation) && (!stack.suspend || asleep);
@@ -157,19 +159,32 @@ fn foreign(stack: &Stack, observed: &Observed) -> Option<String> {
     dump.or(migration(observed)).map(|job| format!("job/{job}"))
 }
 
-/// How far each RorunRestore is, of a stack that is being deleted: none goes on.
-pub fn last_restore_runs(stack: &str, observed: &Observed) -> Vec<RestoreRun> {
-    restore::last_runs(stack, observed)
+/// The plan of a stack that is being deleted: nothing begins any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastPlan {
+    /// The deletion, or what it waits for.
+    pub operations: Operations,
+    /// How far the backup of each RorunBackup is.
+    pub backup_runs: Vec<BackupRun>,
+    /// How far each RorunRestore is.
+    pub restore_runs: Vec<RestoreRun>,
 }
 
-/// How far the backup of each RorunBackup is, of a stack that is being deleted: none begins any more.
-pub fn last_backup_runs(stack: &str, observed: &Observed, now: i64) -> Vec<BackupRun> {
+/// Plans the end of a stack. Whatever else it is asked for, its deletion goes first, and waits for the Job alone that works on live data.
+pub fn last_plan(stack: &str, observed: &Observed, now: i64) -> LastPlan {
+    let sleeps = observed.hibernation.cause.map(|_| Operation::Hibernation);
+    let restores = observed.restores.first().map(|_| Operation::Restore);
+    let asked: Vec<_> = sleeps.into_iter().chain(restores).chain([Operation::Deletion]).collect();
     let message = format!("rorunstack/{stack} is being deleted");
-    backup::runs(stack, observed, Some(&Waiting::new(reason::TERMINATING, message)), now)
+    LastPlan {
+        operations: choose(&asked, on_live_data(observed).as_deref()),
+        backup_runs: backup::runs(stack, observed, Some(&Waiting::new(reason::TERMINATING, message)), now),
+        restore_runs: restore::last_runs(stack, observed),
+    }
 }
 
 /// The Job that works on live data, as `job/<name>`: a dump, a migration, or a step of a restore. Nothing ends it half-way.
-pub fn on_live_data(observed: &Observed) -> Option<String> {
+fn on_live_data(observed: &Observed) -> Option<String> {
     let job = observed.dump.as_deref().or(migration(observed)).map(|job| format!("job/{job}"));
     job.or_else(|| restore::running(observed))
 }
@@ -184,4 +199,45 @@ fn migration(observed: &Observed) -> Option<&str> {
 fn wakes(stack: &Stack, observed: &Observed) -> bool {
     let there = observed.releases.workloads.get(&Component::Api);
     observed.hibernation.slept && there.is_some_and(|there| there.asleep) && stack.api.replicas.floor() > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::{Cause, ObservedJob, RestorePoint, RestoreRequest};
+
+    #[test]
+    fn a_deletion_goes_before_whatever_else_is_asked_for_and_waits_for_live_data_alone() {
+        let mut observed = Observed::default();
+        observed.hibernation.cause = Some(Cause::Spec);
+        observed.restores = vec![RestoreRequest {
+            uid: "1".to_owned(),
+            name: "back".to_owned(),
+            stack_uid: None,
+            fills: false,
+            database: true,
+            bucket: false,
+            into: None,
+            retry: String::new(),
+            copy_uid: None,
+            point: Ok(RestorePoint::default()),
+        }];
+        let plan = last_plan("shop", &observed, 0);
+        assert_eq!(plan.operations, Operations { current: Some(Operation::Deletion), next: None });
+        assert_eq!(plan.restore_runs.len(), 1, "it is told that it does not go on");
+        let job = |name: &str, component| ObservedJob {
+            name: name.to_owned(),
+            component,
+            created: 0,
+            said: None,
+            begun: None,
+            phase: JobPhase::Running,
+            ended: None,
+        };
+        observed.jobs = vec![job("shop-drill-1", Component::Drill)];
+        assert_eq!(last_plan("shop", &observed, 0).operations.next, None, "a drill touches no live data");
+        observed.jobs.push(job("shop-migration-1", Component::Migration));
+        let next = Some((Operation::Deletion, "job/shop-migration-1".to_owned()));
+        assert_eq!(last_plan("shop", &observed, 0).operations, Operations { current: None, next });
+    }
 }

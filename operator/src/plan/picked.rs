@@ -21,7 +21,7 @@ pub fn picked(mut stack: Stack, plan: &Plan) -> Stack {
             let known = Stack { probing, probes, known_services, last_backup, last_verified, known_backup, ..*serving };
             Stack { content, release, target, warnings, ..known }
         }
-        (Pick::LastGood | Pick::Keep, _) => {
+        (Pick::LastGood | Pick::Unchanged, _) => {
             stack.deferred.extend(WORKLOADS);
             stack
         }

@@ -7,7 +7,7 @@ use super::{Backup, BucketAccess, Endpoint, Finding, JobPhase, Mode, Observed, P
 use crate::{
     api::v1alpha1::{RorunStackSpec, ServiceStatus},
     contract::{PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key},
-    names::{Component, ObjectName, Waiting, annotation, meaning, reason, reason::Reason},
+    names::{Component, ObjectName, Waiting, meaning, reason, reason::Reason},
 };
 
 /// The Job, and what it asks.
@@ -104,7 +104,7 @@ fn is_folder(text: &str) -> bool {
 /// A retry is another Job beside one that found something wrong and does not try again by itself, or that cannot start.
 fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
     let first = name("");
-    let Some(retry) = observed.annotations.get(annotation::RETRY) else { return first };
+    let Some(retry) = observed.retry() else { return first };
     let there = |name: &str| observed.jobs.iter().find(|job| job.name == name);
     let again = name(retry);
     let noted = |said: &str| {

@@ -159,13 +159,15 @@ pub(super) trait ModeSpec: Sync {
     }
 }
 
-/// The volumes of each server of a cluster that another project runs.
+/// The volumes of each server of a cluster that another project runs, and its archive.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterVolumes<'a> {
     /// For the data.
     pub storage: Option<&'a Storage>,
     /// For the log. `None`: it has none of its own.
     pub wal_storage: Option<&'a Storage>,
+    /// After how long at the latest its log is archived, in its own words. `None`: by default.
+    pub archive_timeout: Option<&'a str>,
 }
 
 /// The fields of a block of the spec for the pods that it asks for.

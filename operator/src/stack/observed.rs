@@ -9,7 +9,7 @@ use super::{BackupRequest, Clusters, Hibernation, ManagedService, RestoreRequest
 use crate::{
     api::v1alpha1::KeptDatabaseStatus,
     contract::ServiceFacts,
-    names::{Component, Waiting},
+    names::{Component, Waiting, annotation},
 };
 
 /// The decoded members of a Secret or `ConfigMap`.
@@ -71,6 +71,14 @@ pub struct Observed {
     pub hibernation: Hibernation,
 }
 
+impl Observed {
+    /// The value that `rorun.app/retry` has, or had when it was removed: taking a command away asks for nothing. `None`: it never had one.
+    pub fn retry(&self) -> Option<&str> {
+        let remembered = || self.handled.as_ref()?.commands.get(annotation::RETRY).map(|command| &command.value);
+        self.annotations.get(annotation::RETRY).or_else(remembered).map(String::as_str)
+    }
+}
+
 /// The releases of a stack, and what runs of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ObservedReleases {
@@ -119,7 +127,7 @@ pub struct ObservedWorkload {
     pub before: Option<Waiting>,
 }
 
-/// The commands that were obeyed.
+/// The commands that were obeyed, and the last value of [`annotation::RETRY`], also where there was nothing to try again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Handled {
     /// The number of the record; of two, the greater is the newer.

@@ -1,6 +1,6 @@
 //! The archive of the log of a database of CloudNativePG.
 
-use super::{Observed, Stack, backup, bucket};
+use super::{Observed, Stack, backup, bucket, services};
 use crate::{
     api::v1alpha1::{BackupSpec, PointInTimeStatus, RorunStackSpec},
     names::{Component, ObjectName, meaning},
@@ -59,8 +59,7 @@ impl PointInTime {
         observed: &Observed,
     ) -> Option<Self> {
         let asked = block.point_in_time.as_ref()?;
-        let cluster = spec.database.as_ref().and_then(|database| database.cloud_native_pg.as_ref());
-        let timeout = cluster.and_then(|cluster| cluster.parameters.get("archive_timeout"));
+        let timeout = services::cluster_of(spec).and_then(|cluster| cluster.archive_timeout);
         let place = Place::of(spec, (&stack.namespace, &stack.name));
         let there = observed.cluster.as_ref().filter(|cluster| cluster.can_archive && !cluster.uid.is_empty());
         let archive = there.map(|cluster| {
@@ -73,7 +72,7 @@ impl PointInTime {
             archive,
             place,
             folder: folder(block, (&stack.namespace, &stack.name)),
-            archive_timeout: timeout.map_or(Some(ARCHIVE_TIMEOUT), |timeout| seconds(timeout)),
+            archive_timeout: timeout.map_or(Some(ARCHIVE_TIMEOUT), seconds),
         })
     }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::v1alpha1::{Environment, ExternalBucket, RorunStackSpec, SeedFrom},
     contract,
-    names::{Waiting, annotation, meaning, reason},
+    names::{Waiting, meaning, reason},
 };
 
 /// The field, and what stands for the name of a RorunRestore: none can have this one.
@@ -46,7 +46,7 @@ pub(super) fn resolve(spec: &RorunStackSpec, stack: &Stack, observed: &Observed)
         database: true,
         bucket: false,
         into: None,
-        retry: observed.annotations.get(annotation::RETRY).cloned().unwrap_or_default(),
+        retry: observed.retry().unwrap_or_default().to_owned(),
         point: RestorePoint::at(&seed.location).ok_or_else(|| super::PointProblem::Final(wrong())),
     };
     Some(Seed { request, tools: Box::new(tools), missing, seeded: None })

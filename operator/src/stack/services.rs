@@ -39,7 +39,12 @@ pub fn storage(cr: &RorunStack, component: Component) -> Option<&Storage> {
 
 /// The volumes of the database that another project runs.
 pub fn cluster(cr: &RorunStack) -> Option<ClusterVolumes<'_>> {
-    chosen(&cr.spec).into_iter().find_map(|(_, mode)| mode.cluster())
+    cluster_of(&cr.spec)
+}
+
+/// Likewise, of a spec.
+pub(super) fn cluster_of(spec: &RorunStackSpec) -> Option<ClusterVolumes<'_>> {
+    chosen(spec).into_iter().find_map(|(_, mode)| mode.cluster())
 }
 
 /// The fields for the pods of the servers that the operator runs.

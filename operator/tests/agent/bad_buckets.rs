@@ -68,14 +68,14 @@ async fn a_drill_condemns_no_point_for_a_bad_connection() {
         .await
     };
     let fails = |asked: &Asked, end: &str, how: Passed| if reads(asked, end) { how } else { Passed::On };
-    for (end, how, words) in [
-        (DUMP_FILE, Passed::Answered(500, "InternalError"), "InternalError"),
-        (DUMP_FILE, Passed::Broken, "the connection broke"),
-        ("/uploads/", Passed::Answered(500, "InternalError"), "InternalError"),
-        ("/uploads/", Passed::Broken, "the connection broke"),
+    for (end, how) in [
+        (DUMP_FILE, Passed::Answered(500, "InternalError")),
+        (DUMP_FILE, Passed::Broken),
+        ("/uploads/", Passed::Answered(500, "InternalError")),
+        ("/uploads/", Passed::Broken),
     ] {
         let gateway = before(&scenario, move |asked| fails(asked, end, how)).await;
-        not_judged(&scenario, &mark, failed(by(&gateway).await), words).await;
+        not_judged(&scenario, &mark, failed(by(&gateway).await), "\"bad-drill\"").await;
     }
     for gateway in [
         before(&scenario, once(DUMP_FILE)).await,
@@ -135,11 +135,11 @@ async fn a_copy_that_broke_off_is_told_and_made_up_for() {
         all.into_iter().filter(|object| object.key.ends_with(MANIFEST_FILE)).count()
     };
     let good = before(&scenario, |_| Passed::On).await;
-    let refuses = before(&scenario, |asked: &Asked| match asked.method.as_str() {
+    let failing = before(&scenario, |asked: &Asked| match asked.method.as_str() {
         "PUT" | "POST" => Passed::Answered(500, "InternalError"),
         _ => Passed::On,
     });
-    let refused = copy(None, &refuses.await).await;
+    let refused = copy(None, &failing.await).await;
     assert!(refused.not_copied.is_some_and(|why| why.contains("bad-copy-there") && why.contains("InternalError")));
     assert_eq!((refused.copied, manifests().await), (0, 0));
     let breaks = before(&scenario, |asked| if reads(asked, DUMP_FILE) { Passed::Broken } else { Passed::On }).await;
@@ -150,7 +150,7 @@ async fn a_copy_that_broke_off_is_told_and_made_up_for() {
     let made_up = copy(Some(&slow), &slow).await;
     assert_eq!((made_up.copied, made_up.not_copied, manifests().await), (3, None, 3));
     let again = copy(None, &before(&scenario, busy()).await).await;
-    assert_eq!((again.copied, again.not_copied), (1, None));
+    assert_eq!((again.not_copied, manifests().await), (None, 4));
 }
 
 #[tokio::test]

@@ -116,7 +116,8 @@ impl Scenario {
     async fn aged(&self, id: &str, days: i64) -> String {
         let old = days_ago(days);
         let dump = self.bucket.get(&self.dump_key(id)).await.expect("get").expect("a dump");
-        let body = self.bucket.get(&format!("{}{id}/{MANIFEST_FILE}", self.prefix)).await.expect("get").expect("manifest");
+        let body =
+            self.bucket.get(&format!("{}{id}/{MANIFEST_FILE}", self.prefix)).await.expect("get").expect("manifest");
         let body = String::from_utf8(body).expect("text").replace(id, &old);
         for (file, body) in [(DUMP_FILE, dump), (MANIFEST_FILE, body.into_bytes())] {
             self.bucket.put(&format!("{}{old}/{file}", self.prefix), body).await.expect("put");

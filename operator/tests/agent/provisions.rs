@@ -110,9 +110,13 @@ async fn what_is_missing_is_made_once_and_is_enough_for_migrations() {
     let migration = "CREATE TABLE receipts (id bigserial PRIMARY KEY); CREATE TYPE state AS ENUM ('new');
         CREATE SCHEMA audit; CREATE TABLE audit.log (id bigint REFERENCES receipts); SELECT pg_advisory_lock(1)";
     server.as_app(migration).await.expect("a migration");
-    let rights = "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = 'fresh'";
+    let rights =
+        "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = 'fresh'";
     assert_eq!(server.sql(rights).await, "f");
-    server.as_app("CREATE DATABASE fresh_restore TEMPLATE template0").await.expect("a database beside, as a restore makes");
+    server
+        .as_app("CREATE DATABASE fresh_restore TEMPLATE template0")
+        .await
+        .expect("a database beside, as a restore makes");
     assert_eq!(server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'fresh'").await, "fresh");
     assert_eq!(
         server.sql("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'fresh'").await,

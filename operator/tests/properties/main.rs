@@ -13,6 +13,8 @@ mod generate;
 mod modes;
 mod objects;
 mod paths;
+mod placement;
+mod plans;
 mod pod_templates;
 mod pods;
 mod probing;

@@ -58,23 +58,75 @@ fn the_enums_are_matched_exhaustively(#[case] service: &str, #[case] modes: Mode
     }
 }
 
-/// As many files as a new mode touches: the types of the one that is there are named nowhere else.
-#[rstest]
-#[case("database", "ExternalDatabase")]
-#[case("redis", "ExternalRedis")]
-#[case("database", "EmbeddedDatabase")]
-#[case("redis", "EmbeddedRedis")]
-#[case("bucket", "EmbeddedBucket")]
-fn the_block_of_a_mode_is_named_in_its_folder_alone(#[case] service: &str, #[case] block: &str) {
-    let named: Vec<_> = sources().into_iter().filter(|(_, text)| has_word(text, block)).map(|(path, _)| path).collect();
-    let file = if block.starts_with("External") { "external" } else { "embedded" };
-    // `mod.rs` of an embedded mode holds its default.
-    let mut expected = vec![format!("api/v1alpha1/{service}.rs"), format!("stack/{service}/{file}.rs")];
-    expected.extend((file == "embedded").then(|| format!("stack/{service}/mod.rs")));
-    expected.sort_unstable();
-    assert_eq!(named, expected);
+/// The types of the blocks, by service and mode.
+const BLOCKS: [(&str, &str, &str); 10] = [
+    ("database", "embedded", "EmbeddedDatabase"),
+    ("database", "external", "ExternalDatabase"),
+    ("database", "cloudNativePG", "CloudNativePgDatabase"),
+    ("database", "rds", "RdsDatabase"),
+    ("redis", "embedded", "EmbeddedRedis"),
+    ("redis", "external", "ExternalRedis"),
+    ("redis", "elastiCache", "ElastiCacheRedis"),
+    ("bucket", "embedded", "EmbeddedBucket"),
+    ("bucket", "external", "ExternalBucket"),
+    ("bucket", "s3", "S3Bucket"),
+];
+
+/// What a mode costs beside files of its own: how many lines of these name it, at most.
+const COSTS: [(&str, usize); 4] = [
+    ("api/v1alpha1/{service}.rs", 4),
+    ("api/v1alpha1/mod.rs", 2),
+    ("stack/{service}/mod.rs", 10),
+    ("desired/{service}/mod.rs", 5),
+];
+
+#[test]
+fn every_mode_is_counted() {
+    for (service, modes) in [("database", DATABASE_MODES), ("redis", REDIS_MODES), ("bucket", BUCKET_MODES)] {
+        let counted: Vec<_> = BLOCKS.iter().filter(|(of, ..)| *of == service).map(|(_, mode, _)| *mode).collect();
+        assert_eq!(counted, modes, "{service}");
+    }
 }
 
+/// As many files and lines as a new mode touches: those that name one which is there.
+#[test]
+fn a_mode_costs_its_files_and_a_few_lines_of_four_others() {
+    let files = sources();
+    for (service, mode, block) in BLOCKS {
+        let (file, variant) = (snake_case(mode), pascal_case(mode));
+        let own = [
+            format!("api/v1alpha1/{file}.rs"),
+            format!("stack/{service}/{file}.rs"),
+            format!("desired/{service}/{file}.rs"),
+        ];
+        let mut names = 0;
+        for (path, text) in files.iter().filter(|(path, _)| !own.contains(path)) {
+            let limit =
+                COSTS.iter().find(|(of, _)| of.replace("{service}", service) == **path).map_or(0, |(_, limit)| *limit);
+            // Of the shared files every name counts; elsewhere those that are of this mode alone.
+            let shared = limit > 0 && path != "api/v1alpha1/mod.rs";
+            let names_it = |line: &&str| {
+                let code = without_texts(line);
+                let own = [block, if shared { &variant } else { block }, if shared { &file } else { block }];
+                own.iter().any(|name| has_word(&code, name))
+            };
+            // A bucket of somebody's is also where backups go.
+            if block == "ExternalBucket" && !shared {
+                continue;
+            }
+            let lines: Vec<_> = text.lines().filter(names_it).collect();
+            assert!(
+                lines.len() <= limit,
+                "{service}.{mode} costs {} lines of {path}, at most {limit}: {lines:#?}",
+                lines.len()
+            );
+            names += lines.len();
+        }
+        assert!((4..=16).contains(&names), "{service}.{mode} is named in {names} lines of files that are not its own");
+    }
+}
+
+/// No other code reads the member of a mode or names its variant.
 #[test]
 fn no_other_code_knows_a_mode() {
     let services = ["database", "redis", "bucket"];
@@ -82,23 +134,50 @@ fn no_other_code_knows_a_mode() {
     for (path, text) in sources() {
         let own = services.iter().any(|service| path.contains(&format!("/{service}/")));
         // The rules of the definition name modes, and the destination of backups has a member that is no mode.
-        if own || path.starts_with("api/") || path == "stack/backup.rs" {
+        if own || path.starts_with("api/") {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
-            let variant = ["Embedded", "External"].iter().any(|mode| {
-                ["Database", "Redis", "Bucket", "Resolved"].iter().any(|of| line.contains(&format!("{of}::{mode}")))
-            });
-            let member = [".embedded", ".external"].iter().any(|member| {
-                let after = line.split(member).skip(1);
-                after.into_iter().any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '('))
-            });
-            if variant || (member && !line.contains('"')) {
+            let code = without_texts(line);
+            let of_backup = path == "stack/backup.rs";
+            if BLOCKS
+                .iter()
+                .any(|(service, mode, _)| knows(&code, service, mode) && !(of_backup && *mode == "external"))
+            {
                 found.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Whether a line of code names the variant of a mode, or reads its member.
+fn knows(code: &str, service: &str, mode: &str) -> bool {
+    let (file, variant) = (snake_case(mode), pascal_case(mode));
+    let enums = [pascal_case(service), "Resolved".to_owned()];
+    let reads = |member: &str| {
+        let mut after = code.split(member).skip(1);
+        after.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '('))
+    };
+    let variant = enums.iter().any(|of| has_word(&code.replace("::", "_of_"), &format!("{of}_of_{variant}")));
+    // Secrets say `s3` as well.
+    variant || reads(&if mode == "s3" { "bucket.s3".to_owned() } else { format!(".{file}") })
+}
+
+#[rstest]
+#[case("match stack.database { Database::Rds(mode) => {} }", true)]
+#[case("let cluster = database.cloud_native_pg.as_ref();", true)]
+#[case("spec.bucket.s3.is_some()", true)]
+#[case("found.s3", false)]
+#[case("stack.external_services", false)]
+#[case("mode.embedded()", false)]
+fn what_knows_a_mode_is_found(#[case] code: &str, #[case] found: bool) {
+    assert_eq!(BLOCKS.iter().any(|(service, mode, _)| knows(code, service, mode)), found);
+}
+
+/// A line with nothing between its quotation marks.
+fn without_texts(line: &str) -> String {
+    line.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
 }
 
 #[test]

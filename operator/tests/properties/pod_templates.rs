@@ -16,11 +16,9 @@ use super::{
     support::{Fixture, all_ready, all_there, containers, items, objects, template, text, valid},
 };
 
-/// Every component that has pods, and the field that describes it.
+/// Every component that has a patch of its own for its pods, and the block of the spec that it stands in.
 fn fields() -> impl Iterator<Item = (Component, &'static str)> {
-    // The pods of drills have no such field.
-    let components = Component::ALL.into_iter().filter(|component| *component != Component::Drill);
-    components.filter_map(|component| Some((component, own(component)?.field)))
+    Component::ALL.into_iter().filter_map(|component| Some((component, own(component)?.field?)))
 }
 
 /// A patch for the pods of a component, as users may write it.
@@ -99,7 +97,7 @@ fn patched() -> impl Strategy<Value = (Fixture, Fixture)> {
 }
 
 fn patch_of<'a>(fixture: &'a Fixture, component: &str) -> Option<&'a Value> {
-    let field = own(Component::from_label(component)?)?.field;
+    let field = own(Component::from_label(component)?)?.field?;
     fixture.0["spec"].pointer(&format!("/{}/podTemplate", field.replace('.', "/")))
 }
 

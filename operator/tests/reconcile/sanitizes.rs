@@ -177,9 +177,13 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     assert!(words(&job).contains("--object-prefix public/ "), "{}", words(&job));
     let data = secret(env, namespace, "shop-sanitize").await.expect("its Secret");
     assert!(data.iter().all(|(key, _)| key != contract::ENV_SANITIZE_SQL), "{data:?}");
-    // It ends in vain, before the container of the agent begins.
+    ends_in_vain(env, namespace, &job.name_any()).await;
+}
+
+/// The program fails, before the container of the agent begins.
+async fn ends_in_vain(env: &TestEnv, namespace: &str, job: &str) {
     let said = json!({"failed": {"message": "sanitize.command failed: exit status: 3: no such table"}});
-    end_in(env, namespace, &job.name_any(), ("initContainerStatuses", &said), false).await;
+    end_in(env, namespace, job, ("initContainerStatuses", &said), false).await;
     let failed = until_reason(env, namespace, "safe", "BackupFailed").await;
     assert!(failed.conditions[0].message.contains("exit status: 3: no such table"), "{:?}", failed.conditions);
     env.until("its Secret goes", async || secret(env, namespace, "shop-sanitize").await.is_none()).await;
@@ -189,18 +193,21 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
 }
 
+/// Whether the API server would take a RorunBackup.
+async fn accepted(env: &TestEnv, namespace: &str, spec: Value) -> Result<(), String> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(env.client.clone(), namespace, &ApiResource::erase::<RorunBackup>(&()));
+    let backup =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunBackup", "metadata": {"name": "b"}, "spec": spec});
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let object: DynamicObject = serde_json::from_value(backup).expect("an object");
+    api.create(&params, &object).await.map_err(|error| error.to_string()).map(drop)
+}
+
 pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
     let namespace = "sanitize-wrong";
     env.namespace(namespace).await;
-    let unread: Api<DynamicObject> =
-        Api::namespaced_with(env.client.clone(), namespace, &ApiResource::erase::<RorunBackup>(&()));
-    let make = async |spec: Value| {
-        let backup =
-            json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunBackup", "metadata": {"name": "b"}, "spec": spec});
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        let object: DynamicObject = serde_json::from_value(backup).expect("an object");
-        unread.create(&params, &object).await.map_err(|error| error.to_string()).map(drop)
-    };
+    let make = async |spec: Value| accepted(env, namespace, spec).await;
     assert_eq!(make(sanitize()).await, Ok(()));
     let of_map = json!({"sqlConfigMapRef": {"name": "statements", "key": "sanitize.sql"}});
     let with = |field: &str, value: Value| {
@@ -221,10 +228,10 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         command[field] = value;
         json!({"command": command})
     };
-    let env = |name: &str| json!([{"name": name, "value": "7"}]);
+    let variable = |name: &str| json!([{"name": name, "value": "7"}]);
     let folders = |names: &[&str]| json!({"sql": "SELECT 1", "objectPrefixes": names});
     assert_eq!(make(with("sanitize", folders(&["public/", "avatars/small/"]))).await, Ok(()));
-    assert_eq!(make(with("sanitize", command("env", env("SEED")))).await, Ok(()));
+    assert_eq!(make(with("sanitize", command("env", variable("SEED")))).await, Ok(()));
     let mut three = command("args", json!(["-v"]));
     three["sql"] = json!("SELECT 1");
     let of_secret =
@@ -239,7 +246,7 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         (with("sanitize", three), "set exactly one of sql, sqlConfigMapRef and command"),
         (with("sanitize", command("image", json!("https://masker"))), "write the name of an image"),
         (with("sanitize", command("command", json!([]))), "spec.sanitize.command.command"),
-        (with("sanitize", command("env", env("9"))), "spec.sanitize.command.env[0].name"),
+        (with("sanitize", command("env", variable("9"))), "spec.sanitize.command.env[0].name"),
         (with("sanitize", command("env", of_secret)), "spec.sanitize.command.env[0].value: Required value"),
         (with("sanitize", json!({"sql": ""})), "spec.sanitize.sql"),
         (with("sanitize", json!({"sql": "x".repeat(65537)})), "spec.sanitize.sql"),

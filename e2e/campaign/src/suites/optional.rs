@@ -55,7 +55,7 @@ async fn play_suite(run: &SuiteRun<'_>) -> Result<()> {
 }
 
 /// The stacks of one operator, each in a namespace of its own.
-struct Site<'a> {
+struct TwoStacks<'a> {
     environment: &'a TestEnvironment,
     proxy: FaultProxy,
     operator: Operator,
@@ -63,8 +63,8 @@ struct Site<'a> {
     scraped: String,
 }
 
-impl<'a> Site<'a> {
-    async fn open(environment: &'a TestEnvironment, broken: Option<Broken>) -> Result<Site<'a>> {
+impl<'a> TwoStacks<'a> {
+    async fn open(environment: &'a TestEnvironment, broken: Option<Broken>) -> Result<TwoStacks<'a>> {
         let (plain, scraped) = (environment.namespace().await?, environment.namespace().await?);
         for namespace in [&plain, &scraped] {
             workload::prepare(environment, namespace).await?;
@@ -76,7 +76,7 @@ impl<'a> Site<'a> {
         let namespaces = format!("{plain},{scraped}");
         let arguments: Vec<&str> = ["--watch-namespace", &namespaces].into_iter().chain(ARGUMENTS).collect();
         let operator = environment.operator_with(&plain, &proxy, &arguments)?;
-        Ok(Site { environment, proxy, operator, plain, scraped })
+        Ok(TwoStacks { environment, proxy, operator, plain, scraped })
     }
 
     async fn apply(&self, bucket: &Bucket, image: &str) -> Result<()> {
@@ -118,25 +118,25 @@ fn told(stack: &Value) -> String {
 /// `late`: it breaks once both stacks are made.
 async fn play(environment: &TestEnvironment, bucket: &Bucket, broken: Broken, late: bool) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    let mut site = Site::open(environment, Some(broken).filter(|_| !late)).await?;
-    site.apply(bucket, "rorun-api:1").await?;
+    let mut stacks = TwoStacks::open(environment, Some(broken).filter(|_| !late)).await?;
+    stacks.apply(bucket, "rorun-api:1").await?;
     if late {
-        site.expect(&mut problems, (&site.scraped, "MonitoringReady", "True"), "O1").await?;
-        site.proxy.break_api(GROUP, broken);
-        site.apply(bucket, "rorun-api:2").await?;
+        stacks.expect(&mut problems, (&stacks.scraped, "MonitoringReady", "True"), "O1").await?;
+        stacks.proxy.break_api(GROUP, broken);
+        stacks.apply(bucket, "rorun-api:2").await?;
     } else {
         // What serves does not need it.
-        site.expect(&mut problems, (&site.scraped, "MonitoringReady", "False"), "O4").await?;
+        stacks.expect(&mut problems, (&stacks.scraped, "MonitoringReady", "False"), "O4").await?;
     }
-    for namespace in [&site.plain, &site.scraped] {
-        site.expect(&mut problems, (namespace, "Ready", "True"), "O3").await?;
+    for namespace in [&stacks.plain, &stacks.scraped] {
+        stacks.expect(&mut problems, (namespace, "Ready", "True"), "O3").await?;
     }
-    site.proxy.mend_api();
-    for namespace in [&site.plain, &site.scraped] {
-        site.expect(&mut problems, (namespace, "Ready", "True"), "O1").await?;
+    stacks.proxy.mend_api();
+    for namespace in [&stacks.plain, &stacks.scraped] {
+        stacks.expect(&mut problems, (namespace, "Ready", "True"), "O1").await?;
     }
-    site.expect(&mut problems, (&site.scraped, "MonitoringReady", "True"), "O1").await?;
-    if let Some(status) = site.operator.child.try_wait()? {
+    stacks.expect(&mut problems, (&stacks.scraped, "MonitoringReady", "True"), "O1").await?;
+    if let Some(status) = stacks.operator.child.try_wait()? {
         problems.push(format!("O8 the operator ended by itself, {status}"));
     }
     Ok(problems)

@@ -39,7 +39,7 @@ pub(super) async fn into(
     let (database, session) = unless_stopped(stop, connect(url, &authorities)).await?;
     check::versions(point, &database.version).await?;
     let request = LockRequest { keys: LOCK_KEYS, application: APPLICATION, limit: LOCK_LIMIT };
-    let mut lock = exclusion::keep(&database.target, request, stop).await.ok_or(RestoreError::Stopped)??;
+    let mut lock = exclusion::require(&database.target, request, stop).await.ok_or(RestoreError::Stopped)??;
     let comment = filled_comment(&args.target.restore);
     let mut warnings = if unless_stopped(stop, is_filled(&session, &comment)).await? {
         Vec::new()

@@ -107,7 +107,8 @@ pub struct MigrationsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
-    /// Merged over the pods of migrations, as `podTemplate` of a workload is over its own. Defaults to no patch.
+    /// Merged over the pods of migrations, as `podTemplate` of a workload is over its own. Their nodes are those of `api.scheduling`.
+    /// Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }

@@ -92,7 +92,7 @@ pub struct WorkloadSpec {
     /// image serves at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<MigrationsSpec>,
-    /// The nodes that pods may run on. Defaults to any.
+    /// The nodes that pods may run on. Those of `api` also run its migrations and the operator's Jobs. Defaults to any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
     /// The ServiceAccount that the operator creates for the pods. Defaults to one without annotations.
@@ -111,7 +111,7 @@ pub struct WorkloadSpec {
     /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
     /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
     /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
-    /// replaces no pod. Defaults to no patch.
+    /// replaces no pod. What `api` sets of the whole pod, e.g. `dnsConfig`, the operator's Jobs get too. Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }

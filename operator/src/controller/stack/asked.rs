@@ -51,8 +51,8 @@ impl Context {
         let told = self.runtime.statuses.last(cr);
         let latest = told.as_ref().and_then(|status| status.backup.as_ref()?.last_successful.as_ref());
         let latest = latest.map(|record| record.id.clone());
-        let cluster = cr.spec.database.as_ref().is_some_and(|database| database.cloud_native_pg.is_some());
-        let archives = cluster && cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
+        let archives = stack::cluster(cr).is_some()
+            && cr.spec.backup.as_ref().is_some_and(|backup| backup.point_in_time.is_some());
         let mut points = known_points(live);
         points.extend(latest.filter(|latest| !points.contains(latest)));
         points.sort();
@@ -182,9 +182,18 @@ mod tests {
     const POINTS: [&str; 3] = ["20261124T021500Z-x7k2p", "20261125T021500Z-aaaaa", "20261126T021500Z-bbbbb"];
 
     #[rstest]
-    #[case::between("2026-11-25T14:03:00Z", ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it")]
-    #[case::of_one("2026-11-25T02:15:00Z", ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it")]
-    #[case::in_another_zone("2026-11-24T03:00:00+02:00", ", of which the oldest known is 20261124T021500Z-x7k2p, after it")]
+    #[case::between(
+        "2026-11-25T14:03:00Z",
+        ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it"
+    )]
+    #[case::of_one(
+        "2026-11-25T02:15:00Z",
+        ", of which the nearest are 20261125T021500Z-aaaaa, before it, and 20261126T021500Z-bbbbb, after it"
+    )]
+    #[case::in_another_zone(
+        "2026-11-24T03:00:00+02:00",
+        ", of which the oldest known is 20261124T021500Z-x7k2p, after it"
+    )]
     #[case::later("2026-11-27T00:00:00Z", ", of which the newest known is 20261126T021500Z-bbbbb, before it")]
     fn the_nearest_points_are_named(#[case] moment: Timestamp, #[case] expected: &str) {
         assert_eq!(nearest(&POINTS.map(str::to_owned), moment), expected);

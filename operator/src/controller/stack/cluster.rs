@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, api::ListParams};
 
-use super::{Context, observe::ObserveError};
+use super::{Context, error::ObserveError};
 use crate::{
     api::v1alpha1::{RorunStack, Storage},
     names::{Component, ObjectName, ROLE_LIVE},

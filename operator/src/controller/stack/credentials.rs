@@ -15,7 +15,7 @@ use kube::{
 };
 use rand::distr::{Alphanumeric, SampleString};
 
-use super::{Context, observe::ObserveError};
+use super::{Context, error::ObserveError};
 use crate::{
     api::v1alpha1::RorunStack,
     apply::api_resource,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use kube::runtime::controller::Action;
 
 use super::{
-    Context, finalizer,
+    Context,
+    error::ReconcileError,
+    finalizer,
     observe::now,
     policy::{self, Ending},
-    reconcile::ReconcileError,
     report::stopped,
     steps,
 };
@@ -17,7 +18,7 @@ use crate::{
     apply::Owner,
     names::{Waiting, reason},
     objects::LiveSet,
-    plan::{Operation, choose, last_backup_runs, last_restore_runs, on_live_data},
+    plan::last_plan,
     runtime::{ResourceKey, Written},
     stack::Observed,
 };
@@ -38,10 +39,10 @@ pub(super) async fn reconcile(
     steps::observe(cr, live, &mut observed);
     context.observe_restores((cr, &key), live, &mut observed);
     context.observe_backups(cr, &key, &mut observed);
-    let backups = last_backup_runs(&key.name, &observed, now().as_second());
-    context.tell_backups(&key, &backups, &BTreeMap::new());
-    context.tell_restores(&key, &last_restore_runs(&key.name, &observed));
-    if let Some((_, job)) = choose(&[Operation::Deletion], on_live_data(&observed).as_deref()).next {
+    let plan = last_plan(&key.name, &observed, now().as_second());
+    context.tell_backups(&key, &plan.backup_runs, &BTreeMap::new());
+    context.tell_restores(&key, &plan.restore_runs);
+    if let Some((_, job)) = plan.operations.next {
         let message = format!(
             "the stack is deleted once {job} has ended, so that it does not stop half-way; to end it now: kubectl delete {job}"
         );

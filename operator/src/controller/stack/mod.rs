@@ -10,6 +10,7 @@ mod configuration;
 mod corrections;
 mod credentials;
 mod delete;
+mod error;
 mod events;
 mod evidence;
 mod finalizer;
@@ -54,7 +55,8 @@ use crate::{
     telemetry::logs,
 };
 use configuration::Configurations;
-use reconcile::{ReconcileError, reconcile};
+use error::ReconcileError;
+use reconcile::reconcile;
 
 /// How long no object is created in a namespace that is being deleted. Most namespaces are gone sooner.
 const NAMESPACE_TERMINATING: Duration = Duration::from_secs(10);

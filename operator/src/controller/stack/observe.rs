@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, cluster, credentials, optional, ownership, steps};
+use super::{Context, cluster, credentials, error::ObserveError, optional, ownership, steps};
 pub(super) use crate::controller::clock::now;
 use crate::{
     api::v1alpha1::RorunStack,
@@ -11,38 +11,6 @@ use crate::{
     runtime::{ResourceKey, references::Needs},
     stack::{self, Content, Hibernation, Observed, ObservedVolume, RunningServer, SecretTraits},
 };
-
-/// Why the cluster could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    /// A Secret or `ConfigMap` that the spec names could not be read.
-    #[error("failed to read {0}, which the spec names: {1}")]
-    Reference(String, #[source] kube::Error),
-    /// The volumes or the credentials of an earlier stack could not be read.
-    #[error("failed to look for volumes and credentials of an earlier stack: {0}")]
-    Volumes(#[source] kube::Error),
-    /// The StorageClass of a volume that is to grow could not be read.
-    #[error("failed to read storageclass/{0}, to find out whether it can expand a volume: {1}")]
-    StorageClass(String, #[source] kube::Error),
-    /// The pods that recover a Cluster could not be listed.
-    #[error("failed to list the pods that recover a Cluster: {0}")]
-    Recovery(#[source] kube::Error),
-    /// The uid of the namespace could not be read.
-    #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
-    Namespace(#[source] kube::Error),
-}
-
-impl ObserveError {
-    /// Whether the operator lacks a right.
-    pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error)
-        | Self::StorageClass(_, error)
-        | Self::Volumes(error)
-        | Self::Recovery(error)
-        | Self::Namespace(error)) = self;
-        matches!(error, kube::Error::Api(status) if status.code == 403)
-    }
-}
 
 /// Reads the objects that the spec names, and those that exist of the stack.
 pub(super) async fn observe(

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 use tracing::warn;
 
-use super::{Context, observe::ObserveError};
+use super::{Context, error::ObserveError};
 use crate::{
     api::v1alpha1::RorunStack,
     contract::is_owner,

@@ -3,53 +3,23 @@
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use super::{
-    Context, WatchedStack, classes, corrections, delete, finalizer,
-    observe::{self, ObserveError},
-    optional, pods_refused,
+    Context, WatchedStack, classes, corrections, delete,
+    error::ReconcileError,
+    finalizer, observe, optional, pods_refused,
     policy::{self, Ending},
     probes,
     report::{not_observed, report, suspended, write_status},
 };
 use crate::{
     api::v1alpha1::RorunStack,
-    apply::{Applied, Owner, WriteError, apply, discard},
+    apply::{Applied, Owner, apply, discard},
     desired::{self, Desired},
     objects::{CLUSTER, LiveSet, ObjectKey},
     plan::{Plan, picked, plan},
-    runtime::{ResourceKey, StatusError, Written},
+    runtime::{ResourceKey, Written},
     stack::{Stack, validate},
     status,
 };
-
-/// Why a reconcile failed. What the user has to mend is never an error, but a condition.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReconcileError {
-    /// The cluster could not be read.
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
-    /// The status could not be written.
-    #[error(transparent)]
-    Status(#[from] StatusError),
-    /// The finalizer could not be changed.
-    #[error("failed to change the finalizer: {0}")]
-    Finalizer(#[from] WriteError),
-}
-
-impl ReconcileError {
-    /// The step and the variant, for metrics.
-    pub(super) fn labels(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Observe(ObserveError::Reference(..)) => ("observe", "Reference"),
-            Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
-            Self::Observe(ObserveError::StorageClass(..)) => ("observe", "StorageClass"),
-            Self::Observe(ObserveError::Recovery(_)) => ("observe", "Recovery"),
-            Self::Observe(ObserveError::Namespace(_)) => ("observe", "Namespace"),
-            Self::Status(StatusError::Request(_)) => ("status", "Status"),
-            Self::Status(StatusError::TimedOut) => ("status", "TimedOut"),
-            Self::Finalizer(_) => ("finalize", "Finalizer"),
-        }
-    }
-}
 
 /// Brings the cluster closer to what a stack asks for.
 pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Result<Action, ReconcileError> {

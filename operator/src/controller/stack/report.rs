@@ -6,9 +6,9 @@ use kube::{ResourceExt, runtime::controller::Action};
 use tracing::info;
 
 use super::{
-    Context, events,
-    observe::{self, ObserveError},
-    reconcile::ReconcileError,
+    Context,
+    error::{ObserveError, ReconcileError},
+    events, observe,
 };
 use crate::{
     api::v1alpha1::{RorunStack, RorunStackStatus},

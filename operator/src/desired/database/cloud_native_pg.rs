@@ -211,7 +211,11 @@ mod tests {
         assert_eq!(plain, objects(None, &["shop-database"]));
         let cluster = plain.iter().find(|object| object.kind.kind == "Cluster").unwrap();
         let initdb = &cluster.body["spec"]["bootstrap"]["initdb"];
-        assert_eq!(initdb["postInitSQL"], json!(["ALTER ROLE \"rorun\" CREATEDB"]), "a restore makes a database beside it");
+        assert_eq!(
+            initdb["postInitSQL"],
+            json!(["ALTER ROLE \"rorun\" CREATEDB"]),
+            "a restore makes a database beside it"
+        );
         assert_eq!(plain, objects(Some("shop-database"), &["shop-database"]));
         assert_eq!(
             plain,

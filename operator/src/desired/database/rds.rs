@@ -12,7 +12,7 @@ use crate::{
         Keys, aws, credentials, metadata,
         mode::Mode,
         pod::{self, Pod},
-        probed, service, workload, worst_pod,
+        pod_template, probed, service, workload, worst_pod,
     },
     names::{Component as Name, ROLE_CA, ROLE_CREDENTIALS, Waiting, annotation, reason},
     objects::{ApplyPolicy, DB_INSTANCE, DbInstance, DbInstanceSpec, DesiredObject, LiveSet, Readiness},
@@ -214,5 +214,5 @@ fn template(stack: &Stack, provisioning: &Provisioning) -> PodTemplateSpec {
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("OnFailure".to_owned());
     }
-    template
+    pod_template::of_the_api(stack, template)
 }

@@ -285,7 +285,7 @@ impl Facts {
 
     /// Whether it serves, and its data need no migration: those of another server or volume may.
     pub(super) fn rests(&self) -> bool {
-        self.serves() && !self.migrates() && !self.migration_failed()
+        self.serves() && !(self.moved && (self.migrates() || self.migration_failed()))
     }
 
     pub(super) fn is_rolled_back(&self) -> bool {
@@ -348,13 +348,17 @@ impl Facts {
     /// migrated, since each revision would get these.
     pub(super) fn pick(&self, state: State, pick: Pick) -> Pick {
         if self.moved && state.comes_before_pods() {
-            return Pick::Keep;
+            return Pick::Unchanged;
         }
         if pick != Pick::LastGood || self.last_good.is_some() {
             return pick;
         }
         // The pods of a first release that began to roll out are to end, too.
-        if self.pause != Pause::None && self.target.progress.started_at.is_some() { Pick::Target } else { Pick::Keep }
+        if self.pause != Pause::None && self.target.progress.started_at.is_some() {
+            Pick::Target
+        } else {
+            Pick::Unchanged
+        }
     }
 
     /// When the state may be another one though nothing happens.
@@ -371,7 +375,7 @@ impl Facts {
 
 /// With what the target is tried now.
 fn attempt(stack: &Stack, observed: &Observed) -> Attempt {
-    let retry = observed.annotations.get(annotation::RETRY).cloned();
+    let retry = observed.retry().map(str::to_owned);
     Attempt { retry, beside: Some(stack.beside.id()) }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn gate(stack: &Stack, observed: &Observed, target: &Revision, migrat
     if observed.annotations.get(annotation::SKIP_RECOVERY_POINT) == Some(&release) {
         return Gate::Passed(RecoveryPoint { at: now, skipped: true, ..RecoveryPoint::default() });
     }
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+    let retry = observed.retry().unwrap_or_default();
     // One that has become too old, before this operator recorded it or after, is made again by another Job.
     let mut before = known.map(|point| point.at.to_string()).unwrap_or_default();
     loop {

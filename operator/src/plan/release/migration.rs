@@ -3,7 +3,7 @@
 use super::{State, Step, facts::Facts};
 use crate::{
     contract::LockOutcome,
-    names::{Component, ObjectName, annotation},
+    names::{Component, ObjectName},
     plan::meaning,
     stack::{JobPhase, NotBegun, Observed, ObservedJob, Progress, Revision, Stack},
 };
@@ -64,7 +64,7 @@ pub(super) fn migrated(
     if stack.release.migration.is_none() {
         return Migrated::NotNeeded;
     }
-    let retry = observed.annotations.get(annotation::RETRY).map_or("", String::as_str);
+    let retry = observed.retry().unwrap_or_default();
     let first = ObjectName::step(&stack.name, Component::Migration, &meaning(&[identity, retry]));
     let ran = |name: &str| revisions.iter().any(|revision| revision.progress.began.as_deref() == Some(name));
     let Attempt { name, job, lost } = Attempt::of(observed, first.as_str(), ran);

@@ -67,7 +67,7 @@ impl Release {
         match self.pick {
             Pick::Target => Some(&self.target),
             Pick::LastGood => self.last_good.as_ref(),
-            Pick::Keep => None,
+            Pick::Unchanged => None,
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn service_excuse(stack: &Stack, observed: &Observed) -> Option<Waiti
 
 /// The pods of the release that serves are not well either, so it is not the new one that is at fault.
 pub(super) fn before(there: &ObservedWorkload) -> Option<Waiting> {
-    let Waiting { reason, message, .. } = there.before.clone()?;
+    let Waiting { reason, message } = there.before.clone()?;
     Some(Waiting::new(reason, format!("the pods of before do not serve either: {message}")))
 }
 

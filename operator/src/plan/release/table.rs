@@ -94,7 +94,7 @@ pub enum Pick {
     /// The last one that served.
     LastGood,
     /// None: they are left as they are, or are not made yet.
-    Keep,
+    Unchanged,
 }
 
 /// A row: the state, when it holds, which revision the Deployments get, and what comes next.

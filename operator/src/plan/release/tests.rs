@@ -7,6 +7,7 @@ mod hibernation;
 mod moments;
 mod moved;
 mod recovery_point;
+mod retries;
 mod steps;
 mod verification;
 
@@ -97,6 +98,7 @@ impl Cluster {
     /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
     fn step(&mut self) -> bool {
         let (plan, _) = self.whole_plan();
+        self.observed.handled = plan.handled;
         let (hibernates, release) = (plan.hibernates, plan.release);
         let before = (self.observed.releases.clone(), self.observed.jobs.clone());
         self.observed.releases.revisions.clone_from(&release.revisions);
@@ -120,19 +122,7 @@ impl Cluster {
             let running = migrations.filter(|job| job.phase == JobPhase::Running);
             assert!(running.count() < 2, "two migrations run at once: {:?}", self.observed.jobs);
         } else if !self.hanging {
-            let image = release.target.content.image(Component::Api).unwrap();
-            let fails = self.failing.contains(&image);
-            let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
-            for job in migrations.filter(|job| job.phase == JobPhase::Running) {
-                if let Some(outcome) = &self.in_the_way {
-                    (job.begun, job.phase) = (Some(false), JobPhase::Failed("by its policy".to_owned()));
-                    job.said = serde_json::to_string(outcome).ok();
-                    self.now += 130;
-                    continue;
-                }
-                job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
-                job.ended = (!fails).then_some(job.created + 12);
-            }
+            self.end_migrations(&release);
         }
         self.test(&release);
         self.back_up(&release);
@@ -158,6 +148,23 @@ impl Cluster {
             }
         }
         before != (self.observed.releases.clone(), self.observed.jobs.clone())
+    }
+
+    /// The Jobs of migrations end.
+    fn end_migrations(&mut self, release: &Release) {
+        let image = release.target.content.image(Component::Api).unwrap();
+        let fails = self.failing.contains(&image);
+        let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
+        for job in migrations.filter(|job| job.phase == JobPhase::Running) {
+            if let Some(outcome) = &self.in_the_way {
+                (job.begun, job.phase) = (Some(false), JobPhase::Failed("by its policy".to_owned()));
+                job.said = serde_json::to_string(outcome).ok();
+                self.now += 130;
+                continue;
+            }
+            job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
+            job.ended = (!fails).then_some(job.created + 12);
+        }
     }
 
     /// The Job of the recovery point ends.
@@ -250,6 +257,11 @@ impl Cluster {
 
     fn annotate(&mut self, key: &str, value: &str) {
         self.observed.annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// `kubectl annotate ... rorun.app/retry-`.
+    fn take_retry_away(&mut self) {
+        self.observed.annotations.remove(annotation::RETRY).expect("a retry");
     }
 
     fn hibernate(&mut self, cause: Option<Cause>) {

@@ -52,7 +52,8 @@ impl<'a> Facts<'a> {
         };
         let retry = request.retry.as_str();
         let obeyed = recorded(&format!("{RETRIED}{}", request.uid));
-        let again = obeyed.is_some_and(|obeyed| obeyed != retry);
+        // Taking the annotation away asks for nothing.
+        let again = !retry.is_empty() && obeyed.is_some_and(|obeyed| obeyed != retry);
         let last = |kind| (kind, attempt::last(&stack.name, observed, (request, kind), (again, now)));
         let done = recorded(&format!("{RESTORED}{}", request.name));
         let moment = request.moment();

@@ -17,7 +17,7 @@ use super::{
     store::{StoreError, timely},
 };
 
-/// The lease is held. Dropping it ends the renewals without a release: the others wait until the lease expires.
+/// This process is the holder of the lease. Dropping it ends the renewals without a release: the others wait until the lease expires.
 #[derive(Debug)]
 #[must_use = "the lease is renewed as long as this lives"]
 pub struct Leadership {
@@ -28,7 +28,7 @@ pub struct Leadership {
 impl Leadership {
     pub(super) fn begin(elector: Elector, lease: Lease, sent: Instant) -> Self {
         let term = Arc::new(Term {
-            held: Mutex::new(Held { deadline: sent + elector.config.renew_deadline, lease }),
+            last: Mutex::new(Renewal { deadline: sent + elector.config.renew_deadline, lease }),
             lost: CancellationToken::new(),
             released: CancellationToken::new(),
         });
@@ -90,20 +90,21 @@ impl Fence {
 
 #[derive(Debug)]
 struct Term {
-    held: Mutex<Held>,
+    last: Mutex<Renewal>,
     lost: CancellationToken,
     released: CancellationToken,
 }
 
+/// The last renewal that succeeded: the lease as it was written, and until when this process leads by it.
 #[derive(Debug)]
-struct Held {
+struct Renewal {
     lease: Lease,
     deadline: Instant,
 }
 
 impl Term {
     fn is_valid(&self) -> bool {
-        let valid = Instant::now() < self.held().deadline;
+        let valid = Instant::now() < self.last().deadline;
         if !valid {
             self.lost.cancel();
         }
@@ -112,16 +113,16 @@ impl Term {
 
     /// A renewal that comes after the deadline does not bring the term back: a caller of the fence may already know that it is over.
     fn extend(&self, lease: Lease, deadline: Instant) -> bool {
-        let mut held = self.held();
-        let in_time = Instant::now() < held.deadline && !self.lost.is_cancelled();
+        let mut last = self.last();
+        let in_time = Instant::now() < last.deadline && !self.lost.is_cancelled();
         if in_time {
-            *held = Held { lease, deadline };
+            *last = Renewal { lease, deadline };
         }
         in_time
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Renewal> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +153,7 @@ async fn hold(elector: Elector, term: Arc<Term>) {
 /// Renews until that fails for good.
 async fn renew_until_lost(elector: &Elector, term: &Term) -> End {
     loop {
-        let deadline = term.held().deadline.into();
+        let deadline = term.last().deadline.into();
         // The deadline first: after a stop both timers are due, and a lease that is over must not be written.
         tokio::select! {
             biased;
@@ -179,7 +180,7 @@ enum RenewError {
 /// One write, with the version of the last one. After a conflict one more read shows whether the lease is still ours: a label was
 /// changed, or an earlier renewal had its effect although its answer was lost.
 async fn renew(elector: &Elector, term: &Term) -> Result<bool, RenewError> {
-    let lease = term.held().lease.clone();
+    let lease = term.last().lease.clone();
     match replace(elector, term, &lease).await {
         Err(StoreError::Conflict) => {}
         done => return done.map_err(RenewError::Store),
@@ -203,7 +204,7 @@ async fn replace(elector: &Elector, term: &Term, lease: &Lease) -> Result<bool, 
 
 /// A renewal may have been under way: then the version is old, and one more read gives the new one.
 async fn release(elector: &Elector, term: &Term) -> Result<(), StoreError> {
-    let lease = term.held().lease.clone();
+    let lease = term.last().lease.clone();
     timely(elector.config.request_limit(), async {
         match elector.store.replace(record::released(&lease)).await {
             Err(StoreError::Conflict) => {}

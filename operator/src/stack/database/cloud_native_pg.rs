@@ -131,7 +131,8 @@ impl ModeSpec for CloudNativePgDatabase {
     }
 
     fn cluster(&self) -> Option<ClusterVolumes<'_>> {
-        Some(ClusterVolumes { storage: self.storage.as_ref(), wal_storage: self.wal_storage.as_ref() })
+        let archive_timeout = self.parameters.get("archive_timeout").map(String::as_str);
+        Some(ClusterVolumes { storage: self.storage.as_ref(), wal_storage: self.wal_storage.as_ref(), archive_timeout })
     }
 }
 

@@ -51,8 +51,8 @@ impl Proxy {
         }
         let health = format!("--http-port={}", super::PROXY_HEALTH_PORT);
         let port = format!("--port={port}");
-        // The kubelet asks from outside of the pod.
-        let mut args = vec!["--structured-logs", &port, "--health-check", "--http-address=0.0.0.0", &health];
+        // The kubelet asks from outside of the pod: at every address, of IPv4 and of IPv6.
+        let mut args = vec!["--structured-logs", &port, "--health-check", "--http-address=", &health];
         let asked = [(spec.private_ip, "--private-ip"), (spec.psc, "--psc"), (spec.auto_iam_authn, "--auto-iam-authn")];
         args.extend(asked.into_iter().filter(|(set, _)| *set == Some(true)).map(|(_, flag)| flag));
         args.push(&spec.instance_connection_name);

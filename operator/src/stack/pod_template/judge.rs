@@ -102,12 +102,14 @@ fn metadata(plain: &Value) -> Result<(), Refusal> {
 }
 
 fn pod_field(own: &Own, name: &str) -> String {
-    let field = own.field;
+    let (field, of_pods) = (own.path(), own.of_pods());
     match name {
+        // A Job is one pod.
+        "topologySpreadConstraints" if field != of_pods => "a migration is one pod; take it out".to_owned(),
         "affinity" | "nodeSelector" | "priorityClassName" | "tolerations" | "topologySpreadConstraints" => {
-            format!("set {field}.scheduling.{name}")
+            format!("set {of_pods}.scheduling.{name}")
         }
-        "nodeName" => format!("set {field}.scheduling.nodeSelector"),
+        "nodeName" => format!("set {of_pods}.scheduling.nodeSelector"),
         "imagePullSecrets" => "set image.pullSecrets".to_owned(),
         "serviceAccountName" | "serviceAccount" if own.purpose == Purpose::Workload => {
             format!(
@@ -173,11 +175,14 @@ fn main(own: &Own, port: i32, container: &Container, (plain, path): (Option<&Val
 }
 
 fn main_field(own: &Own, name: &str) -> String {
-    let field = own.field;
+    let (field, of_pods) = (own.path(), own.of_pods());
     match (name, own.purpose) {
         ("image" | "resources", _) | ("command" | "args" | "env" | "envFrom", Purpose::Workload) => {
-            format!("set {field}.{name}")
+            format!("set {of_pods}.{name}")
         }
+        ("command" | "env", _) if field != of_pods => format!("set {field}.{name}"),
+        ("args", _) if field != of_pods => format!("set {field}.command"),
+        ("envFrom", _) if field != of_pods => format!("set {of_pods}.envFrom"),
         ("imagePullPolicy", _) => "set image.pullPolicy".to_owned(),
         _ => "the operator decides it for its container; take it out".to_owned(),
     }

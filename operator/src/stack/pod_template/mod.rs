@@ -83,7 +83,7 @@ impl Refusal {
     fn waiting(self, own: &Own) -> Waiting {
         let path: String = self.path.chars().take(PATH_MAX).collect();
         let message =
-            format!("{}.podTemplate{path} is refused: {}; until then the pods stay as they are", own.field, self.why);
+            format!("{}.podTemplate{path} is refused: {}; until then the pods stay as they are", own.path(), self.why);
         Waiting::new(reason::POD_TEMPLATE_REFUSED, message)
     }
 }
@@ -171,7 +171,7 @@ pub(super) fn mounts(shapes: &BTreeMap<Component, PodShape>) -> BTreeMap<Compone
 
 /// The same for one component.
 fn mounted(component: Component, shape: &PodShape) -> Vec<ConfigReference> {
-    let field = own(component).map(|own| own.field).unwrap_or_default();
+    let field = own(component).map(|own| own.path()).unwrap_or_default();
     let spec = shape.patch.as_ref().and_then(|patch| patch.template.spec.as_ref());
     let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
     volumes.flat_map(|volume| of_volume(volume, field)).collect()

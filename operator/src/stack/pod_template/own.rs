@@ -20,8 +20,8 @@ pub(super) enum Purpose {
 /// What of a component's pods is the operator's.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
-    /// The field of the spec that describes the component.
-    pub field: &'static str,
+    /// The block of the spec that has the `podTemplate`. `None`: the pods follow that of another component.
+    pub field: Option<&'static str>,
     pub(super) purpose: Purpose,
     /// The container that does the work.
     pub main: &'static str,
@@ -37,11 +37,23 @@ pub struct Own {
     pub mounts: &'static [&'static str],
 }
 
+impl Own {
+    /// The path of that block.
+    pub(super) fn path(&self) -> &'static str {
+        self.field.unwrap_or_default()
+    }
+
+    /// The block whose image and resources the pods have, and whose `scheduling` places them: that of a migration is the API's.
+    pub(super) fn of_pods(&self) -> &'static str {
+        self.path().strip_suffix(".migrations").unwrap_or(self.path())
+    }
+}
+
 /// A folder that anything may be mounted below, and nothing at.
 pub(super) const TEMPORARY: &str = "/tmp";
 
 const WORKLOAD: Own = Own {
-    field: "",
+    field: None,
     purpose: Purpose::Workload,
     main: "",
     init: &["authorities", PROXY],
@@ -52,7 +64,7 @@ const WORKLOAD: Own = Own {
 };
 
 const SERVER: Own = Own {
-    field: "",
+    field: None,
     purpose: Purpose::Server,
     main: "",
     init: &[],
@@ -64,7 +76,7 @@ const SERVER: Own = Own {
 
 /// A Job of the agent that needs nothing but authorities.
 const ASKS: Own = Own {
-    field: "bucket",
+    field: None,
     purpose: Purpose::Job,
     main: "set",
     init: &[],
@@ -74,14 +86,14 @@ const ASKS: Own = Own {
     mounts: &[contract::CA_DIRECTORY],
 };
 
-/// What of the pods of a component is the operator's. `None`: it has no pods.
+/// What of the pods of a component is the operator's. `None`: it has no pods, or those of restores, which are of many kinds.
 pub fn own(component: Component) -> Option<Own> {
     Some(match component {
-        Component::Api => Own { field: "api", main: "api", ..WORKLOAD },
-        Component::Ocr => Own { field: "ocr", main: "ocr", ..WORKLOAD },
-        Component::Admin => Own { field: "admin", main: "admin", ..WORKLOAD },
+        Component::Api => Own { field: Some("api"), main: "api", ..WORKLOAD },
+        Component::Ocr => Own { field: Some("ocr"), main: "ocr", ..WORKLOAD },
+        Component::Admin => Own { field: Some("admin"), main: "admin", ..WORKLOAD },
         Component::Database => Own {
-            field: "database.embedded",
+            field: Some("database.embedded"),
             main: "postgres",
             scratch: &["run", "tmp", "shm"],
             ports: &["postgresql"],
@@ -90,7 +102,7 @@ pub fn own(component: Component) -> Option<Own> {
             ..SERVER
         },
         Component::Redis => Own {
-            field: "redis.embedded",
+            field: Some("redis.embedded"),
             main: "redis",
             // The password is in `auth`, which must not reach a disk.
             fixed: &["data", "auth"],
@@ -99,7 +111,7 @@ pub fn own(component: Component) -> Option<Own> {
             ..SERVER
         },
         Component::Bucket => Own {
-            field: "bucket.embedded",
+            field: Some("bucket.embedded"),
             main: "s3",
             scratch: &["tmp"],
             ports: &["s3"],
@@ -124,7 +136,7 @@ pub fn own(component: Component) -> Option<Own> {
 fn job(component: Component) -> Option<Own> {
     Some(match component {
         Component::Backup => Own {
-            field: "backup",
+            field: Some("backup"),
             purpose: Purpose::Job,
             main: "dump",
             init: &["install", PROXY],
@@ -134,7 +146,7 @@ fn job(component: Component) -> Option<Own> {
             mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY],
         },
         Component::Drill => Own {
-            field: "backup.verify",
+            field: None,
             purpose: Purpose::Job,
             main: "drill",
             init: &["install"],
@@ -151,7 +163,7 @@ fn job(component: Component) -> Option<Own> {
         },
         // That of the API does not reach these pods: a sidecar of it would keep a migration from ending.
         Component::Migration => Own {
-            field: "api.migrations",
+            field: Some("api.migrations"),
             purpose: Purpose::Job,
             main: "migrate",
             init: &["authorities", PROXY, "lock", "await-lock"],
@@ -161,7 +173,7 @@ fn job(component: Component) -> Option<Own> {
             mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::LOCK_DIRECTORY],
         },
         Component::SmokeTest => Own {
-            field: "release.smokeTests",
+            field: None,
             purpose: Purpose::Job,
             main: "ask",
             init: &[],

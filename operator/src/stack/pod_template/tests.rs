@@ -1,7 +1,9 @@
+use kube::CustomResourceExt;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::v1alpha1::RorunStack;
 
 /// A Development stack in which a component has this patch.
 fn spec(field: &str, patch: Value) -> RorunStackSpec {
@@ -122,7 +124,9 @@ fn what_leaves_a_pod_what_it_is_is_taken(#[case] field: &str, #[case] patch: Val
 #[case::agent("backup", of_pod(json!({"initContainers": [{"name": "install", "image": "x"}]})), &["initContainers[install].image is refused"])]
 #[case::lock_of_a_migration("api.migrations", of_pod(json!({"initContainers": [{"name": "lock", "image": "x"}]})), &["api.migrations.podTemplate.spec.initContainers[lock].image is refused"])]
 #[case::migration_beside_a_sidecar("api.migrations", sidecar(&json!({})), &["containers[exporter] is refused", "restartPolicy: Always"])]
-#[case::command_of_a_migration("api.migrations", of_container("migrate", "command", &json!(["sh"])), &["containers[migrate].command is refused"])]
+#[case::command_of_a_migration("api.migrations", of_container("migrate", "command", &json!(["sh"])), &["containers[migrate].command is refused", "set api.migrations.command"])]
+#[case::nodes_of_a_migration("api.migrations", of_pod(json!({"nodeSelector": {"pool": "app"}})), &["set api.scheduling.nodeSelector"])]
+#[case::image_of_a_migration("api.migrations", of_container("migrate", "image", &json!("x")), &["set api.image"])]
 #[case::dump("backup", of_container("dump", "command", &json!(["sh"])), &["containers[dump].command is refused"])]
 #[case::last_words_of_a_dump("backup", of_container("dump", "terminationMessagePath", &json!("/x")), &["terminationMessagePath"])]
 #[case::data("database.embedded", of_volume(&json!({"name": "data", "emptyDir": {}})), &["volumes[data] is refused", "another name"])]
@@ -153,6 +157,38 @@ fn what_would_not_is_refused_with_the_way_out(#[case] field: &str, #[case] patch
     assert!(message.starts_with(&format!("{field}.podTemplate.")), "{message}");
     assert!(message.ends_with("until then the pods stay as they are"), "{message}");
     assert!(!message.contains("s3cr3t") && message.len() < 600, "{message}");
+}
+
+/// Whatever a message tells the user to set is a field of the definition.
+#[test]
+fn a_way_out_is_a_field_that_exists() {
+    let definition = serde_json::to_value(RorunStack::crd()).unwrap();
+    let of_spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let exists = |path: &str| path.split('.').try_fold(of_spec, |at, member| at["properties"].get(member)).is_some();
+    let value = |field: &str| match field {
+        "affinity" | "nodeSelector" | "resources" => json!({}),
+        "command" | "args" => json!(["x"]),
+        "env" | "envFrom" | "tolerations" | "topologySpreadConstraints" | "imagePullSecrets" => json!([]),
+        _ => json!("x"),
+    };
+    let mut ways = 0;
+    for own in Component::ALL.into_iter().filter_map(own) {
+        let Some(block) = own.field else { continue };
+        let of_pods =
+            ["affinity", "nodeName", "nodeSelector", "priorityClassName", "tolerations", "topologySpreadConstraints"];
+        let others = ["imagePullSecrets", "serviceAccountName"];
+        let pods = of_pods.into_iter().chain(others).map(|field| of_pod(json!({field: value(field)})));
+        let of_main = ["image", "resources", "command", "args", "env", "envFrom", "imagePullPolicy"];
+        let main = of_main.map(|field| of_container(own.main, field, &value(field)));
+        for patch in pods.chain(main) {
+            let message = refused(block, patch.clone()).unwrap_or_else(|| panic!("{block}: {patch} is taken"));
+            let Some((_, way)) = message.split_once("set ") else { continue };
+            let way = way.split(';').next().unwrap();
+            assert!(exists(way), "{way} is no field: {message}");
+            ways += 1;
+        }
+    }
+    assert!(ways > 60, "{ways}");
 }
 
 /// What a user wrote is a part of the path, and may be of any length.

@@ -277,7 +277,7 @@ impl<'a> Script<'a> {
     async fn until_held_job_runs(&mut self) -> Result<OpenJob> {
         let held = self.held.context("this operation has no Job")?;
         let jobs = self.jobs.clone();
-        let runs = async || Ok(jobs.open().await?.into_iter().find(|job| job.step == held));
+        let runs = async || anyhow::Ok(jobs.open().await?.into_iter().find(|job| job.step == held));
         self.until(&format!("a Job runs that does {held}"), async |_| Ok(runs().await?.is_some())).await?;
         runs().await?.context("its Job has ended by itself")
     }

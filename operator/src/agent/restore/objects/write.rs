@@ -128,9 +128,7 @@ impl Objects<'_> {
 
     pub(super) fn origin<'b>(&'b self, source: &'b Source, listed: &'b ListedObject) -> Origin<'b> {
         match source {
-            Source::Version => {
-                Origin { bucket: &self.bucket, key: &listed.key, version: Some(&listed.version_id) }
-            }
+            Source::Version => Origin { bucket: &self.bucket, key: &listed.key, version: Some(&listed.version_id) },
             Source::Pool(copy, _) => Origin { bucket: &self.point.bucket, key: copy, version: None },
         }
     }

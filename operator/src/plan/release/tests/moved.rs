@@ -27,7 +27,7 @@ fn other_data_are_migrated_before_the_pods_get_them() {
     let mut cluster = placed();
     volume(&mut cluster, "2");
     let (release, _) = cluster.plan();
-    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Keep));
+    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Unchanged));
     assert!(release.target.progress.served_at.is_some());
     assert_eq!(cluster.states(), [State::Migrating, State::Serving]);
     assert_eq!((&*cluster.migrated, cluster.served.len()), (&["api:1".to_owned()][..], 0));
@@ -43,7 +43,7 @@ fn a_migration_of_other_data_that_fails_leaves_the_pods_and_the_way_back() {
     cluster.failing = vec!["api:1"];
     volume(&mut cluster, "2");
     let release = cluster.settle();
-    assert_eq!((release.state, release.pick), (State::MigrationFailed, Pick::Keep));
+    assert_eq!((release.state, release.pick), (State::MigrationFailed, Pick::Unchanged));
     assert!(cluster.served.is_empty() && !cluster.step());
     let mut back = placed();
     back.observed.clone_from(&cluster.observed);
@@ -62,7 +62,7 @@ fn an_image_that_changes_with_the_database_keeps_the_pods_from_both() {
     cluster.edit("/api/image", json!("api:2"));
     volume(&mut cluster, "2");
     let release = cluster.settle();
-    assert_eq!((release.state, release.pick), (State::AwaitingApproval, Pick::Keep));
+    assert_eq!((release.state, release.pick), (State::AwaitingApproval, Pick::Unchanged));
     cluster.broken = vec!["api:2"];
     cluster.annotate(annotation::APPROVE, &release.target.content.release());
     assert_eq!((cluster.settle().state, cluster.api()), (State::RollingOut, "api:2"));

@@ -6,7 +6,7 @@ use super::*;
 fn a_new_stack_migrates_before_anything_serves() {
     let mut cluster = Cluster::new();
     let (release, _) = cluster.plan();
-    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Keep));
+    assert_eq!((release.state, release.pick), (State::Migrating, Pick::Unchanged));
     cluster.step();
     assert!(cluster.served.is_empty());
     assert_eq!(cluster.settle().state, State::Serving);

@@ -106,6 +106,26 @@ fn what_is_tried_again_of_the_stack_is_no_restore() {
 }
 
 #[test]
+fn a_retry_that_is_taken_away_is_none() {
+    let mut cluster = Cluster::new();
+    cluster.ends.push((State::Copying, json!({"failed": {"message": "no route"}})));
+    cluster.run();
+    cluster.observed.restores[0].retry = "1".to_owned();
+    cluster.run();
+    let jobs = cluster.observed.jobs.len();
+    cluster.ends.clear();
+    cluster.observed.restores[0].retry.clear();
+    cluster.run();
+    assert_eq!((cluster.state(0), cluster.observed.jobs.len()), (State::Broken, jobs));
+    cluster.observed.restores[0].retry = "1".to_owned();
+    cluster.run();
+    assert_eq!((cluster.state(0), cluster.observed.jobs.len()), (State::Broken, jobs), "it is the same command");
+    cluster.observed.restores[0].retry = "2".to_owned();
+    cluster.run();
+    assert_eq!(cluster.state(0), State::Complete, "{:?}", cluster.states);
+}
+
+#[test]
 fn a_point_that_is_not_found_any_more_ends_nothing_half_way() {
     let mut cluster = Cluster::new();
     while cluster.states.last() != Some(&State::Switching) {

@@ -57,6 +57,28 @@ fn without_a_migration_and_with_objects() {
     assert!(at(State::Switching) < at(State::RestoringObjects) && at(State::RestoringObjects) < at(State::Starting));
 }
 
+/// Workers with a connection would write into the database that is taken away.
+#[test]
+fn no_pod_of_the_application_runs_while_data_take_each_others_place() {
+    let mut cluster = Cluster::new();
+    cluster.observed.restores[0].bucket = true;
+    let mut switched = 0;
+    loop {
+        let restores = cluster.plan().restores;
+        let due = restores.current.as_ref().and_then(|current| current.step.as_ref());
+        if due.is_some_and(|(kind, _)| matches!(kind, Kind::Switch | Kind::Objects)) {
+            let pods = cluster.observed.releases.workloads.values().any(|there| there.has_pods || !there.asleep);
+            assert!(restores.stops() && restores.holds() && !pods, "{:?}", cluster.states);
+            assert!(cluster.plan().dumps_paused);
+            switched += 1;
+        }
+        if !cluster.step() {
+            break;
+        }
+    }
+    assert!(switched > 1 && cluster.state(0) == State::Complete, "{:?}", cluster.states);
+}
+
 #[test]
 fn restored_data_are_migrated_as_new_ones() {
     let mut cluster = Cluster::new();
