@@ -48,7 +48,6 @@ fn now() -> Timestamp {
 }
 
 /// Holds the point. Nobody removes one that is sanitized, and those who read it may not write there.
-#[expect(clippy::disallowed_methods, reason = "a hold tells since when it is one")]
 async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), RestoreError> {
     let point = point::load(&args.point).await?;
     if point.manifest.sanitized {
