@@ -332,7 +332,7 @@ pub async fn a_new_stack_begins_with_a_point_once(env: &TestEnv) {
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
 }
 
-pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &TestEnv) {
+pub async fn objects_of_a_point_wait_for_their_bucket(env: &TestEnv) {
     let namespace = "seed-objects";
     begin(env, namespace).await;
     let check = open(env, namespace).await.name_any();
@@ -351,29 +351,12 @@ pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &Te
     env.settled(namespace).await;
     assert_eq!(jobs(env, namespace).await.len(), 2);
     assert!(told(env, namespace, "Seeded").await.is_none());
+    // Nothing answers here as its bucket: the scenario `seed` plays the rest.
     serves(env, namespace, "shop-bucket").await;
-    let place = open(env, namespace).await;
-    let words = words(&place);
-    assert!(words.starts_with("agent restore place ") && words.contains("--any-owner --sanitized"), "{words}");
-    assert!(words.contains("--objects-except backups/"), "{words}");
-    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
-    let of = |key: &str| data.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-    assert_eq!((of(contract::ENV_S3_BUCKET), of(contract::ENV_ACCESS_KEY_ID)), (Some("safe"), Some("reader-id")));
-    assert!(of(contract::ENV_OBJECTS_BUCKET).is_some_and(|name| name != "safe"), "{data:?}");
-    assert!(of(contract::ENV_OBJECTS_ACCESS_KEY_ID).is_some_and(|key| key != "reader-id"), "{data:?}");
-    let kept = "found in bucket \"rorun\" and kept instead of those of the point: 1 objects, public/a";
-    let placed = json!({"done": {"objects": 2, "durationSeconds": 1, "warnings": [kept]}});
-    end(env, namespace, &place.name_any(), &placed, true).await;
-    env.until("it is told", async || told(env, namespace, "Seeded").await.is_some()).await;
-    let (status, _, message) = told(env, namespace, "Seeded").await.expect("it is told");
-    let expected = format!("{ID}, and the bucket with 2 objects of it; {kept}");
-    assert!(status == "True" && message.contains(&expected), "{message}");
-    env.until("its Secret goes", async || secret(env, namespace, "shop-restore").await.is_none()).await;
+    env.until_reason(namespace, "BucketReady", "Unreachable").await;
     env.settled(namespace).await;
-    let mark = env.mark();
-    env.settled(namespace).await;
-    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
-    assert_eq!(jobs(env, namespace).await.len(), 3);
+    assert_eq!(jobs(env, namespace).await.len(), 2);
+    assert!(told(env, namespace, "Seeded").await.is_none(), "the application waits for its objects");
 }
 
 pub async fn data_that_are_found_stay_and_are_told(env: &TestEnv) {
