@@ -92,6 +92,9 @@ fn remember(
 /// without its labels, or newer than the caches, or foreign.
 async fn create(writer: &Writer, owner: &Owner, wanted: &Wanted) -> Outcome {
     let Wanted { key, policy, .. } = wanted;
+    if *policy == ApplyPolicy::RunOnce {
+        writer.settled.begin(&owner.namespace, key);
+    }
     match writer.create(wanted.kind, wanted.body.clone()).await {
         Ok(metadata) => return remember(writer, owner, wanted, &metadata, None),
         Err(WriteError::Request(kube::Error::Api(status))) if status.code == 409 => {}

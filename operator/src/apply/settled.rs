@@ -1,7 +1,7 @@
 //! The last writes of the operator itself, so that it neither loops nor repeats them while the caches lag behind.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -43,7 +43,11 @@ pub struct Answer<'a> {
 
 /// The last write of each object, by namespace and key.
 #[derive(Debug, Default)]
-pub struct Settled(Mutex<HashMap<Key, LastWrite>>);
+pub struct Settled {
+    writes: Mutex<HashMap<Key, LastWrite>>,
+    /// What runs once and was sent, until the caches show it: it may exist whatever the answer was, or if none came.
+    begun: Mutex<HashSet<Key>>,
+}
 
 /// How an object in the cache compares with the last write.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,9 +77,25 @@ impl Settled {
         self.lock().insert((namespace.to_owned(), key), write);
     }
 
+    /// An object that runs once is about to be sent.
+    pub fn begin(&self, namespace: &str, key: &ObjectKey) {
+        self.begun().insert((namespace.to_owned(), key.clone()));
+    }
+
+    /// What runs once and may exist in a namespace, though the caches have not shown it since it was sent.
+    pub fn unseen(&self, namespace: &str) -> Vec<ObjectKey> {
+        let begun = self.begun();
+        begun.iter().filter(|(of, _)| of == namespace).map(|(_, key)| key.clone()).collect()
+    }
+
     /// The cache shows an object. The write that it shows is forgotten, unless the API server changed the object on its way: such a
     /// write is recognised by its version, so that it is not repeated again and again.
     pub fn observe(&self, live: &LiveObject) {
+        let mut begun = self.begun();
+        if !begun.is_empty() {
+            begun.remove(&(live.namespace.to_string(), live.key()));
+        }
+        drop(begun);
         let mut writes = self.lock();
         // Most of the time there was no write, and no key has to be made.
         if writes.is_empty() {
@@ -91,7 +111,9 @@ impl Settled {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, namespace: &str, key: &ObjectKey) {
-        self.lock().remove(&(namespace.to_owned(), key.clone()));
+        let place = (namespace.to_owned(), key.clone());
+        self.begun().remove(&place);
+        self.lock().remove(&place);
     }
 
     /// Compares an object in the cache with the last write.
@@ -123,6 +145,38 @@ impl Settled {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, LastWrite>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, HashSet<Key>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::kind_of;
+
+    fn job(name: &str) -> LiveObject {
+        let metadata = json!({"name": name, "namespace": "n", "uid": "1", "resourceVersion": "2",
+            "labels": {"app.kubernetes.io/instance": "shop"}});
+        LiveObject::whole(kind_of("batch", "Job").unwrap(), json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn what_runs_once_is_unseen_from_before_it_is_sent_until_the_caches_show_it() {
+        let settled = Settled::default();
+        let (one, other) = (job("one"), job("other"));
+        settled.begin("n", &one.key());
+        settled.begin("n", &other.key());
+        assert_eq!(settled.unseen("n").len(), 2);
+        assert!(settled.unseen("elsewhere").is_empty());
+        settled.observe(&one);
+        assert_eq!(settled.unseen("n"), [other.key()]);
+        settled.forget("n", &other.key());
+        assert!(settled.unseen("n").is_empty());
     }
 }

@@ -169,7 +169,7 @@ impl Writer {
     }
 
     /// Reads one object that the caches do not show.
-    pub(super) async fn get(
+    pub async fn get(
         &self,
         kind: &'static ObjectKind,
         namespace: &str,

@@ -17,6 +17,9 @@ pub enum ObserveError {
     /// The pods that recover a Cluster could not be listed.
     #[error("failed to list the pods that recover a Cluster: {0}")]
     Recovery(#[source] kube::Error),
+    /// A Job that this operator made a moment ago could not be read.
+    #[error("failed to read job/{0}, which was made and is not seen yet: {1}")]
+    Job(String, #[source] WriteError),
     /// The uid of the namespace could not be read.
     #[error("failed to read the namespace, whose uid tells backups apart: {0}")]
     Namespace(#[source] kube::Error),
@@ -25,11 +28,15 @@ pub enum ObserveError {
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let (Self::Reference(_, error)
-        | Self::StorageClass(_, error)
-        | Self::Volumes(error)
-        | Self::Recovery(error)
-        | Self::Namespace(error)) = self;
+        let error = match self {
+            Self::Job(_, WriteError::Request(error)) => error,
+            Self::Job(..) => return false,
+            Self::Reference(_, error)
+            | Self::StorageClass(_, error)
+            | Self::Volumes(error)
+            | Self::Recovery(error)
+            | Self::Namespace(error) => error,
+        };
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -56,6 +63,7 @@ impl ReconcileError {
             Self::Observe(ObserveError::Volumes(_)) => ("observe", "Volumes"),
             Self::Observe(ObserveError::StorageClass(..)) => ("observe", "StorageClass"),
             Self::Observe(ObserveError::Recovery(_)) => ("observe", "Recovery"),
+            Self::Observe(ObserveError::Job(..)) => ("observe", "Job"),
             Self::Observe(ObserveError::Namespace(_)) => ("observe", "Namespace"),
             Self::Status(StatusError::Request(_)) => ("status", "Status"),
             Self::Status(StatusError::TimedOut) => ("status", "TimedOut"),

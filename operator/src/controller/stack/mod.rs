@@ -26,6 +26,7 @@ mod reconcile;
 mod report;
 mod steps;
 mod storage_classes;
+mod unseen;
 
 use std::{
     collections::HashMap,

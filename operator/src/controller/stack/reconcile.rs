@@ -9,6 +9,7 @@ use super::{
     policy::{self, Ending},
     probes,
     report::{not_observed, report, suspended, write_status},
+    unseen,
 };
 use crate::{
     api::v1alpha1::RorunStack,
@@ -28,6 +29,10 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     let owner = owner(cr, &key);
     context.requests.known().await;
     let live = context.runtime.cache.of(&key).at(observe::now().as_second());
+    let live = match unseen::observe(context, &owner, live).await {
+        Ok(live) => live,
+        Err(error) => return not_observed(context, cr, error).await,
+    };
     if cr.metadata.deletion_timestamp.is_some() {
         return delete::reconcile(context, cr, &owner, &live).await;
     }
