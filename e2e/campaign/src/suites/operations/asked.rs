@@ -95,6 +95,11 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
+    /// Makes it.
+    pub(super) async fn apply(&self, spec: &Value) -> Result<()> {
+        self.environment.apply(&self.namespace, spec).await
+    }
+
     /// Asks for a recovery point.
     pub(super) async fn back_up(&self, name: &str) -> Result<()> {
         self.make("RorunBackup", name, json!({"stackRef": {"name": STACK}})).await
@@ -205,6 +210,10 @@ impl<'a> Stack<'a> {
     pub(super) async fn told(&self, asked: Asked) -> Result<String> {
         let mut told: Vec<String> = self.conditions(asked).await?.iter().map(|one| one.join(" ")).collect();
         told.push(format!("release {}", self.status("/release/state").await?));
+        if let Operation::Dump | Operation::Restore = asked.operation {
+            let stack = Asked { operation: Operation::Release, ..asked };
+            told.extend(self.conditions(stack).await?.iter().map(|one| one.join(" ")));
+        }
         Ok(told.join("; "))
     }
 
@@ -212,11 +221,7 @@ impl<'a> Stack<'a> {
     pub(super) async fn requests_told(&self, leaves: &mut Leaves) -> Result<()> {
         for kind in REQUESTS {
             for request in self.requests(kind).list(&ListParams::default()).await?.items {
-                let mut told = Leaves::new();
-                spread(&format!("{kind}/{}", request.name_any()), unnamed(kind, &request, &self.namespace)?, &mut told);
-                // How long it took is no part of the result.
-                told.retain(|path, _| !["At", "Seconds", "Time", "Timestamp"].iter().any(|end| path.ends_with(end)));
-                leaves.append(&mut told);
+                spread(&format!("{kind}/{}", request.name_any()), unnamed(kind, &request, &self.namespace)?, leaves);
             }
         }
         Ok(())

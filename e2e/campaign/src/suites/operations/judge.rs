@@ -1,5 +1,5 @@
-//! What must hold of Jobs at every moment of the audit log (O9): of those that work on live data one runs at a time, and nothing
-//! touches a Job before its pod has ended.
+//! What must hold of Jobs at every moment of the audit log (O9): of those that work on live data one runs at a time, nothing touches a
+//! Job before its pod has ended, and meanwhile nothing takes its database away.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,15 @@ pub(super) fn problems(writes: &[AuditCall]) -> Vec<String> {
                     .get(write.name.as_str())
                     .map(|step| format!("O9 job/{} ({step}) was not left to itself: {}", write.name, write.verb)),
             ),
+            ("statefulsets", "") if write.body.pointer("/spec/replicas").is_some_and(|count| count == 0) => {
+                let live = running.iter().filter(|(_, step)| is_live(step));
+                problems.extend(live.map(|(job, step)| {
+                    format!(
+                        "O9 statefulset/{} was switched off while job/{job} ({step}) worked on live data",
+                        write.name
+                    )
+                }));
+            }
             // Its work is over, whenever that is told of the Job.
             ("pods", "status") => running.retain(|job, _| pod_of(job) != write.name),
             _ => {}
@@ -83,6 +92,9 @@ mod tests {
             assert_eq!(problems(&[dump.clone(), touched.clone(), ends("d")]).len(), 1, "{verb}");
             assert_eq!(problems(&[dump.clone(), ends("d"), touched]), [""; 0], "{verb}");
         }
+        let replicas = |count: u8| json!({"spec": {"replicas": count}});
+        let scaled = |count| write("patch", ("statefulsets", "s", ""), 200, replicas(count));
+        assert_eq!(problems(&[dump.clone(), scaled(1), scaled(0), ends("d"), scaled(0)]).len(), 1);
         let status = write("patch", ("jobs", "d", "status"), 200, Value::Null);
         assert_eq!(problems(&[dump, status]), [""; 0]);
     }

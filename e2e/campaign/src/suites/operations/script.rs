@@ -94,7 +94,7 @@ pub(super) struct Script<'a> {
 }
 
 impl<'a> Script<'a> {
-    /// A stack that serves.
+    /// Operators and no stack yet.
     pub(super) async fn open(runner: &'a Runner, case: &'a Case) -> Result<Script<'a>> {
         let environment = &runner.environment;
         let (namespace, operators) = if case.leader.is_some() {
@@ -106,7 +106,7 @@ impl<'a> Script<'a> {
             (test.namespace.clone(), Operators::One(Box::new(test)))
         };
         prepare(environment, &namespace).await?;
-        let mut script = Script {
+        Ok(Script {
             case,
             stack: Stack::of(environment, &namespace),
             operators,
@@ -115,20 +115,25 @@ impl<'a> Script<'a> {
             begun: 0,
             problems: Vec::new(),
             held: None,
-        };
-        environment.apply(&namespace, &spec(&runner.bucket.endpoint, IMAGE)).await?;
-        script.until("the stack serves", async |stack| stack.serves(IMAGE).await).await?;
-        script.rest(false).await?;
-        if let Operators::Two(fleet, candidates) = &mut script.operators {
+        })
+    }
+
+    /// The stack serves, and another operator stands by if there are to be two.
+    async fn serve(&mut self, endpoint: &str) -> Result<()> {
+        self.stack.apply(&spec(endpoint, IMAGE)).await?;
+        self.until("the stack serves", async |stack| stack.serves(IMAGE).await).await?;
+        self.rest(false).await?;
+        if let Operators::Two(fleet, candidates) = &mut self.operators {
             let other = Candidate::start(fleet, 'b').await?;
-            until_standing_by(environment, &other).await?;
+            until_standing_by(fleet.environment, &other).await?;
             candidates.push(other);
         }
-        Ok(script)
+        Ok(())
     }
 
     /// Plays it.
-    pub(super) async fn play(&mut self) -> Result<()> {
+    pub(super) async fn play(&mut self, endpoint: &str) -> Result<()> {
+        self.serve(endpoint).await?;
         let (first, second) = (self.case.first(), self.case.second());
         let uid = self.stack.get().await?.and_then(|stack| stack.uid()).context("no stack")?;
         if let Operators::One(test) = &self.operators {
