@@ -205,11 +205,11 @@ fn parts(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     };
     let files: Vec<_> = files().into_iter().filter_map(|file| Some((name(&file.path)?, file))).collect();
     let names: BTreeSet<_> = files.iter().map(|(name, _)| name.clone()).collect();
-    let named = |file: &SourceFile| {
+    let leads_to = |file: &SourceFile| {
         let of_folder = paths_from(&file.code, "super::").into_iter().map(|(_, name)| name.to_owned());
         of_folder.filter(|name| names.contains(name)).collect()
     };
-    files.iter().map(|(name, file)| (name.clone(), named(file))).collect()
+    files.iter().map(|(name, file)| (name.clone(), leads_to(file))).collect()
 }
 
 /// The parts that lead to themselves.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ impl Lost<'_> {
     async fn play(&self, page: &str, manifest: &Value, more: &[(&str, &str)]) -> Result<()> {
         let Self { test, bucket, .. } = self;
         let namespace = self.stack.namespace.as_str();
-        lost_with(page, &self.point, SystemTime::now())?;
+        lost_with(page, &self.point)?;
         test.kubectl(&["delete", "namespace", namespace, "--timeout=180s"]).await?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("stack.json");
@@ -171,7 +171,7 @@ async fn lost_database(test: &TestContext, stack: &Stack) -> Result<()> {
     let receipt = test.first_receipt(&app, "six").await?;
     let rows = app.list().await?.len();
     let id = point(test, &test.namespace, stack).await?;
-    lost_with("lost-database.md", &id, SystemTime::now())?;
+    lost_with("lost-database.md", &id)?;
     let variables = [("NAMESPACE", test.namespace.as_str()), ("STACK", &stack.name)];
     test.runbook("lost-database.md", "default", &variables).await?;
     app.check(&receipt).await?;

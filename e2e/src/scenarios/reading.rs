@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use super::kit::project;
 
@@ -14,7 +15,10 @@ fn files() -> Vec<String> {
     let (_, section) = page.split_once("\n## A new scenario\n").expect("the section");
     let section = section.split("\n## ").next().unwrap_or_default();
     let links = section.split("](../").skip(1).filter_map(|rest| rest.split(')').next());
-    links.filter(|link| link.ends_with(".rs")).map(str::to_owned).collect()
+    links
+        .filter(|link| Path::new(link).extension().is_some_and(|extension| extension == "rs"))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn read(file: &str) -> String {

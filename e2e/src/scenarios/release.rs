@@ -155,7 +155,7 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     ensure!(app.version().await? == "1.8.0", "{} answers", app.version().await?);
 
     stack.patch_spec(json!({"api": {"migrations": migrations("ok")}})).await?;
-    let asked = json!(Timestamp::now().to_string());
+    let asked = json!(now().to_string());
     stack.patch(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}})).await?;
     stack.wait_replaced("api", &pods, READY_WITHIN).await?;
     stack.wait_ready(READY_WITHIN).await?;
@@ -169,6 +169,11 @@ async fn migrates(stack: &Stack, app: &App) -> Result<()> {
     stack.wait_ready(READY_WITHIN).await.map(drop)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the operator tells moments by the time of this machine")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// The time that is neither that of the migration nor that of the pods.
 async fn own_part(stack: &Stack, asked: &Value, served: &Value) -> Result<()> {
     let pods = stack.pods(Some("api")).await?;
@@ -178,10 +183,10 @@ async fn own_part(stack: &Stack, asked: &Value, served: &Value) -> Result<()> {
         seconds(&served["migratedAt"], &served["startedAt"])?,
         seconds(&json!(ready.to_string()), &served["servedAt"])?,
     ];
-    let [begins, rolls, serves] = parts;
+    let [begins, until_rollout, until_served] = parts;
     let own: i64 = parts.iter().sum();
     progress::note(&format!(
-        "the operator's own part of a release of {} pods: {own} s ({begins} until the migration, {rolls} until the rollout, {serves} \
+        "the operator's own part of a release of {} pods: {own} s ({begins} until the migration, {until_rollout} until the rollout, {until_served} \
          from ready pods to Serving); the bar is {OWN_PART} s, and {BUSY} times that here",
         pods.len()
     ));

@@ -1,7 +1,7 @@
 //! Rows that somebody deleted come back from a recovery point: restored beside the live database, which serves on, and switched
 //! over; what was live before is kept until its name is said. By the commands of the runbook.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ pub(super) async fn point(test: &TestContext, namespace: &str, stack: &Stack) ->
 /// The runbook restores the point under the eyes of a client; gives the database that was live before.
 async fn restore_in_place(test: &TestContext, stack: &Stack, app: &App, (id, rows): (&str, usize)) -> Result<String> {
     let variables = [("STACK", stack.name.as_str()), ("POINT", id)];
-    lost_with("deleted-rows.md", id, SystemTime::now())?;
+    lost_with("deleted-rows.md", id)?;
     let runbook = test.runbook("deleted-rows.md", &test.namespace, &variables);
     let beside = async {
         test.wait("the copy to be verified", RESTORED_WITHIN, async || {

@@ -250,7 +250,7 @@ pub(super) fn kind(said: &str) -> Kind {
         "unexpected end of file",
     ]) {
         Kind::Corrupt
-    } else if has(&["No space left on device", "disk full"]) {
+    } else if has(&["No space left on device", "could not extend file", "disk full"]) {
         Kind::DiskFull
     } else if has(&["permission denied", "must be owner of", "must be able to SET ROLE", "must be member of role"])
         || has(&["must be superuser", "must have "])
@@ -350,6 +350,8 @@ mod tests {
     #[case::cut_off(&["pg_restore: error: could not read from input file: end of file\n"], Kind::Corrupt, "end of file")]
     #[case::no_dump(&["pg_restore: error: input file does not appear to be a valid archive\n"], Kind::Corrupt, "archive")]
     #[case::too_new(&["pg_restore: error: unsupported version (1.99) in file header\n"], Kind::TooNew, "1.99")]
+    // What of a block still fitted was written (SQLSTATE 53100 as well).
+    #[case::nearly_full(&["pg_restore: error: COPY failed for table \"a\": ERROR:  could not extend file \"base/1\": wrote only 4096 of 8192 bytes at block 974\n"], Kind::DiskFull, "extend")]
     #[case::full(&["pg_restore: error: COPY failed for table \"a\": ERROR:  could not extend file \"base/1\": No space left on device\n"], Kind::DiskFull, "extend")]
     #[case::of_another_role(&["pg_restore: error: could not execute query: ERROR:  must be able to SET ROLE \"owner\"\n", "Command was: ALTER TABLE public.a OWNER TO owner;\n"], Kind::Rights, "OWNER TO")]
     #[case::gone(&["pg_restore: error: could not execute query: server closed the connection unexpectedly\n"], Kind::Connection, "closed")]

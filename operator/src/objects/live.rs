@@ -140,7 +140,7 @@ pub struct LiveObject {
     pub corrected: Option<Box<str>>,
     /// The revision that the pods of a Deployment are of.
     pub revision: Option<Box<str>>,
-    /// The ReplicaSet of the template of a Deployment, as far as its controller names it.
+    /// The `ReplicaSet` of the template of a Deployment, as far as its controller names it.
     pub replica_set: Option<Box<str>>,
     /// The hash of what was applied last.
     pub applied_hash: Option<Digest>,
@@ -190,9 +190,8 @@ impl LiveObject {
         // The rules of a kind read these two.
         object["metadata"] = json!({"name": name, "generation": metadata.generation});
         let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
-        let changed = applied.as_ref().and_then(|own| own.changed);
+        let (changed, applied) = applied.map_or((None, None), |own| (own.changed, Some(own.fields)));
         let since = if kind == CLUSTER { changed } else { readiness::since(kind, &object) };
-        let applied = applied.map(|own| own.fields);
         let component = component(&metadata);
         let running = Running::read(kind, &object, component);
         let marked = |key: &str, value: &str| labelled(&metadata, key) == Some(value);

@@ -247,7 +247,7 @@ fn is_rolled_out(object: &Value) -> bool {
     observed(object) && replicas == updated && (complete || reason == Some("NewReplicaSetAvailable"))
 }
 
-/// The ReplicaSet of the current template, in the words of the Deployment's controller: its condition names it between quotes. `None`: it
+/// The `ReplicaSet` of the current template, in the words of the Deployment's controller: its condition names it between quotes. `None`: it
 /// says nothing of it, or has not seen the template yet.
 pub(super) fn replica_set(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
     let progressing = condition(object, "Progressing").filter(|_| kind.kind == "Deployment" && observed(object))?;
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!((pods.current, i64::from(pods.ready), i64::from(pods.made)), (current, counts[2], counts[0]));
     }
 
-    /// What a Deployment says of its rollout, and the ReplicaSet of its template.
+    /// What a Deployment says of its rollout, and the `ReplicaSet` of its template.
     #[rstest]
     #[case::created("Created new replica set \"x-5d4f\"", Some("x-5d4f"))]
     #[case::on_its_way("ReplicaSet \"x-5d4f\" is progressing.", Some("x-5d4f"))]

@@ -72,7 +72,7 @@ impl PointInTime {
             archive,
             place,
             folder: folder(block, (&stack.namespace, &stack.name)),
-            archive_timeout: timeout.map_or(Some(ARCHIVE_TIMEOUT), |timeout| seconds(timeout)),
+            archive_timeout: timeout.map_or(Some(ARCHIVE_TIMEOUT), seconds),
         })
     }
 

@@ -161,6 +161,7 @@ impl Metrics {
     }
 
     /// The text form of Prometheus.
+    #[expect(clippy::disallowed_methods, reason = "a counter of seconds goes on while it is read")]
     pub fn render(&self) -> Result<String, MetricsError> {
         self.reconciles.refresh(Instant::now());
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encode)?;

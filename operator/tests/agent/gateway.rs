@@ -156,11 +156,22 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
         body = Bytes::from(change(std::str::from_utf8(&body).expect("a text")));
         head.headers.insert("content-length", body.len().into());
     }
+    if let Some(body) = in_pieces(decided, &body) {
+        return Response::from_parts(head, body);
+    }
+    if let Some(status) = replicated {
+        head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));
+    }
+    Response::from_parts(head, Body::from(body))
+}
+
+/// An answer that breaks off, or that takes its time. `None`: it comes as it is.
+fn in_pieces(decided: Passed, body: &Bytes) -> Option<Body> {
     match decided {
         Passed::Broken => {
             let half = Ok(body.slice(..body.len() / 2));
             let pieces = [half, Err(io::Error::from(io::ErrorKind::ConnectionReset))];
-            return Response::from_parts(head, Body::from_stream(stream::iter(pieces)));
+            Some(Body::from_stream(stream::iter(pieces)))
         }
         Passed::Slow(within) => {
             let size = body.len().div_ceil(PIECES).max(1);
@@ -170,14 +181,10 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
                 tokio::time::sleep(pause).await;
                 Ok::<_, io::Error>(piece)
             });
-            return Response::from_parts(head, Body::from_stream(slowly));
+            Some(Body::from_stream(slowly))
         }
-        _ => {}
+        _ => None,
     }
-    if let Some(status) = replicated {
-        head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));
-    }
-    Response::from_parts(head, Body::from(body))
 }
 
 /// Moto gives the answer about versioning another name than Amazon does, which the client does not take for one.

@@ -77,10 +77,6 @@ impl<'a> Safe<'a> {
     }
 
     /// Runs the agent, and gives what it reports and all that it said.
-    async fn run(&self, sql: &str) -> (DumpOutcome, String) {
-        self.run_command(self.command(sql)).await
-    }
-
     async fn run_command(&self, (mut command, result): (Command, PathBuf)) -> (DumpOutcome, String) {
         let _ = std::fs::remove_file(&result);
         let run = tokio::task::spawn_blocking(move || command.output().expect("agent"));

@@ -156,6 +156,7 @@ impl Scenario {
         self.run_during(command, async |_| {}).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the agent takes the time of this machine")]
     /// Runs the agent, which must succeed. The identifiers of points sort by seconds, so no two are made in one.
     pub(crate) async fn dump(&self) -> DumpRecord {
         let newest = self.newest.load(Ordering::Relaxed);

@@ -79,20 +79,20 @@ pub async fn the_columns_tell_what_they_should(server: &Server) {
             {"name": "ocr", "ready": true, "pods": "1/1"},
         ],
         "endpoints": {"api": "https://api.example.com"},
-        "release": {"state": "Serving"},
+        "release": {"state": "Serving", "image": "rorun-api:1.9.0"},
         "backup": {"lastSuccessful": {"id": "x", "at": "2026-11-24T02:15:00Z", "sizeBytes": 1, "location": "s3://b/x"}},
     });
     server.replace_status(&namespace, &stored).await.unwrap();
     let table = server.table(&namespace).await;
     let names: Vec<_> = items(&table, "/columnDefinitions").map(|column| text(column, "/name").unwrap()).collect();
-    let always = ["Name", "Env", "Ready", "Release", "API", "OCR", "Database", "Backup", "URL", "Age"];
+    let always = ["Name", "Env", "Ready", "Release", "Image", "API", "OCR", "Database", "Backup", "URL", "Age"];
     let when_wide = ["Available", "Redis", "Bucket", "Message"];
     assert_eq!(names, [&always[..], &when_wide[..]].concat());
     let cells: Vec<_> = items(&table, "/rows/0/cells").map(|cell| cell.as_str().unwrap_or_default()).collect();
-    assert_eq!(cells[..7], ["shop", "Development", "True", "Serving", "2/3", "1/1", "True"]);
-    assert!(!cells[7].is_empty() && cells[7] != "<unknown>", "the age of the backup is {:?}", cells[7]);
-    assert_eq!(cells[8], "https://api.example.com");
-    assert_eq!(cells[10..], ["True", "True", "True", "all is well"]);
+    assert_eq!(cells[..8], ["shop", "Development", "True", "Serving", "rorun-api:1.9.0", "2/3", "1/1", "True"]);
+    assert!(!cells[8].is_empty() && cells[8] != "<unknown>", "the age of the backup is {:?}", cells[8]);
+    assert_eq!(cells[9], "https://api.example.com");
+    assert_eq!(cells[11..], ["True", "True", "True", "all is well"]);
     let wide = items(&table, "/columnDefinitions").filter(|column| column["priority"] != 0);
     let wide: Vec<_> = wide.map(|column| text(column, "/name").unwrap()).collect();
     assert_eq!(wide, when_wide, "for -o wide");

@@ -279,9 +279,9 @@ fn values() -> Vec<Case> {
         ),
         field("api.health.path", json!("health"), &["spec.api.health.path"], json!("/health")),
         field(
-            "ocr.terminationGracePeriodSeconds",
+            "api.terminationGracePeriodSeconds",
             json!(9),
-            &["spec.ocr.terminationGracePeriodSeconds"],
+            &["spec.api.terminationGracePeriodSeconds"],
             json!(86_400),
         ),
         field("api.health.startupSeconds", json!(0), &["spec.api.health.startupSeconds"], json!(3600)),

@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn secrets_stay_in_secrets(cr in prop_oneof![stacks(), on_aws()]) {
+    fn secrets_stay_in_secrets(cr in prop_oneof![stacks().boxed(), on_aws().boxed()]) {
         let all = objects(&cr);
         let there = |kind: &str| all.iter().any(|object| object.kind.kind == kind);
         if cr.spec.database.as_ref().is_some_and(|database| database.rds.is_some()) {
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn data_is_retained_and_nothing_else(cr in prop_oneof![stacks(), on_aws()]) {
+    fn data_is_retained_and_nothing_else(cr in prop_oneof![stacks().boxed(), on_aws().boxed()]) {
         for object in objects(&cr) {
             let volume = KINDS_OF_DATA.contains(&object.kind.kind);
             // A retained Cluster goes on archiving, with the keys to its archive.

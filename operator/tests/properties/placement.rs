@@ -70,9 +70,9 @@ fn story() -> Vec<Turn> {
         Turn::Sanitize,
         Turn::Image("ghcr.io/rorun/rorun-api:1.9.0"),
     ];
-    let restores = (0..12).flat_map(|_| [ends(&restored), Turn::Pods(true)]);
+    let restoring = (0..12).flat_map(|_| [ends(&restored), Turn::Pods(true)]);
     let released = asked.into_iter().flat_map(|turn| [vec![turn], serves(), serves()].concat());
-    serves().into_iter().chain(released).chain([Turn::Restore { bucket: true }]).chain(restores).collect()
+    serves().into_iter().chain(released).chain([Turn::Restore { bucket: true }]).chain(restoring).collect()
 }
 
 fn template(object: &DesiredObject) -> Option<&Value> {

@@ -147,7 +147,7 @@ async fn sanitized_points() {
         sanitizes::a_program_prints_the_statements_without_any_key,
         sanitizes::a_wrong_sanitize_is_refused,
         sanitizes::a_new_stack_begins_with_a_point_once,
-        sanitizes::objects_of_a_point_come_after_its_rows_and_replace_nothing,
+        sanitizes::objects_of_a_point_wait_for_their_bucket,
         sanitizes::data_that_are_found_stay_and_are_told,
         sanitizes::a_point_that_is_refused_keeps_the_application_from_starting,
     );

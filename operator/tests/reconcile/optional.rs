@@ -115,7 +115,9 @@ pub async fn a_kind_comes_and_goes_without_a_restart(env: &TestEnv) {
 
     let mark = env.mark();
     env.apply(namespace, development()).await;
-    assert_eq!(env.writes(namespace, mark), [format!("delete servicemonitors/{MONITOR}")]);
+    // The manifests of recovery points tell the spec.
+    let deleted = format!("delete servicemonitors/{MONITOR}");
+    assert_eq!(env.writes(namespace, mark), ["patch secrets/shop-backup".to_owned(), deleted]);
     assert_eq!(
         env.condition(namespace, "MonitoringReady").await.0,
         "",

@@ -177,9 +177,13 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     assert!(words(&job).contains("--object-prefix public/ "), "{}", words(&job));
     let data = secret(env, namespace, "shop-sanitize").await.expect("its Secret");
     assert!(data.iter().all(|(key, _)| key != contract::ENV_SANITIZE_SQL), "{data:?}");
-    // It ends in vain, before the container of the agent begins.
+    ends_in_vain(env, namespace, &job.name_any()).await;
+}
+
+/// The program fails, before the container of the agent begins.
+async fn ends_in_vain(env: &TestEnv, namespace: &str, job: &str) {
     let said = json!({"failed": {"message": "sanitize.command failed: exit status: 3: no such table"}});
-    end_in(env, namespace, &job.name_any(), ("initContainerStatuses", &said), false).await;
+    end_in(env, namespace, job, ("initContainerStatuses", &said), false).await;
     let failed = until_reason(env, namespace, "safe", "BackupFailed").await;
     assert!(failed.conditions[0].message.contains("exit status: 3: no such table"), "{:?}", failed.conditions);
     env.until("its Secret goes", async || secret(env, namespace, "shop-sanitize").await.is_none()).await;
@@ -189,18 +193,21 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
 }
 
+/// Whether the API server would take a RorunBackup.
+async fn accepted(env: &TestEnv, namespace: &str, spec: Value) -> Result<(), String> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(env.client.clone(), namespace, &ApiResource::erase::<RorunBackup>(&()));
+    let backup =
+        json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunBackup", "metadata": {"name": "b"}, "spec": spec});
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let object: DynamicObject = serde_json::from_value(backup).expect("an object");
+    api.create(&params, &object).await.map_err(|error| error.to_string()).map(drop)
+}
+
 pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
     let namespace = "sanitize-wrong";
     env.namespace(namespace).await;
-    let unread: Api<DynamicObject> =
-        Api::namespaced_with(env.client.clone(), namespace, &ApiResource::erase::<RorunBackup>(&()));
-    let make = async |spec: Value| {
-        let backup =
-            json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunBackup", "metadata": {"name": "b"}, "spec": spec});
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        let object: DynamicObject = serde_json::from_value(backup).expect("an object");
-        unread.create(&params, &object).await.map_err(|error| error.to_string()).map(drop)
-    };
+    let make = async |spec: Value| accepted(env, namespace, spec).await;
     assert_eq!(make(sanitize()).await, Ok(()));
     let of_map = json!({"sqlConfigMapRef": {"name": "statements", "key": "sanitize.sql"}});
     let with = |field: &str, value: Value| {
@@ -221,10 +228,10 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         command[field] = value;
         json!({"command": command})
     };
-    let env = |name: &str| json!([{"name": name, "value": "7"}]);
+    let variable = |name: &str| json!([{"name": name, "value": "7"}]);
     let folders = |names: &[&str]| json!({"sql": "SELECT 1", "objectPrefixes": names});
     assert_eq!(make(with("sanitize", folders(&["public/", "avatars/small/"]))).await, Ok(()));
-    assert_eq!(make(with("sanitize", command("env", env("SEED")))).await, Ok(()));
+    assert_eq!(make(with("sanitize", command("env", variable("SEED")))).await, Ok(()));
     let mut three = command("args", json!(["-v"]));
     three["sql"] = json!("SELECT 1");
     let of_secret =
@@ -239,7 +246,7 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         (with("sanitize", three), "set exactly one of sql, sqlConfigMapRef and command"),
         (with("sanitize", command("image", json!("https://masker"))), "write the name of an image"),
         (with("sanitize", command("command", json!([]))), "spec.sanitize.command.command"),
-        (with("sanitize", command("env", env("9"))), "spec.sanitize.command.env[0].name"),
+        (with("sanitize", command("env", variable("9"))), "spec.sanitize.command.env[0].name"),
         (with("sanitize", command("env", of_secret)), "spec.sanitize.command.env[0].value: Required value"),
         (with("sanitize", json!({"sql": ""})), "spec.sanitize.sql"),
         (with("sanitize", json!({"sql": "x".repeat(65537)})), "spec.sanitize.sql"),
@@ -325,7 +332,7 @@ pub async fn a_new_stack_begins_with_a_point_once(env: &TestEnv) {
     assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
 }
 
-pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &TestEnv) {
+pub async fn objects_of_a_point_wait_for_their_bucket(env: &TestEnv) {
     let namespace = "seed-objects";
     begin(env, namespace).await;
     let check = open(env, namespace).await.name_any();
@@ -344,29 +351,12 @@ pub async fn objects_of_a_point_come_after_its_rows_and_replace_nothing(env: &Te
     env.settled(namespace).await;
     assert_eq!(jobs(env, namespace).await.len(), 2);
     assert!(told(env, namespace, "Seeded").await.is_none());
+    // Nothing answers here as its bucket: the scenario `seed` plays the rest.
     serves(env, namespace, "shop-bucket").await;
-    let place = open(env, namespace).await;
-    let words = words(&place);
-    assert!(words.starts_with("agent restore place ") && words.contains("--any-owner --sanitized"), "{words}");
-    assert!(words.contains("--objects-except backups/"), "{words}");
-    let data = secret(env, namespace, "shop-restore").await.expect("its Secret");
-    let of = |key: &str| data.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-    assert_eq!((of(contract::ENV_S3_BUCKET), of(contract::ENV_ACCESS_KEY_ID)), (Some("safe"), Some("reader-id")));
-    assert!(of(contract::ENV_OBJECTS_BUCKET).is_some_and(|name| name != "safe"), "{data:?}");
-    assert!(of(contract::ENV_OBJECTS_ACCESS_KEY_ID).is_some_and(|key| key != "reader-id"), "{data:?}");
-    let kept = "found in bucket \"rorun\" and kept instead of those of the point: 1 objects, public/a";
-    let placed = json!({"done": {"objects": 2, "durationSeconds": 1, "warnings": [kept]}});
-    end(env, namespace, &place.name_any(), &placed, true).await;
-    env.until("it is told", async || told(env, namespace, "Seeded").await.is_some()).await;
-    let (status, _, message) = told(env, namespace, "Seeded").await.expect("it is told");
-    let expected = format!("{ID}, and the bucket with 2 objects of it; {kept}");
-    assert!(status == "True" && message.contains(&expected), "{message}");
-    env.until("its Secret goes", async || secret(env, namespace, "shop-restore").await.is_none()).await;
+    env.until_reason(namespace, "BucketReady", "Unreachable").await;
     env.settled(namespace).await;
-    let mark = env.mark();
-    env.settled(namespace).await;
-    assert!(env.writes(namespace, mark).is_empty(), "{:?}", env.writes(namespace, mark));
-    assert_eq!(jobs(env, namespace).await.len(), 3);
+    assert_eq!(jobs(env, namespace).await.len(), 2);
+    assert!(told(env, namespace, "Seeded").await.is_none(), "the application waits for its objects");
 }
 
 pub async fn data_that_are_found_stay_and_are_told(env: &TestEnv) {

@@ -133,8 +133,8 @@ fn behind_pgbouncer(pods: u32, pooler: &Value, direct: DatabaseFacts) -> Vec<Str
     let spec =
         external().set("api.replicas", json!(pods)).set("database", json!({"cloudNativePG": {"pooler": pooler}}));
     let mut cluster = Cluster::ready(spec);
-    let pooled = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
-    cluster.stack.probes.insert(Component::Database.into(), answers(pooled));
+    let by_pooler = DatabaseFacts { connections: Some(limit(5, LimitedBy::Role)), pooled: Some(true), ..usual() };
+    cluster.stack.probes.insert(Component::Database.into(), answers(by_pooler));
     cluster.stack.probes.insert(ProbeTarget::DIRECT, answers(direct));
     let findings = cluster.stack.findings(Component::Database).into_iter();
     findings.filter(|finding| finding.reason == "TooFewConnections").map(|finding| finding.message).collect()
@@ -312,7 +312,9 @@ fn a_drill_has_room_for_twice_the_database() {
         let backup = json!({"verify": verify});
         let spec = stack("shop").with_external_services().set("database", database).set("backup", backup);
         let mut stack = Cluster::ready(spec).stack;
-        bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
+        if let Some(bytes) = bytes {
+            stack.drills_hold(bytes);
+        }
         let drill = stack.verify().expect("drills").clone();
         assert_eq!(drill.size, stack.backup.expect("backups").recovery.server.size);
         let requests = drill.resources.requests.expect("requests");

@@ -172,14 +172,14 @@ fn cluster(state: State, first: bool) -> Cluster {
         play.cr = cluster.cr.clone();
     }
     play.come_to(state);
-    let (plan, stack) = play.plan();
-    assert_eq!(plan.release.state, state, "{:?}", plan.release);
-    cluster.stack = picked(stack, &plan);
+    let (planned, stack) = play.plan();
+    assert_eq!(planned.release.state, state, "{:?}", planned.release);
+    cluster.stack = picked(stack, &planned);
     cluster.live = all_ready(&cluster.stack);
     if first {
         cluster.old = None;
     }
-    cluster.release = plan.release;
+    cluster.release = planned.release;
     cluster
 }
 

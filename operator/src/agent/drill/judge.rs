@@ -5,6 +5,7 @@
 //! or the dump lacks. What could not be made for that reason is lost, and explains what follows from it.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io;
 
 use super::{Ended, fault};
@@ -61,7 +62,7 @@ impl Restored {
             named += 1;
         }
         if self.errors > named {
-            told.push_str(&format!("; and {} more", self.errors - named));
+            let _ = write!(told, "; and {} more", self.errors - named);
         }
         (self.errors > 0).then_some(told)
     }
@@ -391,7 +392,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_of_many_errors_counts() {
         let mut errors = vec![POSTGIS];
-        errors.extend([PLACES; 5000]);
+        errors.extend(std::iter::repeat_n(PLACES, 5000));
         let restored = judged(&[], &said(&errors)).await.expect("understood");
         assert_eq!((restored.errors, restored.understood.len()), (5001, KEPT));
         errors.push(RECEIPTS);

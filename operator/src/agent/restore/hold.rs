@@ -26,7 +26,7 @@ pub(super) async fn during(
     stop: &CancellationToken,
     work: impl Future<Output = Result<RestoreResult, RestoreError>>,
 ) -> Result<RestoreResult, RestoreError> {
-    let (held, warning) = unless_stopped(stop, take(args)).await?;
+    let (held, warning) = Box::pin(unless_stopped(stop, take(args))).await?;
     let result = work.await;
     let is_over = match &result {
         Ok(_) => over.done,
@@ -42,6 +42,11 @@ pub(super) async fn during(
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "a hold ends by the clock, and each step puts its end off")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// Holds the point. Nobody removes one that is sanitized, and those who read it may not write there.
 async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), RestoreError> {
     let point = point::load(&args.point).await?;
@@ -49,10 +54,8 @@ async fn take(args: &StepArgs) -> Result<(Option<Point>, Option<String>), Restor
         return Ok((None, None));
     }
     let id = &args.point.point;
-    if let Err(error) =
-        in_use::put(&point.bucket, &args.point.prefix, (id, &args.target.restore), Timestamp::now()).await
-    {
-        let warning = format!("recovery point {id} is not held against retention while it is restored: {error}");
+    if let Err(error) = in_use::put(&point.bucket, &args.point.prefix, (id, &args.target.restore), now()).await {
+        let warning = format!("not held against retention: {error}");
         tracing::warn!(warning, "no hold");
         return Ok((None, Some(warning)));
     }

@@ -51,7 +51,9 @@ pub(super) fn observe(context: &Context, cr: &RorunStack, mut stack: Stack, live
         stack.probes.extend(told.map(|told| (target, told)));
     }
     stack.follow_database(version.as_deref());
-    bytes.into_iter().for_each(|bytes| stack.drills_hold(bytes));
+    if let Some(bytes) = bytes {
+        stack.drills_hold(bytes);
+    }
     stack
 }
 

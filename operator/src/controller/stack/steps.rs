@@ -346,7 +346,7 @@ mod tests {
         assert_eq!((job.created, job.ended, &job.phase), (60, Some(120), &JobPhase::Complete));
     }
 
-    /// A pod of a ReplicaSet, whether it serves, and the phase of one that is over.
+    /// A pod of a `ReplicaSet`, whether it serves, and the phase of one that is over.
     fn of_set(set: &str, name: &str, ready: bool, phase: &str) -> Arc<LiveObject> {
         let state = if ready {
             json!({"running": {}})
@@ -364,7 +364,7 @@ mod tests {
         Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), body).unwrap())
     }
 
-    /// The pods of a rollout to `shop-api-2`: of which ReplicaSet, whether it serves, its phase. Whose words are the release's, and
+    /// The pods of a rollout to `shop-api-2`: of which `ReplicaSet`, whether it serves, its phase. Whose words are the release's, and
     /// whose stop its clock.
     #[rstest::rstest]
     #[case::the_old_one_serves(&[("shop-api-1", true, "Running"), ("shop-api-2", false, "Running")], Some(1), None)]

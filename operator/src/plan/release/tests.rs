@@ -122,19 +122,7 @@ impl Cluster {
             let running = migrations.filter(|job| job.phase == JobPhase::Running);
             assert!(running.count() < 2, "two migrations run at once: {:?}", self.observed.jobs);
         } else if !self.hanging {
-            let image = release.target.content.image(Component::Api).unwrap();
-            let fails = self.failing.contains(&image);
-            let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
-            for job in migrations.filter(|job| job.phase == JobPhase::Running) {
-                if let Some(outcome) = &self.in_the_way {
-                    (job.begun, job.phase) = (Some(false), JobPhase::Failed("by its policy".to_owned()));
-                    job.said = serde_json::to_string(outcome).ok();
-                    self.now += 130;
-                    continue;
-                }
-                job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
-                job.ended = (!fails).then_some(job.created + 12);
-            }
+            self.end_migrations(&release);
         }
         self.test(&release);
         self.back_up(&release);
@@ -160,6 +148,23 @@ impl Cluster {
             }
         }
         before != (self.observed.releases.clone(), self.observed.jobs.clone())
+    }
+
+    /// The Jobs of migrations end.
+    fn end_migrations(&mut self, release: &Release) {
+        let image = release.target.content.image(Component::Api).unwrap();
+        let fails = self.failing.contains(&image);
+        let migrations = self.observed.jobs.iter_mut().filter(|job| job.component == Component::Migration);
+        for job in migrations.filter(|job| job.phase == JobPhase::Running) {
+            if let Some(outcome) = &self.in_the_way {
+                (job.begun, job.phase) = (Some(false), JobPhase::Failed("by its policy".to_owned()));
+                job.said = serde_json::to_string(outcome).ok();
+                self.now += 130;
+                continue;
+            }
+            job.phase = if fails { JobPhase::Failed("P3018".to_owned()) } else { JobPhase::Complete };
+            job.ended = (!fails).then_some(job.created + 12);
+        }
     }
 
     /// The Job of the recovery point ends.

@@ -216,7 +216,7 @@ async fn a_copy_that_changes_meanwhile_is_not_written() {
     let gateway = Gateway::start(scenario.servers.s3_port, move |asked| {
         let reads_it = asked.method == "GET" && asked.path == path && !asked.asks("tagging");
         if reads_it && reads.fetch_add(1, Ordering::Relaxed) > 0 {
-            Passed::Translated(|text| text.to_uppercase())
+            Passed::Translated(str::to_uppercase)
         } else {
             Passed::On
         }

@@ -8,6 +8,9 @@ use crate::process::{signal, until};
 use crate::programs;
 use crate::scenario::Scenario;
 
+/// What is wrong with the numbers of a manifest.
+type Change = fn(&mut Value);
+
 /// What a database is made of.
 const LIKE: &str = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datcollate, datctype, \
                     to_jsonb(d) ->> 'datlocprovider', to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', datconnlimit) \
@@ -161,7 +164,7 @@ async fn a_copy_that_differs_from_the_manifest_is_not_switched() {
     let restore = Restore::of(&scenario, &point);
     let key = format!("{}{point}/{MANIFEST_FILE}", scenario.prefix);
     let good = scenario.bucket.get(&key).await.expect("get").expect("manifest");
-    let changes: [(fn(&mut Value), &str); 6] = [
+    let changes: [(Change, &str); 6] = [
         (|contents| contents["rows"]["public.receipts"] = 4.into(), "public.receipts has 3 rows instead of 4"),
         (|contents| contents["rows"]["public.\"Odd name\""] = 1.into(), "public.\"Odd name\" has 2 rows instead of 1"),
         (|contents| contents["rows"]["later.gone"] = 0.into(), "later.gone is missing"),

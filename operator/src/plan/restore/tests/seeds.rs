@@ -30,6 +30,7 @@ fn objects_follow_the_rows_where_the_point_has_some() {
         play(&mut cluster);
         let mut expected = vec![State::Checking, State::Filling];
         expected.extend(placed.then_some(State::RestoringObjects));
+        expected.push(State::Complete);
         assert_eq!(cluster.states, expected, "{said:?}");
         let plan = cluster.plan();
         let Some(Ok(told)) = &plan.restores.seeded else { panic!("{said:?}: {:?}", plan.restores.seeded) };
@@ -44,7 +45,7 @@ fn data_that_are_found_get_no_objects() {
     let mut cluster = new(Some(3));
     cluster.ends.push((State::Filling, json!({"refused": {"reason": "DataFound", "message": "there are tables"}})));
     play(&mut cluster);
-    assert_eq!(cluster.states, [State::Checking, State::Filling]);
+    assert_eq!(cluster.states, [State::Checking, State::Filling, State::Complete]);
     assert_eq!(cluster.plan().restores.seeded, Some(Err("there are tables".to_owned())));
 }
 
