@@ -213,7 +213,11 @@ fn seconds(text: &str) -> Option<i64> {
 fn twice(size: &str) -> Option<String> {
     const MEBIBYTE: i128 = 1024 * 1024 * NANOS;
     let both = nanos(size)?.checked_mul(2)?;
-    Some(format!("{}Mi", both.checked_add(MEBIBYTE - 1)? / MEBIBYTE))
+    let size = both.checked_add(MEBIBYTE - 1)? / MEBIBYTE;
+    // As the API server writes it.
+    let units = ["Mi", "Gi", "Ti"];
+    let power = (0..2).take_while(|power| size % 1024_i128.pow(power + 1) == 0).count();
+    Some(format!("{}{}", size / 1024_i128.pow(u32::try_from(power).ok()?), units[power]))
 }
 
 /// The Secret with the identity that a spec names.
@@ -246,7 +250,7 @@ mod tests {
         assert_eq!(size(false, "20Gi", 11 << 30), "32Gi");
         assert_eq!(size(false, "20Gi", 16 << 30), "32Gi");
         assert_eq!(size(false, "20Gi", (16 << 30) + 1), "64Gi");
-        assert_eq!(size(false, "20480Mi", 17 << 30), "64Gi");
+        assert_eq!(size(false, "20Gi", 17 << 30), "64Gi");
         assert!(nanos(&size(false, "20Gi", u64::MAX)) > nanos("8Ei"));
         assert_eq!(size(true, "5Gi", 100 << 30), "5Gi");
     }
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn a_drill_gets_twice_the_volume_of_the_database() {
         let sizes = ["10Gi", "512Mi", "1G", "nonsense"].map(twice);
-        let expected = [Some("20480Mi"), Some("1024Mi"), Some("1908Mi"), None];
+        let expected = [Some("20Gi"), Some("1Gi"), Some("1908Mi"), None];
         assert_eq!(sizes, expected.map(|size| size.map(str::to_owned)));
     }
 }
