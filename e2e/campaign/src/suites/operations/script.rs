@@ -194,7 +194,7 @@ impl<'a> Script<'a> {
         let words = self.case.words(job);
         let what = format!("{second:?} waits for {words:?}");
         self.until(&what, async |stack| stack.waits(told, &words).await).await?;
-        self.find_leader().await?;
+        self.find_leader()?;
         let is_terminating = [self.case.first, second.operation].contains(&Operation::Deletion);
         match &self.operators {
             Operators::Two(..) if is_terminating => {
@@ -261,7 +261,7 @@ impl<'a> Script<'a> {
     }
 
     /// The former leader is there again, beside the one that leads now.
-    async fn find_leader(&mut self) -> Result<()> {
+    fn find_leader(&mut self) -> Result<()> {
         let (Operators::Two(_, candidates), Some(leader)) = (&mut self.operators, self.case.leader) else {
             return Ok(());
         };
