@@ -68,7 +68,7 @@ impl Component for Backup {
         let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
             service::account(stack, Name::Backup, &stack.api.service_account_annotations),
-            secret(stack, (backup, connection), destination, plan),
+            secret(stack, (backup, connection), destination),
             cron_job(stack, backup, spec(), plan.dumps_paused),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, spec())));
@@ -163,16 +163,10 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
 }
 
 /// Just what the agent reads.
-fn secret(
-    stack: &Stack,
-    (backup, connection): (&Resolved, &Connection),
-    destination: &BucketAccess,
-    plan: &Plan,
-) -> DesiredObject {
+fn secret(stack: &Stack, (backup, connection): (&Resolved, &Connection), destination: &BucketAccess) -> DesiredObject {
     let mut data = bucket_variables(destination);
     data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
     data.extend(recovery::variables(&backup.recovery));
-    data.extend([recovery::origin(backup, &plan.release)]);
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),

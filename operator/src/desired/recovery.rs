@@ -2,11 +2,10 @@
 
 use super::backup::newest_backup;
 use crate::{
-    contract::{self, BucketLocation, CopyTarget, PointOrigin},
+    contract::{self, BucketLocation, CopyTarget},
     names::{Waiting, reason},
     objects::LiveSet,
-    plan::Release,
-    stack::{Backup, BucketAccess, Recovery, Stack},
+    stack::{BucketAccess, Recovery, Stack},
 };
 
 /// The arguments that the fields of the spec ask for; none without them. `verified`: a drill has found a point good. Before, and of
@@ -45,14 +44,6 @@ pub(super) fn variables(recovery: &Recovery) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// What a point tells of the stack that it is made of.
-pub(super) fn origin(backup: &Backup, release: &Release) -> (&'static str, String) {
-    let revision = release.picked().or(release.last_good.as_ref()).unwrap_or(&release.target);
-    let images = revision.content.images().into_iter().map(|(of, image)| (of.to_string(), revision.pinned(of, image)));
-    let origin = PointOrigin { spec: Some(backup.spec.clone()), images: images.collect() };
-    (contract::ENV_ORIGIN, origin.text())
-}
-
 /// The application's bucket, where it is another one than that of the backups.
 pub(super) fn source(recovery: &Recovery) -> Option<(&'static str, String)> {
     let access = recovery.source.as_deref()?;
@@ -81,45 +72,4 @@ pub(super) fn not_copied(stack: &Stack, live: &LiveSet) -> Option<Waiting> {
     let newest = newest_backup(stack, live);
     let told = |why: Option<String>, reason| why.map(|why| Waiting::new(reason, why));
     told(newest.not_copied, reason::COPY_FAILED).or_else(|| told(newest.objects_not_copied, reason::BUCKET_NOT_COPIED))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        api::v1alpha1::RorunStack,
-        contract::LONGEST_ORIGIN,
-        stack::{Content, Observed, Revision, validate},
-    };
-
-    #[test]
-    fn a_point_tells_the_spec_and_the_images_that_serve() {
-        let stack = |sql: &str| -> RorunStack {
-            let checks = json!([{"name": "a", "sql": sql, "expect": "1"}]);
-            let spec = json!({"environment": "Development", "api": {"image": "api:2"}, "backup": {"verify": {"checks": checks}}});
-            serde_json::from_value(json!({"metadata": {"name": "shop", "namespace": "n"}, "spec": spec}))
-                .expect("a stack")
-        };
-        let told = |cr: &RorunStack| {
-            let content = Content::read(&json!({"workloads": {"api": {"image": "api:1"}, "ocr": {"image": "ocr:1"}}}));
-            let mut serves = Revision { content: content.expect("a content"), ..Revision::default() };
-            let digest = format!("sha256:{}", "0".repeat(64));
-            serves.progress.digests = [("api".to_owned(), digest), ("ocr".to_owned(), "Several".to_owned())].into();
-            let release = Release { target: serves, ..Release::default() };
-            let backup = validate(cr, &Observed::default()).backup.expect("backups");
-            let (name, text) = origin(&backup, &release);
-            assert!(name == contract::ENV_ORIGIN && text.len() <= LONGEST_ORIGIN, "{text}");
-            serde_json::from_str::<PointOrigin>(&text).expect("JSON")
-        };
-        let cr = stack("SELECT 1");
-        let origin = told(&cr);
-        assert_eq!(origin.spec, Some(serde_json::to_value(&cr.spec).expect("a spec")));
-        let pinned = format!("api:1@sha256:{}", "0".repeat(64));
-        let images = [("api", pinned.as_str()), ("ocr", "ocr:1")].map(|(of, image)| (of.to_owned(), image.to_owned()));
-        assert_eq!(origin.images, images.into());
-        let long = told(&stack(&"x".repeat(LONGEST_ORIGIN)));
-        assert_eq!((long.spec, long.images.len()), (None, 2));
-    }
 }

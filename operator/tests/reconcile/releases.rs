@@ -91,8 +91,7 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
     let (statuses, others) = told(env, mark);
     println!("a release: {statuses} statuses, {others:?}");
     // The record of the release is written when it is new, when its rollout begins and when it serves; no dump begins while the
-    // migration runs, and the stack is not deleted under it, which the finalizer is for; the Job of the release before goes. The Secret
-    // of the backups has the spec, which the manifests of recovery points tell.
+    // migration runs, and the stack is not deleted under it, which the finalizer is for; the Job of the release before goes.
     let expected = [
         ("delete jobs", 1),
         ("patch controllerrevisions", 3),
@@ -100,7 +99,6 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
         ("patch deployments", 1),
         ("patch jobs", 1),
         ("patch rorunstacks", 2),
-        ("patch secrets", 1),
     ];
     assert_eq!(others, expected.map(|(call, count)| (call.to_owned(), count)).into());
     // One more says that nothing of the old release is left.

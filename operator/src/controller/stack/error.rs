@@ -28,14 +28,14 @@ pub enum ObserveError {
 impl ObserveError {
     /// Whether the operator lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        let error = match self {
-            Self::Job(_, WriteError::Request(error)) => error,
-            Self::Job(..) => return false,
-            Self::Reference(_, error)
-            | Self::StorageClass(_, error)
-            | Self::Volumes(error)
-            | Self::Recovery(error)
-            | Self::Namespace(error) => error,
+        let (Self::Job(_, WriteError::Request(error))
+        | Self::Reference(_, error)
+        | Self::StorageClass(_, error)
+        | Self::Volumes(error)
+        | Self::Recovery(error)
+        | Self::Namespace(error)) = self
+        else {
+            return false;
         };
         matches!(error, kube::Error::Api(status) if status.code == 403)
     }
