@@ -155,13 +155,18 @@ pub struct CaseRunner {
     _controllers: FakeControllers,
 }
 
-struct Ran {
-    leaves: Leaves,
-    writes: Vec<Call>,
-    made: BTreeMap<String, usize>,
+/// How a plan went.
+pub(crate) struct Ran {
+    /// What is left.
+    pub(crate) leaves: Leaves,
+    /// The writes, in their order.
+    pub(crate) writes: Vec<Call>,
+    /// How often each object was made.
+    pub(crate) made: BTreeMap<String, usize>,
     /// Whether none of the faults happened.
-    undisturbed: bool,
-    problems: Vec<String>,
+    pub(crate) undisturbed: bool,
+    /// What is not as promised.
+    pub(crate) problems: Vec<String>,
 }
 
 impl CaseRunner {

@@ -85,9 +85,6 @@ pub struct DumpArgs {
     /// Drills take place: remove only what is older than a verified point.
     #[arg(long)]
     pub verified: bool,
-    /// The stack that the point is made of, as JSON. What cannot be read is left out.
-    #[arg(long, env = contract::ENV_ORIGIN, hide_env_values = true, hide = true)]
-    pub origin: Option<String>,
     /// The application's bucket as JSON, where it is not the one that backups go to.
     #[arg(long, env = contract::ENV_SOURCE, hide_env_values = true, hide = true)]
     pub source: Option<String>,
@@ -331,10 +328,12 @@ fn replica(text: &str) -> Result<ReplicationRule, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// A beginning of ids that is empty would be that of every rule.
+/// A beginning of ids that is empty would be that of every rule. Rules that are compared alone, which their controller sets, may have
+/// one without an owner: nothing is taken off.
 fn rules(text: &str) -> Result<BucketRules, String> {
     let rules: BucketRules = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let ours = rules.ids.len() > "rorun-.".len() && rules.ids.starts_with("rorun-") && rules.ids.ends_with('.');
+    let owned = rules.ids.len() > "rorun-.".len() && rules.ids.ends_with('.');
+    let ours = rules.ids.starts_with("rorun-") && (owned || rules.compared);
     if ours { Ok(rules) } else { Err("ids must be like rorun-6f1f3a5c-shop.".to_owned()) }
 }
 
@@ -454,19 +453,23 @@ mod tests {
 
     #[test]
     fn rules_that_could_take_others_off_are_refused() {
-        let parsed = |ids: &str| {
-            let rules = serde_json::json!({"ids": ids, "origins": ["https://a.example"]}).to_string();
+        let parsed = |ids: &str, compared: bool| {
+            let rules =
+                serde_json::json!({"ids": ids, "compared": compared, "origins": ["https://a.example"]}).to_string();
             let arguments = [contract::AGENT, contract::BUCKET_RULES, contract::ARG_RULES, &rules];
             Agent::try_parse_from(arguments.into_iter().chain(SERVICES.into_iter().skip(1)))
         };
-        let Agent { command: AgentCommand::BucketRules(args) } = parsed(&BucketRules::ids(OWNER)).expect("rules")
+        let Agent { command: AgentCommand::BucketRules(args) } =
+            parsed(&BucketRules::ids(OWNER), false).expect("rules")
         else {
             panic!("no rules");
         };
         assert_eq!((args.rules.origins.len(), args.bucket_ca_file, args.arrival_seconds), (1, None, 900));
         for ids in ["", "rorun-", "rorun-.", "rorun-u-shop", "theirs."] {
-            assert!(parsed(ids).is_err(), "{ids}");
+            assert!(parsed(ids, false).is_err(), "{ids}");
         }
+        assert!(parsed("rorun-", true).is_ok(), "those that a controller sets");
+        assert!(parsed("", true).is_err() && parsed("theirs.", true).is_err());
     }
 
     /// The bucket alone, the database alone, and both.

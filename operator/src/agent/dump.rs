@@ -18,7 +18,7 @@ use super::replication::{self, Probe, Proof, Waits};
 use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
-use crate::contract::{self, DUMP_FILE, DumpRecord, MANIFEST_FILE, PointOrigin};
+use crate::contract::{DUMP_FILE, DumpRecord, MANIFEST_FILE};
 use crate::services::bucket::{BucketClient, BucketTarget, Created, Headers, Retention, Timeouts};
 use crate::services::postgres::Snapshot;
 
@@ -215,18 +215,11 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         sanitized: false,
         sanitized_from: None,
         made_for: None,
-        origin: args.origin.as_deref().and_then(origin),
         excluded_schemas: args.exclude_schema.clone(),
         contents: Some(contents),
         bucket: listed.half,
         recipients: args.recipients.clone(),
     }
-}
-
-/// A dump is worth more than what is told of its stack.
-fn origin(text: &str) -> Option<PointOrigin> {
-    let read = serde_json::from_str(text);
-    read.inspect_err(|error| tracing::warn!(%error, "the variable {} cannot be read", contract::ENV_ORIGIN)).ok()
 }
 
 /// What came of the bucket half.

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::BackupId;
-use crate::contract::PointOrigin;
 
 /// The version of the form of a manifest.
 pub(super) const VERSION: &str = "backup.rorun.app/v1";
@@ -55,9 +54,6 @@ pub struct Manifest {
     /// The uid of the `RorunBackup` that asked for it, so that a pod which is made again makes no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_for: Option<String>,
-    /// The stack that it is made of. Earlier releases wrote none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<PointOrigin>,
     /// The schemas that were left out by the user's wish: the dump alone does not restore a database that needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_schemas: Vec<String>,

@@ -209,12 +209,18 @@ pub(super) async fn copy_version(
         Transferred::Differs | Transferred::Taken => return Err(wrong("it reads differently each time".to_owned())),
     };
     let found = sum(Origin { bucket: to, key, version: None }, stop).await?;
-    if written.size == object.size && found.as_deref() == Some(&*written.sha256) {
+    let same = written.size == object.size && found.as_deref() == Some(&*written.sha256);
+    let says = to.headers(key, None).await?.map_or(Says::Nothing, |(_, headers)| Says::of(&headers));
+    if same && says != Says::Nothing {
         return Ok(());
     }
     // Nothing that is wrong stays where a copy is looked for.
     to.delete(key).await?;
-    let why = "the copy has another size than the list says, or another checksum than what was read";
+    let why = if same {
+        "the server of the copy keeps no metadata of objects, by which a restore knows a whole copy"
+    } else {
+        "the copy has another size than the list says, or another checksum than what was read"
+    };
     Err(wrong(why.to_owned()))
 }
 

@@ -1,11 +1,9 @@
 //! Recovery points: what belongs to one beside its dump, its copies in other buckets, and its drills.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Says that a drill restored the point.
 pub const VERIFIED_FILE: &str = "verified.json";
@@ -73,10 +71,6 @@ pub fn statements(printed: Vec<u8>) -> Result<String, String> {
     Ok(text)
 }
 
-/// What makes the point, as [`PointOrigin`].
-pub const ENV_ORIGIN: &str = "BACKUP_ORIGIN";
-/// How long that may be, in bytes: a variable has a limit, and so has a manifest.
-pub const LONGEST_ORIGIN: usize = 16 * 1024;
 /// The bucket of the application as [`BucketLocation`], where it is not the one that backups go to.
 pub const ENV_SOURCE: &str = "BACKUP_SOURCE";
 /// The copies as a list of [`CopyTarget`].
@@ -127,27 +121,6 @@ pub struct CopyTarget {
     pub retention_days: u32,
     /// How many copies are kept whatever their age.
     pub minimum_kept: u32,
-}
-
-/// The stack that a point is made of, for whoever has nothing but the bucket.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PointOrigin {
-    /// Its spec, which names Secrets and holds none. Absent: it is too long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Value>,
-    /// The images of the release that serves, by component, with the digests that its pods run as far as these are known.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<String, String>,
-}
-
-impl PointOrigin {
-    /// As a variable has it, without the spec if that is too long.
-    pub fn text(self) -> String {
-        let text = |origin: &Self| serde_json::to_string(origin).unwrap_or_default();
-        let whole = text(&self);
-        if whole.len() <= LONGEST_ORIGIN { whole } else { text(&Self { spec: None, ..self }) }
-    }
 }
 
 /// What a drill asks the restored database.

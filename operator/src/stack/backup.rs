@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use serde_json::Value;
 
 use super::{
     BucketAccess, Observed, PointInTime, ProbeTarget, Probing, Recovery, Stack, bucket, defaults,
@@ -71,8 +70,6 @@ pub struct Backup {
     pub point_in_time: Option<PointInTime>,
     /// What makes a recovery point of a dump: its bucket half, its copies, its drills.
     pub recovery: Recovery,
-    /// The spec of the stack, for whoever restores from the bucket alone.
-    pub spec: Value,
     /// The exact names of schemas that are not dumped.
     pub exclude_schemas: Vec<String>,
     /// Labels of the user for the pods.
@@ -138,7 +135,6 @@ pub(super) fn resolve_block(
         note: warning(spec).filter(|_| spec.environment == Environment::Production),
         schedule,
         time_zone,
-        spec: serde_json::to_value(spec).unwrap_or_default(),
         exclude_schemas: block.exclude_schemas,
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,

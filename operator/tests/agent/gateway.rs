@@ -46,6 +46,8 @@ pub(crate) enum Passed {
     Renamed(&'static str, &'static str),
     /// It passes, and what comes back says what became of the copy of the object.
     Replicated(&'static str),
+    /// It passes, and what comes back says nothing of what the object says of itself.
+    Unsaid,
     /// The gateway itself says that the server made a copy, in this version.
     Copied(Option<&'static str>),
     /// The gateway itself answers, with a status and a code.
@@ -158,6 +160,10 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     }
     if let Some(body) = in_pieces(decided, &body) {
         return Response::from_parts(head, body);
+    }
+    if matches!(decided, Passed::Unsaid) {
+        let said = head.headers.keys().filter(|name| name.as_str().starts_with("x-amz-meta-")).cloned();
+        said.collect::<Vec<_>>().iter().for_each(|name| drop(head.headers.remove(name)));
     }
     if let Some(status) = replicated {
         head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));

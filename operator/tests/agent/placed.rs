@@ -9,6 +9,7 @@ use rorun_operator::contract::{self, OBJECTS_FILE, RestoreRefusal, RestoreStep};
 use rorun_operator::services::bucket::{BucketClient, Headers, Timeouts};
 
 use crate::points::manifest;
+use crate::restores::copied::put_large;
 use crate::restores::objects::{EXCEPT, Versioned, beside};
 use crate::restores::{Restore, Step};
 use crate::sanitizes::{SANITIZE, Safe, production};
@@ -51,14 +52,6 @@ impl Safe<'_> {
         let command = beside(restore.command(step, &[&seed, more].concat()), &bucket.target);
         restore.run_during(command, async |_| {}).await
     }
-}
-
-async fn put_large(client: &BucketClient, key: &str) {
-    let mut upload = client.start_upload_with(key, &Headers::saying(&[("kind", "large")])).await.expect("upload");
-    for byte in [1, 2] {
-        upload.send(vec![byte; 6 << 20]).await.expect("part");
-    }
-    upload.complete().await.expect("complete");
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use rorun_operator::agent::{ListedObject, Manifest};
 use rorun_operator::contract::{
-    self, BucketLocation, COPIED, CopyTarget, DUMP_FILE, DumpRecord, LONGEST_ORIGIN, MANIFEST_FILE, OBJECTS_FILE,
-    PointOrigin, VERIFIED_FILE, hold_file,
+    self, BucketLocation, COPIED, CopyTarget, DUMP_FILE, DumpRecord, MANIFEST_FILE, OBJECTS_FILE, VERIFIED_FILE,
+    hold_file,
 };
 use rorun_operator::services::bucket::{BucketClient, Timeouts};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::prunes::days_ago;
 use crate::scenario::Scenario;
@@ -74,28 +74,6 @@ async fn a_manifest_says_what_the_database_held_in_the_snapshot_of_the_dump() {
 }
 
 /// The lock and `pg_dump` need two connections. With no third one the dump is made all the same, and says what it lacks.
-#[tokio::test]
-async fn a_manifest_says_what_stack_it_is_of() {
-    let scenario = Scenario::new("origin").await;
-    scenario.sql("CREATE TABLE t ()").await;
-    let origin = async |text: &str| {
-        let record = dump_with(&scenario, |command| {
-            command.env(contract::ENV_ORIGIN, text);
-        })
-        .await;
-        manifest(&scenario, &record.id).await.origin
-    };
-    let spec = json!({"environment": "Staging", "api": {"image": "api:1"}});
-    let images = [("api".to_owned(), "api:1@sha256:0".to_owned())];
-    let told = PointOrigin { spec: Some(spec.clone()), images: images.into() };
-    assert_eq!(origin(&told.clone().text()).await, Some(told.clone()));
-    // What is too long goes, and the images stay.
-    let long = json!({"args": "x".repeat(LONGEST_ORIGIN)});
-    let short = PointOrigin { spec: None, ..told.clone() };
-    assert_eq!(origin(&PointOrigin { spec: Some(long), ..told }.text()).await, Some(short));
-    assert_eq!(origin("of another release").await, None, "a dump is made all the same");
-}
-
 #[tokio::test]
 async fn a_role_with_two_connections_gets_a_dump_without_numbers() {
     let scenario = Scenario::new("two-connections").await;

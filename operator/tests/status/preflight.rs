@@ -324,9 +324,9 @@ fn a_drill_has_room_for_twice_the_database() {
     let storage = json!({"size": "100Gi"});
     let external = || json!({"external": {"secretRef": {"name": "database"}}});
     let rds = json!({"rds": {"instanceClass": "db.t4g.small", "storage": storage, "caSecretRef": {"name": "ca"}}});
-    assert_eq!(size(json!({"embedded": {"storage": storage}})), "204800Mi");
-    assert_eq!(size(json!({"cloudNativePG": {"storage": storage}})), "204800Mi");
-    assert_eq!(size(rds), "204800Mi");
+    assert_eq!(size(json!({"embedded": {"storage": storage}})), "200Gi");
+    assert_eq!(size(json!({"cloudNativePG": {"storage": storage}})), "200Gi");
+    assert_eq!(size(rds), "200Gi");
     assert_eq!(volume(external(), json!({}), None), ("20Gi".to_owned(), "128Mi".to_owned()));
     // What the newest dump found.
     assert_eq!(volume(external(), json!({}), Some(1 << 30)).0, "20Gi");

@@ -150,8 +150,6 @@ async fn make(
         sanitized: true,
         sanitized_from: Some(point.id.clone()),
         made_for: Some(args.request.clone()),
-        // What names the hosts of another environment is no concern of this one.
-        origin: None,
         excluded_schemas: point.excluded_schemas.clone(),
         contents: Some(contents),
         bucket,

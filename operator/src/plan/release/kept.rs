@@ -40,7 +40,8 @@ impl Facts {
     }
 }
 
-/// What a new revision knows from the newest one of the same release: who approved it, its way back, and what it migrated.
+/// What a new revision knows from the newest one of the same release: who approved it, its way back, what it migrated, and which command
+/// of it ran.
 pub(super) fn inherited(revisions: &[Revision], release: &str, now: i64) -> Progress {
     let same = revisions.iter().rev().find(|revision| revision.content.release() == release);
     let Some(Progress { approved_by, approved_at, approval_verified, .. }) = same.map(|same| &same.progress) else {
@@ -48,7 +49,8 @@ pub(super) fn inherited(revisions: &[Revision], release: &str, now: i64) -> Prog
     };
     let (approved_by, approved_at, approval_verified) = (approved_by.clone(), *approved_at, *approval_verified);
     let known = same.map(|same| attempted(&same.progress)).unwrap_or_default();
-    Progress { created_at: now, approved_by, approved_at, approval_verified, ..known }
+    let began = same.and_then(|same| same.progress.began.clone());
+    Progress { created_at: now, approved_by, approved_at, approval_verified, began, ..known }
 }
 
 /// What stays true of a revision whose rollout is over: its way back, and what it migrated.

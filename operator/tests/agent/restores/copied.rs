@@ -57,7 +57,7 @@ impl<'a> Copies<'a> {
 }
 
 /// Larger than what is sent by one request.
-async fn put_large(client: &BucketClient, key: &str) {
+pub(crate) async fn put_large(client: &BucketClient, key: &str) {
     let mut upload = client.start_upload_with(key, &Headers::saying(&[("kind", "large")])).await.expect("upload");
     for byte in [1, 2] {
         upload.send(vec![byte; 6 << 20]).await.expect("part");
@@ -288,6 +288,26 @@ async fn what_no_copy_lists_any_more_goes_once_it_is_old() {
     let fifth = copies.dump_by(&old).await;
     assert_eq!((fifth.copied, fifth.not_copied), (1, None));
     assert_eq!(count().await, 2, "b is gone; a and c are there");
+}
+
+/// A server that keeps no metadata holds no copies that a restore would take: that is told when they are made.
+#[tokio::test]
+async fn a_copy_that_does_not_say_its_sum_is_none() {
+    let scenario = Scenario::new("pool-unsaid").await;
+    let bucket = Versioned::seaweed(&scenario).await;
+    let copies = Copies::new(&scenario, "pool-unsaid-there").await;
+    bucket.put("a", "first").await;
+    let gateway = Gateway::start(scenario.servers.s3_port, |_| Passed::Unsaid).await;
+    let mut target = copies.target.clone();
+    target.location.endpoint.clone_from(&gateway.endpoint);
+    let record = copies.dump_by(&target).await;
+    let why = record.objects_not_copied.expect("it is told");
+    assert!(why.contains("keeps no metadata of objects"), "{why}");
+    assert!(copies.pool().await.is_empty(), "what no restore takes does not stay");
+    assert!(copies.has(&record.id).await, "the dump is copied all the same");
+    // Once it does, the next run copies the object.
+    assert_eq!(copies.dump().await.objects_not_copied, None);
+    assert_eq!(copies.pool().await.len(), 1);
 }
 
 #[tokio::test]

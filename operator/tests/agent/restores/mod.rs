@@ -1,7 +1,7 @@
 //! The steps of a restore against real servers, and what tries to trick them.
 
 mod checks;
-mod copied;
+pub(crate) mod copied;
 mod copies;
 mod discards;
 mod fills;

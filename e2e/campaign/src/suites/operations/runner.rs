@@ -17,7 +17,7 @@ use crate::candidate::{overlaps, writes};
 use crate::environment::TestEnvironment;
 use crate::history::{Allowed, History};
 use crate::plan::{Call, always, numbered};
-use crate::play::outside;
+use crate::play::{Ran, outside};
 use crate::snapshot::{Leaves, Reference, take};
 use crate::suite::{SuiteRun, Verdict};
 
@@ -39,16 +39,6 @@ struct Learnt {
     reference: Reference,
     writes: Vec<(Call, usize)>,
     made: BTreeMap<String, usize>,
-}
-
-/// How a pair went.
-struct Ran {
-    leaves: Leaves,
-    writes: Vec<Call>,
-    made: BTreeMap<String, usize>,
-    /// Whether none of the faults happened.
-    undisturbed: bool,
-    problems: Vec<String>,
 }
 
 impl Runner {

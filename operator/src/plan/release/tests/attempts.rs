@@ -80,6 +80,9 @@ fn a_command_that_ran_is_not_run_again_once_its_job_is_gone() {
         cluster.observed.jobs.iter_mut().filter(|_| hanging).for_each(|job| job.begun = Some(true));
         cluster.settle();
         let ran = cluster.migrated.len();
+        // Another revision of the same release knows of it, too.
+        cluster.spec["api"]["env"] = json!([{"name": "A", "value": "1"}]);
+        cluster.settle();
         cluster.observed.jobs.clear();
         let release = cluster.settle();
         assert_eq!((release.state, cluster.api(), migrations(&cluster).len()), (State::MigrationFailed, "api:1", 0));
