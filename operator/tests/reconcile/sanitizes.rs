@@ -400,6 +400,8 @@ pub async fn a_point_that_is_refused_keeps_the_application_from_starting(env: &T
     let retry = Patch::Merge(json!({"metadata": {"annotations": {"rorun.app/retry": "1"}}}));
     env.stacks(namespace).patch("shop", &PatchParams::default(), &retry).await.expect("the stack is annotated");
     let third = open(env, namespace).await.name_any();
+    // The retry is recorded before its attempt fails: until then a failure leaves it unanswered.
+    env.settled(namespace).await;
     end(env, namespace, &third, &json!({"failed": {"message": "no route to the bucket"}}), false).await;
     env.settled(namespace).await;
     // Without it the database begins empty.
