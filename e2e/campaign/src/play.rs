@@ -13,6 +13,7 @@ use rorun_e2e::fake_controllers::FakeControllers;
 use rorun_e2e::scenarios::kit::project;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::bucket::Bucket;
 use super::canary;
@@ -202,7 +203,8 @@ impl CaseRunner {
             }
             let ready = ran.leaves.iter().any(|(path, value)| path.starts_with("RorunStack/") && value == ALL_SERVES);
             if ready != workload.is_ready_at_the_end() {
-                bail!("{workload:?} without a fault: the stack is {}ready", if ready { "" } else { "not " });
+                let not = if ready { "" } else { "not " };
+                bail!("{workload:?} without a fault: the stack is {not}ready: {}", conditions(&ran.leaves));
             }
             runs.push(ran);
         }
@@ -290,6 +292,15 @@ impl CaseRunner {
             problems,
         })
     }
+}
+
+/// What stacks tell of themselves.
+fn conditions(leaves: &Leaves) -> String {
+    let of = |(path, value): (&String, &Value)| {
+        let told = path.starts_with("RorunStack/") && path.contains("/conditions/") && path.ends_with("/message");
+        told.then(|| format!("{path}: {value}"))
+    };
+    leaves.iter().filter_map(of).collect::<Vec<_>>().join("; ")
 }
 
 /// Writes where the operator has nothing to write.

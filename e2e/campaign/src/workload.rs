@@ -80,7 +80,7 @@ pub(super) async fn prepare(environment: &TestEnvironment, namespace: &str) -> R
 pub(super) fn spec() -> Value {
     json!({
         "environment": "Development",
-        "api": {"image": "rorun-api:1", "autoscaling": {"minReplicas": 1}, "envFrom": [{"secretRef": {"name": SETTINGS}}]},
+        "api": {"image": "rorun-api:1", "autoscaling": {"minReplicas": 1}, "databaseConnections": 5, "envFrom": [{"secretRef": {"name": SETTINGS}}]},
         "ocr": {"image": "rorun-ai-service:1"},
         "admin": {"image": "rorun-admin:1", "replicas": 2},
         "ingress": {"host": "api.example.com", "adminHost": "admin.example.com"},

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+const UNSERVED: &str = "no cluster of this suite serves the kind of the Prometheus Operator";
+
 /// Places of which no value shows in a child, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("environment", "admission refuses every other value"),
@@ -13,7 +15,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("suspend", "it keeps everything as it is"),
     ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
     ("storage/storageClassName", "the class of a volume that is there stays what it is"),
-    ("monitoring/labels", "no cluster of this suite serves the kind of the Prometheus Operator"),
+    ("monitoring/labels", UNSERVED),
+    ("monitoring/labels/{}", UNSERVED),
+    ("monitoring/metricsPath", UNSERVED),
+    ("monitoring/interval", UNSERVED),
 ];
 
 /// What a field is when it is left out: writing it makes no difference.
