@@ -143,8 +143,16 @@ async fn suspended(stack: &Stack) -> Result<bool> {
 }
 
 async fn migrates(stack: &Stack, app: &App) -> Result<()> {
+    // Several pods are spread over the nodes, which is another template than that of one.
     stack.patch_spec(json!({"api": {"replicas": PODS}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
+    stack
+        .wait("no pod of the template of before to be left", READY_WITHIN, async || {
+            let pods = stack.pods(Some("api")).await?;
+            let going = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count();
+            Ok(Observed::when(pods.len() == PODS && going == 0, format!("{} pods, {going} that go", pods.len())))
+        })
+        .await?;
     let pods = stack.pod_uids(Some("api")).await?;
     stack.patch_spec(json!({"api": {"image": API_NEXT, "migrations": migrations("fail")}})).await?;
     let status = wait_state(stack, "MigrationFailed").await?;
