@@ -69,6 +69,9 @@ impl Connection {
         set("REDIS_URL", redis.url.clone());
         set("REDIS_HOST", redis.host.clone());
         set("REDIS_PORT", redis.port.to_string());
+        if let Some(username) = &redis.username {
+            set("REDIS_USERNAME", username.clone());
+        }
         set("REDIS_PASSWORD", redis.password.clone());
         if redis.cluster_mode == Some(true) {
             set("REDIS_CLUSTER", "true".to_owned());

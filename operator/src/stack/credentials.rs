@@ -6,6 +6,11 @@ use crate::names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, annotation,
 /// The keys of generated credentials: name, and how many random characters, or a fixed value.
 pub type CredentialKeys = &'static [(&'static str, Result<usize, &'static str>)];
 
+/// Of an embedded Redis, in which the application is a user of its own.
+const REDIS: CredentialKeys = &[("username", Err("rorun")), ("password", Ok(32))];
+/// Of a Redis that has one user, `default`: a managed one, and an embedded one that was made before there were others.
+pub(super) const PASSWORD: CredentialKeys = &[("password", Ok(32))];
+
 /// Credentials by key, as the Secret `<stack>-<component>-credentials` holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -45,17 +50,23 @@ impl Credentials {
 pub fn credential_keys(component: Component) -> CredentialKeys {
     match component {
         Component::Database => &[("username", Err("rorun")), ("database", Err("rorun")), ("password", Ok(32))],
-        Component::Redis => &[("password", Ok(32))],
+        Component::Redis => REDIS,
         Component::Bucket => &[("accessKeyId", Ok(20)), ("secretAccessKey", Ok(40))],
         _ => &[],
     }
+}
+
+/// The keys of credentials that are there: an embedded Redis that was made with a password alone keeps it, and so its arguments and
+/// its URL.
+pub fn keys_of(keys: CredentialKeys, data: &SecretData) -> CredentialKeys {
+    if keys == REDIS && !data.contains_key("username") { PASSWORD } else { keys }
 }
 
 /// The keys of a component's credentials, and the keys of the connection Secret with the same values.
 pub fn connection_keys(component: Component) -> &'static [(&'static str, &'static str)] {
     match component {
         Component::Database => &[("username", "PGUSER"), ("database", "PGDATABASE"), ("password", "PGPASSWORD")],
-        Component::Redis => &[("password", "REDIS_PASSWORD")],
+        Component::Redis => &[("username", "REDIS_USERNAME"), ("password", "REDIS_PASSWORD")],
         Component::Bucket => &[("accessKeyId", "AWS_ACCESS_KEY_ID"), ("secretAccessKey", "AWS_SECRET_ACCESS_KEY")],
         _ => &[],
     }
@@ -82,7 +93,8 @@ pub(super) fn resolve(of: &Sought<'_>, observed: &Observed) -> Result<Credential
         Some(unusable) => return Err(unusable.waiting(of, observed)),
         None => return Err(CredentialState::Lost.waiting(of, observed)),
     };
-    for (key, _) in of.keys {
+    let keys = keys_of(of.keys, data);
+    for (key, _) in keys {
         if data.get(*key).is_none_or(|value| value.is_empty() || std::str::from_utf8(value).is_err()) {
             return Err(Waiting::new(
                 reason::KEY_MISSING,
@@ -90,7 +102,7 @@ pub(super) fn resolve(of: &Sought<'_>, observed: &Observed) -> Result<Credential
             ));
         }
     }
-    Ok(Credentials { data: data.clone(), keys: of.keys })
+    Ok(Credentials { data: data.clone(), keys })
 }
 
 impl CredentialState {
@@ -220,21 +232,27 @@ mod tests {
         assert_eq!(credential_bytes(credential_keys(Component::Redis), &SecretData::new()), None);
         // A key that a user adds is no generated credential.
         let more = data(&[("password", "a"), ("mine", "b")]);
-        assert_eq!(
-            credential_bytes(credential_keys(Component::Redis), &more),
-            credential_bytes(credential_keys(Component::Redis), &data(&[("password", "a")]))
-        );
+        assert_eq!(credential_bytes(PASSWORD, &more), credential_bytes(PASSWORD, &data(&[("password", "a")])));
+    }
+
+    #[test]
+    fn a_redis_of_a_password_alone_keeps_it() {
+        let keys = credential_keys(Component::Redis);
+        assert_eq!(keys_of(keys, &data(&[("password", "a")])), PASSWORD);
+        assert_eq!(keys_of(keys, &data(&[("username", "rorun"), ("password", "a")])), keys);
+        let database = credential_keys(Component::Database);
+        assert_eq!(keys_of(database, &data(&[("password", "a")])), database);
     }
 
     #[rstest]
     #[case(CredentialState::Changed, "CredentialsChanged", &["secret/shop-redis-credentials was changed by hand",
-        "which secret/shop-connection still holds (REDIS_PASSWORD)", "rorun.app/credentials-digest=adopt"])]
+        "which secret/shop-connection still holds (REDIS_USERNAME, REDIS_PASSWORD)", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Unconfirmed, "CredentialsChanged", &["secret/shop-redis-credentials may have been changed",
         "secret/shop-connection", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Lost, "CredentialsLost", &["secret/shop-redis-credentials is gone while",
         ", and so is secret/shop-database-credentials: put the Secret back"])]
     #[case(CredentialState::VolumeTerminating, "VolumeTerminating", &["persistentvolumeclaim/shop-redis is being deleted",
-        "the data are gone when the pod stops", "REDIS_PASSWORD of secret/shop-connection"])]
+        "the data are gone when the pod stops", "REDIS_USERNAME, REDIS_PASSWORD of secret/shop-connection"])]
     fn what_is_told_names_the_secret_and_the_way_out(
         #[case] state: CredentialState,
         #[case] reason: &str,

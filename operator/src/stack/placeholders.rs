@@ -121,8 +121,13 @@ impl<'a> Values<'a> {
     /// Adds a certificate authority, if a field names one.
     pub(super) fn authority(&mut self, reference: Option<&SecretKeyReference>) {
         if let Some(of) = reference {
-            self.secret(&of.name, of.key.as_deref().unwrap_or("ca.crt"), self.placeholders.authority);
+            self.certificate(&of.name, of.key.as_deref().unwrap_or("ca.crt"));
         }
+    }
+
+    /// Adds a certificate (PEM) under a key.
+    pub(super) fn certificate(&mut self, name: &str, key: &str) {
+        self.secret(name, key, self.placeholders.authority);
     }
 
     /// What volumes of `podTemplate` name.

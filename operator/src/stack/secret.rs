@@ -86,13 +86,17 @@ pub(super) fn authority(
 ) -> Result<Option<String>, Waiting> {
     let Some(reference) = reference else { return Ok(None) };
     let secret = NamedSecret::find(observed, &reference.name, field)?;
-    let key = reference.key.as_deref().unwrap_or("ca.crt");
+    authority_of(&secret, reference.key.as_deref().unwrap_or("ca.crt")).map(Some)
+}
+
+/// The certificates (PEM) of a key.
+pub(super) fn authority_of(secret: &NamedSecret<'_>, key: &str) -> Result<String, Waiting> {
     let pem = secret.required(key)?;
     let certificates = certificates(&pem);
     if certificates.is_empty() {
         return Err(secret.invalid(key, "is not a certificate in PEM form (-----BEGIN CERTIFICATE-----)"));
     }
-    Ok(Some(certificates))
+    Ok(certificates)
 }
 
 /// Just the certificates of a PEM file: they go into a `ConfigMap`, and a private key beside them must not.

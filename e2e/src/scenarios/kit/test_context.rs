@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::documents::{Documents, example};
-use super::{Certificate, Observed, Stack, TestCluster, until};
+use super::{Authority, Certificate, Observed, Stack, TestCluster, until};
 
 /// A run of a scenario. All objects of the scenario are in its namespaces, which are deleted when it ends.
 #[derive(Debug)]
@@ -125,6 +125,12 @@ impl TestContext {
             "stringData": {"tls.crt": certificate, "tls.key": key},
         }))
         .await
+    }
+
+    /// Makes or replaces a Secret with a certificate and the authority that signed it, as cert-manager makes it.
+    pub async fn server_secret(&self, name: &str, certificate: &Certificate, authority: &Authority) -> Result<()> {
+        let Certificate { certificate, key } = certificate;
+        self.secret(name, json!({"tls.crt": certificate, "tls.key": key, "ca.crt": authority.pem()})).await
     }
 
     /// Waits for something in the namespace of this test.

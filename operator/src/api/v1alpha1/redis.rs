@@ -4,7 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ElastiCacheRedis, Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text};
+use super::{
+    ElastiCacheRedis, LocalReference, Modes, PodTemplate, Resources, Scheduling, ServiceTls, Storage, modes, text,
+};
 
 /// The modes of `redis`.
 pub const REDIS_MODES: Modes = &["embedded", "external", "elastiCache"];
@@ -40,6 +42,11 @@ pub struct EmbeddedRedis {
     /// CPU and memory of the server. Defaults to requests of `50m` and `64Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// The Secret with the certificate of the server (`tls.crt`, for `<stack>-redis.<namespace>.svc`), its key (`tls.key`) and its
+    /// authority (`ca.crt`), as cert-manager makes it. The server then takes TLS connections alone. Another certificate replaces
+    /// the pod. Defaults to no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret_ref: Option<LocalReference>,
     /// Where the pod may run. Defaults to any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,

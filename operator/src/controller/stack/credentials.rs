@@ -23,7 +23,7 @@ use crate::{
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label},
     objects::{Digest, LiveObject, LiveSet, Minted, ObjectKind, kind_of},
     runtime::ResourceKey,
-    stack::{self, CredentialKeys, CredentialState, SecretData, connection_keys, credential_bytes},
+    stack::{self, CredentialKeys, CredentialState, SecretData, connection_keys, credential_bytes, keys_of},
 };
 
 /// The generated credentials of the services. The operator generates them only when neither they nor what they open exists, a volume or
@@ -132,7 +132,9 @@ impl Witness<'_> {
         secret: &LiveObject,
     ) -> Result<CredentialState, ObserveError> {
         let data = secret.data().map(decode).unwrap_or_default();
-        let Some(bytes) = credential_bytes(keys, &data).filter(|_| secret.is_data_of(&self.key.name, self.uid)) else {
+        let Some(bytes) =
+            credential_bytes(keys_of(keys, &data), &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
+        else {
             return Ok(CredentialState::Present(data));
         };
         Ok(match secret.minted {

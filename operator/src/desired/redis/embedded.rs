@@ -1,6 +1,6 @@
 //! Redis or Valkey in the cluster: one pod with a volume.
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, ExecAction, Probe, SecretVolumeSource, Volume};
 
 use crate::{
     desired::{
@@ -11,22 +11,36 @@ use crate::{
     },
     names::{Component as Name, ROLE_CREDENTIALS},
     objects::{DesiredObject, LiveSet, Readiness},
-    stack::{REDIS_PORT, Server, Stack, redis::Embedded},
+    stack::{Credentials, REDIS_PORT, Stack, redis::Embedded},
 };
 
 /// The uid of `valkey` and of `redis` in the official images.
 const USER: i64 = 999;
 const PORT_NAME: &str = "redis";
 
-/// The password goes through a file in memory: an argument would show in the list of processes. Queues must not lose entries,
-/// so nothing is evicted, and every second is synced to disk.
-const START: &str = r#"server=$(command -v valkey-server || command -v redis-server) || { echo "neither valkey-server nor redis-server is in PATH" >&2; exit 127; }
-umask 077
-printf 'requirepass "%s"\n' "$REDISCLI_AUTH" > /run/auth/auth.conf
-exec "$server" /run/auth/auth.conf --dir /data --appendonly yes --appendfsync everysec --maxmemory-policy noeviction --protected-mode no"#;
+const TLS_VOLUME: &str = "server-tls";
 
-/// The client reads the password from `REDISCLI_AUTH`.
-const ASK: &str = r#"client=$(command -v valkey-cli || command -v redis-cli) && [ "$("$client" ping)" = PONG ]"#;
+const FIND: &str = r#"server=$(command -v valkey-server || command -v redis-server) || { echo "neither valkey-server nor redis-server is in PATH" >&2; exit 127; }
+umask 077
+"#;
+
+/// The password goes through a file in memory: an argument would show in the list of processes.
+const PASSWORD_ALONE: &str = r#"printf 'requirepass "%s"\n' "$REDISCLI_AUTH" > /run/auth/auth.conf
+"#;
+
+/// The user may do all that an application does with data, and is told by `INFO`, `CONFIG GET` and `CLIENT LIST` what a queue asks for,
+/// but cannot stop, reconfigure or replicate the server. The categories are those of the table of commands of Redis and Valkey; the
+/// commands about a client's own connection are given by name, since up to version 6 they are in `@admin`.
+const USER_ALONE: &str = r#"hash=$(printf %s "$REDISCLI_AUTH" | sha256sum)
+printf 'user default off\nuser "%s" on #%s ~* &* +@all -@admin +client|getname +client|id +client|list +client|setname +config|get\n' "$REDIS_USERNAME" "${hash%% *}" > /run/auth/auth.conf
+"#;
+
+/// Queues must not lose entries, so nothing is evicted, and every second is synced to disk.
+const START: &str = r#"exec "$server" /run/auth/auth.conf --dir /data --appendonly yes --appendfsync everysec --maxmemory-policy noeviction --protected-mode no"#;
+
+/// Clients prove themselves by their password.
+const TLS: &str = " --port 0 --tls-port 6379 --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key \
+                   --tls-ca-cert-file /run/tls/ca.crt --tls-auth-clients no";
 
 impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
@@ -37,7 +51,7 @@ impl Mode for Embedded {
             credentials::secret(stack, Name::Redis, credentials),
             service::volume(stack, Name::Redis, &server.volume),
             service::service(stack, Name::Redis, REDIS_PORT, PORT_NAME),
-            service::stateful_set(stack, pod(stack, server)),
+            service::stateful_set(stack, pod(stack, self, credentials)),
         ]
     }
 
@@ -46,24 +60,39 @@ impl Mode for Embedded {
     }
 }
 
-fn pod<'a>(stack: &Stack, server: &'a Server) -> Pod<'a> {
+fn pod<'a>(stack: &Stack, redis: &'a Embedded, credentials: &Credentials) -> Pod<'a> {
+    let mut volumes = vec![pod::claim("data", stack.child(Name::Redis)), pod::memory("auth")];
+    volumes.extend(redis.tls.as_ref().map(|tls| Volume {
+        name: TLS_VOLUME.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(tls.secret.clone()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }));
     Pod {
         component: Name::Redis,
-        containers: vec![container(stack, server)],
+        containers: vec![container(stack, redis, credentials)],
         init_containers: Vec::new(),
-        volumes: vec![pod::claim("data", stack.child(Name::Redis)), pod::memory("auth")],
+        volumes,
         user: USER,
-        config_hash: None,
-        image: &server.image,
+        config_hash: redis.tls.as_ref().map(|tls| &*tls.hash),
+        image: &redis.server.image,
     }
 }
 
-fn container(stack: &Stack, server: &Server) -> Container {
+fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Container {
+    let server = &redis.server;
+    let has_user = credentials.keys.iter().any(|(key, _)| *key == "username");
     let mut container = pod::container(stack, "redis", &server.image);
     let shell = |script: &str| Some(["sh", "-c", script].map(str::to_owned).into());
-    container.command = shell(START);
-    container.env =
-        Some(vec![pod::secret_variable("REDISCLI_AUTH", &stack.child_role(Name::Redis, ROLE_CREDENTIALS), "password")]);
+    let access = if has_user { USER_ALONE } else { PASSWORD_ALONE };
+    container.command = shell(&[FIND, access, START, redis.tls.as_ref().map_or("", |_| TLS)].concat());
+    let secret = stack.child_role(Name::Redis, ROLE_CREDENTIALS);
+    let mut env = vec![pod::secret_variable("REDISCLI_AUTH", &secret, "password")];
+    env.extend(has_user.then(|| pod::secret_variable("REDIS_USERNAME", &secret, "username")));
+    container.env = Some(env);
     container.ports = Some(vec![ContainerPort {
         name: Some(PORT_NAME.to_owned()),
         container_port: REDIS_PORT,
@@ -71,9 +100,16 @@ fn container(stack: &Stack, server: &Server) -> Container {
         ..ContainerPort::default()
     }]);
     container.resources = Some(server.resources.clone());
-    container.volume_mounts = Some(vec![pod::mount("data", "/data"), pod::mount("auth", "/run/auth")]);
+    let mut mounts = vec![pod::mount("data", "/data"), pod::mount("auth", "/run/auth")];
+    mounts.extend(redis.tls.as_ref().map(|_| {
+        let mut mount = pod::mount(TLS_VOLUME, "/run/tls");
+        mount.read_only = Some(true);
+        mount
+    }));
+    container.volume_mounts = Some(mounts);
+    let asks = ask(has_user, redis.tls.is_some());
     let ask = |period, failures| Probe {
-        exec: Some(ExecAction { command: shell(ASK) }),
+        exec: Some(ExecAction { command: shell(&asks) }),
         period_seconds: Some(period),
         timeout_seconds: Some(5),
         failure_threshold: Some(failures),
@@ -84,4 +120,11 @@ fn container(stack: &Stack, server: &Server) -> Container {
     container.readiness_probe = Some(ask(5, 3));
     container.liveness_probe = Some(ask(10, 6));
     container
+}
+
+/// The client reads the password from `REDISCLI_AUTH`. It compares no host name, and the authority is the server's own.
+fn ask(user: bool, tls: bool) -> String {
+    let user = if user { r#" --user "$REDIS_USERNAME""# } else { "" };
+    let tls = if tls { " --tls --cacert /run/tls/ca.crt" } else { "" };
+    format!(r#"client=$(command -v valkey-cli || command -v redis-cli) && [ "$("$client"{user}{tls} ping)" = PONG ]"#)
 }

@@ -9,8 +9,7 @@ use crate::{
     names::{Component, ObjectName, Waiting},
     stack::{
         CredentialKeys, Credentials, Endpoint, ManagedService, Observed, ProbeTarget, Probing, References,
-        credential_keys,
-        credentials::{self, Sought},
+        credentials::{self, PASSWORD, Sought},
         managed::{Disruptive, aws_name, host_and_port, major, same_major},
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
         placeholders::Values,
@@ -117,8 +116,8 @@ impl ModeSpec for ElastiCacheRedis {
     }
 
     /// A serverless cache has no password of its own.
-    fn generates(&self, component: Component) -> Option<CredentialKeys> {
-        self.serverless.is_none().then(|| credential_keys(component))
+    fn generates(&self, _: Component) -> Option<CredentialKeys> {
+        self.serverless.is_none().then_some(PASSWORD)
     }
 }
 
@@ -204,7 +203,7 @@ impl ElastiCacheRedis {
                 "replicationgroup.elasticache.services.k8s.aws/{}",
                 ObjectName::of(context.name, Component::Redis)
             );
-            let keys = credential_keys(Component::Redis);
+            let keys = PASSWORD;
             let sought = Sought { stack: context.name, component: Component::Redis, keys, holder, managed: true };
             let generated = credentials::resolve(&sought, context.observed)?;
             // A token is of no user.
@@ -259,6 +258,7 @@ fn access(login: &Login, (host, port): (&str, i32), cluster_mode: Option<bool>) 
         url: format!("rediss://{user}{host}:{port}{database}"),
         host: host.to_owned(),
         port: u16::try_from(port).unwrap_or(6379),
+        username: None,
         password: login.password.clone(),
         ca: None,
         cluster_mode,

@@ -105,5 +105,13 @@ fn access(spec: &ExternalRedis, observed: &Observed) -> Result<RedisAccess, Wait
         let problem = "names a database, and a cluster has only database 0: leave the path out, since redis.external.clusterMode is true";
         return Err(secret.invalid(key, problem));
     }
-    Ok(RedisAccess { host: url.host, port: url.port, password: url.password, url: text, ca, cluster_mode })
+    Ok(RedisAccess {
+        host: url.host,
+        port: url.port,
+        username: None,
+        password: url.password,
+        url: text,
+        ca,
+        cluster_mode,
+    })
 }

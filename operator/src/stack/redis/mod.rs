@@ -34,8 +34,14 @@ impl Redis {
     }
 }
 
-static EMBEDDED: EmbeddedRedis =
-    EmbeddedRedis { image: None, storage: None, resources: None, scheduling: None, pod_template: None };
+static EMBEDDED: EmbeddedRedis = EmbeddedRedis {
+    image: None,
+    storage: None,
+    resources: None,
+    tls_secret_ref: None,
+    scheduling: None,
+    pod_template: None,
+};
 
 /// The block of the mode that the spec chooses.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Redis> {
@@ -57,6 +63,8 @@ pub struct RedisAccess {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// The user that is told beside the URL. `None`: the URL alone tells it.
+    pub username: Option<String>,
     /// Password, decoded.
     pub password: String,
     /// Certificate authorities (PEM).
