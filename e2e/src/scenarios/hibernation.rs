@@ -64,7 +64,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     stack.patch(json!({"metadata": {"labels": {"team": "one"}}})).await?;
     stack.patch_spec(json!({"hibernation": Value::Null, "api": {"image": API_NEXT}})).await?;
     stack.wait_ready(READY_WITHIN).await?;
-    app.check(&receipt).await?;
+    test.wait_served(&app, &receipt).await?;
     let writes = test.operator_writes_since(mark, &test.namespace).await?.to_children();
     progress::note(&format!("a stack of five services wakes by {} writes", writes.0.len()));
     Ok(())

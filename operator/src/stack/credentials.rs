@@ -6,8 +6,10 @@ use crate::names::{Component, ObjectName, ROLE_CREDENTIALS, Waiting, annotation,
 /// The keys of generated credentials: name, and how many random characters, or a fixed value.
 pub type CredentialKeys = &'static [(&'static str, Result<usize, &'static str>)];
 
+/// The user of the application in an embedded Redis.
+const REDIS_USER: &str = "rorun";
 /// Of an embedded Redis, in which the application is a user of its own.
-const REDIS: CredentialKeys = &[("username", Err("rorun")), ("password", Ok(32))];
+const REDIS: CredentialKeys = &[("username", Err(REDIS_USER)), ("password", Ok(32))];
 /// Of a Redis that has one user, `default`: a managed one, and an embedded one that was made before there were others.
 pub(super) const PASSWORD: CredentialKeys = &[("password", Ok(32))];
 
@@ -40,6 +42,11 @@ impl Sought<'_> {
 }
 
 impl Credentials {
+    /// Whether the operator generates a member.
+    pub fn generates(&self, key: &str) -> bool {
+        self.keys.iter().any(|(generated, _)| *generated == key)
+    }
+
     /// A member as text; empty if it is missing, which [`resolve`] has ruled out for the documented keys.
     pub fn text(&self, key: &str) -> &str {
         self.data.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
@@ -57,9 +64,15 @@ pub fn credential_keys(component: Component) -> CredentialKeys {
 }
 
 /// The keys of credentials that are there: an embedded Redis that was made with a password alone keeps it, and so its arguments and
-/// its URL.
+/// its URL. Another `username` than the one that is generated is a key that a user added.
 pub fn keys_of(keys: CredentialKeys, data: &SecretData) -> CredentialKeys {
-    if keys == REDIS && !data.contains_key("username") { PASSWORD } else { keys }
+    let is_generated = || data.get("username").is_some_and(|user| user == REDIS_USER.as_bytes());
+    if keys == REDIS && !is_generated() { PASSWORD } else { keys }
+}
+
+/// The forms in which the credentials of a service may have been generated: those of a Redis stay when it gets another mode.
+pub fn forms(keys: CredentialKeys) -> Vec<CredentialKeys> {
+    if keys == REDIS || keys == PASSWORD { vec![REDIS, PASSWORD] } else { vec![keys] }
 }
 
 /// The keys of a component's credentials, and the keys of the connection Secret with the same values.
@@ -105,6 +118,15 @@ pub(super) fn resolve(of: &Sought<'_>, observed: &Observed) -> Result<Credential
     Ok(Credentials { data: data.clone(), keys })
 }
 
+/// The keys of the connection Secret that hold the credentials, as messages name them.
+fn told_as(component: Component, keys: CredentialKeys) -> String {
+    if keys == REDIS {
+        return "REDIS_PASSWORD, and REDIS_USERNAME if it is there".to_owned();
+    }
+    let told = connection_keys(component).iter().filter(|(key, _)| keys.iter().any(|(of, _)| of == key));
+    told.map(|(_, told)| *told).collect::<Vec<_>>().join(", ")
+}
+
 impl CredentialState {
     /// Why nothing is done with credentials in this state.
     fn waiting(&self, of: &Sought<'_>, observed: &Observed) -> Waiting {
@@ -113,8 +135,7 @@ impl CredentialState {
         let secret = ObjectName::with_role(stack, component, ROLE_CREDENTIALS);
         let connection = ObjectName::of(stack, Component::Connection);
         let (key, value) = (annotation::CREDENTIALS_DIGEST, annotation::ADOPT);
-        let keys: Vec<_> = connection_keys(component).iter().map(|(_, told)| *told).collect();
-        let keys = keys.join(", ");
+        let keys = told_as(component, of.keys);
         match self {
             Self::VolumeTerminating | Self::Lost | Self::Present(_) | Self::Minted(_) if *managed => {
                 self.waiting_of_managed(of, &keys, observed)
@@ -239,6 +260,9 @@ mod tests {
     fn a_redis_of_a_password_alone_keeps_it() {
         let keys = credential_keys(Component::Redis);
         assert_eq!(keys_of(keys, &data(&[("password", "a")])), PASSWORD);
+        for foreign in ["", "default", "a b", "Rorun"] {
+            assert_eq!(keys_of(keys, &data(&[("username", foreign), ("password", "a")])), PASSWORD, "{foreign:?}");
+        }
         assert_eq!(keys_of(keys, &data(&[("username", "rorun"), ("password", "a")])), keys);
         let database = credential_keys(Component::Database);
         assert_eq!(keys_of(database, &data(&[("password", "a")])), database);
@@ -246,13 +270,13 @@ mod tests {
 
     #[rstest]
     #[case(CredentialState::Changed, "CredentialsChanged", &["secret/shop-redis-credentials was changed by hand",
-        "which secret/shop-connection still holds (REDIS_USERNAME, REDIS_PASSWORD)", "rorun.app/credentials-digest=adopt"])]
+        "which secret/shop-connection still holds (REDIS_PASSWORD, and REDIS_USERNAME if it is there)", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Unconfirmed, "CredentialsChanged", &["secret/shop-redis-credentials may have been changed",
         "secret/shop-connection", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Lost, "CredentialsLost", &["secret/shop-redis-credentials is gone while",
         ", and so is secret/shop-database-credentials: put the Secret back"])]
     #[case(CredentialState::VolumeTerminating, "VolumeTerminating", &["persistentvolumeclaim/shop-redis is being deleted",
-        "the data are gone when the pod stops", "REDIS_USERNAME, REDIS_PASSWORD of secret/shop-connection"])]
+        "the data are gone when the pod stops", "REDIS_PASSWORD, and REDIS_USERNAME if it is there"])]
     fn what_is_told_names_the_secret_and_the_way_out(
         #[case] state: CredentialState,
         #[case] reason: &str,

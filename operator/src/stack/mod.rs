@@ -54,7 +54,9 @@ pub use clusters::{ClusterThere, Clusters, LiveCluster, Recovered};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};
-pub use credentials::{CredentialKeys, Credentials, connection_keys, credential_bytes, credential_keys, keys_of};
+pub use credentials::{
+    CredentialKeys, Credentials, connection_keys, credential_bytes, credential_keys, forms, keys_of,
+};
 pub use database::{Database, DatabaseAccess, NamedUrl, PROXY_HEALTH_PORT};
 pub use defaults::image as full_image;
 pub use disruption::Disruption;

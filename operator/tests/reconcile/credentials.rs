@@ -153,6 +153,32 @@ pub async fn credentials_are_adopted_when_a_user_says_so(env: &TestEnv) {
     env.until_reason(namespace, "RedisReady", "CredentialsChanged").await;
 }
 
+/// As 0.1.0 made it, and whatever key a user adds.
+pub async fn a_redis_with_a_password_alone_keeps_it(env: &TestEnv) {
+    let namespace = "password-alone";
+    made(env, namespace).await;
+    let user = json!({"metadata": {"annotations": {DIGEST: "adopt"}}, "data": {"username": null}});
+    patch(env, namespace, ("Secret", SECRET), user).await;
+    let is_told = async || connection(env, namespace).await.0.get("REDIS_USERNAME").is_none();
+    env.until("the application is told no user", is_told).await;
+    env.settled(namespace).await;
+    let (before, made) = (connection(env, namespace).await, secret(env, namespace, SECRET).await);
+
+    patch(env, namespace, ("Secret", SECRET), json!({"data": {"username": "bWluZQ=="}})).await;
+    env.settled(namespace).await;
+    assert_eq!(connection(env, namespace).await, before, "a key that a user adds is none of the operator's");
+    assert_eq!(env.condition(namespace, "RedisReady").await.1, "Progressing");
+
+    let value = made.data["data"]["password"].clone();
+    set_password(env, namespace, &json!("Y2hhbmdlZC1ieS1oYW5k")).await;
+    let message = env.until_reason(namespace, "RedisReady", "CredentialsChanged").await;
+    assert!(message.contains("REDIS_PASSWORD, and REDIS_USERNAME if it is there"), "{message}");
+    set_password(env, namespace, &value).await;
+    env.until_reason(namespace, "RedisReady", "Progressing").await;
+    env.settled(namespace).await;
+    assert_eq!(connection(env, namespace).await, before);
+}
+
 /// As by `kubectl delete secret --all`.
 pub async fn of_credentials_that_are_lost_each_is_named(env: &TestEnv) {
     let namespace = "all-lost";

@@ -105,6 +105,7 @@ async fn the_released_binary() {
         credentials::credentials_changed_by_hand_change_nothing,
         credentials::a_changed_value_is_never_believed_by_accident,
         credentials::credentials_are_adopted_when_a_user_says_so,
+        credentials::a_redis_with_a_password_alone_keeps_it,
         credentials::of_credentials_that_are_lost_each_is_named,
         credentials::a_volume_that_is_deleted_under_its_pod_is_told_and_its_pod_left,
         gitops::argo_cd_takes_no_data_for_its_own,

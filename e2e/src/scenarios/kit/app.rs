@@ -48,6 +48,16 @@ impl TestContext {
         self.wait(&what, ROUTED_WITHIN, async || Ok(Observed::Met(app.send(text).await?))).await
     }
 
+    /// Waits until the application has a receipt as it was sent: the Ingress learns of new pods by itself, and the application of a
+    /// new address of a service.
+    pub async fn wait_served(&self, app: &App, receipt: &Receipt) -> Result<()> {
+        self.wait(&format!("{} to have the receipt", app.host), ROUTED_WITHIN, async || {
+            let found = app.check(receipt).await;
+            Ok(Observed::when(found.is_ok(), format!("{found:?}")))
+        })
+        .await
+    }
+
     /// Waits until the Ingress leads to a host. Its controller learns of each host by itself: that one answers does not
     /// say that the next does.
     pub async fn wait_routed(&self, ingress: &Ingress, host: &str, path: &str) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::{
     names::{Component, FIELD_MANAGER, ObjectName, ROLE_CREDENTIALS, Waiting, annotation, label},
     objects::{Digest, LiveObject, LiveSet, Minted, ObjectKind, kind_of},
     runtime::ResourceKey,
-    stack::{self, CredentialKeys, CredentialState, SecretData, connection_keys, credential_bytes, keys_of},
+    stack::{self, CredentialKeys, CredentialState, SecretData, connection_keys, credential_bytes, forms, keys_of},
 };
 
 /// The generated credentials of the services. The operator generates them only when neither they nor what they open exists, a volume or
@@ -132,16 +132,17 @@ impl Witness<'_> {
         secret: &LiveObject,
     ) -> Result<CredentialState, ObserveError> {
         let data = secret.data().map(decode).unwrap_or_default();
-        let Some(bytes) =
-            credential_bytes(keys_of(keys, &data), &data).filter(|_| secret.is_data_of(&self.key.name, self.uid))
-        else {
+        let there = keys_of(keys, &data);
+        if credential_bytes(there, &data).is_none() || !secret.is_data_of(&self.key.name, self.uid) {
             return Ok(CredentialState::Present(data));
-        };
+        }
+        let mut digests = forms(keys).into_iter().filter_map(|form| credential_bytes(form, &data));
+        let mut is_generated = |digest| digests.any(|bytes| Digest::of_bytes(&bytes) == digest);
         Ok(match secret.minted {
             Some(Minted::Adopt) => CredentialState::Present(data),
-            Some(Minted::As(digest)) if digest == Digest::of_bytes(&bytes) => CredentialState::Present(data),
+            Some(Minted::As(digest)) if is_generated(digest) => CredentialState::Present(data),
             Some(Minted::As(_) | Minted::Unreadable) => CredentialState::Changed,
-            None if self.confirms(component, &data).await? => CredentialState::Present(data),
+            None if self.confirms((component, there), &data).await? => CredentialState::Present(data),
             None => CredentialState::Unconfirmed,
         })
     }
@@ -149,7 +150,11 @@ impl Witness<'_> {
     /// Whether the application has the same credentials. This counts for Secrets without a digest of their own, as version 0.1.0
     /// made them. Where neither the connection Secret nor a pod that uses it exists, other credentials could cut off no pod: the
     /// stack is created again, or its creation was interrupted.
-    async fn confirms(&mut self, component: Component, data: &SecretData) -> Result<bool, ObserveError> {
+    async fn confirms(
+        &mut self,
+        (component, keys): (Component, CredentialKeys),
+        data: &SecretData,
+    ) -> Result<bool, ObserveError> {
         if matches!(self.connection, Connection::Unread) {
             self.connection = self.read_connection().await?;
         }
@@ -157,7 +162,8 @@ impl Witness<'_> {
             let users = [Component::Api, Component::Ocr];
             return Ok(users.iter().all(|user| self.live.of_component("Deployment", user.as_str()).next().is_none()));
         };
-        Ok(connection_keys(component).iter().all(|(key, member)| members.get(*member) == data.get(*key)))
+        let mut told = connection_keys(component).iter().filter(|(key, _)| keys.iter().any(|(of, _)| of == key));
+        Ok(told.all(|(key, member)| members.get(*member) == data.get(*key)))
     }
 
     /// Reads the connection Secret, whose members are not in the caches.

@@ -18,7 +18,7 @@ use crate::{
 const USER: i64 = 999;
 const PORT_NAME: &str = "redis";
 
-const TLS_VOLUME: &str = "server-tls";
+const TLS_VOLUME: &str = "rorun-server-tls";
 
 const FIND: &str = r#"server=$(command -v valkey-server || command -v redis-server) || { echo "neither valkey-server nor redis-server is in PATH" >&2; exit 127; }
 umask 077
@@ -29,8 +29,8 @@ const PASSWORD_ALONE: &str = r#"printf 'requirepass "%s"\n' "$REDISCLI_AUTH" > /
 "#;
 
 /// The user may do all that an application does with data, and is told by `INFO`, `CONFIG GET` and `CLIENT LIST` what a queue asks for,
-/// but cannot stop, reconfigure or replicate the server. The categories are those of the table of commands of Redis and Valkey; the
-/// commands about a client's own connection are given by name, since up to version 6 they are in `@admin`.
+/// but cannot stop, reconfigure or replicate the server. The categories are those of the table of commands of Redis and Valkey:
+/// `CONFIG GET` and `CLIENT LIST` are in `@admin`, and up to version 6 all of `CLIENT` is.
 const USER_ALONE: &str = r#"hash=$(printf %s "$REDISCLI_AUTH" | sha256sum)
 printf 'user default off\nuser "%s" on #%s ~* &* +@all -@admin +client|getname +client|id +client|list +client|setname +config|get\n' "$REDIS_USERNAME" "${hash%% *}" > /run/auth/auth.conf
 "#;
@@ -39,8 +39,8 @@ printf 'user default off\nuser "%s" on #%s ~* &* +@all -@admin +client|getname +
 const START: &str = r#"exec "$server" /run/auth/auth.conf --dir /data --appendonly yes --appendfsync everysec --maxmemory-policy noeviction --protected-mode no"#;
 
 /// Clients prove themselves by their password.
-const TLS: &str = " --port 0 --tls-port 6379 --tls-cert-file /run/tls/tls.crt --tls-key-file /run/tls/tls.key \
-                   --tls-ca-cert-file /run/tls/ca.crt --tls-auth-clients no";
+const TLS: &str = " --port 0 --tls-port 6379 --tls-cert-file /run/rorun-tls/tls.crt --tls-key-file /run/rorun-tls/tls.key \
+                   --tls-ca-cert-file /run/rorun-tls/ca.crt --tls-auth-clients no";
 
 impl Mode for Embedded {
     fn objects(&self, stack: &Stack) -> Vec<DesiredObject> {
@@ -84,7 +84,7 @@ fn pod<'a>(stack: &Stack, redis: &'a Embedded, credentials: &Credentials) -> Pod
 
 fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Container {
     let server = &redis.server;
-    let has_user = credentials.keys.iter().any(|(key, _)| *key == "username");
+    let has_user = credentials.generates("username");
     let mut container = pod::container(stack, "redis", &server.image);
     let shell = |script: &str| Some(["sh", "-c", script].map(str::to_owned).into());
     let access = if has_user { USER_ALONE } else { PASSWORD_ALONE };
@@ -102,29 +102,31 @@ fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Cont
     container.resources = Some(server.resources.clone());
     let mut mounts = vec![pod::mount("data", "/data"), pod::mount("auth", "/run/auth")];
     mounts.extend(redis.tls.as_ref().map(|_| {
-        let mut mount = pod::mount(TLS_VOLUME, "/run/tls");
+        let mut mount = pod::mount(TLS_VOLUME, "/run/rorun-tls");
         mount.read_only = Some(true);
         mount
     }));
     container.volume_mounts = Some(mounts);
-    let asks = ask(has_user, redis.tls.is_some());
-    let ask = |period, failures| Probe {
-        exec: Some(ExecAction { command: shell(&asks) }),
+    let tls = redis.tls.is_some();
+    // The kubelet renews the authority's file while the server still has the certificate of before: that alone ends no server.
+    let lives = ask(has_user, if tls { " --tls --insecure" } else { "" });
+    let serves = ask(has_user, if tls { " --tls --cacert /run/rorun-tls/ca.crt" } else { "" });
+    let ask = |script: &str, period, failures| Probe {
+        exec: Some(ExecAction { command: shell(script) }),
         period_seconds: Some(period),
         timeout_seconds: Some(5),
         failure_threshold: Some(failures),
         ..Probe::default()
     };
     // Loading a large append-only file takes long.
-    container.startup_probe = Some(ask(1, 600));
-    container.readiness_probe = Some(ask(5, 3));
-    container.liveness_probe = Some(ask(10, 6));
+    container.startup_probe = Some(ask(&lives, 1, 600));
+    container.readiness_probe = Some(ask(&serves, 5, 3));
+    container.liveness_probe = Some(ask(&lives, 10, 6));
     container
 }
 
-/// The client reads the password from `REDISCLI_AUTH`. It compares no host name, and the authority is the server's own.
-fn ask(user: bool, tls: bool) -> String {
+/// The client reads the password from `REDISCLI_AUTH`.
+fn ask(user: bool, tls: &str) -> String {
     let user = if user { r#" --user "$REDIS_USERNAME""# } else { "" };
-    let tls = if tls { " --tls --cacert /run/tls/ca.crt" } else { "" };
     format!(r#"client=$(command -v valkey-cli || command -v redis-cli) && [ "$("$client"{user}{tls} ping)" = PONG ]"#)
 }

@@ -105,9 +105,9 @@ pub fn own(component: Component) -> Option<Own> {
             field: Some("redis.embedded"),
             main: "redis",
             // The password is in `auth`, which must not reach a disk.
-            fixed: &["data", "auth", "server-tls"],
+            fixed: &["data", "auth", "rorun-server-tls"],
             ports: &["redis"],
-            mounts: &["/data", "/run/auth", "/run/tls"],
+            mounts: &["/data", "/run/auth", "/run/rorun-tls"],
             ..SERVER
         },
         Component::Bucket => Own {

@@ -20,7 +20,6 @@ use crate::{
 
 const TLS_FIELD: &str = "redis.embedded.tlsSecretRef";
 const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
 const AUTHORITY: &str = "ca.crt";
 
 /// Redis in the cluster.
@@ -60,7 +59,8 @@ impl ModeAccess for Embedded {
 impl ModeSpec for EmbeddedRedis {
     fn references(&self, _: &str, found: &mut References) {
         if let Some(tls) = &self.tls_secret_ref {
-            found.secret(&tls.name, [CERTIFICATE, KEY, AUTHORITY]);
+            // Only the pod reads the key.
+            found.secret(&tls.name, [CERTIFICATE, AUTHORITY]);
         }
     }
 
@@ -69,7 +69,6 @@ impl ModeSpec for EmbeddedRedis {
             for key in [CERTIFICATE, AUTHORITY] {
                 values.certificate(&tls.name, key);
             }
-            values.secret(&tls.name, KEY, values.value());
         }
     }
 
@@ -113,7 +112,6 @@ impl Resolve for EmbeddedRedis {
 fn server_tls(name: &str, observed: &Observed) -> Result<ServerTls, Waiting> {
     let secret = NamedSecret::find(observed, name, TLS_FIELD)?;
     let (certificate, authority) = (authority_of(&secret, CERTIFICATE)?, authority_of(&secret, AUTHORITY)?);
-    secret.required(KEY)?;
     let digest = Sha256::new_with_prefix(&certificate).chain_update([0]).chain_update(&authority).finalize();
     Ok(ServerTls { secret: name.to_owned(), hash: hex(&digest[..16]), authority })
 }
@@ -121,8 +119,8 @@ fn server_tls(name: &str, observed: &Observed) -> Result<ServerTls, Waiting> {
 /// `tls`: what the spec asks for, which may be unresolved.
 fn access(server: &Server, tls: Option<&Option<ServerTls>>, host: String) -> Option<RedisAccess> {
     let credentials = server.credentials.as_ref()?;
-    let (username, password) = (credentials.text("username"), credentials.text("password"));
-    let username = (!username.is_empty()).then(|| username.to_owned());
+    let password = credentials.text("password");
+    let username = credentials.generates("username").then(|| credentials.text("username").to_owned());
     let (scheme, ca) = match tls {
         None => ("redis", None),
         Some(tls) => ("rediss", Some(tls.as_ref()?.authority.clone())),
@@ -176,6 +174,7 @@ mod tests {
 
     #[rstest]
     #[case::of_before(&[("password", "p")], "redis://default:p@shop-redis.n.svc:6379/0", None)]
+    #[case::with_a_key_of_a_user(&[("username", "a b"), ("password", "p")], "redis://default:p@shop-redis.n.svc:6379/0", None)]
     #[case::of_its_own(&[("username", "rorun"), ("password", "p")], "redis://rorun:p@shop-redis.n.svc:6379/0", Some("rorun"))]
     fn the_application_is_the_user_of_the_secret(
         #[case] credentials: &[(&str, &str)],
@@ -207,7 +206,6 @@ mod tests {
         reason::REFERENCE_MISSING,
         "secret/redis-tls, named by redis.embedded.tlsSecretRef, does not exist"
     )]
-    #[case::no_key(Some(members(&[("tls.crt", PEM), ("ca.crt", PEM)])), reason::KEY_MISSING, "lacks the key tls.key")]
     #[case::no_authority(Some(members(&[("tls.crt", PEM), ("tls.key", "k")])), reason::KEY_MISSING, "lacks the key ca.crt")]
     #[case::no_pem(Some(members(&[("tls.crt", "x"), ("tls.key", "k"), ("ca.crt", PEM)])), reason::INVALID_VALUE, "tls.crt")]
     fn what_is_wrong_with_a_certificate_is_told(
