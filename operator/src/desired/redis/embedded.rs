@@ -109,8 +109,8 @@ fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Cont
     container.volume_mounts = Some(mounts);
     let tls = redis.tls.is_some();
     // The kubelet renews the authority's file while the server still has the certificate of before: that alone ends no server.
-    let lives = ask(has_user, if tls { " --tls --insecure" } else { "" });
-    let serves = ask(has_user, if tls { " --tls --cacert /run/rorun-tls/ca.crt" } else { "" });
+    let alive = ask(has_user, if tls { " --tls --insecure" } else { "" });
+    let ready = ask(has_user, if tls { " --tls --cacert /run/rorun-tls/ca.crt" } else { "" });
     let ask = |script: &str, period, failures| Probe {
         exec: Some(ExecAction { command: shell(script) }),
         period_seconds: Some(period),
@@ -119,9 +119,9 @@ fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Cont
         ..Probe::default()
     };
     // Loading a large append-only file takes long.
-    container.startup_probe = Some(ask(&lives, 1, 600));
-    container.readiness_probe = Some(ask(&serves, 5, 3));
-    container.liveness_probe = Some(ask(&lives, 10, 6));
+    container.startup_probe = Some(ask(&alive, 1, 600));
+    container.readiness_probe = Some(ask(&ready, 5, 3));
+    container.liveness_probe = Some(ask(&alive, 10, 6));
     container
 }
 
