@@ -129,7 +129,7 @@ fn only_pods_with_something_wrong_are_corrected() {
 }
 
 /// What of an example's objects decides whether pods restart, or are found: pod templates, selectors, and Services.
-/// The pods of an example. `password_alone`: its Secret for Redis names no user.
+/// `password_alone`: its Secret for Redis names no user.
 fn pods(path: &Path, password_alone: bool) -> BTreeMap<String, Value> {
     let cr = example(path);
     let mut observed = support::all_there(&cr);

@@ -210,8 +210,7 @@ pub(super) async fn copy_version(
     };
     let found = sum(Origin { bucket: to, key, version: None }, stop).await?;
     let same = written.size == object.size && found.as_deref() == Some(&*written.sha256);
-    let says = to.headers(key, None).await?.map_or(Says::Nothing, |(_, headers)| Says::of(&headers));
-    if same && says != Says::Nothing {
+    if same && to.headers(key, None).await?.is_some_and(|(_, headers)| Says::of(&headers) != Says::Nothing) {
         return Ok(());
     }
     // Nothing that is wrong stays where a copy is looked for.

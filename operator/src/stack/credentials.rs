@@ -121,7 +121,7 @@ pub(super) fn resolve(of: &Sought<'_>, observed: &Observed) -> Result<Credential
 /// The keys of the connection Secret that hold the credentials, as messages name them.
 fn told_as(component: Component, keys: CredentialKeys) -> String {
     if keys == REDIS {
-        return "REDIS_PASSWORD, and REDIS_USERNAME if it is there".to_owned();
+        return "REDIS_PASSWORD and any REDIS_USERNAME".to_owned();
     }
     let told = connection_keys(component).iter().filter(|(key, _)| keys.iter().any(|(of, _)| of == key));
     told.map(|(_, told)| *told).collect::<Vec<_>>().join(", ")
@@ -270,13 +270,13 @@ mod tests {
 
     #[rstest]
     #[case(CredentialState::Changed, "CredentialsChanged", &["secret/shop-redis-credentials was changed by hand",
-        "which secret/shop-connection still holds (REDIS_PASSWORD, and REDIS_USERNAME if it is there)", "rorun.app/credentials-digest=adopt"])]
+        "which secret/shop-connection still holds (REDIS_PASSWORD and any REDIS_USERNAME)", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Unconfirmed, "CredentialsChanged", &["secret/shop-redis-credentials may have been changed",
         "secret/shop-connection", "rorun.app/credentials-digest=adopt"])]
     #[case(CredentialState::Lost, "CredentialsLost", &["secret/shop-redis-credentials is gone while",
         ", and so is secret/shop-database-credentials: put the Secret back"])]
     #[case(CredentialState::VolumeTerminating, "VolumeTerminating", &["persistentvolumeclaim/shop-redis is being deleted",
-        "the data are gone when the pod stops", "REDIS_PASSWORD, and REDIS_USERNAME if it is there"])]
+        "the data are gone when the pod stops", "with REDIS_PASSWORD and any REDIS_USERNAME of secret/shop-connection"])]
     fn what_is_told_names_the_secret_and_the_way_out(
         #[case] state: CredentialState,
         #[case] reason: &str,

@@ -172,7 +172,7 @@ pub async fn a_redis_with_a_password_alone_keeps_it(env: &TestEnv) {
     let value = made.data["data"]["password"].clone();
     set_password(env, namespace, &json!("Y2hhbmdlZC1ieS1oYW5k")).await;
     let message = env.until_reason(namespace, "RedisReady", "CredentialsChanged").await;
-    assert!(message.contains("REDIS_PASSWORD, and REDIS_USERNAME if it is there"), "{message}");
+    assert!(message.contains("REDIS_PASSWORD and any REDIS_USERNAME"), "{message}");
     set_password(env, namespace, &value).await;
     env.until_reason(namespace, "RedisReady", "Progressing").await;
     env.settled(namespace).await;

@@ -31,7 +31,7 @@ const PASSWORD_ALONE: &str = r#"printf 'requirepass "%s"\n' "$REDISCLI_AUTH" > /
 /// The user may do all that an application does with data, and is told by `INFO`, `CONFIG GET` and `CLIENT LIST` what a queue asks for,
 /// but cannot stop, reconfigure or replicate the server. The categories are those of the table of commands of Redis and Valkey:
 /// `CONFIG GET` and `CLIENT LIST` are in `@admin`, and up to version 6 all of `CLIENT` is.
-const USER_ALONE: &str = r#"hash=$(printf %s "$REDISCLI_AUTH" | sha256sum)
+const USER_OF_ITS_OWN: &str = r#"hash=$(printf %s "$REDISCLI_AUTH" | sha256sum)
 printf 'user default off\nuser "%s" on #%s ~* &* +@all -@admin +client|getname +client|id +client|list +client|setname +config|get\n' "$REDIS_USERNAME" "${hash%% *}" > /run/auth/auth.conf
 "#;
 
@@ -87,7 +87,7 @@ fn container(stack: &Stack, redis: &Embedded, credentials: &Credentials) -> Cont
     let has_user = credentials.generates("username");
     let mut container = pod::container(stack, "redis", &server.image);
     let shell = |script: &str| Some(["sh", "-c", script].map(str::to_owned).into());
-    let access = if has_user { USER_ALONE } else { PASSWORD_ALONE };
+    let access = if has_user { USER_OF_ITS_OWN } else { PASSWORD_ALONE };
     container.command = shell(&[FIND, access, START, redis.tls.as_ref().map_or("", |_| TLS)].concat());
     let secret = stack.child_role(Name::Redis, ROLE_CREDENTIALS);
     let mut env = vec![pod::secret_variable("REDISCLI_AUTH", &secret, "password")];
