@@ -1,14 +1,12 @@
 //! The smallest stack with an Ingress, as the example has it: from `kubectl apply` to a receipt that went through
-//! PostgreSQL, the bucket, Redis and the OCR service, each of them asked without the application. Then Redis speaks TLS alone.
+//! PostgreSQL, the bucket, Redis and the OCR service, each of them asked without the application.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 
-use super::kit::{Authority, prelude::*};
+use super::kit::prelude::*;
 
-const TLS_WITHIN: Duration = Duration::from_mins(3);
 const TEXT: &str = "2 bags of rice, 1500 each";
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
@@ -32,14 +30,14 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let object = bucket.get(&format!("receipts/{}", receipt.id)).await?;
     ensure!(object == TEXT.as_bytes(), "the bucket has {:?}", String::from_utf8_lossy(&object));
 
-    let queued = ask_redis(test, &stack, "", "LRANGE receipts 0 -1").await?;
+    let queued = ask_redis(test, &stack, "LRANGE receipts 0 -1").await?;
     ensure!(queued.lines().any(|id| id == receipt.id), "Redis has the queue {queued}");
     // The user of the application can neither stop nor change the server, and nobody else may enter.
     for refused in ["SHUTDOWN NOSAVE", "CONFIG SET appendonly no", "ACL LIST"] {
-        let answer = ask_redis(test, &stack, "", refused).await?;
+        let answer = ask_redis(test, &stack, refused).await?;
         ensure!(answer.contains("NOPERM"), "{refused}: {answer}");
     }
-    let policy = ask_redis(test, &stack, "", "CONFIG GET maxmemory-policy").await?;
+    let policy = ask_redis(test, &stack, "CONFIG GET maxmemory-policy").await?;
     ensure!(policy.contains("noeviction"), "{policy}");
     let stranger = ["sh", "-c", "redis-cli LRANGE receipts 0 -1 2>&1"];
     let answer = test.exec(namespace, &stack.pod("redis").await?, &stranger).await?;
@@ -48,43 +46,11 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let endpoint = stack.status().await?.json["endpoints"]["api"].as_str().context("no endpoint")?.to_owned();
     ensure!(endpoint == format!("http://{}", app.host), "the status names the endpoint {endpoint}");
     ensure!(stack.restarts().await?.values().all(|&count| count == 0), "pods restarted: {:?}", stack.restarts().await?);
-    speaks_tls(test, &stack, &app, &receipt).await
-}
-
-/// With what was queued before, and by the authority that the operator gives the application.
-async fn speaks_tls(test: &TestContext, stack: &Stack, app: &App, receipt: &Receipt) -> Result<()> {
-    stack.patch_spec(json!({"redis": {"embedded": {"tlsSecretRef": {"name": "redis-tls"}}}})).await?;
-    let missing = stack.wait_condition("RedisReady", "False", "ReferenceMissing", TLS_WITHIN).await?;
-    ensure!(missing.message.contains("redis.embedded.tlsSecretRef"), "{}", missing.message);
-    app.check(receipt).await?;
-
-    let authority = Authority::create("rorun-e2e")?;
-    let host = format!("{}.{}.svc", stack.child("redis"), test.namespace);
-    test.server_secret("redis-tls", &authority.issue(&[&host])?, &authority).await?;
-    stack.wait_ready(TLS_WITHIN).await?;
-    test.wait_served(app, receipt).await?;
-    let queued = ask_redis(test, stack, "--tls --cacert /run/rorun-tls/ca.crt", "LRANGE receipts 0 -1").await?;
-    ensure!(queued.lines().any(|id| *id == receipt.id), "Redis has the queue {queued}");
-    let clear = ask_redis(test, stack, "", "PING").await?;
-    ensure!(
-        clear.contains("Connection reset by peer") || clear.contains("closed the connection"),
-        "without TLS: {clear}"
-    );
-
-    // A renewed certificate of the same authority.
-    let (redis, api) = (stack.pod_uids(Some("redis")).await?, stack.pod_uids(Some("api")).await?);
-    test.server_secret("redis-tls", &authority.issue(&[&host])?, &authority).await?;
-    stack.wait_replaced("redis", &redis, TLS_WITHIN).await?;
-    test.wait_served(app, receipt).await?;
-    // One of before the switch to TLS may have been about to go.
-    let now = stack.pod_uids(Some("api")).await?;
-    let stays = now.iter().all(|(name, uid)| api.get(name) == Some(uid));
-    ensure!(stays, "the application was replaced for a certificate of the same authority: {now:?} instead of {api:?}");
     Ok(())
 }
 
 /// As the user of the application, in the pod of Redis.
-async fn ask_redis(test: &TestContext, stack: &Stack, options: &str, command: &str) -> Result<String> {
-    let script = format!("redis-cli --user \"$REDIS_USERNAME\" {options} {command} 2>&1 || true");
+async fn ask_redis(test: &TestContext, stack: &Stack, command: &str) -> Result<String> {
+    let script = format!("redis-cli --user \"$REDIS_USERNAME\" {command} 2>&1 || true");
     test.exec(&test.namespace, &stack.pod("redis").await?, &["sh", "-c", &script]).await
 }

@@ -29,6 +29,7 @@ mod namespaced;
 mod pod_template;
 mod point_in_time;
 mod production;
+mod redis_tls;
 mod release;
 mod restore;
 mod rollout;
@@ -71,6 +72,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "the smallest stack becomes Ready and serves a receipt through every service",
         exclusive: false,
         run: |test| Box::pin(development::run(test)),
+    },
+    Scenario {
+        name: "redis-tls",
+        proves: "an embedded Redis begins to speak TLS with the queue that it had, and takes a renewed certificate",
+        exclusive: false,
+        run: |test| Box::pin(redis_tls::run(test)),
     },
     Scenario {
         name: "external",
