@@ -299,8 +299,11 @@ async fn a_kill_leaves_no_point_and_a_second_run_makes_one() {
     child.wait().expect("killed");
     assert_eq!(safe.into.keys().await, BTreeSet::new());
     // The server of a killed pod ends with it; here it is ours to end.
-    let pid = log(&server.join("data/postmaster.pid")).lines().next().and_then(|line| line.parse().ok());
+    let lock = server.join("data/postmaster.pid");
+    let pid = log(&lock).lines().next().and_then(|line| line.parse().ok());
     signal("QUIT", pid.expect("the server of the killed agent"));
+    // It removes this file last, and the next agent empties the folder.
+    until("the server of the killed agent ends", async || !lock.exists()).await;
     let record = safe.complete(SANITIZE).await;
     let files = [DUMP_FILE, MANIFEST_FILE].map(|file| format!("{}/{file}", record.id));
     assert_eq!(safe.into.keys().await, BTreeSet::from(files));

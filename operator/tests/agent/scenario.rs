@@ -131,8 +131,12 @@ impl Scenario {
         command
     }
 
-    /// Runs a command of [`Scenario::command`] and reads what it reports; `during` happens while it runs.
+    /// Runs a command of [`Scenario::command`] and reads what it reports; `during` happens while it runs. The identifiers of
+    /// points sort by seconds, so no two are made in one.
+    #[expect(clippy::disallowed_methods, reason = "the agent takes the time of this machine")]
     pub(crate) async fn run_during(&self, mut command: Command, during: impl AsyncFnOnce(u32)) -> Run {
+        let newest = self.newest.load(Ordering::Relaxed);
+        until("the second of the last point to be over", async || Timestamp::now().as_second() > newest).await;
         let _ = std::fs::remove_file(self.termination_path());
         let child = command.spawn().expect("agent");
         let pid = child.id();
@@ -143,6 +147,10 @@ impl Scenario {
         let result =
             std::fs::read(self.termination_path()).unwrap_or_else(|error| panic!("no result: {error}: {said}"));
         let outcome = serde_json::from_slice(&result).expect("result");
+        if let DumpOutcome::Complete(record) = &outcome {
+            let id: BackupId = record.id.parse().expect("an identifier");
+            self.newest.store(id.created().as_second(), Ordering::Relaxed);
+        }
         let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
         let last = output_text.lines().last().unwrap_or_default();
         assert_eq!(last.as_bytes(), result, "the log ends with the result");
@@ -156,15 +164,9 @@ impl Scenario {
         self.run_during(command, async |_| {}).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the agent takes the time of this machine")]
-    /// Runs the agent, which must succeed. The identifiers of points sort by seconds, so no two are made in one.
+    /// Runs the agent, which must succeed.
     pub(crate) async fn dump(&self) -> DumpRecord {
-        let newest = self.newest.load(Ordering::Relaxed);
-        until("the second of the last point to be over", async || Timestamp::now().as_second() > newest).await;
-        let record = self.run(self.command()).await.complete();
-        let id: BackupId = record.id.parse().expect("an identifier");
-        self.newest.store(id.created().as_second(), Ordering::Relaxed);
-        record
+        self.run(self.command()).await.complete()
     }
 
     /// Runs the agent, which must fail, and gives the message.
