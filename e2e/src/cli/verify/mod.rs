@@ -199,10 +199,18 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
 /// Faults between the operator and its API server: those that are asked of every change, or all.
 fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
     let (options, how): (&[&str], _) = if asked == Asked::All { (&[], "") } else { (&["--quick"], " --quick") };
-    let mut suites = Vec::new();
+    let (mut suites, mut failures) = (Vec::new(), Vec::<(String, String)>::new());
+    let mut begins = false;
     let well = super::campaign::program("run").args(options).folder(&project()).followed(|line| {
         println!("{line}");
         suites.extend(line.parse::<SuiteResult>());
+        // The first problem is on the line after the plan.
+        if let (true, Some((_, plan))) = (begins, failures.last_mut()) {
+            *plan = format!("{plan}: {}", report::reason(line.trim_start()));
+        }
+        let failed = line.strip_prefix("FAILED ").and_then(|plan| plan.split_once(": "));
+        begins = failed.is_some();
+        failures.extend(failed.map(|(suite, plan)| (suite.to_owned(), plan.to_owned())));
     });
     // A campaign that was ended by force leaves its servers.
     test_server::sweep(cache)?;
@@ -210,7 +218,8 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
         let (passed, failed, took) = (plans.saturating_sub(*failed), *failed, minutes(*took));
         let runner = format!("e2e campaign{how} {suite}");
         let summary = format!("{passed} passed, {failed} failed, {took}");
-        rows.push(Row { runner, summary, passed, failed, ..Row::default() });
+        let failures = failures.iter().filter(|(of, _)| of == suite).map(|(_, plan)| plan.clone()).collect();
+        rows.push(Row { runner, summary, passed, failed, failures, ..Row::default() });
     }
     let failed: usize = suites.iter().map(|suite| suite.failed).sum();
     ensure!(failed == 0, "{failed} plans failed");
@@ -221,9 +230,6 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// How much of a failure stands in the summary, in characters.
-const REASON: usize = 400;
-
 /// The scenarios, with the operator and its images as the sources make them.
 fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows: &mut Vec<Row>) -> Result<()> {
     let outcomes = play(shared.with_operator()?, scenarios, keep)?;
@@ -231,9 +237,8 @@ fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows:
         let failed = usize::from(outcome.failure.is_some());
         let (passed, how) = (1 - failed, if failed > 0 { "FAILED" } else { "ok" });
         let (runner, took) = (format!("scenario {}", outcome.name), minutes(outcome.took));
-        let failures = outcome.failure.iter().filter_map(|failure| failure.lines().next());
-        let failures = failures.map(|line| line.chars().take(REASON).collect()).collect();
-        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed, failures });
+        let failures = outcome.failure.iter().map(|failure| report::reason(failure)).collect();
+        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed, failures, ..Row::default() });
     }
     super::scenarios::failures(&outcomes)
 }

@@ -17,8 +17,18 @@ pub(super) struct Row {
     pub(super) summary: String,
     pub(super) passed: usize,
     pub(super) failed: usize,
-    /// What failed, a line each: who sees only the end of a run sees this.
+    /// What failed and how, a line each.
     pub(super) failures: Vec<String>,
+    /// The test whose words are on the next line.
+    pub(super) panicked: Option<String>,
+}
+
+/// How much of a failure stands in the summary, in characters.
+const REASON: usize = 400;
+
+/// The first line of a failure, cut.
+pub(super) fn reason(failure: &str) -> String {
+    failure.lines().next().unwrap_or_default().chars().take(REASON).collect()
 }
 
 /// All parts that were run.
@@ -94,18 +104,21 @@ impl fmt::Display for Report {
                 Outcome::NotRun(why) => ("not run", Some(why)),
             };
             writeln!(formatter, "{:10} {outcome:8} {:>8}", part.name, minutes(part.took))?;
-            for Row { runner, summary, failures, .. } in &part.rows {
+            for Row { runner, summary, .. } in &part.rows {
                 let summary = if summary.is_empty() { "ended without a summary" } else { summary };
                 writeln!(formatter, "    {runner:34} {summary}")?;
-                for failure in failures {
-                    writeln!(formatter, "        {failure}")?;
-                }
             }
             if let Some(error) = error {
                 writeln!(formatter, "    {}", error.lines().next().unwrap_or_default())?;
             }
         }
         let rows = || self.parts.iter().flat_map(|part| &part.rows);
+        // Last: whoever sees the end of a run alone sees them.
+        for Row { runner, failures, .. } in rows() {
+            for failure in failures {
+                writeln!(formatter, "FAILED {runner}: {failure}")?;
+            }
+        }
         let (passed, failed) =
             (rows().map(|row| row.passed).sum::<usize>(), rows().map(|row| row.failed).sum::<usize>());
         let (well, not_run) = (
@@ -124,11 +137,21 @@ impl fmt::Display for Report {
 /// Reads a line of `cargo test`: which program starts, or how it ended.
 pub(super) fn read(line: &str, rows: &mut Vec<Row>) {
     let words = line.trim_start();
+    if let Some(row) = rows.last_mut()
+        && let Some(test) = row.panicked.take()
+    {
+        if let Some(known) = row.failures.iter_mut().find(|failure| **failure == test) {
+            *known = format!("{test}: {}", reason(line));
+        }
+        return;
+    }
     let program = words.strip_prefix("Running ").and_then(|rest| Some(rest.rsplit_once(" (")?.0));
     if let Some(program) = program.or_else(|| words.strip_prefix("Doc-tests ")) {
         rows.push(Row { runner: program.trim_start_matches("unittests ").to_owned(), ..Row::default() });
     } else if let (Some(test), Some(row)) = (failed_test(line), rows.last_mut()) {
         row.failures.push(test.to_owned());
+    } else if let (Some(test), Some(row)) = (panicked_test(words), rows.last_mut()) {
+        row.panicked = Some(test.to_owned());
     } else if let (Some(summary), Some(row)) = (line.strip_prefix("test result: "), rows.last_mut()) {
         summary.clone_into(&mut row.summary);
         (row.passed, row.failed) = (count(summary, "passed"), count(summary, "failed"));
@@ -138,6 +161,12 @@ pub(super) fn read(line: &str, rows: &mut Vec<Row>) {
 /// The test of a line that says that it failed.
 fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// The test of a line after which its words follow.
+fn panicked_test(words: &str) -> Option<&str> {
+    let (test, rest) = words.strip_prefix("thread '")?.split_once('\'')?;
+    rest.contains("panicked at ").then_some(test)
 }
 
 /// The number before a word.
@@ -155,13 +184,14 @@ mod tests {
     fn the_last_words_of_each_runner_are_kept() {
         let mut rows = Vec::new();
         let said = "   Compiling something v1.0.0\n     Running unittests src/lib.rs (target/debug/deps/lib-0)\n\nrunning 2 tests\n\
-                    test a::b ... ok\ntest a::c ... FAILED\ntest result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
+                    test a::b ... ok\ntest a::c ... FAILED\n\nthread 'a::c' (17) panicked at src/a.rs:3:5:\nno result: gone\n\
+                    stack backtrace:\nthread 'a::d' (18) panicked at src/a.rs:9:5:\nof a test that expects it\ntest result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s\n     \
                     Running tests/test_server.rs (target/debug/deps/test_server-1)\n";
         said.lines().for_each(|line| read(line, &mut rows));
         let [lib, server] = &rows[..] else { unreachable!("two runners: {rows:?}") };
         assert_eq!((lib.runner.as_str(), lib.passed, lib.failed), ("src/lib.rs", 12, 1));
         assert!(lib.summary.starts_with("FAILED. 12 passed"));
-        assert_eq!(lib.failures, ["a::c"]);
+        assert_eq!(lib.failures, ["a::c: no result: gone"]);
         assert_eq!(server, &Row { runner: "tests/test_server.rs".to_owned(), ..Row::default() });
     }
 
@@ -173,11 +203,19 @@ mod tests {
             Ok(())
         });
         assert!(report.result().is_ok());
-        report.add("two", |_| bail!("it broke"));
+        report.add("two", |rows| {
+            let failures = vec!["drift: it stays".to_owned()];
+            rows.push(Row { runner: "y".to_owned(), failures, ..Row::default() });
+            bail!("it broke")
+        });
         report.add("three", |_| Ok(()));
         assert_eq!(report.result().expect_err("two failed").to_string(), "failed: two");
         let text = report.to_string();
-        assert!(text.contains("it broke") && text.ends_with("2 of 3 parts ok; 3 tests passed, 0 failed"), "{text}");
+        assert!(
+            text.contains("it broke")
+                && text.ends_with("\nFAILED y: drift: it stays\n2 of 3 parts ok; 3 tests passed, 0 failed"),
+            "{text}"
+        );
     }
     #[test]
     fn a_part_that_is_not_run_is_named_and_is_no_failure() {
