@@ -47,6 +47,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
 
     stack.patch_spec(json!({"hibernate": false})).await?;
     wakes(&stack).await?;
+    test.wait_served(&app, &receipt).await?;
     ensure!(app.version().await? == "1.9.0", "{} answers", app.version().await?);
     app.check(&receipt).await?;
 
@@ -72,8 +73,8 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
 
 /// Waits until all is as the spec asks for: one part after the other, and the dump that was asked for meanwhile last.
 async fn wakes(stack: &Stack) -> Result<()> {
-    stack.wait_ready(READY_WITHIN).await?;
     in_order(stack).await?;
+    stack.wait_ready(READY_WITHIN).await?;
     stack
         .wait("the dump that was asked for meanwhile", READY_WITHIN, async || {
             let jobs = jobs(stack).await?;
@@ -132,11 +133,16 @@ async fn running(stack: &Stack) -> Result<Vec<String>> {
     Ok(pods.filter_map(|pod| pod.metadata.name).collect())
 }
 
-/// The data services served before the API had a pod.
+/// The data services served before the API had a pod. A service that is slow later begins to be ready anew, so this looks at the
+/// first pod as soon as it is there.
 async fn in_order(stack: &Stack) -> Result<()> {
-    let api = stack.pods(Some("api")).await?;
-    let created = api.iter().filter_map(|pod| Some(pod.metadata.creation_timestamp.as_ref()?.0)).min();
-    let created = created.context("the API has no pod")?;
+    let created = stack
+        .wait("a pod of the API", READY_WITHIN, async || {
+            let api = stack.pods(Some("api")).await?;
+            let created = api.iter().filter_map(|pod| Some(pod.metadata.creation_timestamp.as_ref()?.0)).min();
+            Ok(created.map_or_else(|| Observed::NotYet("none".to_owned()), Observed::Met))
+        })
+        .await?;
     for service in ["database", "redis", "bucket"] {
         let ready = stack.pods(Some(service)).await?.first().and_then(ready_since).context("it does not serve")?;
         ensure!(ready <= created, "{service} was ready at {ready}, and the API started at {created}");
