@@ -60,6 +60,8 @@ pub struct Restores {
     pub seeded: Option<Result<String, String>>,
     /// What is recorded of restores, beside the commands by annotation.
     pub(super) records: Vec<(String, String)>,
+    /// Data were changed, and the record of it is not seen yet: the stack still takes them for those of before.
+    unrecorded: bool,
 }
 
 /// A restore that goes on.
@@ -82,7 +84,8 @@ pub struct Current {
 impl Restores {
     /// Whether releases, dumps and hibernation wait for a restore.
     pub fn holds(&self) -> bool {
-        self.current.as_ref().is_some_and(Current::holds)
+        // Else a release that was migrated before the switch would begin to serve data that it did not migrate.
+        self.unrecorded || self.current.as_ref().is_some_and(Current::holds)
     }
 
     /// Whether no pod of the application runs for a restore.
@@ -156,6 +159,7 @@ pub(super) fn restores(stack: &Stack, observed: &Observed, foreign: Option<&str>
             restores.current = Some(Current { request, state, step, first, beside, waiting });
         }
     }
+    restores.unrecorded = is_unrecorded(observed, &restores.records);
     let due = restores.current.as_ref().and_then(|current| current.step.as_ref()).map(|(_, step)| step);
     restores.works = due.into_iter().chain(restores.discard.as_ref().map(|(step, _)| step)).any(|step| !step.exists)
         || attempt::running(observed).is_some();
@@ -186,6 +190,13 @@ fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
         }
     }
     records
+}
+
+/// Whether one of these records, of data that were changed, is to be written still.
+fn is_unrecorded(observed: &Observed, records: &[(String, String)]) -> bool {
+    let commands = observed.handled.as_ref().map(|handled| &handled.commands);
+    let known = |key: &String| commands.and_then(|commands| commands.get(key)).map(|command| &command.value);
+    records.iter().any(|(key, value)| key.starts_with(RESTORED) && known(key) != Some(value))
 }
 
 /// A Job of a restore that runs, as `job/<name>`.

@@ -18,6 +18,38 @@ fn every_step_in_its_order_and_nothing_twice() {
     assert!(took.bytes == 7 && took.ended < cluster.now && took.seconds == took.ended - 1000, "{took:?}");
 }
 
+/// A release that a restore interrupted was migrated on the data of before: as long as the stack takes the restored ones for them, it
+/// must not begin to serve. Its switch may be over before a reconcile sees it begin.
+#[test]
+fn a_release_waits_until_it_is_recorded_that_the_data_are_others() {
+    let mut cluster = Cluster::new();
+    let before = cluster.stack().release.data;
+    let mut waited = 0;
+    loop {
+        let plan = cluster.plan();
+        let state = plan.restores.current.as_ref().map(|current| current.state);
+        let switched = matches!(state, Some(State::Starting | State::Testing | State::Complete));
+        if switched && cluster.stack().release.data == before {
+            assert!(
+                plan.restores.holds() && plan.release.state == crate::plan::release::State::Restoring,
+                "{:?}",
+                plan.release.state
+            );
+            waited += 1;
+        }
+        if !cluster.step() {
+            break;
+        }
+        for job in cluster.observed.jobs.iter_mut().filter(|job| job.phase == JobPhase::Running) {
+            let said = said(*cluster.states.last().unwrap());
+            (job.phase, job.said, job.ended) = (JobPhase::Complete, Some(said), Some(cluster.now));
+        }
+    }
+    assert_eq!((waited, cluster.states.last()), (1, Some(&State::Complete)));
+    assert_ne!(cluster.stack().release.data, before);
+    assert!(!cluster.plan().restores.holds());
+}
+
 /// A slot, a subscription, or sessions that the role may not end: the copy is made, and nothing is stopped for it.
 #[test]
 fn what_holds_the_live_database_ends_it_once_the_copy_is_verified() {
