@@ -41,3 +41,4 @@ mod rules;
 mod sanitizes;
 mod schemas;
 mod services;
+mod specs;
