@@ -182,7 +182,11 @@ pub async fn a_bucket_by_a_role_is_asked_by_a_job_alone(env: &TestEnv) {
     // Nobody listens there: whoever asked it would say so.
     let operator = env.operator_with(&["--probe-allow-loopback=true"]).await;
     env.namespace(BY_ROLE).await;
+    let redis = format!("redis://:{PASSWORD}@127.0.0.1:{}", servers.redis_port);
+    put_secret(env, BY_ROLE, json!({"DATABASE_URL": servers.database_url("postgres"), "REDIS_URL": redis})).await;
     let mut spec = bucket(&servers);
+    spec["database"] = json!({"external": {"secretRef": {"name": "services"}}});
+    spec["redis"] = json!({"external": {"secretRef": {"name": "services"}}});
     let block = json!({"name": "files", "endpoint": "http://127.0.0.1:1", "cloudRole": {}});
     spec["bucket"] = json!({"external": block});
     env.submit(BY_ROLE, spec).await;
@@ -199,6 +203,8 @@ pub async fn a_bucket_by_a_role_is_asked_by_a_job_alone(env: &TestEnv) {
     let message = env.until_reason(BY_ROLE, "BucketReady", "AuthenticationFailed").await;
     assert_eq!(message, format!("job/{}, which goes on trying: {refused}", job.name_any()));
     assert_eq!(row(env, BY_ROLE, "bucket").await["verdict"], "failed");
+    env.until_reason(BY_ROLE, "DatabaseReady", "Ready").await;
+    env.until_reason(BY_ROLE, "RedisReady", "Ready").await;
     let deployment = env.objects("Deployment", BY_ROLE).get_opt("shop-api").await.expect("an answer");
     assert!(deployment.is_none(), "the application starts once its bucket answers");
 
