@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 
 use super::{BackupId, seal};
 use crate::contract::{self, BucketRules, DrillCheck, ReplicationRule, SmokeQuestion};
-use crate::services::bucket::BucketTarget;
+use crate::services::bucket::{AccessKeys, BucketTarget};
 
 /// A dump waits this long for a migration. The migration has a time-out of its own, so a longer wait is a session that somebody
 /// forgot, and the backup says so.
@@ -244,12 +244,12 @@ pub struct BucketArgs {
     #[arg(long, env = contract::ENV_S3_FORCE_PATH_STYLE, hide = true, num_args = 1, default_value = "false")]
     #[arg(action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub s3_force_path_style: bool,
-    /// The access key id.
+    /// The access key id. Without keys it is used by the role of the pod.
     #[arg(long, env = contract::ENV_ACCESS_KEY_ID, hide_env_values = true, hide = true)]
-    pub access_key_id: String,
+    pub access_key_id: Option<String>,
     /// The secret access key.
     #[arg(long, env = contract::ENV_SECRET_ACCESS_KEY, hide_env_values = true, hide = true)]
-    pub secret_access_key: String,
+    pub secret_access_key: Option<String>,
     /// The session token of temporary keys.
     #[arg(long, env = contract::ENV_SESSION_TOKEN, hide_env_values = true, hide = true)]
     pub session_token: Option<String>,
@@ -262,11 +262,23 @@ impl BucketArgs {
             region: self.s3_region.clone(),
             bucket: self.s3_bucket.clone(),
             force_path_style: self.s3_force_path_style,
-            access_key_id: self.access_key_id.clone(),
-            secret_access_key: self.secret_access_key.clone(),
-            session_token: self.session_token.clone().filter(|token| !token.is_empty()),
+            keys: self.keys(),
             ca,
         }
+    }
+
+    fn keys(&self) -> Option<AccessKeys> {
+        AccessKeys::given(self.access_key_id.clone(), self.secret_access_key.clone(), self.session_token.clone())
+    }
+
+    /// What must not be told.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        self.keys()
+            .iter()
+            .flat_map(AccessKeys::secrets)
+            .filter(|secret| !secret.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }
 

@@ -19,7 +19,7 @@ use super::{authorities, owner};
 use crate::contract::{BucketLocation, OBJECTS_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{
-    BucketClient, BucketTarget, Headers, ListedVersion, Marker, Retention, Timeouts, Versioning,
+    AccessKeys, BucketClient, BucketTarget, Headers, ListedVersion, Marker, Retention, Timeouts, Versioning,
 };
 
 /// Fast, and a fifth of the text.
@@ -101,9 +101,7 @@ pub(super) fn target(location: &BucketLocation) -> BucketTarget {
         region: location.region,
         bucket: location.bucket,
         force_path_style: location.force_path_style,
-        access_key_id: location.access_key_id,
-        secret_access_key: location.secret_access_key,
-        session_token: location.session_token.filter(|token| !token.is_empty()),
+        keys: AccessKeys::given(location.access_key_id, location.secret_access_key, location.session_token),
         ca: authorities::beside_public(location.ca),
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn report_lock(outcome: &LockOutcome, path: &Path) {
 
 /// Likewise, of a drill.
 pub(super) fn report_drill(outcome: DrillOutcome, args: &DrillArgs) {
-    let mut secrets = vec![args.bucket.secret_access_key.clone()];
+    let mut secrets = args.bucket.secrets();
     secrets.extend(args.identity.iter().flat_map(|identity| identity.lines()).map(|line| line.trim().to_owned()));
     secrets.retain(|secret| !secret.is_empty());
     let clean = |text: &str| message(text, &secrets, LONGEST_MESSAGE);
@@ -137,11 +137,7 @@ pub(super) fn report_provision(outcome: ProvisionOutcome, args: &ProvisionArgs) 
 
 /// Likewise, of the rules of a bucket.
 pub(super) fn report_rules(result: Result<Vec<String>, RulesError>, args: &BucketRulesArgs) {
-    let secrets: Vec<_> = [Some(args.bucket.secret_access_key.clone()), args.bucket.session_token.clone()]
-        .into_iter()
-        .flatten()
-        .filter(|secret| !secret.is_empty())
-        .collect();
+    let secrets = args.bucket.secrets();
     let outcome = match result.map_err(|error| error.outcome()) {
         Ok(notes) => {
             let notes = notes.iter().take(NOTES).map(|note| message(note, &secrets, LONGEST_NOTE)).collect();
@@ -211,13 +207,13 @@ fn write(outcome: &impl Serialize, termination_path: &Path) {
 /// None of what we quote should hold a secret. This is for the day when something does.
 fn secrets(args: &DumpArgs) -> Vec<String> {
     let mut secrets = secrets_of(&args.database_url);
-    secrets.extend(Some(args.bucket.secret_access_key.clone()).filter(|secret| !secret.is_empty()));
+    secrets.extend(args.bucket.secrets());
     // They are told as one JSON; the keys in them are what a server could repeat.
     let copies: Vec<CopyTarget> =
         args.copies.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let source = args.source.as_deref().and_then(|text| serde_json::from_str::<BucketLocation>(text).ok());
     let others = copies.into_iter().map(|copy| copy.location).chain(source);
-    secrets.extend(others.map(|location| location.secret_access_key).filter(|secret| !secret.is_empty()));
+    secrets.extend(others.filter_map(|location| location.secret_access_key).filter(|secret| !secret.is_empty()));
     secrets
 }
 

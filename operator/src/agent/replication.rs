@@ -161,9 +161,7 @@ mod tests {
                 region: "eu-west-1".to_owned(),
                 bucket: "b".to_owned(),
                 force_path_style: true,
-                access_key_id: "i".to_owned(),
-                secret_access_key: "k".to_owned(),
-                session_token: None,
+                keys: None,
                 ca: None,
             };
             let there = destination(&target, &to);

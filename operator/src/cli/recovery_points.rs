@@ -10,7 +10,7 @@ pub use self::spec::PrintSpecError;
 use super::CliError;
 use crate::{
     agent::{self, Point},
-    services::bucket::{BucketClient, BucketTarget, Timeouts},
+    services::bucket::{AccessKeys, BucketClient, BucketTarget, Timeouts},
 };
 
 /// How to print.
@@ -83,9 +83,11 @@ pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), C
         region: args.region,
         bucket: args.bucket,
         force_path_style: !args.virtual_hosted,
-        access_key_id: args.access_key_id,
-        secret_access_key: args.secret_access_key,
-        session_token: args.session_token.filter(|token| !token.is_empty()),
+        keys: Some(AccessKeys {
+            id: args.access_key_id,
+            secret: args.secret_access_key,
+            session_token: args.session_token.filter(|token| !token.is_empty()),
+        }),
         ca,
     };
     let bucket = target.bucket.clone();

@@ -91,10 +91,12 @@ pub struct BucketLocation {
     /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
     #[serde(default)]
     pub force_path_style: bool,
-    /// The access key id.
-    pub access_key_id: String,
+    /// The access key id. `None`, like the next: it is used by the role of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
     /// The secret access key.
-    pub secret_access_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<String>,
     /// The session token of temporary keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<String>,

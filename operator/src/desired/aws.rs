@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{metadata, probed};
+use super::{metadata, preflight};
 use crate::{
     names::{Component, ROLE_CREDENTIALS, Waiting, annotation, reason},
     objects::{self, DesiredObject, LiveSet, ObjectKey, ObjectKind, Readiness, SecretKey},
@@ -45,7 +45,7 @@ pub(super) fn readiness(
     if !stands.is_ready() {
         return stands;
     }
-    held_after(probed(stack, component), held)
+    held_after(preflight::readiness(stack, component, live), held)
 }
 
 /// What is held is told once nothing else is wrong.

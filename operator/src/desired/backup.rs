@@ -19,7 +19,7 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, point_in_time, probed, proxy, recovery,
+    pod_template, pods_readiness, point_in_time, preflight, proxy, recovery,
     schedule::{self, Runs},
     service,
 };
@@ -92,7 +92,7 @@ impl Component for Backup {
             return objects;
         }
         if stack.backup.as_ref().is_some_and(|backup| backup.own_destination) {
-            let probe = probed(stack, Name::Backup);
+            let probe = preflight::readiness(stack, Name::Backup, live);
             // A destination that the operator does not probe is reported by the dumps that go there.
             if matches!(&probe, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED) {
                 return probe;

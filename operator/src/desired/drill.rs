@@ -47,12 +47,13 @@ impl Component for Drill {
 
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some(verify)) = (&stack.backup, stack.verify()) else { return Vec::new() };
-        let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
+        // With neither keys nor a way to get them it waits.
+        let Some((destination, source)) = backup.as_drills_read(true) else { return Vec::new() };
         let spec =
-            job_spec(template(stack, backup, (verify, destination), (Name::Drill, container(stack, backup, verify))));
+            job_spec(template(stack, backup, (verify, &destination), (Name::Drill, container(stack, backup, verify))));
         let mut objects = vec![
             service::account(stack, Name::Drill, &metadata::Strings::new()),
-            secret(stack, backup, destination),
+            secret(stack, &destination, source.as_ref()),
             cron_job(stack, (backup, verify), &spec, plan.dumps_paused),
         ];
         objects.extend(plan.drills.iter().map(|step| job(stack, step, spec.clone())));
@@ -144,9 +145,9 @@ fn outcome_of(job: &LiveObject, live: &LiveSet) -> Option<DrillOutcome> {
 }
 
 /// The keys of the buckets, and nothing of the database.
-fn secret(stack: &Stack, backup: &Backup, destination: &BucketAccess) -> DesiredObject {
+fn secret(stack: &Stack, destination: &BucketAccess, source: Option<&BucketAccess>) -> DesiredObject {
     let mut data = bucket_variables(destination);
-    data.extend(recovery::source(&backup.recovery));
+    data.extend(recovery::source(source));
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Drill, stack.child(Name::Drill)),

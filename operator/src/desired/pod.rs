@@ -117,7 +117,7 @@ pub(super) fn own_namespace(name: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
 }
 
-/// The bucket and the keys to it, as the application has them.
+/// The bucket and the keys to it, as the application has them; without keys its pods have a role.
 pub(super) fn bucket_variables(stack: &Stack) -> Vec<EnvVar> {
     let secret = stack.child(Component::Connection);
     let keys = [
@@ -125,14 +125,11 @@ pub(super) fn bucket_variables(stack: &Stack) -> Vec<EnvVar> {
         contract::ENV_S3_REGION,
         contract::ENV_S3_BUCKET,
         contract::ENV_S3_FORCE_PATH_STYLE,
-        contract::ENV_ACCESS_KEY_ID,
-        contract::ENV_SECRET_ACCESS_KEY,
     ];
-    let mut env: Vec<_> = keys.map(|key| secret_variable(key, &secret, key)).into();
-    if stack.bucket.access().is_some_and(|access| access.session_token.is_some()) {
-        env.push(secret_variable(contract::ENV_SESSION_TOKEN, &secret, contract::ENV_SESSION_TOKEN));
-    }
-    env
+    let found = stack.bucket.access().and_then(|access| access.keys.as_ref());
+    let of_keys = found.iter().flat_map(|_| [contract::ENV_ACCESS_KEY_ID, contract::ENV_SECRET_ACCESS_KEY]);
+    let token = found.and_then(|keys| keys.session_token.as_ref()).map(|_| contract::ENV_SESSION_TOKEN);
+    keys.into_iter().chain(of_keys).chain(token).map(|key| secret_variable(key, &secret, key)).collect()
 }
 
 /// A mount.

@@ -23,7 +23,7 @@ use crate::{
         DesiredObject, LiveObject, LiveSet, OBJECT_STORE, ObjectKind, ObjectStore, ObjectStoreSpec, PluginName,
         S3Credentials, SCHEDULED_BACKUP, ScheduledBackup, ScheduledBackupSpec, Sidecar, StoreNote,
     },
-    stack::{Archives, Backup, BucketAccess, PointInTime, Stack},
+    stack::{AccessKeys, Archives, Backup, BucketAccess, PointInTime, Stack},
 };
 
 /// The key with certificate authorities.
@@ -42,9 +42,10 @@ pub(super) fn kinds(spec: &RorunStackSpec) -> Vec<&'static ObjectKind> {
 
 /// The objects beside the Cluster.
 pub(super) fn objects(stack: &Stack, backup: &Backup, destination: &BucketAccess) -> Vec<DesiredObject> {
-    let Some(asked) = &backup.point_in_time else { return Vec::new() };
+    // The definition refuses it by a role.
+    let (Some(asked), Some(keys)) = (&backup.point_in_time, &destination.keys) else { return Vec::new() };
     let kept = [
-        DesiredObject::new(&secret(stack, destination), ApplyPolicy::Retain),
+        DesiredObject::new(&secret(stack, destination, keys), ApplyPolicy::Retain),
         DesiredObject::new(&store(stack, asked, destination), ApplyPolicy::Retain),
     ];
     let named = asked.archive.as_ref().and_then(|archive| archive.base_backups.clone());
@@ -52,13 +53,13 @@ pub(super) fn objects(stack: &Stack, backup: &Backup, destination: &BucketAccess
     kept.into_iter().chain(base).collect()
 }
 
-fn secret(stack: &Stack, destination: &BucketAccess) -> Secret {
+fn secret(stack: &Stack, destination: &BucketAccess, keys: &AccessKeys) -> Secret {
     let mut data = vec![
-        (contract::ENV_ACCESS_KEY_ID, destination.access_key_id.clone()),
-        (contract::ENV_SECRET_ACCESS_KEY, destination.secret_access_key.clone()),
+        (contract::ENV_ACCESS_KEY_ID, keys.id.clone()),
+        (contract::ENV_SECRET_ACCESS_KEY, keys.secret.clone()),
         (contract::ENV_S3_REGION, destination.region.clone()),
     ];
-    data.extend(destination.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
+    data.extend(keys.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
     data.extend(destination.ca.clone().map(|ca| (AUTHORITIES, ca)));
     Secret {
         metadata: metadata::retained(stack, Name::Backup, stack.child_role(Name::Backup, ROLE_ARCHIVE)),
@@ -88,7 +89,7 @@ fn store(stack: &Stack, asked: &PointInTime, destination: &BucketAccess) -> Obje
                 s3_credentials: S3Credentials {
                     access_key_id: key(contract::ENV_ACCESS_KEY_ID),
                     secret_access_key: key(contract::ENV_SECRET_ACCESS_KEY),
-                    session_token: destination.session_token.as_ref().map(|_| key(contract::ENV_SESSION_TOKEN)),
+                    session_token: destination.session_token().map(|_| key(contract::ENV_SESSION_TOKEN)),
                     region: key(contract::ENV_S3_REGION),
                 },
                 wal: GZIP,

@@ -181,13 +181,15 @@ fn container(stack: &Stack, asked: &FromPods) -> (Container, Vec<Volume>) {
     (ask, vec![volume])
 }
 
-/// Of a database that only pods reach.
-pub(super) fn database_readiness(stack: &Stack, live: &LiveSet) -> Readiness {
-    let readiness = super::probed(stack, Name::Database);
-    let pending = matches!(stack.probe(ProbeTarget::from(Name::Database)), Probe::Pending);
+/// Of a service that the operator asks, or a Job where only pods can.
+pub(super) fn readiness(stack: &Stack, component: Name, live: &LiveSet) -> Readiness {
+    let readiness = super::probed(stack, component);
+    let pending = matches!(stack.probe(ProbeTarget::from(component)), Probe::Pending);
+    let asked_by_job = stack.is_asked_from_pods_alone(component) && stack.not_probed(component).is_none();
     match &stack.from_pods {
-        Some(asked) if pending && stack.not_probed(Name::Database).is_none() => {
-            trouble(asked, live).map_or_else(|| being_asked(asked, "the database"), Readiness::Waiting)
+        Some(asked) if pending && asked_by_job => {
+            let what = if component == Name::Backup { "bucket of the backups" } else { component.as_str() };
+            trouble(asked, live).map_or_else(|| being_asked(asked, &format!("the {what}")), Readiness::Waiting)
         }
         _ => readiness,
     }

@@ -35,7 +35,7 @@ pub(super) fn arguments(recovery: &Recovery, verified: bool) -> Vec<String> {
 
 /// The variables, with the keys of the other buckets.
 pub(super) fn variables(recovery: &Recovery) -> Vec<(&'static str, String)> {
-    let mut variables: Vec<_> = source(recovery).into_iter().collect();
+    let mut variables: Vec<_> = source(recovery.source.as_deref()).into_iter().collect();
     if !recovery.copies.is_empty() {
         let copies = recovery.copies.iter().map(|copy| CopyTarget {
             location: location(&copy.access),
@@ -67,9 +67,8 @@ pub(super) fn origin(stack: &Stack, release: &Release) -> PointOrigin {
 }
 
 /// The application's bucket, where it is another one than that of the backups.
-pub(super) fn source(recovery: &Recovery) -> Option<(&'static str, String)> {
-    let access = recovery.source.as_deref()?;
-    Some((contract::ENV_SOURCE, serde_json::to_string(&location(access)).unwrap_or_default()))
+pub(super) fn source(access: Option<&BucketAccess>) -> Option<(&'static str, String)> {
+    Some((contract::ENV_SOURCE, serde_json::to_string(&location(access?)).unwrap_or_default()))
 }
 
 pub(super) fn location(access: &BucketAccess) -> BucketLocation {
@@ -78,9 +77,9 @@ pub(super) fn location(access: &BucketAccess) -> BucketLocation {
         region: access.region.clone(),
         bucket: access.name.clone(),
         force_path_style: access.force_path_style,
-        access_key_id: access.access_key_id.clone(),
-        secret_access_key: access.secret_access_key.clone(),
-        session_token: access.session_token.as_ref().map(|token| token.value.clone()),
+        access_key_id: access.keys.as_ref().map(|keys| keys.id.clone()),
+        secret_access_key: access.keys.as_ref().map(|keys| keys.secret.clone()),
+        session_token: access.session_token().map(|token| token.value.clone()),
         ca: access.ca.clone(),
     }
 }

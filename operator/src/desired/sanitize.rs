@@ -38,15 +38,16 @@ impl Component for Sanitize {
 
     fn objects(&self, stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
         let (Some(backup), Some((request, step))) = (&stack.backup, &plan.sanitizes.current) else { return Vec::new() };
-        let (Some(source), Some(asked)) = (backup.destination.as_deref(), &request.sanitize) else { return Vec::new() };
+        let Some(asked) = &request.sanitize else { return Vec::new() };
+        let Some((from, objects)) = backup.as_drills_read(!asked.objects.is_empty()) else { return Vec::new() };
         let Ok(into) = &asked.destination else { return Vec::new() };
         let mut objects = vec![
             service::account(stack, Name::Sanitize, &metadata::Strings::new()),
-            secret(stack, (backup, source, into), asked),
+            secret(stack, (&from, objects.as_ref(), into), asked),
         ];
         if !step.exists {
             let container = container(stack, backup, request, asked);
-            let of = (&backup.recovery.server, source);
+            let of = (&backup.recovery.server, &from);
             let template = drill::template(stack, backup, of, (Name::Sanitize, container));
             let spec = drill::job_spec(match &asked.sql {
                 Statements::Printed(command) => with_command(stack, command, (template, &of.0.resources)),
@@ -81,11 +82,11 @@ pub(super) fn kept(stack: &Stack, plan: &Plan) -> Vec<DesiredObject> {
 /// The keys of both buckets, and of the application's where its objects are asked for, and the statements of a spec: a variable of a pod would take `$$` in them for an escape.
 fn secret(
     stack: &Stack,
-    (backup, source, into): (&Backup, &BucketAccess, &BucketAccess),
+    (from, objects, into): (&BucketAccess, Option<&BucketAccess>, &BucketAccess),
     asked: &SanitizeRequest,
 ) -> DesiredObject {
-    let mut data = bucket_variables(source);
-    data.extend(recovery::source(&backup.recovery).filter(|_| !asked.objects.is_empty()));
+    let mut data = bucket_variables(from);
+    data.extend(recovery::source(objects));
     data.insert(contract::ENV_SANITIZED, serde_json::to_string(&recovery::location(into)).unwrap_or_default());
     if let Statements::Inline(sql) = &asked.sql {
         data.insert(contract::ENV_SANITIZE_SQL, sql.clone());

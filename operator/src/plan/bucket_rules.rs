@@ -37,11 +37,7 @@ pub(super) fn steps(stack: &Stack, observed: &Observed, hibernates: bool) -> Vec
 fn name(stack: &Stack, observed: &Observed) -> Option<String> {
     let (rules, access) = (stack.bucket_rules.as_ref()?, stack.bucket.access()?);
     let rules = serde_json::to_string(rules).unwrap_or_default();
-    let keys = if access.session_token.is_some() {
-        String::new()
-    } else {
-        meaning(&[&stack.uid, &access.access_key_id, &access.secret_access_key])
-    };
+    let keys = access.meaning_of_keys(&stack.uid, &stack.api.service_account_annotations);
     let name = |retry: &str| {
         let meaning = meaning(&[&rules, &access.endpoint, &access.region, &access.name, &keys, retry]);
         String::from(ObjectName::step(&stack.name, Component::BucketRules, &meaning))

@@ -215,7 +215,7 @@ fn reason_of(error: &ServiceError) -> reason::Reason {
     match error {
         ServiceError::Unreachable { .. } | ServiceError::Other { .. } => reason::UNREACHABLE,
         ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
-        ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+        ServiceError::AuthenticationFailed { .. } | ServiceError::RoleRefused { .. } => reason::AUTHENTICATION_FAILED,
         ServiceError::Missing { .. } => reason::NOT_FOUND,
         ServiceError::AccessDenied { .. } => reason::ACCESS_DENIED,
         ServiceError::Unsupported { .. } => reason::UNSUPPORTED,

@@ -37,6 +37,14 @@ pub enum ServiceError {
         /// What the service said.
         detail: String,
     },
+    /// The role of the pod gives no keys, or such that the service refuses.
+    #[error("failed to use the role of this pod for {subject}: {detail}")]
+    RoleRefused {
+        /// The service and its address.
+        subject: String,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// The service is there, the database or bucket is not.
     #[error("failed to find {subject}: {detail}")]
     Missing {
@@ -85,6 +93,7 @@ pub(super) enum Cause {
     Unreachable,
     Tls,
     Authentication,
+    Role,
     Missing,
     AccessDenied,
     Unsupported,
@@ -100,6 +109,7 @@ impl ServiceError {
             Cause::Unreachable => Self::Unreachable { subject, detail },
             Cause::Tls => Self::TlsFailed { subject, detail },
             Cause::Authentication => Self::AuthenticationFailed { subject, detail },
+            Cause::Role => Self::RoleRefused { subject, detail },
             Cause::Missing => Self::Missing { subject, detail },
             Cause::AccessDenied => Self::AccessDenied { subject, detail },
             Cause::Unsupported => Self::Unsupported { subject, detail },

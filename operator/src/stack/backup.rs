@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::v1alpha1::{BackupCopy, BackupSpec, Environment, ExternalBucket, RorunStackSpec, SanitizedDestination},
     contract,
-    names::{Component, annotation},
+    names::{Component, Waiting, annotation, reason},
 };
 
 /// The field with a bucket of the backups' own.
@@ -29,6 +29,15 @@ const HISTORY: usize = 10;
 /// Why Production should not do so.
 const OWN_KEY: &str = "backups go into the application's own bucket with the application's own key, so whoever takes over the \
                        application can delete them: set backup.destination.external with a key of its own";
+
+/// Why Production should not do so either.
+const OWN_ROLE: &str = "backups go to their bucket by the role of api.serviceAccount.annotations, which the application's pods have \
+                        too, so whoever takes over the application can delete them: set credentialsSecretRef of \
+                        backup.destination.external, or bind roles to the ServiceAccounts one by one by EKS Pod Identity";
+
+/// Why no drill begins.
+const NO_KEYS_FOR_DRILLS: &str = "drills run statements of users, and get no cloud role: name a Secret with keys that may read the \
+                                  backups in backup.verify.credentialsSecretRef, or set backup.verify.suspend to true";
 
 /// The dumps of the database.
 #[derive(Clone, Debug)]
@@ -118,7 +127,7 @@ pub(super) fn resolve_block(
     let time_zone = block.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned());
     ok_or_unresolved(schedule::check(&schedule, &time_zone), Component::Backup, unresolved);
     let recovery = Recovery::resolve((spec, &block), stack, observed, (&image, external.is_some()), unresolved);
-    Backup {
+    let backup = Backup {
         point_in_time: PointInTime::resolve((spec, &block), stack, observed),
         recovery,
         spec: serde_json::to_value(spec).unwrap_or_default(),
@@ -142,7 +151,12 @@ pub(super) fn resolve_block(
         exclude_schemas: block.exclude_schemas,
         pod_labels: block.pod_labels,
         pod_annotations: block.pod_annotations,
+    };
+    if backup.drills_lack_keys() {
+        let problem = Waiting::new(reason::INVALID_SPEC, NO_KEYS_FOR_DRILLS);
+        unresolved.entry(Component::Drill).or_insert(problem);
     }
+    backup
 }
 
 /// The image with the programs, and whether its version is a guess.
@@ -187,6 +201,23 @@ impl Stack {
 }
 
 impl Backup {
+    /// The bucket of the backups, and that of the application where points list its objects, as drills and sanitized points read them: by
+    /// keys. `objects`: the latter too. `None`: a role alone leads there, which a pod that runs statements of users does not get.
+    pub fn as_drills_read(&self, objects: bool) -> Option<(BucketAccess, Option<BucketAccess>)> {
+        let by_keys = |access: &BucketAccess| match &self.recovery.reader {
+            Some(keys) => Some(access.by(keys)),
+            None => access.keys.is_some().then(|| access.clone()),
+        };
+        let source = self.recovery.source.as_deref().filter(|_| objects).map(by_keys);
+        let source = if let Some(source) = source { Some(source?) } else { None };
+        Some((by_keys(self.destination.as_deref()?)?, source))
+    }
+
+    fn drills_lack_keys(&self) -> bool {
+        let begin = self.recovery.verify.as_ref().is_some_and(|verify| !verify.suspend);
+        begin && self.destination.is_some() && self.as_drills_read(true).is_none()
+    }
+
     fn follow(&mut self, major: u32) {
         let Some((name, _)) = self.image.rsplit_once(':').filter(|_| self.follows_database) else { return };
         let image = format!("{name}:{major}");
@@ -248,7 +279,18 @@ pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
 
 /// The warning about dumps that go to the application's own bucket by its own key.
 pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
-    bucket::chosen(spec).opens_backups(destination(spec)).then_some(OWN_KEY)
+    let by_role = destination(spec).is_some_and(|destination| destination.cloud_role.is_some());
+    let of_the_api = spec.api.service_account.as_ref().is_some_and(|account| !account.annotations.is_empty());
+    match bucket::chosen(spec).opens_backups(destination(spec)) {
+        true => Some(OWN_KEY),
+        false => (by_role && of_the_api).then_some(OWN_ROLE),
+    }
+}
+
+/// Whether only a role leads to the bucket of the backups, or to that of the application where `objects` of it are asked for.
+pub(super) fn read_by_role(spec: &RorunStackSpec, objects: bool) -> bool {
+    let own = bucket::is_by_role(spec);
+    destination(spec).map_or(own, |destination| destination.cloud_role.is_some()) || (objects && own)
 }
 
 /// The value of the annotation that adopts backups, or why it has no effect.

@@ -95,7 +95,7 @@ impl Connection {
         }
         let ca = authorities([database.ca.as_deref(), redis.ca.as_deref(), bucket.ca.as_deref()]);
         let released = Released::new(database, redis, &data);
-        let token_unhashed = bucket.session_token.as_ref().is_some_and(|token| !token.named);
+        let token_unhashed = bucket.session_token().is_some_and(|token| !token.named);
         let database_ca = authorities([database.ca.as_deref()]);
         Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
     }
@@ -121,17 +121,19 @@ fn ssl_mode(url: &PostgresUrl) -> String {
     written.unwrap_or_else(mode).to_owned()
 }
 
-/// The bucket and the keys to it, in the variables that clients of S3 read.
+/// The bucket and the keys to it, in the variables that clients of S3 read. Without keys they look for the role of their pod.
 pub fn bucket_variables(bucket: &BucketAccess) -> BTreeMap<&'static str, String> {
     let mut data = BTreeMap::from([
         (contract::ENV_S3_ENDPOINT, bucket.endpoint.clone()),
         (contract::ENV_S3_REGION, bucket.region.clone()),
         (contract::ENV_S3_BUCKET, bucket.name.clone()),
         (contract::ENV_S3_FORCE_PATH_STYLE, bucket.force_path_style.to_string()),
-        (contract::ENV_ACCESS_KEY_ID, bucket.access_key_id.clone()),
-        (contract::ENV_SECRET_ACCESS_KEY, bucket.secret_access_key.clone()),
     ]);
-    data.extend(bucket.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
+    if let Some(keys) = &bucket.keys {
+        data.insert(contract::ENV_ACCESS_KEY_ID, keys.id.clone());
+        data.insert(contract::ENV_SECRET_ACCESS_KEY, keys.secret.clone());
+        data.extend(keys.session_token.as_ref().map(|token| (contract::ENV_SESSION_TOKEN, token.value.clone())));
+    }
     data
 }
 

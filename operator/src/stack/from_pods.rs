@@ -1,12 +1,12 @@
 //! What a Job asks of services from the place of the pods, and what it said: a bucket that the operator did not make whether it can be
-//! written, and a database that only pods reach whatever the operator asks of others.
+//! written, and a database that only pods reach, or a bucket that they use by their role, whatever the operator asks of others.
 
 use std::sync::Arc;
 
 use super::{Backup, BucketAccess, Endpoint, Finding, JobPhase, Mode, Observed, Probe, ProbeTarget, ServiceUrl, Stack};
 use crate::{
     api::v1alpha1::{RorunStackSpec, ServiceStatus},
-    contract::{PreflightFinding, PreflightOutcome, PreflightVerdict, preflight_key},
+    contract::{PreflightFinding, PreflightOutcome, PreflightVerdict, ServiceFacts, preflight_key},
     names::{Component, ObjectName, Waiting, meaning, reason, reason::Reason},
 };
 
@@ -119,15 +119,12 @@ fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
     if wrong || there(&again).is_some() { again } else { first }
 }
 
-/// What a service is asked, and by which keys. Temporary keys are others every hour, and are left out.
+/// What a service is asked, and by which keys or role.
 fn meant(stack: &Stack, target: ProbeTarget, endpoint: &Endpoint) -> String {
     let salted = |parts: &[&str]| meaning(&[&[stack.uid.as_str()], parts].concat());
     let of_service = match endpoint {
         Endpoint::Bucket { access, prefix, versioning, .. } => {
-            let keys = match access.session_token {
-                Some(_) => String::new(),
-                None => salted(&[&access.access_key_id, &access.secret_access_key]),
-            };
+            let keys = access.meaning_of_keys(&stack.uid, &stack.api.service_account_annotations);
             let (prefix, ca) = (prefix.as_deref().unwrap_or_default(), access.ca.as_deref().unwrap_or_default());
             let style = access.force_path_style.to_string();
             let place = [access.endpoint.as_str(), &access.region, &access.name, &style, prefix, ca];
@@ -170,7 +167,7 @@ impl Stack {
         }
         match (asked.said.as_ref().and_then(|said| said.of(target.label())), &asked.phase) {
             // Keys may be for one folder alone, which the spec does not name.
-            (Some(PreflightVerdict::Failed(found)), _) if asked.is_elsewhere(target, found) => None,
+            (Some(PreflightVerdict::Failed(found)), _) if asked.is_elsewhere(target, found) && !only_pods => None,
             (Some(PreflightVerdict::Failed(PreflightFinding { reason, message })), _) => {
                 let reason = REASONS.into_iter().find(|known| known == reason).unwrap_or(reason::JOB_FAILED);
                 Some(Probe::Failed(Waiting::new(reason, self.failed_message(target, reason, message))))
@@ -180,11 +177,12 @@ impl Stack {
                 Some(Probe::Failed(Waiting::new(reason::JOB_FAILED, message)))
             }
             // Of a bucket that the application uses they are findings.
-            (Some(PreflightVerdict::Passed { findings, .. }), _) if target == DESTINATION => noted(found, findings),
-            // Also of a Job that goes on for another service.
-            (Some(PreflightVerdict::Passed { facts, .. }), _) if only_pods => {
-                Some(Probe::Answers { note: None, slow: false, facts: facts.clone().map(Arc::new) })
+            (Some(PreflightVerdict::Passed { findings, .. }), _) if target == DESTINATION => {
+                let answers = only_pods.then(|| answered(None));
+                noted(answers.as_ref().unwrap_or(found), findings).or(answers)
             }
+            // Also of a Job that goes on for another service.
+            (Some(PreflightVerdict::Passed { facts, .. }), _) if only_pods => Some(answered(facts.as_ref())),
             // Its pod is gone.
             (None, Some(JobPhase::Complete)) if only_pods && asked.asks(target) => Some(Probe::answers(None)),
             _ => (only_pods && asked.asks(target)).then_some(Probe::Pending),
@@ -196,7 +194,15 @@ impl Stack {
         let origin = self.opening(target).unwrap_or_default();
         let provider = self.mode(target.component).and_then(Mode::provider);
         let advice = provider.and_then(|provider| provider.advice(reason)).map(|advice| format!("; {advice}"));
-        format!("job/{asked}, which goes on trying: {origin}{said}{}", advice.unwrap_or_default())
+        let folder = self.denied_at_the_top(target, reason).unwrap_or_default();
+        format!("job/{asked}, which goes on trying: {origin}{said}{}{folder}", advice.unwrap_or_default())
+    }
+
+    /// Of a role that may be for one folder alone, and which nobody but the Job goes by: how to say so.
+    fn denied_at_the_top(&self, target: ProbeTarget, reason: Reason) -> Option<&'static str> {
+        let unnamed = self.from_pods.as_ref().is_some_and(|asked| !asked.folder_named);
+        let denied = reason == reason::ACCESS_DENIED && target == ProbeTarget::from(Component::Bucket);
+        (unnamed && denied).then_some("; if they are for one folder alone, name it in bucket.lifecycle.prefix")
     }
 
     /// The targets that a Job answers for.
@@ -209,7 +215,15 @@ impl Stack {
 
     /// Whether the operator itself cannot ask a service, and a Job does.
     pub fn is_asked_from_pods_alone(&self, component: Component) -> bool {
-        self.mode(component).is_some_and(|mode| mode.proxy().is_some())
+        let by_role = |access: &BucketAccess| access.keys.is_none();
+        match component {
+            Component::Bucket => self.bucket.access().is_some_and(by_role),
+            Component::Backup => {
+                let own = self.backup.as_ref().filter(|backup| backup.own_destination);
+                own.and_then(|backup| backup.destination.as_deref()).is_some_and(by_role)
+            }
+            _ => self.mode(component).is_some_and(|mode| mode.proxy().is_some()),
+        }
     }
 
     /// Whether nothing but a Job says that a service fails which answers the operator. Such a service keeps nobody waiting: a network
@@ -251,6 +265,9 @@ impl Stack {
     /// That the keys do not reach the top of the bucket, as a finding.
     fn denied_elsewhere(&self) -> Option<Finding> {
         let (asked, target) = (self.from_pods.as_ref()?, ProbeTarget::from(Component::Bucket));
+        if self.is_asked_from_pods_alone(Component::Bucket) {
+            return None;
+        }
         match asked.said.as_ref()?.of(target.label())? {
             PreflightVerdict::Failed(found) if asked.is_elsewhere(target, found) => {
                 let message = format!("{}; job/{} goes on trying", found.message, asked.job);
@@ -273,6 +290,11 @@ impl FromPods {
         let destination = self.destination.is_some() && target == DESTINATION;
         bucket || destination || self.urls.iter().any(|(of, _)| *of == target)
     }
+}
+
+/// That a service answers which only pods ask.
+fn answered(facts: Option<&ServiceFacts>) -> Probe {
+    Probe::Answers { note: None, slow: false, facts: Some(Arc::new(facts.cloned().unwrap_or_default())) }
 }
 
 /// What was found beside what the operator itself found of a service that answers. `None`: nothing.

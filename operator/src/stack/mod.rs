@@ -49,7 +49,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
-pub use bucket::{Bucket, BucketAccess, SessionToken, asks_for_rules, bucket_port};
+pub use bucket::{AccessKeys, Bucket, BucketAccess, SessionToken, asks_for_rules, bucket_port};
 pub use clusters::{ClusterThere, Clusters, LiveCluster, Recovered};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};

@@ -4,7 +4,7 @@ use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::r
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BucketAccess, Observed, Stack, backup, bucket, defaults,
+    AccessKeys, BucketAccess, Observed, Stack, backup, bucket, defaults,
     mode::{Unresolved, ok_or_unresolved},
     probing::duration,
     schedule,
@@ -13,10 +13,10 @@ use super::{
 use crate::{
     api::v1alpha1::{
         BackupCheck, BackupCopy, BackupSpec, BackupVerify, Environment, ExternalBucket, IdentitySecretReference,
-        RorunStackSpec,
+        RorunStackSpec, S3SecretReference,
     },
     contract::ReplicationRule,
-    names::Component,
+    names::{Component, Waiting},
     quantity::{NANOS, nanos},
 };
 
@@ -52,6 +52,8 @@ pub struct Recovery {
     pub copies: Vec<PointCopy>,
     /// The drills.
     pub verify: Option<Verify>,
+    /// The keys that drills and sanitized points read by. `None`: those of the buckets.
+    pub reader: Option<AccessKeys>,
     /// The pod of a PostgreSQL that is thrown away: that of the drills, whether or not any begin.
     pub server: Verify,
     /// How many seconds of data may be lost, if the spec says so.
@@ -126,6 +128,7 @@ impl Recovery {
             let there = NamedSecret::find(observed, &identity.name, "backup.identitySecretRef").map(drop);
             ok_or_unresolved(there, Component::Drill, unresolved);
         }
+        let reader = ok_or_unresolved(reader(spec, observed), Component::Drill, unresolved);
         let asked = verify(spec, block);
         let server = resolve_verify(&asked.clone().unwrap_or_default(), (spec, block), stack, image, unresolved);
         Self {
@@ -137,6 +140,7 @@ impl Recovery {
             replica: bucket::replication(spec),
             copies,
             verify: asked.map(|_| server.clone()),
+            reader: reader.flatten(),
             server,
             rpo: objectives.and_then(|of| seconds(of.rpo.as_deref()?)),
             rto: objectives.and_then(|of| seconds(of.rto.as_deref()?)),
@@ -218,6 +222,17 @@ fn twice(size: &str) -> Option<String> {
     let units = ["Mi", "Gi", "Ti"];
     let power = (0..2).take_while(|power| size % 1024_i128.pow(power + 1) == 0).count();
     Some(format!("{}{}", size / 1024_i128.pow(u32::try_from(power).ok()?), units[power]))
+}
+
+/// The Secret with the keys of drills that a spec names.
+pub(super) fn reader_secret(spec: &RorunStackSpec) -> Option<S3SecretReference> {
+    let name = spec.backup.as_ref()?.verify.as_ref()?.credentials_secret_ref.as_ref()?.name.clone();
+    Some(S3SecretReference { name, access_key_id_key: None, secret_access_key_key: None, session_token_key: None })
+}
+
+/// The keys that drills and sanitized points read by. `None`: those of the buckets.
+pub(super) fn reader(spec: &RorunStackSpec, observed: &Observed) -> Result<Option<AccessKeys>, Waiting> {
+    bucket::keys(reader_secret(spec).as_ref(), "backup.verify.credentialsSecretRef", observed)
 }
 
 /// The Secret with the identity that a spec names.

@@ -1,6 +1,6 @@
 //! A point without what must not leave the environment, as a RorunBackup asks for it: by which statements, and where to.
 
-use super::{BucketAccess, Observed, References, backup, bucket, defaults, mode::ModeSpec};
+use super::{BucketAccess, Observed, References, backup, bucket, defaults, mode::ModeSpec, recovery};
 use crate::{
     api::v1alpha1::{ConfigMapKey, ExternalBucket, RorunBackupSpec, RorunStackSpec, SanitizeCommand},
     names::{Waiting, label, reason},
@@ -47,20 +47,35 @@ impl SanitizeRequest {
             (None, Some(of)) => Statements::ConfigMap(of.clone()),
             (None, None) => Statements::Inline(sanitize.sql.clone().unwrap_or_default()),
         };
+        let objects = sanitize.object_prefixes.clone();
+        let readable = readable(stack, !objects.is_empty(), observed);
         Some(Self {
             sql,
-            objects: sanitize.object_prefixes.clone(),
-            destination: access(backup::sanitized_to(destination), observed),
+            objects,
+            destination: readable.and_then(|()| access(backup::sanitized_to(destination), observed)),
             prefix: destination.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
         })
     }
 }
 
+/// Whether the points can be read. The pod runs statements of users, and gets no role.
+fn readable(stack: &RorunStackSpec, objects: bool, observed: &Observed) -> Result<(), Waiting> {
+    let reader = recovery::reader(stack, observed)?;
+    if reader.is_some() || !backup::read_by_role(stack, objects) {
+        return Ok(());
+    }
+    let message = "a sanitized point comes out of a pod that runs statements of users, and gets no cloud role: name a Secret with keys \
+                   that may read the backups in backup.verify.credentialsSecretRef of the stack";
+    Err(Waiting::new(reason::INVALID_SPEC, message))
+}
+
 /// The bucket, by keys that are sure to be keys of S3: whoever may ask for a backup need not be allowed to read Secrets.
 fn access(block: &ExternalBucket, observed: &Observed) -> Result<Box<BucketAccess>, Waiting> {
     let access = bucket::access(block, FIELD, observed)?;
-    match bucket::unusual_keys(&block.credentials_secret_ref, observed) {
-        Some(_) => Err(Waiting::new(reason::INVALID_SPEC, not_for_s3(&block.credentials_secret_ref.name))),
+    // The definition refuses one without keys.
+    let unusual = block.credentials_secret_ref.as_ref().filter(|keys| bucket::unusual_keys(keys, observed).is_some());
+    match unusual {
+        Some(keys) => Err(Waiting::new(reason::INVALID_SPEC, not_for_s3(&keys.name))),
         None => Ok(Box::new(access)),
     }
 }

@@ -62,6 +62,7 @@ fn bucket_of(seed: &SeedFrom) -> ExternalBucket {
         force_path_style: seed.force_path_style,
         checksums: None,
         credentials_secret_ref: seed.credentials_secret_ref.clone(),
+        cloud_role: seed.cloud_role.clone(),
         tls: seed.tls.clone(),
         allow_insecure: None,
         probe_interval: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
+    AccessKeys, CredentialKeys, Endpoint, ProbeTarget, References, Stack, bucket, database,
     mode::{ClusterVolumes, Mode, ModeSpec, PodFields, Server},
     placeholders::Values,
     redis,
@@ -62,6 +62,7 @@ pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut Referen
     }
     super::recovery::buckets(spec).for_each(|copy| copy.references(stack, found));
     super::seed::references(stack, spec, found);
+    super::recovery::reader_secret(spec).iter().for_each(|keys| AccessKeys::reference(keys, found));
     if let Some(identity) = super::recovery::identity(spec) {
         // Only its pods read it.
         found.secret(&identity.name, []);
@@ -78,6 +79,7 @@ pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Valu
     }
     super::recovery::buckets(spec).for_each(|copy| copy.placeholders(stack, values));
     super::seed::placeholders(stack, spec, values);
+    super::recovery::reader_secret(spec).iter().for_each(|keys| AccessKeys::placeholders(keys, values));
     if let Some(identity) = super::recovery::identity(spec) {
         let value = values.value();
         values.secret(&identity.name, super::recovery::key(identity), value);
@@ -140,7 +142,10 @@ impl Stack {
         let shared = self.backups_in_bucket();
         let mut endpoints: BTreeMap<_, _> = self.modes().flat_map(|mode| mode.endpoints(shared)).collect();
         endpoints.extend(self.destination().map(|endpoint| (Component::Backup.into(), endpoint)));
-        endpoints.retain(|target, _| self.not_probed(target.component).is_none());
+        // A role is the pods': with one of its own the operator would do for a tenant what the tenant may not.
+        let by_role =
+            |endpoint: &Endpoint| matches!(endpoint, Endpoint::Bucket { access, .. } if access.keys.is_none());
+        endpoints.retain(|target, endpoint| self.not_probed(target.component).is_none() && !by_role(endpoint));
         endpoints
     }
 }

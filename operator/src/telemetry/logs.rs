@@ -87,8 +87,8 @@ where
 }
 
 /// Crates that write requests to a bucket below `info`, with the key that they are signed by. Whoever wants that names them.
-const TELL_TOO_MUCH: [&str; 5] =
-    ["aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime", "aws_smithy_runtime_api"];
+const TELL_TOO_MUCH: [&str; 6] =
+    ["aws_runtime", "aws_sdk_s3", "aws_sdk_sts", "aws_sigv4", "aws_smithy_runtime", "aws_smithy_runtime_api"];
 
 /// kube opens a span of its own for each reconcile, beside the operator's, with the same content, which costs a twentieth of a
 /// reconcile that finds nothing to do.
@@ -97,6 +97,9 @@ const TELLS_THE_SAME: &str = "kube_runtime::controller=warn,";
 /// What kube's client logs as an error for each answer above 499 and each connection that fails. Whoever sent the request logs it
 /// with the object, and with what happens next.
 const LOGGED_BY_CALLERS: &str = "kube_client::client::builder=off,";
+
+/// It writes what those said who give out the keys of a role, and a token that it cannot use. Errors tell what there is to know.
+const REPEATS_OTHERS: &str = "aws_config=off,";
 
 fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     // `EnvFilter` reads a misspelled level, such as `inof`, as the name of a target, and then all else is silent.
@@ -118,7 +121,7 @@ fn filter(directive: &str) -> Result<EnvFilter, LogError> {
     };
     EnvFilter::builder()
         // Of two directives of one target the last one counts.
-        .parse(directives + directive)
+        .parse(format!("{REPEATS_OTHERS}{directives}{directive}"))
         .map_err(|source| LogError::Directive { directive: directive.to_owned(), source })
 }
 

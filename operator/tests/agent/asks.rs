@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::gateway::{Gateway, Passed};
 use crate::moto::Moto;
-use crate::servers::{PASSWORD, Servers};
+use crate::servers::{PASSWORD, Servers, by_keys, log_in};
 
 const UID: &str = "6f1f3a5c-0000-4000-8000-000000000001";
 
@@ -54,8 +54,7 @@ async fn run(bucket: Option<&BucketTarget>, arguments: &[&str], variables: &[(&s
     if let Some(target) = bucket {
         command.env(contract::ENV_S3_ENDPOINT, &target.endpoint).env(contract::ENV_S3_REGION, &target.region);
         command.env(contract::ENV_S3_BUCKET, &target.bucket).env(contract::ENV_S3_FORCE_PATH_STYLE, "true");
-        command.env(contract::ENV_ACCESS_KEY_ID, &target.access_key_id);
-        command.env(contract::ENV_SECRET_ACCESS_KEY, &target.secret_access_key);
+        log_in(&mut command, target);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = Instant::now();
@@ -143,7 +142,7 @@ async fn a_bucket_is_asked_in_the_folder_that_is_used() {
     let servers = Servers::shared().await;
     let target = servers.bucket("limited");
     let _ = client(&target).create().await;
-    let limited = BucketTarget { access_key_id: "limited".to_owned(), ..target };
+    let limited = BucketTarget { keys: by_keys("limited", PASSWORD), ..target };
     let run = ask(&limited, "backups/n/shop/", &[]).await;
     assert_eq!(run.passed("bucket"), (&[][..], None));
     let run = ask(&limited, "", &[]).await;
@@ -193,9 +192,9 @@ async fn what_is_wrong_with_a_bucket_is_told_in_these_words() {
         assert!(message.starts_with(&begins) && message.contains(expected), "{message}");
         assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
     };
-    let stranger = BucketTarget { access_key_id: "stranger".to_owned(), ..target.clone() };
+    let stranger = BucketTarget { keys: by_keys("stranger", PASSWORD), ..target.clone() };
     told(&stranger, "AccessDenied", "it answers AccessDenied (HTTP status 403); grant it to these credentials").await;
-    let wrong = BucketTarget { secret_access_key: "another".to_owned(), ..target.clone() };
+    let wrong = BucketTarget { keys: by_keys("owner", "another"), ..target.clone() };
     told(&wrong, "AuthenticationFailed", "check the credentials in its Secret").await;
     let missing = BucketTarget { bucket: "nowhere-to-be-found".to_owned(), ..target.clone() };
     let run = ask(&missing, "", &[]).await;

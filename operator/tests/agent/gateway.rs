@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use axum::routing::any;
 use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full};
@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// Whether what is written is to be locked.
     pub(crate) locks: bool,
+    /// Who asks: the access key id, and the session token of temporary keys.
+    pub(crate) by: (String, Option<String>),
     query: String,
 }
 
@@ -119,7 +121,8 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
     let query = head.uri.query().unwrap_or_default().to_owned();
     let (mut translate, mut replicated) = (None, None);
     let (path, locks) = (head.uri.path().to_owned(), head.headers.contains_key("x-amz-object-lock-mode"));
-    let decided = decide(&Asked { method: head.method.to_string(), path, locks, query });
+    let by = by(&head.headers);
+    let decided = decide(&Asked { method: head.method.to_string(), path, locks, by, query });
     if let Some(answer) = own(decided) {
         return answer;
     }
@@ -169,6 +172,14 @@ async fn pass(port: u16, request: Request<Body>, decide: &(dyn Fn(&Asked) -> Pas
         head.headers.insert("x-amz-replication-status", status.parse().expect("a header"));
     }
     Response::from_parts(head, Body::from(body))
+}
+
+/// Who signed a request.
+fn by(headers: &HeaderMap) -> (String, Option<String>) {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let signature = text("authorization").unwrap_or_default();
+    let id = signature.split("Credential=").nth(1).and_then(|rest| rest.split('/').next());
+    (id.unwrap_or_default().to_owned(), text("x-amz-security-token"))
 }
 
 /// An answer that breaks off, or that takes its time. `None`: it comes as it is.

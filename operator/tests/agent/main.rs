@@ -37,6 +37,7 @@ mod prunes;
 mod replications;
 mod restores;
 mod rights;
+mod roles;
 mod rules;
 mod sanitizes;
 mod schemas;

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::process::Server;
 use crate::programs;
-use crate::servers::PASSWORD;
+use crate::servers::{PASSWORD, by_keys};
 
 /// It runs while a test holds it.
 #[derive(Debug)]
@@ -55,9 +55,7 @@ fn target(port: u16, name: &str) -> BucketTarget {
         region: "us-east-1".to_owned(),
         bucket: name.to_owned(),
         force_path_style: true,
-        access_key_id: "owner".to_owned(),
-        secret_access_key: PASSWORD.to_owned(),
-        session_token: None,
+        keys: by_keys("owner", PASSWORD),
         ca: None,
     }
 }

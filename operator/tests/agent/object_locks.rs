@@ -34,7 +34,8 @@ fn now() -> i64 {
 
 /// Who makes buckets with what no stack asks for.
 fn administrator(target: &BucketTarget) -> Client {
-    let keys = Credentials::new(&target.access_key_id, &target.secret_access_key, None, None, "test");
+    let keys = target.keys.as_ref().expect("keys");
+    let keys = Credentials::new(&keys.id, &keys.secret, None, None, "test");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(&target.endpoint)

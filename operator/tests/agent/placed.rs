@@ -14,6 +14,7 @@ use crate::restores::objects::{EXCEPT, Versioned, beside};
 use crate::restores::{Restore, Step};
 use crate::sanitizes::{SANITIZE, Safe, production};
 use crate::scenario::Scenario;
+use crate::servers::location;
 
 const PREFIX: &str = "sanitized/n/shop/";
 const POOL: &str = "sanitized/_objects/n/shop/";
@@ -182,9 +183,7 @@ async fn objects_that_are_not_there_leave_no_point() {
     // The bucket of before.
     let other = scenario.servers.bucket("placed-bad-other");
     let (mut command, result) = safe.with(&["public/"]);
-    let location = serde_json::json!({"endpoint": other.endpoint, "region": other.region, "bucket": other.bucket,
-        "forcePathStyle": true, "accessKeyId": other.access_key_id, "secretAccessKey": other.secret_access_key});
-    command.env(contract::ENV_SOURCE, location.to_string());
+    command.env(contract::ENV_SOURCE, serde_json::to_string(&location(&other)).expect("JSON"));
     let (message, _) = safe.failure_command((command, result)).await;
     assert!(
         message.contains("bucket \"placed-bad\"") && message.contains("not that of the stack any more"),

@@ -195,8 +195,8 @@ pub(crate) fn target(scenario: &Scenario, bucket: &str, prefix: &str) -> CopyTar
         region: "eu-central-1".to_owned(),
         bucket: bucket.to_owned(),
         force_path_style: true,
-        access_key_id: "owner".to_owned(),
-        secret_access_key: PASSWORD.to_owned(),
+        access_key_id: Some("owner".to_owned()),
+        secret_access_key: Some(PASSWORD.to_owned()),
         session_token: None,
         ca: Some(std::fs::read_to_string(&scenario.servers.ca_file).expect("authority")),
     };

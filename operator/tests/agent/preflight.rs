@@ -26,7 +26,7 @@ use crate::pooler::Pooler;
 use crate::process::{Server, until};
 use crate::programs;
 use crate::scenario::Scenario;
-use crate::servers::PASSWORD;
+use crate::servers::{PASSWORD, by_keys};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -349,7 +349,7 @@ async fn what_is_wrong_is_told_in_the_words_of_the_documentation() {
     let with_ca = [&tls[..], &["--tls-ca-cert-file", &certificate]].concat();
     let (_old, old_port, _old_folder) = start_redis(&with_ca).await;
     let mut stranger = servers.bucket("bad-input");
-    stranger.access_key_id = "stranger".to_owned();
+    stranger.keys = by_keys("stranger", PASSWORD);
     let elsewhere_port = of_another_region().await;
     let mut elsewhere = servers.bucket("rorun-files");
     elsewhere.endpoint = format!("http://127.0.0.1:{elsewhere_port}");

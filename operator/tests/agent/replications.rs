@@ -4,7 +4,7 @@
 
 use rorun_operator::agent::Manifest;
 use rorun_operator::contract::{
-    self, BucketLocation, CopyTarget, DumpRecord, MANIFEST_FILE, ReplicationRule, RestoreRefusal, RestoreStep,
+    self, CopyTarget, DumpRecord, MANIFEST_FILE, ReplicationRule, RestoreRefusal, RestoreStep,
 };
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
 
@@ -15,6 +15,7 @@ use crate::process::until;
 use crate::restores::Restore;
 use crate::restores::objects::{BUCKET, beside};
 use crate::scenario::Scenario;
+use crate::servers::location;
 
 const PREFIX: &str = "from-eu/n/s/";
 
@@ -46,16 +47,7 @@ impl Stack {
 
     async fn dump(&self, copies: &str, replica: &str, during: impl AsyncFnOnce()) -> DumpRecord {
         let target: CopyTarget = copy_target(&self.scenario, copies, PREFIX);
-        let source = BucketLocation {
-            endpoint: self.source.endpoint.clone(),
-            region: self.source.region.clone(),
-            bucket: self.source.bucket.clone(),
-            force_path_style: true,
-            access_key_id: self.source.access_key_id.clone(),
-            secret_access_key: self.source.secret_access_key.clone(),
-            session_token: None,
-            ca: None,
-        };
+        let source = location(&self.source);
         let role = "arn:aws:iam::123456789012:role/replication".to_owned();
         let to = ReplicationRule { bucket: replica.to_owned(), region: "us-east-1".to_owned(), role };
         let mut command = self.scenario.command();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::proxy::{PATH, Proxy};
 use crate::scenario::Scenario;
-use crate::servers::PASSWORD;
+use crate::servers::{PASSWORD, by_keys};
 
 fn client(target: &BucketTarget) -> BucketClient {
     BucketClient::new(target, Timeouts::CHECK).expect("client")
@@ -74,7 +74,7 @@ async fn the_policy_of_the_documentation_lists_just_what_a_run_asks_for() {
 async fn keys_that_are_limited_to_the_folder_of_the_backups_are_enough() {
     let scenario = Scenario::new("limited").await;
     let mut target = scenario.servers.bucket("limited");
-    target.access_key_id = "limited".to_owned();
+    target.keys = by_keys("limited", PASSWORD);
     let limited = client(&target);
     for prefix in [None, Some("uploads/")] {
         let refused = limited.check(prefix).await;
@@ -98,7 +98,7 @@ async fn buckets_below_a_path_are_reached_with_a_signature_that_covers_it() {
     bucket.check(None).await.expect("check");
     bucket.put("a/b-c_d.e", vec![7]).await.expect("put");
     assert_eq!(scenario.bucket.get("a/b-c_d.e").await, Ok(Some(vec![7])));
-    target.secret_access_key = "wrong".to_owned();
+    target.keys = by_keys("owner", "wrong");
     let refused = client(&target).check(Some("a/")).await;
     assert!(matches!(refused, Err(ServiceError::AuthenticationFailed { .. })), "{refused:?}");
     let mut command = scenario.command();
@@ -113,7 +113,7 @@ async fn a_session_token_is_sent_and_signed() {
     let proxy = Proxy::start(scenario.servers.s3_port, None).await;
     let mut target = scenario.servers.bucket("session");
     target.endpoint.clone_from(&proxy.endpoint);
-    target.session_token = Some("token-of-the-client".to_owned());
+    target.keys.as_mut().expect("keys").session_token = Some("token-of-the-client".to_owned());
     // The server knows no such session, so how it answers does not matter.
     let _ = client(&target).check(Some("a/")).await;
     let mut command = scenario.command();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::gateway::{Gateway, Passed};
 use crate::moto::Moto;
 use crate::process::until;
-use crate::servers::{PASSWORD, Servers};
+use crate::servers::{PASSWORD, Servers, by_keys, log_in};
 
 const SHOP: &str = "6f1f3a5c-0000-4000-8000-000000000001/shop";
 const OTHER: &str = "6f1f3a5c-0000-4000-8000-000000000001/shop-eu";
@@ -69,8 +69,7 @@ async fn run(target: &BucketTarget, rules: &BucketRules, more: &[&str]) -> Run {
     command.arg("--termination-path").arg(result.path()).env_clear();
     command.env(contract::ENV_S3_ENDPOINT, &target.endpoint).env(contract::ENV_S3_REGION, &target.region);
     command.env(contract::ENV_S3_BUCKET, &target.bucket).env(contract::ENV_S3_FORCE_PATH_STYLE, "true");
-    command.env(contract::ENV_ACCESS_KEY_ID, &target.access_key_id);
-    command.env(contract::ENV_SECRET_ACCESS_KEY, &target.secret_access_key);
+    log_in(&mut command, target);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = tokio::task::spawn_blocking(move || command.output().expect("agent")).await.expect("agent");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -289,9 +288,9 @@ async fn a_server_that_is_away_is_asked_again_and_one_that_refuses_is_not() {
     let servers = Servers::shared().await;
     let target = servers.bucket("rules-away");
     client(&target).create().await.expect("bucket");
-    let wrong = BucketTarget { secret_access_key: "another".to_owned(), ..target.clone() };
+    let wrong = BucketTarget { keys: by_keys("owner", "another"), ..target.clone() };
     assert_eq!(run(&wrong, &asked, &[]).await.failed().1, "AuthenticationFailed");
-    let stranger = BucketTarget { access_key_id: "stranger".to_owned(), ..target.clone() };
+    let stranger = BucketTarget { keys: by_keys("stranger", PASSWORD), ..target.clone() };
     assert_eq!(run(&stranger, &asked, &[]).await.failed().1, "AccessDenied");
     let missing = BucketTarget { bucket: "nowhere".to_owned(), ..target };
     assert_eq!(run(&missing, &asked, &[]).await.failed().1, "NotFound");

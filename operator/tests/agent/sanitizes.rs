@@ -15,7 +15,7 @@ use crate::process::{signal, until};
 use crate::programs;
 use crate::restores::Restore;
 use crate::scenario::Scenario;
-use crate::servers::PASSWORD;
+use crate::servers::{PASSWORD, location};
 
 const REQUEST: &str = "5e0c37f4-3a55-4b8a-9a86-1c1f2a3b4c5d";
 const SCHEMA: &str = "
@@ -41,17 +41,7 @@ impl<'a> Safe<'a> {
     }
 
     fn location(&self) -> BucketLocation {
-        let target = self.into.servers.bucket(self.into.name);
-        BucketLocation {
-            endpoint: target.endpoint,
-            region: target.region,
-            bucket: target.bucket,
-            force_path_style: true,
-            access_key_id: target.access_key_id,
-            secret_access_key: target.secret_access_key,
-            session_token: None,
-            ca: None,
-        }
+        location(&self.into.servers.bucket(self.into.name))
     }
 
     pub(crate) fn command(&self, sql: &str) -> (Command, PathBuf) {

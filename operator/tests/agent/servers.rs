@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rorun_e2e::engine::ports;
-use rorun_operator::services::bucket::{BucketClient, BucketTarget, Timeouts};
+use rorun_operator::contract::{self, BucketLocation};
+use rorun_operator::services::bucket::{AccessKeys, BucketClient, BucketTarget, Timeouts};
 use rorun_operator::services::{postgres, redis};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -104,9 +105,7 @@ impl Servers {
             region: "us-east-1".to_owned(),
             bucket: name.to_owned(),
             force_path_style: true,
-            access_key_id: "owner".to_owned(),
-            secret_access_key: PASSWORD.to_owned(),
-            session_token: None,
+            keys: by_keys("owner", PASSWORD),
             ca: None,
         }
     }
@@ -223,4 +222,31 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
         weed.arg(format!("-{name}={value}"));
     }
     Server::start(&mut weed, "KILL", &folder.join("s3.log"))
+}
+
+/// Keys of a bucket.
+pub(crate) fn by_keys(id: &str, secret: &str) -> Option<AccessKeys> {
+    Some(AccessKeys { id: id.to_owned(), secret: secret.to_owned(), session_token: None })
+}
+
+/// Gives the keys of a bucket to an agent; without any it looks for the role of its pod.
+pub(crate) fn log_in(command: &mut Command, target: &BucketTarget) {
+    if let Some(keys) = &target.keys {
+        command.env(contract::ENV_ACCESS_KEY_ID, &keys.id).env(contract::ENV_SECRET_ACCESS_KEY, &keys.secret);
+    }
+}
+
+/// A bucket as the operator tells an agent of it.
+pub(crate) fn location(target: &BucketTarget) -> BucketLocation {
+    let keys = target.keys.clone();
+    BucketLocation {
+        endpoint: target.endpoint.clone(),
+        region: target.region.clone(),
+        bucket: target.bucket.clone(),
+        force_path_style: target.force_path_style,
+        access_key_id: keys.as_ref().map(|keys| keys.id.clone()),
+        secret_access_key: keys.map(|keys| keys.secret),
+        session_token: None,
+        ca: None,
+    }
 }

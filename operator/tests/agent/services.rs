@@ -9,7 +9,7 @@ use rorun_operator::services::redis::{self, RedisTarget};
 use rorun_operator::services::{Network, ServiceError};
 
 use crate::scenario::Scenario;
-use crate::servers::{PASSWORD, Servers};
+use crate::servers::{PASSWORD, Servers, by_keys};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,6 +21,7 @@ fn variant<T>(result: Result<T, ServiceError>) -> &'static str {
         ServiceError::Refused { .. } => "Refused",
         ServiceError::TlsFailed { .. } => "TlsFailed",
         ServiceError::AuthenticationFailed { .. } => "AuthenticationFailed",
+        ServiceError::RoleRefused { .. } => "RoleRefused",
         ServiceError::Missing { .. } => "Missing",
         ServiceError::AccessDenied { .. } => "AccessDenied",
         ServiceError::Unsupported { .. } => "Unsupported",
@@ -148,9 +149,9 @@ async fn a_bucket_is_made_and_checked() {
         client(&target)
     };
     for (bucket, expected) in [
-        (changed(|target| target.secret_access_key = "wrong".to_owned()), "AuthenticationFailed"),
-        (changed(|target| target.access_key_id = "nobody".to_owned()), "AuthenticationFailed"),
-        (changed(|target| target.access_key_id = "stranger".to_owned()), "AccessDenied"),
+        (changed(|target| target.keys = by_keys("owner", "wrong")), "AuthenticationFailed"),
+        (changed(|target| target.keys = by_keys("nobody", PASSWORD)), "AuthenticationFailed"),
+        (changed(|target| target.keys = by_keys("stranger", PASSWORD)), "AccessDenied"),
         (changed(|target| target.endpoint = "http://127.0.0.1:1".to_owned()), "Unreachable"),
     ] {
         let answer = bucket.check(None).await;

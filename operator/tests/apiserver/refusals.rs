@@ -6,6 +6,7 @@ mod edge;
 mod monitoring;
 mod recovery;
 mod release;
+mod roles;
 mod services;
 
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
     let all = all
         .chain(recovery::cases())
         .chain(aws::cases())
+        .chain(roles::cases())
         .chain(services::cases())
         .chain(services::of_providers())
         .chain(cloud_native_pg::cases());

@@ -59,6 +59,7 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule !has(self.backup) || !has(self.backup.pointInTime)", "0.1.0 had no pointInTime"),
     ("spec.bucket: rule !has(self.s3)", "0.1.0 had no s3"),
     ("spec.database.external: rule !has(self.cloudSQLProxy)", "0.1.0 had no cloudSQLProxy"),
+    ("external: rule has(self.credentialsSecretRef) != has(self.cloudRole)", "0.1.0 asked for credentialsSecretRef"),
     (
         "spec: rule (has(self.database) && has(self.database.external) ? 'external' : ",
         "0.1.0 compared whether the mode is external, of its two modes, and a stack of it has no other",
@@ -152,6 +153,13 @@ async fn edited(server: &Server, label: &str, definitions: (&Value, &Value), ref
         let later = |block: &Map<String, Value>| !block.keys().any(|mode| modes.contains_key(mode));
         if stack["spec"]["database"].as_object().is_some_and(later) {
             stack["spec"]["database"] = json!({"external": {"secretRef": {"name": "database"}}});
+        }
+        // Whose bucket is used by a role used one by keys.
+        for place in ["/spec/bucket/external", "/spec/backup/destination/external"] {
+            let block = stack.pointer_mut(place).and_then(Value::as_object_mut);
+            if let Some(block) = block.filter(|block| block.contains_key("cloudRole")) {
+                block.insert("credentialsSecretRef".to_owned(), json!({"name": "keys"}));
+            }
         }
         leave_out_unknown(&mut stack["spec"], schema);
         Fixture(stack)

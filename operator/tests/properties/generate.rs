@@ -47,8 +47,17 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
         top.prop_map(move |(api, ocr, admin, services, (hosts, class, tls), backup, image, monitoring)| {
             let cluster = services.get("database").and_then(|database| database.get("cloudNativePG"));
             let archived = cluster.is_some_and(|cluster| cluster.get("pooler").is_some());
-            let point_in_time = archived.then(|| json!({"days": 7}));
-            let backup = backup.map(|backup| with(backup, "pointInTime", point_in_time));
+            let backup = backup.map(|mut backup| {
+                let own = services.get("bucket").and_then(|bucket| bucket.get("external"));
+                let destination = backup.pointer("/destination/external");
+                let by_role = |bucket: Option<&Value>| bucket.is_some_and(|bucket| bucket.get("cloudRole").is_some());
+                // The log is archived by keys, and drills read by keys.
+                let point_in_time = (archived && !by_role(destination.or(own))).then(|| json!({"days": 7}));
+                if by_role(destination) || by_role(own) {
+                    backup["verify"]["credentialsSecretRef"] = json!({"name": "reader"});
+                }
+                with(backup, "pointInTime", point_in_time)
+            });
             let mut fixture = stack(&name).set("environment", json!(environment)).set("api", api);
             fixture = fixture.set("ingress", ingress(ocr.as_ref(), admin.as_ref(), hosts, class, tls));
             let blocks =
@@ -332,9 +341,12 @@ fn external_redis() -> impl Strategy<Value = Value> {
 fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Value = Value> {
     let token = option::of(Just(json!("token")));
     let checksums = option::of(select(vec![json!("WhenRequired"), json!("WhenSupported")]));
-    (authority("bucket-ca"), token, checksums).prop_map(move |(tls, token, checksums)| {
-        let reference = with(json!({"name": secret}), "sessionTokenKey", token);
-        let bucket = json!({"name": name, "endpoint": "https://s3.example.com", "credentialsSecretRef": reference});
+    let login = (prop::bool::weighted(0.8), token).prop_map(move |(keys, token)| match keys {
+        true => ("credentialsSecretRef", with(json!({"name": secret}), "sessionTokenKey", token)),
+        false => ("cloudRole", json!({})),
+    });
+    (authority("bucket-ca"), login, checksums).prop_map(move |(tls, (field, login), checksums)| {
+        let bucket = json!({"name": name, "endpoint": "https://s3.example.com", field: login});
         with(with(bucket, "checksums", checksums), "tls", tls)
     })
 }

@@ -7,8 +7,8 @@ use rorun_operator::{
     names::{Component, annotation},
     plan::{Plan, Step, picked, plan, restore::Kind},
     stack::{
-        BackupRequest, BucketAccess, Cause, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint,
-        RestoreRequest, SanitizeRequest, Stack, Statements, validate,
+        AccessKeys, BackupRequest, BucketAccess, Cause, JobPhase, Observed, ObservedJob, ObservedWorkload,
+        RestorePoint, RestoreRequest, SanitizeRequest, Stack, Statements, validate,
     },
 };
 use serde_json::json;
@@ -212,9 +212,7 @@ fn bucket_of_points() -> BucketAccess {
         region: "us-east-1".to_owned(),
         name: "points".to_owned(),
         force_path_style: true,
-        access_key_id: "id".to_owned(),
-        secret_access_key: "key".to_owned(),
-        session_token,
+        keys: Some(AccessKeys { id: "id".to_owned(), secret: "key".to_owned(), session_token }),
         checksums,
         ca,
     }

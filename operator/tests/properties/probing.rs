@@ -5,7 +5,7 @@ use rorun_operator::{
     desired::desired,
     names::{Component, reason},
     objects::{LiveSet, Readiness},
-    stack::{Observed, SecretTraits, Stack, validate},
+    stack::{JobPhase, Observed, Probe, SanitizeRequest, SecretTraits, Stack, validate},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -182,4 +182,124 @@ fn what_stands_before_the_first_colon_is_not_repeated() {
         let problem = stack.unresolved.get(&component).expect("it is refused");
         assert!(!problem.message.contains("admin") && !problem.message.contains("hash"), "{}", problem.message);
     }
+}
+
+/// The bucket, the destination and a copy, by the role of the pods.
+fn by_role(name: &str) -> Value {
+    json!({"name": name, "endpoint": "https://s3.example.com", "cloudRole": {}})
+}
+
+fn with_a_role() -> Fixture {
+    let backup = json!({
+        "destination": {"external": by_role("dumps")},
+        "copies": [{"external": by_role("elsewhere")}],
+        "verify": {"credentialsSecretRef": {"name": "reader"}},
+    });
+    let role = json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop"});
+    let stack = stack("shop").set("bucket", json!({"external": by_role("files")})).set("backup", backup);
+    stack.set("api.serviceAccount", json!({"annotations": role}))
+}
+
+#[test]
+fn of_a_role_there_are_no_keys_anywhere_and_no_secret_is_asked() {
+    let cr = with_a_role().build();
+    let stack = valid_with(&cr, &unlabelled(&cr));
+    assert!(stack.unresolved.is_empty(), "{:?}", stack.unresolved);
+    let found: Vec<_> = rorun_operator::stack::references("shop", &cr.spec).secrets.into_iter().collect();
+    assert_eq!(found, ["reader"]);
+    let objects = rorun_operator::desired::everything(&stack, &rorun_operator::plan::Plan::default());
+    let holders = objects.iter().filter(|object| object.body.to_string().contains("AWS_ACCESS_KEY_ID"));
+    let holders: Vec<_> = holders.map(|object| format!("{}/{}", object.kind.kind, object.name)).collect();
+    assert_eq!(holders, ["Secret/shop-drill"], "drills read by keys of their own");
+    let accounts = |name: &str| {
+        let account = objects.iter().find(|object| object.kind.kind == "ServiceAccount" && object.name == name);
+        account.is_some_and(|account| account.body.to_string().contains("role-arn"))
+    };
+    assert_eq!(["shop-api", "shop-backup", "shop-drill"].map(accounts), [true, true, false]);
+}
+
+/// The operator has no such role: with one of its own it would do for a tenant what the tenant may not.
+#[test]
+fn a_bucket_by_a_role_is_asked_from_the_pods_alone() {
+    let cr = with_a_role().build();
+    let stack = valid_with(&cr, &unlabelled(&cr));
+    for component in [Component::Bucket, Component::Backup] {
+        assert!(!stack.endpoints().contains_key(&component.into()), "{component}");
+        assert!(stack.is_asked_from_pods_alone(component) && stack.not_probed(component).is_none(), "{component}");
+        assert!(stack.targets_from_pods().contains(&component.into()), "{component}");
+    }
+    let job = |stack: &Stack| stack.from_pods.as_ref().map(|asked| asked.job.clone());
+    let other = json!({"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/other"}});
+    let other = with_a_role().set("api.serviceAccount", other).build();
+    assert_ne!(job(&stack), job(&valid_with(&other, &unlabelled(&other))), "another role has other rights");
+}
+
+#[rstest]
+#[case::it_answers(json!({"passed": {}}), true, None)]
+#[case::it_refuses(json!({"failed": {"reason": "AuthenticationFailed", "message": "no role"}}), true, Some(reason::AUTHENTICATION_FAILED))]
+// Nobody else knows whether the role reaches anything.
+#[case::it_denies(json!({"failed": {"reason": "AccessDenied", "message": "denied"}}), true, Some(reason::ACCESS_DENIED))]
+#[case::it_says_nothing_yet(json!(null), false, Some(reason::PROGRESSING))]
+fn what_the_job_says_is_what_the_bucket_is(
+    #[case] verdict: Value,
+    #[case] said: bool,
+    #[case] expected: Option<reason::Reason>,
+) {
+    let cr = with_a_role().without("backup").build();
+    let mut stack = valid_with(&cr, &unlabelled(&cr));
+    let target = rorun_operator::stack::ProbeTarget::from(Component::Bucket);
+    let asked = stack.from_pods.as_mut().expect("it is asked");
+    asked.phase = Some(JobPhase::Running);
+    let outcome = json!({"answers": [{"target": "bucket", "verdict": verdict}]});
+    asked.said = said.then(|| serde_json::from_value(outcome).expect("an outcome"));
+    stack.probes = stack.told_from_pods(target, &Probe::Pending).map(|told| (target, told)).into_iter().collect();
+    let wanted = desired(&stack, &rorun_operator::plan::Plan::default(), &all_ready(&stack));
+    let found = match wanted.readiness.get(&Component::Bucket).expect("it is told") {
+        Readiness::Ready => None,
+        Readiness::Waiting(waiting) => Some(waiting.reason),
+    };
+    assert_eq!(found, expected);
+    assert!(stack.findings(Component::Bucket).is_empty(), "{:?}", stack.findings(Component::Bucket));
+}
+
+#[test]
+fn a_drill_and_a_sanitized_point_get_no_role() {
+    let cr = with_a_role().without("backup.verify.credentialsSecretRef").set("backup.verify", json!({})).build();
+    let stack = valid_with(&cr, &unlabelled(&cr));
+    let missing = stack.unresolved.get(&Component::Drill).expect("it is told");
+    assert!(missing.reason == reason::INVALID_SPEC && missing.message.contains("backup.verify.credentialsSecretRef"));
+    let objects = rorun_operator::desired::everything(&stack, &rorun_operator::plan::Plan::default());
+    assert!(!objects.iter().any(|object| object.name == "shop-drill"), "no pod runs statements with a role");
+    let asked = json!({"stackRef": {"name": "shop"}, "sanitize": {"sql": "SELECT 1"},
+        "destination": {"external": {"name": "safe", "endpoint": "https://s3.example.com",
+            "credentialsSecretRef": {"name": "safe"}}}});
+    let asked = serde_json::from_value(asked).expect("a spec");
+    let mut observed = unlabelled(&cr);
+    let keys = [("AWS_ACCESS_KEY_ID", "an-id"), ("AWS_SECRET_ACCESS_KEY", "key")];
+    let keys = keys.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+    observed.secrets.insert("safe".to_owned(), Some(keys.into()));
+    let destination = |spec: &RorunStack, observed: &Observed| {
+        SanitizeRequest::of(&asked, &spec.spec, observed).expect("it is asked for").destination
+    };
+    let refused = destination(&cr, &observed).expect_err("it is refused");
+    assert!(refused.message.contains("backup.verify.credentialsSecretRef of the stack"), "{}", refused.message);
+    let cr = with_a_role().build();
+    let mut readable = all_there(&cr);
+    readable.secrets.extend(observed.secrets);
+    assert!(destination(&cr, &readable).is_ok());
+    let paused = with_a_role().set("backup.verify", json!({"suspend": true})).build();
+    assert!(valid_with(&paused, &unlabelled(&paused)).unresolved.is_empty(), "who wants no drills needs no keys");
+}
+
+/// With one annotation for all accounts the application has the role of the backups too.
+#[test]
+fn production_is_told_that_the_application_can_delete_its_backups() {
+    let note = |cr: &RorunStack| valid_with(cr, &all_there(cr)).backup.and_then(|backup| backup.note);
+    let production = |fixture: Fixture| fixture.production().set("bucket", json!({"external": by_role("files")}));
+    let backup = json!({"destination": {"external": by_role("dumps")}});
+    let role = json!({"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/shop"}});
+    let shared = production(stack("shop")).set("backup", backup.clone()).set("api.serviceAccount", role);
+    let told = note(&shared.build()).expect("it is told");
+    assert!(told.contains("by the role of api.serviceAccount.annotations"), "{told}");
+    assert_eq!(note(&production(stack("shop")).set("backup", backup).build()), None);
 }

@@ -163,6 +163,7 @@ async fn services_outside() {
     cases!(&env, services::what_services_say_is_written_once);
     cases!(&env, preflights::a_bucket_is_asked_by_one_job_for_each_key);
     cases!(&env, preflights::a_database_behind_its_proxy_is_asked_by_a_job);
+    cases!(&env, preflights::a_bucket_by_a_role_is_asked_by_a_job_alone);
 }
 
 /// With an API server of its own, since each case is many reconciles long.

@@ -174,6 +174,56 @@ async fn silent_after_a_restart(env: &TestEnv, namespace: &str, operator: Operat
     operator
 }
 
+const BY_ROLE: &str = "by-role";
+
+/// Of a bucket that pods use by a role the operator asks nothing, and knows what the Job says.
+pub async fn a_bucket_by_a_role_is_asked_by_a_job_alone(env: &TestEnv) {
+    let servers = Servers::shared().await;
+    // Nobody listens there: whoever asked it would say so.
+    let operator = env.operator_with(&["--probe-allow-loopback=true"]).await;
+    env.namespace(BY_ROLE).await;
+    let redis = format!("redis://:{PASSWORD}@127.0.0.1:{}", servers.redis_port);
+    put_secret(env, BY_ROLE, json!({"DATABASE_URL": servers.database_url("postgres"), "REDIS_URL": redis})).await;
+    let mut spec = bucket(&servers);
+    spec["database"] = json!({"external": {"secretRef": {"name": "services"}}});
+    spec["redis"] = json!({"external": {"secretRef": {"name": "services"}}});
+    let block = json!({"name": "files", "endpoint": "http://127.0.0.1:1", "cloudRole": {}});
+    spec["bucket"] = json!({"external": block});
+    env.submit(BY_ROLE, spec).await;
+    let job = until_job(env, BY_ROLE, None).await;
+    let message = env.until_reason(BY_ROLE, "BucketReady", "Progressing").await;
+    assert_eq!(message, format!("job/{} asks the bucket from the place of the pods", job.name_any()));
+    assert!(!job.data.to_string().contains("AWS_ACCESS_KEY_ID"), "{}", job.data);
+    let connection = env.objects("Secret", BY_ROLE).get("shop-connection").await.expect("the connection");
+    let held = connection.data["data"].to_string();
+    assert!(held.contains("S3_BUCKET") && !held.contains("AWS_"), "{held}");
+
+    let refused = "failed to use the role of this pod for bucket \"files\"";
+    fails(env, BY_ROLE, &job, &said("bucket", &failed("AuthenticationFailed", refused))).await;
+    let message = env.until_reason(BY_ROLE, "BucketReady", "AuthenticationFailed").await;
+    assert_eq!(message, format!("job/{}, which goes on trying: {refused}", job.name_any()));
+    assert_eq!(row(env, BY_ROLE, "bucket").await["verdict"], "failed");
+    env.until_reason(BY_ROLE, "DatabaseReady", "Ready").await;
+    env.until_reason(BY_ROLE, "RedisReady", "Ready").await;
+    let deployment = env.objects("Deployment", BY_ROLE).get_opt("shop-api").await.expect("an answer");
+    assert!(deployment.is_none(), "the application starts once its bucket answers");
+
+    let note = "_preflight/x was written to see whether it can be, and stays";
+    let passed = json!({"passed": {"findings": [{"reason": "RightsMissing", "message": note}]}});
+    succeeds(env, BY_ROLE, &job, &said("bucket", &passed)).await;
+    assert_eq!(env.until_reason(BY_ROLE, "BucketReady", "RightsMissing").await, note);
+    let expected =
+        json!({"name": "bucket", "verdict": "ok", "findings": [{"reason": "RightsMissing", "message": note}]});
+    assert_eq!(row(env, BY_ROLE, "bucket").await, expected);
+    env.until("the application is there", async || {
+        env.objects("Deployment", BY_ROLE).get_opt("shop-api").await.expect("an answer").is_some()
+    })
+    .await;
+    env.settled(BY_ROLE).await;
+    let operator = silent_after_a_restart(env, BY_ROLE, operator).await;
+    drop(operator);
+}
+
 const PROXIED: &str = "proxied";
 
 /// The operator does not ask the address of its own pod: only the Job says whether the database answers.

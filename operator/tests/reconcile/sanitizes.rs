@@ -238,6 +238,8 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "safe", "key": "AWS_SECRET_ACCESS_KEY"}}}]);
     let mut absolute = sanitize();
     absolute["destination"]["prefix"] = json!("/safe");
+    let mut by_role = sanitize();
+    by_role["destination"]["external"] = json!({"name": "safe", "endpoint": "https://s3.example.com", "cloudRole": {}});
     for (spec, words) in [
         (without("sanitize"), "set both sanitize and destination"),
         (without("destination"), "set both sanitize and destination"),
@@ -256,6 +258,7 @@ pub async fn a_wrong_sanitize_is_refused(env: &TestEnv) {
         (with("sanitize", folders(&["public/", "public/"])), "Duplicate value"),
         (with("destination", json!({"prefix": "safe/"})), "spec.destination.external"),
         (absolute, "write a folder that ends in a slash"),
+        (by_role, "destination.external needs keys"),
     ] {
         let refused = make(spec.clone()).await.expect_err(&format!("{} is accepted", spec["sanitize"]));
         assert!(refused.contains(words), "{refused}");

@@ -63,6 +63,19 @@ fn fault<T>(fault: DrillFault, message: impl Into<String>) -> Result<T, Ended> {
     Err(Ended::Fault(fault, message.into()))
 }
 
+/// That a bucket is used by keys. The pod runs statements of users on a server of its own, whose superuser reads what the pod's user
+/// reads, and so a token by which the cloud gives a role.
+pub(in crate::agent) fn by_keys(target: &BucketTarget) -> Result<(), Ended> {
+    let BucketTarget { bucket, keys, .. } = target;
+    match keys {
+        Some(_) => Ok(()),
+        None => fault(
+            DrillFault::NotRun,
+            format!("a pod that runs statements takes no role, and bucket \"{bucket}\" has no keys"),
+        ),
+    }
+}
+
 /// A drill that could not begin.
 pub(super) fn not_run(message: &str) -> DrillOutcome {
     DrillOutcome::Failed { id: None, fault: DrillFault::NotRun, message: message.to_owned() }
@@ -87,6 +100,7 @@ async fn carry_out(
 ) -> Result<DrillRecord, Ended> {
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
     let target = args.bucket.target(authorities.for_bucket());
+    by_keys(&target)?;
     BucketClient::new(&target, Timeouts::CHECK)?.check(Some(&args.prefix)).await?;
     let bucket = BucketClient::new(&target, Timeouts::DATA)?;
     let of = (args.prefix.as_str(), args.owner.as_deref(), args.point.as_ref());

@@ -4,7 +4,7 @@ use md5::{Digest as _, Md5};
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, fault};
+use super::{Ended, by_keys, fault};
 use crate::agent::manifest::{Manifest, ManifestObject};
 use crate::agent::objects::{ListReader, ListedObject, SourceArgs, source};
 use crate::agent::stream::hex;
@@ -39,6 +39,7 @@ pub(super) async fn sample(
         return fault(DrillFault::Corrupt, format!("{key} lists {} objects instead of {told}", chosen.seen));
     }
     let target = source(&SourceArgs { source: args.source.as_deref(), destination })?;
+    by_keys(&target)?;
     let client = BucketClient::new(&target, Timeouts::DATA)?;
     let (mut fetched, mut same, mut damaged) = (0, 0_u64, None);
     for object in chosen.objects {

@@ -7,7 +7,7 @@ use crate::agent::{BucketArgs, objects};
 use crate::contract::{ENV_ASK_DESTINATION, PreflightFinding, PreflightVerdict};
 use crate::names::reason;
 use crate::services::ServiceError;
-use crate::services::bucket::{BucketClient, BucketTarget, Timeouts, Version};
+use crate::services::bucket::{BucketClient, BucketTarget, Timeouts, Version, Versioning};
 
 /// The bucket of the application.
 pub(super) fn target(args: &PreflightArgs, bucket: &BucketArgs) -> Result<BucketTarget, Trouble> {
@@ -34,13 +34,29 @@ pub(super) async fn ask(target: &BucketTarget, key: &str, versions: bool) -> Res
     if let Err(error @ ServiceError::Missing { .. }) = client.check(folder).await {
         return Err(Trouble::of("", &error));
     }
+    // The operator itself has no such role.
+    let kept = if versions && target.keys.is_none() { keep_versions(&client).await? } else { None };
     let body = format!("{:032x}", rand::rng().random::<u128>()).into_bytes();
     let written = client.put_version(key, body.clone()).await;
     let version = written.map_err(|error| Trouble::of(&format!("writing {key}"), &error))?;
     let found = look(&client, (key, &body), version.as_deref().filter(|_| versions)).await;
     let left = delete(&client, key, version).await;
-    let findings = found?.into_iter().chain(left?).collect();
+    let findings = kept.into_iter().chain(found?).chain(left?).collect();
     Ok(PreflightVerdict::Passed { findings, facts: None })
+}
+
+/// Turns versioning on, as the operator does where it has keys.
+async fn keep_versions(client: &BucketClient) -> Result<Option<PreflightFinding>, Trouble> {
+    if matches!(client.versioning().await, Ok(Versioning::Enabled)) {
+        return Ok(None);
+    }
+    let (error, reason) = match client.enable_versioning().await {
+        Ok(()) => return Ok(None),
+        Err(error @ ServiceError::Unsupported { .. }) => (error, reason::UNSUPPORTED),
+        Err(error @ ServiceError::AccessDenied { .. }) => (error, reason::RIGHTS_MISSING),
+        Err(error) => return Err(Trouble::of("turning versioning on", &error)),
+    };
+    Ok(Some(Trouble::new(reason, format!("versioning could not be turned on: {error}")).finding()))
 }
 
 /// `version`: is to be listed.

@@ -86,8 +86,8 @@ impl PreflightArgs {
             s3_region: self.s3_region.clone()?,
             s3_bucket: self.s3_bucket.clone()?,
             s3_force_path_style: self.s3_force_path_style,
-            access_key_id: self.access_key_id.clone()?,
-            secret_access_key: self.secret_access_key.clone()?,
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
             session_token: self.session_token.clone(),
         })
     }
@@ -116,9 +116,7 @@ pub(super) async fn ask(args: &PreflightArgs) -> PreflightOutcome {
     let bucket = async {
         let key = args.key.as_deref()?;
         let asked = async {
-            let target = args
-                .bucket()
-                .ok_or_else(|| Trouble::new(reason::KEY_MISSING, "the bucket or its keys are not given"))?;
+            let target = args.bucket().ok_or_else(|| Trouble::new(reason::KEY_MISSING, "the bucket is not given"))?;
             bucket::ask(&bucket::target(args, &target)?, key, args.versions).await
         };
         Some(answer("bucket", within(Box::pin(asked)).await))
@@ -173,12 +171,16 @@ impl Trouble {
                 reason::UNREACHABLE
             }
             ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
-            ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+            ServiceError::AuthenticationFailed { .. } | ServiceError::RoleRefused { .. } => {
+                reason::AUTHENTICATION_FAILED
+            }
             ServiceError::Missing { .. } => reason::NOT_FOUND,
             ServiceError::AccessDenied { .. } => reason::ACCESS_DENIED,
             ServiceError::Unsupported { .. } => reason::UNSUPPORTED,
         };
-        let message = if step.is_empty() { error.to_string() } else { format!("{step}: {error}") };
+        // Without a role no step is better than another, and a result has little room.
+        let whole = step.is_empty() || matches!(error, ServiceError::RoleRefused { .. });
+        let message = if whole { error.to_string() } else { format!("{step}: {error}") };
         Self { reason, message }
     }
 

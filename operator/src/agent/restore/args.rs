@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::agent::args::{BucketArgs, owner, prefix};
 use crate::agent::{BackupId, outcome};
 use crate::contract::{self, RestoreScope};
-use crate::services::bucket::BucketTarget;
+use crate::services::bucket::{AccessKeys, BucketTarget};
 
 /// Which recovery point, and where it is.
 #[derive(Clone, clap::Args)]
@@ -208,9 +208,11 @@ impl ObjectsArgs {
             region: text(&self.objects_region),
             bucket: text(&self.objects_bucket),
             force_path_style: self.objects_force_path_style,
-            access_key_id: text(&self.objects_access_key_id),
-            secret_access_key: text(&self.objects_secret_access_key),
-            session_token: self.objects_session_token.clone().filter(|token| !token.is_empty()),
+            keys: AccessKeys::given(
+                self.objects_access_key_id.clone(),
+                self.objects_secret_access_key.clone(),
+                self.objects_session_token.clone(),
+            ),
             ca,
         })
     }
@@ -227,7 +229,7 @@ impl StepArgs {
 
 impl PointArgs {
     fn secrets(&self) -> Vec<String> {
-        [Some(self.bucket.secret_access_key.clone()), self.bucket.session_token.clone()].into_iter().flatten().collect()
+        self.bucket.secrets()
     }
 }
 

@@ -65,7 +65,9 @@ impl RulesError {
             Self::Differs { .. } => reason::UNSUPPORTED,
             Self::Service { source, .. } => match source {
                 ServiceError::TlsFailed { .. } => reason::TLS_FAILED,
-                ServiceError::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+                ServiceError::AuthenticationFailed { .. } | ServiceError::RoleRefused { .. } => {
+                    reason::AUTHENTICATION_FAILED
+                }
                 ServiceError::Missing { .. } => reason::NOT_FOUND,
                 ServiceError::AccessDenied { .. } => reason::ACCESS_DENIED,
                 ServiceError::Unsupported { .. } => reason::UNSUPPORTED,

@@ -64,10 +64,9 @@ impl SanitizeArgs {
     pub(in crate::agent) fn secrets(&self) -> Vec<String> {
         let others = std::iter::once(&self.destination).chain(&self.source);
         let into = others.filter_map(|text| serde_json::from_str::<BucketLocation>(text).ok());
-        let into = into.flat_map(|into| [Some(into.secret_access_key), into.session_token]);
-        let from = [Some(self.bucket.secret_access_key.clone()), self.bucket.session_token.clone()];
+        let into = into.flat_map(|into| [into.secret_access_key, into.session_token]).flatten();
         let lines = self.identity.iter().flat_map(|identity| identity.lines()).map(|line| line.trim().to_owned());
-        let mut secrets: Vec<_> = into.chain(from).flatten().chain(lines).collect();
+        let mut secrets: Vec<_> = into.chain(self.bucket.secrets()).chain(lines).collect();
         secrets.retain(|secret| !secret.is_empty());
         secrets
     }

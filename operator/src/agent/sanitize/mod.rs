@@ -58,6 +58,7 @@ async fn carry_out(args: &SanitizeArgs, started: Timestamp, stop: &CancellationT
     let authorities = Authorities::of_bucket(args.bucket_ca_file.as_deref())?;
     let from = args.bucket.target(authorities.for_bucket());
     let into = destination(&args.destination)?;
+    drill::by_keys(&from).and_then(|()| drill::by_keys(&into))?;
     apart(args, &from, &into)?;
     BucketClient::new(&into, Timeouts::CHECK)?.check(Some(&args.into_prefix)).await?;
     let destination = BucketClient::new(&into, Timeouts::DATA)?;

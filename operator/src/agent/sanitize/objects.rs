@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream as futures_stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{SanitizeArgs, failed};
-use crate::agent::drill::Ended;
+use crate::agent::drill::{self, Ended};
 use crate::agent::error::DumpError;
 use crate::agent::inventory;
 use crate::agent::manifest::{BucketHalf, Manifest, ManifestObject};
@@ -65,6 +65,7 @@ impl<'a> Wanted<'a> {
                 half.bucket, half.endpoint
             )));
         }
+        drill::by_keys(&from)?;
         let source = BucketClient::new(&from, Timeouts::DATA)?;
         let key = inventory::key(&args.prefix, id, OBJECTS_FILE);
         let list = ManifestObject { key, ..list.clone() };

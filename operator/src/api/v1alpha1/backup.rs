@@ -89,14 +89,10 @@ pub struct BackupSpec {
     /// Where the pods of backups, drills, restores and sanitized points may run. Defaults to any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
-    /// e.g. `spec: {containers: [{name: dump, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
-    /// `securityContext`, a probe or `lifecycle` replaces the whole block. A container beside the dump belongs into
-    /// `initContainers` with `restartPolicy: Always`. Refused is what other fields of this spec set, what the Pod Security
-    /// Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its containers and volumes. The
-    /// condition of the component then names the field, and the pods stay as they are. Secrets and ConfigMaps that its
-    /// volumes name must exist; a change of their content reaches the files in the pods and replaces no pod. What it sets of the
-    /// whole pod, e.g. `dnsConfig`, drills, restores and sanitized points get too. Defaults to no patch.
+    /// Merged over the pod template as `api.podTemplate` is, which tells what is refused, e.g.
+    /// `spec: {containers: [{name: dump, securityContext: {runAsUser: 1000}}]}`. A container beside the dump belongs into
+    /// `initContainers` with `restartPolicy: Always`. What it sets of the whole pod, e.g. `dnsConfig`, drills, restores and sanitized
+    /// points get too. Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }

@@ -1,6 +1,6 @@
 //! The S3 bucket: on a server that the operator runs, or somebody else's.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -117,13 +117,8 @@ pub struct EmbeddedBucket {
     /// Where the pod may run. Defaults to any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
-    /// e.g. `spec: {containers: [{name: s3, securityContext: {runAsUser: 1000}}]}`. `$patch: replace` in a
-    /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
-    /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
-    /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
-    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
-    /// replaces no pod. Defaults to no patch.
+    /// Merged over the pod template as `api.podTemplate` is, which tells what is refused, e.g.
+    /// `spec: {containers: [{name: s3, securityContext: {runAsUser: 1000}}]}`. Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }
@@ -144,6 +139,7 @@ pub enum BucketServer {
 /// An existing bucket that the operator does not manage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = s3_login())]
 pub struct ExternalBucket {
     /// The name of the bucket. It must exist.
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
@@ -163,8 +159,13 @@ pub struct ExternalBucket {
     /// The checksums that the application's S3 client sends and expects. Defaults to what the client decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksums: Option<Checksums>,
-    /// The Secret with the keys.
-    pub credentials_secret_ref: S3SecretReference,
+    /// The Secret with the keys. Defaults to `cloudRole`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<S3SecretReference>,
+    /// `{}`: instead of keys, pods have a role of AWS by their ServiceAccounts. The operator has none, so a Job asks the bucket. Defaults to
+    /// keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_role: Option<CloudRole>,
     /// The certificate authority of the server; the endpoint must start with `https://`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
@@ -191,6 +192,17 @@ pub enum Checksums {
     WhenSupported,
 }
 
+/// A role of the cloud, which the ServiceAccounts of the stack's pods have. It says no more: what binds the role is at the accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CloudRole {}
+
+/// Who uses a bucket: whoever has the keys, or the pods by their role.
+pub(super) fn s3_login() -> Rule {
+    Rule::new("has(self.credentialsSecretRef) != has(self.cloudRole)").message(
+        "set exactly one of credentialsSecretRef, e.g. `credentialsSecretRef: {name: my-s3}`, and `cloudRole: {}`, for a role of the pods",
+    )
+}
+
 /// The Secret with the keys of an S3 service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -198,9 +210,8 @@ pub struct S3SecretReference {
     /// The name of the Secret in the stack's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key with the access key id. If this key or that of the secret access key has another name, the operator probes the
-    /// bucket only if the Secret has the label `rorun.app/s3: "true"`: the id leaves the cluster in clear text, and the label
-    /// says that it may. Defaults to `AWS_ACCESS_KEY_ID`.
+    /// The key with the access key id. If this key or the next has another name, the operator probes the bucket only if the
+    /// Secret has the label `rorun.app/s3: "true"`, since the id leaves the cluster in clear text. Defaults to `AWS_ACCESS_KEY_ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub access_key_id_key: Option<String>,
@@ -208,8 +219,8 @@ pub struct S3SecretReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_access_key_key: Option<String>,
-    /// The key with the session token of temporary keys. The operator replaces the pods for a new token alone only if this
-    /// field is set. Defaults to `AWS_SESSION_TOKEN` if the Secret has that key, else to no token.
+    /// The key with the session token of temporary keys. Only if it is set a new token alone replaces the pods. Defaults to
+    /// `AWS_SESSION_TOKEN` if the Secret has that key, else to no token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub session_token_key: Option<String>,

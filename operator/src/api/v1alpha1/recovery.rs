@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalBucket, Resources, Retention, Storage, text};
+use super::{ExternalBucket, LocalReference, Resources, Retention, Storage, text};
 
 /// Where recovery points are copied to, and how long they stay there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +49,11 @@ pub struct BackupVerify {
     /// CPU and memory of the drill's pod. Defaults to requests of `100m` and `256Mi` without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// The Secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` by which drills and sanitized points read the points and the
+    /// objects that they list. Where these are in a bucket with `cloudRole` it is needed, since pods that run statements of users
+    /// get no role. Defaults to the keys of the buckets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<LocalReference>,
     /// Questions that the restored database must answer as expected. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -131,8 +131,10 @@ pub struct ConfigMapKey {
 }
 
 /// The bucket and the folder of sanitized points.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.external.cloudRole)")
+    .message("destination.external needs keys: the pod that runs the statements has no role; set credentialsSecretRef in the place of cloudRole, e.g. `credentialsSecretRef: {name: my-s3}`"))]
 pub struct SanitizedDestination {
     /// An existing bucket, best one without points that are not sanitized.
     pub external: ExternalBucket,

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{S3SecretReference, text};
+use super::{CloudRole, S3SecretReference, bucket, text};
 
 /// A bucket of Amazon S3 that the ACK controller for S3 makes: encrypted, with versioning, closed to the public. It outlives the stack,
 /// whatever `deletionPolicy` says.
@@ -12,6 +12,7 @@ use super::{S3SecretReference, text};
 #[x_kube(
     validation = Rule::new("self.name == oldSelf.name && self.region == oldSelf.region")
         .message("name and region of bucket.s3 cannot change: create a new stack and copy the objects"),
+    validation = bucket::s3_login(),
 )]
 pub struct S3Bucket {
     /// The name of the bucket, unique in all of AWS. Cannot change.
@@ -24,6 +25,11 @@ pub struct S3Bucket {
     #[serde(default, rename = "kmsKeyID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub kms_key_id: Option<String>,
-    /// The Secret with the keys of a user of AWS who may use the bucket. The controller has rights of its own.
-    pub credentials_secret_ref: S3SecretReference,
+    /// The Secret with the keys of a user of AWS who may use the bucket. The controller has rights of its own. Defaults to
+    /// `cloudRole`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<S3SecretReference>,
+    /// `{}`: instead of keys, pods have a role of AWS by their ServiceAccounts. Defaults to keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_role: Option<CloudRole>,
 }

@@ -77,6 +77,8 @@ use super::{
         .message("a path of ingress leads to ocr, which the stack does not have: set ocr, e.g. `ocr: {image: rorun-ai-service:1.8.0}`, or let the path lead to api"),
     validation = Rule::new("!has(self.backup) || !has(self.backup.pointInTime) || (has(self.database) && has(self.database.cloudNativePG))")
         .message("backup.pointInTime needs database.cloudNativePG: leave pointInTime out; RDS recovers to any moment by database.rds.backupRetentionDays"),
+    validation = Rule::new("!has(self.backup) || !has(self.backup.pointInTime) || !(has(self.backup.destination) && has(self.backup.destination.external) ? has(self.backup.destination.external.cloudRole) : has(self.bucket) && has(self.bucket.external) && has(self.bucket.external.cloudRole) || has(self.bucket) && has(self.bucket.s3) && has(self.bucket.s3.cloudRole))")
+        .message("backup.pointInTime archives by keys: set backup.destination.external.credentialsSecretRef"),
     validation = Rule::new("has(self.ingress) || !(has(self.api.apiURLFrom) || (has(self.ocr) && has(self.ocr.apiURLFrom)) || (has(self.admin) && has(self.admin.apiURLFrom)))")
         .message("apiURLFrom: Ingress needs ingress: set ingress, e.g. `ingress: {host: api.example.com}`, or leave apiURLFrom out and set API_URL in env"),
     validation = Rule::new("has(self.ingress) || !has(self.release) || !has(self.release.smokeTests) || !self.release.smokeTests.exists(t, has(t.via) && t.via == 'Ingress')")

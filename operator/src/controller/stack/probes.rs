@@ -13,8 +13,12 @@ use crate::{
     objects::{LiveObject, LiveSet},
     probe::{Answer, PostgresQuestion, Purpose, Question, RedisQuestion, Service, Tenant},
     runtime::ResourceKey,
-    services::{bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
-    stack::{BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
+    services::{
+        bucket::{AccessKeys, BucketTarget},
+        postgres::PostgresTarget,
+        redis::RedisTarget,
+    },
+    stack::{self, BucketAccess, Endpoint, Probe, ProbeTarget, ServiceUrl, Stack},
 };
 
 impl Tenant for ResourceKey {
@@ -162,16 +166,19 @@ fn question(target: ProbeTarget, endpoint: Endpoint) -> Question {
     Question { service, origin, interval: None, provider }
 }
 
-/// A bucket, and the keys to it.
+/// A bucket, and the keys to it. The client that asks it takes no role.
 pub(super) fn target(access: BucketAccess) -> BucketTarget {
+    let keys = |keys: stack::AccessKeys| AccessKeys {
+        id: keys.id,
+        secret: keys.secret,
+        session_token: keys.session_token.map(|token| token.value),
+    };
     BucketTarget {
         endpoint: access.endpoint,
         region: access.region,
         bucket: access.name,
         force_path_style: access.force_path_style,
-        access_key_id: access.access_key_id,
-        secret_access_key: access.secret_access_key,
-        session_token: access.session_token.map(|token| token.value),
+        keys: access.keys.map(keys),
         ca: access.ca,
     }
 }

@@ -1,7 +1,7 @@
 //! A bucket that the operator did not make: there is nothing to apply.
 
 use crate::{
-    desired::{Keys, mode::Mode, probed},
+    desired::{Keys, mode::Mode, preflight},
     names::Component as Name,
     objects::{DesiredObject, LiveSet, Readiness},
     stack::{Stack, bucket::External},
@@ -12,7 +12,7 @@ impl Mode for External {
         Vec::new()
     }
 
-    fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, _: &LiveSet) -> Readiness {
-        probed(stack, Name::Bucket)
+    fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, live: &LiveSet) -> Readiness {
+        preflight::readiness(stack, Name::Bucket, live)
     }
 }

@@ -1,7 +1,7 @@
 //! PostgreSQL on a server that the operator did not make: there is nothing to apply.
 
 use crate::{
-    desired::{Keys, mode::Mode, preflight, probed},
+    desired::{Keys, mode::Mode, preflight},
     names::Component as Name,
     objects::{DesiredObject, LiveSet, Readiness},
     stack::{Stack, database::External},
@@ -13,9 +13,6 @@ impl Mode for External {
     }
 
     fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, live: &LiveSet) -> Readiness {
-        if stack.is_asked_from_pods_alone(Name::Database) {
-            return preflight::database_readiness(stack, live);
-        }
-        probed(stack, Name::Database)
+        preflight::readiness(stack, Name::Database, live)
     }
 }

@@ -80,8 +80,10 @@ pub(super) fn copy_variables(
     let mut variables = copy.map(|copy| bucket_variables(&copy.access)).unwrap_or_default();
     variables.remove(contract::ENV_S3_BUCKET);
     if !variables.is_empty() {
-        // That of the destination belongs to other keys.
-        variables.entry(contract::ENV_SESSION_TOKEN).or_default();
+        // Those of the destination are none of this bucket, which a role may stand for.
+        for key in [contract::ENV_ACCESS_KEY_ID, contract::ENV_SECRET_ACCESS_KEY, contract::ENV_SESSION_TOKEN] {
+            variables.entry(key).or_default();
+        }
     }
     variables.into_iter().map(|(name, value)| (format!("COPY_{name}"), name, value))
 }

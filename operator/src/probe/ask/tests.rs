@@ -25,7 +25,12 @@ use super::{
 use crate::{
     contract::ClusterMode,
     names::reason,
-    services::{Network, Resolve, bucket::BucketTarget, postgres::PostgresTarget, redis::RedisTarget},
+    services::{
+        Network, Resolve,
+        bucket::{AccessKeys, BucketTarget},
+        postgres::PostgresTarget,
+        redis::RedisTarget,
+    },
 };
 
 /// In whatever a hostile service says.
@@ -91,9 +96,7 @@ fn bucket(endpoint: String) -> Question {
         region: "us-east-1".to_owned(),
         bucket: "files".to_owned(),
         force_path_style: true,
-        access_key_id: "AKIATEST".to_owned(),
-        secret_access_key: "secret".to_owned(),
-        session_token: None,
+        keys: Some(AccessKeys { id: "AKIATEST".to_owned(), secret: "secret".to_owned(), session_token: None }),
         ca: None,
     };
     Question {

@@ -3,13 +3,17 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::services::error::{Cause, broken};
+use super::role::NoRole;
+use crate::services::error::{Cause, broken, causes};
 
 /// The cause, and what to tell the user.
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> (Cause, String)
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
+    if let Some(none) = causes(error).find_map(|cause| cause.downcast_ref::<NoRole>()) {
+        return (if none.unreachable { Cause::Unreachable } else { Cause::Role }, none.detail.clone());
+    }
     match error {
         SdkError::TimeoutError(_) => (Cause::Unreachable, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => failure.as_connector_error().map_or_else(

@@ -1,10 +1,12 @@
-//! How the client is built: static keys, ring for TLS, bounded retries, and nothing read from the environment.
+//! How the client is built: keys, or the role of the pod where there are none, ring for TLS, bounded retries, and nothing else read
+//! from the environment.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
 };
@@ -20,6 +22,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use super::classify::classify;
 use super::connector;
 use super::lock::Learned;
+use super::role::Role;
 use crate::services::error::{Cause, ServiceError};
 use crate::services::network::{Network, has_control_characters};
 use crate::services::tls;
@@ -35,14 +38,37 @@ pub struct BucketTarget {
     pub bucket: String,
     /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
     pub force_path_style: bool,
-    /// The access key id.
-    pub access_key_id: String,
-    /// The secret access key.
-    pub secret_access_key: String,
-    /// The session token of temporary keys.
-    pub session_token: Option<String>,
+    /// The keys. `None`: those of the role that the cloud gives to the pod.
+    pub keys: Option<AccessKeys>,
     /// Authorities (PEM) to trust beside the public ones.
     pub ca: Option<String>,
+}
+
+/// The keys of a bucket.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKeys {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: String,
+    /// The session token of temporary keys.
+    pub session_token: Option<String>,
+}
+
+impl AccessKeys {
+    /// Keys as they are given. `None`: none are. One alone is no sign that a role is meant: the server refuses it.
+    pub fn given(id: Option<String>, secret: Option<String>, session_token: Option<String>) -> Option<Self> {
+        let [id, secret, session_token] = [id, secret, session_token].map(|text| text.filter(|text| !text.is_empty()));
+        if id.is_none() && secret.is_none() {
+            return None;
+        }
+        Some(Self { id: id.unwrap_or_default(), secret: secret.unwrap_or_default(), session_token })
+    }
+
+    /// What must not be told.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.secret), self.session_token.as_ref()].into_iter().flatten().map(String::as_str)
+    }
 }
 
 impl fmt::Debug for BucketTarget {
@@ -87,6 +113,7 @@ pub struct BucketClient {
     pub(super) region: String,
     pub(super) learned: Arc<Learned>,
     endpoint: String,
+    by_role: bool,
 }
 
 impl fmt::Debug for BucketClient {
@@ -98,14 +125,24 @@ impl fmt::Debug for BucketClient {
 impl BucketClient {
     /// Connects to nothing yet.
     pub fn new(target: &BucketTarget, timeouts: Timeouts) -> Result<Self, ServiceError> {
-        Self::with(target, timeouts, http_client)
+        Self::with(target, timeouts, |target| {
+            http_client(target.ca.as_deref().filter(|_| is_encrypted(target)), is_encrypted(target))
+        })
     }
 
-    /// As [`BucketClient::new`], to where the network leads.
+    /// As [`BucketClient::new`], to where the network leads, and never by a role: whoever names a bucket to the operator must not have it
+    /// asked by what the operator itself may do.
     pub fn through(network: &Network, target: &BucketTarget) -> Result<Self, ServiceError> {
+        if target.keys.is_none() {
+            let subject = subject(&target.bucket, &target.endpoint);
+            return Err(ServiceError::new(
+                Cause::Refused,
+                subject,
+                "it is used by a role, and only pods of its stack have it",
+            ));
+        }
         Self::with(target, Timeouts::QUESTION, |target| {
-            let encrypted = target.endpoint.starts_with("https:");
-            let tls = encrypted.then(|| tls::client_beside(target.ca.as_deref())).transpose()?;
+            let tls = is_encrypted(target).then(|| tls::client_beside(target.ca.as_deref())).transpose()?;
             Ok(connector::client(network.clone(), tls))
         })
     }
@@ -123,13 +160,15 @@ impl BucketClient {
             return Err(ServiceError::new(Cause::Other, subject, "the endpoint is not like https://s3.example.com"));
         }
         let subject = subject(&target.bucket, &target.endpoint);
-        let http = http(target).map_err(|error| ServiceError::new(Cause::Tls, subject, error.to_string()))?;
+        let made = http(target).and_then(|http| Ok((http, credentials(target)?)));
+        let (http, credentials) = made.map_err(|error| ServiceError::new(Cause::Tls, subject, error.to_string()))?;
         Ok(Self {
-            client: Client::from_conf(config(target, timeouts, http)),
+            client: Client::from_conf(config(target, timeouts, http, credentials)),
             bucket: target.bucket.clone(),
             region: target.region.clone(),
             learned: Arc::default(),
             endpoint: target.endpoint.clone(),
+            by_role: target.keys.is_none(),
         })
     }
 
@@ -148,6 +187,8 @@ impl BucketClient {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let (cause, detail) = classify(error);
+        // Such keys are in no Secret.
+        let cause = if self.by_role && cause == Cause::Authentication { Cause::Role } else { cause };
         ServiceError::new(cause, self.subject(), detail)
     }
 }
@@ -156,9 +197,26 @@ fn subject(bucket: &str, endpoint: &str) -> String {
     format!("bucket \"{bucket}\" at {endpoint}")
 }
 
-fn config(target: &BucketTarget, timeouts: Timeouts, http: SharedHttpClient) -> Config {
-    let (id, key, token) = (&target.access_key_id, &target.secret_access_key, target.session_token.clone());
-    let credentials = Credentials::new(id, key, token, None, "connection secret");
+/// The keys, or where they come from.
+fn credentials(target: &BucketTarget) -> Result<SharedCredentialsProvider, tls::TlsError> {
+    Ok(match &target.keys {
+        Some(AccessKeys { id, secret, session_token }) => {
+            let keys = Credentials::new(id, secret, session_token.clone(), None, "connection secret");
+            SharedCredentialsProvider::new(keys)
+        }
+        None => {
+            let http = http_client(target.ca.as_deref(), false)?;
+            SharedCredentialsProvider::new(Role::of_pod(http, &target.region))
+        }
+    })
+}
+
+fn config(
+    target: &BucketTarget,
+    timeouts: Timeouts,
+    http: SharedHttpClient,
+    credentials: SharedCredentialsProvider,
+) -> Config {
     Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
@@ -191,21 +249,40 @@ fn base(endpoint: &str) -> String {
     if has_path { format!("{endpoint}/") } else { endpoint.to_owned() }
 }
 
-fn http_client(target: &BucketTarget) -> Result<SharedHttpClient, tls::TlsError> {
+fn is_encrypted(target: &BucketTarget) -> bool {
+    target.endpoint.starts_with("https:")
+}
+
+/// A client that trusts the public authorities, and those given beside them. `needed`: without any it is of no use.
+fn http_client(ca: Option<&str>, needed: bool) -> Result<SharedHttpClient, tls::TlsError> {
     // The library panics on a bundle that it cannot use, and in debug builds on a system without public authorities:
     // so it gets a list that was checked.
     let mut trust = TrustStore::empty();
-    if target.endpoint.starts_with("https:") {
-        let mut certificates = tls::public().to_vec();
-        if let Some(ca) = &target.ca {
-            certificates.extend(tls::parse(ca)?);
+    let mut certificates = tls::public().to_vec();
+    if let Some(ca) = ca {
+        certificates.extend(tls::parse(ca)?);
+    }
+    match certificates.is_empty() {
+        true if needed => return Err(tls::TlsError::NoRoots),
+        true => {}
+        false => {
+            trust.add_pem_certificate(tls::to_pem(&certificates));
         }
-        if certificates.is_empty() {
-            return Err(tls::TlsError::NoRoots);
-        }
-        trust.add_pem_certificate(tls::to_pem(&certificates));
     }
     // Building a context cannot fail in this version; its type only says that it may.
     let context = TlsContext::builder().with_trust_store(trust).build().map_err(|_| tls::TlsError::NoRoots)?;
     Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context).build_https())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that are lost in part must not become a role, which may be allowed to do other things.
+    #[test]
+    fn only_without_any_key_a_role_is_meant() {
+        let given = |id: &str, secret: &str| AccessKeys::given(Some(id.to_owned()), Some(secret.to_owned()), None);
+        assert!(AccessKeys::given(None, None, Some("token".to_owned())).is_none() && given("", "").is_none());
+        assert!(given("id", "").is_some() && given("", "key").is_some());
+    }
 }

@@ -1,6 +1,6 @@
 //! The bucket on an S3 server in the cluster.
 
-use super::{Bucket, BucketAccess, bucket_port, versioning};
+use super::{AccessKeys, Bucket, BucketAccess, bucket_port, versioning};
 use crate::{
     api::v1alpha1::{BucketServer, EmbeddedBucket, Storage},
     names::Component,
@@ -107,9 +107,11 @@ fn access(server: &Server, software: BucketServer, context: &Context<'_>) -> Opt
         region: "us-east-1".to_owned(),
         name: format!("{}-bucket", context.name),
         force_path_style: true,
-        access_key_id: credentials.text("accessKeyId").to_owned(),
-        secret_access_key: credentials.text("secretAccessKey").to_owned(),
-        session_token: None,
+        keys: Some(AccessKeys {
+            id: credentials.text("accessKeyId").to_owned(),
+            secret: credentials.text("secretAccessKey").to_owned(),
+            session_token: None,
+        }),
         checksums: None,
         ca: None,
     })

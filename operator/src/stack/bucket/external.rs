@@ -1,6 +1,6 @@
-//! A bucket that the operator did not make: from a Secret to keys. Backups may go to one of their own.
+//! A bucket that the operator did not make: from a Secret to keys, or by a role of the cloud. Backups may go to one of their own.
 
-use super::{Bucket, BucketAccess, SessionToken, versioning};
+use super::{AccessKeys, Bucket, BucketAccess, SessionToken, versioning};
 use crate::{
     api::v1alpha1::{Environment, ExternalBucket, RorunStackSpec, S3SecretReference},
     contract::{self, Provider},
@@ -58,12 +58,12 @@ impl ModeAccess for External {
 
 impl ModeSpec for ExternalBucket {
     fn references(&self, _: &str, found: &mut References) {
-        Keys::reference(&self.credentials_secret_ref, found);
+        self.credentials_secret_ref.iter().for_each(|keys| AccessKeys::reference(keys, found));
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
     fn placeholders(&self, _: &str, values: &mut Values<'_>) {
-        Keys::placeholders(&self.credentials_secret_ref, values);
+        self.credentials_secret_ref.iter().for_each(|keys| AccessKeys::placeholders(keys, values));
         values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
     }
 
@@ -93,15 +93,21 @@ pub(in crate::stack) fn named(spec: &RorunStackSpec) -> Option<&ExternalBucket> 
     spec.bucket.as_ref()?.external.as_ref()
 }
 
+/// Whether the pods use the stack's bucket by their role.
+pub(in crate::stack) fn is_by_role(spec: &RorunStackSpec) -> bool {
+    let bucket = spec.bucket.as_ref();
+    let external = bucket.and_then(|bucket| bucket.external.as_ref()?.cloud_role.as_ref());
+    external.or_else(|| bucket?.s3.as_ref()?.cloud_role.as_ref()).is_some()
+}
+
 /// The bucket of a block and the keys to it. `field` is the path in the spec, for messages.
 pub(in crate::stack) fn access(
     spec: &ExternalBucket,
     field: &str,
     observed: &Observed,
 ) -> Result<BucketAccess, Waiting> {
-    let reference = &spec.credentials_secret_ref;
     let secret_field = format!("{field}.credentialsSecretRef");
-    let secret = NamedSecret::find(observed, &reference.name, &secret_field)?;
+    let keys = keys(spec.credentials_secret_ref.as_ref(), &secret_field, observed)?;
     let tls_field = format!("{field}.tls.caSecretRef");
     let ca = authority(spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()), &tls_field, observed)?;
     if ca.is_some() && !spec.endpoint.starts_with("https://") {
@@ -115,29 +121,30 @@ pub(in crate::stack) fn access(
         let message = format!("{field}.forcePathStyle must not be false since {field}.endpoint has a path: remove it");
         return Err(Waiting::new(reason::INVALID_SPEC, message));
     }
-    let keys = Keys::read(reference, &secret)?;
     Ok(BucketAccess {
         endpoint: spec.endpoint.trim_end_matches('/').to_owned(),
         region: spec.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         name: spec.name.clone(),
         force_path_style: spec.force_path_style.unwrap_or(true),
-        access_key_id: keys.id,
-        secret_access_key: keys.secret,
-        session_token: keys.session_token,
+        keys,
         checksums: spec.checksums,
         ca,
     })
 }
 
-/// The keys of a Secret.
-pub(super) struct Keys {
-    pub(super) id: String,
-    pub(super) secret: String,
-    pub(super) session_token: Option<SessionToken>,
+/// The keys of the Secret that a field of the spec names. `None`: it names none.
+pub(in crate::stack) fn keys(
+    reference: Option<&S3SecretReference>,
+    field: &str,
+    observed: &Observed,
+) -> Result<Option<AccessKeys>, Waiting> {
+    let Some(reference) = reference else { return Ok(None) };
+    let secret = NamedSecret::find(observed, &reference.name, field)?;
+    AccessKeys::read(reference, &secret).map(Some)
 }
 
-impl Keys {
-    pub(super) fn read(reference: &S3SecretReference, secret: &NamedSecret<'_>) -> Result<Self, Waiting> {
+impl AccessKeys {
+    fn read(reference: &S3SecretReference, secret: &NamedSecret<'_>) -> Result<Self, Waiting> {
         let session_token = if let Some(key) = &reference.session_token_key {
             Some(SessionToken { value: secret.unquoted(key)?, named: true })
         } else {
@@ -150,7 +157,7 @@ impl Keys {
     }
 
     /// Adds the Secret with the keys that the operator reads.
-    pub(super) fn reference(of: &S3SecretReference, found: &mut References) {
+    pub(in crate::stack) fn reference(of: &S3SecretReference, found: &mut References) {
         let keys = [
             of.access_key_id_key.as_deref().unwrap_or(contract::ENV_ACCESS_KEY_ID),
             of.secret_access_key_key.as_deref().unwrap_or(contract::ENV_SECRET_ACCESS_KEY),
@@ -160,7 +167,7 @@ impl Keys {
     }
 
     /// Adds values for them.
-    pub(super) fn placeholders(of: &S3SecretReference, values: &mut Values<'_>) {
+    pub(in crate::stack) fn placeholders(of: &S3SecretReference, values: &mut Values<'_>) {
         let value = values.value();
         let (id, key) = (of.access_key_id_key.as_deref(), of.secret_access_key_key.as_deref());
         values.secret(&of.name, id.unwrap_or(contract::ENV_ACCESS_KEY_ID), format!("id{value}"));
@@ -179,10 +186,11 @@ pub(in crate::stack) fn probing(
     observed: &Observed,
 ) -> Probing {
     let refused = spec.endpoint.starts_with("http://") && refuses_clear_text(environment, spec.allow_insecure);
-    let doubt = if refused {
-        Some(clear_text(field, "the endpoint starts with http://", "https://"))
-    } else {
-        unusual_keys(&spec.credentials_secret_ref, observed)
+    let doubt = match &spec.credentials_secret_ref {
+        // The operator has no such role, and sends nothing.
+        None => None,
+        Some(_) if refused => Some(clear_text(field, "the endpoint starts with http://", "https://")),
+        Some(keys) => unusual_keys(keys, observed),
     };
     Probing::new(spec.probe_interval.as_deref(), doubt)
 }

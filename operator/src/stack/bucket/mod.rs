@@ -10,11 +10,16 @@ pub use external::External;
 pub use rules::asks_for_rules;
 pub use s3::S3;
 
-pub(super) use external::{access, named, probing, unusual_keys};
+pub(super) use external::{access, is_by_role, keys, named, probing, unusual_keys};
 pub(super) use rules::{replication, rules};
 
+use std::collections::BTreeMap;
+
 use super::mode::{ModeAccess, Resolve};
-use crate::api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec};
+use crate::{
+    api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec},
+    names::meaning,
+};
 
 /// The modes of the bucket.
 #[derive(Clone, Debug)]
@@ -70,7 +75,7 @@ pub fn bucket_port(server: BucketServer) -> i32 {
     }
 }
 
-/// A bucket and the keys to it.
+/// A bucket and who uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BucketAccess {
     /// The URL of the S3 service.
@@ -81,16 +86,48 @@ pub struct BucketAccess {
     pub name: String,
     /// `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`.
     pub force_path_style: bool,
-    /// Access key id.
-    pub access_key_id: String,
-    /// Secret access key.
-    pub secret_access_key: String,
-    /// The session token of temporary keys.
-    pub session_token: Option<SessionToken>,
+    /// The keys. `None`: the pods use it by the role of the cloud that their accounts have.
+    pub keys: Option<AccessKeys>,
     /// The checksums that the application's client is to send and expect. `None`: the client decides.
     pub checksums: Option<Checksums>,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
+}
+
+impl BucketAccess {
+    /// The same bucket by other keys.
+    pub fn by(&self, keys: &AccessKeys) -> Self {
+        Self { keys: Some(keys.clone()), ..self.clone() }
+    }
+
+    /// The token of temporary keys.
+    pub fn session_token(&self) -> Option<&SessionToken> {
+        self.keys.as_ref()?.session_token.as_ref()
+    }
+
+    /// What the keys mean for the name of a Job that finds out what they may do, with `salt`: other keys may have other rights, and so may
+    /// another role, by the annotations of the account that has it. Temporary keys are others every hour, and mean nothing.
+    pub fn meaning_of_keys(&self, salt: &str, annotations: &BTreeMap<String, String>) -> String {
+        match &self.keys {
+            Some(AccessKeys { session_token: Some(_), .. }) => String::new(),
+            Some(AccessKeys { id, secret, .. }) => meaning(&[salt, id, secret]),
+            None => {
+                let annotations = annotations.iter().flat_map(|(key, value)| [key.as_str(), value]);
+                meaning(&[salt, "cloudRole"].into_iter().chain(annotations).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+/// The keys of an S3 service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccessKeys {
+    /// Access key id.
+    pub id: String,
+    /// Secret access key.
+    pub secret: String,
+    /// The session token of temporary keys.
+    pub session_token: Option<SessionToken>,
 }
 
 /// The token that comes with keys of limited life.

@@ -1,8 +1,8 @@
-//! The bucket on Amazon S3: the address follows from the region, and the keys are in a Secret.
+//! The bucket on Amazon S3: the address follows from the region, and the keys are in a Secret, or the pods have a role.
 
 use super::{
-    Bucket, BucketAccess,
-    external::{Keys, unusual_keys},
+    AccessKeys, Bucket, BucketAccess,
+    external::{keys, unusual_keys},
     rules, versioning,
 };
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
         Endpoint, ManagedService, Observed, ProbeTarget, Probing, References,
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
         placeholders::Values,
-        secret::NamedSecret,
     },
 };
 
@@ -73,11 +72,11 @@ impl ModeAccess for S3 {
 
 impl ModeSpec for S3Bucket {
     fn references(&self, _: &str, found: &mut References) {
-        Keys::reference(&self.credentials_secret_ref, found);
+        self.credentials_secret_ref.iter().for_each(|keys| AccessKeys::reference(keys, found));
     }
 
     fn placeholders(&self, _: &str, values: &mut Values<'_>) {
-        Keys::placeholders(&self.credentials_secret_ref, values);
+        self.credentials_secret_ref.iter().for_each(|keys| AccessKeys::placeholders(keys, values));
         let name = ObjectName::of(values.stack(), Component::Bucket).into();
         values.managed(name, ManagedService { ready: true, ..ManagedService::default() });
     }
@@ -98,29 +97,26 @@ impl Resolve for S3Bucket {
         let access = ok_or_unresolved(access(self, context.observed), Component::Bucket, unresolved);
         let object = ObjectName::of(context.name, Component::Bucket);
         let there = context.observed.managed.get(object.as_str());
+        let doubt = self.credentials_secret_ref.as_ref().and_then(|keys| unusual_keys(keys, context.observed));
         Bucket::S3(Box::new(S3 {
             rules: rules::of(context.spec, rules::IDS_OF_CONTROLLER.to_owned()),
             versioning: versioning(context.spec).unwrap_or(false),
             made: there.is_some_and(|there| there.ready),
             access,
-            probing: Probing::new(None, unusual_keys(&self.credentials_secret_ref, context.observed)),
+            probing: Probing::new(None, doubt),
             block: self.clone(),
         }))
     }
 }
 
 fn access(block: &S3Bucket, observed: &Observed) -> Result<BucketAccess, Waiting> {
-    let reference = &block.credentials_secret_ref;
-    let secret = NamedSecret::find(observed, &reference.name, "bucket.s3.credentialsSecretRef")?;
-    let keys = Keys::read(reference, &secret)?;
+    let keys = keys(block.credentials_secret_ref.as_ref(), "bucket.s3.credentialsSecretRef", observed)?;
     Ok(BucketAccess {
         endpoint: endpoint(&block.region),
         region: block.region.clone(),
         name: block.name.clone(),
         force_path_style: false,
-        access_key_id: keys.id,
-        secret_access_key: keys.secret,
-        session_token: keys.session_token,
+        keys,
         checksums: None,
         ca: None,
     })

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{StreamExt as _, stream};
-use rorun_operator::contract::{
-    self, BucketLocation, OBJECTS_FILE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreStep,
-};
+use rorun_operator::contract::{self, OBJECTS_FILE, RestoreOutcome, RestoreRefusal, RestoreResult, RestoreStep};
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, Headers, Timeouts};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,6 +16,7 @@ use crate::gateway::{Gateway, Passed, versioning};
 use crate::moto::Moto;
 use crate::process::{signal, until};
 use crate::scenario::Scenario;
+use crate::servers::location;
 
 pub(crate) const BUCKET: [&str; 2] = [contract::ARG_SCOPE, "bucket"];
 pub(crate) const EXCEPT: [&str; 2] = [contract::ARG_OBJECTS_EXCEPT, "backups/"];
@@ -107,17 +106,8 @@ impl<'a> Versioned<'a> {
 
     /// Likewise, of another bucket.
     async fn point_beside(&'a self, other: &BucketTarget) -> Point<'a> {
-        let location = BucketLocation {
-            endpoint: other.endpoint.clone(),
-            region: other.region.clone(),
-            bucket: other.bucket.clone(),
-            force_path_style: true,
-            access_key_id: other.access_key_id.clone(),
-            secret_access_key: other.secret_access_key.clone(),
-            session_token: None,
-            ca: None,
-        };
-        self.point_of(&[(contract::ENV_SOURCE, serde_json::to_string(&location).expect("JSON"))]).await
+        let location = serde_json::to_string(&location(other)).expect("JSON");
+        self.point_of(&[(contract::ENV_SOURCE, location)]).await
     }
 
     async fn point_of(&'a self, variables: &[(&str, String)]) -> Point<'a> {
@@ -533,8 +523,9 @@ async fn a_point_without_a_list_or_with_another_one_is_refused() {
 pub(crate) fn beside(mut command: Command, target: &BucketTarget) -> Command {
     command.env(contract::ENV_OBJECTS_ENDPOINT, &target.endpoint).env(contract::ENV_OBJECTS_REGION, &target.region);
     command.env(contract::ENV_OBJECTS_BUCKET, &target.bucket).env(contract::ENV_OBJECTS_FORCE_PATH_STYLE, "true");
-    command.env(contract::ENV_OBJECTS_ACCESS_KEY_ID, &target.access_key_id);
-    command.env(contract::ENV_OBJECTS_SECRET_ACCESS_KEY, &target.secret_access_key);
+    let keys = target.keys.as_ref().expect("keys");
+    command.env(contract::ENV_OBJECTS_ACCESS_KEY_ID, &keys.id);
+    command.env(contract::ENV_OBJECTS_SECRET_ACCESS_KEY, &keys.secret);
     command
 }
 
