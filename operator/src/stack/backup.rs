@@ -281,10 +281,8 @@ pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
 pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
     let by_role = destination(spec).is_some_and(|destination| destination.cloud_role.is_some());
     let of_the_api = spec.api.service_account.as_ref().is_some_and(|account| !account.annotations.is_empty());
-    match bucket::chosen(spec).opens_backups(destination(spec)) {
-        true => Some(OWN_KEY),
-        false => (by_role && of_the_api).then_some(OWN_ROLE),
-    }
+    let opens = bucket::chosen(spec).opens_backups(destination(spec));
+    if opens { Some(OWN_KEY) } else { (by_role && of_the_api).then_some(OWN_ROLE) }
 }
 
 /// Whether only a role leads to the bucket of the backups, or to that of the application where `objects` of it are asked for.

@@ -62,7 +62,9 @@ pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut Referen
     }
     super::recovery::buckets(spec).for_each(|copy| copy.references(stack, found));
     super::seed::references(stack, spec, found);
-    super::recovery::reader_secret(spec).iter().for_each(|keys| AccessKeys::reference(keys, found));
+    if let Some(keys) = super::recovery::reader_secret(spec) {
+        AccessKeys::reference(&keys, found);
+    }
     if let Some(identity) = super::recovery::identity(spec) {
         // Only its pods read it.
         found.secret(&identity.name, []);
@@ -79,7 +81,9 @@ pub(super) fn placeholders(stack: &str, spec: &RorunStackSpec, values: &mut Valu
     }
     super::recovery::buckets(spec).for_each(|copy| copy.placeholders(stack, values));
     super::seed::placeholders(stack, spec, values);
-    super::recovery::reader_secret(spec).iter().for_each(|keys| AccessKeys::placeholders(keys, values));
+    if let Some(keys) = super::recovery::reader_secret(spec) {
+        AccessKeys::placeholders(&keys, values);
+    }
     if let Some(identity) = super::recovery::identity(spec) {
         let value = values.value();
         values.secret(&identity.name, super::recovery::key(identity), value);

@@ -142,7 +142,7 @@ async fn a_bucket_is_asked_in_the_folder_that_is_used() {
     let servers = Servers::shared().await;
     let target = servers.bucket("limited");
     let _ = client(&target).create().await;
-    let limited = BucketTarget { keys: by_keys("limited", PASSWORD), ..target };
+    let limited = BucketTarget { keys: Some(by_keys("limited", PASSWORD)), ..target };
     let run = ask(&limited, "backups/n/shop/", &[]).await;
     assert_eq!(run.passed("bucket"), (&[][..], None));
     let run = ask(&limited, "", &[]).await;
@@ -192,9 +192,9 @@ async fn what_is_wrong_with_a_bucket_is_told_in_these_words() {
         assert!(message.starts_with(&begins) && message.contains(expected), "{message}");
         assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
     };
-    let stranger = BucketTarget { keys: by_keys("stranger", PASSWORD), ..target.clone() };
+    let stranger = BucketTarget { keys: Some(by_keys("stranger", PASSWORD)), ..target.clone() };
     told(&stranger, "AccessDenied", "it answers AccessDenied (HTTP status 403); grant it to these credentials").await;
-    let wrong = BucketTarget { keys: by_keys("owner", "another"), ..target.clone() };
+    let wrong = BucketTarget { keys: Some(by_keys("owner", "another")), ..target.clone() };
     told(&wrong, "AuthenticationFailed", "check the credentials in its Secret").await;
     let missing = BucketTarget { bucket: "nowhere-to-be-found".to_owned(), ..target.clone() };
     let run = ask(&missing, "", &[]).await;

@@ -55,7 +55,7 @@ fn target(port: u16, name: &str) -> BucketTarget {
         region: "us-east-1".to_owned(),
         bucket: name.to_owned(),
         force_path_style: true,
-        keys: by_keys("owner", PASSWORD),
+        keys: Some(by_keys("owner", PASSWORD)),
         ca: None,
     }
 }

@@ -349,7 +349,7 @@ async fn what_is_wrong_is_told_in_the_words_of_the_documentation() {
     let with_ca = [&tls[..], &["--tls-ca-cert-file", &certificate]].concat();
     let (_old, old_port, _old_folder) = start_redis(&with_ca).await;
     let mut stranger = servers.bucket("bad-input");
-    stranger.keys = by_keys("stranger", PASSWORD);
+    stranger.keys = Some(by_keys("stranger", PASSWORD));
     let elsewhere_port = of_another_region().await;
     let mut elsewhere = servers.bucket("rorun-files");
     elsewhere.endpoint = format!("http://127.0.0.1:{elsewhere_port}");

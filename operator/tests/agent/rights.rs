@@ -74,7 +74,7 @@ async fn the_policy_of_the_documentation_lists_just_what_a_run_asks_for() {
 async fn keys_that_are_limited_to_the_folder_of_the_backups_are_enough() {
     let scenario = Scenario::new("limited").await;
     let mut target = scenario.servers.bucket("limited");
-    target.keys = by_keys("limited", PASSWORD);
+    target.keys = Some(by_keys("limited", PASSWORD));
     let limited = client(&target);
     for prefix in [None, Some("uploads/")] {
         let refused = limited.check(prefix).await;
@@ -98,7 +98,7 @@ async fn buckets_below_a_path_are_reached_with_a_signature_that_covers_it() {
     bucket.check(None).await.expect("check");
     bucket.put("a/b-c_d.e", vec![7]).await.expect("put");
     assert_eq!(scenario.bucket.get("a/b-c_d.e").await, Ok(Some(vec![7])));
-    target.keys = by_keys("owner", "wrong");
+    target.keys = Some(by_keys("owner", "wrong"));
     let refused = client(&target).check(Some("a/")).await;
     assert!(matches!(refused, Err(ServiceError::AuthenticationFailed { .. })), "{refused:?}");
     let mut command = scenario.command();

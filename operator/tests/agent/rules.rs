@@ -288,9 +288,9 @@ async fn a_server_that_is_away_is_asked_again_and_one_that_refuses_is_not() {
     let servers = Servers::shared().await;
     let target = servers.bucket("rules-away");
     client(&target).create().await.expect("bucket");
-    let wrong = BucketTarget { keys: by_keys("owner", "another"), ..target.clone() };
+    let wrong = BucketTarget { keys: Some(by_keys("owner", "another")), ..target.clone() };
     assert_eq!(run(&wrong, &asked, &[]).await.failed().1, "AuthenticationFailed");
-    let stranger = BucketTarget { keys: by_keys("stranger", PASSWORD), ..target.clone() };
+    let stranger = BucketTarget { keys: Some(by_keys("stranger", PASSWORD)), ..target.clone() };
     assert_eq!(run(&stranger, &asked, &[]).await.failed().1, "AccessDenied");
     let missing = BucketTarget { bucket: "nowhere".to_owned(), ..target };
     assert_eq!(run(&missing, &asked, &[]).await.failed().1, "NotFound");

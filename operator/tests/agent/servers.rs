@@ -105,7 +105,7 @@ impl Servers {
             region: "us-east-1".to_owned(),
             bucket: name.to_owned(),
             force_path_style: true,
-            keys: by_keys("owner", PASSWORD),
+            keys: Some(by_keys("owner", PASSWORD)),
             ca: None,
         }
     }
@@ -225,8 +225,8 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
 }
 
 /// Keys of a bucket.
-pub(crate) fn by_keys(id: &str, secret: &str) -> Option<AccessKeys> {
-    Some(AccessKeys { id: id.to_owned(), secret: secret.to_owned(), session_token: None })
+pub(crate) fn by_keys(id: &str, secret: &str) -> AccessKeys {
+    AccessKeys { id: id.to_owned(), secret: secret.to_owned(), session_token: None }
 }
 
 /// Gives the keys of a bucket to an agent; without any it looks for the role of its pod.

@@ -149,9 +149,9 @@ async fn a_bucket_is_made_and_checked() {
         client(&target)
     };
     for (bucket, expected) in [
-        (changed(|target| target.keys = by_keys("owner", "wrong")), "AuthenticationFailed"),
-        (changed(|target| target.keys = by_keys("nobody", PASSWORD)), "AuthenticationFailed"),
-        (changed(|target| target.keys = by_keys("stranger", PASSWORD)), "AccessDenied"),
+        (changed(|target| target.keys = Some(by_keys("owner", "wrong"))), "AuthenticationFailed"),
+        (changed(|target| target.keys = Some(by_keys("nobody", PASSWORD))), "AuthenticationFailed"),
+        (changed(|target| target.keys = Some(by_keys("stranger", PASSWORD))), "AccessDenied"),
         (changed(|target| target.endpoint = "http://127.0.0.1:1".to_owned()), "Unreachable"),
     ] {
         let answer = bucket.check(None).await;

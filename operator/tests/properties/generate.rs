@@ -341,9 +341,9 @@ fn external_redis() -> impl Strategy<Value = Value> {
 fn external_bucket(name: &'static str, secret: &'static str) -> impl Strategy<Value = Value> {
     let token = option::of(Just(json!("token")));
     let checksums = option::of(select(vec![json!("WhenRequired"), json!("WhenSupported")]));
-    let login = (prop::bool::weighted(0.8), token).prop_map(move |(keys, token)| match keys {
-        true => ("credentialsSecretRef", with(json!({"name": secret}), "sessionTokenKey", token)),
-        false => ("cloudRole", json!({})),
+    let login = (prop::bool::weighted(0.8), token).prop_map(move |(keys, token)| {
+        let reference = with(json!({"name": secret}), "sessionTokenKey", token);
+        if keys { ("credentialsSecretRef", reference) } else { ("cloudRole", json!({})) }
     });
     (authority("bucket-ca"), login, checksums).prop_map(move |(tls, (field, login), checksums)| {
         let bucket = json!({"name": name, "endpoint": "https://s3.example.com", field: login});

@@ -199,16 +199,12 @@ fn subject(bucket: &str, endpoint: &str) -> String {
 
 /// The keys, or where they come from.
 fn credentials(target: &BucketTarget) -> Result<SharedCredentialsProvider, tls::TlsError> {
-    Ok(match &target.keys {
-        Some(AccessKeys { id, secret, session_token }) => {
-            let keys = Credentials::new(id, secret, session_token.clone(), None, "connection secret");
-            SharedCredentialsProvider::new(keys)
-        }
-        None => {
-            let http = http_client(target.ca.as_deref(), false)?;
-            SharedCredentialsProvider::new(Role::of_pod(http, &target.region))
-        }
-    })
+    let Some(AccessKeys { id, secret, session_token }) = &target.keys else {
+        let http = http_client(target.ca.as_deref(), false)?;
+        return Ok(SharedCredentialsProvider::new(Role::of_pod(http, &target.region)));
+    };
+    let keys = Credentials::new(id, secret, session_token.clone(), None, "connection secret");
+    Ok(SharedCredentialsProvider::new(keys))
 }
 
 fn config(

@@ -36,9 +36,9 @@ const SESSION: &str = "rorun-agent";
 #[derive(Debug)]
 pub(super) enum Role {
     /// The STS of AWS, for a token of the account.
-    WebIdentity { provider: WebIdentityTokenCredentialsProvider, arn: String, token: PathBuf },
+    WebIdentity { provider: Box<WebIdentityTokenCredentialsProvider>, arn: String, token: PathBuf },
     /// The agent on the node, for a token of the account.
-    PodIdentity { provider: EcsCredentialsProvider, token: PathBuf },
+    PodIdentity { provider: Box<EcsCredentialsProvider>, token: PathBuf },
     /// The cloud gives this pod none.
     None,
 }
@@ -65,12 +65,13 @@ impl Role {
                 session_name: SESSION.to_owned(),
             };
             let provider = WebIdentityTokenCredentialsProvider::builder().configure(&config);
-            return Self::WebIdentity { provider: provider.static_configuration(given).build(), arn, token };
+            let provider = Box::new(provider.static_configuration(given).build());
+            return Self::WebIdentity { provider, arn, token };
         }
         match (variable(CONTAINER_URI), variable(CONTAINER_TOKEN_FILE)) {
             (Some(_), Some(token)) => {
                 let provider = EcsCredentialsProvider::builder().configure(&config).build();
-                Self::PodIdentity { provider, token: token.into() }
+                Self::PodIdentity { provider: Box::new(provider), token: token.into() }
             }
             _ => Self::None,
         }

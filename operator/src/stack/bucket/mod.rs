@@ -96,6 +96,7 @@ pub struct BucketAccess {
 
 impl BucketAccess {
     /// The same bucket by other keys.
+    #[must_use]
     pub fn by(&self, keys: &AccessKeys) -> Self {
         Self { keys: Some(keys.clone()), ..self.clone() }
     }
