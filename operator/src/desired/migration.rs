@@ -105,7 +105,7 @@ impl Component for Migration {
         }
         // A pod that cannot start tells more than that its Job runs, and less than what kept its command from that.
         let told = plan.release.target.progress.not_begun.is_some();
-        let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| migrates && !told);
+        let trouble = super::worst_pod_that_goes_on(Name::Migration, 0, live).filter(|_| migrates && !told);
         Some(trouble.unwrap_or(waiting))
     }
 }

@@ -16,13 +16,25 @@ pub enum Work {
     Running,
     /// The pod has failed, and is not started again.
     Failed,
-    /// Likewise, since it had its time, the `activeDeadlineSeconds` of the pod.
+    /// Likewise, and a container that is none of its init containers could not be started: its image has no such program, say.
+    Unstartable,
+    /// The pod has failed since it had its time, the `activeDeadlineSeconds` of the pod.
     Overdue,
-    /// Likewise, and none was ever made until then: the kubelet tells the ID of every container that it has made.
+    /// Likewise, and no such container was ever made until then: the kubelet tells the ID of every container that it has made.
     Unbegun,
     /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
     Trying,
 }
+
+impl Work {
+    /// Whether a pod has failed and stays so: another one may be made instead.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Failed | Self::Unstartable | Self::Overdue | Self::Unbegun)
+    }
+}
+
+/// The reason that containerd gives a container whose program it could not start.
+const NOT_STARTED: &str = "StartError";
 
 /// Whether the work of a pod goes on.
 pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
@@ -40,7 +52,8 @@ pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
         return Work::Idle;
     }
     if text(object, "/status/reason") != Some("DeadlineExceeded") {
-        return Work::Failed;
+        let unstartable = containers().any(|status| text(status, "/state/terminated/reason") == Some(NOT_STARTED));
+        return if unstartable { Work::Unstartable } else { Work::Failed };
     }
     // A pod that tells nothing of its containers tells nothing of what they did.
     let told = containers().next().is_some();
@@ -81,6 +94,7 @@ mod tests {
     #[case::one_of_two_was_made("DeadlineExceeded", &[lost(), json!({"terminated": {"startedAt": "2026-11-24T02:15:00Z"}})], None, Work::Overdue)]
     #[case::nothing_is_told("DeadlineExceeded", &[], None, Work::Overdue)]
     #[case::what_came_before_failed("", &[json!({"waiting": {"reason": "PodInitializing"}})], None, Work::Failed)]
+    #[case::its_program_is_not_there("", &[json!({"terminated": {"exitCode": 128, "reason": "StartError"}})], Some("containerd://1"), Work::Unstartable)]
     #[case::it_failed("", &[json!({"terminated": {"exitCode": 1}})], Some("containerd://1"), Work::Failed)]
     fn a_pod_that_ended_tells_whether_its_work_began(
         #[case] reason: &str,
