@@ -48,7 +48,10 @@ pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
     if containers().any(|status| at(status, "/state/running").is_some()) {
         return Work::Running;
     }
-    if text(object, "/status/phase") != Some("Failed") {
+    // A moment before its pod has failed, a container that is not started again has.
+    let failed = |status| int(status, "/state/terminated/exitCode").is_some_and(|code| code != 0);
+    let ended = text(object, "/spec/restartPolicy") == Some("Never") && containers().any(failed);
+    if text(object, "/status/phase") != Some("Failed") && !ended {
         return Work::Idle;
     }
     if text(object, "/status/reason") != Some("DeadlineExceeded") {
@@ -108,6 +111,21 @@ mod tests {
         assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), expected);
         pod["status"]["phase"] = json!("Pending");
         assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), Work::Idle, "it may begin");
+    }
+
+    #[rstest]
+    #[case::never("Never", 1, Work::Failed)]
+    #[case::it_ended_well("Never", 0, Work::Idle)]
+    #[case::it_is_started_again("Always", 1, Work::Idle)]
+    fn a_pod_whose_container_failed_for_good_fails_in_a_moment(
+        #[case] restarts: &str,
+        #[case] code: i32,
+        #[case] expected: Work,
+    ) {
+        let statuses = json!([{"name": "c", "state": {"terminated": {"exitCode": code}}}]);
+        let status = json!({"phase": "Running", "containerStatuses": statuses});
+        let pod = json!({"spec": {"restartPolicy": restarts}, "status": status});
+        assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), expected);
     }
 
     /// What the kubelet writes of a container that it does not find when its pod ends.
