@@ -13,6 +13,7 @@ mod runner;
 mod argocd;
 mod authorities;
 mod backup;
+mod bad_migrations;
 mod cloudnative_pg;
 mod credentials;
 mod deletion;
@@ -144,6 +145,12 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "a release waits for approval and migration, a bad one is rolled back, and no request fails meanwhile",
         exclusive: false,
         run: |test| Box::pin(release::run(test)),
+    },
+    Scenario {
+        name: "bad-migrations",
+        proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
+        exclusive: false,
+        run: |test| Box::pin(bad_migrations::run(test)),
     },
     Scenario {
         name: "production",

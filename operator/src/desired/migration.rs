@@ -105,7 +105,7 @@ impl Component for Migration {
         }
         // A pod that cannot start tells more than that its Job runs, and less than what kept its command from that.
         let told = plan.release.target.progress.not_begun.is_some();
-        let trouble = super::worst_pod(Name::Migration, 0, live).filter(|_| migrates && !told);
+        let trouble = super::worst_pod_that_goes_on(Name::Migration, 0, live).filter(|_| migrates && !told);
         Some(trouble.unwrap_or(waiting))
     }
 }
@@ -275,7 +275,34 @@ fn env(stack: &Stack, migration: &Resolved, api: Vec<EnvVar>) -> Vec<EnvVar> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::{
+        names::reason,
+        objects::{LiveObject, kind_of},
+    };
+
+    /// Else it would be told as one that crashes again and again, until its Job has failed and once another one is asked for.
+    #[test]
+    fn how_a_pod_ended_is_for_its_job_to_say() {
+        let pod = |phase: &str, lock: &str| {
+            let ended = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+            let object = json!({
+                "metadata": {"name": "shop-migration-1-x", "namespace": "n", "uid": "1", "labels": {
+                    "app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "migration"}},
+                "status": {"phase": phase, "containerStatuses": [{"name": "migrate", "state": ended}],
+                    "initContainerStatuses": [{"name": "lock", "state": {"waiting": {"reason": lock}}}]},
+            });
+            let live: LiveSet =
+                [Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), object).unwrap())].into_iter().collect();
+            super::super::worst_pod_that_goes_on(Name::Migration, 0, &live).map(|waiting| waiting.reason)
+        };
+        assert_eq!(pod("Failed", ""), None);
+        assert_eq!(pod("Pending", "CrashLoopBackOff"), Some(reason::CRASH_LOOP), "it has not ended");
+    }
 
     /// The kernel finds that the client is gone, and the statement that runs looks after it at its next check.
     #[test]

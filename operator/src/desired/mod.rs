@@ -323,7 +323,17 @@ fn trouble(pod: &LiveObject, start_up: i64, live: &LiveSet) -> Option<Waiting> {
 }
 
 fn worst_pod(component: Name, start_up: i64, live: &LiveSet) -> Option<Waiting> {
-    let problems = live.of_component("Pod", component.as_str()).filter(|pod| !pod.deleting).filter_map(|pod| {
+    worst_of(live.of_component("Pod", component.as_str()), start_up, live)
+}
+
+/// The same of the pods that have not failed for good: how one of those ended is for its Job to say, and one of an attempt before says
+/// nothing of this one.
+fn worst_pod_that_goes_on(component: Name, start_up: i64, live: &LiveSet) -> Option<Waiting> {
+    worst_of(live.of_component("Pod", component.as_str()).filter(|pod| !pod.work.is_over()), start_up, live)
+}
+
+fn worst_of<'a>(pods: impl Iterator<Item = &'a LiveObject>, start_up: i64, live: &LiveSet) -> Option<Waiting> {
+    let problems = pods.filter(|pod| !pod.deleting).filter_map(|pod| {
         let waiting = trouble(pod, start_up, live)?;
         let rank = TELLING.iter().position(|reason| *reason == waiting.reason)?;
         Some((rank, waiting))

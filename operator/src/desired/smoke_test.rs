@@ -81,7 +81,7 @@ impl Component for SmokeTest {
     fn planned(&self, stack: &Stack, plan: &Plan, live: &LiveSet) -> Option<Waiting> {
         let waiting = plan.release.waiting.clone()?;
         if plan.release.state == State::Verifying {
-            return Some(super::worst_pod(Name::SmokeTest, 0, live).unwrap_or(waiting));
+            return Some(super::worst_pod_that_goes_on(Name::SmokeTest, 0, live).unwrap_or(waiting));
         }
         if plan.release.state != State::Testing {
             return Some(waiting);
@@ -89,7 +89,7 @@ impl Component for SmokeTest {
         // A pod that cannot start, or had its time to, says more than that it starts.
         let workloads = plan.release.candidates.iter().filter_map(|component| stack.target().workload(*component));
         let start_up = workloads.map(|workload| i64::from(workload.health.startup_seconds)).max().unwrap_or_default();
-        Some(super::worst_pod(Name::SmokeTest, start_up, live).unwrap_or(waiting))
+        Some(super::worst_pod_that_goes_on(Name::SmokeTest, start_up, live).unwrap_or(waiting))
     }
 }
 

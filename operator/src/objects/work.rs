@@ -16,13 +16,25 @@ pub enum Work {
     Running,
     /// The pod has failed, and is not started again.
     Failed,
-    /// Likewise, since it had its time, the `activeDeadlineSeconds` of the pod.
+    /// Likewise, and a container that is none of its init containers could not be started: its image has no such program, say.
+    Unstartable,
+    /// The pod has failed since it had its time, the `activeDeadlineSeconds` of the pod.
     Overdue,
-    /// Likewise, and none was ever made until then: the kubelet tells the ID of every container that it has made.
+    /// Likewise, and no such container was ever made until then: the kubelet tells the ID of every container that it has made.
     Unbegun,
     /// The Job tries until it succeeds: nobody waits for its end, and it may be ended at any time.
     Trying,
 }
+
+impl Work {
+    /// Whether a pod has failed and stays so: another one may be made instead.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Failed | Self::Unstartable | Self::Overdue | Self::Unbegun)
+    }
+}
+
+/// The reason that containerd gives a container whose program it could not start.
+const NOT_STARTED: &str = "StartError";
 
 /// Whether the work of a pod goes on.
 pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
@@ -36,11 +48,15 @@ pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
     if containers().any(|status| at(status, "/state/running").is_some()) {
         return Work::Running;
     }
-    if text(object, "/status/phase") != Some("Failed") {
+    // A moment before its pod has failed, a container that is not started again has.
+    let failed = |status| int(status, "/state/terminated/exitCode").is_some_and(|code| code != 0);
+    let ended = text(object, "/spec/restartPolicy") == Some("Never") && containers().any(failed);
+    if text(object, "/status/phase") != Some("Failed") && !ended {
         return Work::Idle;
     }
     if text(object, "/status/reason") != Some("DeadlineExceeded") {
-        return Work::Failed;
+        let unstartable = containers().any(|status| text(status, "/state/terminated/reason") == Some(NOT_STARTED));
+        return if unstartable { Work::Unstartable } else { Work::Failed };
     }
     // A pod that tells nothing of its containers tells nothing of what they did.
     let told = containers().next().is_some();
@@ -81,6 +97,7 @@ mod tests {
     #[case::one_of_two_was_made("DeadlineExceeded", &[lost(), json!({"terminated": {"startedAt": "2026-11-24T02:15:00Z"}})], None, Work::Overdue)]
     #[case::nothing_is_told("DeadlineExceeded", &[], None, Work::Overdue)]
     #[case::what_came_before_failed("", &[json!({"waiting": {"reason": "PodInitializing"}})], None, Work::Failed)]
+    #[case::its_program_is_not_there("", &[json!({"terminated": {"exitCode": 128, "reason": "StartError"}})], Some("containerd://1"), Work::Unstartable)]
     #[case::it_failed("", &[json!({"terminated": {"exitCode": 1}})], Some("containerd://1"), Work::Failed)]
     fn a_pod_that_ended_tells_whether_its_work_began(
         #[case] reason: &str,
@@ -94,6 +111,21 @@ mod tests {
         assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), expected);
         pod["status"]["phase"] = json!("Pending");
         assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), Work::Idle, "it may begin");
+    }
+
+    #[rstest]
+    #[case::never("Never", 1, Work::Failed)]
+    #[case::it_ended_well("Never", 0, Work::Idle)]
+    #[case::it_is_started_again("Always", 1, Work::Idle)]
+    fn a_pod_whose_container_failed_for_good_fails_in_a_moment(
+        #[case] restarts: &str,
+        #[case] code: i32,
+        #[case] expected: Work,
+    ) {
+        let statuses = json!([{"name": "c", "state": {"terminated": {"exitCode": code}}}]);
+        let status = json!({"phase": "Running", "containerStatuses": statuses});
+        let pod = json!({"spec": {"restartPolicy": restarts}, "status": status});
+        assert_eq!(work(kind_of("", "Pod").unwrap(), &pod), expected);
     }
 
     /// What the kubelet writes of a container that it does not find when its pod ends.

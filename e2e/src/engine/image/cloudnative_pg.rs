@@ -24,11 +24,13 @@ pub fn images() -> Result<[Image; 2]> {
     let version = tools::CLOUD_NATIVE_PG.version()?;
     let name = format!("ghcr.io/cloudnative-pg/cloudnative-pg:{}", version.trim_start_matches('v'));
     let binary = tools::CLOUD_NATIVE_PG.key()?.path();
+    Ok([Image::new(name, [SOURCE, binary.as_bytes()], operator), pooler()])
+}
+
+/// PgBouncer alone.
+pub fn pooler() -> Image {
     let packages = PACKAGES.join(",");
-    Ok([
-        Image::new(name, [SOURCE, binary.as_bytes()], operator),
-        Image::new(PGBOUNCER, [SOURCE, packages.as_bytes()], pgbouncer),
-    ])
+    Image::new(PGBOUNCER, [SOURCE, packages.as_bytes()], pgbouncer)
 }
 
 /// It lists the processors that it has a binary for by the files of this folder.

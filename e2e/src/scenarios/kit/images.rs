@@ -8,9 +8,12 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
+use super::TestContext;
 use super::names::{ADMIN, API, API_NEXT, API_TESTED, OCR, OPERATOR};
+use super::test_cluster::blocking;
 use crate::engine::cache::remove_folder;
 use crate::engine::durations::{Durations, Timed};
+use crate::engine::image::Image;
 use crate::engine::process::{Run, find_program};
 use crate::engine::progress::Step;
 use crate::engine::{Cache, Cluster, packages};
@@ -228,6 +231,19 @@ pub fn load_images(cluster: &Cluster) -> Result<()> {
         }
         Ok(())
     })
+}
+
+impl TestContext {
+    /// Puts an image into the cluster that only some scenarios need, made first if it has to be; gives its name.
+    pub async fn bring(&self, image: Image) -> Result<String> {
+        let cluster = self.cluster.clone();
+        blocking(move || {
+            image.ensure(cluster.cache(), cluster.docker())?;
+            cluster.load(&image.name)?;
+            Ok(image.name)
+        })
+        .await
+    }
 }
 
 /// Makes an image of a binary of the operator, and puts it into the cluster by that name.

@@ -115,7 +115,7 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
     };
     let set = there.replica_set.as_deref();
     let is_new = |pod: &LiveObject| set.is_none_or(|set| pod.owner.as_ref().is_some_and(|owner| owner.name == set));
-    let pods = || pods_of(live, there).filter(|pod| !pod.deleting && !is_over(pod));
+    let pods = || pods_of(live, there).filter(|pod| !pod.deleting && !pod.work.is_over());
     let new: Vec<_> = pods().filter(|pod| is_new(pod)).collect();
     let old = pods().filter(|pod| rolled_out || !is_new(pod)).collect();
     ObservedWorkload {
@@ -139,11 +139,6 @@ const AT_FAULT: [Reason; 3] = [reason::CRASH_LOOP, reason::CONTAINER_CONFIG_ERRO
 fn pods_of<'a>(live: &'a LiveSet, deployment: &'a LiveObject) -> impl Iterator<Item = &'a LiveObject> {
     let of = |pod: &&LiveObject| pod.name.strip_prefix(&*deployment.name).is_some_and(|rest| rest.starts_with('-'));
     live.of_component("Pod", deployment.component).filter(of)
-}
-
-/// Whether a pod was evicted or refused, say: another is made instead of it, and it stays until somebody removes it.
-fn is_over(pod: &LiveObject) -> bool {
-    matches!(pod.work, Work::Failed | Work::Unbegun | Work::Overdue)
 }
 
 /// What one of these pods says.
@@ -214,7 +209,11 @@ fn job(there: &LiveObject, live: &LiveSet) -> Option<ObservedJob> {
         Readiness::Ready => JobPhase::Complete,
         Readiness::Waiting(waiting) if waiting.reason == reason::JOB_FAILED => {
             let said = failed(component, words, &waiting.message);
-            JobPhase::Failed(if component == Component::Migration { with_its_time(said, begun, overdue) } else { said })
+            JobPhase::Failed(match (component, newest.map(|pod| pod.work)) {
+                (Component::Migration, Some(Work::Unstartable)) => not_started(&said),
+                (Component::Migration, _) => with_its_time(said, begun, overdue),
+                _ => said,
+            })
         }
         Readiness::Waiting(_) if live.is_running(there) => JobPhase::Running,
         Readiness::Waiting(_) => JobPhase::CannotStart,
@@ -241,7 +240,7 @@ fn failed(component: Component, words: Option<&str>, message: &str) -> String {
         None => words,
     };
     let said = words.unwrap_or(message);
-    if component == Component::Migration { plain(said) } else { said.to_owned() }
+    if component == Component::Migration { short(&plain(said)) } else { said.to_owned() }
 }
 
 /// What is told of a migration that failed. `overdue`: it had its time.
@@ -254,6 +253,11 @@ fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
         "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on until \
          the server notices; {said}"
     )
+}
+
+/// What is told of a migration whose command the image lacks, say. `said`: the words of the container runtime.
+fn not_started(said: &str) -> String {
+    format!("its command cannot be started: {said}; let api.migrations.command name a program of the image")
 }
 
 /// What a command of the user printed, as one line without what is for a terminal: colours, and other control characters.
@@ -273,6 +277,26 @@ fn plain(text: &str) -> String {
         }
     }
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// How many bytes of what a command printed are told: a condition has more to say, and is cut off at its end.
+const TOLD: usize = 480;
+
+/// What is worth telling of a long text. What went wrong comes last, and begins with `Error:` where Prisma or Node.js say it; before it
+/// a command may have printed a megabyte.
+fn short(text: &str) -> String {
+    if text.len() <= TOLD {
+        return text.to_owned();
+    }
+    let cut = |at: usize| (0..=at).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
+    match text.rfind("Error: ") {
+        Some(start) if text.len() - start <= TOLD => format!("… {}", &text[start..]),
+        Some(start) => {
+            let before = if start == 0 { "" } else { "… " };
+            format!("{before}{}…", &text[start..cut(start + TOLD)])
+        }
+        None => format!("…{}", &text[cut(text.len() - TOLD)..]),
+    }
 }
 
 /// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`, which those of earlier operators had.
@@ -472,7 +496,9 @@ mod tests {
         "Error: P1001"
     )]
     #[case::a_sequence_without_an_end("BackoffLimitExceeded", "a \u{1b}[31", "a")]
-    #[case::all_that_the_kubelet_keeps("BackoffLimitExceeded", &"\u{1f600}".repeat(512), &"\u{1f600}".repeat(512))]
+    #[case::all_that_the_kubelet_keeps("BackoffLimitExceeded", &"\u{1f600}".repeat(512), &["…", &"\u{1f600}".repeat(120)].concat())]
+    #[case::much_and_then_its_error("BackoffLimitExceeded", &[&".".repeat(1900), "\nError: P3018\nno"].concat(), "… Error: P3018 no")]
+    #[case::an_error_that_goes_on("BackoffLimitExceeded", &["Error: ", &"y".repeat(600)].concat(), &["Error: ", &"y".repeat(473), "…"].concat())]
     #[case::no_word("BackoffLimitExceeded", "", "job/m: the server's words")]
     #[case::a_word_that_is_json("BackoffLimitExceeded", "{\"level\":\"error\"}", "{\"level\":\"error\"}")]
     fn the_words_of_a_command_go_before_those_of_the_container_that_held_its_lock(
@@ -507,6 +533,18 @@ mod tests {
         let JobPhase::Failed(words) = seen.phase else { panic!("it failed") };
         assert_eq!(seen.begun, begun);
         assert!(words.starts_with(told) && words.ends_with("job/m: the server's words"), "{words}");
+    }
+
+    #[test]
+    fn a_command_that_the_image_lacks_is_told_with_the_field_that_names_it() {
+        let words = "exec: \"prisma\": executable file not found in $PATH";
+        let failed = json!({"state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": words}}});
+        let over = json!({"phase": "Failed"});
+        let pod = migrated(&failed, &ended(0, &said(&LockOutcome::Released)), &ended(0, ""), &over);
+        let seen = seen(&failed_by("BackoffLimitExceeded"), Some(pod));
+        let told =
+            format!("its command cannot be started: {words}; let api.migrations.command name a program of the image");
+        assert_eq!((seen.phase, seen.begun), (JobPhase::Failed(told), None), "it counts as run");
     }
 
     #[test]
