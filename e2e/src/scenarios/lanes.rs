@@ -1,4 +1,4 @@
-//! Lanes: scenarios that need something which takes long to come by and which nothing else needs. `cargo verify` plays them
+//! Lanes: scenarios that take long, or need something which takes long to come by and which nothing else needs. `cargo verify` plays them
 //! when they cost it little, and otherwise says that it did not.
 
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::kit::{ArgoCd, BarmanCloud, CloudNativePg, Previous};
-use super::{Scenario, argocd, cloudnative_pg, point_in_time, upgrade};
+use super::{Scenario, argocd, bad_migrations, cloudnative_pg, point_in_time, upgrade};
 use crate::engine::{Cache, Durations};
 
 /// A scenario with the things that it needs.
@@ -62,6 +62,18 @@ const BARMAN_CLOUD: Need = Need {
 
 /// All of them.
 pub const LANES: &[Lane] = &[
+    Lane {
+        scenario: Scenario {
+            name: "bad-migrations",
+            proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
+            exclusive: false,
+            run: |test| Box::pin(bad_migrations::run(test)),
+        },
+        // It brings an image of its own, of a few packages.
+        needs: &[],
+        seconds: 270,
+        proven: true,
+    },
     Lane {
         scenario: Scenario {
             name: "upgrade",

@@ -147,12 +147,6 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |test| Box::pin(release::run(test)),
     },
     Scenario {
-        name: "bad-migrations",
-        proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
-        exclusive: false,
-        run: |test| Box::pin(bad_migrations::run(test)),
-    },
-    Scenario {
         name: "production",
         proves: "in Production a migration begins beside a held backup, and a candidate is tested before its image meets a user",
         exclusive: false,

@@ -117,7 +117,8 @@ fn list(chosen: &Chosen) {
     }
     for lane in &chosen.lanes {
         let needs: Vec<_> = lane.needs.iter().map(|need| need.name).collect();
-        println!("  scenarios:{:14}{}; needs {}", lane.scenario.name, lane.scenario.proves, needs.join(" and "));
+        let needs = if needs.is_empty() { String::new() } else { format!("; needs {}", needs.join(" and ")) };
+        println!("  scenarios:{:14}{}{needs}", lane.scenario.name, lane.scenario.proves);
     }
 }
 
