@@ -64,18 +64,6 @@ const BARMAN_CLOUD: Need = Need {
 pub const LANES: &[Lane] = &[
     Lane {
         scenario: Scenario {
-            name: "bad-migrations",
-            proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
-            exclusive: false,
-            run: |test| Box::pin(bad_migrations::run(test)),
-        },
-        // It brings an image of its own, of a few packages.
-        needs: &[],
-        seconds: 270,
-        proven: true,
-    },
-    Lane {
-        scenario: Scenario {
             name: "upgrade",
             proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
             exclusive: true,
@@ -128,6 +116,18 @@ pub const LANES: &[Lane] = &[
         },
         needs: &[CLOUD_NATIVE_PG, BARMAN_CLOUD],
         seconds: 340,
+        proven: true,
+    },
+    Lane {
+        scenario: Scenario {
+            name: "bad-migrations",
+            proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
+            exclusive: false,
+            run: |test| Box::pin(bad_migrations::run(test)),
+        },
+        // It brings an image of its own, of a few packages.
+        needs: &[],
+        seconds: 270,
         proven: true,
     },
 ];
