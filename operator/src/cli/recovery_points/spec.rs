@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_spec_of_another_release_is_printed_without_its_secrets() {
         let mut other = spec();
-        other.stack["spec"]["api"] = json!("of another form");
+        other.stack["spec"]["api"] = json!(["of another form"]);
         let (text, value) = printed(other.clone(), false);
         assert_eq!(value, other.stack);
         assert!(!text.contains("names these Secrets"), "{text}");
