@@ -50,8 +50,7 @@ const LIBPQ_VARIABLES: [&str; 35] = [
 ];
 
 /// Ours, and none of its business.
-const OWN_VARIABLES: [&str; 12] = [
-    crate::contract::ENV_ORIGIN,
+const OWN_VARIABLES: [&str; 11] = [
     crate::contract::ENV_SANITIZED,
     crate::contract::ENV_IDENTITY,
     crate::contract::ENV_DATABASE_URL,

@@ -42,4 +42,3 @@ mod rules;
 mod sanitizes;
 mod schemas;
 mod services;
-mod specs;
