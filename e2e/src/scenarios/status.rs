@@ -17,7 +17,9 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
         .apply_example("development.yaml", |stack| {
             let spec = &mut stack["spec"];
             spec["backup"] = json!({});
-            spec["api"]["autoscaling"] = json!({"minReplicas": 1, "maxReplicas": 3});
+            // Else the autoscaler takes the pods away again that this adds by hand.
+            let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
+            spec["api"]["autoscaling"] = json!({"minReplicas": 1, "maxReplicas": 3, "behavior": behavior});
         })
         .await?;
     the_reason_goes_forward(&stack).await?;

@@ -67,7 +67,11 @@ impl<'a> Probe<'a> {
         // Whether these keys can look is found out before anything is written.
         let looks = match there.get(&key).await {
             Ok(_) => true,
-            Err(ServiceError::AccessDenied { .. } | ServiceError::AuthenticationFailed { .. }) => false,
+            Err(
+                ServiceError::AccessDenied { .. }
+                | ServiceError::AuthenticationFailed { .. }
+                | ServiceError::RoleRefused { .. },
+            ) => false,
             Err(error) => return Err(error),
         };
         source.put(&key, key.clone().into_bytes()).await?;

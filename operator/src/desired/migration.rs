@@ -101,7 +101,9 @@ impl Component for Migration {
         if plan.release.state == State::BackingUp {
             // Why no backup can be made says more than that one is waited for.
             let why = stack.unresolved.get(&Name::Backup).or_else(|| stack.pods_refused.get(&Name::Backup));
-            return Some(why.cloned().or_else(|| super::worst_pod(Name::Backup, 0, live)).unwrap_or(waiting));
+            return Some(
+                why.cloned().or_else(|| super::worst_pod_that_goes_on(Name::Backup, 0, live)).unwrap_or(waiting),
+            );
         }
         // A pod that cannot start tells more than that its Job runs, and less than what kept its command from that.
         let told = plan.release.target.progress.not_begun.is_some();

@@ -50,7 +50,9 @@ pub(super) fn work(kind: &ObjectKind, object: &Value) -> Work {
     }
     // A moment before its pod has failed, a container that is not started again has.
     let failed = |status| int(status, "/state/terminated/exitCode").is_some_and(|code| code != 0);
-    let ended = text(object, "/spec/restartPolicy") == Some("Never") && containers().any(failed);
+    let ended = text(object, "/spec/restartPolicy") == Some("Never")
+        && containers().any(failed)
+        && containers().all(|status| at(status, "/state/terminated").is_some());
     if text(object, "/status/phase") != Some("Failed") && !ended {
         return Work::Idle;
     }

@@ -98,7 +98,8 @@ pub fn plan(stack: &Stack, observed: &Observed, now: i64) -> Plan {
     // Nothing starts on a database that is being filled, though the spec does not ask for that any more.
     let started = observed.releases.served().is_some() || !observed.releases.workloads.is_empty();
     let fills = !started && restore::running(observed).is_some();
-    let pause = match (restores.holds() || fills, hibernates) {
+    // A release that was migrated before a switch would begin to serve data that it did not migrate.
+    let pause = match (restores.holds() || restores.unrecorded || fills, hibernates) {
         (true, _) => Pause::Restore,
         (false, true) => Pause::Hibernation,
         (false, false) => Pause::None,

@@ -200,13 +200,15 @@ impl Backup {
     /// The bucket of the backups, and that of the application where points list its objects, as drills and sanitized points read them: by
     /// keys. `objects`: the latter too. `None`: a role alone leads there, which a pod that runs statements of users does not get.
     pub fn as_drills_read(&self, objects: bool) -> Option<(BucketAccess, Option<BucketAccess>)> {
+        let of_points = self.destination.as_deref()?;
+        // Keys for the points are none of another server's, which has its own.
         let by_keys = |access: &BucketAccess| match &self.recovery.reader {
-            Some(keys) => Some(access.by(keys)),
-            None => access.keys.is_some().then(|| access.clone()),
+            Some(keys) if access.keys.is_none() || access.endpoint == of_points.endpoint => Some(access.by(keys)),
+            _ => access.keys.is_some().then(|| access.clone()),
         };
         let source = self.recovery.source.as_deref().filter(|_| objects).map(by_keys);
         let source = if let Some(source) = source { Some(source?) } else { None };
-        Some((by_keys(self.destination.as_deref()?)?, source))
+        Some((by_keys(of_points)?, source))
     }
 
     fn drills_lack_keys(&self) -> bool {
@@ -275,10 +277,9 @@ pub fn backup_folders(spec: &RorunStackSpec) -> Vec<String> {
 
 /// The warning about dumps that go to the application's own bucket by its own key.
 pub(super) fn warning(spec: &RorunStackSpec) -> Option<&'static str> {
-    let by_role = destination(spec).is_some_and(|destination| destination.cloud_role.is_some());
     let of_the_api = spec.api.service_account.as_ref().is_some_and(|account| !account.annotations.is_empty());
     let opens = bucket::chosen(spec).opens_backups(destination(spec));
-    if opens { Some(OWN_KEY) } else { (by_role && of_the_api).then_some(OWN_ROLE) }
+    if read_by_role(spec, false) { of_the_api.then_some(OWN_ROLE) } else { opens.then_some(OWN_KEY) }
 }
 
 /// Whether only a role leads to the bucket of the backups, or to that of the application where `objects` of it are asked for.

@@ -111,10 +111,18 @@ fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
         let outcome: Option<PreflightOutcome> = serde_json::from_str(said).ok();
         outcome.is_some_and(|outcome| outcome.answers.iter().any(|answer| !findings_of(&answer.verdict).is_empty()))
     };
+    let refused = |said: &str| {
+        let outcome: Option<PreflightOutcome> = serde_json::from_str(said).ok();
+        let mut verdicts = outcome.iter().flat_map(|outcome| &outcome.answers).map(|answer| &answer.verdict);
+        verdicts.any(|verdict| {
+            matches!(verdict, PreflightVerdict::Failed(found) if found.reason == reason::AUTHENTICATION_FAILED)
+        })
+    };
     let wrong = there(&first).is_some_and(|job| match &job.phase {
         JobPhase::Failed(_) | JobPhase::CannotStart => true,
         JobPhase::Complete => job.said.as_deref().is_some_and(noted),
-        JobPhase::Running => false,
+        // The cloud gives a role to a pod as it starts: another pod may get the one that this one did not.
+        JobPhase::Running => job.said.as_deref().is_some_and(refused),
     });
     if wrong || there(&again).is_some() { again } else { first }
 }
@@ -202,7 +210,7 @@ impl Stack {
     fn denied_at_the_top(&self, target: ProbeTarget, reason: Reason) -> Option<&'static str> {
         let unnamed = self.from_pods.as_ref().is_some_and(|asked| !asked.folder_named);
         let denied = reason == reason::ACCESS_DENIED && target == ProbeTarget::from(Component::Bucket);
-        (unnamed && denied).then_some("; if they are for one folder alone, name it in bucket.lifecycle.prefix")
+        (unnamed && denied).then_some("; if they are for one folder alone, let them write and delete _preflight/* too")
     }
 
     /// The targets that a Job answers for.

@@ -151,7 +151,8 @@ pub(super) fn read(line: &str, rows: &mut Vec<Row>) {
     } else if let (Some(test), Some(row)) = (failed_test(line), rows.last_mut()) {
         row.failures.push(test.to_owned());
     } else if let (Some(test), Some(row)) = (panicked_test(words), rows.last_mut()) {
-        row.panicked = Some(test.to_owned());
+        // What panics as it should, or in a thread of a test, is told of nobody.
+        row.panicked = row.failures.iter().find(|failed| *failed == test).cloned();
     } else if let (Some(summary), Some(row)) = (line.strip_prefix("test result: "), rows.last_mut()) {
         summary.clone_into(&mut row.summary);
         (row.passed, row.failed) = (count(summary, "passed"), count(summary, "failed"));

@@ -80,8 +80,8 @@ impl RulesError {
 
     /// Whether another attempt would end the same.
     pub(super) fn is_final(&self) -> bool {
-        // It may be set yet.
-        if matches!(self, Self::Differs { .. }) {
+        // It may be set yet, and the next pod may get the role that this one did not.
+        if matches!(self, Self::Differs { .. } | Self::Service { source: ServiceError::RoleRefused { .. }, .. }) {
             return false;
         }
         matches!(

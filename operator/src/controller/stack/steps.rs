@@ -289,7 +289,7 @@ fn short(text: &str) -> String {
         return text.to_owned();
     }
     let cut = |at: usize| (0..=at).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
-    match text.rfind("Error: ") {
+    match cause(text) {
         Some(start) if text.len() - start <= TOLD => format!("… {}", &text[start..]),
         Some(start) => {
             let before = if start == 0 { "" } else { "… " };
@@ -297,6 +297,18 @@ fn short(text: &str) -> String {
         }
         None => format!("…{}", &text[cut(text.len() - TOLD)..]),
     }
+}
+
+/// Where the words about what went wrong begin: the first error of Prisma, whose wrapper says last that it failed, or the last one of
+/// another program, with its class.
+fn cause(text: &str) -> Option<usize> {
+    let errors = || text.match_indices("Error: ").map(|(at, _)| at);
+    let of_prisma = |at: &usize| {
+        let code = text[at + "Error: ".len()..].strip_prefix('P');
+        code.is_some_and(|code| code.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let last = || errors().last().map(|at| text[..at].rfind(' ').map_or(0, |space| space + 1));
+    errors().find(of_prisma).or_else(last)
 }
 
 /// The reasons of a Job's failure: by its `podFailurePolicy`, and by its `activeDeadlineSeconds`, which those of earlier operators had.
@@ -498,6 +510,12 @@ mod tests {
     #[case::a_sequence_without_an_end("BackoffLimitExceeded", "a \u{1b}[31", "a")]
     #[case::all_that_the_kubelet_keeps("BackoffLimitExceeded", &"\u{1f600}".repeat(512), &["…", &"\u{1f600}".repeat(120)].concat())]
     #[case::much_and_then_its_error("BackoffLimitExceeded", &[&".".repeat(1900), "\nError: P3018\nno"].concat(), "… Error: P3018 no")]
+    #[case::an_error_of_a_class("BackoffLimitExceeded", &[&".".repeat(600), "\nTypeError: x"].concat(), "… TypeError: x")]
+    #[case::a_wrapper_that_says_so_last(
+        "BackoffLimitExceeded",
+        &[&".".repeat(600), "\nError: P3018\nno\nError: Command failed: prisma"].concat(),
+        "… Error: P3018 no Error: Command failed: prisma"
+    )]
     #[case::an_error_that_goes_on("BackoffLimitExceeded", &["Error: ", &"y".repeat(600)].concat(), &["Error: ", &"y".repeat(473), "…"].concat())]
     #[case::no_word("BackoffLimitExceeded", "", "job/m: the server's words")]
     #[case::a_word_that_is_json("BackoffLimitExceeded", "{\"level\":\"error\"}", "{\"level\":\"error\"}")]

@@ -61,7 +61,7 @@ pub struct Restores {
     /// What is recorded of restores, beside the commands by annotation.
     pub(super) records: Vec<(String, String)>,
     /// Data were changed, and the record of it is not seen yet: the stack still takes them for those of before.
-    unrecorded: bool,
+    pub(super) unrecorded: bool,
 }
 
 /// A restore that goes on.
@@ -84,8 +84,7 @@ pub struct Current {
 impl Restores {
     /// Whether releases, dumps and hibernation wait for a restore.
     pub fn holds(&self) -> bool {
-        // Else a release that was migrated before the switch would begin to serve data that it did not migrate.
-        self.unrecorded || self.current.as_ref().is_some_and(Current::holds)
+        self.current.as_ref().is_some_and(Current::holds)
     }
 
     /// Whether no pod of the application runs for a restore.
@@ -179,6 +178,10 @@ fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
     let named = observed.clusters.named.as_ref().filter(|named| !named.restore.is_empty());
     records.extend(named.map(|named| (format!("{RESTORED}{}", named.restore), named.restore_uid.clone())));
     for facts in all {
+        // Of two of one name the later one counts.
+        if facts.has_changed_data() {
+            records.retain(|(key, _)| *key != format!("{RESTORED}{}", facts.request.name));
+        }
         if let Some(outcome) = seed::outcome(facts) {
             records.push(seed::record(outcome));
         }

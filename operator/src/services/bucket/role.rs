@@ -7,6 +7,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -100,9 +101,18 @@ impl ProvideCredentials for Role {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.keys())
+        future::ProvideCredentials::new(async {
+            let silent = |_| NoRole { detail: SILENT.to_owned(), unreachable: true };
+            let keys = tokio::time::timeout(ANSWERS_WITHIN, self.keys()).await;
+            keys.map_err(silent).map_err(CredentialsError::provider_error)?
+        })
     }
 }
+
+/// Shorter than what a request to the bucket may take, so that the bucket is not blamed.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
+const SILENT: &str =
+    "whoever gives the role, the STS of AWS or the agent of EKS Pod Identity on the node, does not answer in time";
 
 const NOTHING_BOUND: &str = "the cloud gave it none: bind one to its ServiceAccount, by eks.amazonaws.com/role-arn in \
                              api.serviceAccount.annotations or by EKS Pod Identity";
@@ -122,7 +132,11 @@ impl Account {
     /// Reads the token as well as whoever sends it is going to: what says that the file is not there is none of theirs.
     fn read(token: &Path) -> std::result::Result<Self, CredentialsError> {
         let text = std::fs::read_to_string(token).map_err(|error| {
-            no_role(format!("the token of the ServiceAccount in {} cannot be read: {}", token.display(), error.kind()))
+            no_role(format!(
+                "the token of the ServiceAccount in {} cannot be read: {}; let the pod keep its fsGroup",
+                token.display(),
+                error.kind()
+            ))
         })?;
         let of = subject(text.trim());
         Ok(Self(of.map_or_else(|| "the ServiceAccount of this pod".to_owned(), |of| format!("ServiceAccount {of}"))))
@@ -135,7 +149,10 @@ impl Account {
             found.as_service_error()
         });
         let (why, unreachable) = match refused {
-            Some(refused) => (of_code(refused.code().unwrap_or_default()), false),
+            Some(refused) => {
+                let code = refused.code().unwrap_or_default();
+                (of_code(code), PASSES.contains(&code))
+            }
             None => lost("the STS of AWS", error),
         };
         NoRole { detail: format!("{} did not get the role {}: {why}", self.0, shown(arn)), unreachable }
@@ -160,6 +177,16 @@ fn lost(who: &str, error: &CredentialsError) -> (String, bool) {
     let why = broken(error).map_or_else(|| "no answer that it understands".to_owned(), |(_, words)| words);
     (format!("{who} cannot be asked: {why}"), true)
 }
+
+/// The codes of STS that say nothing of the role: another attempt may end otherwise.
+const PASSES: [&str; 6] = [
+    "IDPCommunicationError",
+    "InternalFailure",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+];
 
 /// What a code of STS means. Of one that is not known nothing is repeated.
 fn of_code(code: &str) -> String {
