@@ -11,6 +11,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("bucket/embedded/server", "admission refuses every other value"),
     ("bucket/versioning", "the operator writes it to the bucket"),
     ("backup/history", "it is about RorunBackups that the operator made"),
+    ("verify/credentialsSecretRef", "the one Secret of this suite has the keys of the bucket"),
     ("backup/objectives/rto", "the status compares the last drill with it"),
     ("suspend", "it keeps everything as it is"),
     ("storage/size", "a volume without a disk cannot grow, and there are no disks here"),
