@@ -101,7 +101,8 @@ fn is_folder(text: &str) -> bool {
     names.is_some_and(|mut names| names.all(|name| !matches!(name, "" | "." | "..")))
 }
 
-/// A retry is another Job beside one that found something wrong and does not try again by itself, or that cannot start.
+/// A retry is another Job in the place of one that found something wrong and does not try again by itself, whose login was refused, or
+/// that cannot start.
 fn retried(name: impl Fn(&str) -> String, observed: &Observed) -> String {
     let first = name("");
     let Some(retry) = observed.retry() else { return first };
@@ -320,5 +321,41 @@ fn findings_of(verdict: &PreflightVerdict) -> &[PreflightFinding] {
     match verdict {
         PreflightVerdict::Passed { findings, .. } => findings,
         PreflightVerdict::Failed(_) => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{contract::PreflightAnswer, names::annotation, stack::ObservedJob};
+
+    fn answer(verdict: PreflightVerdict) -> Option<String> {
+        let answers = vec![PreflightAnswer { target: "bucket".to_owned(), verdict }];
+        Some(serde_json::to_string(&PreflightOutcome { answers }).unwrap())
+    }
+
+    fn failed(reason: &str) -> Option<String> {
+        answer(PreflightVerdict::Failed(PreflightFinding { reason: reason.to_owned(), message: String::new() }))
+    }
+
+    /// A pod that started without a role never gets one, and a Job that goes on trying does so in one pod.
+    #[rstest::rstest]
+    #[case::no_role(JobPhase::Running, failed(reason::AUTHENTICATION_FAILED), true)]
+    #[case::a_right_that_may_be_granted(JobPhase::Running, failed(reason::ACCESS_DENIED), false)]
+    #[case::nothing_said_yet(JobPhase::Running, None, false)]
+    #[case::it_cannot_start(JobPhase::CannotStart, None, true)]
+    #[case::it_is_done(JobPhase::Complete, answer(PreflightVerdict::Passed { findings: Vec::new(), facts: None }), false)]
+    fn a_retry_is_another_job_where_that_may_end_otherwise(
+        #[case] phase: JobPhase,
+        #[case] said: Option<String>,
+        #[case] again: bool,
+    ) {
+        let (name, component, begun) = ("job-".to_owned(), Component::Preflight, None);
+        let job = ObservedJob { name, component, created: 0, said, begun, phase, ended: None };
+        let mut observed = Observed { jobs: vec![job], ..Observed::default() };
+        let chosen = |observed: &Observed| retried(|retry| format!("job-{retry}"), observed);
+        assert_eq!(chosen(&observed), "job-", "nobody asked for it");
+        observed.annotations.insert(annotation::RETRY.to_owned(), "1".to_owned());
+        assert_eq!(chosen(&observed), if again { "job-1" } else { "job-" });
     }
 }

@@ -255,8 +255,12 @@ fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
     )
 }
 
-/// What is told of a migration whose command the image lacks, say. `said`: the words of the container runtime.
+/// What is told of a migration whose container could not be started. `said`: the words of the container runtime, which name the command
+/// where that is the reason.
 fn not_started(said: &str) -> String {
+    if !said.contains("exec: ") {
+        return format!("its container cannot be started: {said}");
+    }
     format!("its command cannot be started: {said}; let api.migrations.command name a program of the image")
 }
 
@@ -553,15 +557,21 @@ mod tests {
         assert!(words.starts_with(told) && words.ends_with("job/m: the server's words"), "{words}");
     }
 
-    #[test]
-    fn a_command_that_the_image_lacks_is_told_with_the_field_that_names_it() {
-        let words = "exec: \"prisma\": executable file not found in $PATH";
+    #[rstest::rstest]
+    #[case::a_command_that_the_image_lacks(
+        "exec: \"prisma\": executable file not found in $PATH",
+        ("command", "; let api.migrations.command name a program of the image")
+    )]
+    #[case::a_full_node("mkdir /run/x: no space left on device", ("container", ""))]
+    fn a_container_that_cannot_be_started_is_told_with_the_way_out(
+        #[case] words: &str,
+        #[case] (what, way_out): (&str, &str),
+    ) {
         let failed = json!({"state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": words}}});
         let over = json!({"phase": "Failed"});
         let pod = migrated(&failed, &ended(0, &said(&LockOutcome::Released)), &ended(0, ""), &over);
         let seen = seen(&failed_by("BackoffLimitExceeded"), Some(pod));
-        let told =
-            format!("its command cannot be started: {words}; let api.migrations.command name a program of the image");
+        let told = format!("its {what} cannot be started: {words}{way_out}");
         assert_eq!((seen.phase, seen.begun), (JobPhase::Failed(told), None), "it counts as run");
     }
 

@@ -178,15 +178,14 @@ fn records(observed: &Observed, all: &[Facts<'_>]) -> Vec<(String, String)> {
     let named = observed.clusters.named.as_ref().filter(|named| !named.restore.is_empty());
     records.extend(named.map(|named| (format!("{RESTORED}{}", named.restore), named.restore_uid.clone())));
     for facts in all {
-        // Of two of one name the later one counts.
-        if facts.has_changed_data() {
-            records.retain(|(key, _)| *key != format!("{RESTORED}{}", facts.request.name));
-        }
         if let Some(outcome) = seed::outcome(facts) {
             records.push(seed::record(outcome));
         }
         if facts.has_changed_data() && !facts.request.seeds() {
-            records.push((format!("{RESTORED}{}", facts.request.name), facts.request.uid.clone()));
+            let key = format!("{RESTORED}{}", facts.request.name);
+            // Of two of one name the later one counts, else each reconcile would write both.
+            records.retain(|(other, _)| *other != key);
+            records.push((key, facts.request.uid.clone()));
         }
         if facts.obeys_retry {
             records.push((format!("{RETRIED}{}", facts.request.uid), facts.request.retry.clone()));

@@ -18,6 +18,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use rustls::pki_types::CertificateDer;
 
 use super::classify::classify;
 use super::connector;
@@ -126,7 +127,11 @@ impl BucketClient {
     /// Connects to nothing yet.
     pub fn new(target: &BucketTarget, timeouts: Timeouts) -> Result<Self, ServiceError> {
         Self::with(target, timeouts, |target| {
-            http_client(target.ca.as_deref().filter(|_| is_encrypted(target)), is_encrypted(target))
+            if !is_encrypted(target) {
+                return http_client(&[]);
+            }
+            let trusted = trusted(target.ca.as_deref())?;
+            if trusted.is_empty() { Err(tls::TlsError::NoRoots) } else { http_client(&trusted) }
         })
     }
 
@@ -200,7 +205,7 @@ fn subject(bucket: &str, endpoint: &str) -> String {
 /// The keys, or where they come from.
 fn credentials(target: &BucketTarget) -> Result<SharedCredentialsProvider, tls::TlsError> {
     let Some(AccessKeys { id, secret, session_token }) = &target.keys else {
-        let http = http_client(target.ca.as_deref(), false)?;
+        let http = http_client(&trusted(target.ca.as_deref())?)?;
         return Ok(SharedCredentialsProvider::new(Role::of_pod(http, &target.region)));
     };
     let keys = Credentials::new(id, secret, session_token.clone(), None, "connection secret");
@@ -249,21 +254,22 @@ fn is_encrypted(target: &BucketTarget) -> bool {
     target.endpoint.starts_with("https:")
 }
 
-/// A client that trusts the public authorities, and those given beside them. `needed`: without any it is of no use.
-fn http_client(ca: Option<&str>, needed: bool) -> Result<SharedHttpClient, tls::TlsError> {
-    // The library panics on a bundle that it cannot use, and in debug builds on a system without public authorities:
-    // so it gets a list that was checked.
-    let mut trust = TrustStore::empty();
+/// The public authorities, and those given beside them.
+fn trusted(ca: Option<&str>) -> Result<Vec<CertificateDer<'static>>, tls::TlsError> {
     let mut certificates = tls::public().to_vec();
     if let Some(ca) = ca {
         certificates.extend(tls::parse(ca)?);
     }
-    match certificates.is_empty() {
-        true if needed => return Err(tls::TlsError::NoRoots),
-        true => {}
-        false => {
-            trust.add_pem_certificate(tls::to_pem(&certificates));
-        }
+    Ok(certificates)
+}
+
+/// A client that trusts these authorities.
+fn http_client(certificates: &[CertificateDer<'_>]) -> Result<SharedHttpClient, tls::TlsError> {
+    // The library panics on a bundle that it cannot use, and in debug builds on a system without public authorities:
+    // so it gets a list that was checked.
+    let mut trust = TrustStore::empty();
+    if !certificates.is_empty() {
+        trust.add_pem_certificate(tls::to_pem(certificates));
     }
     // Building a context cannot fail in this version; its type only says that it may.
     let context = TlsContext::builder().with_trust_store(trust).build().map_err(|_| tls::TlsError::NoRoots)?;

@@ -180,6 +180,7 @@ fn lost(who: &str, error: &CredentialsError) -> (String, bool) {
 
 /// The codes of STS that say nothing of the role: another attempt may end otherwise.
 const PASSES: [&str; 6] = [
+    // AWS did not reach the issuer of the cluster.
     "IDPCommunicationError",
     "InternalFailure",
     "RequestLimitExceeded",
@@ -190,6 +191,9 @@ const PASSES: [&str; 6] = [
 
 /// What a code of STS means. Of one that is not known nothing is repeated.
 fn of_code(code: &str) -> String {
+    if let Some(passing) = PASSES.into_iter().find(|passing| *passing == code) {
+        return format!("STS answers {passing}, which may pass by itself");
+    }
     let (code, advice) = match code {
         "AccessDenied" => ("AccessDenied", "let its trust policy admit the account (sts:AssumeRoleWithWebIdentity)"),
         "ExpiredTokenException" => {
@@ -199,7 +203,6 @@ fn of_code(code: &str) -> String {
             "InvalidIdentityToken",
             "make the issuer of the cluster an identity provider in IAM, for sts.amazonaws.com",
         ),
-        "IDPCommunicationError" => ("IDPCommunicationError", "AWS did not reach the issuer of the cluster"),
         "IDPRejectedClaim" => ("IDPRejectedClaim", "see that the issuer still serves the key of the token"),
         "RegionDisabledException" => ("RegionDisabledException", "enable STS in that region"),
         _ => return "STS answers with an error; see that the role exists and trusts the account".to_owned(),
