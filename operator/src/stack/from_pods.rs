@@ -329,22 +329,22 @@ mod tests {
     use super::*;
     use crate::{contract::PreflightAnswer, names::annotation, stack::ObservedJob};
 
-    fn answer(verdict: PreflightVerdict) -> Option<String> {
+    fn answer(verdict: PreflightVerdict) -> String {
         let answers = vec![PreflightAnswer { target: "bucket".to_owned(), verdict }];
-        Some(serde_json::to_string(&PreflightOutcome { answers }).unwrap())
+        serde_json::to_string(&PreflightOutcome { answers }).unwrap()
     }
 
-    fn failed(reason: &str) -> Option<String> {
+    fn failed(reason: &str) -> String {
         answer(PreflightVerdict::Failed(PreflightFinding { reason: reason.to_owned(), message: String::new() }))
     }
 
     /// A pod that started without a role never gets one, and a Job that goes on trying does so in one pod.
     #[rstest::rstest]
-    #[case::no_role(JobPhase::Running, failed(reason::AUTHENTICATION_FAILED), true)]
-    #[case::a_right_that_may_be_granted(JobPhase::Running, failed(reason::ACCESS_DENIED), false)]
+    #[case::no_role(JobPhase::Running, Some(failed(reason::AUTHENTICATION_FAILED)), true)]
+    #[case::a_right_that_may_be_granted(JobPhase::Running, Some(failed(reason::ACCESS_DENIED)), false)]
     #[case::nothing_said_yet(JobPhase::Running, None, false)]
     #[case::it_cannot_start(JobPhase::CannotStart, None, true)]
-    #[case::it_is_done(JobPhase::Complete, answer(PreflightVerdict::Passed { findings: Vec::new(), facts: None }), false)]
+    #[case::it_is_done(JobPhase::Complete, Some(answer(PreflightVerdict::Passed { findings: Vec::new(), facts: None })), false)]
     fn a_retry_is_another_job_where_that_may_end_otherwise(
         #[case] phase: JobPhase,
         #[case] said: Option<String>,
