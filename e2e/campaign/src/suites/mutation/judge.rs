@@ -62,9 +62,10 @@ impl Masks {
         let paths = different(&found.leaves, &wanted.leaves).into_iter().filter(|path| !self.hides(path));
         // What is asked for is the same by construction.
         let paths = paths.filter(|path| !path.starts_with("RorunStack/shop/spec/"));
-        // What a note says of a volume follows from the volume.
-        let of_volume =
-            |leaves: &Leaves, path: &str| leaves.get(path).is_some_and(|value| value.to_string().contains(".storage."));
+        // What a note says of a volume follows from the volume: the operator's own words, or the API server's.
+        let told =
+            |value: &Value| [".storage.", " persistentvolumeclaim/"].iter().any(|of| value.to_string().contains(of));
+        let of_volume = |leaves: &Leaves, path: &str| leaves.get(path).is_some_and(told);
         let paths = paths.filter(|path| !of_volume(&found.leaves, path) && !of_volume(&wanted.leaves, path));
         paths
             .map(|path| {
