@@ -15,6 +15,9 @@ use super::suite::SUITES;
 /// suites that should find it, as in `Suites: writes, mutation`.
 pub const FOLDER: &str = "e2e/campaign/seeds";
 
+/// A mode of a data service that is put into the sources like a bug, to count what adding one costs, and to build it.
+const NEW_MODE: &str = "e2e/campaign/fixtures/new-mode.patch";
+
 /// A bug.
 #[derive(Clone, Debug)]
 pub struct Seed {
@@ -40,6 +43,11 @@ impl Seed {
         }
         seeds.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(seeds)
+    }
+
+    /// The change that adds a mode, which is no bug.
+    pub fn new_mode() -> Result<Seed> {
+        Seed::read(project().join(NEW_MODE))
     }
 
     fn read(patch: PathBuf) -> Result<Seed> {
@@ -147,6 +155,53 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Lines that are added and taken away, by file.
+    fn lines(patch: &Path) -> Vec<(usize, usize, String)> {
+        let told = Run::new("git", ["apply", "--numstat"]).arg(patch).folder(&project()).output().expect("a patch");
+        let line = |line: &str| {
+            let mut words = line.split_whitespace();
+            let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
+            (number(), number(), words.next().expect("a path").to_owned())
+        };
+        told.lines().map(line).collect()
+    }
+
+    #[test]
+    fn a_mode_costs_its_own_files_one_field_and_one_line_in_each_table() {
+        let mode = Seed::new_mode().expect("the change");
+        let folder = tempfile::tempdir().expect("a folder");
+        for part in ["operator", "examples"] {
+            copy_sources(&project().join(part), &folder.path().join(part)).expect("a copy");
+        }
+        mode.put_into(folder.path()).expect("it fits");
+        let (known, own): (Vec<_>, Vec<_>) =
+            lines(&mode.patch).into_iter().partition(|(_, _, path)| project().join(path).exists());
+        let paths = |of: &[(usize, usize, String)]| of.iter().map(|(_, _, path)| path.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            paths(&own),
+            [
+                "examples/redis-neighbour.yaml",
+                "operator/src/api/v1alpha1/neighbour_redis.rs",
+                "operator/src/desired/redis/neighbour.rs",
+                "operator/src/stack/redis/neighbour.rs",
+            ]
+        );
+        assert_eq!(
+            paths(&known),
+            [
+                "operator/src/api/v1alpha1/mod.rs",
+                "operator/src/api/v1alpha1/redis.rs",
+                "operator/src/desired/redis/mod.rs",
+                "operator/src/stack/redis/mod.rs",
+            ]
+        );
+        // A module and its name in three folders, the field with its two lines of documentation and serde, a variant with its
+        // documentation, an arm in two matches, and the line of the block that was one and is broken into five.
+        let (added, taken): (usize, usize) =
+            known.iter().fold((0, 0), |sum, (added, taken, _)| (sum.0 + added, sum.1 + taken));
+        assert!(added <= 20 && taken <= 3, "{added} lines are added to what is there, and {taken} are changed");
+    }
 
     #[test]
     fn every_seed_fits_the_sources_and_names_its_suites() {

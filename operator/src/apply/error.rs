@@ -1,6 +1,6 @@
 //! What an answer of the API server means for the user.
 
-use kube::Error;
+use kube::{Error, core::Status};
 
 use super::{Outcome, writer::WriteError};
 use crate::{
@@ -38,16 +38,16 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
         }
         // Admission refuses with the same code as a lack of rights, which the API server describes in these words.
         403 if !(status.message.contains("User \"") && status.message.contains("\" cannot ")) => {
-            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
+            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", words(status)))
         }
         403 => refused(
             reason::FORBIDDEN,
             format!("the operator may not write {key}: {}: check its RBAC (rorun-operator rbac)", status.message),
         ),
-        400 | 422 => refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message)),
+        400 | 422 => refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", words(status))),
         // Two items of one key in a list: a mistake in the object, although the code is that of a failure of the server.
         500 if status.message.contains("failed to create typed patch object") => {
-            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", status.message))
+            refused(reason::APPLY_REFUSED, format!("the API server refused {key}: {}", words(status)))
         }
         _ => refused(reason::APPLY_FAILED, format!("{key} could not be written: {} ({})", status.message, status.code)),
     }
@@ -55,6 +55,11 @@ pub(super) fn outcome(key: &ObjectKey, error: &WriteError) -> Outcome {
 
 fn of_another_project(key: &ObjectKey) -> Option<&'static ObjectKind> {
     kind_with_key(key.kind).filter(|kind| !kind.is_core())
+}
+
+/// What the API server says, without the differences between the two objects that it prints below some refusals of a volume.
+fn words(status: &Status) -> &str {
+    status.message.split("\n@@ ").next().unwrap_or_default()
 }
 
 fn refused(reason: reason::Reason, message: String) -> Outcome {
@@ -114,6 +119,7 @@ mod tests {
 
     #[rstest]
     #[case(422, "spec.x is invalid", reason::APPLY_REFUSED)]
+    #[case(422, "spec: Forbidden: spec is immutable\n@@ -6,7 +6,7 @@\n-   \"storage\": \"2Gi\"", reason::APPLY_REFUSED)]
     #[case(
         500,
         "failed to create typed patch object (n/a): .spec.x: duplicate entries for key [name=\"y\"]",
@@ -130,5 +136,6 @@ mod tests {
         let key = ObjectKey { kind: "Service", name: "a".to_owned() };
         let Outcome::Refused(waiting) = outcome(&key, &WriteError::Request(error)) else { panic!("not refused") };
         assert_eq!(waiting.reason, expected);
+        assert!(!waiting.message.contains('\n'), "{}", waiting.message);
     }
 }

@@ -189,6 +189,11 @@ pub(super) trait Resolve: ModeSpec {
     fn resolve(&self, context: &Context<'_>, unresolved: &mut Unresolved) -> Self::Service;
 }
 
+/// A block of a union, if the spec has it, as a block of any mode.
+pub(super) fn written<T: Resolve>(block: Option<&T>) -> Option<&dyn Resolve<Service = T::Service>> {
+    block.map(|block| block as &dyn Resolve<Service = T::Service>)
+}
+
 /// A server that the operator runs: one pod with a volume.
 #[derive(Clone, Debug)]
 pub struct Server {

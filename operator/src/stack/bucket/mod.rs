@@ -15,7 +15,7 @@ pub(super) use rules::{replication, rules};
 
 use std::collections::BTreeMap;
 
-use super::mode::{ModeAccess, Resolve};
+use super::mode::{ModeAccess, Resolve, written};
 use crate::{
     api::v1alpha1::{BucketServer, BucketSpec, Checksums, EmbeddedBucket, RorunStackSpec},
     names::meaning,
@@ -51,15 +51,11 @@ impl Bucket {
 static EMBEDDED: EmbeddedBucket =
     EmbeddedBucket { server: None, image: None, storage: None, resources: None, scheduling: None, pod_template: None };
 
-/// The block of the mode that the spec chooses.
+/// The block of the mode that the spec chooses. Admission lets one through.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Bucket> {
     let Some(BucketSpec { embedded, external, s3, .. }) = &spec.bucket else { return &EMBEDDED };
-    match (embedded, external, s3) {
-        (_, _, Some(s3)) => s3,
-        (_, Some(external), None) => external,
-        (Some(embedded), None, None) => embedded,
-        (None, None, None) => &EMBEDDED,
-    }
+    let blocks = [written(s3.as_ref()), written(external.as_ref()), written(embedded.as_ref())];
+    blocks.into_iter().flatten().next().unwrap_or(&EMBEDDED)
 }
 
 /// `spec.bucket.versioning`, which applies to each mode.

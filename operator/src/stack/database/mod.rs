@@ -19,7 +19,7 @@ pub use pooler::{Pooler, PoolerLimits};
 pub use proxy::Proxy;
 pub use rds::{Provisioning, Rds, gibibytes};
 
-use super::mode::{ModeAccess, Resolve};
+use super::mode::{ModeAccess, Resolve, written};
 use crate::{
     api::v1alpha1::{DatabaseSpec, EmbeddedDatabase, RorunStackSpec, UrlStyle},
     contract::PostgresUrl,
@@ -62,16 +62,16 @@ static EMBEDDED: EmbeddedDatabase = EmbeddedDatabase {
     pod_template: None,
 };
 
-/// The block of the mode that the spec chooses.
+/// The block of the mode that the spec chooses. Admission lets one through.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Database> {
     let Some(DatabaseSpec { embedded, external, cloud_native_pg, rds }) = &spec.database else { return &EMBEDDED };
-    match (embedded, external, cloud_native_pg, rds) {
-        (_, _, _, Some(rds)) => rds,
-        (_, Some(external), _, None) => external,
-        (_, None, Some(cluster), None) => cluster,
-        (Some(embedded), None, None, None) => embedded,
-        (None, None, None, None) => &EMBEDDED,
-    }
+    let blocks = [
+        written(rds.as_ref()),
+        written(external.as_ref()),
+        written(cloud_native_pg.as_ref()),
+        written(embedded.as_ref()),
+    ];
+    blocks.into_iter().flatten().next().unwrap_or(&EMBEDDED)
 }
 
 /// The URLs of a database, with the parameters of libpq.

@@ -9,7 +9,7 @@ pub use elasti_cache::{ElastiCache, Nodes};
 pub use embedded::Embedded;
 pub use external::External;
 
-use super::mode::{ModeAccess, Resolve};
+use super::mode::{ModeAccess, Resolve, written};
 use crate::api::v1alpha1::{EmbeddedRedis, RedisSpec, RorunStackSpec};
 
 /// The modes of Redis.
@@ -43,15 +43,11 @@ static EMBEDDED: EmbeddedRedis = EmbeddedRedis {
     pod_template: None,
 };
 
-/// The block of the mode that the spec chooses.
+/// The block of the mode that the spec chooses. Admission lets one through.
 pub(super) fn chosen(spec: &RorunStackSpec) -> &dyn Resolve<Service = Redis> {
     let Some(RedisSpec { embedded, external, elasti_cache }) = &spec.redis else { return &EMBEDDED };
-    match (embedded, external, elasti_cache) {
-        (_, _, Some(elasti_cache)) => elasti_cache,
-        (_, Some(external), None) => external,
-        (Some(embedded), None, None) => embedded,
-        (None, None, None) => &EMBEDDED,
-    }
+    let blocks = [written(elasti_cache.as_ref()), written(external.as_ref()), written(embedded.as_ref())];
+    blocks.into_iter().flatten().next().unwrap_or(&EMBEDDED)
 }
 
 /// The address of a Redis.
