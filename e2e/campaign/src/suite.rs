@@ -34,6 +34,11 @@ pub enum Play {
 }
 
 impl Suite {
+    /// Whether it is played side by side with the one after it.
+    pub fn is_played_beside(&self, next: &Suite) -> bool {
+        SIDE_BY_SIDE.contains(&(self.name, next.name))
+    }
+
     /// Plays the suite. `shared` is the runner of the suites of cases so far; another suite ends it.
     pub async fn play(&self, run: &SuiteRun<'_>, shared: &mut Option<CaseRunner>) -> Result<()> {
         match self.play {
@@ -74,6 +79,10 @@ pub const SUITES: &[Suite] = &[
     suites::leaders::SUITE,
     suites::soak::SUITE,
 ];
+
+/// Suites that follow each other and are played side by side: most of the time of one of them is waited. Each has an environment of its
+/// own.
+const SIDE_BY_SIDE: &[(&str, &str)] = &[("deletion", "rights"), ("poison", "optional"), ("server", "leaders")];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use rorun_e2e::engine::Cache;
 use rorun_e2e::scenarios::kit::{Profile, build_binaries, use_operator};
 use rorun_e2e::suite_result::SuiteResult;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
+use crate::play::CaseRunner;
 use crate::suite::{Extent, SUITES, Suite, SuiteRun};
 
 const FAILED: &str = "target/campaign";
@@ -87,19 +90,39 @@ fn play(
     extent: &Extent,
     (failed, first): (&Path, bool),
 ) -> Result<Vec<SuiteResult>> {
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = Runtime::new()?;
     let mut shared = None;
     let mut played = Vec::new();
-    for suite in suites {
-        let started = Instant::now();
-        let run = SuiteRun::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
-        runtime.block_on(suite.play(&run, &mut shared)).with_context(|| format!("the suite {}", suite.name))?;
-        let ((plans, failed), took) = (run.counts(), started.elapsed());
-        let result = SuiteResult { suite: suite.name.to_owned(), plans, failed, took };
-        println!("{result}");
-        played.push(result);
+    let mut rest = suites;
+    while let Some((suite, others)) = rest.split_first() {
+        let of = |suite| SuiteRun::new(cache, suite, extent.clone(), failed.to_owned()).stopping_at_first(first);
+        if let Some(next) = others.first().filter(|next| suite.is_played_beside(next)) {
+            shared = None;
+            let (run, beside) = (of(suite), of(next));
+            // Each in a thread of its own: some suites keep theirs, since the servers that a thread starts end with it.
+            let both = thread::scope(|scope| {
+                let beside = scope.spawn(|| Runtime::new()?.block_on(play_suite(next, beside, &mut None)));
+                let result = runtime.block_on(play_suite(suite, run, &mut None));
+                (result, beside.join())
+            });
+            let beside = both.1.map_err(|_| anyhow!("the suite {} panicked", next.name))?;
+            played.extend([both.0?, beside?]);
+            rest = &others[1..];
+        } else {
+            played.push(runtime.block_on(play_suite(suite, of(suite), &mut shared))?);
+            rest = others;
+        }
     }
     Ok(played)
+}
+
+async fn play_suite(suite: &Suite, run: SuiteRun<'_>, shared: &mut Option<CaseRunner>) -> Result<SuiteResult> {
+    let started = Instant::now();
+    suite.play(&run, shared).await.with_context(|| format!("the suite {}", suite.name))?;
+    let ((plans, failed), took) = (run.counts(), started.elapsed());
+    let result = SuiteResult { suite: suite.name.to_owned(), plans, failed, took };
+    println!("{result}");
+    Ok(result)
 }
 
 /// The suites that were asked for, in the order in which they are played.
