@@ -38,7 +38,7 @@ pub struct RbacArgs {
     #[arg(long, value_name = "NAME", default_value = OPERATOR)]
     pub lease_name: String,
     /// An API of another project that the operator may use; may be repeated, or a list with commas: prometheusOperator,
-    /// cloudNativePG. Defaults to none
+    /// cloudNativePG, barmanCloud, ackRDS, ackElastiCache, ackS3. Defaults to none
     #[arg(long = "optional-api", value_delimiter = ',', value_parser = optional::api, value_name = "NAME")]
     pub optional_apis: Vec<&'static OptionalApi>,
 }

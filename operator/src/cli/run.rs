@@ -72,7 +72,7 @@ pub struct RunArgs {
     #[arg(long, default_value = "1h", value_parser = period, value_name = "DURATION")]
     resync_period: Duration,
     /// An API of another project that is watched and written where the cluster serves it; may be repeated, or a list with commas:
-    /// prometheusOperator, cloudNativePG. It takes rights of its own, see `rorun-operator rbac`. Defaults to none
+    /// prometheusOperator, cloudNativePG, barmanCloud, ackRDS, ackElastiCache, ackS3. It takes rights of its own, see `rorun-operator rbac`. Defaults to none
     #[arg(long = "optional-api", env = "OPTIONAL_APIS", value_delimiter = ',', value_parser = optional::api, value_name = "NAME")]
     optional_apis: Vec<&'static OptionalApi>,
     /// How often the API server is asked for an optional API that a stack waits for: from 1s to 24h. Where no stack waits, it is not

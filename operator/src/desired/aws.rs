@@ -42,21 +42,54 @@ pub(super) fn readiness(
     live: &LiveSet,
 ) -> Readiness {
     let stands = stands(kind, &stack.child(component), live);
-    if !stands.is_ready() {
-        return stands;
-    }
-    held_after(preflight::readiness(stack, component, live), held)
+    with_held(if stands.is_ready() { preflight::readiness(stack, component, live) } else { stands }, held)
 }
 
-/// What is held is told once nothing else is wrong.
-pub(super) fn held_after(readiness: Readiness, held: Option<&Waiting>) -> Readiness {
+/// What is held is told beside what is wrong: the change may be the cure.
+pub(super) fn with_held(readiness: Readiness, held: Option<&Waiting>) -> Readiness {
     match (readiness, held) {
         (Readiness::Ready, Some(held)) => Readiness::Waiting(held.clone()),
-        (readiness, _) => readiness,
+        (Readiness::Waiting(waiting), Some(held)) if waiting.reason == reason::NOT_PROBED => {
+            Readiness::Waiting(held.clone())
+        }
+        (Readiness::Waiting(waiting), Some(held)) => {
+            Readiness::waiting(waiting.reason, format!("{}; {}", waiting.message, held.message))
+        }
+        (readiness, None) => readiness,
     }
 }
 
 /// An object that stays whatever becomes of the stack.
 pub(super) fn retained<K: objects::Child>(object: &K) -> DesiredObject {
     DesiredObject::new(object, objects::ApplyPolicy::Retain)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::it_serves(Readiness::Ready, reason::CONFIRMATION_REQUIRED, "set the annotation")]
+    #[case::nobody_asks_it(
+        Readiness::waiting(reason::NOT_PROBED, "asleep"),
+        reason::CONFIRMATION_REQUIRED,
+        "set the annotation"
+    )]
+    #[case::it_is_full(
+        Readiness::waiting(reason::PROVIDER_FAILED, "storage-full"),
+        reason::PROVIDER_FAILED,
+        "storage-full; set the annotation"
+    )]
+    fn a_change_that_is_held_is_told_whatever_else_is_wrong(
+        #[case] readiness: Readiness,
+        #[case] told: &str,
+        #[case] message: &str,
+    ) {
+        let held = Waiting::new(reason::CONFIRMATION_REQUIRED, "set the annotation");
+        let Readiness::Waiting(waiting) = with_held(readiness.clone(), Some(&held)) else { panic!("it is not told") };
+        assert_eq!((waiting.reason, waiting.message.as_str()), (told, message));
+        assert_eq!(with_held(readiness.clone(), None), readiness);
+    }
 }

@@ -38,8 +38,12 @@ use results::{cannot_start, last_run, newest_job, says_complete};
 pub(super) use results::{has_ended, newest_backup};
 pub use results::{known_points, last_backup};
 
-/// A backup that could not start within this time is skipped rather than run late.
-pub(super) const STARTING_DEADLINE_SECONDS: i64 = 3600;
+/// A run that could not start in time, since the stack slept or the cluster was down, is made up for within this time, and of several the
+/// last one: a long weekend, and the hour by which clocks are put back. The CronJob controller looks at 80 missed moments without a
+/// warning, which are those of a schedule of each hour.
+pub(super) const STARTING_DEADLINE_SECONDS: i64 = 73 * 3600;
+/// How late a run may begin before it is told.
+const LATE_SECONDS: i64 = 3600;
 /// A backup that hangs is ended. Well below the age at which a later one takes its upload for a leftover (48 h).
 pub(super) const ACTIVE_DEADLINE_SECONDS: i64 = 12 * 3600;
 
@@ -158,7 +162,7 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
         running: live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job)),
     };
     let backup = stack.backup.as_ref()?;
-    let why = schedule::overdue((&backup.schedule, &backup.time_zone), fires, &runs, STARTING_DEADLINE_SECONDS, live)?;
+    let why = schedule::overdue((&backup.schedule, &backup.time_zone), fires, &runs, LATE_SECONDS, live)?;
     Some(format!("cronjob/{name}: {why}"))
 }
 

@@ -235,9 +235,11 @@ fn waiting(
     needs.into_iter().find(waited_for).map(|need| waits(name, *need))
 }
 
-/// A service that the operator does not probe blocks nothing: no probe would ever say that it answers.
+/// A service that the operator does not probe blocks nothing: no probe would ever say that it answers. Nor does one that serves while a
+/// change of it is held.
 fn is_waited_for(readiness: &Readiness) -> bool {
-    matches!(readiness, Readiness::Waiting(waiting) if waiting.reason != reason::NOT_PROBED)
+    let serves = [reason::NOT_PROBED, reason::CONFIRMATION_REQUIRED];
+    matches!(readiness, Readiness::Waiting(waiting) if !serves.contains(&waiting.reason))
 }
 
 fn waits(name: Name, need: Name) -> Waiting {

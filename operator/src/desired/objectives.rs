@@ -93,7 +93,14 @@ fn too_old(stack: &Stack, backup: &Backup, live: &LiveSet) -> Option<String> {
     let newest = newest_backup(stack, live).restorable_until.map(|until| until.0.as_second());
     let newest = newest.or(stack.last_backup)?;
     let running = live.of_component("Job", Name::Backup.as_str()).any(|job| !has_ended(job));
-    if running || stack.asleep || !live.has_passed(newest + rpo + GRACE) {
+    // The clock stands while the stack sleeps and wakes: it begins anew when the CronJob is resumed, which makes up for the run that was
+    // missed.
+    let fires = live.named("CronJob", &stack.child(Name::Backup)).and_then(|there| there.fires.as_deref());
+    let from = match fires {
+        Some(fires) if stack.hibernation.slept || stack.hibernation.has_woken => newest.max(fires.counted_from?),
+        _ => newest,
+    };
+    if running || stack.asleep || !live.has_passed(from + rpo + GRACE) {
         return None;
     }
     let at = Timestamp::from_second(newest).unwrap_or_default();
@@ -182,6 +189,46 @@ mod tests {
         let message = since(3600 + GRACE + 1).expect("it is missed");
         let words = "at 2027-01-15T08:00:00Z RDS could restore the data only as of 2027-01-15T06:49:59Z";
         assert!(message.contains("rpo is 1h") && message.contains(words), "{message}");
+    }
+
+    /// A stack that has woken gets the time to make up for what was due while it slept; one that never slept gets none.
+    #[test]
+    fn the_clock_of_a_stack_that_slept_begins_when_it_has_woken() {
+        use serde_json::json;
+
+        use crate::{
+            objects::{KINDS, LiveObject},
+            stack::{Hibernation, Observed, validate},
+        };
+
+        let cr = json!({"metadata": {"name": "shop", "namespace": "n", "uid": "u"}, "spec": {
+            "environment": "Development", "api": {"image": "a"},
+            "backup": {"schedule": "*/30 * * * *", "objectives": {"rpo": "1h"}},
+        }});
+        let cr = serde_json::from_value(cr).expect("a stack");
+        let moment = |text: &str| text.parse::<Timestamp>().expect("a moment").as_second();
+        let told = |has_woken, suspend, now| {
+            let hibernation = Hibernation { has_woken, ..Hibernation::default() };
+            let last_backup = Some(moment("2026-05-04T20:00:00Z"));
+            let mut stack = validate(&cr, &Observed { hibernation, ..Observed::default() });
+            stack.last_backup = last_backup;
+            let applied = json!({
+                "manager": "rorun-operator", "operation": "Apply", "apiVersion": "batch/v1", "fieldsType": "FieldsV1",
+                "time": "2026-05-05T07:00:00Z", "fieldsV1": {"f:spec": {"f:suspend": {}}},
+            });
+            let name = stack.child(Name::Backup);
+            let there = json!({"metadata": {"name": name, "managedFields": [applied]}, "spec": {"suspend": suspend}});
+            let kind = KINDS.iter().find(|kind| kind.kind == "CronJob").expect("a kind");
+            let there =
+                LiveObject::new(kind, serde_json::from_value(there).expect("an object")).expect("it has a name");
+            let live: LiveSet = [there.into()].into_iter().collect();
+            missed(&stack, &live.at(moment(now))).map(|waiting| waiting.message)
+        };
+        let only = "backup.objectives.rpo is 1h, and the data can be restored only as of 2026-05-04T20:00:00Z (docs/recovery.md)";
+        assert_eq!(told(false, false, "2026-05-05T07:05:00Z").as_deref(), Some(only), "nothing excuses it");
+        assert_eq!(told(true, false, "2026-05-05T07:05:00Z"), None, "it has just woken");
+        assert_eq!(told(true, false, "2026-05-05T08:11:00Z").as_deref(), Some(only), "nothing came of it");
+        assert_eq!(told(true, true, "2026-05-05T08:11:00Z"), None, "it wakes: the CronJob is not resumed yet");
     }
 
     #[test]

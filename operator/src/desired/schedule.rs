@@ -17,7 +17,7 @@ pub(super) struct Runs {
     pub(super) running: bool,
 }
 
-/// Why backups are overdue. `late` is how many seconds a run may begin late before it is skipped.
+/// Why backups are overdue. `late` is how many seconds a run may begin late before that is told.
 pub(super) fn overdue(
     (schedule, time_zone): (&str, &str),
     fires: &Fires,

@@ -36,6 +36,9 @@ pub struct AckNote {
     /// What AWS can restore by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable: Option<AckRestorable>,
+    /// What AWS calls this instance and no other, also one that is made again by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// The newest moment that AWS can restore to, as of when its controller asked: it asks every few hours. In seconds since 1970.
@@ -202,6 +205,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             version: of("/spec/engineVersion"),
             storage: int(object, "/spec/allocatedStorage"),
             restorable: restorable(object),
+            identity: of("/status/dbiResourceID"),
         },
         "ReplicationGroup" => AckNote {
             endpoint: cache_endpoint(object),
@@ -213,6 +217,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             version: of("/spec/engineVersion"),
             storage: None,
             restorable: None,
+            identity: None,
         },
         "ServerlessCache" => AckNote {
             endpoint: endpoint(object, "/status/endpoint"),
@@ -222,6 +227,7 @@ pub(super) fn note(kind: &ObjectKind, object: &Value) -> Option<Box<str>> {
             version: of("/spec/majorEngineVersion"),
             storage: None,
             restorable: None,
+            identity: None,
         },
         _ => return None,
     };
@@ -321,6 +327,18 @@ mod tests {
         assert_eq!(read(&object), None, "nobody knows when that was read");
         object["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-11-29T08:00:00Z");
         assert_eq!(read(&object), Some(270));
+    }
+
+    #[test]
+    fn an_instance_that_is_made_again_by_its_name_is_another_one() {
+        let mut object = instance(Some("available"), &[]);
+        let read = |object: &Value| {
+            let note: AckNote = serde_json::from_str(&note(DB_INSTANCE, object).expect("a note")).expect("JSON");
+            note.identity
+        };
+        assert_eq!(read(&object), None);
+        object["status"]["dbiResourceID"] = json!("db-ABCDEFGHIJKL");
+        assert_eq!(read(&object).as_deref(), Some("db-ABCDEFGHIJKL"));
     }
 
     #[test]

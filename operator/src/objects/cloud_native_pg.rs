@@ -207,7 +207,9 @@ impl PoolerSpec {
 }
 
 /// Phases that end only when a user acts (source: `api/v1/cluster_types.go`).
-const HARD_STOPS: [&str; 7] = [
+const HARD_STOPS: [&str; 8] = [
+    // In `internal/controller/cluster_controller.go`: no instance writes until its volume is larger.
+    "Not enough disk space",
     "Cluster is unrecoverable and needs manual intervention",
     "Unable to create required cluster objects",
     "Cluster has incomplete or invalid image catalog",
@@ -290,6 +292,7 @@ mod tests {
     #[case::archiving_fails("Cluster in healthy state", &[("ContinuousArchiving", "False"), ("Ready", "True")], reason::READY, "")]
     #[case::invalid("Invalid cluster definition", &[("Ready", "True")], reason::DATABASE_STALLED, "because")]
     #[case::unrecoverable("Cluster is unrecoverable and needs manual intervention", &[], reason::DATABASE_STALLED, "unrecoverable")]
+    #[case::full("Not enough disk space", &[("Ready", "False")], reason::DATABASE_STALLED, "disk space: because")]
     #[case::waits_for_a_user("Waiting for user action", &[("Ready", "False")], reason::DATABASE_STALLED, "user action")]
     #[case::asleep("Cluster in healthy state", &[("Ready", "True"), ("cnpg.io/hibernation", "True")], reason::HIBERNATED, "stopped")]
     #[case::not_asleep_yet("Cluster in healthy state", &[("Ready", "True"), ("cnpg.io/hibernation", "False")], reason::READY, "")]

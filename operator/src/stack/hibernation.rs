@@ -25,6 +25,8 @@ pub struct Hibernation {
     pub expiry: Option<Expiry>,
     /// The last status says that it hibernated.
     pub slept: bool,
+    /// The last status says that it has woken before.
+    pub has_woken: bool,
     /// What of the spec or the annotations cannot be used, in a sentence.
     pub problem: Option<String>,
 }
@@ -57,7 +59,8 @@ impl Hibernation {
     /// Decides for this moment. `told` is the last status.
     pub fn at(cr: &RorunStack, told: Option<&RorunStackStatus>, now: i64) -> Self {
         let slept = told.is_some_and(|told| told.hibernated_since.is_some());
-        let mut decided = Self { slept, ..Self::default() };
+        let has_woken = told.is_some_and(|told| told.hibernated_seconds.is_some());
+        let mut decided = Self { slept, has_woken, ..Self::default() };
         if let Some(schedule) = &cr.spec.hibernation {
             match scheduled(schedule, now) {
                 Ok((cause, turns_at)) => (decided.cause, decided.turns_at) = (cause, turns_at),

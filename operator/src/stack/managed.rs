@@ -23,6 +23,8 @@ pub struct ManagedService {
     pub storage: Option<i64>,
     /// What the provider can restore by itself.
     pub restorable: Option<Restorable>,
+    /// What the provider calls this service and no other, also one that is made again by its name.
+    pub identity: Option<String>,
 }
 
 /// The newest moment that a provider can restore to, as of when it was asked. In seconds since 1970.

@@ -80,6 +80,11 @@ pub trait Mode: Send + Sync {
         Vec::new()
     }
 
+    /// What the provider calls the service and no other, also one that is made again by its name and address. `None`: nobody tells it.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether the service exists, so that a Job may ask it.
     fn stands(&self) -> bool {
         true

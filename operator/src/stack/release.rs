@@ -253,10 +253,13 @@ fn place(stack: &Stack, observed: &Observed) -> String {
     if let Some(volume) = observed.volumes.get(&Component::Database) {
         return volume.uid.clone();
     }
-    let access = stack.database.mode().access();
-    access
-        .map(|access| format!("{}/{}", access.direct.url.hosts().join(","), access.direct.url.database()))
-        .unwrap_or_default()
+    let database = stack.database.mode();
+    let Some(access) = database.access() else { return String::new() };
+    let mut place = format!("{}/{}", access.direct.url.hosts().join(","), access.direct.url.database());
+    if let Some(identity) = database.identity() {
+        place = format!("{identity}/{place}");
+    }
+    place
 }
 
 #[cfg(test)]

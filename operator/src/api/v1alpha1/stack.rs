@@ -49,7 +49,7 @@ use super::{
     validation = Rule::new("self.environment == 'Development' || (has(self.database) && has(self.redis) && has(self.bucket))")
         .message("database, redis and bucket may be left out only in Development: set each, e.g. `database: {external: {secretRef: {name: my-database}}}`"),
     validation = Rule::new("self.environment != 'Production' || !((has(self.database) && has(self.database.embedded)) || (has(self.redis) && has(self.redis.embedded)) || (has(self.bucket) && has(self.bucket.embedded)))")
-        .message("embedded data services are not for Production: a single pod has no failover; use external for database, redis and bucket, or cloudNativePG for database"),
+        .message("embedded data services are not for Production: a single pod has no failover; use external, or cloudNativePG or rds for database, elastiCache for redis, s3 for bucket"),
     validation = Rule::new("self.environment != 'Production' || !has(self.seedFrom)")
         .message("seedFrom is not for Production: leave it out, and restore a point with a RorunRestore"),
     validation = Rule::new("has(oldSelf.seedFrom) || !has(self.seedFrom)")

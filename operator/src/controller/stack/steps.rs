@@ -54,6 +54,7 @@ fn managed(cr: &RorunStack, uid: &str, live: &LiveSet) -> BTreeMap<String, Manag
             version: note.version,
             storage: note.storage,
             restorable: note.restorable.map(|found| Restorable { until: found.until, asked: found.asked }),
+            identity: note.identity,
         }
     };
     ours.map(|there| (there.name.to_string(), service(there))).collect()

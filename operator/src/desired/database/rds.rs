@@ -39,15 +39,15 @@ impl Mode for Rds {
 
     fn readiness(&self, stack: &Stack, _: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         let stands = aws::stands(DB_INSTANCE, &stack.child(Name::Database), live);
-        if let Readiness::Waiting(waiting) = stands {
-            return Readiness::Waiting(self.with_advice(waiting));
-        }
-        let provisioned = self.provisioning.as_ref().map(|provisioning| provisioned(provisioning, live));
-        match provisioned {
-            Some(Readiness::Ready) => aws::held_after(probed(stack, Name::Database), self.held.as_ref()),
-            Some(waiting) => waiting,
-            None => Readiness::waiting(reason::PROGRESSING, "the database has no address yet"),
-        }
+        let readiness = match (stands, &self.provisioning) {
+            (Readiness::Waiting(waiting), _) => Readiness::Waiting(self.with_advice(waiting)),
+            (Readiness::Ready, None) => Readiness::waiting(reason::PROGRESSING, "the database has no address yet"),
+            (Readiness::Ready, Some(provisioning)) => match provisioned(provisioning, live) {
+                Readiness::Ready => probed(stack, Name::Database),
+                waiting => waiting,
+            },
+        };
+        aws::with_held(readiness, self.held.as_ref())
     }
 
     fn note(&self, live: &LiveSet) -> Option<String> {

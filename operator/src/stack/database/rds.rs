@@ -55,6 +55,8 @@ pub struct Rds {
     pub provisioning: Option<Provisioning>,
     /// What RDS can restore by itself, once it says so.
     pub restorable: Option<Restorable>,
+    /// What AWS calls the instance and no other.
+    identity: Option<String>,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
     access: Option<DatabaseAccess>,
@@ -75,6 +77,10 @@ pub struct Provisioning {
 }
 
 impl Mode for Rds {
+    fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
     fn provider(&self) -> Option<&'static Provider> {
         Provider::named("RDS")
     }
@@ -127,7 +133,7 @@ impl ModeSpec for RdsDatabase {
         };
         let stack = values.stack().to_owned();
         let names = replicas(self, &stack);
-        values.done(Component::Database, job(&stack, &host, i32::from(port)));
+        values.done(Component::Database, job(&stack, (&host, port.into()), None));
         values.managed(ObjectName::of(&stack, Component::Database).into(), instance.clone());
         for name in names {
             let endpoint = Some((format!("{name}.example.com"), port));
@@ -163,9 +169,10 @@ impl Resolve for RdsDatabase {
         let (class, class_held) = self.class(there).held(observed, |one, other| one == other);
         let (version, version_held) = self.version(there).held(observed, same_major);
         let replicas = replicas(self, context.name);
+        let identity = there.and_then(|there| there.identity.clone());
         let address = host_and_port(there.and_then(|there| there.endpoint.as_ref()));
         let provisioning = address.map(|(host, port)| {
-            let job = job(context.name, host, port);
+            let job = job(context.name, (host, port), identity.as_deref());
             let done = observed.jobs.iter().any(|there| there.name == job && there.phase == JobPhase::Complete);
             Provisioning { job, host: host.to_owned(), port, done }
         });
@@ -187,6 +194,7 @@ impl Resolve for RdsDatabase {
             held: class_held.or(version_held),
             provisioning,
             restorable: there.and_then(|there| there.restorable),
+            identity,
             ca,
             access,
             probing: Probing::default(),
@@ -229,9 +237,11 @@ fn replicas(block: &RdsDatabase, stack: &str) -> Vec<String> {
     (1..=block.read_replicas.unwrap_or(0)).map(name).collect()
 }
 
-/// Once for each address: an instance that took the place of another lacks the role.
-fn job(stack: &str, host: &str, port: i32) -> String {
-    let meaning = meaning(&["provision-database", host, &port.to_string()]);
+/// Once for each instance: one that took the place of another lacks the role, also by the same name and address.
+fn job(stack: &str, (host, port): (&str, i32), identity: Option<&str>) -> String {
+    let port = port.to_string();
+    let parts: Vec<_> = ["provision-database", host, &port].into_iter().chain(identity).collect();
+    let meaning = meaning(&parts);
     ObjectName::step(stack, Component::Database, &meaning).into()
 }
 
@@ -287,5 +297,13 @@ mod tests {
         let stack = validate(&cr, &Observed { managed: managed.into_iter().collect(), ..Observed::default() });
         let Database::Rds(rds) = &stack.database else { panic!("{:?}", stack.database) };
         assert_eq!(rds.storage, Some(applied));
+    }
+
+    #[test]
+    fn an_instance_that_was_made_again_gets_the_role_again() {
+        let of = |identity| job("shop", ("shop.example.com", 5432), identity);
+        assert_ne!(of(Some("db-A")), of(Some("db-B")));
+        assert_ne!(of(Some("db-A")), of(None));
+        assert_eq!(of(Some("db-A")), of(Some("db-A")));
     }
 }

@@ -87,7 +87,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case(
             stack("shop").production().set("database", json!({"embedded": {}})),
-            &["or cloudNativePG for database"],
+            &["or cloudNativePG or rds for database"],
             stack("shop").production().set("database", json!({"cloudNativePG": {}})),
         ),
     ]
