@@ -30,8 +30,8 @@ const THIRD: &str = "rorun-api:3";
 const FOURTH: &str = "rorun-api:4";
 /// The Secret with the addresses of services outside.
 pub(super) const OUTSIDE: &str = "outside";
-/// For each part of a plan, with the retries of an operator that was killed.
-const WITHIN: Duration = Duration::from_secs(40);
+/// For each part of a plan, with the retries of an operator that was killed, beside others on few processors.
+const WITHIN: Duration = Duration::from_mins(2);
 /// How often that is looked at: each look asks for all Jobs and for the stack, many times side by side.
 const TICK: Duration = Duration::from_millis(100);
 const API: &str = "shop-api";
