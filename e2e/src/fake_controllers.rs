@@ -2,6 +2,7 @@
 //! that it is rolled out and serves, into that of each Job that asks services that it found nothing wrong, and, on request, scale a
 //! workload to the fewest pods of its autoscaler. No pod runs, and they touch no other object.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The label selector of the operator's objects.
@@ -25,6 +27,32 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The component of the Jobs that ask services.
 const PREFLIGHT: &str = "preflight";
+
+/// Workloads whose pods do not come before they are let go, each by its namespace and its name.
+#[derive(Clone, Debug, Default)]
+pub struct Held(watch::Sender<BTreeSet<(String, String)>>);
+
+impl Held {
+    /// From now on the pods of a workload do not come.
+    pub fn hold(&self, namespace: &str, name: &str) {
+        let place = (namespace.to_owned(), name.to_owned());
+        self.0.send_if_modified(|held| held.insert(place));
+    }
+
+    /// They come.
+    pub fn let_go(&self, namespace: &str, name: &str) {
+        let place = (namespace.to_owned(), name.to_owned());
+        self.0.send_if_modified(|held| held.remove(&place));
+    }
+
+    async fn until_let_go(&self, object: &DynamicObject) {
+        let metadata = &object.metadata;
+        let place = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        let mut held = self.0.subscribe();
+        // It does not end, since the sender is here.
+        let _ = held.wait_for(|held| !held.contains(&place)).await;
+    }
+}
 
 /// Sets the status of every Deployment, StatefulSet and preflight Job of the operator, until it is dropped.
 pub struct FakeControllers {
@@ -40,14 +68,19 @@ impl fmt::Debug for FakeControllers {
 impl FakeControllers {
     /// From now on, in all namespaces: so long after a workload is made or changed, all its pods are new and ready.
     pub fn start(client: Client, delay: Duration) -> FakeControllers {
-        FakeControllers { task: tokio::spawn(act(client, delay)) }
+        FakeControllers { task: tokio::spawn(act(client, delay, Held::default())) }
+    }
+
+    /// As [`FakeControllers::start`] without a delay, but for what is held.
+    pub fn start_but(client: Client, held: Held) -> FakeControllers {
+        FakeControllers { task: tokio::spawn(act(client, Duration::ZERO, held)) }
     }
 
     /// As [`FakeControllers::start`], and autoscalers scale to their fewest pods.
     pub fn start_with_autoscalers(client: Client, delay: Duration) -> FakeControllers {
         FakeControllers {
             task: tokio::spawn(async move {
-                tokio::join!(act(client.clone(), delay), autoscale(client));
+                tokio::join!(act(client.clone(), delay, Held::default()), autoscale(client));
             }),
         }
     }
@@ -59,7 +92,7 @@ impl Drop for FakeControllers {
     }
 }
 
-async fn act(client: Client, delay: Duration) {
+async fn act(client: Client, delay: Duration, held: Held) {
     let watched =
         [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&()), ApiResource::erase::<Job>(&())];
     let mut observed = stream::select_all(watched.map(|resource| observed(client.clone(), resource).boxed()));
@@ -67,7 +100,12 @@ async fn act(client: Client, delay: Duration) {
     while let Some((resource, object)) = observed.next().await {
         let status = if resource.kind == "Job" { asked(&object) } else { missing(&resource.kind, &object) };
         if let Some(status) = status {
-            acting.spawn(set(client.clone(), (resource, object), status, delay));
+            let (client, held) = (client.clone(), held.clone());
+            acting.spawn(async move {
+                tokio::time::sleep(delay).await;
+                held.until_let_go(&object).await;
+                set(client, (resource, object), status).await;
+            });
         }
         while acting.try_join_next().is_some() {}
     }
@@ -105,8 +143,7 @@ fn observed(client: Client, resource: ApiResource) -> impl Stream<Item = (ApiRes
     changes.filter_map(move |object| futures::future::ready(object.ok().map(|object| (resource.clone(), object))))
 }
 
-async fn set(client: Client, (resource, object): (ApiResource, DynamicObject), status: Value, delay: Duration) {
-    tokio::time::sleep(delay).await;
+async fn set(client: Client, (resource, object): (ApiResource, DynamicObject), status: Value) {
     let api = Api::<DynamicObject>::namespaced_with(
         client,
         object.metadata.namespace.as_deref().unwrap_or_default(),

@@ -71,6 +71,7 @@ pub const SUITES: &[Suite] = &[
     suites::rights::SUITE,
     suites::poison::SUITE,
     suites::operations::SUITE,
+    suites::releases::SUITE,
     suites::optional::SUITE,
     suites::rest::SUITE,
     suites::mutation::SUITE,

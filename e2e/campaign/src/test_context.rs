@@ -226,13 +226,22 @@ pub(super) async fn until(what: &str, is_so: impl AsyncFnMut() -> Result<bool>) 
 }
 
 /// Waits so long until something is so; gives how long that took, or nothing.
-pub(super) async fn within(limit: Duration, mut is_so: impl AsyncFnMut() -> Result<bool>) -> Result<Option<Duration>> {
+pub(super) async fn within(limit: Duration, is_so: impl AsyncFnMut() -> Result<bool>) -> Result<Option<Duration>> {
+    within_polled(TICK, limit, is_so).await
+}
+
+/// As [`within`], and asks only so often: for what asks the API server for much, beside others that do.
+pub(super) async fn within_polled(
+    tick: Duration,
+    limit: Duration,
+    mut is_so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<Option<Duration>> {
     let begun = Instant::now();
     while !is_so().await? {
         if begun.elapsed() > limit {
             return Ok(None);
         }
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(tick).await;
     }
     Ok(Some(begun.elapsed()))
 }

@@ -8,6 +8,7 @@ pub(super) mod operations;
 pub(super) mod optional;
 pub(super) mod pairs;
 pub(super) mod poison;
+pub(super) mod releases;
 pub(super) mod rest;
 pub(super) mod rights;
 pub(super) mod server;

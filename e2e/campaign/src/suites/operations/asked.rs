@@ -2,16 +2,14 @@
 
 use anyhow::{Context, Result};
 use kube::ResourceExt;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use serde_json::{Value, json};
 
-use super::jobs::{DUMP, MIGRATION, OpenJob, SWITCH};
 use super::{Case, Operation};
-use crate::environment::{STACK, TestEnvironment};
+use crate::environment::STACK;
+use crate::jobs::{DUMP, MIGRATION, OpenJob, SWITCH};
 use crate::snapshot::{Leaves, spread, unnamed};
-use crate::test_context::children;
+use crate::stack::{Condition, Stack, conditions_of};
 
 /// The RorunBackup without which a deletion would be over at once.
 pub(super) const BEFORE: &str = "before";
@@ -71,18 +69,8 @@ impl Operation {
     }
 }
 
-/// The stack, and what beside it asks something of it.
-pub(super) struct Stack<'a> {
-    environment: &'a TestEnvironment,
-    namespace: String,
-}
-
-impl<'a> Stack<'a> {
-    /// That of a namespace.
-    pub(super) fn of(environment: &'a TestEnvironment, namespace: &str) -> Stack<'a> {
-        Stack { environment, namespace: namespace.to_owned() }
-    }
-
+/// What asks something of it, and what is told of that.
+impl Stack<'_> {
     fn requests(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rorun.app", "v1alpha1", kind));
         Api::namespaced_with(self.environment.client.clone(), &self.namespace, &resource)
@@ -95,20 +83,9 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
-    /// Makes it.
-    pub(super) async fn apply(&self, spec: &Value) -> Result<()> {
-        self.environment.apply(&self.namespace, spec).await
-    }
-
     /// Asks for a recovery point.
     pub(super) async fn back_up(&self, name: &str) -> Result<()> {
         self.make("RorunBackup", name, json!({"stackRef": {"name": STACK}})).await
-    }
-
-    async fn change(&self, spec: Value) -> Result<()> {
-        let patch = Patch::Merge(json!({"spec": spec}));
-        self.environment.stacks(&self.namespace).patch(STACK, &PatchParams::default(), &patch).await?;
-        Ok(())
     }
 
     /// The user needs it again.
@@ -128,60 +105,35 @@ impl<'a> Stack<'a> {
                 let spec = json!({"stackRef": {"name": STACK, "uid": uid}, "from": {"id": POINT}});
                 self.make("RorunRestore", asked.name, spec).await
             }
-            Operation::Deletion => {
-                stacks.delete(STACK, &DeleteParams::background()).await?;
-                Ok(())
-            }
+            Operation::Deletion => self.delete().await,
         }
     }
 
-    /// The stack; nothing if it is gone.
-    pub(super) async fn get(&self) -> Result<Option<DynamicObject>> {
-        self.environment.stacks(&self.namespace).get_opt(STACK).await.context("failed to read the stack")
-    }
-
-    /// A part of the status of the stack.
-    async fn status(&self, path: &str) -> Result<Value> {
-        let stack = self.get().await?;
-        Ok(stack.and_then(|stack| stack.data["status"].pointer(path).cloned()).unwrap_or_default())
-    }
-
-    /// Whether a release serves, and nothing else is on its way.
-    pub(super) async fn serves(&self, image: &str) -> Result<bool> {
-        let release = self.status("/release").await?;
-        Ok(release["state"] == "Serving" && release["current"]["api"] == image)
-    }
-
-    /// The conditions of the stack, or of what asks something of it: type, status, reason and message.
-    async fn conditions(&self, asked: Asked) -> Result<Vec<[String; 4]>> {
+    /// The conditions of the stack, or of what asks something of it.
+    async fn conditions_of(&self, asked: Asked) -> Result<Vec<Condition>> {
         let object = match asked.operation {
             Operation::Dump => self.requests("RorunBackup").get_opt(asked.name).await?,
             Operation::Restore => self.requests("RorunRestore").get_opt(asked.name).await?,
             Operation::Release | Operation::Hibernation | Operation::Deletion => self.get().await?,
         };
-        let conditions = object.and_then(|object| object.data.pointer("/status/conditions").cloned());
-        let conditions = conditions.unwrap_or_default();
-        let told = |one: &Value| ["type", "status", "reason", "message"].map(|field| text(&one[field]));
-        Ok(conditions.as_array().into_iter().flatten().map(told).collect())
+        Ok(object.as_ref().map(conditions_of).unwrap_or_default())
     }
 
     /// Whether a hibernation is told to be there.
     pub(super) async fn is_asleep(&self) -> Result<bool> {
-        let asked = Asked { operation: Operation::Hibernation, name: "", image: "" };
-        let conditions = self.conditions(asked).await?;
+        let conditions = self.conditions().await?;
         Ok(conditions.iter().any(|[kind, status, ..]| kind == "Hibernated" && status == "True"))
     }
 
     /// Whether the deletion is told to wait.
     pub(super) async fn is_terminating(&self) -> Result<bool> {
-        let asked = Asked { operation: Operation::Deletion, name: "", image: "" };
-        Ok(self.conditions(asked).await?.iter().any(|[kind, _, reason, _]| kind == "Ready" && reason == "Terminating"))
+        Ok(self.conditions().await?.iter().any(|[kind, _, reason, _]| kind == "Ready" && reason == "Terminating"))
     }
 
     /// Whether an operation is told to wait, and for the other: by one of these words.
     pub(super) async fn waits(&self, asked: Asked, words: &[String]) -> Result<bool> {
-        let conditions = self.conditions(asked).await?;
-        let of_operation = |[kind, status, reason, message]: &&[String; 4]| match asked.operation {
+        let conditions = self.conditions_of(asked).await?;
+        let of_operation = |[kind, status, reason, message]: &&Condition| match asked.operation {
             Operation::Dump | Operation::Restore => kind == "Complete" && status == "False",
             Operation::Hibernation => kind == "Hibernated" && status == "False",
             Operation::Deletion => kind == "Ready" && reason == "Terminating",
@@ -208,11 +160,10 @@ impl<'a> Stack<'a> {
 
     /// What is told of an operation, for whoever looks for the reason of a failure.
     pub(super) async fn told(&self, asked: Asked) -> Result<String> {
-        let mut told: Vec<String> = self.conditions(asked).await?.iter().map(|one| one.join(" ")).collect();
+        let mut told: Vec<String> = self.conditions_of(asked).await?.iter().map(|one| one.join(" ")).collect();
         told.push(format!("release {}", self.status("/release/state").await?));
         if let Operation::Dump | Operation::Restore = asked.operation {
-            let stack = Asked { operation: Operation::Release, ..asked };
-            told.extend(self.conditions(stack).await?.iter().map(|one| one.join(" ")));
+            told.extend(self.conditions().await?.iter().map(|one| one.join(" ")));
         }
         Ok(told.join("; "))
     }
@@ -226,18 +177,4 @@ impl<'a> Stack<'a> {
         }
         Ok(())
     }
-
-    /// Children that would stay though the stack is gone: a garbage collector takes what it owns, and the spec keeps the data.
-    pub(super) async fn left_by(&self, uid: &str) -> Result<Vec<String>> {
-        let mut left = children(&self.environment.client, &self.namespace).await?;
-        left.retain(|(_, child)| {
-            let retained = child.labels().get("rorun.app/retained").is_some_and(|retained| retained == "true");
-            !retained && child.owner_references().iter().all(|owner| owner.uid != uid)
-        });
-        Ok(left.into_iter().map(|(kind, child)| format!("{kind}/{}", child.name_any())).collect())
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

@@ -6,8 +6,6 @@
 //! is being made keeps the first one from its end; a hibernation goes on until the user needs the stack again.
 
 mod asked;
-mod jobs;
-mod judge;
 mod plans;
 mod runner;
 mod script;

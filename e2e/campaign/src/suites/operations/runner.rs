@@ -10,12 +10,13 @@ use tokio::task::block_in_place;
 
 use super::asked::REQUESTS;
 use super::script::{Operators, Script};
-use super::{Case, Choice, judge, plans};
+use super::{Case, Choice, plans};
 use crate::bucket::Bucket;
 use crate::canary;
 use crate::candidate::{overlaps, writes};
 use crate::environment::TestEnvironment;
 use crate::history::{Allowed, History};
+use crate::live_data;
 use crate::plan::{Call, always, numbered};
 use crate::play::{Ran, outside};
 use crate::snapshot::{Leaves, Reference, take};
@@ -113,7 +114,7 @@ impl Runner {
         let namespace = script.namespace.clone();
         let log = block_in_place(|| environment.server.events_since(mark))?;
         let history = History::of(&namespace, &log)?;
-        problems.extend(judge::problems(history.writes()));
+        problems.extend(live_data::problems(history.writes()));
         // A restore changes children though the spec stays, so no status promises them as they are in the end.
         problems.extend(history.problems(Allowed { data_go: false, generation: None }));
         problems.extend(canary::problems(&environment.client, &namespace, &script.operators.log(), &history).await?);

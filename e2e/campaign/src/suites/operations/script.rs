@@ -7,18 +7,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
 
-use super::asked::{Asked, BEFORE, Stack};
-use super::jobs::{Jobs, OpenJob, is_live};
+use super::asked::{Asked, BEFORE};
 use super::runner::Runner;
 use super::{Case, Leader, Operation, spec};
 use crate::candidate::{Candidate, until_standing_by};
 use crate::fleet::Fleet;
+use crate::jobs::{Jobs, OpenJob, is_live};
 use crate::plan::Plan;
-use crate::test_context::{TestContext, within};
+use crate::stack::Stack;
+use crate::test_context::{TestContext, within, within_polled};
 use crate::workload::prepare;
 
 /// For each part of a pair, with the retries of an operator that was killed, and the lease of one that is gone.
 const WITHIN: Duration = Duration::from_secs(40);
+/// How often that is looked at: each look asks for all Jobs and for the stack, many times side by side.
+const TICK: Duration = Duration::from_millis(100);
 /// After the end of both.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// How long nothing else may begin while the second operation waits: longer than the first retries of the operator.
@@ -304,7 +307,7 @@ impl<'a> Script<'a> {
             }
             is_so(stack).await
         };
-        if within(WITHIN, so).await?.is_none() {
+        if within_polled(TICK, WITHIN, so).await?.is_none() {
             let mut told = Vec::new();
             for asked in [self.case.first(), self.case.second()] {
                 told.push(self.stack.told(asked).await?);

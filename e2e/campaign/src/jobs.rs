@@ -14,6 +14,10 @@ pub(super) const MIGRATION: &str = "migration";
 pub(super) const DUMP: &str = "dump";
 /// A copy takes the place of the live data.
 pub(super) const SWITCH: &str = "switch";
+/// Questions to candidates, or to what serves.
+pub(super) const SMOKE_TEST: &str = "smoke-test";
+/// The end of the names of candidates.
+pub(super) const CANDIDATE: &str = "-candidate";
 /// All that work on live data.
 const LIVE: [&str; 6] = [MIGRATION, DUMP, SWITCH, "objects", "fill", "discard"];
 
@@ -25,8 +29,7 @@ pub(super) fn step_of(job: &Value) -> String {
     if job.pointer(COMPONENT).is_some_and(|component| component == MIGRATION) {
         return MIGRATION.to_owned();
     }
-    let arguments = job.pointer(ARGUMENTS).and_then(Value::as_array).into_iter().flatten();
-    let words: Vec<&str> = arguments.filter_map(Value::as_str).collect();
+    let words: Vec<&str> = arguments(job).collect();
     let word = if words.get(1) == Some(&"restore") { words.get(2) } else { words.get(1) };
     word.copied().unwrap_or_default().to_owned()
 }
@@ -34,6 +37,16 @@ pub(super) fn step_of(job: &Value) -> String {
 /// Whether what a Job does works on live data.
 pub(super) fn is_live(step: &str) -> bool {
     LIVE.contains(&step)
+}
+
+/// The words of the command of a Job's first container.
+fn arguments(job: &Value) -> impl Iterator<Item = &str> {
+    job.pointer(ARGUMENTS).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether a Job asks candidates, and not what serves.
+pub(super) fn asks_candidates(job: &Value) -> bool {
+    arguments(job).any(|word| word.contains(CANDIDATE))
 }
 
 /// A Job that has not ended.
@@ -46,6 +59,13 @@ pub(super) struct OpenJob {
     /// What it does.
     pub(super) step: String,
     object: Value,
+}
+
+impl OpenJob {
+    /// Whether it asks candidates, and not what serves.
+    pub(super) fn asks_candidates(&self) -> bool {
+        asks_candidates(&self.object)
+    }
 }
 
 /// The Jobs of a namespace.
@@ -131,7 +151,8 @@ async fn set_status(api: &Api<DynamicObject>, name: &str, status: Value) -> Resu
 /// What the agent says at the end of a step.
 fn said(step: &str) -> Value {
     match step {
-        DUMP => json!({"complete": {"id": "20261124T030000Z-aaaaa", "at": "2026-11-24T03:00:00Z", "sizeBytes": 7,
+        // Young enough for a way back.
+        DUMP => json!({"complete": {"id": "20261124T030000Z-aaaaa", "at": clock().to_string(), "sizeBytes": 7,
             "sha256": "0", "location": "s3://shop/backups/manifest.json", "removed": 0}}),
         SWITCH => json!({"done": {"kept": {"name": "shop_before_abcdef", "sizeBytes": 7}, "durationSeconds": 1}}),
         _ => json!({"done": {"rows": 2, "tables": 1, "durationSeconds": 1}}),
@@ -161,5 +182,9 @@ mod tests {
         assert_eq!(step_of(&job("restore", &["agent", "restore", "switch"])), SWITCH);
         assert!(!is_live(&step_of(&job("restore", &["agent", "restore", "copy"]))));
         assert!(!is_live(&step_of(&job("restore", &[]))), "the migration of a copy");
+        let asks =
+            |host: &str| job("smoke-test", &["agent", "smoke-test", "--question", &format!(r#"{{"host":"{host}"}}"#)]);
+        assert!(step_of(&asks("shop-api.n.svc")) == SMOKE_TEST && !asks_candidates(&asks("shop-api.n.svc")));
+        assert!(asks_candidates(&asks("shop-api-candidate.n.svc")));
     }
 }
