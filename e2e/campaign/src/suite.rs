@@ -83,7 +83,7 @@ pub const SUITES: &[Suite] = &[
 
 /// Suites that follow each other and are played side by side: most of the time of one of them is waited. Each has an environment of its
 /// own.
-const SIDE_BY_SIDE: &[(&str, &str)] = &[("deletion", "rights"), ("poison", "optional"), ("server", "leaders")];
+const SIDE_BY_SIDE: &[(&str, &str)] = &[("deletion", "rights"), ("releases", "optional"), ("server", "leaders")];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,5 +176,19 @@ mod tests {
         let together = SUITES[first..].iter().take_while(|suite| of_cases(suite)).count();
         assert!(together > 1);
         assert_eq!(SUITES.iter().filter(|suite| of_cases(suite)).count(), together);
+    }
+
+    #[test]
+    fn suites_that_are_played_side_by_side_follow_each_other_in_both_forms() {
+        for (one, other) in SIDE_BY_SIDE {
+            for quick in [true, false] {
+                let names: Vec<_> =
+                    SUITES.iter().filter(|suite| suite.quick || !quick).map(|suite| suite.name).collect();
+                let together = names.windows(2).any(|pair| pair == [*one, *other]);
+                assert!(together, "{one} and {other} do not follow each other in {names:?}");
+            }
+            let alone = |suite: &&Suite| suite.name == *one || suite.name == *other;
+            assert!(SUITES.iter().filter(alone).all(|suite| matches!(suite.play, Play::Alone(_))), "{one}, {other}");
+        }
     }
 }
