@@ -24,6 +24,12 @@ fn proxied(proxy: &Value) -> Fixture {
     stack("shop").with_external_services().set("database.external.cloudSQLProxy", proxy.clone())
 }
 
+/// A database that asks its clients for a certificate.
+fn certified() -> Fixture {
+    let tls = json!({"clientCertificateSecretRef": {"name": "database-client"}});
+    stack("shop").with_external_services().set("database.external.tls", tls)
+}
+
 /// Of connections and providers.
 pub fn of_providers() -> Vec<Case> {
     let set = |field: &str, value: Value| stack("shop").with_external_services().with_all_workloads().set(field, value);
@@ -47,6 +53,26 @@ pub fn of_providers() -> Vec<Case> {
             set("redis.external.provider", json!("Neon")),
             &["spec.redis.external.provider", "supported values", "Upstash"],
             set("redis.external.provider", json!("Upstash")),
+        ),
+        case(
+            certified().set("database.external.tls.mode", json!("disable")),
+            &["spec.database.external.tls", "write another mode beside clientCertificateSecretRef"],
+            certified().set("database.external.tls.mode", json!("require")),
+        ),
+        case(
+            certified().set("database.external.urlStyle", json!("Prisma")),
+            &["use Prisma with a driver adapter, and leave urlStyle out"],
+            certified().set("database.external.urlStyle", json!("Libpq")),
+        ),
+        case(
+            certified().set("database.external.cloudSQLProxy", json!({"instanceConnectionName": INSTANCE})),
+            &["leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"],
+            certified(),
+        ),
+        case(
+            certified().set("database.external.tls.clientCertificateSecretRef", json!({"name": ""})),
+            &["spec.database.external.tls.clientCertificateSecretRef.name"],
+            certified(),
         ),
         case(
             proxied(&json!({"instanceConnectionName": "rorun"})),
