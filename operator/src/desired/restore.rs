@@ -296,7 +296,7 @@ mod tests {
             plan,
             restore::{Beside, State},
         },
-        stack::{Observed, Placeholders, RestorePoint, validate},
+        stack::{Observed, Placeholders, RestorePoint, SEED_FROM, validate},
     };
 
     const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
@@ -325,7 +325,7 @@ mod tests {
         let folder = folder.map(|folder| ("other".to_owned(), folder.to_owned()));
         let request = RestoreRequest {
             uid: "u".to_owned(),
-            name: "back".to_owned(),
+            name: if stack.seed.is_some() { SEED_FROM } else { "back" }.to_owned(),
             stack_uid: None,
             fills: folder.is_some(),
             database: true,
@@ -348,15 +348,23 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Kind::Check)]
-    #[case(Kind::Copy)]
-    #[case(Kind::Migrate)]
-    #[case(Kind::Switch)]
-    fn a_step_has_the_certificate_that_the_database_asks_for(#[case] kind: Kind) {
+    #[case(Kind::Check, false)]
+    #[case(Kind::Copy, false)]
+    #[case(Kind::Migrate, false)]
+    #[case(Kind::Switch, false)]
+    #[case(Kind::Check, true)]
+    #[case(Kind::Fill, true)]
+    fn a_step_has_the_certificate_that_the_database_asks_for(#[case] kind: Kind, #[case] seeds: bool) {
         let tls = json!({"clientCertificateSecretRef": {"name": "client"}});
         let external = json!({"secretRef": {"name": "db"}, "tls": tls});
         let api = json!({"image": "api:1", "migrations": {"command": ["migrate"]}});
-        let spec = json!({"environment": "Development", "api": api, "backup": {}, "database": {"external": external}});
+        let mut spec =
+            json!({"environment": "Development", "api": api, "backup": {}, "database": {"external": external}});
+        if seeds {
+            let point = "s3://safe/sanitized/n/shop/20261129T101500Z-b9x2m/";
+            spec["seedFrom"] =
+                json!({"location": point, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s"}});
+        }
         let (pod, _) = step_of(&spec, kind, None);
         let has = |list: &Value, field: &str, value: &str| {
             list.as_array().is_some_and(|all| all.iter().any(|of| of[field] == value))

@@ -55,26 +55,6 @@ pub fn of_providers() -> Vec<Case> {
             set("redis.external.provider", json!("Upstash")),
         ),
         case(
-            certified().set("database.external.tls.mode", json!("disable")),
-            &["spec.database.external.tls", "write another mode beside clientCertificateSecretRef"],
-            certified().set("database.external.tls.mode", json!("require")),
-        ),
-        case(
-            certified().set("database.external.urlStyle", json!("Prisma")),
-            &["use Prisma with a driver adapter, and leave urlStyle out"],
-            certified().set("database.external.urlStyle", json!("Libpq")),
-        ),
-        case(
-            certified().set("database.external.cloudSQLProxy", json!({"instanceConnectionName": INSTANCE})),
-            &["leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"],
-            certified(),
-        ),
-        case(
-            certified().set("database.external.tls.clientCertificateSecretRef", json!({"name": ""})),
-            &["spec.database.external.tls.clientCertificateSecretRef.name"],
-            certified(),
-        ),
-        case(
             proxied(&json!({"instanceConnectionName": "rorun"})),
             &["spec.database.external.cloudSQLProxy.instanceConnectionName", "write `<project>:<region>:<instance>`"],
             proxied(&json!({"instanceConnectionName": "example.com:my-project:europe-west1:rorun"})),
@@ -99,6 +79,32 @@ pub fn of_providers() -> Vec<Case> {
             proxied(&json!({"instanceConnectionName": INSTANCE, "image": "https://images.example.com/proxy"})),
             &["spec.database.external.cloudSQLProxy.image", "write the name of an image"],
             proxied(&json!({"instanceConnectionName": INSTANCE, "image": "images.example.com/proxy:2"})),
+        ),
+    ]
+}
+
+/// Of a certificate that clients show.
+pub fn of_certificates() -> Vec<Case> {
+    vec![
+        case(
+            certified().set("database.external.tls.mode", json!("disable")),
+            &["spec.database.external.tls", "write another mode beside clientCertificateSecretRef"],
+            certified().set("database.external.tls.mode", json!("require")),
+        ),
+        case(
+            certified().set("database.external.urlStyle", json!("Prisma")),
+            &["use Prisma with a driver adapter, and leave urlStyle out"],
+            certified().set("database.external.urlStyle", json!("Libpq")),
+        ),
+        case(
+            certified().set("database.external.cloudSQLProxy", json!({"instanceConnectionName": INSTANCE})),
+            &["leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"],
+            certified(),
+        ),
+        case(
+            certified().set("database.external.tls.clientCertificateSecretRef", json!({"name": ""})),
+            &["spec.database.external.tls.clientCertificateSecretRef.name"],
+            certified(),
         ),
     ]
 }
