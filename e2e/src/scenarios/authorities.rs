@@ -20,7 +20,7 @@ pub(super) async fn run(test: &TestContext) -> Result<()> {
     let authority = |name: &str| Authority::create(&format!("Rorun scenario {name}"));
     let (postgres, redis) = (authority("PostgreSQL")?, authority("Redis")?);
     let (s3, dumps) = (authority("S3")?, authority("dumps")?);
-    let issuers = Issuers { postgres: &postgres, redis: &redis, s3: &s3, dumps: Some(&dumps) };
+    let issuers = Issuers { postgres: &postgres, redis: &redis, s3: &s3, dumps: Some(&dumps), clients: None };
     let services = Services::start(test, &issuers).await?;
     secrets(test, &services, &postgres).await?;
     for (name, authority) in [("redis-ca", &redis), ("bucket-ca", &s3), ("dumps-ca", &dumps)] {

@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_mins(5);
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let authority = Authority::create("Rorun scenario production")?;
-    let issuers = Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None };
+    let issuers = Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None, clients: None };
     let services = Services::start(test, &issuers).await?;
     secrets(test, &services, &authority).await?;
     let stack = test

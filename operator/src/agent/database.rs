@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::authorities::Authorities;
+use super::client_certificate;
 use super::error::DumpError;
 use crate::services::ServiceError;
 use crate::services::postgres::{self, PostgresTarget};
@@ -21,8 +22,12 @@ pub(super) struct Database {
 
 /// Asks for the version: the first to say in plain words what is wrong with the database.
 pub(super) async fn connect(url: &str, authorities: &Authorities) -> Result<Database, DumpError> {
-    let mut target = PostgresTarget { url: url.to_owned(), ca: None };
+    let mut target = PostgresTarget { url: url.to_owned(), ca: None, client: None };
     let (name, mut environment) = (target.database()?, target.environment()?);
+    if let Some(shown) = client_certificate::named_by(url)? {
+        target.client = Some(shown.certificate);
+        environment.extend(shown.variables);
+    }
     let mut refused = None;
     for bundle in authorities.for_database(target.tls_mode()?) {
         target.ca = bundle.map(|bundle| bundle.pem.clone());

@@ -32,6 +32,14 @@ pub enum DumpError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate that the URL names, or its key, cannot be read.
+    #[error("failed to read the client certificate {}: {source}", path.display())]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Whether the lock is held cannot be told to the probe.
     #[error("failed to write {}: {source}", path.display())]
     LockFile {

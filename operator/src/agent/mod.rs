@@ -12,6 +12,7 @@ mod authorities;
 mod capture;
 mod catalogue;
 mod checked;
+mod client_certificate;
 mod client_program;
 mod contents;
 mod copies;

@@ -218,7 +218,7 @@ fn secrets(args: &DumpArgs) -> Vec<String> {
 }
 
 pub(super) fn secrets_of(url: &str) -> Vec<String> {
-    let target = PostgresTarget { url: url.to_owned(), ca: None };
+    let target = PostgresTarget { url: url.to_owned(), ca: None, client: None };
     let variables = target.environment().unwrap_or_default();
     let password = variables.into_iter().find(|(name, _)| *name == "PGPASSWORD").map(|(_, password)| password);
     let mut secrets = vec![url.to_owned()];

@@ -75,7 +75,7 @@ async fn run(args: &ProvisionArgs) -> Result<Vec<String>, Failure> {
         authorities.for_database(TlsMode::VerifyFull).into_iter().flatten().next().map(|bundle| bundle.pem.clone());
     let target = |login: (&str, &str), database: &str| {
         let url = PostgresUrl::new(&args.host, i32::from(args.port), login, database, TlsMode::VerifyFull);
-        PostgresTarget { url: url.to_string(), ca: ca.clone() }
+        PostgresTarget { url: url.to_string(), ca: ca.clone(), client: None }
     };
     let master = target((&args.master_username, &args.master_password), MAINTENANCE);
     let app = target((&args.app_username, &args.app_password), &args.app_database);

@@ -4,6 +4,7 @@
 //! not always of the same release, so a name here changes only together with a fallback.
 
 mod bucket_rules;
+mod client_certificate;
 mod cluster_mode;
 mod facts;
 mod lock;
@@ -19,6 +20,10 @@ mod tls_mode;
 pub use bucket_rules::{
     ARCHIVE_CLASS, ARG_RULES, BUCKET_RULES, BucketRules, CORS_METHODS, CORS_SECONDS, LifecycleRules, RULES_REFUSED,
     ReplicationRule, RulesOutcome, bucket_arn,
+};
+pub use client_certificate::{
+    CLIENT_CERTIFICATE_FILE, CLIENT_CERTIFICATE_PATH, CLIENT_DIRECTORY, CLIENT_KEY_FILE, CLIENT_KEY_PATH,
+    ClientCertificate, PARAMETER_CERTIFICATE, PARAMETER_KEY,
 };
 pub use cluster_mode::ClusterMode;
 pub use facts::{ConnectionLimit, DatabaseFacts, Lacks, LimitedBy, ServiceFacts, Unreadable, read_only, version};

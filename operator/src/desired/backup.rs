@@ -273,6 +273,7 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
         dump.volume_mounts.get_or_insert_default().push(mount);
         dump.args.get_or_insert_default().extend(arguments);
     }
+    pod::show_certificate(stack, &mut dump, &mut volumes);
     let template = backup_pod(stack, backup, dump, volumes).template(stack);
     pod_template::shaped(stack, Name::Backup, of_a_job(backup, template))
 }

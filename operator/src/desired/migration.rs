@@ -219,8 +219,9 @@ fn lock(stack: &Stack, api: &Container) -> Container {
     lock.args = Some(args.into_iter().map(str::to_owned).collect());
     let secret = stack.child(Name::Migration);
     lock.env = Some(vec![pod::secret_variable(contract::ENV_DATABASE_URL, &secret, LOCK_URL)]);
-    let authorities = api.volume_mounts.iter().flatten().filter(|mount| mount.mount_path == contract::CA_DIRECTORY);
-    lock.volume_mounts = Some(authorities.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
+    let files = [contract::CA_DIRECTORY, contract::CLIENT_DIRECTORY];
+    let files = api.volume_mounts.iter().flatten().filter(|mount| files.contains(&mount.mount_path.as_str()));
+    lock.volume_mounts = Some(files.cloned().chain([pod::mount(LOCK, contract::LOCK_DIRECTORY)]).collect());
     lock.resources = Some(pod::small());
     lock.restart_policy = Some("Always".to_owned());
     lock

@@ -2,9 +2,10 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
         LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-        ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+        ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Volume,
+        VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -12,7 +13,7 @@ use k8s_openapi::{
 use super::metadata::{self, Strings};
 use crate::{
     contract,
-    names::{Component, ROLE_CA, annotation, label},
+    names::{CLIENT_VOLUME, Component, ROLE_CA, annotation, label},
     stack::Stack,
 };
 
@@ -152,4 +153,28 @@ pub(super) fn authorities(config_map: String) -> (Volume, VolumeMount) {
     let mut mount = mount(ROLE_CA.as_str(), contract::CA_DIRECTORY);
     mount.read_only = Some(true);
     (volume, mount)
+}
+
+/// The certificate that clients show to the database as a volume and a mount, where it asks for one. The group of the pod may read the key and nobody else:
+/// libpq refuses a key of root that others can read.
+pub(super) fn client_certificate(stack: &Stack) -> Option<(Volume, VolumeMount)> {
+    let secret = stack.connection.as_ref()?.client_secret.clone()?;
+    let file = |name: &str| KeyToPath { key: name.to_owned(), path: name.to_owned(), mode: None };
+    let source = SecretVolumeSource {
+        secret_name: Some(secret),
+        default_mode: Some(0o440),
+        items: Some([contract::CLIENT_CERTIFICATE_FILE, contract::CLIENT_KEY_FILE].map(file).into()),
+        ..SecretVolumeSource::default()
+    };
+    let mut mount = mount(CLIENT_VOLUME, contract::CLIENT_DIRECTORY);
+    mount.read_only = Some(true);
+    Some((Volume { name: CLIENT_VOLUME.to_owned(), secret: Some(source), ..Volume::default() }, mount))
+}
+
+/// Gives it to a container of a pod with these volumes.
+pub(super) fn show_certificate(stack: &Stack, container: &mut Container, volumes: &mut Vec<Volume>) {
+    if let Some((volume, mount)) = client_certificate(stack) {
+        volumes.push(volume);
+        container.volume_mounts.get_or_insert_default().push(mount);
+    }
 }

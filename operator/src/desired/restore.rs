@@ -263,6 +263,7 @@ fn template(stack: &Stack, backup: &Backup, mut restore: Container, objects: boo
         restore.volume_mounts.get_or_insert_default().push(mount);
         restore.args.get_or_insert_default().extend(arguments);
     }
+    pod::show_certificate(stack, &mut restore, &mut volumes);
     if objects {
         let (mut volume, mut mount) = pod::authorities(stack.child_role(Name::Restore, ROLE_CA));
         "objects-ca".clone_into(&mut volume.name);
@@ -295,8 +296,10 @@ mod tests {
             plan,
             restore::{Beside, State},
         },
-        stack::{Observed, Placeholders, RestorePoint, validate},
+        stack::{Observed, Placeholders, RestorePoint, SEED_FROM, validate},
     };
+
+    const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
 
     /// The container of a step and the Secret of the restores, of a stack whose backups go elsewhere or into its own bucket.
     fn step(kind: Kind, elsewhere: bool, folder: Option<&str>) -> (Value, Value) {
@@ -306,16 +309,23 @@ mod tests {
             backup["destination"] = json!({"external": bucket("dumps"), "prefix": "a/"});
         }
         let spec = json!({"environment": "Development", "api": {"image": "api:1"}, "backup": backup, "bucket": {"external": bucket("files")}});
+        let pod = step_of(&spec, kind, folder);
+        (pod.0["containers"][0].clone(), pod.1)
+    }
+
+    /// The pod of a step of such a stack, and that Secret.
+    fn step_of(spec: &Value, kind: Kind, folder: Option<&str>) -> (Value, Value) {
         let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
             "metadata": {"name": "shop", "namespace": "n", "uid": "1"}, "spec": spec});
         let cr = serde_json::from_value(cr).unwrap();
-        let observed: Observed = Placeholders { value: "v", authority: "", agent_image: "agent:1" }.observed(&cr);
+        let observed: Observed =
+            Placeholders { value: "v", authority: AUTHORITY, agent_image: "agent:1" }.observed(&cr);
         let stack = validate(&cr, &observed);
         let mut plan = plan(&stack, &observed, 0);
         let folder = folder.map(|folder| ("other".to_owned(), folder.to_owned()));
         let request = RestoreRequest {
             uid: "u".to_owned(),
-            name: "back".to_owned(),
+            name: if stack.seed.is_some() { SEED_FROM } else { "back" }.to_owned(),
             stack_uid: None,
             fills: folder.is_some(),
             database: true,
@@ -334,7 +344,33 @@ mod tests {
         let objects = Restore.objects(&stack, &plan);
         let of = |kind: &str| objects.iter().find(|object| object.kind.kind == kind).map(|object| object.body.clone());
         let job = of("Job").unwrap();
-        (job["spec"]["template"]["spec"]["containers"][0].clone(), of("Secret").unwrap()["data"].clone())
+        (job["spec"]["template"]["spec"].clone(), of("Secret").unwrap()["data"].clone())
+    }
+
+    #[rstest]
+    #[case(Kind::Check, false)]
+    #[case(Kind::Copy, false)]
+    #[case(Kind::Migrate, false)]
+    #[case(Kind::Switch, false)]
+    #[case(Kind::Check, true)]
+    #[case(Kind::Fill, true)]
+    fn a_step_has_the_certificate_that_the_database_asks_for(#[case] kind: Kind, #[case] seeds: bool) {
+        let tls = json!({"clientCertificateSecretRef": {"name": "client"}});
+        let external = json!({"secretRef": {"name": "db"}, "tls": tls});
+        let api = json!({"image": "api:1", "migrations": {"command": ["migrate"]}});
+        let mut spec =
+            json!({"environment": "Development", "api": api, "backup": {}, "database": {"external": external}});
+        if seeds {
+            let point = "s3://safe/sanitized/n/shop/20261129T101500Z-b9x2m/";
+            spec["seedFrom"] =
+                json!({"location": point, "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "s"}});
+        }
+        let (pod, _) = step_of(&spec, kind, None);
+        let has = |list: &Value, field: &str, value: &str| {
+            list.as_array().is_some_and(|all| all.iter().any(|of| of[field] == value))
+        };
+        assert!(has(&pod["volumes"], "name", "rorun-database-client"), "{pod}");
+        assert!(has(&pod["containers"][0]["volumeMounts"], "mountPath", contract::CLIENT_DIRECTORY), "{pod}");
     }
 
     fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {

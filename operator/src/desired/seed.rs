@@ -100,6 +100,7 @@ fn template(stack: &Stack, seed: &Seed, current: &Current, (step, files): (Resto
         let arguments = files.iter().flat_map(|(_, argument, _)| argument).map(|word| (*word).to_owned());
         container.args.get_or_insert_default().extend(arguments);
     }
+    pod::show_certificate(stack, &mut container, &mut volumes);
     let pod = Pod {
         component: Name::Restore,
         containers: vec![container],

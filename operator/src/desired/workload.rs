@@ -209,6 +209,12 @@ pub(super) fn parts(stack: &Stack, workload: &Resolved) -> Parts {
             }
             None => {}
         }
+        if let Some((volume, mount)) = pod::client_certificate(stack) {
+            volumes.push(volume);
+            mounts.push(mount);
+            let files = [("PGSSLCERT", contract::CLIENT_CERTIFICATE_PATH), ("PGSSLKEY", contract::CLIENT_KEY_PATH)];
+            env.extend(files.map(|(name, path)| pod::variable(name, path)));
+        }
     }
     env.retain(|ours| workload.env.iter().all(|theirs| theirs.name != ours.name));
     env.extend(workload.env.iter().cloned());

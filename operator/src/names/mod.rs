@@ -23,6 +23,8 @@ pub const HANDOVER_MANAGER: &str = "rorun-operator-replicas";
 pub const FINALIZER: &str = "rorun.app/delete-data";
 /// The sidecar that pods reach their database by. Users give sidecars of their own the names of what is in them.
 pub const PROXY: &str = "rorun-database-proxy";
+/// The volume with the certificate that clients show to the database.
+pub const CLIENT_VOLUME: &str = "rorun-database-client";
 /// The value of `app.kubernetes.io/part-of`.
 pub const PART_OF: &str = "rorun";
 

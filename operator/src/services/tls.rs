@@ -5,11 +5,16 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::client::{WantsClientCert, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::server::ParsedCertificate;
-use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, InconsistentKeys,
+    RootCertStore, SignatureScheme,
+};
+
+use crate::contract::ClientCertificate;
 
 /// Why a client cannot be made. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,17 @@ pub(super) enum TlsError {
     NoRoots,
     #[error("TLS cannot be set up with the given certificate authorities")]
     Unusable(#[from] rustls::Error),
+    #[error(
+        "tls.key of clientCertificateSecretRef is not the key of its tls.crt; put two that belong together into the Secret"
+    )]
+    OtherKey,
+    #[error("tls.crt of clientCertificateSecretRef holds no usable certificate (PEM)")]
+    ClientCertificate,
+    #[error(
+        "tls.key of clientCertificateSecretRef holds no usable private key (PEM, without a passphrase; RSA, ECDSA P-256 or \
+         P-384, or Ed25519)"
+    )]
+    ClientKey,
 }
 
 /// How much of the server's certificate counts.
@@ -70,15 +86,39 @@ pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
 
 /// A client configuration that trusts the given authorities, or the public ones where none are given.
 pub(super) fn client(verify: Verify, ca: Option<&str>) -> Result<ClientConfig, TlsError> {
+    client_with(verify, ca, None)
+}
+
+/// As [`client`], which shows a certificate to a server that asks for one.
+pub(super) fn client_with(
+    verify: Verify,
+    ca: Option<&str>,
+    shown: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
     // Named, not taken from the process: which provider that has depends on what else is linked.
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     if verify == Verify::ChainAndName {
-        return Ok(builder.with_root_certificates(roots(ca)?).with_no_client_auth());
+        return showing(builder.with_root_certificates(roots(ca)?), shown);
     }
     let roots = if verify == Verify::Chain { Some(roots(ca)?) } else { None };
     let verifier = Arc::new(AnyName { roots, provider });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    showing(builder.dangerous().with_custom_certificate_verifier(verifier), shown)
+}
+
+fn showing(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    shown: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
+    let Some(ClientCertificate { certificate, key }) = shown else { return Ok(builder.with_no_client_auth()) };
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::ClientCertificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::ClientKey)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::OtherKey,
+        rustls::Error::InvalidCertificate(_) => TlsError::ClientCertificate,
+        _ => TlsError::ClientKey,
+    })
 }
 
 /// A client configuration that trusts the public authorities, and the given ones beside them.
@@ -171,6 +211,36 @@ pub(super) fn advice(error: &rustls::Error) -> String {
         _ => "the TLS handshake failed",
     }
     .to_owned()
+}
+
+/// What a server means that ends the handshake for the certificate of its client: the one that it was shown, or none. `None`: it
+/// means something else.
+pub(super) fn of_client(error: &rustls::Error, shown: bool) -> Option<&'static str> {
+    let rustls::Error::AlertReceived(alert) = error else { return None };
+    Some(match alert {
+        AlertDescription::CertificateRequired if !shown => {
+            "it asks for a certificate of the client; name its Secret in clientCertificateSecretRef"
+        }
+        _ if !shown => return None,
+        AlertDescription::CertificateExpired => {
+            "it says that the certificate of clientCertificateSecretRef has expired; renew the certificate"
+        }
+        AlertDescription::UnknownCA => {
+            "it does not trust the authority of the certificate of clientCertificateSecretRef; use one of an authority \
+             that the server trusts for its clients"
+        }
+        AlertDescription::CertificateRevoked => {
+            "it says that the certificate of clientCertificateSecretRef is revoked; use another certificate"
+        }
+        AlertDescription::UnsupportedCertificate => {
+            "the certificate of clientCertificateSecretRef is not one for clients; its extended key usage has to name them"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateRequired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError => "it refuses the certificate of clientCertificateSecretRef",
+        _ => return None,
+    })
 }
 
 fn certificate(error: &CertificateError) -> &'static str {

@@ -22,6 +22,8 @@ pub struct Connection {
     pub database_ca: Option<String>,
     /// Whether Redis or the bucket names authorities: then those of the database have a file of their own.
     pub apart: bool,
+    /// The Secret with the certificate that clients show to the database, which pods that use it mount.
+    pub client_secret: Option<String>,
     /// The URL of the database without a pooler, for backups.
     pub direct_url: String,
     /// The values of an earlier version.
@@ -97,7 +99,8 @@ impl Connection {
         let released = Released::new(database, redis, &data);
         let token_unhashed = bucket.session_token().is_some_and(|token| !token.named);
         let database_ca = authorities([database.ca.as_deref()]);
-        Some(Self { data, ca, database_ca, apart, direct_url, released, token_unhashed })
+        let client_secret = database.client.as_ref().map(|client| client.name.clone());
+        Some(Self { data, ca, database_ca, apart, client_secret, direct_url, released, token_unhashed })
     }
 
     /// Whether 0.1.0 gave the application a wrong value for this stack's URLs, so that an upgrade replaces its pods: an encoded

@@ -1,7 +1,7 @@
 //! The targets of probes.
 
 use super::bucket::BucketAccess;
-use crate::contract::ClusterMode;
+use crate::contract::{ClientCertificate, ClusterMode};
 
 /// A service to probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub enum Endpoint {
         url: String,
         /// Certificate authorities (PEM).
         ca: Option<String>,
+        /// What to show to a server that asks for a certificate.
+        client: Option<ClientCertificate>,
     },
     /// A Redis.
     Redis {

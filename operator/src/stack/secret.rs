@@ -3,6 +3,7 @@
 use super::{Observed, SecretData};
 use crate::{
     api::v1alpha1::SecretKeyReference,
+    contract::{CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, ClientCertificate},
     names::{Waiting, reason},
 };
 
@@ -97,6 +98,22 @@ pub(super) fn authority_of(secret: &NamedSecret<'_>, key: &str) -> Result<String
         return Err(secret.invalid(key, "is not a certificate in PEM form (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(certificates)
+}
+
+/// The certificate of a client, in a Secret as cert-manager makes it.
+pub(super) fn client_certificate(name: &str, field: &str, observed: &Observed) -> Result<ClientCertificate, Waiting> {
+    let secret = NamedSecret::find(observed, name, field)?;
+    let certificate = authority_of(&secret, CLIENT_CERTIFICATE_FILE)?;
+    let key = secret.required(CLIENT_KEY_FILE)?;
+    if key.contains("ENCRYPTED") {
+        let problem = "is encrypted, and nobody tells the pods its passphrase: store the key without one";
+        return Err(secret.invalid(CLIENT_KEY_FILE, problem));
+    }
+    if !(key.contains("-----BEGIN ") && key.contains("PRIVATE KEY-----")) {
+        let problem = "is not a private key in PEM form (-----BEGIN PRIVATE KEY-----)";
+        return Err(secret.invalid(CLIENT_KEY_FILE, problem));
+    }
+    Ok(ClientCertificate { certificate, key })
 }
 
 /// Just the certificates of a PEM file: they go into a `ConfigMap`, and a private key beside them must not.

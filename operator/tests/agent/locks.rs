@@ -19,14 +19,14 @@ const DUMP_HOLDS: &str = "application_name LIKE 'rorun-operator dump since 2%'";
 const DUMP_WAITS: &str = "application_name = 'rorun-operator dump' AND query LIKE '%a.application_name FROM pg_locks%'";
 
 /// `agent hold-lock`, as the sidecar of a migration runs it.
-struct Holder {
+pub(crate) struct Holder {
     pid: u32,
     lock_file: PathBuf,
     ended: JoinHandle<(Option<i32>, LockOutcome, String)>,
 }
 
 impl Holder {
-    fn start(scenario: &Scenario, url: &str, seconds: &str) -> Self {
+    pub(crate) fn start(scenario: &Scenario, url: &str, seconds: &str) -> Self {
         let [lock_file, result] =
             ["lock", "lock-result"].map(|ending| scenario.servers.folder().join(format!("{}.{ending}", scenario.name)));
         let mut command = agent(contract::HOLD_LOCK);
@@ -63,7 +63,7 @@ impl Holder {
         (output.status.code(), outcome.map(|json| serde_json::from_slice(&json).expect("an outcome")))
     }
 
-    async fn has_the_lock(&self) {
+    pub(crate) async fn has_the_lock(&self) {
         until("the lock is held", async || self.probe().is_none()).await;
     }
 
@@ -73,7 +73,7 @@ impl Holder {
         until("it waits for the lock", async || self.probe().is_some_and(waits)).await;
     }
 
-    async fn end(self) -> (Option<i32>, LockOutcome, String) {
+    pub(crate) async fn end(self) -> (Option<i32>, LockOutcome, String) {
         signal("TERM", self.pid);
         self.ended.await.expect("agent")
     }

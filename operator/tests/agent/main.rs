@@ -18,6 +18,7 @@ mod servers;
 mod asks;
 mod bad_buckets;
 mod captures;
+mod client_certificates;
 mod drill_faults;
 mod drills;
 mod dumps;

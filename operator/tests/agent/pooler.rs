@@ -48,7 +48,7 @@ impl Pooler {
         let log = folder.path().join("pgbouncer.log");
         let mut server = Server::start(&mut command, "INT", &log);
         let url = format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}?sslmode=disable");
-        let target = PostgresTarget { url: url.clone(), ca: None };
+        let target = PostgresTarget { url: url.clone(), ca: None, client: None };
         server.ready(async || postgres::check(&target, Duration::from_secs(1)).await).await;
         Self { url, _server: server, _folder: folder }
     }

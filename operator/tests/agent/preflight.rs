@@ -71,7 +71,10 @@ fn question(service: Service, origin: Option<&str>) -> Question {
 }
 
 async fn ask_database(url: &str, ca: Option<String>, purpose: Purpose) -> Answer {
-    let service = Service::Postgres(PostgresQuestion { target: PostgresTarget { url: url.to_owned(), ca }, purpose });
+    let service = Service::Postgres(PostgresQuestion {
+        target: PostgresTarget { url: url.to_owned(), ca, client: None },
+        purpose,
+    });
     answer(beside(), question(service, Some("DATABASE_URL in secret/database"))).await
 }
 
@@ -178,7 +181,7 @@ async fn what_a_narrow_user_may_not_is_found() {
 async fn how_long_an_answer_took_is_told() {
     let scenario = Scenario::new("preflight-took").await;
     let servers = &scenario.servers;
-    let target = PostgresTarget { url: servers.database_url("preflight-took"), ca: None };
+    let target = PostgresTarget { url: servers.database_url("preflight-took"), ca: None, client: None };
     let cache = format!("redis://:{PASSWORD}@127.0.0.1:{}", servers.redis_port);
     let questions = || {
         let database = Service::Postgres(PostgresQuestion { target: target.clone(), purpose: Purpose::Read });
@@ -356,8 +359,10 @@ async fn what_is_wrong_is_told_in_the_words_of_the_documentation() {
     let six = Network::guarded_by(OnlySix, Vec::new(), true);
     let six_url = "postgresql://postgres:secret@db.abc.supabase.co:5432/postgres".to_owned();
     let purpose = Purpose::Serve;
-    let six_question =
-        Service::Postgres(PostgresQuestion { target: PostgresTarget { url: six_url, ca: None }, purpose });
+    let six_question = Service::Postgres(PostgresQuestion {
+        target: PostgresTarget { url: six_url, ca: None, client: None },
+        purpose,
+    });
     let finding = async |url: &str, reason: &str| {
         let found = findings(url).await;
         found.iter().find(|(of, _)| *of == reason).unwrap_or_else(|| panic!("{reason}: {found:?}")).clone()

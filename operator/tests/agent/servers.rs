@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
 use rorun_e2e::engine::ports;
 use rorun_operator::contract::{self, BucketLocation};
 use rorun_operator::services::bucket::{AccessKeys, BucketClient, BucketTarget, Timeouts};
@@ -28,6 +29,8 @@ pub(crate) struct Servers {
     pub(crate) ca_file: PathBuf,
     /// The authority of PostgreSQL.
     pub(crate) database_ca_file: PathBuf,
+    /// The authority that PostgreSQL trusts for its clients.
+    pub(crate) clients: CertifiedIssuer<'static, KeyPair>,
     pub(crate) postgres_port: u16,
     pub(crate) redis_port: u16,
     pub(crate) redis_tls_port: u16,
@@ -59,6 +62,8 @@ impl Servers {
         // The user of PostgreSQL has to pass through.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("permissions");
         let [ca_file, database_ca_file] = certificates(folder.path());
+        let clients = authority("rorun test clients");
+        fs::write(folder.path().join("client-ca.crt"), clients.pem()).expect("authority");
         let programs = programs::postgres();
         let [postgres_port, redis_port, redis_tls_port, s3_port, s3_tls_port] = ports::free().expect("ports");
         let mut servers = Self {
@@ -68,6 +73,7 @@ impl Servers {
             programs,
             ca_file,
             database_ca_file,
+            clients,
             postgres_port,
             redis_port,
             redis_tls_port,
@@ -81,7 +87,7 @@ impl Servers {
 
     async fn wait(&mut self) {
         let second = Duration::from_secs(1);
-        let database = postgres::PostgresTarget { url: self.database_url("postgres"), ca: None };
+        let database = postgres::PostgresTarget { url: self.database_url("postgres"), ca: None, client: None };
         let cache = redis::RedisTarget { url: format!("redis://:{PASSWORD}@127.0.0.1:{}", self.redis_port), ca: None };
         let bucket = BucketClient::new(&self.bucket("probe"), Timeouts::CHECK).expect("client");
         self.postgres.ready(async || postgres::check(&database, second).await).await;
@@ -116,6 +122,19 @@ impl Servers {
     }
 }
 
+/// An authority of clients.
+pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(parameters, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// Users that are known by a certificate alone, and one that has to have a password besides; all others need no certificate.
+const ACCESS: &str = "hostssl all certified,certified_dump,certified_lock all cert\n\
+    hostssl all certified_too all scram-sha-256 clientcert=verify-full\n\
+    host all certified,certified_dump,certified_lock,certified_too all reject\n";
+
 /// Two authorities, and a certificate of each.
 fn certificates(folder: &Path) -> [PathBuf; 2] {
     let openssl = |arguments: &[&str]| {
@@ -147,7 +166,7 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
     let home = folder.join("postgres");
     fs::create_dir(&home).expect("folder");
     fs::write(home.join("password"), PASSWORD).expect("password");
-    for file in ["db.key", "db.crt"] {
+    for file in ["db.key", "db.crt", "client-ca.crt"] {
         fs::copy(folder.join(file), home.join(file)).expect("certificate");
     }
     // PostgreSQL refuses a key that others can read.
@@ -158,6 +177,9 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
     let mut initdb = as_postgres(&programs.join("initdb"));
     initdb.current_dir(&home).args(["--pgdata=data", "--username=postgres", "--pwfile=password"]);
     programs::run(initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]));
+    let access = home.join("data/pg_hba.conf");
+    let others = fs::read_to_string(&access).expect("access");
+    fs::write(&access, format!("{ACCESS}{others}")).expect("access");
     let mut postgres = as_postgres(&programs.join("postgres"));
     postgres.current_dir(&home).args(["-D", "data", "-p", &port.to_string()]);
     for setting in [
@@ -171,6 +193,7 @@ fn start_postgres(folder: &Path, programs: &Path, port: u16) -> Server {
         "ssl=on",
         "ssl_cert_file=../db.crt",
         "ssl_key_file=../db.key",
+        "ssl_ca_file=../client-ca.crt",
     ] {
         postgres.args(["-c", setting]);
     }

@@ -37,7 +37,7 @@ async fn postgres_is_checked() {
     let port = scenario.servers.postgres_port;
     let ca = std::fs::read_to_string(&scenario.servers.database_ca_file).expect("authority");
     let version = scenario.sql("SHOW server_version").await;
-    let target = PostgresTarget { url: scenario.servers.database_url("checked"), ca: None };
+    let target = PostgresTarget { url: scenario.servers.database_url("checked"), ca: None, client: None };
     let info = postgres::check(&target, TIMEOUT).await.expect("info");
     assert!(version.starts_with(&info.version) && !info.version.is_empty(), "{info:?}");
     let address = format!("postgres:{PASSWORD}@localhost:{port}");
@@ -60,10 +60,10 @@ async fn postgres_is_checked() {
         (&format!("outsider:outsider@localhost:{port}"), "", None, "AccessDenied"),
     ] {
         let url = format!("postgres://{authority}/checked?{query}");
-        let answer = postgres::check(&PostgresTarget { url, ca: ca.cloned() }, TIMEOUT).await;
+        let answer = postgres::check(&PostgresTarget { url, ca: ca.cloned(), client: None }, TIMEOUT).await;
         assert_eq!(variant(answer.clone()), expected, "{authority} {query} {answer:?}");
     }
-    let missing = PostgresTarget { url: scenario.servers.database_url("nowhere"), ca: None };
+    let missing = PostgresTarget { url: scenario.servers.database_url("nowhere"), ca: None, client: None };
     assert_eq!(variant(postgres::check(&missing, TIMEOUT).await), "Missing");
 }
 

@@ -38,6 +38,7 @@ pub async fn bad_specs_are_refused_and_good_neighbours_accepted(server: &Server)
         .chain(roles::cases())
         .chain(services::cases())
         .chain(services::of_providers())
+        .chain(services::of_certificates())
         .chain(cloud_native_pg::cases());
     for Case { bad, words, good } in all {
         match server.create(&namespace, &bad.0, Store::No).await {

@@ -59,6 +59,8 @@ const UNBREAKABLE: &[(&str, &str)] = &[
     ("spec: rule !has(self.backup) || !has(self.backup.pointInTime)", "0.1.0 had no pointInTime"),
     ("spec.bucket: rule !has(self.s3)", "0.1.0 had no s3"),
     ("spec.database.external: rule !has(self.cloudSQLProxy)", "0.1.0 had no cloudSQLProxy"),
+    ("spec.database.external: rule !has(self.tls) || !has(self.tls.client", "0.1.0 had no clientCertificateSecretRef"),
+    ("spec.database.external.tls: rule !has(self.clientCertificate", "0.1.0 had no clientCertificateSecretRef"),
     ("external: rule has(self.credentialsSecretRef) != has(self.cloudRole)", "0.1.0 asked for credentialsSecretRef"),
     (
         "spec: rule (has(self.database) && has(self.database.external) ? 'external' : ",

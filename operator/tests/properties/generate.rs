@@ -327,11 +327,21 @@ fn reached_database() -> impl Strategy<Value = Value> {
         select(vec![json!({}), json!({"directUrlKey": "direct"}), json!({"urlKey": "url", "readUrlKey": "read"})]);
     let style = option::of(select(vec![json!("Libpq"), json!("Prisma")]));
     let provider = option::of(select(vec![json!("Supabase"), json!("CloudSQL")]));
-    (keys, authority("database-ca"), style, provider).prop_map(|(keys, tls, style, provider)| {
-        let secret = with(keys, "name", Some(json!("database")));
-        let external = with(json!({"secretRef": secret}), "urlStyle", style);
-        json!({"external": with(with(external, "provider", provider), "tls", tls)})
-    })
+    (keys, authority("database-ca"), any::<bool>(), style, provider).prop_map(
+        |(keys, tls, certified, style, provider)| {
+            let client = json!({"name": "database-client"});
+            let tls = if certified {
+                Some(with(tls.unwrap_or(json!({})), "clientCertificateSecretRef", Some(client)))
+            } else {
+                tls
+            };
+            // Prisma's own engine does not read it.
+            let style = style.filter(|_| !certified);
+            let secret = with(keys, "name", Some(json!("database")));
+            let external = with(json!({"secretRef": secret}), "urlStyle", style);
+            json!({"external": with(with(external, "provider", provider), "tls", tls)})
+        },
+    )
 }
 
 fn external_redis() -> impl Strategy<Value = Value> {

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod agent;
+mod client_certificate;
 mod configuration;
 mod deterministic;
 mod generate;

@@ -1,9 +1,10 @@
 //! A stack like staging.yaml, whose PostgreSQL, Redis and S3 server the operator did not make: TLS to each under a
-//! private authority, and a password full of characters that have a meaning in a URL.
+//! private authority, a password full of characters that have a meaning in a URL, and a database that asks its clients for a certificate
+//! besides.
 
 pub(super) mod services;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -16,18 +17,40 @@ const READY_WITHIN: Duration = Duration::from_mins(4);
 
 pub(super) async fn run(test: &TestContext) -> Result<()> {
     let authority = Authority::create("Rorun scenario services")?;
-    let issuers = Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None };
+    let clients = Authority::create("Rorun scenario clients")?;
+    let issuers =
+        Issuers { postgres: &authority, redis: &authority, s3: &authority, dumps: None, clients: Some(&clients) };
     let services = Services::start(test, &issuers).await?;
     secrets(test, &services, &authority).await?;
-    let stack = test.apply_example("staging.yaml", |stack| lead_to(stack, &services)).await?;
+    test.tls_secret(CLIENT, &clients.issue_client(services::USER)?).await?;
+    let stack = test
+        .apply_example("staging.yaml", |stack| {
+            lead_to(stack, &services);
+            stack["spec"]["database"]["external"]["tls"]["clientCertificateSecretRef"] = json!({"name": CLIENT});
+        })
+        .await?;
     stack.wait_ready(READY_WITHIN).await?;
 
     nothing_is_embedded(&stack).await?;
     the_bucket_is_asked_and_left_as_it_was(test, &stack, (&services, &authority)).await?;
     receipts_are_served(test, &stack, &services, &authority).await?;
-    // A dump goes through the same authority and the same password, in programs of their own.
+    // A dump goes through the same authority and the same password, in programs of their own; and by a renewed certificate, which
+    // replaces no pod.
+    let before = templates_of_the_api(test, &stack).await?;
+    test.tls_secret(CLIENT, &clients.issue_client(services::USER)?).await?;
     test.run_backup(&stack, "by-hand").await?;
+    let after = templates_of_the_api(test, &stack).await?;
+    ensure!(before == after, "a renewed certificate replaced pods: {before:?}, {after:?}");
     Ok(())
+}
+
+/// The Secret with the certificate of the database's clients.
+const CLIENT: &str = "database-client";
+
+/// The templates that the pods of the API are made by: the autoscaler may add pods meanwhile.
+async fn templates_of_the_api(test: &TestContext, stack: &Stack) -> Result<BTreeSet<String>> {
+    let pods = test.list(&stack.namespace, "pods", "app.kubernetes.io/component=api").await?;
+    Ok(pods.iter().map(|pod| pod["metadata"]["labels"]["pod-template-hash"].to_string()).collect())
 }
 
 /// The Secrets that the example names, as its first lines say.

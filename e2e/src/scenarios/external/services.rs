@@ -16,13 +16,15 @@ pub(in crate::scenarios) const PASSWORD: &str = r#"a:b@c/d?e#f[g]h%i&j=k+l m"n'o
 pub(in crate::scenarios) const KEY_ID: &str = "AKIAEXTERNAL";
 
 const DATABASE: &str = "receipts";
-const USER: &str = "rorun app";
+pub(in crate::scenarios) const USER: &str = "rorun app";
 /// The name of the bucket on each S3 server.
 pub(in crate::scenarios) const BUCKET: &str = "rorun-staging";
 const UP_WITHIN: Duration = Duration::from_mins(2);
 
 /// Only connections with TLS are let in; the socket is for looking from inside.
-const HBA: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
+const HBA: &str = "local all all trust\nhostssl all all all scram-sha-256";
+/// What is asked of them besides a password.
+const WITH_CERTIFICATE: &str = " clientcert=verify-full";
 
 /// The services, in a namespace of theirs.
 pub(in crate::scenarios) struct Services {
@@ -36,6 +38,8 @@ pub(in crate::scenarios) struct Issuers<'a> {
     pub(in crate::scenarios) s3: &'a Authority,
     /// Of a second S3 server, for dumps alone. `None`: there is none.
     pub(in crate::scenarios) dumps: Option<&'a Authority>,
+    /// Of the clients of PostgreSQL. `None`: it asks them for no certificate.
+    pub(in crate::scenarios) clients: Option<&'a Authority>,
 }
 
 impl Issuers<'_> {
@@ -96,7 +100,7 @@ impl Services {
     /// Starts them and waits until they run; makes the bucket, which an operator has no business making.
     pub(in crate::scenarios) async fn start(test: &TestContext, issuers: &Issuers<'_>) -> Result<Services> {
         let services = Services { namespace: test.namespace_called("services").await? };
-        let mut items = vec![services.configuration()];
+        let mut items = vec![services.configuration(issuers.clients)];
         for (service, authority) in issuers.services() {
             let certificate = authority.issue(&[&services.host(service.name), "localhost"])?;
             items.push(json!({
@@ -106,7 +110,7 @@ impl Services {
                 "type": "kubernetes.io/tls",
                 "stringData": {"tls.crt": certificate.certificate, "tls.key": certificate.key},
             }));
-            items.extend([services.deployment(service), services.service(service)]);
+            items.extend([services.deployment(service, issuers.clients.is_some()), services.service(service)]);
         }
         test.apply_objects(&json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
         services.wait_until_up(test, issuers.services().count()).await?;
@@ -187,7 +191,10 @@ impl Services {
         json!({"name": name, "namespace": self.namespace})
     }
 
-    fn configuration(&self) -> Value {
+    fn configuration(&self, clients: Option<&Authority>) -> Value {
+        let asked = if clients.is_some() { WITH_CERTIFICATE } else { "" };
+        let hba = format!("{HBA}{asked}\n");
+        let clients = clients.map(Authority::pem).unwrap_or_default();
         let escaped = PASSWORD.replace('\\', r"\\").replace('"', "\\\"");
         let valkey = [
             "port 0",
@@ -203,7 +210,7 @@ impl Services {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": self.metadata("configuration"),
-            "stringData": {"pg_hba.conf": HBA, "valkey.conf": valkey.join("\n"), "password": PASSWORD},
+            "stringData": {"pg_hba.conf": hba, "clients.crt": clients, "valkey.conf": valkey.join("\n"), "password": PASSWORD},
         })
     }
 
@@ -216,14 +223,16 @@ impl Services {
         })
     }
 
-    fn deployment(&self, service: &Service) -> Value {
+    fn deployment(&self, service: &Service, certified: bool) -> Value {
+        let mut args = service.args.to_vec();
+        args.extend(Some("-cssl_ca_file=/config/clients.crt").filter(|_| certified && service.image == POSTGRES));
         let password = |name: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "configuration", "key": "password"}}});
         let plain = |name: &str, value: &str| json!({"name": name, "value": value});
         let container = json!({
             "name": service.name,
             "image": service.image,
             "imagePullPolicy": "IfNotPresent",
-            "args": service.args,
+            "args": args,
             "env": [
                 password("PASSWORD"),
                 plain("POSTGRES_USER", USER),

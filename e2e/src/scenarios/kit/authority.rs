@@ -48,6 +48,17 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A certificate for a client of this name.
+    pub fn issue_client(&self, name: &str) -> Result<Certificate> {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = parameters.signed_by(&key, &self.issuer)?;
+        Ok(Certificate { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
     /// A certificate for a server of these names.
     pub fn issue(&self, names: &[&str]) -> Result<Certificate> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();

@@ -148,7 +148,7 @@ impl Server {
     /// The same, for clients of ours.
     pub(in crate::agent) fn target(&self) -> PostgresTarget {
         let url = format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}?sslmode=disable", self.password, self.port);
-        PostgresTarget { url, ca: None }
+        PostgresTarget { url, ca: None, client: None }
     }
 
     /// Its version, as it says it.

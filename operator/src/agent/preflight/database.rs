@@ -18,7 +18,7 @@ pub(super) async fn ask(
     authorities: &Authorities,
 ) -> Result<PreflightVerdict, Trouble> {
     let trouble = |error| Trouble::of("", &error);
-    let unverified = PostgresTarget { url: url.to_owned(), ca: None };
+    let unverified = PostgresTarget { url: url.to_owned(), ca: None, client: None };
     let mode = unverified.tls_mode().map_err(trouble)?;
     let ca = authorities.for_database(mode).into_iter().flatten().next().map(|bundle| bundle.pem.clone());
     let asked = PostgresTarget { ca, ..unverified };

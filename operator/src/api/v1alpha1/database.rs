@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CloudNativePgDatabase, CloudSqlProxy, Modes, PodTemplate, RdsDatabase, Resources, Scheduling, SecretKeyReference,
-    Storage, modes, text,
+    CloudNativePgDatabase, CloudSqlProxy, LocalReference, Modes, PodTemplate, RdsDatabase, Resources, Scheduling,
+    SecretKeyReference, Storage, modes, text,
 };
 
 /// The modes of `database`.
@@ -70,6 +70,10 @@ pub struct EmbeddedDatabase {
         .message("the proxy encrypts the connection, and a Job asks by it once: leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"),
     validation = Rule::new("!has(self.cloudSQLProxy) || !has(self.provider) || self.provider == 'CloudSQL'")
         .message("cloudSQLProxy leads to Cloud SQL: leave provider out, or write `CloudSQL`"),
+    validation = Rule::new(
+        "!has(self.tls) || !has(self.tls.clientCertificateSecretRef) || !has(self.urlStyle) || self.urlStyle != 'Prisma'",
+    )
+        .message("Prisma's own engine reads no tls.crt and tls.key: use Prisma with a driver adapter, and leave urlStyle out"),
 )]
 pub struct ExternalDatabase {
     /// The Secret with the connection URLs.
@@ -89,12 +93,12 @@ pub struct ExternalDatabase {
     #[serde(default, rename = "cloudSQLProxy", skip_serializing_if = "Option::is_none")]
     pub cloud_sql_proxy: Option<CloudSqlProxy>,
     /// `true`: the operator also probes a database whose `sslmode` is `disable` or `allow`, so that anyone on the network path
-    /// can read the login. In Development it always does; pods connect in any case. Defaults to `false`: the operator does not
-    /// probe the database, and its condition says so.
+    /// can read the login. In Development it always does; pods connect in any case. Defaults to `false`: it does not, and the
+    /// condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
-    /// How often the operator probes the database while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`.
-    /// Defaults to `1m`, to `5m` for a provider that is known to count requests, and to `1h` for one that sleeps.
+    /// How often the operator probes the database while it answers, from `10s` to `24h`, e.g. `1h30m`. Defaults to `1m`, to `5m`
+    /// for a provider known to count requests, and to `1h` for one that sleeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
     pub probe_interval: Option<String>,
@@ -135,25 +139,24 @@ pub struct DatabaseSecretReference {
     /// The name of the Secret in the stack's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key of the URL that the application uses at run time, `postgresql://user:password@host:port/database`; it may be
-    /// that of a pooler. Reserved characters in the password are percent-encoded. Defaults to `DATABASE_URL`.
+    /// The key of the URL of the application at run time, `postgresql://user:password@host:port/database`, perhaps of a pooler.
+    /// Reserved characters in the password are percent-encoded. Defaults to `DATABASE_URL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub url_key: Option<String>,
-    /// The key of the URL of the server itself, never of a pooler: backups use it. Defaults to `DIRECT_URL` if the Secret has
-    /// that key, else to the run-time URL.
+    /// The key of the URL of the server itself, never of a pooler, for backups. Defaults to `DIRECT_URL` if the Secret has it, else
+    /// to the run-time URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub direct_url_key: Option<String>,
-    /// The key of the URL of a read replica. Defaults to `READ_URL` if the Secret has that key, else to the run-time URL.
+    /// The key of the URL of a read replica. Defaults to `READ_URL` if the Secret has it, else to the run-time URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub read_url_key: Option<String>,
 }
 
-/// The dialect of the URLs that the operator gives the application. `Prisma` is for an application with Prisma's own engine,
-/// which is that of Prisma up to 6 without a driver adapter: it does not know `verify-full` and silently falls back to
-/// `prefer`. Backups and the operator's probes use libpq's dialect in any case. Defaults to `Libpq`.
+/// The dialect of the URLs that the application gets. `Prisma` is for Prisma's own engine, which Prisma up to 6 uses without a
+/// driver adapter: it silently takes `verify-full` for `prefer`. Backups and probes use libpq's dialect. Defaults to `Libpq`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UrlStyle {
     /// `sslmode=verify-full`, as libpq and the clients modelled on it read it.
@@ -164,20 +167,27 @@ pub enum UrlStyle {
 }
 
 /// The TLS of the connection to an external database.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.clientCertificateSecretRef) || !has(self.mode) || self.mode != 'disable'")
+        .message("without TLS no certificate is shown: write another mode beside clientCertificateSecretRef"),
+)]
 pub struct DatabaseTls {
-    /// The `sslmode` of libpq; it replaces that of the URL. Defaults to `verify-full` with `caSecretRef`, else to that of the
-    /// URL.
+    /// The `sslmode` of libpq in place of the URL's. Defaults to `verify-full` with `caSecretRef`, else to the URL's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SslMode>,
     /// A Secret with the certificate authority (PEM) that signed the server's certificate. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyReference>,
+    /// A Secret with the certificate that clients show the server (`tls.crt`) and its key (`tls.key`), as cert-manager makes it.
+    /// Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalReference>,
 }
 
-/// The `sslmode` of libpq (PostgreSQL documentation, section 32.19); it replaces that of the URL. Defaults to `verify-full`
-/// with `caSecretRef`, else to that of the URL.
+/// The `sslmode` of libpq (PostgreSQL documentation, section 32.19) in place of the URL's. Defaults to `verify-full` with
+/// `caSecretRef`, else to the URL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SslMode {

@@ -62,8 +62,8 @@ pub struct SecretKeyReference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTls {
-    /// A Secret with the certificate authority (PEM) that signed the server's certificate. The operator mounts it into the pods
-    /// of the application and names it in `NODE_EXTRA_CA_CERTS`. Defaults to the public authorities.
+    /// A Secret with the certificate authority (PEM) that signed the server's certificate. The pods of the application have it, by
+    /// `NODE_EXTRA_CA_CERTS`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyReference>,
 }

@@ -51,8 +51,8 @@ impl From<&str> for Quantity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Defaults, for each resource, to its
-    /// limit if it has one, else to the default of the component.
+    /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Defaults for each to its limit, else to the
+    /// default of the component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
     /// The most that the container may use, by resource name, e.g. `{memory: 512Mi}`. Defaults to no limit.

@@ -147,13 +147,14 @@ fn was_slow(stack: &Stack, target: ProbeTarget) -> bool {
 fn question(target: ProbeTarget, endpoint: Endpoint) -> Question {
     let mut provider = None;
     let (origin, service) = match endpoint {
-        Endpoint::Postgres { origin, url, ca } => {
+        Endpoint::Postgres { origin, url, ca, client } => {
             let purpose = match target.url {
                 ServiceUrl::Main => Purpose::Serve,
                 ServiceUrl::Direct => Purpose::Maintain,
                 ServiceUrl::Read => Purpose::Read,
             };
-            (Some(origin), Service::Postgres(PostgresQuestion { target: PostgresTarget { url, ca }, purpose }))
+            let target = PostgresTarget { url, ca, client };
+            (Some(origin), Service::Postgres(PostgresQuestion { target, purpose }))
         }
         Endpoint::Redis { url, ca, cluster_mode } => {
             (None, Service::Redis(RedisQuestion { target: RedisTarget { url, ca }, cluster_mode }))

@@ -108,7 +108,10 @@ fn bucket(endpoint: String) -> Question {
 }
 
 fn postgres(url: String) -> Service {
-    Service::Postgres(PostgresQuestion { target: PostgresTarget { url, ca: None }, purpose: Purpose::Serve })
+    Service::Postgres(PostgresQuestion {
+        target: PostgresTarget { url, ca: None, client: None },
+        purpose: Purpose::Serve,
+    })
 }
 
 fn question(kind: &str, address: SocketAddr) -> Question {

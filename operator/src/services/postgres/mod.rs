@@ -1,6 +1,7 @@
 //! Checks that a PostgreSQL database can be used, and says how `libpq` would connect to it.
 
 mod backend_key;
+mod client;
 mod examine;
 mod lock;
 mod migrations;
@@ -24,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::{Cause, ServiceError, broken};
 use super::network::{Bounded, Network, NetworkError, has_control_characters};
 use super::tls;
+use crate::contract::ClientCertificate;
 pub use examine::Examined;
 pub use lock::{AdvisoryLock, LockError, LockRequest};
 pub use provision::{Login, ProvisionError, provision};
@@ -43,6 +45,8 @@ pub struct PostgresTarget {
     pub url: String,
     /// The authorities (PEM) to trust, and no others. Defaults to the public ones, where `sslmode` verifies.
     pub ca: Option<String>,
+    /// The certificate to show to a server that asks for one. The URL may name its files, which only `libpq` reads.
+    pub client: Option<ClientCertificate>,
 }
 
 impl fmt::Debug for PostgresTarget {
@@ -61,7 +65,8 @@ pub struct PostgresInfo {
 }
 
 impl PostgresTarget {
-    /// The variables that make `libpq` connect as [`check`] does, except for `PGSSLROOTCERT`, which names a file.
+    /// The variables that make `libpq` connect as [`check`] does, except for those that name files: `PGSSLROOTCERT`, `PGSSLCERT` and
+    /// `PGSSLKEY`.
     /// They hold the password: variables can be read by the same user only, arguments by everybody.
     pub fn environment(&self) -> Result<Vec<(&'static str, String)>, ServiceError> {
         Ok(self.connection()?.environment())
@@ -134,7 +139,8 @@ fn connector(target: &PostgresTarget) -> Result<(Connection, MakeRustlsConnect),
         let detail = "the URL holds a control character, which no part of it needs";
         return Err(ServiceError::new(Cause::Other, "PostgreSQL", detail));
     }
-    let connection = target.connection()?;
+    let mut connection = target.connection()?;
+    connection.shows_certificate = target.client.is_some();
     let subject = connection.subject();
     let verify = url::verify(connection.tls, target.ca.is_some());
     if verify == tls::Verify::Chain && target.ca.is_none() {
@@ -142,7 +148,7 @@ fn connector(target: &PostgresTarget) -> Result<(Connection, MakeRustlsConnect),
         let detail = "sslmode=verify-ca needs an authority of your own; give it in caSecretRef or use verify-full";
         return Err(ServiceError::new(Cause::Tls, subject, detail));
     }
-    let tls = tls::client(verify, target.ca.as_deref())
+    let tls = tls::client_with(verify, target.ca.as_deref(), target.client.as_ref())
         .map_err(|error| ServiceError::new(Cause::Tls, subject.clone(), error.to_string()))?;
     Ok((connection, MakeRustlsConnect::new(tls)))
 }
@@ -291,6 +297,9 @@ fn other(subject: &str, detail: &str) -> ServiceError {
 }
 
 fn classify(connection: &Connection, error: &tokio_postgres::Error) -> ServiceError {
+    if let Some((cause, detail)) = client::refused(error, connection.shows_certificate) {
+        return ServiceError::new(cause, connection.subject(), detail);
+    }
     if let Some(database) = error.as_db_error() {
         return said(connection, database.code());
     }
@@ -346,7 +355,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str) -> PostgresTarget {
-        PostgresTarget { url: url.to_owned(), ca: None }
+        PostgresTarget { url: url.to_owned(), ca: None, client: None }
     }
 
     #[tokio::test]

@@ -52,6 +52,8 @@ pub(super) fn verify(mode: TlsMode, has_ca: bool) -> Verify {
 pub(super) struct Connection {
     pub(super) config: Config,
     pub(super) tls: TlsMode,
+    /// Whether it shows a certificate to a server that asks for one.
+    pub(super) shows_certificate: bool,
     url: PostgresUrl,
 }
 
@@ -75,7 +77,7 @@ pub(super) fn parse(text: &str) -> Result<Connection, UrlError> {
         TlsMode::Prefer => SslMode::Prefer,
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
     });
-    Ok(Connection { config, tls, url })
+    Ok(Connection { config, tls, shows_certificate: false, url })
 }
 
 /// The parameters that tokio-postgres knows, in the form of pairs that it reads.

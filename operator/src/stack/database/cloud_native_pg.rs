@@ -79,7 +79,7 @@ impl Mode for CloudNativePg {
             let writes = [("target_session_attrs", "read-write")];
             let url = if target == ProbeTarget::READ { named.url.clone() } else { named.url.with(&writes) };
             let (origin, url) = (named.origin.clone(), url.to_string());
-            (target, Endpoint::Postgres { origin, url, ca: access.ca.clone() })
+            (target, Endpoint::Postgres { origin, url, ca: access.ca.clone(), client: None })
         })
         .collect()
     }
@@ -245,6 +245,7 @@ fn access(spec: &CloudNativePgDatabase, context: &Context<'_>, cluster: &str) ->
         read: named("DATABASE_READ_URL", read),
         style: spec.url_style.unwrap_or_default(),
         ca,
+        client: None,
     })
 }
 

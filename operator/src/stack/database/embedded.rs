@@ -102,5 +102,5 @@ fn access(server: &Server, host: &str) -> Option<DatabaseAccess> {
     let url = PostgresUrl::new(host, POSTGRES_PORT, login, credentials.text("database"), TlsMode::Disable);
     let url = NamedUrl { url, origin: String::new() };
     let (direct, read) = (url.clone(), url.clone());
-    Some(DatabaseAccess { url, direct, read, style: UrlStyle::Libpq, ca: None })
+    Some(DatabaseAccess { url, direct, read, style: UrlStyle::Libpq, ca: None, client: None })
 }

@@ -1,20 +1,21 @@
 //! PostgreSQL on a server that the operator did not make: from a Secret to URLs.
 
-use super::{Database, DatabaseAccess, NamedUrl, Proxy, proxy, url_style};
+use super::{ClientSecret, Database, DatabaseAccess, NamedUrl, Proxy, proxy, url_style};
 use crate::{
     api::v1alpha1::{DatabaseProvider, ExternalDatabase, RorunStackSpec, SslMode},
-    contract::{PostgresUrl, Provider, UrlError},
+    contract::{self, PostgresUrl, Provider, TlsMode, UrlError},
     names::{Component, Waiting},
     stack::{
         Endpoint, Observed, ProbeTarget, Probing, References, defaults,
         mode::{Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
         placeholders::Values,
         probing::{clear_text, refuses_clear_text},
-        secret::{NamedSecret, authority},
+        secret::{NamedSecret, authority, client_certificate},
     },
 };
 
 const FIELD: &str = "database.external";
+const CLIENT_FIELD: &str = "database.external.tls.clientCertificateSecretRef";
 
 /// PostgreSQL on a server that the operator did not make.
 #[derive(Clone, Debug)]
@@ -61,7 +62,8 @@ impl External {
         distinct
             .map(|(_, (target, named))| {
                 let (origin, url) = (named.origin.clone(), named.url.to_string());
-                (*target, Endpoint::Postgres { origin, url, ca: access.ca.clone() })
+                let client = access.client.as_ref().map(|client| client.certificate.clone());
+                (*target, Endpoint::Postgres { origin, url, ca: access.ca.clone(), client })
             })
             .collect()
     }
@@ -85,6 +87,9 @@ impl ModeSpec for ExternalDatabase {
         ];
         found.secret(&of.name, keys);
         found.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+        if let Some(name) = client_secret(self) {
+            found.secret(name, [contract::CLIENT_CERTIFICATE_FILE, contract::CLIENT_KEY_FILE]);
+        }
         if let Some(name) = proxy::secret(self.cloud_sql_proxy.as_ref()) {
             // Only its pods read it.
             found.secret(name, []);
@@ -109,7 +114,16 @@ impl ModeSpec for ExternalDatabase {
             }
         }
         values.authority(self.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()));
+        if let Some(name) = client_secret(self) {
+            values.certificate(name, contract::CLIENT_CERTIFICATE_FILE);
+            values.secret(name, contract::CLIENT_KEY_FILE, format!("-----BEGIN PRIVATE KEY-----\n{value}"));
+        }
     }
+}
+
+/// The Secret with the certificate of the client.
+fn client_secret(spec: &ExternalDatabase) -> Option<&str> {
+    Some(spec.tls.as_ref()?.client_certificate_secret_ref.as_ref()?.name.as_str())
 }
 
 impl Resolve for ExternalDatabase {
@@ -173,9 +187,23 @@ fn access(spec: &ExternalDatabase, observed: &Observed) -> Result<DatabaseAccess
         "database.external.tls.caSecretRef",
         observed,
     )?;
+    let client = client_secret(spec).map(|name| {
+        let certificate = client_certificate(name, CLIENT_FIELD, observed)?;
+        Ok::<_, Waiting>(ClientSecret { name: name.to_owned(), certificate })
+    });
+    let client = client.transpose()?;
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode).or_else(|| ca.as_ref().map(|_| SslMode::VerifyFull));
     let parse = |key: &str, text: String| {
-        let url = postgres_url(&text, mode).map_err(|problem| secret.invalid(key, &problem.to_string()))?;
+        let mut url = postgres_url(&text, mode).map_err(|problem| secret.invalid(key, &problem.to_string()))?;
+        if client.is_some() {
+            if url.tls_mode() == Ok(TlsMode::Disable) {
+                return Err(secret.invalid(key, SHOWS_NOTHING));
+            }
+            url = url.with(&[
+                (contract::PARAMETER_CERTIFICATE, contract::CLIENT_CERTIFICATE_PATH),
+                (contract::PARAMETER_KEY, contract::CLIENT_KEY_PATH),
+            ]);
+        }
         Ok::<_, Waiting>(NamedUrl { url, origin: format!("{key} in secret/{}", secret.name) })
     };
     let key = spec.secret_ref.url_key.as_deref().unwrap_or("DATABASE_URL");
@@ -189,8 +217,12 @@ fn access(spec: &ExternalDatabase, observed: &Observed) -> Result<DatabaseAccess
     };
     let direct = other(spec.secret_ref.direct_url_key.as_deref(), "DIRECT_URL")?;
     let read = other(spec.secret_ref.read_url_key.as_deref(), "READ_URL")?;
-    Ok(DatabaseAccess { url, direct, read, style: spec.url_style.unwrap_or_default(), ca })
+    Ok(DatabaseAccess { url, direct, read, style: spec.url_style.unwrap_or_default(), ca, client })
 }
+
+/// What is wrong with a URL that asks for no encryption.
+const SHOWS_NOTHING: &str = "says sslmode=disable, and without TLS no client shows the certificate of \
+    database.external.tls.clientCertificateSecretRef: write another sslmode, or set database.external.tls.mode";
 
 /// The URL with the mode of the spec, if it has one.
 fn postgres_url(text: &str, mode: Option<SslMode>) -> Result<PostgresUrl, UrlError> {

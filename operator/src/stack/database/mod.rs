@@ -22,7 +22,7 @@ pub use rds::{Provisioning, Rds, gibibytes};
 use super::mode::{ModeAccess, Resolve, written};
 use crate::{
     api::v1alpha1::{DatabaseSpec, EmbeddedDatabase, RorunStackSpec, UrlStyle},
-    contract::PostgresUrl,
+    contract::{ClientCertificate, PostgresUrl},
 };
 
 /// Where the kubelet asks the proxy of a database whether it has started: a port that no application is likely to listen on.
@@ -87,6 +87,17 @@ pub struct DatabaseAccess {
     pub style: UrlStyle,
     /// Certificate authorities (PEM).
     pub ca: Option<String>,
+    /// The certificate by which the database knows its clients. The URLs name its files in the pods.
+    pub client: Option<ClientSecret>,
+}
+
+/// A certificate of a client, and the Secret that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSecret {
+    /// The name of the Secret, which pods mount.
+    pub name: String,
+    /// The certificate and its key.
+    pub certificate: ClientCertificate,
 }
 
 impl DatabaseAccess {

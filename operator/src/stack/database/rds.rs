@@ -263,7 +263,7 @@ fn access(
     let (user, password) = login;
     let several = format!("postgresql://{user}:{password}@{}/{database}?sslmode=verify-full", hosts.join(","));
     let read = PostgresUrl::parse(&several).ok().filter(|_| !hosts.is_empty()).map_or_else(|| url.clone(), named);
-    DatabaseAccess { direct: url.clone(), url, read, style, ca }
+    DatabaseAccess { direct: url.clone(), url, read, style, ca, client: None }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::{
     contract,
-    names::{Component, PROXY},
+    names::{CLIENT_VOLUME, Component, PROXY},
 };
 
 /// What a pod is for, which decides what a patch may add.
@@ -58,9 +58,9 @@ const WORKLOAD: Own = Own {
     main: "",
     init: &["authorities", PROXY],
     scratch: &["tmp"],
-    fixed: &["ca", "given-ca"],
+    fixed: &["ca", "given-ca", CLIENT_VOLUME],
     ports: &["http"],
-    mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY],
+    mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::CLIENT_DIRECTORY],
 };
 
 const SERVER: Own = Own {
@@ -141,9 +141,9 @@ fn job(component: Component) -> Option<Own> {
             main: "dump",
             init: &["install", PROXY],
             scratch: &["tmp"],
-            fixed: &["binary", "ca"],
+            fixed: &["binary", "ca", CLIENT_VOLUME],
             ports: &[],
-            mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY],
+            mounts: &[contract::BINARY_DIRECTORY, TEMPORARY, contract::CA_DIRECTORY, contract::CLIENT_DIRECTORY],
         },
         Component::Drill => Own {
             field: None,
@@ -168,9 +168,15 @@ fn job(component: Component) -> Option<Own> {
             main: "migrate",
             init: &["authorities", PROXY, "lock", "await-lock"],
             scratch: &["tmp", "lock"],
-            fixed: &["ca", "given-ca"],
+            fixed: &["ca", "given-ca", CLIENT_VOLUME],
             ports: &[],
-            mounts: &[TEMPORARY, contract::CA_DIRECTORY, contract::GIVEN_DIRECTORY, contract::LOCK_DIRECTORY],
+            mounts: &[
+                TEMPORARY,
+                contract::CA_DIRECTORY,
+                contract::GIVEN_DIRECTORY,
+                contract::CLIENT_DIRECTORY,
+                contract::LOCK_DIRECTORY,
+            ],
         },
         Component::SmokeTest => Own {
             field: None,

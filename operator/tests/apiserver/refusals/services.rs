@@ -24,6 +24,12 @@ fn proxied(proxy: &Value) -> Fixture {
     stack("shop").with_external_services().set("database.external.cloudSQLProxy", proxy.clone())
 }
 
+/// A database that asks its clients for a certificate.
+fn certified() -> Fixture {
+    let tls = json!({"clientCertificateSecretRef": {"name": "database-client"}});
+    stack("shop").with_external_services().set("database.external.tls", tls)
+}
+
 /// Of connections and providers.
 pub fn of_providers() -> Vec<Case> {
     let set = |field: &str, value: Value| stack("shop").with_external_services().with_all_workloads().set(field, value);
@@ -73,6 +79,32 @@ pub fn of_providers() -> Vec<Case> {
             proxied(&json!({"instanceConnectionName": INSTANCE, "image": "https://images.example.com/proxy"})),
             &["spec.database.external.cloudSQLProxy.image", "write the name of an image"],
             proxied(&json!({"instanceConnectionName": INSTANCE, "image": "images.example.com/proxy:2"})),
+        ),
+    ]
+}
+
+/// Of a certificate that clients show.
+pub fn of_certificates() -> Vec<Case> {
+    vec![
+        case(
+            certified().set("database.external.tls.mode", json!("disable")),
+            &["spec.database.external.tls", "write another mode beside clientCertificateSecretRef"],
+            certified().set("database.external.tls.mode", json!("require")),
+        ),
+        case(
+            certified().set("database.external.urlStyle", json!("Prisma")),
+            &["use Prisma with a driver adapter, and leave urlStyle out"],
+            certified().set("database.external.urlStyle", json!("Libpq")),
+        ),
+        case(
+            certified().set("database.external.cloudSQLProxy", json!({"instanceConnectionName": INSTANCE})),
+            &["leave tls, allowInsecure and probeInterval out beside cloudSQLProxy"],
+            certified(),
+        ),
+        case(
+            certified().set("database.external.tls.clientCertificateSecretRef", json!({"name": ""})),
+            &["spec.database.external.tls.clientCertificateSecretRef.name"],
+            certified(),
         ),
     ]
 }

@@ -128,7 +128,7 @@ pub(super) fn surroundings() -> Result<Vec<Value>> {
             "ca.crt": authority,
             "root.pem": other_authority,
             "tls.crt": authority,
-            "tls.key": CANARY,
+            "tls.key": format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----"),
         }))
     };
     let (first, second) = (data(1)?, data(2)?);
