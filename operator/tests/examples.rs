@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use rorun_operator::{
     api::v1alpha1::RorunStack,
     cli,
+    contract::{self, PointOrigin},
     desired::{self, Desired, desired},
     names::Component,
     objects::{DesiredObject, LiveObject, LiveSet, kind_of},
@@ -184,7 +185,7 @@ fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     objects
 }
 
-/// As one would write them: Secrets in plain text.
+/// As one would write them: Secrets in plain text, and the stack that a dump is told by its name.
 fn documents(objects: &[DesiredObject]) -> Vec<Value> {
     let readable = |object: &DesiredObject| {
         let mut body = object.body.clone();
@@ -195,6 +196,14 @@ fn documents(objects: &[DesiredObject]) -> Vec<Value> {
             let members = body.as_object_mut().unwrap();
             members.remove("data");
             members.insert("stringData".to_owned(), Value::Object(plain.collect()));
+        }
+        let containers =
+            body.pointer_mut("/spec/jobTemplate/spec/template/spec/containers").and_then(Value::as_array_mut);
+        let variables =
+            containers.into_iter().flatten().filter_map(|container| container.get_mut("env")?.as_array_mut());
+        for variable in variables.flatten().filter(|variable| variable["name"] == contract::ENV_ORIGIN) {
+            let origin = PointOrigin::read(variable["value"].as_str().unwrap()).unwrap();
+            variable["value"] = json!(format!("the RorunStack {}", origin.stack.unwrap()["metadata"]["name"]));
         }
         body
     };

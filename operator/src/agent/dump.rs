@@ -15,6 +15,7 @@ use super::object_lock::{self, Locking};
 use super::objects::{self, Half, SourceArgs};
 use super::pg_dump::{self, PgDump};
 use super::replication::{self, Probe, Proof, Waits};
+use super::spec::{self, Told};
 use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
@@ -64,14 +65,14 @@ pub(super) async fn dump(
     let folder = format!("{}{id}/", args.prefix);
     let retention = locking.of_point(&id, now());
     let listed = Box::pin(list((&bucket, &target), args, (&folder, retention), probe, stop)).await;
-    let (half, args) = match listed {
-        Ok((half, args)) => (half, &args.clone()),
+    let (half, told, args) = match listed {
+        Ok((half, told, args)) => (half, told, &args.clone()),
         Err(error) => {
             take_back(&bucket, args, &id).await;
             return Err(error);
         }
     };
-    let mut made = Made { dumped, contents, listed: Listed::of(half) };
+    let mut made = Made { dumped, contents, listed: Listed::of(half), told };
     let problem = made.problem();
     let manifest = describe(args, database, Begun { id, at: begun, pg_dump_version }, made, now());
     if let Some(hold) = &args.hold {
@@ -94,16 +95,17 @@ pub(super) async fn dump(
     Ok(DumpRecord { not_locked, not_whole: problem, locked_until, ..record(&manifest, written, location, upkeep) })
 }
 
-/// The list first, so that little is deleted between the dump and it; then the probe has had its time.
+/// What is beside the dump. The list first, so that little is deleted between the dump and it; then the probe has had its time.
 async fn list(
     (bucket, target): (&BucketClient, &BucketTarget),
     args: &DumpArgs,
     (folder, retention): (&str, Option<Retention>),
     probe: Option<Probe<'_>>,
     stop: &CancellationToken,
-) -> Result<(Half, DumpArgs), DumpError> {
+) -> Result<(Half, Told, DumpArgs), DumpError> {
     let half = Box::pin(objects::write(bucket, args, target, (folder, retention), stop)).await?;
-    Ok((half, proven(args, probe, stop).await?))
+    let told = Box::pin(spec::write(bucket, args, (folder, retention))).await;
+    Ok((half, told, proven(args, probe, stop).await?))
 }
 
 /// The application's bucket, where it is replicated and that counts for copies.
@@ -187,17 +189,20 @@ struct Made {
     dumped: ManifestObject,
     contents: Contents,
     listed: Listed,
+    told: Told,
 }
 
 impl Made {
     /// Why the point lacks something.
     fn problem(&mut self) -> Option<String> {
-        self.listed.problem.take().or_else(|| self.contents.not_counted.clone())
+        let data = self.listed.problem.take().or_else(|| self.contents.not_counted.clone());
+        let problems: Vec<_> = data.into_iter().chain(self.told.problem.take()).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 }
 
 fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, created_at: Timestamp) -> Manifest {
-    let Made { dumped, contents, listed } = made;
+    let Made { dumped, contents, listed, told } = made;
     Manifest {
         api_version: manifest::VERSION.to_owned(),
         id: begun.id,
@@ -208,7 +213,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         server_version: database.version,
         database: database.name,
         format: manifest::FORMAT.to_owned(),
-        objects: std::iter::once(dumped).chain(listed.object).collect(),
+        objects: std::iter::once(dumped).chain(listed.object).chain(told.object).collect(),
         owner: args.owner.clone(),
         stack_uid: args.stack_uid.clone(),
         environment: args.environment.clone(),
@@ -218,6 +223,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         excluded_schemas: args.exclude_schema.clone(),
         contents: Some(contents),
         bucket: listed.half,
+        images: told.images,
         recipients: args.recipients.clone(),
     }
 }

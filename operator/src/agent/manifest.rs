@@ -63,7 +63,10 @@ pub struct Manifest {
     /// The objects of the application's bucket, if the point has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketHalf>,
-    /// The keys of age that the dump is encrypted for. Its checksum is that of what is in the bucket.
+    /// The images that served when the operator last told it, by workload, with the digests that it knew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// The keys of age that the dump and the spec are encrypted for. A checksum is that of what is in the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
 }

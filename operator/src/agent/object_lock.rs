@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::BackupId;
 use super::inventory;
 use super::manifest::Manifest;
-use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE};
+use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, ObjectLock, Retention};
 
@@ -103,7 +103,7 @@ pub(super) async fn still_locked(
         return None;
     }
     let mut last = now.as_second();
-    for file in [DUMP_FILE, OBJECTS_FILE, MANIFEST_FILE] {
+    for file in [DUMP_FILE, OBJECTS_FILE, SPEC_FILE, MANIFEST_FILE] {
         last = last.max(until(bucket, &inventory::key(prefix, id, file)).await.unwrap_or(last));
     }
     Timestamp::from_second(last).ok().filter(|last| last.as_second() > now.as_second())

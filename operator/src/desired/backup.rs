@@ -65,7 +65,8 @@ impl Component for Backup {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
-        let spec = || spared(job_spec(stack, backup, trusted), plan);
+        let origin = recovery::origin(stack, &plan.release).text();
+        let spec = || with_origin(spared(job_spec(stack, backup, trusted), plan), &origin);
         let mut objects = vec![
             service::account(stack, Name::Backup, &stack.api.service_account_annotations),
             secret(stack, (backup, connection), destination),
@@ -240,13 +241,25 @@ fn spared(spec: JobSpec, plan: &Plan) -> JobSpec {
     with_arguments(spec, spared.collect())
 }
 
+/// A dump that tells of which stack it is. The pod has it and not the Secret, which other pods read too: an upgrade, which puts another
+/// agent into this pod anyway, writes no second object for it.
+fn with_origin(mut spec: JobSpec, origin: &str) -> JobSpec {
+    if let Some(dump) = dump_of(&mut spec) {
+        let variables = [pod::variable(contract::ENV_ORIGIN, origin), pod::own_namespace(contract::ENV_NAMESPACE)];
+        dump.env.get_or_insert_default().extend(variables);
+    }
+    spec
+}
+
 fn with_arguments(mut spec: JobSpec, arguments: Vec<String>) -> JobSpec {
-    let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
-    let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
-    if let Some(dump) = dump {
+    if let Some(dump) = dump_of(&mut spec) {
         dump.args.get_or_insert_default().extend(arguments);
     }
     spec
+}
+
+fn dump_of(spec: &mut JobSpec) -> Option<&mut Container> {
+    spec.template.spec.as_mut()?.containers.iter_mut().find(|container| container.name == DUMP)
 }
 
 /// The authorities of database and bucket for a pod that uses both as a dump does: the volume, its mount, and the arguments.

@@ -42,3 +42,4 @@ mod rules;
 mod sanitizes;
 mod schemas;
 mod services;
+mod specs;

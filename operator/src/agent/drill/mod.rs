@@ -21,7 +21,7 @@ use super::checked::{Dump, ReadError};
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{Manifest, ManifestObject};
-use super::{BackupId, DrillArgs, copies, seal};
+use super::{BackupId, DrillArgs, copies, seal, spec};
 use crate::contract::{DUMP_FILE, DrillFault, DrillOutcome, DrillRecord, MANIFEST_FILE, VERIFIED_FILE, Verdict};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
@@ -128,6 +128,7 @@ async fn judge(
 ) -> Result<DrillRecord, Ended> {
     let manifest = read_manifest(bucket, &args.prefix, id).await?;
     let dump = dump_of(&manifest)?;
+    spec::check(bucket, &args.prefix, &manifest).await?;
     let key = inventory::key(&args.prefix, id, DUMP_FILE);
     tracing::info!(%id, key, "drill started");
     let begun = Instant::now();
