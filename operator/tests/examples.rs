@@ -185,25 +185,25 @@ fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     objects
 }
 
+fn of_which(origin: &str) -> String {
+    let stack = PointOrigin::read(origin).unwrap().stack.unwrap();
+    format!("the RorunStack {} in {}", stack["metadata"]["name"], stack["metadata"]["namespace"])
+}
+
 /// As one would write them: Secrets in plain text, and the stack that a dump is told by its name.
 fn documents(objects: &[DesiredObject]) -> Vec<Value> {
     let readable = |object: &DesiredObject| {
         let mut body = object.body.clone();
         if object.kind.kind == "Secret" {
             let data: k8s_openapi::api::core::v1::Secret = serde_json::from_value(body.clone()).unwrap();
-            let plain =
-                data.data.into_iter().flatten().map(|(key, value)| (key, String::from_utf8(value.0).unwrap().into()));
+            let plain = data.data.into_iter().flatten().map(|(key, value)| {
+                let text = String::from_utf8(value.0).unwrap();
+                let text = if key == contract::ENV_ORIGIN { of_which(&text) } else { text };
+                (key, text.into())
+            });
             let members = body.as_object_mut().unwrap();
             members.remove("data");
             members.insert("stringData".to_owned(), Value::Object(plain.collect()));
-        }
-        let containers =
-            body.pointer_mut("/spec/jobTemplate/spec/template/spec/containers").and_then(Value::as_array_mut);
-        let variables =
-            containers.into_iter().flatten().filter_map(|container| container.get_mut("env")?.as_array_mut());
-        for variable in variables.flatten().filter(|variable| variable["name"] == contract::ENV_ORIGIN) {
-            let origin = PointOrigin::read(variable["value"].as_str().unwrap()).unwrap();
-            variable["value"] = json!(format!("the RorunStack {}", origin.stack.unwrap()["metadata"]["name"]));
         }
         body
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::inventory;
-use super::manifest::{Contents, Manifest};
+use super::manifest::{Contents, Manifest, ManifestObject};
 use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE, SPEC_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
@@ -41,11 +41,14 @@ pub struct Point {
     /// How many objects of the application's bucket it lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
-    /// Whether it has the spec of its stack.
+    /// Whether it has the spec of its stack, in its size.
     pub spec: bool,
-    /// The images that served, by workload.
+    /// Why it has not, though its manifest names one. The data are whole all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_spec: Option<String>,
+    /// The images that served, by workload: several where pods ran several under one tag.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<String, String>,
+    pub images: BTreeMap<String, Vec<String>>,
     /// Whether it is sanitized, so that stacks of other environments take it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sanitized: bool,
@@ -103,6 +106,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         rows: None,
         objects: None,
         spec: false,
+        no_spec: None,
         images: BTreeMap::new(),
         sanitized: false,
         encrypted: false,
@@ -123,6 +127,7 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         Err(why) => Some(why),
         Ok(manifest) => {
             let broken = broken(&manifest, size);
+            point.no_spec = manifest.spec.as_ref().and_then(|spec| missing(spec, SPEC_FILE, size));
             point.tell(manifest);
             broken
         }
@@ -133,16 +138,18 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
 
 /// Why a point is not as its manifest says. `size`: that of a file of its folder.
 fn broken(manifest: &Manifest, size: impl Fn(&str) -> Option<u64>) -> Option<String> {
-    let missing = manifest.objects.iter().find_map(|object| {
-        let file = object.key.rsplit('/').next()?;
-        let found = size(file);
-        (found != Some(object.size)).then(|| match found {
-            None => format!("{file} is missing"),
-            Some(found) => format!("{file} has {found} bytes instead of {}", object.size),
-        })
-    });
+    let missing = manifest.objects.iter().find_map(|object| missing(object, object.key.rsplit('/').next()?, &size));
     let no_dump = || manifest.object(DUMP_FILE).is_none().then(|| format!("its manifest names no {DUMP_FILE}"));
     missing.or_else(no_dump)
+}
+
+/// Why a file is not there in the size that the manifest says.
+fn missing(object: &ManifestObject, file: &str, size: impl Fn(&str) -> Option<u64>) -> Option<String> {
+    let found = size(file);
+    (found != Some(object.size)).then(|| match found {
+        None => format!("{file} is missing"),
+        Some(found) => format!("{file} has {found} bytes instead of {}", object.size),
+    })
 }
 
 impl Point {
@@ -150,7 +157,7 @@ impl Point {
     fn tell(&mut self, manifest: Manifest) {
         self.rows = manifest.contents.as_ref().map(Contents::total_rows);
         self.objects = manifest.bucket.as_ref().map(|half| half.count);
-        self.spec = manifest.object(SPEC_FILE).is_some();
+        self.spec = manifest.spec.is_some() && self.no_spec.is_none();
         self.images = manifest.images;
         self.sanitized = manifest.sanitized;
         self.encrypted = !manifest.recipients.is_empty();

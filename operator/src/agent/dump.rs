@@ -73,7 +73,7 @@ pub(super) async fn dump(
         }
     };
     let mut made = Made { dumped, contents, listed: Listed::of(half), told };
-    let problem = made.problem();
+    let mut problems = made.problems();
     let manifest = describe(args, database, Begun { id, at: begun, pg_dump_version }, made, now());
     if let Some(hold) = &args.hold {
         // Before the manifest: a backup that counts is held from its first moment.
@@ -91,8 +91,10 @@ pub(super) async fn dump(
     let mut upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
     upkeep.lock_notes.add(unknown);
     upkeep.lock_notes.add(refused);
+    problems.append(&mut upkeep.specs_not_copied);
+    let not_whole = (!problems.is_empty()).then(|| problems.join("; "));
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
-    Ok(DumpRecord { not_locked, not_whole: problem, locked_until, ..record(&manifest, written, location, upkeep) })
+    Ok(DumpRecord { not_locked, not_whole, locked_until, ..record(&manifest, written, location, upkeep) })
 }
 
 /// What is beside the dump. The list first, so that little is deleted between the dump and it; then the probe has had its time.
@@ -194,10 +196,9 @@ struct Made {
 
 impl Made {
     /// Why the point lacks something.
-    fn problem(&mut self) -> Option<String> {
+    fn problems(&mut self) -> Vec<String> {
         let data = self.listed.problem.take().or_else(|| self.contents.not_counted.clone());
-        let problems: Vec<_> = data.into_iter().chain(self.told.problem.take()).collect();
-        (!problems.is_empty()).then(|| problems.join("; "))
+        data.into_iter().chain(self.told.problem.take()).collect()
     }
 }
 
@@ -213,7 +214,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         server_version: database.version,
         database: database.name,
         format: manifest::FORMAT.to_owned(),
-        objects: std::iter::once(dumped).chain(listed.object).chain(told.object).collect(),
+        objects: std::iter::once(dumped).chain(listed.object).collect(),
         owner: args.owner.clone(),
         stack_uid: args.stack_uid.clone(),
         environment: args.environment.clone(),
@@ -223,6 +224,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         excluded_schemas: args.exclude_schema.clone(),
         contents: Some(contents),
         bucket: listed.half,
+        spec: told.object,
         images: told.images,
         recipients: args.recipients.clone(),
     }

@@ -89,6 +89,12 @@ pub(super) async fn locked_until(
         let Some(until) = until.or(sent.map(|sent| sent.until)) else { return (None, None) };
         first = Some(first.map_or(until, |first: i64| first.min(until)));
     }
+    // A copy that an earlier release made has no spec, whatever its manifest says.
+    if manifest.spec.is_some()
+        && let Some(until) = until(bucket, &inventory::key(prefix, &manifest.id, SPEC_FILE)).await
+    {
+        first = first.map(|first| first.min(until));
+    }
     (first.and_then(|first| Timestamp::from_second(first).ok()), None)
 }
 

@@ -26,7 +26,7 @@ const LONGEST: u64 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) object: Option<ManifestObject>,
-    pub(super) images: BTreeMap<String, String>,
+    pub(super) images: BTreeMap<String, Vec<String>>,
     /// Why the spec is missing.
     pub(super) problem: Option<String>,
 }
@@ -44,13 +44,10 @@ pub(super) async fn write(
         Err(why) => return Told { problem: Some(lacking(&why)), ..Told::default() },
     };
     let why = match (stack, left_out) {
-        (Some(stack), _) => {
-            let stack = in_namespace(stack, args.namespace.as_deref());
-            match put(bucket, args, (&format!("{folder}{SPEC_FILE}"), retention), &stack).await {
-                Ok(object) => return Told { object: Some(object), images, problem: None },
-                Err(why) => why,
-            }
-        }
+        (Some(stack), _) => match put(bucket, args, (&format!("{folder}{SPEC_FILE}"), retention), &stack).await {
+            Ok(object) => return Told { object: Some(object), images, problem: None },
+            Err(why) => why,
+        },
         (None, Some(bytes)) => format!("it has {bytes} bytes, which are too many to tell a pod"),
         (None, None) => return Told { images, ..Told::default() },
     };
@@ -60,14 +57,6 @@ pub(super) async fn write(
 fn lacking(why: &str) -> String {
     tracing::warn!(why, "the point lacks the spec");
     format!("the point lacks the spec of the stack: {why}")
-}
-
-fn in_namespace(mut stack: Value, namespace: Option<&str>) -> Value {
-    let metadata = stack.get_mut("metadata").and_then(Value::as_object_mut);
-    if let (Some(metadata), Some(namespace)) = (metadata, namespace.filter(|namespace| !namespace.is_empty())) {
-        metadata.insert("namespace".to_owned(), namespace.into());
-    }
-    stack
 }
 
 async fn put(
@@ -96,20 +85,35 @@ fn sealed(plain: Vec<u8>, recipients: &[String]) -> std::io::Result<Vec<u8>> {
 
 /// The object of the spec under the key that it has now: the folder may have been copied. `None`: the point has none.
 fn object(manifest: &Manifest, prefix: &str) -> Option<ManifestObject> {
-    let told = manifest.object(SPEC_FILE)?;
+    let told = manifest.spec.as_ref()?;
     Some(ManifestObject { key: inventory::key(prefix, &manifest.id, SPEC_FILE), ..told.clone() })
 }
 
-/// Whether the spec is the one that the manifest says. It need not be opened for that.
-pub(super) async fn check(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Result<(), ReadError> {
-    let Some(object) = object(manifest, prefix) else { return Ok(()) };
-    let mut reader = checked::read(bucket, &object).await?;
+/// Why the spec is not the one that the manifest says, in few words: a note is short, and this is no more than one. It need not be opened
+/// for that.
+pub(super) async fn damaged(bucket: &BucketClient, prefix: &str, manifest: &Manifest) -> Option<String> {
+    let why = match compare(bucket, &object(manifest, prefix)?).await {
+        Ok(()) => return None,
+        Err(ReadError::Corrupt { detail, .. }) => detail,
+        Err(ReadError::Service(error)) => error.to_string(),
+    };
+    Some(format!("the point's {SPEC_FILE}, which no restore reads: {why}"))
+}
+
+async fn compare(bucket: &BucketClient, object: &ManifestObject) -> Result<(), ReadError> {
+    let corrupt = |detail: String| ReadError::Corrupt { key: object.key.clone(), detail };
+    if object.size > LONGEST {
+        return Err(corrupt(too_long(object)));
+    }
+    let mut reader = checked::read(bucket, object).await?;
     match tokio::io::copy_buf(&mut reader, &mut tokio::io::sink()).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(checked::read_error(&error)
-            .cloned()
-            .unwrap_or_else(|| ReadError::Corrupt { key: object.key, detail: error.to_string() })),
+        Err(error) => Err(checked::read_error(&error).cloned().unwrap_or_else(|| corrupt(error.to_string()))),
     }
+}
+
+fn too_long(object: &ManifestObject) -> String {
+    format!("it has {} bytes by the manifest, which no spec has", object.size)
 }
 
 /// Why the spec of a point cannot be had.
@@ -127,6 +131,11 @@ pub enum SpecError {
          spec that was too long"
     )]
     None(String),
+    /// The manifest names one that is not there.
+    #[error(
+        "failed to find {0}, which the manifest names: somebody removed it, or it is a copy, and an earlier release made it"
+    )]
+    Missing(String),
     /// Nothing opens it.
     #[error(
         "failed to decrypt {key}: it is encrypted for {recipients}; give the file with an identity of one of these"
@@ -157,8 +166,8 @@ pub struct PointSpec {
     pub id: BackupId,
     /// The RorunStack, with its namespace.
     pub stack: Value,
-    /// The images that served, by workload.
-    pub images: BTreeMap<String, String>,
+    /// The images that served, by workload: several where pods ran several under one tag.
+    pub images: BTreeMap<String, Vec<String>>,
 }
 
 /// Reads the spec of a point. `identity`: the content of a file with identities of age, for a point that is encrypted.
@@ -172,6 +181,9 @@ pub async fn spec_of(
     let found = found.ok_or_else(|| SpecError::NoPoint(format!("{prefix}{id}")))?;
     let manifest = inventory::parse(&found.body, id).ok_or(SpecError::Manifest(key))?;
     let object = object(&manifest, prefix).ok_or_else(|| SpecError::None(format!("{prefix}{id}")))?;
+    if bucket.size(&object.key).await?.is_none() {
+        return Err(SpecError::Missing(object.key));
+    }
     let compressed = open(bucket, &manifest, &object, identity).await?;
     let corrupt = |why: String| SpecError::Corrupt { key: object.key.clone(), why };
     let stack = contract::decompress_spec(&compressed).map_err(corrupt)?;
@@ -192,7 +204,7 @@ async fn open(
 ) -> Result<Vec<u8>, SpecError> {
     let corrupt = |why: String| SpecError::Corrupt { key: object.key.clone(), why };
     if object.size > LONGEST {
-        return Err(corrupt(format!("it has {} bytes, which no spec has", object.size)));
+        return Err(corrupt(too_long(object)));
     }
     let identities = identity.map(seal::identities).unwrap_or_default();
     let sealed = !manifest.recipients.is_empty();
@@ -219,18 +231,8 @@ async fn open(
 #[cfg(test)]
 mod tests {
     use age::x25519::Identity;
-    use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn the_namespace_of_the_pod_is_that_of_the_stack() {
-        let stack = json!({"metadata": {"name": "shop"}});
-        let within = |namespace| in_namespace(stack.clone(), namespace)["metadata"].clone();
-        assert_eq!(within(Some("n")), json!({"name": "shop", "namespace": "n"}));
-        assert_eq!((within(None), within(Some(""))), (json!({"name": "shop"}), json!({"name": "shop"})));
-        assert_eq!(in_namespace(json!("nothing"), Some("n")), json!("nothing"));
-    }
 
     #[test]
     fn a_spec_is_encrypted_wherever_the_dump_is() {

@@ -130,6 +130,7 @@ fn table(points: &[Point], out: &mut impl Write) -> std::io::Result<()> {
         };
         let mut notes = Vec::new();
         notes.extend(point.broken.clone());
+        notes.extend(point.no_spec.clone());
         notes.extend((!point.holds.is_empty()).then(|| "held".to_owned()));
         notes.extend(point.encrypted.then(|| "encrypted".to_owned()));
         notes.extend((point.copies > 0).then(|| format!("{} copies", point.copies)));

@@ -10,8 +10,6 @@ use serde_json::Value;
 pub const SPEC_FILE: &str = "spec.json.zst";
 /// The stack that a dump is of, as [`PointOrigin::text`] writes it.
 pub const ENV_ORIGIN: &str = "BACKUP_ORIGIN";
-/// The namespace of the pod. It stands beside [`ENV_ORIGIN`], so that two stacks of one spec have the same there.
-pub const ENV_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// The longest text. Linux starts no program with a variable of 128 KiB.
 pub const LONGEST_ORIGIN: usize = 96 * 1024;
@@ -24,15 +22,15 @@ const LEVEL: i32 = 3;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PointOrigin {
-    /// The RorunStack with its name and its spec, as users wrote it.
+    /// The RorunStack with its name, its namespace and its spec, as users wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<Value>,
     /// How many bytes of JSON it has, where it is too long for a variable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<usize>,
-    /// The images that serve, by workload, with the digests that are known.
+    /// The images that serve, by workload, with the digests that are known, sorted: several where pods ran several under one tag.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<String, String>,
+    pub images: BTreeMap<String, Vec<String>>,
 }
 
 impl PointOrigin {
@@ -89,7 +87,11 @@ mod tests {
 
     fn origin(note: &str) -> PointOrigin {
         let stack = json!({"kind": "RorunStack", "spec": {"api": {"env": [{"name": "A", "value": note}]}}});
-        PointOrigin { stack: Some(stack), left_out: None, images: [("api".to_owned(), "api:1".to_owned())].into() }
+        PointOrigin {
+            stack: Some(stack),
+            left_out: None,
+            images: [("api".to_owned(), vec!["api:1".to_owned()])].into(),
+        }
     }
 
     #[test]

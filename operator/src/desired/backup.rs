@@ -65,11 +65,10 @@ impl Component for Backup {
         let (Some(backup), Some(connection)) = (&stack.backup, &stack.connection) else { return Vec::new() };
         let Some(destination) = backup.destination.as_deref() else { return Vec::new() };
         let trusted = Trusted { database: connection.database_ca.as_deref(), bucket: destination.ca.as_deref() };
-        let origin = recovery::origin(stack, &plan.release).text();
-        let spec = || with_origin(spared(job_spec(stack, backup, trusted), plan), &origin);
+        let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
             service::account(stack, Name::Backup, &stack.api.service_account_annotations),
-            secret(stack, (backup, connection), destination),
+            secret(stack, (backup, connection), destination, recovery::origin(stack, &plan.release).text()),
             cron_job(stack, backup, spec(), plan.dumps_paused),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, spec())));
@@ -163,11 +162,18 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
     Some(format!("cronjob/{name}: {why}"))
 }
 
-/// Just what the agent reads.
-fn secret(stack: &Stack, (backup, connection): (&Resolved, &Connection), destination: &BucketAccess) -> DesiredObject {
+/// Just what the agent reads. The stack that dumps are told is here and not in the CronJob: a schedule whose CronJob is written begins
+/// anew, and each edit of the spec, and each release, changes it. Pods read it when they start, and none is replaced for it.
+fn secret(
+    stack: &Stack,
+    (backup, connection): (&Resolved, &Connection),
+    destination: &BucketAccess,
+    origin: String,
+) -> DesiredObject {
     let mut data = bucket_variables(destination);
     data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
     data.extend(recovery::variables(&backup.recovery));
+    data.insert(contract::ENV_ORIGIN, origin);
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),
@@ -241,25 +247,13 @@ fn spared(spec: JobSpec, plan: &Plan) -> JobSpec {
     with_arguments(spec, spared.collect())
 }
 
-/// A dump that tells of which stack it is. The pod has it and not the Secret, which other pods read too: an upgrade, which puts another
-/// agent into this pod anyway, writes no second object for it.
-fn with_origin(mut spec: JobSpec, origin: &str) -> JobSpec {
-    if let Some(dump) = dump_of(&mut spec) {
-        let variables = [pod::variable(contract::ENV_ORIGIN, origin), pod::own_namespace(contract::ENV_NAMESPACE)];
-        dump.env.get_or_insert_default().extend(variables);
-    }
-    spec
-}
-
 fn with_arguments(mut spec: JobSpec, arguments: Vec<String>) -> JobSpec {
-    if let Some(dump) = dump_of(&mut spec) {
+    let containers = spec.template.spec.as_mut().map(|pod| &mut pod.containers);
+    let dump = containers.and_then(|containers| containers.iter_mut().find(|container| container.name == DUMP));
+    if let Some(dump) = dump {
         dump.args.get_or_insert_default().extend(arguments);
     }
     spec
-}
-
-fn dump_of(spec: &mut JobSpec) -> Option<&mut Container> {
-    spec.template.spec.as_mut()?.containers.iter_mut().find(|container| container.name == DUMP)
 }
 
 /// The authorities of database and bucket for a pod that uses both as a dump does: the volume, its mount, and the arguments.

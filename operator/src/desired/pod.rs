@@ -3,8 +3,8 @@
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-        LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
-        PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+        LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+        ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -105,15 +105,6 @@ pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
 pub(super) fn secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
     let selector = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
     let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
-    EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
-}
-
-/// A variable with the namespace that the pod is in.
-pub(super) fn own_namespace(name: &str) -> EnvVar {
-    // As the API server writes it.
-    let version = Some("v1".to_owned());
-    let field = ObjectFieldSelector { api_version: version, field_path: "metadata.namespace".to_owned() };
-    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
     EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
 }
 

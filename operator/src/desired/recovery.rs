@@ -50,18 +50,18 @@ pub(super) fn variables(recovery: &Recovery) -> Vec<(&'static str, String)> {
 }
 
 /// What a dump is told of its stack: the spec that the user wrote, also while another release serves, and the images of the one that
-/// served last. Without the namespace and all else that differs between two stacks of one spec.
+/// served last.
 pub(super) fn origin(stack: &Stack, release: &Release) -> PointOrigin {
     let written = stack.target();
     let manifest = written.backup.as_ref().map(|backup| {
         json!({
             "apiVersion": RorunStack::api_version(&()), "kind": RorunStack::kind(&()),
-            "metadata": {"name": written.name}, "spec": backup.spec,
+            "metadata": {"name": written.name, "namespace": written.namespace}, "spec": backup.spec,
         })
     });
     let served = release.last_good.iter().flat_map(|served| {
         let images = served.content.images().into_iter();
-        images.map(|(of, image)| (of.to_string(), served.pinned(of, image)))
+        images.map(|(of, image)| (of.to_string(), served.images_that_ran(of, image)))
     });
     PointOrigin { stack: manifest, left_out: None, images: served.collect() }
 }
@@ -122,15 +122,15 @@ mod tests {
         let digest = format!("sha256:{}", "0".repeat(64));
         let release = Release { last_good: Some(served(&cr, &[("api", &digest)])), ..Release::default() };
         let told = origin(&validate(&cr, &Observed::default()), &release);
-        let written = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": "shop"},
-            "spec": cr.spec});
+        let written = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": "shop", "namespace": "n"}, "spec": cr.spec});
         assert_eq!(told.stack, Some(written));
-        assert_eq!(told.images, [("api".to_owned(), format!("r.example/api:1@{digest}"))].into());
+        assert_eq!(told.images, [("api".to_owned(), vec![format!("r.example/api:1@{digest}")])].into());
         // Nodes that have an image from no registry, or several under one name, tell no digest.
         for unknown in ["Local", "Several"] {
             let release = Release { last_good: Some(served(&cr, &[("api", unknown)])), ..Release::default() };
             let told = origin(&validate(&cr, &Observed::default()), &release);
-            assert_eq!(told.images["api"], "r.example/api:1", "{unknown}");
+            assert_eq!(told.images["api"], ["r.example/api:1"], "{unknown}");
         }
         assert!(origin(&validate(&cr, &Observed::default()), &Release::default()).images.is_empty());
     }
@@ -147,6 +147,6 @@ mod tests {
         let stack = picked(stack, &plan);
         let told = origin(&stack, &plan.release);
         assert_eq!(told.stack.unwrap()["spec"]["api"]["image"], "api:2");
-        assert_eq!(told.images["api"], "r.example/api:1");
+        assert_eq!(told.images["api"], ["r.example/api:1"]);
     }
 }

@@ -6,13 +6,13 @@ use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
 use rorun_operator::agent::Manifest;
 use rorun_operator::contract::{
-    self, DUMP_FILE, DrillFault, DumpRecord, LONGEST_ORIGIN, MANIFEST_FILE, MARKER_FILE, PointOrigin, RestoreStep,
+    self, COPIED, DUMP_FILE, DumpRecord, LONGEST_ORIGIN, MANIFEST_FILE, MARKER_FILE, PointOrigin, RestoreStep,
     SPEC_FILE, Verdict,
 };
 use rorun_operator::services::bucket::{BucketClient, Headers, Timeouts};
 use serde_json::{Value, json};
 
-use crate::drills::{complete, drill, failed};
+use crate::drills::{complete, drill};
 use crate::points::{manifest, target};
 use crate::prunes::days_ago;
 use crate::restores::Restore;
@@ -28,20 +28,21 @@ const PINNED: &str = "ghcr.io/rorun/api:1@sha256:0123456789abcdef0123456789abcde
 fn stack(note: &str) -> Value {
     let variables = [json!({"name": "NOTE", "value": note})];
     json!({
-        "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack", "metadata": {"name": "shop"},
+        "apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+        "metadata": {"name": "shop", "namespace": "shop-namespace"},
         "spec": {"environment": "Development", "api": {"image": "ghcr.io/rorun/api:2", "env": variables}, "backup": {}},
     })
 }
 
 fn origin(note: &str) -> PointOrigin {
-    let images = [("api".to_owned(), PINNED.to_owned())].into();
+    let images = [("api".to_owned(), vec![PINNED.to_owned()])].into();
     PointOrigin { stack: Some(stack(note)), left_out: None, images }
 }
 
 /// `agent dump` in the pod of a stack.
 fn told(scenario: &Scenario, origin: &str) -> Command {
     let mut command = scenario.command();
-    command.env(contract::ENV_ORIGIN, origin).env(contract::ENV_NAMESPACE, "shop-namespace");
+    command.env(contract::ENV_ORIGIN, origin);
     command
 }
 
@@ -75,11 +76,6 @@ fn refused(scenario: &Scenario, point: &str, more: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("text")
 }
 
-fn with_namespace(mut stack: Value) -> Value {
-    stack["metadata"]["namespace"] = json!("shop-namespace");
-    stack
-}
-
 fn key(scenario: &Scenario, id: &str) -> String {
     format!("{}{id}/{SPEC_FILE}", scenario.prefix)
 }
@@ -92,9 +88,11 @@ async fn a_spec_is_read_from_the_bucket_as_it_was_told() {
     let files = [DUMP_FILE, MANIFEST_FILE, SPEC_FILE].map(|file| format!("{}/{file}", record.id));
     assert_eq!(scenario.keys().await, files.into_iter().chain([MARKER_FILE.to_owned()]).collect());
     assert_eq!(record.not_whole, None);
-    let Manifest { objects, images, api_version, .. } = manifest(&scenario, &record.id).await;
+    let Manifest { objects, spec, images, api_version, .. } = manifest(&scenario, &record.id).await;
+    // An agent of an earlier release copies all of these, and knows no other file.
     let named: Vec<_> = objects.iter().filter_map(|object| object.key.rsplit('/').next()).collect();
-    assert_eq!((named, images), (vec![DUMP_FILE, SPEC_FILE], origin("").images));
+    assert_eq!((named, images), (vec![DUMP_FILE], origin("").images));
+    assert_eq!(spec.expect("a spec").key, key(&scenario, &record.id));
     // Whoever knows nothing of it still reads it.
     assert_eq!(api_version, "backup.rorun.app/v1");
     // What users write in clear is in no object that is never encrypted.
@@ -103,7 +101,7 @@ async fn a_spec_is_read_from_the_bucket_as_it_was_told() {
     assert!(!String::from_utf8_lossy(&body).contains(IN_CLEAR));
 
     let name = scenario.name;
-    let expected = with_namespace(stack(IN_CLEAR));
+    let expected = stack(IN_CLEAR);
     assert_eq!(printed(&scenario, name, &record.id, &[]), expected);
     for ending in ["", "/", "/manifest.json"] {
         let location = format!("s3://{name}/{}{}{ending}", scenario.prefix, record.id);
@@ -150,12 +148,15 @@ async fn a_spec_is_encrypted_as_the_dump_is() {
     }
     assert!(refused(&scenario, &record.id, &["--identity-file", "/no/such/file"]).contains("/no/such/file"));
     let read = printed(&scenario, scenario.name, &record.id, &["--identity-file", &own]);
-    assert_eq!(read, with_namespace(stack(IN_CLEAR)));
+    assert_eq!(read, stack(IN_CLEAR));
     // Its checksum is compared without the identity, as that of the dump is.
-    assert_eq!(complete(drill(&scenario, |_| {}).await).verdict, Verdict::ChecksumsOnly);
+    let record_of_drill = complete(drill(&scenario, |_| {}).await);
+    assert_eq!(record_of_drill.verdict, Verdict::ChecksumsOnly);
+    assert!(!record_of_drill.message.contains(SPEC_FILE), "{record_of_drill:?}");
     scenario.bucket.put(&key(&scenario, &record.id), sealed.iter().map(|byte| byte ^ 1).collect()).await.expect("put");
-    let (fault, message) = failed(drill(&scenario, |_| {}).await);
-    assert!(fault == DrillFault::Corrupt && message.contains(SPEC_FILE), "{message}");
+    let record_of_drill = complete(drill(&scenario, |_| {}).await);
+    assert_eq!(record_of_drill.verdict, Verdict::ChecksumsOnly);
+    assert!(record_of_drill.message.contains(SPEC_FILE), "{record_of_drill:?}");
 }
 
 /// The rows are worth more than the spec: a dump is made all the same, and says what it lacks.
@@ -166,7 +167,7 @@ async fn a_spec_that_cannot_be_told_costs_no_dump() {
     let made = async |text: &str| {
         let record = scenario.run(told(&scenario, text)).await.complete();
         let found = manifest(&scenario, &record.id).await;
-        assert!(found.object(SPEC_FILE).is_none() && found.object(DUMP_FILE).is_some(), "{found:?}");
+        assert!(found.spec.is_none() && found.object(DUMP_FILE).is_some(), "{found:?}");
         (record.not_whole.unwrap_or_default(), found.images)
     };
     let (why, images) = made("of another release").await;
@@ -205,11 +206,14 @@ async fn a_spec_that_was_changed_is_found_and_keeps_no_data_back() {
         let warnings = restore.done(RestoreStep::Check).await.warnings;
         assert!(warnings.len() == 1 && warnings[0].contains(SPEC_FILE), "{warnings:?}");
         assert!(warnings[0].contains(words), "{warnings:?}");
-        let (fault, message) = failed(drill(&scenario, |_| {}).await);
-        assert!(fault == DrillFault::Corrupt && message.contains(&key) && message.contains(words), "{message}");
+        let told = complete(drill(&scenario, |_| {}).await);
+        assert_eq!((told.verdict, told.rows), (Verdict::Whole, Some(7)));
+        assert!(told.message.contains(SPEC_FILE) && told.message.contains(words), "{told:?}");
     }
     scenario.bucket.delete(&key).await.expect("delete");
     assert!(restore.done(RestoreStep::Check).await.warnings[0].contains("no such object"));
+    assert!(complete(drill(&scenario, |_| {}).await).message.contains("no such object"));
+    assert!(refused(&scenario, &record.id, &[]).contains("which the manifest names"));
     assert_eq!(restore.done(RestoreStep::Copy).await.rows, Some(7));
     // The catalogue tells it too.
     let output = Command::new(env!("CARGO_BIN_EXE_rorun-operator"))
@@ -220,8 +224,9 @@ async fn a_spec_that_was_changed_is_found_and_keeps_no_data_back() {
         .output()
         .expect("run");
     let points: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&points[0]["broken"], &points[0]["spec"]), (&json!("spec.json.zst is missing"), &json!(true)));
-    assert_eq!(points[0]["images"], json!({"api": PINNED}));
+    assert_eq!((&points[0]["whole"], &points[0]["broken"]), (&json!(true), &Value::Null));
+    assert_eq!((&points[0]["noSpec"], &points[0]["spec"]), (&json!("spec.json.zst is missing"), &json!(false)));
+    assert_eq!(points[0]["images"], json!({"api": [PINNED]}));
 }
 
 #[tokio::test]
@@ -236,7 +241,7 @@ async fn a_copy_has_the_spec_and_what_is_removed_takes_it_along() {
     let record = scenario.run(command).await.complete();
     assert_eq!((record.copied, record.not_copied), (1, None));
     let location = format!("s3://spec-copied-there/from-eu/{}/", record.id);
-    assert_eq!(printed(&scenario, "spec-copied-there", &location, &[]), with_namespace(stack(IN_CLEAR)));
+    assert_eq!(printed(&scenario, "spec-copied-there", &location, &[]), stack(IN_CLEAR));
 
     // An old point goes with its spec, and so does what another release left of one, by its owner.
     let old = days_ago(30);
@@ -255,6 +260,52 @@ async fn a_copy_has_the_spec_and_what_is_removed_takes_it_along() {
     assert!(has(&record.id) && has(&left.id), "{keys:?}");
 }
 
+/// The rows are worth more than the spec here too. A copy without it is one that an agent of an earlier release made: whole, and told.
+#[tokio::test]
+async fn a_spec_that_cannot_be_copied_keeps_no_copy_back() {
+    let scenario = Scenario::new("spec-uncopied").await;
+    let there = BucketClient::new(&scenario.servers.bucket("spec-uncopied-there"), Timeouts::CHECK).expect("client");
+    there.create().await.expect("bucket");
+    scenario.sql("CREATE TABLE t (n int)").await;
+    let (gone, changed) = (dump(&scenario).await, dump(&scenario).await);
+    scenario.bucket.delete(&key(&scenario, &gone.id)).await.expect("delete");
+    scenario.bucket.put(&key(&scenario, &changed.id), b"another".to_vec()).await.expect("put");
+    let copies = serde_json::to_string(&[target(&scenario, "spec-uncopied-there", "from-eu/")]).expect("JSON");
+    let copy = async || {
+        let mut command = told(&scenario, &origin(IN_CLEAR).text());
+        command.env(contract::ENV_COPIES, &copies);
+        scenario.run(command).await.complete()
+    };
+    let record = copy().await;
+    assert_eq!((record.copied, &record.not_copied), (3, &None));
+    let why = record.not_whole.unwrap_or_default();
+    for (id, words) in [(&gone.id, "it is gone"), (&changed.id, "another checksum")] {
+        let told = format!("the copy of {id} in bucket \"spec-uncopied-there\" lacks the spec of the stack: ");
+        assert!(why.contains(&told) && why.contains(words), "{why}");
+        let location = format!("s3://spec-uncopied-there/from-eu/{id}/");
+        let output = print_spec(&scenario, "spec-uncopied-there", &location, &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("failed to find from-eu/") && said.contains("an earlier release made it"), "{said}");
+    }
+    let keys = |id: &str| format!("from-eu/{id}/{SPEC_FILE}");
+    assert_eq!(
+        there.size(&keys(&changed.id)).await.expect("size"),
+        None,
+        "nothing wrong stays where a copy is looked for"
+    );
+    assert!(there.size(&keys(&record.id)).await.expect("size").is_some());
+    for point in rorun_operator::agent::points(&there, "from-eu/").await.expect("points") {
+        assert_eq!((point.whole, point.spec), (true, point.id == record.id), "{point:?}");
+        assert_eq!(point.no_spec.is_some(), !point.spec, "{point:?}");
+    }
+    // A copy that was begun by such an agent gets its spec from this one, if the point has it.
+    there.delete(&keys(&record.id)).await.expect("delete");
+    for mark in scenario.keys().await.iter().filter(|key| key.starts_with(&format!("{}/{COPIED}", record.id))) {
+        scenario.bucket.delete(&format!("{}{mark}", scenario.prefix)).await.expect("delete");
+    }
+    assert_eq!((copy().await.not_whole, there.size(&keys(&record.id)).await.expect("size").is_some()), (None, true));
+}
+
 /// Such a point leaves production.
 #[tokio::test]
 async fn a_sanitized_point_has_neither_the_spec_nor_the_images() {
@@ -262,13 +313,14 @@ async fn a_sanitized_point_has_neither_the_spec_nor_the_images() {
     let mut command = told(&scenario, &origin(IN_CLEAR).text());
     command.args([contract::ARG_ENVIRONMENT, "Production"]);
     let point = scenario.run(command).await.complete();
-    assert!(manifest(&scenario, &point.id).await.object(SPEC_FILE).is_some());
+    assert!(manifest(&scenario, &point.id).await.spec.is_some());
     let safe = Safe::of(&scenario);
     let (mut command, result) = safe.command(SANITIZE);
     command.env(contract::ENV_ORIGIN, origin(IN_CLEAR).text());
     let record = safe.complete_command((command, result)).await;
     let made = manifest(&safe.into, &record.id).await;
     assert_eq!((made.sanitized_from.map(|id| id.to_string()), made.images.len()), (Some(point.id), 0));
+    assert_eq!(made.spec, None);
     let keys = safe.into.keys().await;
     assert!(!keys.iter().any(|key| key.ends_with(SPEC_FILE)), "{keys:?}");
     let location = format!("s3://{}/{}{}/", scenario.name, safe.into.prefix, record.id);

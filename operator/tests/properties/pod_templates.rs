@@ -105,10 +105,8 @@ fn patch_of<'a>(fixture: &'a Fixture, component: &str) -> Option<&'a Value> {
 /// The objects, but for the spec that dumps are told.
 fn untold(mut objects: Vec<DesiredObject>) -> Vec<DesiredObject> {
     for object in &mut objects {
-        let containers = object.body.pointer_mut("/spec/jobTemplate/spec/template/spec/containers");
-        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
-        for env in containers.filter_map(|container| container.get_mut("env")?.as_array_mut()) {
-            env.retain(|variable| variable["name"] != ENV_ORIGIN);
+        if let Some(data) = object.body.get_mut("data").and_then(Value::as_object_mut) {
+            data.remove(ENV_ORIGIN);
         }
     }
     objects

@@ -59,7 +59,7 @@ async fn an_unknown_command_costs_a_reconcile_and_no_call(env: &TestEnv, operato
     assert!(calls.is_empty(), "{calls:?}");
 }
 
-/// And the CronJob, since recovery points have the spec.
+/// And the Secret that tells dumps the spec.
 async fn a_change_of_one_field_writes_one_child(env: &TestEnv) {
     let mark = env.mark();
     let mut spec = development();

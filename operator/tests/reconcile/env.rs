@@ -321,10 +321,10 @@ impl TestEnv {
         done.map(|call| format!("{} {}/{}", call.verb, call.resource, call.name)).collect()
     }
 
-    /// What an edit of a spec with backups writes beside the CronJob, which tells dumps the spec and is written once.
+    /// What an edit of a spec with backups writes beside the Secret that tells dumps the spec, which is written once.
     pub fn edited(&self, namespace: &str, mark: Mark) -> Vec<String> {
         let (told, others): (Vec<_>, Vec<_>) =
-            self.writes(namespace, mark).into_iter().partition(|write| write == "patch cronjobs/shop-backup");
+            self.writes(namespace, mark).into_iter().partition(|write| write == "patch secrets/shop-backup");
         assert_eq!(told.len(), 1, "{others:?}");
         others
     }

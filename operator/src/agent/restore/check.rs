@@ -8,15 +8,16 @@ use super::maintenance::{self, ANSWER, Maintenance};
 use super::point::{self, Point};
 use super::sql::{self, literal, text};
 use super::{objects, unless_stopped};
-use crate::agent::checked::ReadError;
 use crate::agent::{pg_restore, spec};
-use crate::contract::{Held, RestoreRefusal, RestoreResult, RestoreScope, SPEC_FILE, copy_database};
+use crate::contract::{Held, RestoreRefusal, RestoreResult, RestoreScope, copy_database};
 
 /// Checks all that can be checked without writing.
 pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
     let point = unless_stopped(stop, point::load(&args.point)).await?;
     let mut result = RestoreResult::default();
-    result.warnings.extend(unless_stopped(stop, damaged_spec(args, &point)).await?);
+    // Nothing of the spec is restored, so the data are restored all the same.
+    let spec = async { Ok(spec::damaged(&point.bucket, &args.point.prefix, &point.manifest).await) };
+    result.warnings.extend(unless_stopped(stop, spec).await?);
     if args.scope.contains(&RestoreScope::Database) {
         let dump = unless_stopped(stop, point.dump(args)).await?;
         unless_stopped(stop, dump.refuse_sealed()).await?;
@@ -30,18 +31,6 @@ pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<R
         result.objects = Box::pin(objects::check_copies(args, &point, stop)).await?;
     }
     Ok(result)
-}
-
-/// Why the spec of the point is not the one that its manifest says. Nothing of it is restored, so the data are restored all the same.
-async fn damaged_spec(args: &StepArgs, point: &Point) -> Result<Option<String>, RestoreError> {
-    match spec::check(&point.bucket, &args.point.prefix, &point.manifest).await {
-        Ok(()) => Ok(None),
-        // In few words: a warning is short.
-        Err(ReadError::Corrupt { detail, .. }) => {
-            Ok(Some(format!("the point's {SPEC_FILE}, which is not restored: {detail}")))
-        }
-        Err(ReadError::Service(error)) => Err(error.into()),
-    }
 }
 
 /// Gives the name of the database that the point will be restored into, and what keeps it from taking the place of the live one.

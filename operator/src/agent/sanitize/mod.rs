@@ -156,6 +156,7 @@ async fn make(
         contents: Some(contents),
         bucket,
         // Neither the images nor the spec of production: such a point leaves it.
+        spec: None,
         images: BTreeMap::new(),
         recipients: Vec::new(),
     };

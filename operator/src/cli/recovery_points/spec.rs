@@ -80,11 +80,18 @@ pub(super) fn print(mut spec: PointSpec, pin: bool, out: &mut impl Write) -> Res
         writeln!(out, "# It names these Secrets, whose values are in no point: {}", secrets.join(", "))?;
     }
     if pin {
+        for (workload, images) in spec.images.iter().filter(|(_, images)| images.len() > 1) {
+            let (workload, images) = (line(workload), lines(images));
+            writeln!(
+                out,
+                "# The pods of {workload} ran several images under one tag, so it has no digest here: {images}"
+            )?;
+        }
         pin_images(&mut spec);
     } else if !spec.images.is_empty() {
         writeln!(out, "# What served when it was made, for --pin-images:")?;
-        for (workload, image) in &spec.images {
-            writeln!(out, "#   {}: {}", line(workload), line(image))?;
+        for (workload, images) in &spec.images {
+            writeln!(out, "#   {}: {}", line(workload), lines(images))?;
         }
     }
     write!(out, "{}", serde_saphyr::to_string(&spec.stack).map_err(io::Error::other)?)?;
@@ -108,9 +115,17 @@ fn pin_images(PointSpec { stack, images, .. }: &mut PointSpec) {
     let registry = stack.pointer("/spec/image/registry").and_then(Value::as_str).map(str::to_owned);
     for workload in WORKLOADS {
         let place = stack.pointer_mut(&format!("/spec/{workload}/image"));
-        if let (Some(place), Some(image)) = (place, images.get(workload.as_str())) {
+        if let (Some(place), Some(image)) = (place, images.get(workload.as_str()).and_then(|images| one(images))) {
             *place = Value::from(within(registry.as_deref(), image));
         }
+    }
+}
+
+/// The one image that ran, or the tag of all that did.
+fn one(images: &[String]) -> Option<&str> {
+    match images {
+        [image] => Some(image),
+        images => images.first()?.split('@').next(),
     }
 }
 
@@ -121,9 +136,24 @@ fn within<'a>(registry: Option<&str>, image: &'a str) -> &'a str {
     short.unwrap_or(image)
 }
 
-/// A text that stays in its comment.
+/// A text that stays in its comment, and looks like what it is: what ends a line for some reader of YAML, or turns the text around, is
+/// written by its number.
 fn line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() || (c.is_whitespace() && c != ' ') || turns(c) {
+            line.extend(c.escape_unicode());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().map(|text| line(text)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -152,7 +182,7 @@ mod tests {
         PointSpec {
             id: "20261124T021500Z-x7k2p".parse().unwrap(),
             stack,
-            images: images.map(|(of, image)| (of.to_owned(), format!("{image}@{DIGEST}"))).into(),
+            images: images.map(|(of, image)| (of.to_owned(), vec![format!("{image}@{DIGEST}")])).into(),
         }
     }
 
@@ -173,8 +203,40 @@ mod tests {
         assert!(text.contains(&format!("#   api: ghcr.io/rorun/rorun-api:1@{DIGEST}\n")), "{text}");
         // A manifest that somebody else has written adds nothing to it.
         let mut other = spec();
-        other.images.insert("api".to_owned(), "a\nspec: {}".to_owned());
-        assert_eq!(printed(other, false).1, spec().stack);
+        for end in ["\n", "\r", "\u{85}", "\u{b}", "\u{c}", "\u{2028}", "\u{2029}"] {
+            other.images.insert("api".to_owned(), vec![format!("a{end}spec: {{}}")]);
+            let (text, value) = printed(other.clone(), false);
+            assert_eq!(value, spec().stack);
+            let code = format!("#   api: a\\u{{{:x}}}spec: {{}}\n", u32::from(end.chars().next().unwrap()));
+            assert!(text.contains(&code), "{text}");
+        }
+    }
+
+    /// Some readers of YAML take these for ends of lines, and others do not: the manifest means the same to both.
+    #[test]
+    fn no_value_has_an_end_of_a_line_that_not_all_readers_know() {
+        let mut other = spec();
+        let value = "a\u{2028}b: c\u{2029}d #\u{85}e";
+        other.stack["spec"]["api"]["env"][0]["value"] = json!(value);
+        other.stack["metadata"]["labels"] = json!({value: "x"});
+        let (text, read) = printed(other.clone(), false);
+        assert_eq!(read, other.stack);
+        assert!(!text.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{text}");
+    }
+
+    #[test]
+    fn what_ran_under_one_tag_is_told_and_not_pinned() {
+        let mut several = spec();
+        let images = ["a", "b"].map(|digest| format!("ghcr.io/rorun/rorun-api:1@sha256:{}", digest.repeat(64)));
+        several.images.insert("api".to_owned(), images.to_vec());
+        let (text, value) = printed(several.clone(), true);
+        assert_eq!(value["spec"]["api"]["image"], "ghcr.io/rorun/rorun-api:1");
+        let told = format!(
+            "# The pods of api ran several images under one tag, so it has no digest here: {}\n",
+            images.join(", ")
+        );
+        assert!(text.contains(&told), "{text}");
+        assert!(printed(several, false).0.contains(&format!("#   api: {}\n", images.join(", "))));
     }
 
     #[test]
