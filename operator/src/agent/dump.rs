@@ -91,7 +91,7 @@ pub(super) async fn dump(
     let mut upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
     upkeep.lock_notes.add(unknown);
     upkeep.lock_notes.add(refused);
-    problems.append(&mut upkeep.specs_not_copied);
+    problems.extend(upkeep.spec_not_copied.take());
     let not_whole = (!problems.is_empty()).then(|| problems.join("; "));
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
     Ok(DumpRecord { not_locked, not_whole, locked_until, ..record(&manifest, written, location, upkeep) })

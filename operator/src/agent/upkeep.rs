@@ -27,8 +27,8 @@ pub(super) struct Upkeep {
     pub(super) copied: u32,
     pub(super) not_copied: Option<String>,
     pub(super) objects_not_copied: Option<String>,
-    /// The copies that lack the spec of the stack, and why.
-    pub(super) specs_not_copied: Vec<String>,
+    /// The first copy that lacks the spec of the stack, and why.
+    pub(super) spec_not_copied: Option<String>,
     pub(super) lock_notes: Notes,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.copied = copies.count;
     upkeep.not_copied = copies.problem;
     upkeep.objects_not_copied = copies.objects_problem;
-    upkeep.specs_not_copied = copies.without_spec;
+    upkeep.spec_not_copied = copies.without_spec;
     upkeep.lock_notes = copies.lock_notes;
     let spared = spared(args, owner, (&entries, &copies.places));
     let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;

@@ -69,7 +69,9 @@ impl Run<'_> {
             Err(error) => {
                 let bucket = &self.target.location.bucket;
                 tracing::warn!(%error, %id, bucket, "a copy lacks the spec of the stack");
-                Ok(Some(format!("the copy of {id} in bucket \"{bucket}\" lacks the spec of the stack: {error}")))
+                // In few words: what a run tells is short.
+                let why = if let DumpError::Copy { why, .. } = error { why } else { error.to_string() };
+                Ok(Some(format!("the copy of {id} in bucket \"{bucket}\" lacks the spec of the stack: {why}")))
             }
         }
     }

@@ -38,8 +38,8 @@ pub(super) struct Copies {
     pub(super) count: u32,
     pub(super) problem: Option<String>,
     pub(super) objects_problem: Option<String>,
-    /// The copies that lack the spec of the stack, and why.
-    pub(super) without_spec: Vec<String>,
+    /// The first copy that lacks the spec of the stack, and why.
+    pub(super) without_spec: Option<String>,
     /// The buckets that the spec names now, as marks name them: a copy in one that it named before proves nothing.
     pub(super) places: BTreeSet<String>,
     pub(super) lock_notes: Notes,
@@ -198,7 +198,7 @@ impl Run<'_> {
         let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
         if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
             let without_spec = Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
-            done.without_spec.extend(without_spec);
+            done.without_spec = done.without_spec.take().or(without_spec);
             self.mark(entry, Copied::Database).await?;
             done.count += 1;
         }
