@@ -73,7 +73,7 @@ pub(super) async fn dump(
         }
     };
     let mut made = Made { dumped, contents, listed: Listed::of(half), told };
-    let mut problems = made.problems();
+    let problems = made.problems();
     let manifest = describe(args, database, Begun { id, at: begun, pg_dump_version }, made, now());
     if let Some(hold) = &args.hold {
         // Before the manifest: a backup that counts is held from its first moment.
@@ -91,10 +91,14 @@ pub(super) async fn dump(
     let mut upkeep = Box::pin(upkeep::upkeep(&bucket, args, manifest.created_at, stop)).await;
     upkeep.lock_notes.add(unknown);
     upkeep.lock_notes.add(refused);
-    problems.extend(upkeep.spec_not_copied.take());
-    let not_whole = (!problems.is_empty()).then(|| problems.join("; "));
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
+    let not_whole = joined(problems, upkeep.spec_not_copied.take());
     Ok(DumpRecord { not_locked, not_whole, locked_until, ..record(&manifest, written, location, upkeep) })
+}
+
+fn joined(mut problems: Vec<String>, more: Option<String>) -> Option<String> {
+    problems.extend(more);
+    (!problems.is_empty()).then(|| problems.join("; "))
 }
 
 /// What is beside the dump. The list first, so that little is deleted between the dump and it; then the probe has had its time.

@@ -66,8 +66,7 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
-    upkeep.copied = copies.count;
-    upkeep.not_copied = copies.problem;
+    (upkeep.copied, upkeep.not_copied) = (copies.count, copies.problem);
     upkeep.objects_not_copied = copies.objects_problem;
     upkeep.spec_not_copied = copies.without_spec;
     upkeep.lock_notes = copies.lock_notes;

@@ -45,6 +45,14 @@ pub(super) struct Copies {
     pub(super) lock_notes: Notes,
 }
 
+impl Copies {
+    /// One more is there. `without_spec`: why it lacks the spec of the stack.
+    fn copied(&mut self, without_spec: Option<String>) {
+        self.count += 1;
+        self.without_spec = self.without_spec.take().or(without_spec);
+    }
+}
+
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
 pub(super) async fn copy(
     bucket: &BucketClient,
@@ -198,9 +206,8 @@ impl Run<'_> {
         let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
         if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
             let without_spec = Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
-            done.without_spec = done.without_spec.take().or(without_spec);
             self.mark(entry, Copied::Database).await?;
-            done.count += 1;
+            done.copied(without_spec);
         }
         let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
         // A release or a restore waits for the end of a run that holds a point for it, so that run copies none.
