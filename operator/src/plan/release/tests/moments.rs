@@ -66,11 +66,11 @@ fn pods_that_come_and_go_change_nothing_of_what_ran() {
     };
     let (of_a, of_b) = (format!("api:1@{a}"), format!("api:1@{b}"));
     assert_eq!(pods(&mut cluster, &[]), ["api:1"], "nothing is known yet");
-    assert_eq!(pods(&mut cluster, &[&a]), [of_a.clone()]);
-    assert_eq!(pods(&mut cluster, &[]), [of_a.clone()], "no pod is ready");
-    assert_eq!(pods(&mut cluster, &[&b, &a]), [of_a.clone(), of_b.clone()]);
+    assert_eq!(pods(&mut cluster, &[&a]), [&*of_a]);
+    assert_eq!(pods(&mut cluster, &[]), [&*of_a], "no pod is ready");
+    assert_eq!(pods(&mut cluster, &[&b, &a]), [&*of_a, &*of_b]);
     for there in [&[&*a][..], &[&b], &[], &[&a, &b], &[&b]] {
-        assert_eq!(pods(&mut cluster, there), [of_a.clone(), of_b.clone()], "{there:?}");
+        assert_eq!(pods(&mut cluster, there), [&*of_a, &*of_b], "{there:?}");
     }
 }
 
