@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use rorun_operator::{
     api::v1alpha1::RorunStack,
     cli,
+    contract::{self, PointOrigin},
     desired::{self, Desired, desired},
     names::Component,
     objects::{DesiredObject, LiveObject, LiveSet, kind_of},
@@ -184,14 +185,22 @@ fn wanted(cr: &RorunStack) -> Vec<DesiredObject> {
     objects
 }
 
-/// As one would write them: Secrets in plain text.
+fn of_which(origin: &str) -> String {
+    let stack = PointOrigin::read(origin).unwrap().stack.unwrap();
+    format!("the RorunStack {} in {}", stack["metadata"]["name"], stack["metadata"]["namespace"])
+}
+
+/// As one would write them: Secrets in plain text, and the stack that a dump is told by its name.
 fn documents(objects: &[DesiredObject]) -> Vec<Value> {
     let readable = |object: &DesiredObject| {
         let mut body = object.body.clone();
         if object.kind.kind == "Secret" {
             let data: k8s_openapi::api::core::v1::Secret = serde_json::from_value(body.clone()).unwrap();
-            let plain =
-                data.data.into_iter().flatten().map(|(key, value)| (key, String::from_utf8(value.0).unwrap().into()));
+            let plain = data.data.into_iter().flatten().map(|(key, value)| {
+                let text = String::from_utf8(value.0).unwrap();
+                let text = if key == contract::ENV_ORIGIN { of_which(&text) } else { text };
+                (key, text.into())
+            });
             let members = body.as_object_mut().unwrap();
             members.remove("data");
             members.insert("stringData".to_owned(), Value::Object(plain.collect()));

@@ -11,12 +11,13 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use rorun_operator::{
+    contract,
     desired::everything,
     names::Component,
     objects::DesiredObject,
@@ -113,6 +114,31 @@ fn an_operator_of_another_image_keeps_the_agent_of_running_pods() {
     let after = deployments(&observed);
     assert_eq!(image(&after["rorun-api"]).as_deref(), Some("ghcr.io/rorun/rorun-operator:9.9.9"));
     assert_eq!(after["rorun-admin"], before["rorun-admin"], "it is told nothing of services");
+}
+
+/// Each edit of a spec changes what dumps are told. That stands in their Secret alone: a CronJob that is written begins its schedule
+/// anew, and a pod or a Job that is written is made again.
+#[test]
+fn only_the_secret_of_dumps_tells_of_which_stack_they_are() {
+    let mut compared = 0;
+    for path in manifests(&support::examples()).into_iter().filter(|path| support::is_of_stack(path)) {
+        let cr = example(&path);
+        let stack = support::valid(&cr);
+        let all = everything(&stack, &rorun_operator::plan::Plan::default());
+        let told = all.iter().filter(|object| object.body.to_string().contains(contract::ENV_ORIGIN));
+        let told: Vec<_> = told.map(|object| object.key().to_string()).collect();
+        let expected: Vec<_> = stack.backup.iter().map(|_| "secret/rorun-backup".to_owned()).collect();
+        assert_eq!(told, expected, "{}", path.display());
+        compared += told.len();
+        // All that another spec changes of what is there is that object, and what the spec is about.
+        let mut other = cr.clone();
+        other.spec.api.progress_deadline_seconds = Some(1234);
+        let changed = everything(&support::valid(&other), &rorun_operator::plan::Plan::default());
+        let keys = changed.iter().filter(|object| !all.contains(object)).map(|object| object.key().to_string());
+        let expected = expected.into_iter().chain(["deployment/rorun-api".to_owned()]).collect();
+        assert_eq!(keys.collect::<BTreeSet<String>>(), expected, "{}", path.display());
+    }
+    assert!(compared > 10, "{compared} stacks have backups");
 }
 
 /// Where only the database names an authority, everything was right.

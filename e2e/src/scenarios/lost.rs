@@ -113,7 +113,7 @@ impl Lost<'_> {
         let manifest = manifest(self.test, &self.stack.namespace, |spec| {
             spec["backup"]["destination"] = self.bucket.external("elsewhere");
         })?;
-        self.play("lost-region.md", &manifest, &[("PREFIX", COPIES)]).await?;
+        self.play("lost-region.md", Some(&manifest), &[("PREFIX", COPIES)]).await?;
         // The queue is in no point: it was lost with the region.
         let found = self.test.app(&self.stack).await?.find(&self.receipt.id).await?;
         ensure!(
@@ -123,23 +123,28 @@ impl Lost<'_> {
         Ok(())
     }
 
-    /// The bucket of the points is where it was.
+    /// The bucket of the points is where it was, and nobody has the manifest: the spec in the point is that of the stack before the
+    /// region was lost, with its copies.
     async fn namespace(&self) -> Result<()> {
-        let manifest = manifest(self.test, &self.stack.namespace, |spec| {
-            spec["backup"]["destination"] = self.bucket.external("offsite");
-        })?;
-        self.play("lost-namespace.md", &manifest, &[]).await
+        self.play("lost-namespace.md", None, &[("SECRETS", "offsite elsewhere")]).await?;
+        let backup = self.stack.resource().await?["spec"]["backup"].clone();
+        let named = |place: &Value| place["external"]["credentialsSecretRef"]["name"].clone();
+        let secrets = [named(&backup["destination"]), named(&backup["copies"][0])];
+        ensure!(secrets == [json!("offsite"), json!("elsewhere")], "the stack is made of another spec: {backup}");
+        Ok(())
     }
 
-    /// The namespace goes with all that is in it, and the page makes the stack anew.
-    async fn play(&self, page: &str, manifest: &Value, more: &[(&str, &str)]) -> Result<()> {
+    /// The namespace goes with all that is in it, and the page makes the stack anew, of a manifest if there is one.
+    async fn play(&self, page: &str, manifest: Option<&Value>, more: &[(&str, &str)]) -> Result<()> {
         let Self { test, bucket, .. } = self;
         let namespace = self.stack.namespace.as_str();
         lost_with(page, &self.point)?;
         test.kubectl(&["delete", "namespace", namespace, "--timeout=180s"]).await?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("stack.json");
-        fs::write(&file, manifest.to_string())?;
+        if let Some(manifest) = manifest {
+            fs::write(&file, manifest.to_string())?;
+        }
         let service = format!("service/{}", self.elsewhere.child("bucket"));
         let forward = test.forward(&test.namespace, &service, 8333).await?;
         let endpoint = format!("http://localhost:{}", forward.port);

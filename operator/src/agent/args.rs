@@ -91,6 +91,9 @@ pub struct DumpArgs {
     /// The buckets that points are copied to, as JSON.
     #[arg(long, env = contract::ENV_COPIES, hide_env_values = true, hide = true)]
     pub copies: Option<String>,
+    /// The stack that the point is of, as `contract::PointOrigin` writes it. Defaults to none: an operator of before told nothing of it.
+    #[arg(long, env = contract::ENV_ORIGIN, hide_env_values = true, hide = true)]
+    pub origin: Option<String>,
     /// How long in seconds to wait for the lock that excludes migrations.
     #[arg(long, default_value_t = LOCK_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u32).range(1..), hide = true)]
     pub lock_timeout_seconds: u32,

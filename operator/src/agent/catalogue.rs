@@ -1,12 +1,12 @@
 //! The recovery points under a prefix, as the bucket itself tells them: no cluster is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::inventory;
-use super::manifest::Contents;
-use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE, VERIFIED_FILE};
+use super::manifest::{Contents, Manifest, ManifestObject};
+use crate::contract::{DUMP_FILE, HOLD, MANIFEST_FILE, SPEC_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
@@ -41,6 +41,14 @@ pub struct Point {
     /// How many objects of the application's bucket it lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
+    /// Whether it has the spec of its stack, in its size.
+    pub spec: bool,
+    /// Why it has not, though its manifest names one. The data are whole all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_spec: Option<String>,
+    /// The images that served, by workload: several where pods ran several under one tag.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Vec<String>>,
     /// Whether it is sanitized, so that stacks of other environments take it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sanitized: bool,
@@ -97,6 +105,9 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
         server_version: None,
         rows: None,
         objects: None,
+        spec: false,
+        no_spec: None,
+        images: BTreeMap::new(),
         sanitized: false,
         encrypted: false,
         verified: size(VERIFIED_FILE).is_some(),
@@ -115,25 +126,42 @@ async fn point(bucket: &BucketClient, folder: &str, objects: &[Object]) -> Resul
     point.broken = match told {
         Err(why) => Some(why),
         Ok(manifest) => {
-            let missing = manifest.objects.iter().find_map(|object| {
-                let file = object.key.rsplit('/').next()?;
-                let found = size(file);
-                (found != Some(object.size)).then(|| match found {
-                    None => format!("{file} is missing"),
-                    Some(found) => format!("{file} has {found} bytes instead of {}", object.size),
-                })
-            });
-            let no_dump = || manifest.object(DUMP_FILE).is_none().then(|| format!("its manifest names no {DUMP_FILE}"));
-            point.rows = manifest.contents.as_ref().map(Contents::total_rows);
-            point.objects = manifest.bucket.as_ref().map(|half| half.count);
-            point.sanitized = manifest.sanitized;
-            point.encrypted = !manifest.recipients.is_empty();
-            let broken = missing.or_else(no_dump);
-            (point.owner, point.created_at) = (manifest.owner, Some(manifest.created_at));
-            point.server_version = Some(manifest.server_version);
+            let broken = broken(&manifest, size);
+            point.no_spec = manifest.spec.as_ref().and_then(|spec| missing(spec, SPEC_FILE, size));
+            point.tell(manifest);
             broken
         }
     };
     point.whole = point.broken.is_none();
     Ok(Some(point))
+}
+
+/// Why a point is not as its manifest says. `size`: that of a file of its folder.
+fn broken(manifest: &Manifest, size: impl Fn(&str) -> Option<u64>) -> Option<String> {
+    let missing = manifest.objects.iter().find_map(|object| missing(object, object.key.rsplit('/').next()?, &size));
+    let no_dump = || manifest.object(DUMP_FILE).is_none().then(|| format!("its manifest names no {DUMP_FILE}"));
+    missing.or_else(no_dump)
+}
+
+/// Why a file is not there in the size that the manifest says.
+fn missing(object: &ManifestObject, file: &str, size: impl Fn(&str) -> Option<u64>) -> Option<String> {
+    let found = size(file);
+    (found != Some(object.size)).then(|| match found {
+        None => format!("{file} is missing"),
+        Some(found) => format!("{file} has {found} bytes instead of {}", object.size),
+    })
+}
+
+impl Point {
+    /// What the manifest says.
+    fn tell(&mut self, manifest: Manifest) {
+        self.rows = manifest.contents.as_ref().map(Contents::total_rows);
+        self.objects = manifest.bucket.as_ref().map(|half| half.count);
+        self.spec = manifest.spec.is_some() && self.no_spec.is_none();
+        self.images = manifest.images;
+        self.sanitized = manifest.sanitized;
+        self.encrypted = !manifest.recipients.is_empty();
+        (self.owner, self.created_at) = (manifest.owner, Some(manifest.created_at));
+        self.server_version = Some(manifest.server_version);
+    }
 }

@@ -50,7 +50,8 @@ const LIBPQ_VARIABLES: [&str; 35] = [
 ];
 
 /// Ours, and none of its business.
-const OWN_VARIABLES: [&str; 11] = [
+const OWN_VARIABLES: [&str; 12] = [
+    crate::contract::ENV_ORIGIN,
     crate::contract::ENV_SANITIZED,
     crate::contract::ENV_IDENTITY,
     crate::contract::ENV_DATABASE_URL,

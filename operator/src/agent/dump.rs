@@ -15,6 +15,7 @@ use super::object_lock::{self, Locking};
 use super::objects::{self, Half, SourceArgs};
 use super::pg_dump::{self, PgDump};
 use super::replication::{self, Probe, Proof, Waits};
+use super::spec::{self, Told};
 use super::stream::{self, DumpInput, Written};
 use super::upkeep::{self, Upkeep};
 use super::{BackupId, DumpArgs, contents, owner, prune, recovery_point};
@@ -64,15 +65,15 @@ pub(super) async fn dump(
     let folder = format!("{}{id}/", args.prefix);
     let retention = locking.of_point(&id, now());
     let listed = Box::pin(list((&bucket, &target), args, (&folder, retention), probe, stop)).await;
-    let (half, args) = match listed {
-        Ok((half, args)) => (half, &args.clone()),
+    let (half, told, args) = match listed {
+        Ok((half, told, args)) => (half, told, &args.clone()),
         Err(error) => {
             take_back(&bucket, args, &id).await;
             return Err(error);
         }
     };
-    let mut made = Made { dumped, contents, listed: Listed::of(half) };
-    let problem = made.problem();
+    let mut made = Made { dumped, contents, listed: Listed::of(half), told };
+    let problems = made.problems();
     let manifest = describe(args, database, Begun { id, at: begun, pg_dump_version }, made, now());
     if let Some(hold) = &args.hold {
         // Before the manifest: a backup that counts is held from its first moment.
@@ -91,19 +92,26 @@ pub(super) async fn dump(
     upkeep.lock_notes.add(unknown);
     upkeep.lock_notes.add(refused);
     let location = format!("s3://{}/{manifest_key}", bucket.bucket());
-    Ok(DumpRecord { not_locked, not_whole: problem, locked_until, ..record(&manifest, written, location, upkeep) })
+    let not_whole = joined(problems, upkeep.spec_not_copied.take());
+    Ok(DumpRecord { not_locked, not_whole, locked_until, ..record(&manifest, written, location, upkeep) })
 }
 
-/// The list first, so that little is deleted between the dump and it; then the probe has had its time.
+fn joined(mut problems: Vec<String>, more: Option<String>) -> Option<String> {
+    problems.extend(more);
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
+/// What is beside the dump. The list first, so that little is deleted between the dump and it; then the probe has had its time.
 async fn list(
     (bucket, target): (&BucketClient, &BucketTarget),
     args: &DumpArgs,
     (folder, retention): (&str, Option<Retention>),
     probe: Option<Probe<'_>>,
     stop: &CancellationToken,
-) -> Result<(Half, DumpArgs), DumpError> {
+) -> Result<(Half, Told, DumpArgs), DumpError> {
     let half = Box::pin(objects::write(bucket, args, target, (folder, retention), stop)).await?;
-    Ok((half, proven(args, probe, stop).await?))
+    let told = Box::pin(spec::write(bucket, args, (folder, retention))).await;
+    Ok((half, told, proven(args, probe, stop).await?))
 }
 
 /// The application's bucket, where it is replicated and that counts for copies.
@@ -187,17 +195,19 @@ struct Made {
     dumped: ManifestObject,
     contents: Contents,
     listed: Listed,
+    told: Told,
 }
 
 impl Made {
     /// Why the point lacks something.
-    fn problem(&mut self) -> Option<String> {
-        self.listed.problem.take().or_else(|| self.contents.not_counted.clone())
+    fn problems(&mut self) -> Vec<String> {
+        let data = self.listed.problem.take().or_else(|| self.contents.not_counted.clone());
+        data.into_iter().chain(self.told.problem.take()).collect()
     }
 }
 
 fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, created_at: Timestamp) -> Manifest {
-    let Made { dumped, contents, listed } = made;
+    let Made { dumped, contents, listed, told } = made;
     Manifest {
         api_version: manifest::VERSION.to_owned(),
         id: begun.id,
@@ -218,6 +228,8 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         excluded_schemas: args.exclude_schema.clone(),
         contents: Some(contents),
         bucket: listed.half,
+        spec: told.object,
+        images: told.images,
         recipients: args.recipients.clone(),
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::BackupId;
 use super::manifest::{self, Manifest};
 use super::stream::hex;
-use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, OBJECTS_FILE, VERIFIED_FILE};
+use crate::contract::{COPIED, DUMP_FILE, HOLD, MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE, VERIFIED_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Object};
 
@@ -198,6 +198,8 @@ fn folders(prefix: &str, objects: &[Object]) -> BTreeMap<BackupId, Files> {
             Some((id, DUMP_FILE)) => found.entry(id).or_default().dump = Some(object.size),
             Some((id, VERIFIED_FILE)) => found.entry(id).or_default().verified = true,
             Some((id, OBJECTS_FILE)) => found.entry(id).or_default().lists = true,
+            // All that is left where somebody else removed the other objects, which know nothing of it.
+            Some((id, SPEC_FILE)) => drop(found.entry(id).or_default()),
             Some((id, file)) if is_copied(file) => drop(found.entry(id).or_default().copied.insert(file.to_owned())),
             Some((id, file)) if is_hold(file) => drop(found.entry(id).or_default().holds.insert(file.to_owned())),
             _ => {}
@@ -222,7 +224,7 @@ fn is_mark(file: &str, beginning: &str) -> bool {
 
 /// Whether an object of a backup's folder goes with the backup. A hold does not: nothing that is held goes.
 pub(super) fn is_part(file: &str) -> bool {
-    matches!(file, MANIFEST_FILE | DUMP_FILE | OBJECTS_FILE | VERIFIED_FILE) || is_copied(file)
+    matches!(file, MANIFEST_FILE | DUMP_FILE | OBJECTS_FILE | SPEC_FILE | VERIFIED_FILE) || is_copied(file)
 }
 
 /// Whether a backup is held, asked of the bucket now.

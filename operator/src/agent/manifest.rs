@@ -63,7 +63,15 @@ pub struct Manifest {
     /// The objects of the application's bucket, if the point has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketHalf>,
-    /// The keys of age that the dump is encrypted for. Its checksum is that of what is in the bucket.
+    /// The spec of the stack. It is none of `objects`: an agent of an earlier release copies all of these and knows no other file, so it
+    /// copies the point without its spec, and such a copy is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ManifestObject>,
+    /// The images that served when the operator last told it, by workload, with the digests that it knew: several where pods ran
+    /// several under one tag.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Vec<String>>,
+    /// The keys of age that the dump and the spec are encrypted for. A checksum is that of what is in the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
 }

@@ -4,7 +4,8 @@
 //! What enters: arguments and variables, as `contract` names them. What leaves: objects in the bucket, and one result for
 //! the operator. Forbidden here: the Kubernetes API, secrets in arguments, the disk as a buffer.
 //!
-//! A backup is `<prefix><id>/database.dump` and then `<prefix><id>/manifest.json`. Without the manifest it does not count.
+//! A backup is `<prefix><id>/database.dump` and what is beside it, and then `<prefix><id>/manifest.json`. Without the manifest it does
+//! not count.
 //! Each manifest says whose it is, and so does `<prefix>owner.json`: what is somebody else's is never removed.
 
 mod args;
@@ -46,6 +47,7 @@ mod rules;
 mod sanitize;
 mod seal;
 mod smoke_test;
+mod spec;
 mod stream;
 mod transfer;
 mod upkeep;
@@ -73,6 +75,7 @@ pub use provision::ProvisionArgs;
 pub use restore::{RestoreCommand, RestoreError};
 pub use retention::{Backup, Spared, expired};
 pub use sanitize::SanitizeArgs;
+pub use spec::{PointSpec, SpecError, spec_of};
 
 use self::smoke_test::NotPassed;
 use crate::contract::{self, LockOutcome, ProvisionOutcome};

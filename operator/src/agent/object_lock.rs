@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::BackupId;
 use super::inventory;
 use super::manifest::Manifest;
-use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE};
+use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, ObjectLock, Retention};
 
@@ -89,6 +89,12 @@ pub(super) async fn locked_until(
         let Some(until) = until.or(sent.map(|sent| sent.until)) else { return (None, None) };
         first = Some(first.map_or(until, |first: i64| first.min(until)));
     }
+    // A copy that an earlier release made has no spec, whatever its manifest says.
+    if manifest.spec.is_some()
+        && let Some(until) = until(bucket, &inventory::key(prefix, &manifest.id, SPEC_FILE)).await
+    {
+        first = first.map(|first| first.min(until));
+    }
     (first.and_then(|first| Timestamp::from_second(first).ok()), None)
 }
 
@@ -103,7 +109,7 @@ pub(super) async fn still_locked(
         return None;
     }
     let mut last = now.as_second();
-    for file in [DUMP_FILE, OBJECTS_FILE, MANIFEST_FILE] {
+    for file in [DUMP_FILE, OBJECTS_FILE, SPEC_FILE, MANIFEST_FILE] {
         last = last.max(until(bucket, &inventory::key(prefix, id, file)).await.unwrap_or(last));
     }
     Timestamp::from_second(last).ok().filter(|last| last.as_second() > now.as_second())

@@ -9,7 +9,7 @@ use super::inventory::{self, BackupFolder, Found, parts};
 use super::object_lock;
 use super::retention::{Backup, Spared, expired, is_leftover, older};
 use super::{BackupId, DumpArgs, owner};
-use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE};
+use crate::contract::{DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, Version};
 
@@ -112,7 +112,11 @@ async fn own(
         let good = match &entry.manifest {
             Found::Of { owner: Some(of), whole } if of == owner => *whole,
             Found::Missing if is_leftover(now, &entry.id) => {
-                let file = if entry.dump.is_some() { DUMP_FILE } else { OBJECTS_FILE };
+                let file = match entry.dump {
+                    Some(_) => DUMP_FILE,
+                    None if entry.lists => OBJECTS_FILE,
+                    None => SPEC_FILE,
+                };
                 let key = inventory::key(&args.prefix, &entry.id, file);
                 match bucket.said_by(&key, owner::SAYS).await {
                     Ok(Some(of)) if of == owner => {}

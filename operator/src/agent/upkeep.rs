@@ -27,6 +27,8 @@ pub(super) struct Upkeep {
     pub(super) copied: u32,
     pub(super) not_copied: Option<String>,
     pub(super) objects_not_copied: Option<String>,
+    /// The first copy that lacks the spec of the stack, and why.
+    pub(super) spec_not_copied: Option<String>,
     pub(super) lock_notes: Notes,
 }
 
@@ -64,9 +66,9 @@ pub(super) async fn upkeep(bucket: &BucketClient, args: &DumpArgs, now: Timestam
     upkeep.shared_with = shared_with(args, owner, mark.as_ref(), &entries);
     upkeep.without_owner = count(entries.iter().filter(|entry| entry.has_no_owner()));
     let copies = Box::pin(copies::copy(bucket, args, (owner, now), &mut entries, stop)).await;
-    upkeep.copied = copies.count;
-    upkeep.not_copied = copies.problem;
+    (upkeep.copied, upkeep.not_copied) = (copies.count, copies.problem);
     upkeep.objects_not_copied = copies.objects_problem;
+    upkeep.spec_not_copied = copies.without_spec;
     upkeep.lock_notes = copies.lock_notes;
     let spared = spared(args, owner, (&entries, &copies.places));
     let pruned = prune::prune(bucket, args, (owner, now), (&entries, &spared), stop).await;

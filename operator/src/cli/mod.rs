@@ -60,7 +60,7 @@ enum Command {
     /// Refuses a release that is not proven: the stack has to be Ready, and its status has to have `release.proven`. Only the image
     /// lines change; comments, order and quotes stay. Nothing is written to a cluster: commit the file for a pull request.
     Promote(promote::PromoteArgs),
-    /// Lists the recovery points of a bucket, without a cluster, with the keys of the usual variables of AWS
+    /// Lists the recovery points of a bucket, or prints the spec in one, without a cluster, with the keys of the usual variables of AWS
     RecoveryPoints(recovery_points::RecoveryPointsArgs),
     /// Runs inside the pod of a backup
     #[command(subcommand)]
@@ -116,6 +116,9 @@ pub enum CliError {
     /// The bucket could not be read.
     #[error(transparent)]
     Bucket(#[from] crate::services::ServiceError),
+    /// The spec in a recovery point could not be printed.
+    #[error(transparent)]
+    Spec(#[from] recovery_points::PrintSpecError),
     /// The result could not be printed.
     #[error("failed to print: {0}")]
     Print(#[from] io::Error),

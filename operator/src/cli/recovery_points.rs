@@ -1,9 +1,12 @@
-//! `rorun-operator recovery-points`: the catalogue of a bucket, without a cluster.
+//! `rorun-operator recovery-points`: the catalogue of a bucket, and the spec in a point, without a cluster.
+
+mod spec;
 
 use std::io::Write;
 
 use clap::ValueEnum;
 
+pub use self::spec::PrintSpecError;
 use super::CliError;
 use crate::{
     agent::{self, Point},
@@ -43,9 +46,18 @@ pub struct RecoveryPointsArgs {
     /// A file with certificate authorities (PEM) beside the public ones
     #[arg(long)]
     ca_file: Option<std::path::PathBuf>,
-    /// How to print
+    /// How to print the list
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
+    /// Prints no list, but the RorunStack in this point as a manifest: its id, or its URL as --output=location prints it
+    #[arg(long, value_name = "POINT", conflicts_with = "output")]
+    spec: Option<String>,
+    /// The images in that manifest are those that served when the point was made, by their digests
+    #[arg(long, requires = "spec")]
+    pin_images: bool,
+    /// A file with an identity of age, for a point that is encrypted
+    #[arg(long, value_name = "FILE", requires = "spec")]
+    identity_file: Option<std::path::PathBuf>,
     /// The access key id
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, hide = true)]
     access_key_id: String,
@@ -63,7 +75,7 @@ impl std::fmt::Debug for RecoveryPointsArgs {
     }
 }
 
-/// Lists and prints.
+/// Lists and prints, or prints the spec in a point.
 pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), CliError> {
     let ca = args.ca_file.as_deref().map(std::fs::read_to_string).transpose()?;
     let target = BucketTarget {
@@ -80,6 +92,15 @@ pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), C
     };
     let bucket = target.bucket.clone();
     let client = BucketClient::new(&target, Timeouts::DATA)?;
+    if let Some(point) = &args.spec {
+        let read = |file: &std::path::Path| {
+            std::fs::read_to_string(file).map_err(|error| PrintSpecError::Identity(file.display().to_string(), error))
+        };
+        let identity = args.identity_file.as_deref().map(read).transpose()?;
+        let (prefix, id) = Box::pin(spec::find(&client, &args.prefix, point)).await?;
+        let found = agent::spec_of(&client, (&prefix, &id), identity.as_deref()).await;
+        return spec::print(found.map_err(PrintSpecError::from)?, args.pin_images, out);
+    }
     let points = agent::points(&client, &args.prefix).await?;
     match args.output {
         Output::Json => {
@@ -109,6 +130,7 @@ fn table(points: &[Point], out: &mut impl Write) -> std::io::Result<()> {
         };
         let mut notes = Vec::new();
         notes.extend(point.broken.clone());
+        notes.extend(point.no_spec.clone());
         notes.extend((!point.holds.is_empty()).then(|| "held".to_owned()));
         notes.extend(point.encrypted.then(|| "encrypted".to_owned()));
         notes.extend((point.copies > 0).then(|| format!("{} copies", point.copies)));

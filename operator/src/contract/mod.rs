@@ -8,6 +8,7 @@ mod client_certificate;
 mod cluster_mode;
 mod facts;
 mod lock;
+mod origin;
 mod points;
 mod postgres_url;
 mod preflight;
@@ -31,6 +32,7 @@ pub use lock::{
     ARG_TIMEOUT_SECONDS, AWAIT_LOCK, HOLD_LOCK, LOCK_DIRECTORY, LOCK_FILE, LOCK_KEYS, LockOutcome, MIGRATION_SESSION,
     NOT_BEGUN,
 };
+pub use origin::{ENV_ORIGIN, LONGEST_ORIGIN, PointOrigin, SPEC_FILE, compress_spec, decompress_spec};
 pub use points::{
     ARG_CHECK, ARG_INTO_PREFIX, ARG_OBJECT_PREFIX, ARG_OBJECTS, ARG_OBJECTS_EXCEPT, ARG_RECIPIENT, ARG_REPLICA,
     ARG_REQUEST, ARG_SQL_FILE, ARG_VERIFIED, ARG_WORK, BucketLocation, CAPTURE, COPIED, CopyTarget, DRILL, DrillCheck,

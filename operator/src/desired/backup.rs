@@ -72,7 +72,7 @@ impl Component for Backup {
         let spec = || spared(job_spec(stack, backup, trusted), plan);
         let mut objects = vec![
             service::account(stack, Name::Backup, &stack.api.service_account_annotations),
-            secret(stack, (backup, connection), destination),
+            secret(stack, (backup, connection), destination, recovery::origin(stack, &plan.release).text()),
             cron_job(stack, backup, spec(), plan.dumps_paused),
         ];
         objects.extend(plan.backups.iter().map(|step| job(stack, step, spec())));
@@ -166,11 +166,18 @@ fn overdue(stack: &Stack, live: &LiveSet) -> Option<String> {
     Some(format!("cronjob/{name}: {why}"))
 }
 
-/// Just what the agent reads.
-fn secret(stack: &Stack, (backup, connection): (&Resolved, &Connection), destination: &BucketAccess) -> DesiredObject {
+/// Just what the agent reads. The stack that dumps are told is here and not in the CronJob: a schedule whose CronJob is written begins
+/// anew, and each edit of the spec, and each release, changes it. Pods read it when they start, and none is replaced for it.
+fn secret(
+    stack: &Stack,
+    (backup, connection): (&Resolved, &Connection),
+    destination: &BucketAccess,
+    origin: String,
+) -> DesiredObject {
     let mut data = bucket_variables(destination);
     data.insert(contract::ENV_DATABASE_URL, connection.direct_url.clone());
     data.extend(recovery::variables(&backup.recovery));
+    data.insert(contract::ENV_ORIGIN, origin);
     DesiredObject::own(&Secret {
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
         metadata: metadata::owned(stack, Name::Backup, stack.child(Name::Backup)),

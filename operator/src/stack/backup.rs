@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use serde_json::Value;
 
 use super::{
     BucketAccess, Observed, PointInTime, ProbeTarget, Probing, Recovery, Stack, bucket, defaults,
@@ -79,6 +80,8 @@ pub struct Backup {
     pub point_in_time: Option<PointInTime>,
     /// What makes a recovery point of a dump: its bucket half, its copies, its drills.
     pub recovery: Recovery,
+    /// The spec as users wrote it, for recovery points.
+    pub spec: Value,
     /// The exact names of schemas that are not dumped.
     pub exclude_schemas: Vec<String>,
     /// Labels of the user for the pods.
@@ -127,6 +130,7 @@ pub(super) fn resolve_block(
     let backup = Backup {
         point_in_time: PointInTime::resolve((spec, &block), stack, observed),
         recovery,
+        spec: serde_json::to_value(spec).unwrap_or_default(),
         image,
         follows_database,
         retention_days: retention.days.unwrap_or(30),

@@ -1,6 +1,6 @@
 //! A revision of a release as the cluster keeps it, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +26,25 @@ pub struct Revision {
 impl Revision {
     /// An image of it with the digest that its pods run, if there is one.
     pub fn pinned(&self, component: Component, image: &str) -> String {
-        let digest = self.progress.digests.get(component.as_str()).filter(|digest| image::is_digest(digest));
-        match digest {
-            Some(digest) if !image.contains('@') => format!("{image}@{digest}"),
-            _ => image.to_owned(),
+        let digest = self.progress.digests.get(component.as_str());
+        digest.map_or_else(|| image.to_owned(), |digest| with_digest(image, digest))
+    }
+
+    /// An image of it with each digest that its pods ran since it serves, sorted: the same whichever of these pods are there.
+    pub fn images_that_ran(&self, component: Component, image: &str) -> Vec<String> {
+        match self.progress.several.get(component.as_str()) {
+            Some(digests) => {
+                let images: BTreeSet<String> = digests.iter().map(|digest| with_digest(image, digest)).collect();
+                images.into_iter().collect()
+            }
+            None => vec![self.pinned(component, image)],
         }
     }
+}
+
+/// `digest`: or a word that tells why there is none.
+fn with_digest(image: &str, digest: &str) -> String {
+    if image::is_digest(digest) && !image.contains('@') { format!("{image}@{digest}") } else { image.to_owned() }
 }
 
 impl Revision {
@@ -109,6 +122,9 @@ pub struct Progress {
     /// What its pods ran when last looked at, by workload: a digest, or why there is none, as the status tells it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub digests: BTreeMap<String, String>,
+    /// All that its pods ran, by workload, where that was not the same at all times: several at once, or one after the other.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub several: BTreeMap<String, BTreeSet<String>>,
     /// When one of them was last another one: a tag was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digests_changed_at: Option<i64>,

@@ -87,7 +87,7 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
         reason::PRUNING_FAILED
     } else if status.not_locked.is_some() {
         reason::POOLED_CONNECTION
-    } else if backup.recovery.include_bucket && status.not_whole.is_some() {
+    } else if backup.recovery.include_bucket && status.not_whole.is_some() && !lists_objects(&status) {
         reason::DATABASE_ONLY
     } else {
         reason::READY
@@ -109,6 +109,11 @@ pub(super) fn notes(report: &Report<'_>, status: Option<&BackupStatus>) -> Optio
     ];
     let sentences: Vec<_> = sentences.into_iter().flatten().collect();
     (!sentences.is_empty()).then(|| (why, sentences.join("; ")))
+}
+
+/// Whether the newest point has the objects of the bucket: then it lacks something else.
+fn lists_objects(status: &BackupStatus) -> bool {
+    status.last_successful.as_ref().is_some_and(|record| record.objects.is_some())
 }
 
 /// The reason and the note of a drill that found nothing wrong.

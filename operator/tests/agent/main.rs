@@ -43,3 +43,4 @@ mod rules;
 mod sanitizes;
 mod schemas;
 mod services;
+mod specs;

@@ -9,9 +9,12 @@ use aws_sdk_s3::types::{
 };
 use jiff::{SignedDuration, Timestamp};
 use rorun_operator::agent::BackupId;
-use rorun_operator::contract::{self, CopyTarget, DUMP_FILE, DumpRecord, MANIFEST_FILE, MARKER_FILE, OBJECTS_FILE};
+use rorun_operator::contract::{
+    self, CopyTarget, DUMP_FILE, DumpRecord, MANIFEST_FILE, MARKER_FILE, OBJECTS_FILE, PointOrigin, SPEC_FILE,
+};
 use rorun_operator::services::ServiceError;
 use rorun_operator::services::bucket::{BucketClient, BucketTarget, LockMode, Retention, Timeouts, Version};
+use serde_json::json;
 
 use crate::gateway::{Gateway, Passed};
 use crate::moto::Moto;
@@ -98,7 +101,11 @@ async fn a_point_is_locked_for_as_long_as_retention_keeps_it() {
     let bucket = &scenario.bucket;
     bucket.put("uploads/a", b"a receipt".to_vec()).await.expect("put");
     let objects = [contract::ARG_OBJECTS, contract::ARG_OBJECTS_EXCEPT, "backups/"];
-    let record = dump(&scenario, &target, &objects).await;
+    let mut command = command(&scenario, &target);
+    command
+        .args(objects)
+        .env(contract::ENV_ORIGIN, PointOrigin { stack: Some(json!({})), ..PointOrigin::default() }.text());
+    let record = scenario.run(command).await.complete();
     let id: BackupId = record.id.parse().expect("an id");
     assert_eq!(record.locked_until, Some(id.created() + SignedDuration::from_hours(7 * 24)), "{record:?}");
     assert_eq!((record.lock_note, record.not_whole, record.objects), (None, None, Some(1)));
@@ -106,7 +113,7 @@ async fn a_point_is_locked_for_as_long_as_retention_keeps_it() {
     let all = versions(bucket, &folder).await;
     let mut files: Vec<_> = all.iter().map(|version| version.key.trim_start_matches(&*folder)).collect();
     files.sort_unstable();
-    assert_eq!(files, [DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE]);
+    assert_eq!(files, [DUMP_FILE, MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE]);
     refuses(bucket, &all).await;
     let lock = bucket.retention(&format!("{folder}{DUMP_FILE}"), None).await.expect("head").expect("a lock");
     assert_eq!(lock, Retention { mode: LockMode::Governance, until: id.created().as_second() + 7 * DAY });

@@ -2,12 +2,16 @@
 
 use clap::Parser;
 use proptest::prelude::*;
-use rorun_operator::{agent::AgentCommand, contract, objects::DesiredObject};
-use serde_json::Value;
+use rorun_operator::{
+    agent::AgentCommand,
+    contract::{self, PointOrigin},
+    objects::DesiredObject,
+};
+use serde_json::{Value, json};
 
 use super::{
     generate::{config, stacks},
-    support::{containers, items, objects, template, text},
+    support::{CANARY, containers, items, objects, template, text},
 };
 
 #[derive(Debug, Parser)]
@@ -54,6 +58,12 @@ proptest! {
         let AgentCommand::Install { path } = pod.next().unwrap() else { panic!("no install") };
         let AgentCommand::Dump(dump) = pod.next().unwrap() else { panic!("no dump") };
         prop_assert_eq!(path.to_str(), Some(contract::BINARY_PATH));
+        // What its user wrote, and nothing else: no value of a Secret is in it.
+        let written = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
+            "metadata": {"name": cr.metadata.name, "namespace": cr.metadata.namespace}, "spec": cr.spec});
+        prop_assert!(!written.to_string().contains(CANARY));
+        let told = PointOrigin { stack: Some(written), ..PointOrigin::default() };
+        prop_assert_eq!(PointOrigin::read(dump.origin.as_deref().unwrap()), Ok(told));
         let stack = (cr.metadata.namespace.as_deref().unwrap(), cr.metadata.name.as_deref().unwrap());
         let destination = cr.spec.backup.as_ref().and_then(|backup| backup.destination.as_ref());
         let base = destination.and_then(|destination| destination.prefix.as_deref()).unwrap_or("backups/");

@@ -151,7 +151,7 @@ pub async fn a_field_beside_the_template_turns_no_condition(env: &TestEnv) {
     let mut spec = development();
     spec["admin"]["progressDeadlineSeconds"] = json!(700);
     env.apply(namespace, spec).await;
-    assert_eq!(env.writes(namespace, mark), ["patch deployments/shop-admin"]);
+    assert_eq!(env.edited(namespace, mark), ["patch deployments/shop-admin"]);
     let written = env.objects("Deployment", namespace).get("shop-admin").await.expect("the deployment");
     assert!(written.metadata.generation > deployment.metadata.generation, "its controller has yet to look at it");
     assert_eq!(env.condition(namespace, "AdminReady").await.1, "Ready");

@@ -59,12 +59,13 @@ async fn an_unknown_command_costs_a_reconcile_and_no_call(env: &TestEnv, operato
     assert!(calls.is_empty(), "{calls:?}");
 }
 
+/// And the Secret that tells dumps the spec.
 async fn a_change_of_one_field_writes_one_child(env: &TestEnv) {
     let mark = env.mark();
     let mut spec = development();
     spec["admin"]["image"] = json!("rorun-admin:2");
     env.apply("create", spec).await;
-    assert_eq!(env.writes("create", mark), ["patch deployments/shop-admin"]);
+    assert_eq!(env.edited("create", mark), ["patch deployments/shop-admin"]);
 }
 
 async fn a_change_of_a_field_of_several_children_costs_them_and_one_status(env: &TestEnv) {

@@ -225,7 +225,7 @@ pub async fn a_volume_that_is_deleted_under_its_pod_is_told_and_its_pod_left(env
     env.until_reason(namespace, "RedisReady", "VolumeTerminating").await;
     let now = env.objects("StatefulSet", namespace).get("shop-redis").await.expect("the server");
     assert_eq!(now.resource_version(), server.resource_version(), "the pod on the volume would be replaced");
-    assert_eq!(env.writes(namespace, mark), ["patch deployments/shop-admin"], "the rest of the stack goes on");
+    assert_eq!(env.edited(namespace, mark), ["patch deployments/shop-admin"], "the rest of the stack goes on");
 
     // With the Secret gone as well, nothing is made up as long as the data are there.
     env.delete("Secret", namespace, SECRET).await;

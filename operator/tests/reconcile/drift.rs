@@ -114,7 +114,7 @@ pub async fn what_the_spec_leaves_out_is_pruned_and_nothing_else(env: &TestEnv) 
     members.remove("admin");
     members.insert("ingress".to_owned(), json!({"host": "api.example.com"}));
     env.apply(namespace, spec).await;
-    let mut writes = env.writes(namespace, mark);
+    let mut writes = env.edited(namespace, mark);
     writes.sort();
     let expected = [
         "delete deployments/shop-admin",

@@ -321,6 +321,14 @@ impl TestEnv {
         done.map(|call| format!("{} {}/{}", call.verb, call.resource, call.name)).collect()
     }
 
+    /// What an edit of a spec with backups writes beside the Secret that tells dumps the spec, which is written once.
+    pub fn edited(&self, namespace: &str, mark: Mark) -> Vec<String> {
+        let (told, others): (Vec<_>, Vec<_>) =
+            self.writes(namespace, mark).into_iter().partition(|write| write == "patch secrets/shop-backup");
+        assert_eq!(told.len(), 1, "{others:?}");
+        others
+    }
+
     /// A condition of the stack: status, reason and message.
     pub async fn condition(&self, namespace: &str, kind: &str) -> (String, String, String) {
         let stack = self.stacks(namespace).get("shop").await.expect("the stack");

@@ -115,7 +115,7 @@ pub async fn a_kind_comes_and_goes_without_a_restart(env: &TestEnv) {
 
     let mark = env.mark();
     env.apply(namespace, development()).await;
-    assert_eq!(env.writes(namespace, mark), [format!("delete servicemonitors/{MONITOR}")]);
+    assert_eq!(env.edited(namespace, mark), [format!("delete servicemonitors/{MONITOR}")]);
     assert_eq!(
         env.condition(namespace, "MonitoringReady").await.0,
         "",
@@ -145,7 +145,7 @@ async fn the_kind_goes(env: &TestEnv, (namespace, other): (&str, &str), definiti
     let mut spec = development();
     spec["admin"]["image"] = json!("rorun-admin:2");
     env.apply(other, spec).await;
-    assert_eq!(env.writes(other, mark), ["patch deployments/shop-admin"]);
+    assert_eq!(env.edited(other, mark), ["patch deployments/shop-admin"]);
     let mark = env.mark();
     env.until("the operator asks for the kind again", async || asks(env, mark) >= 2).await;
     assert_eq!(asked(env, mark), BTreeSet::from(["/apis".to_owned()]));

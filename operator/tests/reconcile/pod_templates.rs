@@ -28,7 +28,7 @@ pub async fn a_patch_writes_nothing_until_it_can_be(env: &TestEnv) {
     let message = env.until_reason(NAMESPACE, "RedisReady", "PodTemplateRefused").await;
     assert!(message.starts_with("redis.embedded.podTemplate.spec.hostNetwork is refused"), "{message}");
     env.settled(NAMESPACE).await;
-    assert_eq!(env.writes(NAMESPACE, mark), NOTHING, "for a patch that is refused");
+    assert_eq!(env.edited(NAMESPACE, mark), NOTHING, "for a patch that is refused");
     let (status, reason, _) = env.condition(NAMESPACE, "Stalled").await;
     assert_eq!((&*status, &*reason), ("True", "PodTemplateRefused"));
 
@@ -37,7 +37,7 @@ pub async fn a_patch_writes_nothing_until_it_can_be(env: &TestEnv) {
     let mut other = patched(&json!({"hostNetwork": true}));
     other["database"] = json!({"embedded": {"podTemplate": {"spec": {"terminationGracePeriodSeconds": 90}}}});
     env.apply(NAMESPACE, other).await;
-    assert_eq!(env.writes(NAMESPACE, mark), ["patch statefulsets/shop-database"]);
+    assert_eq!(env.edited(NAMESPACE, mark), ["patch statefulsets/shop-database"]);
 
     let mounted = patched(&json!({"volumes": [{"name": "extra", "configMap": {"name": "extra"}}]}));
     let mark = env.mark();
@@ -48,7 +48,7 @@ pub async fn a_patch_writes_nothing_until_it_can_be(env: &TestEnv) {
         "{message}"
     );
     env.settled(NAMESPACE).await;
-    assert_eq!(env.writes(NAMESPACE, mark), ["patch statefulsets/shop-database"], "the database's patch was taken out");
+    assert_eq!(env.edited(NAMESPACE, mark), ["patch statefulsets/shop-database"], "the database's patch was taken out");
 
     what_is_mounted_is_watched(env).await;
 }

@@ -91,7 +91,8 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
     let (statuses, others) = told(env, mark);
     println!("a release: {statuses} statuses, {others:?}");
     // The record of the release is written when it is new, when its rollout begins and when it serves; no dump begins while the
-    // migration runs, and the stack is not deleted under it, which the finalizer is for; the Job of the release before goes.
+    // migration runs, and the stack is not deleted under it, which the finalizer is for; the Job of the release before goes. Dumps are
+    // told the spec, and what serves: their Secret is written once for each, and the CronJob for none.
     let expected = [
         ("delete jobs", 1),
         ("patch controllerrevisions", 3),
@@ -99,6 +100,7 @@ pub async fn a_release_costs_what_it_makes_and_changes(env: &TestEnv) {
         ("patch deployments", 1),
         ("patch jobs", 1),
         ("patch rorunstacks", 2),
+        ("patch secrets", 2),
     ];
     assert_eq!(others, expected.map(|(call, count)| (call.to_owned(), count)).into());
     // One more says that nothing of the old release is left.

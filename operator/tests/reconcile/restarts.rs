@@ -45,7 +45,7 @@ pub async fn an_api_server_that_comes_back_is_written_nothing(env: &TestEnv) {
     let mut spec = development();
     spec["admin"]["image"] = serde_json::json!("rorun-admin:2");
     env.apply("back", spec).await;
-    assert_eq!(env.writes("back", mark), ["patch deployments/shop-admin"]);
+    assert_eq!(env.edited("back", mark), ["patch deployments/shop-admin"]);
     let mut lists = BTreeMap::<String, usize>::new();
     for call in env.calls("", mark).iter().filter(|call| call.verb == "list") {
         *lists.entry(call.resource.clone()).or_default() += 1;

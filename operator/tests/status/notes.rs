@@ -87,6 +87,24 @@ fn a_dump_without_the_lock_is_good_and_says_so() {
     insta::assert_snapshot!(told, @"the last backup ran without the lock that excludes migrations: failed to hold a lock on PostgreSQL at h:1: DIRECT_URL leads to a pooler");
 }
 
+/// A point that lacks something else than the objects of the bucket says so, and is no point of the database only.
+#[test]
+fn a_point_with_its_objects_is_none_of_the_database_only() {
+    let why = "the point lacks the spec of the stack: it has 300000 bytes, which are too many to tell a pod";
+    for (objects, reason) in [(json!(3), "Ready"), (json!(0), "Ready"), (Value::Null, "DatabaseOnly")] {
+        let mut cluster = Cluster::ready(stack("shop").set("backup", json!({"includeBucket": true})));
+        let record = json!({"id": "20260101T000000Z-aaaaa", "at": at(1020), "sizeBytes": 10, "sha256": "", "removed": 0,
+            "location": "s3://b/x", "objects": objects, "notWhole": why});
+        let outcome = json!({"complete": record}).to_string();
+        let ended = json!({"terminated": {"exitCode": 0, "message": outcome}});
+        let statuses = json!([{"name": "dump", "state": ended, "restartCount": 0}]);
+        cluster.put(("", "Pod"), Component::Backup, json!({"status": {"containerStatuses": statuses}}));
+        let status = cluster.reconcile(1030);
+        assert_eq!(line(&status, "BackupHealthy"), format!("True {reason}"));
+        assert!(condition(&status, "BackupHealthy").unwrap().message.contains(why));
+    }
+}
+
 /// The newest Job, and what the agent said in its pod while a container beside it keeps the pod running.
 #[test]
 fn a_dump_that_is_complete_counts_though_its_pod_runs() {

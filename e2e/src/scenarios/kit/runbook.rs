@@ -113,6 +113,29 @@ mod tests {
         assert_eq!(Page::read(text), expected);
     }
 
+    /// A manifest that is half printed would be applied, and an empty one would keep the next attempt from printing it.
+    #[test]
+    fn a_spec_that_is_not_printed_leaves_no_manifest() {
+        let file = project().join("docs/runbooks/lost-namespace.md");
+        let Page { script, .. } = Page::read(&fs::read_to_string(file).expect("the page"));
+        let (_, rest) = script.split_once("test -s").expect("the step");
+        let (step, _) = rest.split_once("head -n").expect("what follows");
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = folder.path().join("stack.yaml");
+        let print = |status: u32, text: &str| {
+            let own = format!("rorun-operator() {{ echo {text}; return {status}; }}\ntest -s{step}");
+            let mut run = Run::new("bash", ["-euo", "pipefail", "-c", &own]).folder(folder.path());
+            for (name, value) in [("ENDPOINT", "e"), ("BUCKET", "b"), ("LOCATION", "s3://b/c/")] {
+                run = run.env(name, value);
+            }
+            let printed = run.env("MANIFEST", &manifest).output();
+            (printed.is_ok(), fs::read_to_string(&manifest).ok())
+        };
+        assert_eq!(print(1, "half"), (false, None));
+        assert_eq!(print(0, "whole"), (true, Some("whole\n".to_owned())));
+        assert_eq!(print(1, "half"), (true, Some("whole\n".to_owned())), "one that is there is left as it is");
+    }
+
     #[test]
     fn every_page_says_what_its_user_sets_and_has_commands() {
         let pages = fs::read_dir(project().join("docs/runbooks")).expect("the pages");

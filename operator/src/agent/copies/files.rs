@@ -1,4 +1,4 @@
-//! The objects of a point itself: its dump, its list and its manifest.
+//! The objects of a point itself: its dump, its list, its spec and its manifest.
 
 use tokio_util::sync::CancellationToken;
 
@@ -7,18 +7,18 @@ use crate::agent::error::DumpError;
 use crate::agent::manifest::{Manifest, ManifestObject};
 use crate::agent::stream::{self, Written};
 use crate::agent::{BackupId, inventory, owner};
-use crate::contract::MANIFEST_FILE;
+use crate::contract::{MANIFEST_FILE, SPEC_FILE};
 use crate::services::bucket::{Created, Headers};
 
 impl Run<'_> {
-    /// Every object of the manifest, and the manifest last.
+    /// Every object of the manifest, and the manifest last. Gives why the spec of the stack is not among them, which keeps no data back.
     pub(super) async fn files(
         &self,
         to: &Place,
         (manifest, body): (&Manifest, Vec<u8>),
         id: &BackupId,
         stop: &CancellationToken,
-    ) -> Result<(), DumpError> {
+    ) -> Result<Option<String>, DumpError> {
         let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
         let found = to.bucket.get(&there).await?;
         match &found {
@@ -37,13 +37,42 @@ impl Run<'_> {
                 return Err(wrong(&key, "the copy has another checksum than the manifest"));
             }
         }
+        let without_spec = Box::pin(self.spec(to, manifest, id, stop)).await?;
         if found.is_some() {
-            return Ok(());
+            return Ok(without_spec);
         }
         let headers = Headers::default().locked(to.locking.of_point(id, self.now));
         match to.bucket.create_with(&there, body, &headers).await? {
-            Created::Now => Ok(()),
+            Created::Now => Ok(without_spec),
             Created::Refused => Err(wrong(&there, "another backup is there")),
+        }
+    }
+
+    /// The spec of the stack, if the point has one and the target does not: an agent of an earlier release copies none.
+    async fn spec(
+        &self,
+        to: &Place,
+        manifest: &Manifest,
+        id: &BackupId,
+        stop: &CancellationToken,
+    ) -> Result<Option<String>, DumpError> {
+        let Some(spec) = &manifest.spec else { return Ok(None) };
+        let key = inventory::key(&self.target.prefix, id, SPEC_FILE);
+        let copied = match to.bucket.size(&key).await {
+            Ok(Some(size)) if size == spec.size => Ok(()),
+            Ok(_) => Box::pin(self.object(to, spec, id, stop)).await,
+            Err(error) => Err(error.into()),
+        };
+        match copied {
+            Ok(()) => Ok(None),
+            Err(DumpError::Stopped) => Err(DumpError::Stopped),
+            Err(error) => {
+                let bucket = &self.target.location.bucket;
+                tracing::warn!(%error, %id, bucket, "a copy lacks the spec of the stack");
+                // In few words: what a run tells is short.
+                let why = if let DumpError::Copy { why, .. } = error { why } else { error.to_string() };
+                Ok(Some(format!("the copy of {id} in bucket \"{bucket}\" lacks the spec of the stack: {why}")))
+            }
         }
     }
 

@@ -38,9 +38,19 @@ pub(super) struct Copies {
     pub(super) count: u32,
     pub(super) problem: Option<String>,
     pub(super) objects_problem: Option<String>,
+    /// The first copy that lacks the spec of the stack, and why.
+    pub(super) without_spec: Option<String>,
     /// The buckets that the spec names now, as marks name them: a copy in one that it named before proves nothing.
     pub(super) places: BTreeSet<String>,
     pub(super) lock_notes: Notes,
+}
+
+impl Copies {
+    /// One more is there. `without_spec`: why it lacks the spec of the stack.
+    fn copied(&mut self, without_spec: Option<String>) {
+        self.count += 1;
+        self.without_spec = self.without_spec.take().or(without_spec);
+    }
 }
 
 /// Copies what is not copied yet, newest first, and removes old copies. Entries that were copied say so afterwards.
@@ -195,9 +205,9 @@ impl Run<'_> {
         let body = self.bucket.get(&key).await?.ok_or_else(|| wrong(&key, "it is gone"))?;
         let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
         if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
-            Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
+            let without_spec = Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
             self.mark(entry, Copied::Database).await?;
-            done.count += 1;
+            done.copied(without_spec);
         }
         let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
         // A release or a restore waits for the end of a run that holds a point for it, so that run copies none.

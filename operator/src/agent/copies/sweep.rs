@@ -14,7 +14,7 @@ use crate::agent::manifest::{Manifest, ManifestObject};
 use crate::agent::objects::ListReader;
 use crate::agent::parts::Part;
 use crate::agent::pool::{self, Name};
-use crate::contract::{MANIFEST_FILE, OBJECTS_FILE};
+use crate::contract::{MANIFEST_FILE, OBJECTS_FILE, SPEC_FILE};
 use crate::services::ServiceError;
 use crate::services::bucket::BucketClient;
 
@@ -94,7 +94,9 @@ impl Sweep<'_> {
         let (mut ids, mut from) = (BTreeSet::new(), None);
         loop {
             let (page, next) = self.bucket.page(self.prefix, from.take()).await?;
-            ids.extend(page.iter().filter_map(|object| Some(inventory::parts(self.prefix, &object.key)?.0)));
+            let files = page.iter().filter_map(|object| inventory::parts(self.prefix, &object.key));
+            // A spec alone is what an earlier release left of a copy that it removed. One that is being written has its dump before it.
+            ids.extend(files.filter(|(_, file)| *file != SPEC_FILE).map(|(id, _)| id));
             from = next;
             if from.is_none() {
                 return Ok(ids);

@@ -21,7 +21,7 @@ use super::checked::{Dump, ReadError};
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Found};
 use super::manifest::{Manifest, ManifestObject};
-use super::{BackupId, DrillArgs, copies, seal};
+use super::{BackupId, DrillArgs, copies, seal, spec};
 use crate::contract::{DUMP_FILE, DrillFault, DrillOutcome, DrillRecord, MANIFEST_FILE, VERIFIED_FILE, Verdict};
 use crate::services::ServiceError;
 use crate::services::bucket::{BucketClient, BucketTarget, Timeouts};
@@ -127,7 +127,24 @@ async fn judge(
     stop: &CancellationToken,
 ) -> Result<DrillRecord, Ended> {
     let manifest = read_manifest(bucket, &args.prefix, id).await?;
-    let dump = dump_of(&manifest)?;
+    let mut record = Box::pin(restored(bucket, args, (&manifest, target), stop)).await?;
+    // Nothing of the spec is restored, so it fails no drill of the data.
+    if let Some(note) = spec::damaged(bucket, &args.prefix, &manifest).await {
+        let told = std::mem::take(&mut record.message);
+        record.message = if told.is_empty() { note } else { format!("{told}; {note}") };
+    }
+    Ok(record)
+}
+
+/// Restores the point, and compares what came of it.
+async fn restored(
+    bucket: &BucketClient,
+    args: &DrillArgs,
+    (manifest, target): (&Manifest, &BucketTarget),
+    stop: &CancellationToken,
+) -> Result<DrillRecord, Ended> {
+    let id = &manifest.id;
+    let dump = dump_of(manifest)?;
     let key = inventory::key(&args.prefix, id, DUMP_FILE);
     tracing::info!(%id, key, "drill started");
     let begun = Instant::now();
@@ -143,14 +160,14 @@ async fn judge(
     let known = Known { excluded: &manifest.excluded_schemas, contents: manifest.contents.as_ref() };
     let restored = Box::pin(restore::restore_known(opened, (&server, known), stop)).await;
     let compared = match restored {
-        Ok(restored) => Box::pin(compare::compare(&server, &manifest, &args.checks, &restored))
+        Ok(restored) => Box::pin(compare::compare(&server, manifest, &args.checks, &restored))
             .await
             .map(|compared| (restored, compared)),
         Err(ended) => Err(ended),
     };
     server.stop().await;
     let (restored, compared) = compared?;
-    let sample = Box::pin(objects::sample(bucket, args, (id, &manifest, target), stop)).await?;
+    let sample = Box::pin(objects::sample(bucket, args, (id, manifest, target), stop)).await?;
     Ok(DrillRecord {
         id: id.to_string(),
         at: now(),
@@ -160,7 +177,7 @@ async fn judge(
         objects: sample.objects,
         checks: u32::try_from(args.checks.len()).unwrap_or(u32::MAX),
         verdict: if restored.is_whole() { Verdict::Whole } else { Verdict::Partial },
-        message: notes(&restored, &manifest, &sample),
+        message: notes(&restored, manifest, &sample),
     })
 }
 

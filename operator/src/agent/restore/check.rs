@@ -8,13 +8,16 @@ use super::maintenance::{self, ANSWER, Maintenance};
 use super::point::{self, Point};
 use super::sql::{self, literal, text};
 use super::{objects, unless_stopped};
-use crate::agent::pg_restore;
+use crate::agent::{pg_restore, spec};
 use crate::contract::{Held, RestoreRefusal, RestoreResult, RestoreScope, copy_database};
 
 /// Checks all that can be checked without writing.
 pub(super) async fn check(args: &StepArgs, stop: &CancellationToken) -> Result<RestoreResult, RestoreError> {
     let point = unless_stopped(stop, point::load(&args.point)).await?;
     let mut result = RestoreResult::default();
+    // Nothing of the spec is restored, so the data are restored all the same.
+    let spec = async { Ok(spec::damaged(&point.bucket, &args.point.prefix, &point.manifest).await) };
+    result.warnings.extend(unless_stopped(stop, spec).await?);
     if args.scope.contains(&RestoreScope::Database) {
         let dump = unless_stopped(stop, point.dump(args)).await?;
         unless_stopped(stop, dump.refuse_sealed()).await?;

@@ -7,6 +7,7 @@ mod objects;
 mod script;
 mod sql;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -154,6 +155,9 @@ async fn make(
         excluded_schemas: point.excluded_schemas.clone(),
         contents: Some(contents),
         bucket,
+        // Neither the images nor the spec of production: such a point leaves it.
+        spec: None,
+        images: BTreeMap::new(),
         recipients: Vec::new(),
     };
     Ok((manifest, size))

@@ -321,6 +321,9 @@ pub struct BackupRecord {
     /// The size of the database in bytes, with its indexes. Absent if it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_bytes: Option<i64>,
+    /// How many objects of the application's bucket it lists. Absent: it lists none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<i64>,
     /// The URL of the manifest: `s3://<bucket>/<key>`.
     pub location: String,
     /// Until when Object Lock of the bucket keeps it. Absent if it is not locked.

@@ -86,6 +86,7 @@ pub fn last_backup(live: &LiveSet) -> Option<BackupStatus> {
         at,
         size_bytes: record.size_bytes,
         database_bytes: record.database_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+        objects: record.objects.and_then(|count| i64::try_from(count).ok()),
         location: record.location,
         locked_until: record.locked_until.map(in_seconds),
     };

@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use crate::{
     api::v1alpha1::{NO_REGISTRY, SEVERAL_DIGESTS},
     contract::LockOutcome,
-    names::image::ImageName,
+    names::{Component, image::ImageName},
     plan::Step,
     stack::{Observed, Progress, Revision},
 };
+
+/// How many digests of one tag are remembered: who moves a tag without end needs no more of them.
+const REMEMBERED: usize = 16;
 
 /// Records which digests the ready pods of the revision that serves run. What is known stays known while no pod is ready, so that
 /// a pause keeps it. Pods that come to run another image under the same tag prove it anew.
@@ -20,9 +23,25 @@ pub(super) fn digests(serving: &mut Revision, observed: &Observed, now: i64) {
         let known = written.map(str::to_owned).or_else(|| told(&there?.digests));
         let Some(known) = known else { continue };
         let before = serving.progress.digests.insert(component.to_string(), known.clone());
+        if written.is_none() {
+            let found = there.iter().flat_map(|there| &there.digests);
+            let found = found.map(|digest| digest.clone().unwrap_or_else(|| NO_REGISTRY.to_owned()));
+            let one = before.iter().filter(|before| *before != SEVERAL_DIGESTS).cloned();
+            remember(&mut serving.progress, component, one.chain(found).collect());
+        }
         if before.is_some_and(|before| before != known) {
             serving.progress.digests_changed_at = Some(now);
         }
+    }
+}
+
+/// Keeps all that pods of a revision ran, as soon as it is more than one digest. What is known stays, so that nothing is written when
+/// such pods come and go.
+fn remember(progress: &mut Progress, component: Component, found: BTreeSet<String>) {
+    let known = progress.several.get(component.as_str());
+    let all: BTreeSet<String> = known.into_iter().flatten().cloned().chain(found).collect();
+    if all.len() > 1 && all.len() <= REMEMBERED {
+        progress.several.insert(component.to_string(), all);
     }
 }
 

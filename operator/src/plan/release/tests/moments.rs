@@ -48,6 +48,32 @@ fn a_digest_is_told_if_all_pods_run_the_same(#[case] pods: &[Option<&str>], #[ca
     assert_eq!(cluster.plan().0.target.progress.digests["api"], "digest of api:1");
 }
 
+/// Recovery points are told of all that ran: what is told grows with what is new alone, whichever pods are ready.
+#[test]
+fn pods_that_come_and_go_change_nothing_of_what_ran() {
+    let mut cluster = serving();
+    cluster.settle();
+    for revision in &mut cluster.observed.releases.revisions {
+        revision.progress.digests.clear();
+    }
+    let (a, b) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let pods = |cluster: &mut Cluster, digests: &[&str]| {
+        let there = cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap();
+        there.digests = digests.iter().map(|digest| Some((*digest).to_owned())).collect();
+        let release = cluster.plan().0;
+        cluster.observed.releases.revisions.clone_from(&release.revisions);
+        release.last_good.unwrap().images_that_ran(Component::Api, "api:1")
+    };
+    let (of_a, of_b) = (format!("api:1@{a}"), format!("api:1@{b}"));
+    assert_eq!(pods(&mut cluster, &[]), ["api:1"], "nothing is known yet");
+    assert_eq!(pods(&mut cluster, &[&a]), [&*of_a]);
+    assert_eq!(pods(&mut cluster, &[]), [&*of_a], "no pod is ready");
+    assert_eq!(pods(&mut cluster, &[&b, &a]), [&*of_a, &*of_b]);
+    for there in [&[&*a][..], &[&b], &[], &[&a, &b], &[&b]] {
+        assert_eq!(pods(&mut cluster, there), [&*of_a, &*of_b], "{there:?}");
+    }
+}
+
 #[test]
 fn a_digest_in_the_name_of_an_image_needs_no_pod() {
     let mut cluster = Cluster::new();
