@@ -158,6 +158,10 @@ fn template(stack: &Stack, workload: &Workload) -> PodTemplateSpec {
         env.retain(|variable| variable.name != CANDIDATE);
         env.push(pod::variable(CANDIDATE, "true"));
     }
+    // What a candidate printed last is told of one that does not start. Its pods are made for this release, so it replaces none that serve.
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        container.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
+    }
     template
 }
 
