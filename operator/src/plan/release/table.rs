@@ -77,6 +77,11 @@ impl State {
         matches!(self, Self::Migrating | Self::MigrationLocked)
     }
 
+    /// Whether its pods have a time to become ready in.
+    pub(super) fn has_a_clock(self) -> bool {
+        matches!(self, Self::Testing | Self::RollingOut)
+    }
+
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
     /// candidates run, its Deployments change, or its pods are tested. One that waits for approval, failed or was rolled back
     /// holds nobody.
