@@ -74,8 +74,11 @@ pub(super) fn verification(
 }
 
 impl Facts {
-    /// Gives up a release whose pods did not pass.
+    /// Records that the pods of a release passed, or gives it up.
     pub(super) fn conclude_verification(&mut self, now: i64) {
+        if matches!(self.verification, Verification::Passed) && self.is_rolled_out() {
+            self.target.progress.verified_at.get_or_insert(now);
+        }
         if let Verification::Failed(_, said) = &self.verification
             && self.is_rolled_out()
         {

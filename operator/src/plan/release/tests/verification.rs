@@ -98,3 +98,17 @@ fn a_workload_without_a_candidate_is_asked_its_health_after_its_rollout(
     cluster.spec["ocr"]["env"] = json!([{"name": "A", "value": "1"}]);
     assert_eq!((cluster.settle().state, cluster.verified), (State::Serving, asked));
 }
+
+/// Else nothing would tell another environment that the release was tested.
+#[test]
+fn the_moment_when_the_pods_passed_their_tests_is_recorded() {
+    let mut cluster = verified();
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    let progress = cluster.settle().target.progress;
+    assert_eq!((progress.verified_at, progress.tested), (Some(cluster.now), None), "it has no candidate");
+    assert_eq!(progress.served_at, progress.verified_at, "in the write that records that it serves");
+    cluster.failing_pods = vec!["ocr:3"];
+    cluster.edit("/ocr/image", json!("ocr:3"));
+    let release = cluster.settle();
+    assert_eq!((release.state, release.target.progress.verified_at), (State::RolledBack, None));
+}
