@@ -29,6 +29,20 @@ fn a_migration_in_production_begins_beside_a_recovery_point() {
     assert_eq!(cluster.plan().0.state, State::RollingOut);
 }
 
+/// Its own way back is that of the first attempt, and what was written since would be lost with it.
+#[test]
+fn a_migration_that_is_tried_again_much_later_has_a_new_recovery_point() {
+    let mut cluster = in_production();
+    cluster.now = 1_777_892_400; // The moment of the backup that the Job reports.
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.failing = vec!["api:2"];
+    assert_eq!(cluster.settle().state, State::MigrationFailed);
+    cluster.now += 2 * 3600;
+    cluster.annotate(annotation::RETRY, "1");
+    cluster.step();
+    assert_eq!(cluster.plan().0.state, State::BackingUp);
+}
+
 /// A way back that has become too old, as while a migration failed for days, is none.
 #[test]
 fn a_recovery_point_that_is_too_old_is_made_again_and_one_of_before_the_last_migration_is_none() {
