@@ -12,15 +12,18 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
 
+use k8s_openapi::ByteString;
 use rorun_operator::{
     contract,
     desired::everything,
     names::Component,
     objects::DesiredObject,
+    plan,
     stack::{CredentialState, Observed},
 };
 use serde_json::{Value, json};
@@ -152,6 +155,45 @@ fn only_pods_with_something_wrong_are_corrected() {
             .any(|object| !object.body["metadata"]["annotations"]["rorun.app/corrected"].is_null());
         assert_eq!(marked, corrected, "{file}");
     }
+}
+
+/// What the sessions of a migration ask of the server is no part of what the migration is: an operator that asks for more runs none again.
+/// A name of a Job changes only with what the user wrote.
+#[test]
+fn a_migration_keeps_its_name_whatever_its_sessions_ask_for() {
+    let settings = "client_connection_check_interval%3D3000";
+    let name = "application_name=rorun-operator-migrates";
+    let mut jobs = String::new();
+    for (file, version, asks) in [
+        ("minimal.yaml", None, settings),
+        ("minimal.yaml", Some("13"), name),
+        ("cloudnativepg.yaml", None, settings),
+        ("production-aws.yaml", None, settings),
+        ("external-services.yaml", None, name),
+        ("supabase.yaml", None, name),
+    ] {
+        let mut cr = example(&support::examples().join(file));
+        let mut spec = serde_json::to_value(&cr.spec).unwrap();
+        spec["environment"] = json!("Development");
+        spec["api"]["migrations"] = json!({"command": ["migrate"]});
+        if let Some(version) = version {
+            spec["database"] = json!({"embedded": {"version": version}});
+        }
+        spec.as_object_mut().unwrap().remove("backup");
+        cr.spec = serde_json::from_value(spec).unwrap();
+        let observed = support::all_there(&cr);
+        let stack = support::valid_with(&cr, &observed);
+        let plan = plan::plan(&stack, &observed, 1_800_000_000);
+        let stack = plan::picked(stack, &plan);
+        let made = plan.release.migration.as_ref().map(|step| step.name.as_str());
+        let objects = everything(&stack, &plan);
+        let secret = objects.iter().find(|object| (object.kind.kind, &*object.name) == ("Secret", "rorun-migration"));
+        let url: ByteString = serde_json::from_value(secret.unwrap().body["data"]["DATABASE_URL"].clone()).unwrap();
+        let url = String::from_utf8(url.0).unwrap();
+        assert!(url.contains(asks), "{file} {version:?}");
+        writeln!(jobs, "{file} {}: {}", version.unwrap_or_default(), made.unwrap()).unwrap();
+    }
+    insta::assert_snapshot!(jobs);
 }
 
 /// What of an example's objects decides whether pods restart, or are found: pod templates, selectors, and Services.

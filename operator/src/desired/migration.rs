@@ -130,15 +130,27 @@ fn job(stack: &Stack, migration: &Resolved, step: &Step) -> DesiredObject {
 }
 
 /// The URL that the migration uses, in the dialect of the application: the server itself, past any pooler. A server that the operator
-/// made understands the settings; a service outside may refuse a session for one that it does not know.
+/// chose understands the settings; a service outside may refuse a session for one that it does not know, and gets a name alone.
 fn migration_url(stack: &Stack, connection: &Connection) -> String {
     let direct = connection.data.get("DIRECT_URL").unwrap_or(&connection.direct_url);
     let Ok(url) = PostgresUrl::parse(direct) else { return direct.clone() };
     if !stack.database.mode().knows_settings() {
-        return direct.clone();
+        return named(&url).unwrap_or_else(|| direct.clone());
     }
     let settings: Vec<_> = SESSION_SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
     url.with(&[("options", &settings.join(" "))]).to_string()
+}
+
+/// The URL with the name by which a later migration finds the session, should this one be ended. `None`: it stays as the user wrote it,
+/// since it names its sessions, or says that it leads to a pooler, whose sessions go on under that name for somebody else.
+fn named(url: &PostgresUrl) -> Option<String> {
+    let is_named = |(name, value): (&str, &str)| {
+        let of_a_session = ["application_name", "fallback_application_name"].contains(&name);
+        of_a_session || (name == "options" && value.contains("application_name"))
+    };
+    let is_pooled = url.parameter("pgbouncer") == Some("true");
+    let as_it_is = is_pooled || url.parameters().any(is_named);
+    (!as_it_is).then(|| url.with(&[("application_name", contract::MIGRATION_SESSION)]).to_string())
 }
 
 fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
@@ -305,6 +317,30 @@ mod tests {
         };
         assert_eq!(pod("Failed", ""), None);
         assert_eq!(pod("Pending", "CrashLoopBackOff"), Some(reason::CRASH_LOOP), "it has not ended");
+    }
+
+    /// A server that nobody knows gets a name and no setting, and a name of the user's stays.
+    #[test]
+    fn the_sessions_of_a_migration_have_a_name_unless_the_user_gave_them_one() {
+        let named = |query: &str| named(&PostgresUrl::parse(&format!("postgresql://u:p%2F@h:5432/d{query}")).unwrap());
+        for (query, told) in [
+            ("", "?application_name=rorun-operator-migrates"),
+            (
+                "?schema=public&sslmode=require",
+                "?schema=public&sslmode=require&application_name=rorun-operator-migrates",
+            ),
+            ("?options=-c%20search_path%3Da", "?options=-c%20search_path%3Da&application_name=rorun-operator-migrates"),
+        ] {
+            assert_eq!(named(query).as_deref(), Some(&*format!("postgresql://u:p%2F@h:5432/d{told}")));
+        }
+        for query in [
+            "?application_name=mine",
+            "?fallback_application_name=mine",
+            "?options=-c%20application_name%3Dmine",
+            "?pgbouncer=true",
+        ] {
+            assert_eq!(named(query), None, "{query}");
+        }
     }
 
     /// The kernel finds that the client is gone, and the statement that runs looks after it at its next check.

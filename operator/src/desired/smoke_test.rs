@@ -158,6 +158,10 @@ fn template(stack: &Stack, workload: &Workload) -> PodTemplateSpec {
         env.retain(|variable| variable.name != CANDIDATE);
         env.push(pod::variable(CANDIDATE, "true"));
     }
+    // What a candidate printed last is told of one that does not start. Its pods are made for this release, so it replaces none that serve.
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        container.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
+    }
     template
 }
 
@@ -224,7 +228,7 @@ fn questions(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
 }
 
 /// What is asked of the pods of a workload after their rollout: by the Ingress, or by the Service if the workload has no candidate or
-/// the Ingress does not lead to it.
+/// the Ingress does not lead to it. Of one that no test names it is its health check.
 fn questions_of_pods(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
     let service = || service_question(stack, &stack.child(workload.component), workload);
     let by_ingress = || {
@@ -233,6 +237,9 @@ fn questions_of_pods(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
         let port = if tls { 443 } else { 80 };
         Some(SmokeQuestion { host: host.to_owned(), address: ingress.address.clone(), tls, port, ..service() })
     };
+    if given(stack, workload.component).next().is_none() {
+        return vec![SmokeQuestion { path: workload.health.path.clone(), ..service() }];
+    }
     let tests = given(stack, workload.component).filter_map(|test| match test.via {
         Some(Via::Ingress) => Some(asked(test, by_ingress().unwrap_or_else(service))),
         _ if workload.candidate => None,

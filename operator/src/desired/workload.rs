@@ -95,8 +95,12 @@ impl Component for Workload {
 
     fn note(&self, stack: &Stack, live: &LiveSet) -> Option<String> {
         let workload = stack.workload(self.name)?;
-        let notes =
-            [serving::note(stack, workload, live), images::note(workload, live), stack.disruption_note(self.name)];
+        let notes = [
+            serving::note(stack, workload, live),
+            images::note(workload, live),
+            stack.disruption_note(self.name),
+            stack.migrations_note().filter(|_| self.name == Name::Api),
+        ];
         let notes: Vec<_> = notes.into_iter().flatten().collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }

@@ -114,10 +114,15 @@ pub trait ModeAccess: Mode {
         None
     }
 
-    /// Whether the server is one that the operator chose, so that it is known to understand the settings of a session.
+    /// Whether the server is one that the operator chose, and of a version that understands every setting which a session is given.
     fn knows_settings(&self) -> bool {
-        false
+        self.major_version().and_then(|major| major.parse().ok()).is_some_and(knows_settings)
     }
+}
+
+/// Whether PostgreSQL of a major version looks after its client while a statement runs: since 14 it has the setting for that.
+pub(super) fn knows_settings(major: u32) -> bool {
+    major >= 14
 }
 
 /// The block of a mode in the spec.

@@ -71,6 +71,9 @@ pub struct Progress {
     /// How the tests of its candidates ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
+    /// When the smoke tests that ask its pods after the rollout passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<i64>,
     /// When its rollout began, or that of its candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<i64>,

@@ -202,6 +202,16 @@ pub struct Migration {
     pub env: Vec<EnvVar>,
 }
 
+impl Stack {
+    /// Says that no migration runs, where users meet what the API does with a schema of before.
+    pub fn migrations_note(&self) -> Option<String> {
+        if self.environment == Environment::Development || self.release.migration.is_some() {
+            return None;
+        }
+        Some("api.migrations is left out, so no release changes the schema of the database before it serves".to_owned())
+    }
+}
+
 /// What a spec says of releases.
 pub(super) fn settings(spec: &RorunStackSpec, stack: &Stack, observed: &Observed) -> ReleaseSettings {
     let release = spec.release.clone().unwrap_or_default();

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
-    NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release, root_cause::is_forgiven,
+    NEEDS_THE_USER, Report, RootCause, available, commands, hibernation, note, release,
+    root_cause::{advice, is_forgiven},
 };
 use crate::{
     names::{Component, Waiting, reason, reason::Reason},
@@ -80,13 +81,14 @@ fn is_unknown(reason: Reason) -> bool {
 }
 
 fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
-    let mut facts = vec![available::fact(report, cause)];
+    let cause = cause.map(|cause| excused(report, cause));
+    let mut facts = vec![available::fact(report, cause.as_ref())];
     if report.stack.suspend {
         let message = "spec.suspend is true: the operator watches and changes nothing".to_owned();
         facts.push(Fact { kind: "Suspended", status: "True", reason: reason::SUSPENDED, message });
     }
     facts.extend(hibernation::facts(report));
-    let Some(cause) = cause.cloned().or_else(|| release::unserved(report)) else {
+    let Some(cause) = cause.or_else(|| release::unserved(report)) else {
         let empty = report.readiness.iter().find_map(|(component, _)| available::empty(report.stack, *component));
         let reason = empty.unwrap_or(reason::READY);
         facts.push(Fact { kind: "Ready", status: "True", reason, message: all_is_well(report) });
@@ -109,8 +111,26 @@ fn overall(report: &Report<'_>, cause: Option<&RootCause>) -> Vec<Fact> {
     facts
 }
 
-/// Whether a rollout has passed its deadline, whatever its pods say.
+/// What is told of a Deployment that has passed its own deadline, which knows nothing of what else is down. Of a release that the plan
+/// gives up when its time is over that is what its clock stands for, or that it goes on.
+fn excused(report: &Report<'_>, cause: &RootCause) -> RootCause {
+    if cause.reason != reason::ROLLOUT_STUCK || !report.release.is_timed() {
+        return cause.clone();
+    }
+    let Some(waiting) = &report.release.excuse else {
+        return RootCause { reason: reason::PROGRESSING, ..cause.clone() };
+    };
+    let advice = advice(waiting.reason).map(|advice| format!(": {advice}")).unwrap_or_default();
+    let message = format!("{}: {}{advice}", cause.component, waiting.message);
+    RootCause { component: cause.component, reason: waiting.reason, message }
+}
+
+/// Whether a rollout has passed its deadline, whatever its pods say. Of a release with one to go back to the plan says so: its clock stands
+/// while something else is at fault, and then it is rolled back.
 fn is_stuck(report: &Report<'_>) -> bool {
+    if report.release.is_timed() {
+        return false;
+    }
     let stuck = |waiting: &Waiting| waiting.reason == reason::ROLLOUT_STUCK;
     report.live.iter().any(|there| matches!(&there.readiness, Readiness::Waiting(waiting) if stuck(waiting)))
 }

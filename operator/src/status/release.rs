@@ -8,7 +8,7 @@ use crate::{
     api::v1alpha1::{ProvenRelease, RecoveryPointStatus, ReleaseRecord, ReleaseStatus, RorunStack},
     names::{Component, annotation, image, reason},
     plan::release::State,
-    stack::{Revision, WORKLOADS},
+    stack::{Progress, Revision, WORKLOADS},
 };
 
 /// How much of a digest is shown: `sha256:` and what Docker shows of an identifier.
@@ -99,10 +99,11 @@ fn moment(second: i64) -> Option<Time> {
     Timestamp::from_second(second).ok().map(Time)
 }
 
-/// When the smoke tests of a revision passed.
+/// When the last smoke tests of a revision passed: those of its candidates, or those after its rollout.
 fn tested_at(revision: &Revision) -> Option<Time> {
-    let tested = revision.progress.tested.as_ref().filter(|tested| tested.failed.is_none())?;
-    moment(tested.at)
+    let Progress { tested, verified_at, .. } = &revision.progress;
+    let before = tested.as_ref().filter(|tested| tested.failed.is_none()).map(|tested| tested.at);
+    moment(before.max(*verified_at)?)
 }
 
 /// What is known of the release that serves.
@@ -156,6 +157,8 @@ fn record(revision: &Revision) -> ReleaseRecord {
         recovery_point: progress.recovery_point.as_ref().map(|point| RecoveryPointStatus {
             id: point.id.clone(),
             location: point.location.clone(),
+            // An operator of before may have recorded none.
+            at: Some(point.at).filter(|at| *at > 0).and_then(moment),
             skipped: point.skipped,
         }),
         tested_at: tested_at(revision),

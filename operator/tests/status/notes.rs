@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::{Cluster, at, condition, line, rolled_out},
-    support::{all_ready, stack},
+    support::{Fixture, all_ready, stack},
 };
 
 fn message(cluster: &mut Cluster, now: i64, kind: &str) -> String {
@@ -58,6 +58,18 @@ fn an_ingress_without_an_address_is_noted_after_two_minutes() {
     insta::assert_snapshot!(note, @"ingress/shop-ingress has no address yet: check that an ingress controller serves the class nginx; some write no address");
     cluster.put(kind, Component::Ingress, made(json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}})));
     assert_eq!(message(&mut cluster, 1130, "IngressReady"), "");
+}
+
+/// Development changes its schema as it likes.
+#[test]
+fn a_stack_without_migrations_is_ready_and_says_so() {
+    let staging = |stack: Fixture| stack.set("environment", json!("Staging"));
+    let mut cluster = Cluster::ready(staging(stack("shop")));
+    let note = message(&mut cluster, 1000, "ApiReady");
+    insta::assert_snapshot!(note, @"api.migrations is left out, so no release changes the schema of the database before it serves");
+    for stack in [stack("shop"), staging(stack("shop")).set("api.migrations", json!({"command": ["migrate"]}))] {
+        assert_eq!(message(&mut Cluster::ready(stack), 1000, "ApiReady"), "");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rorun_operator::{
     names::Component,
     plan::{Release, release::State},
-    stack::{Content, Progress, Revision},
+    stack::{Content, Progress, RecoveryPoint, Revision, Tested},
 };
 use serde_json::{Value, json};
 
@@ -107,4 +107,30 @@ fn two_digests_under_one_tag_are_told() {
     let status = cluster.reconcile(1000);
     assert_eq!(line(&status, "ApiReady"), "True Ready");
     insta::assert_snapshot!(condition(&status, "ApiReady").unwrap().message, @"pods run different images under the name ghcr.io/rorun/rorun-api:1.8.0: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef and sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210; give each build a tag of its own, or name a digest");
+}
+
+/// By its candidates, by what asks its pods after the rollout, or by both.
+#[test]
+fn the_moment_of_the_last_smoke_tests_is_told_and_that_of_the_recovery_point() {
+    let tested = |at| Some(Tested { at, ..Tested::default() });
+    for (tested, verified_at, told) in [
+        (None, None, None),
+        (tested(40), None, Some(40)),
+        (None, Some(90), Some(90)),
+        (tested(40), Some(90), Some(90)),
+        (Some(Tested { failed: Some("503".to_owned()), ..tested(40).unwrap() }), None, None),
+    ] {
+        let mut cluster = serving(100);
+        let good = cluster.release.last_good.as_mut().unwrap();
+        (good.progress.tested, good.progress.verified_at) = (tested, verified_at);
+        good.progress.recovery_point = Some(RecoveryPoint { at: 30, ..RecoveryPoint::default() });
+        let release: Value = serde_json::to_value(cluster.reconcile(1000).release).unwrap();
+        let moment = told.map_or(Value::Null, at);
+        assert_eq!((&release["proven"]["testedAt"], &release["current"]["testedAt"]), (&moment, &moment));
+        assert_eq!(release["current"]["recoveryPoint"], json!({"at": at(30)}));
+        // An operator of before may have recorded no moment.
+        cluster.release.last_good.as_mut().unwrap().progress.recovery_point = Some(RecoveryPoint::default());
+        let release: Value = serde_json::to_value(cluster.reconcile(1000).release).unwrap();
+        assert_eq!(release["current"]["recoveryPoint"], json!({}));
+    }
 }

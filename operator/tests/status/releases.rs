@@ -4,7 +4,11 @@ use jiff::Timestamp;
 use rorun_operator::{
     api::v1alpha1::{RorunStack, RorunStackStatus},
     contract::{DumpOutcome, LockOutcome},
-    names::{Component, Waiting, reason},
+    desired::everything,
+    names::{
+        Component, Waiting,
+        reason::{self, Reason},
+    },
     plan::{
         Plan, Step, picked, plan,
         release::{State, TABLE},
@@ -12,11 +16,12 @@ use rorun_operator::{
     stack::{Cause, Content, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack},
     status,
 };
+use rstest::rstest;
 use serde_json::json;
 
 use super::{
     argocd,
-    cluster::{Cluster, line, rolled_out},
+    cluster::{Cluster, condition, line, rolled_out},
     states::{
         Kstatus::{self, Current, Failed, InProgress},
         kstatus,
@@ -202,6 +207,63 @@ fn a_tool_takes_no_step_of_a_release_for_current() {
     for row in &TABLE {
         check(row.state, false);
     }
+}
+
+/// The deadline of a Deployment knows nothing of a registry that is down. The plan does: it gives no release up for it, and says when it
+/// gives one up.
+#[rstest]
+#[case::its_clock_stands(Some(reason::IMAGE_PULL_FAILED), "False ImagePullFailed", "the registry does not answer")]
+#[case::its_clock_runs_again(None, "False Progressing", "made no progress within its deadline")]
+fn a_release_that_the_plan_has_not_given_up_is_not_stalled(
+    #[case] excuse: Option<Reason>,
+    #[case] ready: &str,
+    #[case] words: &str,
+) {
+    let spec = || stack("shop").with_external_services();
+    let mut cluster = Cluster::ready(spec());
+    let mut play = Play { cr: cluster.cr.clone(), observed: all_there(&cluster.cr) };
+    play.serve();
+    cluster.edit(spec().set("api.image", json!(NEXT)));
+    play.cr = cluster.cr.clone();
+    let waiting = excuse.map(|reason| Waiting::new(reason, "the registry does not answer"));
+    let revision = play.plan().0.release.target.content.workload(Component::Api);
+    let there = ObservedWorkload { revision, excuse: waiting.clone(), ..ObservedWorkload::default() };
+    play.observed.releases.workloads.insert(Component::Api, there);
+    let (planned, stack) = play.plan();
+    assert_eq!((planned.release.state, &planned.release.excuse), (State::RollingOut, &waiting));
+    cluster.stack = picked(stack, &planned);
+    cluster.live = all_ready(&cluster.stack);
+    cluster.release = planned.release;
+    let late = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    cluster.deployment(Component::Api, 1, [2, 1, 1], &late);
+    let status = cluster.reconcile(NOW);
+    assert_eq!((line(&status, "Ready").as_str(), line(&status, "Stalled").as_str()), (ready, ""));
+    assert_eq!(line(&status, "Available"), "True Ready");
+    let message = &condition(&status, "Ready").unwrap().message;
+    assert!(message.starts_with("api: ") && message.contains(words), "{message}");
+    assert_eq!(kstatus(cluster.cr.metadata.generation, &status), InProgress);
+    assert_eq!(argocd::health(&cluster.cr, Some(&status)).0, "Progressing");
+    // Where nothing serves that it could go back to, the Deployment is all that tells.
+    cluster.release.last_good = None;
+    assert_eq!(line(&cluster.reconcile(NOW), "Stalled"), "True RolloutStuck");
+}
+
+/// Else all that a candidate says that does not start is that it is started again and again. What serves keeps its pods.
+#[test]
+fn only_candidates_keep_the_end_of_their_log_for_the_status() {
+    let cr = spec(State::Testing).build();
+    let mut play = Play { observed: all_there(&cr), cr };
+    play.serve();
+    play.cr.spec.api.image = NEXT.to_owned();
+    let (planned, stack) = play.plan();
+    assert_eq!(planned.release.state, State::Testing);
+    let objects = everything(&picked(stack, &planned), &planned);
+    let policy = |name: &str| {
+        let found = objects.iter().find(|object| (object.kind.kind, &*object.name) == ("Deployment", name)).unwrap();
+        found.body["spec"]["template"]["spec"]["containers"][0]["terminationMessagePolicy"].clone()
+    };
+    assert_eq!(policy("shop-api-candidate"), json!("FallbackToLogsOnError"));
+    assert!(policy("shop-api").is_null());
 }
 
 /// Where nothing serves yet.

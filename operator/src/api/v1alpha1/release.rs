@@ -21,7 +21,7 @@ pub struct ReleaseSpec {
     /// What is asked of a release before users meet it. Before its rollout one pod of each workload whose image changes, the
     /// candidate, runs beside those that serve and out of reach of users, and the tests ask it. The tests of a workload without a
     /// candidate, and those `via: Ingress`, are asked once its pods serve: if one fails, the release is rolled back. Defaults to
-    /// the health check of each workload that has a candidate.
+    /// the health check of each workload; in Development only of its candidate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub smoke_tests: Vec<SmokeTest>,
@@ -155,7 +155,7 @@ pub struct ProvenRelease {
     /// How long its migration took, in seconds. Absent if none ran for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration_seconds: Option<i64>,
-    /// When the smoke tests of its candidates passed. Absent if it had none.
+    /// When its last smoke tests passed. Absent if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<Time>,
     /// Since when it serves, with the same digests, and no container of it was started again.
@@ -191,7 +191,7 @@ pub struct ReleaseRecord {
     /// The backup that is the way back from its migration, held against retention. Absent if it needed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPointStatus>,
-    /// When the smoke tests of its candidates passed.
+    /// When its last smoke tests passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<Time>,
     /// The digests of the images that its pods run, by component. `Local`: its nodes have the image from no registry. `Several`: its
@@ -201,7 +201,7 @@ pub struct ReleaseRecord {
     /// Whether its migration is applied.
     #[serde(default, skip_serializing_if = "is_false")]
     pub migrated: bool,
-    /// The names of the migrations that its Job applied, as far as a table `_prisma_migrations` tells, at most 20.
+    /// The migrations that its Job applied, as far as a table `_prisma_migrations` tells, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<String>,
     /// When its migration began. Absent if none ran for it.
@@ -219,10 +219,10 @@ pub struct ReleaseRecord {
     /// When it was rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back_at: Option<Time>,
-    /// The user name in the annotation `rorun.app/approved-by` when it was approved; empty if there was none.
+    /// The user name in `rorun.app/approved-by` when it was approved; empty if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
-    /// Whether an admission policy made sure of that name. Absent where none did: whoever may edit the stack may have written it.
+    /// Whether an admission policy made sure of that name. Else whoever may edit the stack may have written it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub approval_verified: bool,
     /// When it was approved.
@@ -237,13 +237,16 @@ pub struct ReleaseRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryPointStatus {
-    /// The identifier of the backup. Empty if there is none, or if its pod was gone before the operator read it.
+    /// Its identifier. Empty if there is none, or if its pod was gone before it was read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// The URL of its manifest: `s3://<bucket>/<key>`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub location: String,
-    /// Whether the annotation `rorun.app/skip-recovery-point` let the release go on without one.
+    /// When it was made, or skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// Whether `rorun.app/skip-recovery-point` let the release go on without one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skipped: bool,
 }

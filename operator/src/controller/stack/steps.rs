@@ -125,7 +125,7 @@ fn workload(there: &LiveObject, live: &LiveSet) -> ObservedWorkload {
         asleep: there.applied_replicas == Some(0),
         has_pods: pods_of(live, there).next().is_some(),
         digests: BTreeSet::new(),
-        trouble: said_by(&new, &AT_FAULT),
+        trouble: trouble(&new),
         excuse: refused.or_else(|| said_by(&new, &NOT_AT_FAULT)),
         before: none_serves(old),
     }
@@ -148,6 +148,16 @@ fn said_by(pods: &[&LiveObject], reasons: &[Reason]) -> Option<Waiting> {
         Readiness::Waiting(waiting) if reasons.contains(&waiting.reason) => Some(waiting.clone()),
         _ => None,
     })
+}
+
+/// What one of these pods says for which its release is at fault; of a container that ends again and again also its last words.
+fn trouble(pods: &[&LiveObject]) -> Option<Waiting> {
+    let found = pods.iter().find_map(|pod| Some((pod, said_by(&[pod], &AT_FAULT)?)));
+    let (pod, Waiting { reason, message }) = found?;
+    let words = pod.note.as_deref().filter(|_| reason == reason::CRASH_LOOP).map(plain);
+    let words = words.filter(|words| !words.is_empty());
+    let words = words.map(|words| format!("; its last words: {}", short(&words, TOLD_OF_A_POD))).unwrap_or_default();
+    Some(Waiting::new(reason, format!("{message}{words}")))
 }
 
 /// What the first of these pods says if none of them serves.
@@ -241,7 +251,7 @@ fn failed(component: Component, words: Option<&str>, message: &str) -> String {
         None => words,
     };
     let said = words.unwrap_or(message);
-    if component == Component::Migration { short(&plain(said)) } else { said.to_owned() }
+    if component == Component::Migration { short(&plain(said), TOLD) } else { said.to_owned() }
 }
 
 /// What is told of a migration that failed. `overdue`: it had its time.
@@ -286,21 +296,23 @@ fn plain(text: &str) -> String {
 
 /// How many bytes of what a command printed are told: a condition has more to say, and is cut off at its end.
 const TOLD: usize = 480;
+/// The same of a container that ends again and again, after what the kubelet says of it.
+const TOLD_OF_A_POD: usize = 240;
 
 /// What is worth telling of a long text. What went wrong comes last, and begins with `Error:` where Prisma or Node.js say it; before it
 /// a command may have printed a megabyte.
-fn short(text: &str) -> String {
-    if text.len() <= TOLD {
+fn short(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
         return text.to_owned();
     }
     let cut = |at: usize| (0..=at).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
     match cause(text) {
-        Some(start) if text.len() - start <= TOLD => format!("… {}", &text[start..]),
+        Some(start) if text.len() - start <= limit => format!("… {}", &text[start..]),
         Some(start) => {
             let before = if start == 0 { "" } else { "… " };
-            format!("{before}{}…", &text[start..cut(start + TOLD)])
+            format!("{before}{}…", &text[start..cut(start + limit)])
         }
-        None => format!("…{}", &text[cut(text.len() - TOLD)..]),
+        None => format!("…{}", &text[cut(text.len() - limit)..]),
     }
 }
 
@@ -403,6 +415,33 @@ mod tests {
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}],
         });
         Arc::new(LiveObject::whole(kind_of("", "Pod").unwrap(), body).unwrap())
+    }
+
+    /// What is left of the words of a container is one line, and short, whatever it printed.
+    #[test]
+    fn the_last_words_of_a_pod_that_crashes_are_told() {
+        let pod = |state: &Value, message: &str| {
+            let ended = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": message}});
+            let body = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}],
+                "containerStatuses": [{"name": "api", "state": state, "lastState": ended, "restartCount": 3}]}});
+            object(("", "Pod"), "api", "shop-api-1", body)
+        };
+        let told = |state: &Value, message: &str| trouble(&[&*pod(state, message)]).map(|waiting| waiting.message);
+        let waits =
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}});
+        let what = "pod/shop-api-1, container api: back-off restarting failed container";
+        assert_eq!(
+            told(&waits, "\u{1b}[31mstarting\u{1b}[0m\nError: MAIL_URL\tis not set\n").as_deref(),
+            Some(&*format!("{what}; its last words: starting Error: MAIL_URL is not set"))
+        );
+        assert_eq!(told(&waits, " \n").as_deref(), Some(what));
+        let long = told(&waits, &format!("{} Error: no é", "log ".repeat(500))).unwrap();
+        assert!(long.ends_with("… Error: no é") && long.len() < 512, "{long}");
+        let long = told(&waits, &"é".repeat(2000)).unwrap();
+        assert!(long.len() < 512 && long.contains("; its last words: …é"), "{long}");
+        // Between two tries it looks as if it ran, and what is said is that of the try before.
+        let runs = told(&json!({"running": {}}), "Error: no").unwrap();
+        assert_eq!(runs, "pod/shop-api-1, container api ended with exit code 1 (Error); its last words: Error: no");
     }
 
     /// The pods of a rollout to `shop-api-2`: of which `ReplicaSet`, whether it serves, its phase. Whose words are the release's, and

@@ -223,10 +223,11 @@ impl Facts {
                 Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress };
             return self;
         }
-        if !matches!(state, State::Testing | State::RollingOut) && !interrupted {
+        if !state.has_a_clock() && !interrupted {
             return self;
         }
         let since = self.last_good.as_ref().and_then(|good| good.progress.served_at).unwrap_or(0);
+        let excuse = self.not_at_fault().map(|waiting| waiting.message.clone());
         let progress = &mut self.target.progress;
         if progress.started_at.is_none_or(|started| started < since) {
             progress.started_at = Some(now);
@@ -236,12 +237,8 @@ impl Facts {
             // There is nothing to go back to, so no clock stands still.
             return self;
         }
-        let excuse = match &self.candidates {
-            Candidates::Pending(pending) => &pending.excuse,
-            _ => &self.rollout.excuse,
-        };
         match excuse {
-            Some(waiting) => progress.excused = progress.excused.take().or_else(|| Some(waiting.message.clone())),
+            Some(message) => progress.excused = progress.excused.take().or(Some(message)),
             None if progress.excused.take().is_some() => progress.excused_until = Some(now),
             None => {}
         }

@@ -55,6 +55,8 @@ pub struct Release {
     pub migration_runs: bool,
     /// The revisions that are kept, with what became of each.
     pub revisions: Vec<Revision>,
+    /// What keeps its rollout, or the start of its candidates, from going on though the release is not at fault: its clock stands.
+    pub excuse: Option<Waiting>,
     /// What it waits for. `None`: it serves, or only its rollout is waited for.
     pub waiting: Option<Waiting>,
     /// When the state may be another one though nothing happens, in seconds since 1970.
@@ -69,6 +71,11 @@ impl Release {
             Pick::LastGood => self.last_good.as_ref(),
             Pick::Unchanged => None,
         }
+    }
+
+    /// Whether the plan says when its rollout, or the start of its candidates, has had its time: there is a release to go back to.
+    pub fn is_timed(&self) -> bool {
+        self.state.has_a_clock() && self.last_good.is_some()
     }
 }
 
@@ -92,6 +99,7 @@ pub(super) fn release(stack: &Stack, observed: &Observed, pause: Pause, now: i64
     Release {
         state: row.state,
         pick: facts.pick(row.state, row.pick),
+        excuse: facts.excuse(row.state).cloned(),
         waiting: facts.waiting(row.state),
         recovery_point: facts.recovery_point(row.state),
         reuse_within: facts.reuse_within,

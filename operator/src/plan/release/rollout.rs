@@ -1,5 +1,6 @@
 //! The rollout of a release: whether it is complete, and what keeps it from becoming so.
 
+use super::{candidate::Candidates, facts::Facts, table::State};
 use crate::{
     names::{Component, Waiting, reason},
     stack::{Observed, ObservedWorkload, Probe, Revision, Stack, WORKLOADS},
@@ -15,6 +16,25 @@ pub(super) struct Rollout {
     pub(super) trouble: Option<Waiting>,
     /// How long it may take, in seconds.
     pub(super) deadline: i64,
+}
+
+impl Facts {
+    /// What keeps its pods, or its candidates, from serving though the release is not at fault: its clock stands.
+    pub(super) fn excuse(&self, state: State) -> Option<&Waiting> {
+        // Without a revision to go back to there is no clock.
+        if !state.has_a_clock() || self.last_good.is_none() {
+            return None;
+        }
+        self.not_at_fault()
+    }
+
+    /// The same, whether or not there is a clock.
+    pub(super) fn not_at_fault(&self) -> Option<&Waiting> {
+        match &self.candidates {
+            Candidates::Pending(pending) => pending.excuse.as_ref(),
+            _ => self.rollout.excuse.as_ref(),
+        }
+    }
 }
 
 /// How far the rollout to a revision is.

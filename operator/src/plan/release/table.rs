@@ -77,6 +77,11 @@ impl State {
         matches!(self, Self::Migrating | Self::MigrationLocked)
     }
 
+    /// Whether its pods have a time to become ready in.
+    pub(super) fn has_a_clock(self) -> bool {
+        matches!(self, Self::Testing | Self::RollingOut)
+    }
+
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
     /// candidates run, its Deployments change, or its pods are tested. One that waits for approval, failed or was rolled back
     /// holds nobody.
@@ -135,6 +140,8 @@ pub static TABLE: [Row; 14] = [
         next: &[
             (State::BackingUp, "rorun.app/approve is the hash of the release"),
             (State::Migrating, "the same, and no recovery point is needed"),
+            (State::Testing, "the same, no migration is needed, and a candidate is to be tested"),
+            (State::RollingOut, "the same, and nothing else is needed"),
         ],
     },
     Row {
@@ -142,7 +149,10 @@ pub static TABLE: [Row; 14] = [
         when: "the Job of the migration failed",
         holds: Facts::migration_failed,
         pick: Pick::LastGood,
-        next: &[(State::Migrating, "rorun.app/retry has a new value")],
+        next: &[
+            (State::Migrating, "rorun.app/retry has a new value"),
+            (State::BackingUp, "the same, and its recovery point has become too old"),
+        ],
     },
     Row {
         state: State::RecoveryPointFailed,
@@ -169,6 +179,7 @@ pub static TABLE: [Row; 14] = [
         next: &[
             (State::BackingUp, "the restore has ended, and a recovery point is needed"),
             (State::Migrating, "the restore has ended, and the images never served"),
+            (State::MigrationLocked, "the restore has ended, and another session still holds the lock"),
             (State::Testing, "the restore has ended, and a candidate is to be tested"),
             (State::RollingOut, "the restore has ended"),
         ],
@@ -181,6 +192,7 @@ pub static TABLE: [Row; 14] = [
         next: &[
             (State::BackingUp, "the stack wakes, and a recovery point is needed"),
             (State::Migrating, "the stack wakes, and the images never served"),
+            (State::MigrationLocked, "the stack wakes, and another session still holds the lock"),
             (State::Testing, "the stack wakes, and a candidate is to be tested"),
             (State::RollingOut, "the stack wakes"),
         ],
@@ -200,7 +212,12 @@ pub static TABLE: [Row; 14] = [
         when: "the migration has not begun, since another session holds the lock of the database",
         holds: Facts::is_locked,
         pick: Pick::LastGood,
-        next: &[(State::Migrating, "the lock is free, or the next Job finds something else in the way")],
+        next: &[
+            (State::Migrating, "the lock is free, or the next Job finds something else in the way"),
+            (State::Testing, "the lock was free, and the Job is complete already"),
+            (State::RollingOut, "the same, and no candidate is wanted"),
+            (State::MigrationFailed, "the lock was free, and the Job has failed already"),
+        ],
     },
     Row {
         state: State::Migrating,

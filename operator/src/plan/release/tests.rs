@@ -48,6 +48,8 @@ struct Cluster {
     verified: usize,
     /// The identifier of each backup, or why none can be made.
     backups: Result<&'static str, &'static str>,
+    /// The spec and the data when the state was last looked at, and the state.
+    last: Option<(String, State)>,
 }
 
 const DEADLINE: i64 = 100;
@@ -78,6 +80,7 @@ impl Cluster {
             failing_pods,
             verified,
             backups,
+            last: None,
         }
     }
 
@@ -95,8 +98,29 @@ impl Cluster {
         (plan(&stack, &self.observed, self.now), stack)
     }
 
+    /// Compares the state with the one before: the table has every way from one to the other, while spec and data stay as they are.
+    fn look(&mut self) {
+        let (release, stack) = self.plan();
+        let (state, of) = (release.state, format!("{} {}", self.spec, stack.release.data));
+        // From everywhere, when a user or a schedule says so.
+        let is_paused = matches!(state, State::Hibernating | State::Restoring);
+        if let Some((before, from)) = self.last.take().filter(|last| last.0 == of && last.1 != state && !is_paused) {
+            let row = TABLE.iter().find(|row| row.state == from).unwrap();
+            let is_known = row.next.iter().any(|(next, _)| *next == state);
+            assert!(is_known, "the table has no way from {from:?} to {state:?}: {before}");
+        }
+        self.last = Some((of, state));
+    }
+
     /// One reconcile, and what controllers and kubelets do after it. Gives whether anything changed.
     fn step(&mut self) -> bool {
+        self.look();
+        let changed = self.take_step();
+        self.look();
+        changed
+    }
+
+    fn take_step(&mut self) -> bool {
         let (plan, _) = self.whole_plan();
         self.observed.handled = plan.handled;
         let (hibernates, release) = (plan.hibernates, plan.release);

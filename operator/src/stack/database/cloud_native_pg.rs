@@ -14,7 +14,9 @@ use crate::{
     names::{Component, ObjectName, ROLE_POOLER, Waiting, image::ImageName, reason},
     stack::{
         Endpoint, POSTGRES_PORT, ProbeTarget, Probing, Recovered, References, Volume, defaults,
-        mode::{ClusterVolumes, Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, ok_or_unresolved},
+        mode::{
+            ClusterVolumes, Context, Mode, ModeAccess, ModeSpec, Resolve, Unresolved, knows_settings, ok_or_unresolved,
+        },
         placeholders::Values,
         secret::{NamedSecret, authority},
         volume,
@@ -106,6 +108,10 @@ impl ModeAccess for CloudNativePg {
 
     fn access(&self) -> Option<&DatabaseAccess> {
         self.access.as_ref()
+    }
+
+    fn knows_settings(&self) -> bool {
+        major(&self.image).and_then(|major| major.parse().ok()).is_some_and(knows_settings)
     }
 
     fn live(&self) -> Option<&str> {

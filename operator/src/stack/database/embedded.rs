@@ -8,7 +8,8 @@ use crate::{
     stack::{
         POSTGRES_PORT, defaults,
         mode::{
-            Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, ok_or_unresolved, single_pod,
+            Context, Mode, ModeAccess, ModeSpec, PodFields, Resolve, Server, Unresolved, knows_settings,
+            ok_or_unresolved, single_pod,
         },
         server::ServerSpec,
     },
@@ -47,7 +48,7 @@ impl ModeAccess for Embedded {
     }
 
     fn knows_settings(&self) -> bool {
-        true
+        self.files.as_ref().is_some_and(|files| knows_settings(files.major))
     }
 }
 

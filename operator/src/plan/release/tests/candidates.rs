@@ -115,3 +115,19 @@ fn a_wait_for_approval_takes_no_time_of_the_candidates() {
     let release = cluster.settle();
     assert_eq!((release.state, release.turns_at), (State::Testing, Some(cluster.now + 600)));
 }
+
+#[test]
+fn an_approved_release_without_a_migration_is_tested_or_rolled_out_at_once() {
+    for candidate in [true, false] {
+        let mut cluster = serving();
+        cluster.spec["release"] = json!({"approval": "Required"});
+        cluster.spec["ocr"]["candidate"] = json!(candidate);
+        cluster.edit("/ocr/image", json!("ocr:2"));
+        let release = cluster.settle();
+        assert_eq!(release.state, State::AwaitingApproval);
+        cluster.annotate(annotation::APPROVE, &release.target.content.release());
+        let states = cluster.states();
+        let first = if candidate { State::Testing } else { State::RollingOut };
+        assert_eq!((states[0], states.last()), (first, Some(&State::Serving)), "{states:?}");
+    }
+}

@@ -16,7 +16,8 @@ fn in_production() -> Cluster {
 fn a_migration_in_production_begins_beside_a_recovery_point() {
     let mut cluster = in_production();
     cluster.edit("/api/image", json!("api:2"));
-    assert_eq!(cluster.states(), [State::BackingUp, State::Migrating, State::RollingOut, State::Serving]);
+    let states = [State::BackingUp, State::Migrating, State::RollingOut, State::Verifying, State::Serving];
+    assert_eq!(cluster.states(), states);
     let point = cluster.plan().0.target.progress.recovery_point.expect("a way back");
     assert_eq!(
         (&*point.id, point.skipped, &*cluster.migrated),
@@ -26,6 +27,20 @@ fn a_migration_in_production_begins_beside_a_recovery_point() {
     cluster.edit("/ocr/image", json!("ocr:2"));
     cluster.spec["ocr"]["candidate"] = json!(false);
     assert_eq!(cluster.plan().0.state, State::RollingOut);
+}
+
+/// Its own way back is that of the first attempt, and what was written since would be lost with it.
+#[test]
+fn a_migration_that_is_tried_again_much_later_has_a_new_recovery_point() {
+    let mut cluster = in_production();
+    cluster.now = 1_777_892_400; // The moment of the backup that the Job reports.
+    cluster.edit("/api/image", json!("api:2"));
+    cluster.failing = vec!["api:2"];
+    assert_eq!(cluster.settle().state, State::MigrationFailed);
+    cluster.now += 2 * 3600;
+    cluster.annotate(annotation::RETRY, "1");
+    cluster.step();
+    assert_eq!(cluster.plan().0.state, State::BackingUp);
 }
 
 /// A way back that has become too old, as while a migration failed for days, is none.
