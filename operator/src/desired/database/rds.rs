@@ -44,7 +44,7 @@ impl Mode for Rds {
             (Readiness::Ready, None) => Readiness::waiting(reason::PROGRESSING, "the database has no address yet"),
             (Readiness::Ready, Some(provisioning)) => match provisioned(provisioning, live) {
                 Readiness::Ready => probed(stack, Name::Database),
-                waiting => waiting,
+                waiting @ Readiness::Waiting(_) => waiting,
             },
         };
         aws::with_held(readiness, self.held.as_ref())
