@@ -228,7 +228,7 @@ fn questions(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
 }
 
 /// What is asked of the pods of a workload after their rollout: by the Ingress, or by the Service if the workload has no candidate or
-/// the Ingress does not lead to it. Of one that no test names it is its health check.
+/// the Ingress does not lead to it.
 fn questions_of_pods(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
     let service = || service_question(stack, &stack.child(workload.component), workload);
     let by_ingress = || {
@@ -237,9 +237,6 @@ fn questions_of_pods(stack: &Stack, workload: &Workload) -> Vec<SmokeQuestion> {
         let port = if tls { 443 } else { 80 };
         Some(SmokeQuestion { host: host.to_owned(), address: ingress.address.clone(), tls, port, ..service() })
     };
-    if given(stack, workload.component).next().is_none() {
-        return vec![SmokeQuestion { path: workload.health.path.clone(), ..service() }];
-    }
     let tests = given(stack, workload.component).filter_map(|test| match test.via {
         Some(Via::Ingress) => Some(asked(test, by_ingress().unwrap_or_else(service))),
         _ if workload.candidate => None,

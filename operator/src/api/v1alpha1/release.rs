@@ -21,7 +21,7 @@ pub struct ReleaseSpec {
     /// What is asked of a release before users meet it. Before its rollout one pod of each workload whose image changes, the
     /// candidate, runs beside those that serve and out of reach of users, and the tests ask it. The tests of a workload without a
     /// candidate, and those `via: Ingress`, are asked once its pods serve: if one fails, the release is rolled back. Defaults to
-    /// the health check of each workload; in Development only of its candidate.
+    /// the health check of each workload that has a candidate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub smoke_tests: Vec<SmokeTest>,

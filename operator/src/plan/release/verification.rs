@@ -9,10 +9,10 @@ use super::{
     table::State,
 };
 use crate::{
-    api::v1alpha1::{Environment, SmokeTest, Via},
+    api::v1alpha1::{SmokeTest, Via},
     names::{Component, ObjectName},
     plan::meaning,
-    stack::{JobPhase, Observed, Revision, RolledBack, Stack, Workload},
+    stack::{JobPhase, Observed, Revision, RolledBack, Stack},
 };
 
 /// How far the tests are.
@@ -29,18 +29,8 @@ pub(super) enum Verification {
 
 /// The workloads that are tested after their rollout.
 pub(super) fn components(stack: &Stack, target: &Revision, last_good: Option<&Revision>) -> Vec<Component> {
-    let named = |component: &Component| stack.release.smoke_tests.iter().any(|test| is_after(stack, test, *component));
-    let tested = |component: &Component| named(component) || is_asked_its_health(stack, *component);
+    let tested = |component: &Component| stack.release.smoke_tests.iter().any(|test| is_after(stack, test, *component));
     changed(target, last_good).filter(tested).collect()
-}
-
-/// Whether a workload that no test names is asked its health path, since nothing asked it before: it has no candidate. In Development
-/// none has one by default, and a Job for each new image would cost more than it tells: the kubelet asks the same path.
-fn is_asked_its_health(stack: &Stack, component: Component) -> bool {
-    let is_named = stack.release.smoke_tests.iter().any(|test| Component::from(test.component) == component);
-    // Nobody answers for a workload without pods.
-    let asks = |workload: &Workload| !workload.candidate && workload.replicas.floor() > 0;
-    stack.environment != Environment::Development && !is_named && stack.workload(component).is_some_and(asks)
 }
 
 /// Whether a test of a workload is asked once its pods serve.

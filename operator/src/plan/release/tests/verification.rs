@@ -73,32 +73,6 @@ fn a_spec_that_goes_on_or_a_stack_that_sleeps_while_pods_are_tested_ends_well() 
     }
 }
 
-/// Of a workload that no test names: it has no candidate, so nothing else asked it before users meet it.
-#[rstest]
-#[case::in_staging("Staging", json!(false), 1, 1)]
-#[case::its_candidate_is_asked("Staging", json!(true), 1, 0)]
-#[case::it_has_no_pods("Staging", json!(false), 0, 0)]
-#[case::in_development("Development", json!(false), 1, 0)]
-fn a_workload_without_a_candidate_is_asked_its_health_after_its_rollout(
-    #[case] environment: &str,
-    #[case] candidate: Value,
-    #[case] replicas: i32,
-    #[case] asked: usize,
-) {
-    let mut cluster = Cluster::new();
-    cluster.edit("/environment", json!(environment));
-    cluster.spec["ocr"] = json!({"image": "ocr:1", "candidate": candidate, "replicas": replicas});
-    assert_eq!(cluster.settle().state, State::Serving);
-    cluster.edit("/ocr/image", json!("ocr:2"));
-    let states = cluster.states();
-    assert_eq!((states.last(), cluster.verified), (Some(&State::Serving), asked), "{states:?}");
-    assert_eq!(states.contains(&State::Verifying), asked > 0);
-    assert_eq!(states.contains(&State::Testing), candidate == json!(true));
-    // An edit without an image asks nobody.
-    cluster.spec["ocr"]["env"] = json!([{"name": "A", "value": "1"}]);
-    assert_eq!((cluster.settle().state, cluster.verified), (State::Serving, asked));
-}
-
 /// Else nothing would tell another environment that the release was tested.
 #[test]
 fn the_moment_when_the_pods_passed_their_tests_is_recorded() {
