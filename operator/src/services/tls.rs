@@ -9,6 +9,7 @@ use rustls::client::{WantsClientCert, verify_server_cert_signed_by_trust_anchor}
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, InconsistentKeys,
     RootCertStore, SignatureScheme,
@@ -114,11 +115,13 @@ fn showing(
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::ClientCertificate)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::ClientKey)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::OtherKey,
-        rustls::Error::InvalidCertificate(_) => TlsError::ClientCertificate,
-        _ => TlsError::ClientKey,
-    })
+    let key = builder.crypto_provider().key_provider.load_private_key(key).map_err(|_| TlsError::ClientKey)?;
+    let certified = CertifiedKey::new(chain, key);
+    // Whether the certificate is a good one is for the server to say, which may take what rustls cannot read, as of X.509 version 1.
+    if let Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
+        return Err(TlsError::OtherKey);
+    }
+    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
 }
 
 /// A client configuration that trusts the public authorities, and the given ones beside them.
@@ -285,6 +288,37 @@ mod tests {
             let told = advice(&rustls::Error::InvalidCertificate(error));
             assert!(!told.contains("words") && !told.contains("DnsName") && !told.contains("Issuer"), "{told}");
         }
+    }
+
+    /// As `openssl x509 -req` of OpenSSL 3.0 makes one: libpq and PostgreSQL take it, and rustls cannot read it.
+    #[test]
+    fn a_certificate_of_version_1_is_shown_and_another_key_is_still_found_out() {
+        const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGDCBvwIUHwBrq5qglZR0hEfqbZoyOBtwKzQwCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDYXBwMCAXDTI2MTIwMTAwMzQyMFoYDzIxMjYxMTA3MDAzNDIwWjAOMQww
+CgYDVQQDDANhcHAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARW6yimnsxMuu/q
+hmZBpO5ArNylRg4MvFn1d1mRP3K7bzaa+J1EH93fd5Q62UcMagg6CqRt0j4Lfrif
+sGn+nCJiMAoGCCqGSM49BAMCA0gAMEUCIHCHNgPEQsvEDwjv8o0SY7Wpo0BMCi3V
+6mFJ6ZeREl6/AiEAq79wceNeqmx6TmY7Ijuxt8k6hLTnl9YQpp3GXfMv4sU=
+-----END CERTIFICATE-----
+";
+        const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglQI2PujuCP+mPGJi
+1CwQaL+6K6ZScFq7tpD6xAs3sxKhRANCAARW6yimnsxMuu/qhmZBpO5ArNylRg4M
+vFn1d1mRP3K7bzaa+J1EH93fd5Q62UcMagg6CqRt0j4LfrifsGn+nCJi
+-----END PRIVATE KEY-----
+";
+        let show = |certificate: &str, key: &str| {
+            let shown = ClientCertificate { certificate: certificate.to_owned(), key: key.to_owned() };
+            client_with(Verify::Nothing, None, Some(&shown))
+        };
+        assert!(show(CERTIFICATE, KEY).is_ok());
+        let made = rcgen::generate_simple_self_signed(["app".to_owned()]).expect("a certificate");
+        assert!(matches!(show(&made.cert.pem(), KEY), Err(TlsError::OtherKey)));
+        assert!(matches!(show(CERTIFICATE, "no key"), Err(TlsError::ClientKey)));
+        assert!(matches!(show("no certificate", KEY), Err(TlsError::ClientCertificate)));
     }
 
     #[test]

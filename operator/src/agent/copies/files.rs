@@ -10,6 +10,13 @@ use crate::agent::{BackupId, inventory, owner};
 use crate::contract::{MANIFEST_FILE, SPEC_FILE};
 use crate::services::bucket::{Created, Headers};
 
+/// Why a copy lacks the spec of the stack.
+pub(super) struct WithoutSpec {
+    pub(super) why: String,
+    /// The point itself lacks it, or has another than its manifest says. Else a bucket did not answer, and the next run tries again.
+    pub(super) lasting: bool,
+}
+
 impl Run<'_> {
     /// Every object of the manifest, and the manifest last. Gives why the spec of the stack is not among them, which keeps no data back.
     pub(super) async fn files(
@@ -18,7 +25,7 @@ impl Run<'_> {
         (manifest, body): (&Manifest, Vec<u8>),
         id: &BackupId,
         stop: &CancellationToken,
-    ) -> Result<Option<String>, DumpError> {
+    ) -> Result<Option<WithoutSpec>, DumpError> {
         let there = inventory::key(&self.target.prefix, id, MANIFEST_FILE);
         let found = to.bucket.get(&there).await?;
         match &found {
@@ -55,7 +62,7 @@ impl Run<'_> {
         manifest: &Manifest,
         id: &BackupId,
         stop: &CancellationToken,
-    ) -> Result<Option<String>, DumpError> {
+    ) -> Result<Option<WithoutSpec>, DumpError> {
         let Some(spec) = &manifest.spec else { return Ok(None) };
         let key = inventory::key(&self.target.prefix, id, SPEC_FILE);
         let copied = match to.bucket.size(&key).await {
@@ -70,8 +77,12 @@ impl Run<'_> {
                 let bucket = &self.target.location.bucket;
                 tracing::warn!(%error, %id, bucket, "a copy lacks the spec of the stack");
                 // In few words: what a run tells is short.
-                let why = if let DumpError::Copy { why, .. } = error { why } else { error.to_string() };
-                Ok(Some(format!("the copy of {id} in bucket \"{bucket}\" lacks the spec of the stack: {why}")))
+                let (why, lasting) = match error {
+                    DumpError::Copy { why, .. } => (why, true),
+                    other => (other.to_string(), false),
+                };
+                let why = format!("the copy of {id} in bucket \"{bucket}\" lacks the spec of the stack: {why}");
+                Ok(Some(WithoutSpec { why, lasting }))
             }
         }
     }

@@ -206,8 +206,10 @@ impl Run<'_> {
         let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
         if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
             let without_spec = Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
-            self.mark(entry, Copied::Database).await?;
-            done.copied(without_spec);
+            if without_spec.as_ref().is_none_or(|without| without.lasting) {
+                self.mark(entry, Copied::Database).await?;
+            }
+            done.copied(without_spec.map(|without| without.why));
         }
         let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
         // A release or a restore waits for the end of a run that holds a point for it, so that run copies none.

@@ -291,7 +291,27 @@ fn plain(text: &str) -> String {
             other => plain.push(other),
         }
     }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    without_passwords(&plain.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Programs print the URLs that they cannot use, whose passwords are values of Secrets. More is left out rather than less: a URL ends
+/// where a quotation or a word does.
+fn without_passwords(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, url) = rest.split_at(at + 3);
+        let end = url.find(|end: char| end.is_whitespace() || "\"'`<>".contains(end)).unwrap_or(url.len());
+        let (url, after) = url.split_at(end);
+        told.push_str(before);
+        match url.rsplit_once('@').and_then(|(login, place)| Some((login.split_once(':')?.0, place))) {
+            Some((user, place)) => told.extend([user, ":***@", place]),
+            None => told.push_str(url),
+        }
+        rest = after;
+    }
+    told.push_str(rest);
+    told
 }
 
 /// How many bytes of what a command printed are told: a condition has more to say, and is cut off at its end.
@@ -352,6 +372,21 @@ mod tests {
 
     use super::*;
     use crate::objects::kind_of;
+
+    #[test]
+    fn passwords_of_urls_are_not_told() {
+        for (said, told) in [
+            ("cannot reach redis://u:p@ss/w@h:6379/0, giving up", "cannot reach redis://u:***@h:6379/0, giving up"),
+            (
+                "Error: \"postgresql://app:secret@db/x?a=b\" https://h/p",
+                "Error: \"postgresql://app:***@db/x?a=b\" https://h/p",
+            ),
+            ("no URL at all: a@b", "no URL at all: a@b"),
+            ("s3://bucket/key", "s3://bucket/key"),
+        ] {
+            assert_eq!(plain(said), told);
+        }
+    }
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

@@ -38,9 +38,14 @@ pub(super) fn digests(serving: &mut Revision, observed: &Observed, now: i64) {
 /// Keeps all that pods of a revision ran, as soon as it is more than one digest. What is known stays, so that nothing is written when
 /// such pods come and go.
 fn remember(progress: &mut Progress, component: Component, found: BTreeSet<String>) {
-    let known = progress.several.get(component.as_str());
-    let all: BTreeSet<String> = known.into_iter().flatten().cloned().chain(found).collect();
-    if all.len() > 1 && all.len() <= REMEMBERED {
+    let mut all = found;
+    // What runs is always among them.
+    for known in progress.several.get(component.as_str()).into_iter().flatten() {
+        if all.len() < REMEMBERED {
+            all.insert(known.clone());
+        }
+    }
+    if all.len() > 1 {
         progress.several.insert(component.to_string(), all);
     }
 }
