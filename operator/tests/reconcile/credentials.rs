@@ -79,8 +79,11 @@ pub async fn credentials_changed_by_hand_change_nothing(env: &TestEnv) {
     env.until_reason(namespace, "RedisReady", "Progressing").await;
     env.settled(namespace).await;
     assert_eq!(env.condition(namespace, "Stalled").await.0, "");
-    // Whoever changed the value and put it back has taken the field.
-    assert_eq!(env.writes(namespace, mark), [format!("patch secrets/{SECRET}")]);
+    // Whoever changed the value and put it back has taken the field. Dumps, which waited, are told the new spec.
+    assert_eq!(
+        env.writes(namespace, mark),
+        [format!("patch secrets/{SECRET}"), "patch secrets/shop-backup".to_owned()]
+    );
     assert_eq!(connection(env, namespace).await, before);
     let now = secret(env, namespace, SECRET).await;
     assert_eq!(
