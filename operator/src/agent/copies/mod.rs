@@ -18,7 +18,7 @@ use self::objects::{Filled, Pool};
 use self::sweep::Sweep;
 use super::error::DumpError;
 use super::inventory::{self, BackupFolder, Copied};
-use super::manifest::ManifestObject;
+use super::manifest::{Manifest, ManifestObject};
 use super::object_lock::{self, Locking, Notes};
 use super::retention::Spared;
 use super::stream::{self, Input, read_part};
@@ -193,6 +193,21 @@ impl Run<'_> {
         wanted
     }
 
+    /// The files of a point. Gives why its copy lacks the spec of the stack: the next run tries again, unless the point lacks it, too.
+    async fn point(
+        &self,
+        to: &Place,
+        entry: &mut BackupFolder,
+        manifest: (&Manifest, Vec<u8>),
+        stop: &CancellationToken,
+    ) -> Result<Option<String>, DumpError> {
+        let without_spec = Box::pin(self.files(to, manifest, &entry.id, stop)).await?;
+        if without_spec.as_ref().is_none_or(|without| without.lasting) {
+            self.mark(entry, Copied::Database).await?;
+        }
+        Ok(without_spec.map(|without| without.why))
+    }
+
     /// The dump, and then what the point lists of the application's bucket.
     async fn one(
         &self,
@@ -205,11 +220,7 @@ impl Run<'_> {
         let body = self.bucket.get(&key).await?.ok_or_else(|| wrong(&key, "it is gone"))?;
         let manifest = inventory::parse(&body, &entry.id).ok_or_else(|| wrong(&key, "it is no manifest"))?;
         if !entry.copied.contains(&inventory::mark(&place(self.target), Copied::Database)) {
-            let without_spec = Box::pin(self.files(to, (&manifest, body), &entry.id, stop)).await?;
-            if without_spec.as_ref().is_none_or(|without| without.lasting) {
-                self.mark(entry, Copied::Database).await?;
-            }
-            done.copied(without_spec.map(|without| without.why));
+            done.copied(self.point(to, entry, (&manifest, body), stop).await?);
         }
         let (Some(half), Some(list)) = (&manifest.bucket, manifest.object(OBJECTS_FILE)) else { return Ok(()) };
         // A release or a restore waits for the end of a run that holds a point for it, so that run copies none.
