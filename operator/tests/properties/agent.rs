@@ -22,7 +22,7 @@ struct Agent {
 
 /// Variables of the contract, and the hidden arguments that stand for them: a test cannot set variables without touching
 /// other tests.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 8] = [
     (contract::ENV_DATABASE_URL, "--database-url"),
     (contract::ENV_S3_ENDPOINT, "--s3-endpoint"),
     (contract::ENV_S3_REGION, "--s3-region"),
@@ -30,6 +30,7 @@ const VARIABLES: [(&str, &str); 7] = [
     (contract::ENV_S3_FORCE_PATH_STYLE, "--s3-force-path-style"),
     (contract::ENV_ACCESS_KEY_ID, "--access-key-id"),
     (contract::ENV_SECRET_ACCESS_KEY, "--secret-access-key"),
+    (contract::ENV_ORIGIN, "--origin"),
 ];
 
 proptest! {
