@@ -119,7 +119,7 @@ mod tests {
         let file = project().join("docs/runbooks/lost-namespace.md");
         let Page { script, .. } = Page::read(&fs::read_to_string(file).expect("the page"));
         let (_, rest) = script.split_once("test -s").expect("the step");
-        let (step, _) = rest.split_once("head -n").expect("what follows");
+        let (step, _) = rest.split_once("grep").expect("what follows");
         let folder = tempfile::tempdir().expect("a folder");
         let manifest = folder.path().join("stack.yaml");
         let print = |status: u32, text: &str| {
@@ -132,6 +132,8 @@ mod tests {
             (printed.is_ok(), fs::read_to_string(&manifest).ok())
         };
         assert_eq!(print(1, "half"), (false, None));
+        fs::write(&manifest, "").expect("a file");
+        assert_eq!(print(1, "half"), (false, Some(String::new())), "an empty one stops what follows");
         assert_eq!(print(0, "whole"), (true, Some("whole\n".to_owned())));
         assert_eq!(print(1, "half"), (true, Some("whole\n".to_owned())), "one that is there is left as it is");
     }
