@@ -184,6 +184,25 @@ fn problem(write: &AuditCall, allowed: Allowed) -> Option<String> {
     (!exact).then(|| format!("O4 {resource}/{name} was deleted, whichever it was"))
 }
 
+/// A write of the operator, as its tests make one. `place`: the resource, the name, the subresource.
+#[cfg(test)]
+pub(super) fn played(verb: &str, place: (&str, &str, &str), code: u16, body: Value) -> AuditCall {
+    let (resource, name, subresource) = place;
+    AuditCall {
+        verb: verb.to_owned(),
+        resource: resource.to_owned(),
+        subresource: subresource.to_owned(),
+        name: name.to_owned(),
+        namespace: "n".to_owned(),
+        user_agent: "rorun-operator/1".to_owned(),
+        code,
+        uri: String::new(),
+        user: String::new(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        body,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

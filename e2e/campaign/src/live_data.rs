@@ -45,27 +45,10 @@ pub(super) fn problems(writes: &[AuditCall]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn write(verb: &str, place: (&str, &str, &str), code: u16, body: Value) -> AuditCall {
-        let (resource, name, subresource) = place;
-        AuditCall {
-            verb: verb.to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
-            name: name.to_owned(),
-            namespace: "n".to_owned(),
-            user_agent: "rorun-operator/1".to_owned(),
-            code,
-            uri: String::new(),
-            user: String::new(),
-            at: Timestamp::UNIX_EPOCH,
-            body,
-        }
-    }
+    use crate::history::played as write;
 
     fn begins(name: &str, words: &[&str]) -> AuditCall {
         let body = json!({"spec": {"template": {"spec": {"containers": [{"args": words}]}}}});

@@ -96,24 +96,12 @@ pub(super) fn problems(calls: &[AuditCall], namespace: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
 
     use super::*;
+    use crate::history::played;
 
     fn call(verb: &str, code: u16) -> AuditCall {
-        AuditCall {
-            verb: verb.to_owned(),
-            resource: "clusters".to_owned(),
-            subresource: String::new(),
-            name: CLUSTER.to_owned(),
-            namespace: "n".to_owned(),
-            user_agent: "rorun-operator/1".to_owned(),
-            code,
-            uri: String::new(),
-            user: String::new(),
-            at: Timestamp::UNIX_EPOCH,
-            body: Value::Null,
-        }
+        played(verb, ("clusters", CLUSTER, ""), code, Value::Null)
     }
 
     #[test]

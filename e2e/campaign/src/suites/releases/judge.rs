@@ -183,27 +183,10 @@ pub(super) fn image_of(workload: &Value, container: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
-
-    fn write(verb: &str, place: (&str, &str, &str), code: u16, body: Value) -> AuditCall {
-        let (resource, name, subresource) = place;
-        AuditCall {
-            verb: verb.to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
-            name: name.to_owned(),
-            namespace: "n".to_owned(),
-            user_agent: "rorun-operator/1".to_owned(),
-            code,
-            uri: String::new(),
-            user: String::new(),
-            at: Timestamp::UNIX_EPOCH,
-            body,
-        }
-    }
+    use crate::history::played as write;
 
     fn asks(image: &str) -> AuditCall {
         write("patch", ("rorunstacks", "shop", ""), 200, json!({"spec": {"api": {"image": image}}}))

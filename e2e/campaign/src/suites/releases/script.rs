@@ -1,15 +1,17 @@
 //! One plan, from a stack that serves to the end of what came between. The operator is started again whenever it was killed, the user
 //! approves what is meant to serve, and every Job is ended but the one of the step while the release is held there.
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use rorun_e2e::fake_controllers::Held;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::end::End;
 use super::runner::Runner;
@@ -18,7 +20,7 @@ use crate::canary::TOKEN;
 use crate::jobs::{DUMP, Jobs, MIGRATION, OpenJob, SMOKE_TEST};
 use crate::plan::{Call, Fault, Plan};
 use crate::stack::Stack;
-use crate::test_context::{TestContext, within_polled};
+use crate::test_context::TestContext;
 use crate::workload::prepare;
 
 /// The image that serves before.
@@ -327,81 +329,5 @@ impl<'a> Script<'a> {
 
     fn problem(&mut self, text: &str) {
         self.problems.push(text.to_owned());
-    }
-
-    /// Whether the second release is at the step of the plan.
-    async fn is_at_the_step(&self) -> Result<bool> {
-        let (step, release) = (self.case.step, self.stack.status("/release").await?);
-        let record = if step == Step::Serving { &release["current"] } else { &release["target"] };
-        let runs = !step.has_job() || self.jobs.open().await?.iter().any(|job| step.holds(job));
-        Ok(runs && release["state"] == step.state() && record["api"] == SECOND)
-    }
-
-    async fn stays_at_the_step(&mut self) -> Result<()> {
-        if !self.is_at_the_step().await? {
-            let release = self.stack.status("/release").await?;
-            self.problems.push(format!("O10 the release did not stay where it was: it is {}", release["state"]));
-        }
-        Ok(())
-    }
-
-    /// The stack says that the annotation approves another release.
-    async fn says(&mut self, hash: &str) -> Result<()> {
-        let (words, conditions) = (format!("it approves {hash}"), self.stack.conditions().await?);
-        let is_said = conditions.iter().any(|[kind, _, _, message]| kind == "Ready" && message.contains(&words));
-        if !is_said {
-            self.problems.push(format!("O10 no condition says {words:?}: {conditions:?}"));
-        }
-        Ok(())
-    }
-
-    /// What outlives a stack, each with its uid.
-    async fn data(&self) -> Result<BTreeMap<String, Option<String>>> {
-        let mut children = self.test.children().await?;
-        children.retain(|(_, child)| child.labels().get("rorun.app/retained").is_some_and(|kept| kept == "true"));
-        Ok(children.into_iter().map(|(kind, child)| (format!("{kind}/{}", child.name_any()), child.uid())).collect())
-    }
-
-    /// Waits until nothing is written any more.
-    async fn rest(&mut self, gone: bool) -> Result<()> {
-        let problems = self.test.settle(gone).await?;
-        self.problems.extend(problems);
-        Ok(())
-    }
-
-    async fn until_no_job_runs(&mut self) -> Result<()> {
-        self.until("no Job runs", async |script| Ok(script.jobs.open().await?.is_empty())).await
-    }
-
-    /// Plays until something is so.
-    async fn until(&mut self, what: &str, is_so: impl AsyncFn(&Script<'a>) -> Result<bool>) -> Result<()> {
-        let so = async || {
-            self.tend().await?;
-            is_so(self).await
-        };
-        if within_polled(TICK, WITHIN, so).await?.is_none() {
-            let (release, conditions) = (self.stack.status("/release").await?, self.stack.conditions().await?);
-            bail!("waited {} s in vain until {what}: {release} {conditions:?}", WITHIN.as_secs());
-        }
-        Ok(())
-    }
-
-    /// The operator runs, Jobs end, and what is meant to serve is approved.
-    async fn tend(&mut self) -> Result<()> {
-        self.test.restart_if_ended().await?;
-        for job in self.jobs.open().await? {
-            if !self.held.is_some_and(|step| step.holds(&job)) {
-                self.jobs.end(&job).await?;
-            }
-        }
-        let Some(image) = self.approves else { return Ok(()) };
-        let release = self.stack.status("/release").await?;
-        let hash = release["target"]["hash"].as_str().unwrap_or_default();
-        let awaits = release["state"] == "AwaitingApproval" && release["target"]["api"] == image;
-        if awaits && self.approvals.insert(hash.to_owned(), image.to_owned()).is_none() {
-            let approval: Value = json!({"rorun.app/approve": hash, "rorun.app/approved-by": "ada"});
-            self.stack.annotate(approval).await?;
-        }
-        Ok(())
     }
 }
