@@ -33,7 +33,7 @@ fn on_cluster(cache: &Cache) -> Result<Vec<(String, String)>> {
     let size = lease.docker().output(["image", "inspect", "--format={{.Size}}", OPERATOR])?;
     let size: u64 = size.trim().parse().with_context(|| format!("the size of {OPERATOR} is not a number"))?;
     let measured: Vec<String> = MEASURED.iter().map(|&name| name.to_owned()).collect();
-    let outcomes = play(&lease, &matching(&measured), false)?;
+    let outcomes = play(&lease, &matching(&measured), false, None)?;
     let started = Instant::now();
     drop(lease);
     let down = started.elapsed();

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -43,7 +44,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     }
     let outcomes = if options.no_build {
         let cluster = Session::open(cache, &options.name)?;
-        play(&cluster, &chosen, options.keep)?
+        play(&cluster, &chosen, options.keep, None)?
     } else {
         let cluster = thread::scope(|scope| {
             let building = scope.spawn(|| build_binaries(cache, Profile::Quick));
@@ -52,7 +53,7 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
             cluster
         })?;
         set_up(&cluster)?;
-        play(&cluster, &chosen, options.keep)?
+        play(&cluster, &chosen, options.keep, None)?
     };
     println!("{}", summary(&outcomes));
     failures(&outcomes)
@@ -67,19 +68,19 @@ pub(super) fn set_up(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// Runs the scenarios.
-pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool) -> Result<Vec<Outcome>> {
+/// Runs the scenarios; those that are not of the core, as far as there is time for them.
+pub(super) fn play(cluster: &Cluster, chosen: &[Scenario], keep: bool, until: Option<Instant>) -> Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let test_cluster = Arc::new(TestCluster::connect(cluster).await?);
-        Ok(run_all(&test_cluster, chosen, keep).await)
+        Ok(run_all(&test_cluster, chosen, keep, until).await)
     })
 }
 
 /// An error that names the scenarios that failed, if any did.
 pub(super) fn failures(outcomes: &[Outcome]) -> Result<()> {
     let failed: Vec<_> =
-        outcomes.iter().filter(|outcome| outcome.failure.is_some()).map(|outcome| outcome.name).collect();
+        outcomes.iter().filter(|outcome| outcome.failure().is_some()).map(|outcome| outcome.name).collect();
     if failed.is_empty() { Ok(()) } else { Err(anyhow!("failed: {}", failed.join(", "))) }
 }
 

@@ -67,6 +67,7 @@ pub const LANES: &[Lane] = &[
             name: "upgrade",
             proves: "stacks of the operator that was released before are taken over: no pod is replaced, no data are lost",
             exclusive: true,
+            core: false,
             run: |test| Box::pin(upgrade::run(test)),
         },
         needs: &[Need {
@@ -84,6 +85,7 @@ pub const LANES: &[Lane] = &[
             name: "argocd",
             proves: "Argo CD shows no diff of a stack out of git, nothing is fought over, and its deletion keeps the data",
             exclusive: true,
+            core: false,
             run: |test| Box::pin(argocd::run(test)),
         },
         needs: &[Need {
@@ -101,6 +103,7 @@ pub const LANES: &[Lane] = &[
             name: "cloudnativepg",
             proves: "CloudNativePG runs the database of a stack: failover under load, other numbers, images and a pooler, no row lost",
             exclusive: true,
+            core: false,
             run: |test| Box::pin(cloudnative_pg::run(test)),
         },
         needs: &[CLOUD_NATIVE_PG],
@@ -112,6 +115,7 @@ pub const LANES: &[Lane] = &[
             name: "point-in-time",
             proves: "the log of a database is archived, and a stack restored to a moment between two rows",
             exclusive: true,
+            core: false,
             run: |test| Box::pin(point_in_time::run(test)),
         },
         needs: &[CLOUD_NATIVE_PG, BARMAN_CLOUD],
@@ -123,6 +127,7 @@ pub const LANES: &[Lane] = &[
             name: "bad-migrations",
             proves: "whatever a migration does wrong is told in the server's words, the old version serves on, and a mended one goes through",
             exclusive: false,
+            core: false,
             run: |test| Box::pin(bad_migrations::run(test)),
         },
         // It brings an image of its own, of a few packages.
@@ -188,7 +193,7 @@ impl Lane {
     }
 }
 
-/// Decides whether a lane is played. One whose parts are there always is: what it takes then is part of what all takes.
+/// Decides whether something optional is played: whoever named it gets it, and otherwise it has to fit into the time that is left.
 pub fn decide(wish: Wish, prospect: &Prospect) -> Decision {
     if let Some(why) = &prospect.impossible {
         return Decision::Leave(why.clone());
@@ -205,7 +210,7 @@ pub fn decide(wish: Wish, prospect: &Prospect) -> Decision {
     let minutes = |time: Duration| time.as_secs_f64() / 60.0;
     if missing.is_empty() {
         let (takes, left) = (minutes(prospect.takes), minutes(left));
-        return Decision::Leave(format!("playing it takes about {takes:.0} min, and {left:.0} min are left"));
+        return Decision::Leave(format!("it takes about {takes:.0} min, and {left:.0} min are left"));
     }
     Decision::Leave(format!(
         "{} would have to be made first, which takes about {:.0} min, and playing it {:.0} min; {:.0} min are left",
@@ -246,7 +251,7 @@ mod tests {
         let there = Prospect { takes: minutes(30), ..Prospect::default() };
         assert_eq!(decide(Wish::IfItFits(minutes(30)), &there), Decision::Play);
         let Decision::Leave(why) = decide(Wish::IfItFits(minutes(29)), &there) else { unreachable!("too little") };
-        assert_eq!(why, "playing it takes about 30 min, and 29 min are left");
+        assert_eq!(why, "it takes about 30 min, and 29 min are left");
         assert_eq!(decide(Wish::Named, &there), Decision::Play);
     }
 

@@ -58,8 +58,9 @@ macro_rules! cases {
     };
 }
 
+/// Tests begin in the order of their names: this one lasts longest, and would run alone at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_released_binary() {
+async fn a_released_binary() {
     let env = TestEnv::open().await;
     let operator = env.operator().await;
     // Alone: on a busy machine a status may come before the watch shows what was just written, and one more is told then.

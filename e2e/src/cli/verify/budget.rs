@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::engine::Cache;
-use crate::scenarios::kit::{Profile, was_built};
+use crate::scenarios::kit::{Profile, time_to_build, was_built};
 
 /// Where everything that does not change is there already.
 const WARM: Duration = Duration::from_mins(40);
 /// Where the engine has to build what the cluster consists of, or everything has to be compiled.
 const COLD: Duration = Duration::from_mins(75);
 
-/// What no lane may take: it may last longer than the last time, and the cluster is removed after it.
+/// What a machine that has no image needs for the programs and images of a cluster, as measured on two processors.
+const MAKING: Duration = Duration::from_mins(35);
+
+/// What nothing that is optional may take: it may last longer than the last time, and the cluster is removed after it.
 const RESERVE: Duration = Duration::from_mins(3);
 
-/// What of the cache decides it. Parts of lanes do not: a lane is only played within the budget that there is without it.
+/// What of the cache decides it. What lanes need does not: a lane is only played within the budget that there is without it.
 const KINDS: &[&str] = &["tools", "images", "debian", "wheels"];
 
 /// A run that has begun.
@@ -46,12 +49,23 @@ impl Begun {
         self.at.elapsed()
     }
 
+    /// The moment by which it has to have ended.
+    pub(super) fn until(&self, budget: &Budget) -> Instant {
+        self.at + budget.limit.saturating_sub(RESERVE)
+    }
+
     /// How long it may take, as far as it is known by now.
     pub(super) fn budget(&self, cache: &Cache) -> Result<Budget> {
         let has = cache.entries(KINDS)?;
         let made: Vec<&str> = has.difference(&self.had).map(String::as_str).collect();
         Ok(Budget::of(&made, self.compiled))
     }
+}
+
+/// What the engine, and the compiler, still have to make before a scenario can be played.
+pub(super) fn to_be_made(cache: &Cache) -> Result<Duration> {
+    let images = if cache.entries(&["images"])?.is_empty() { MAKING } else { Duration::ZERO };
+    Ok(images + time_to_build(cache, Profile::Quick)?)
 }
 
 impl Budget {
@@ -66,7 +80,7 @@ impl Budget {
         }
     }
 
-    /// What is left of it for a lane.
+    /// What is left of it for what is optional.
     pub(super) fn left(&self, elapsed: Duration) -> Duration {
         self.limit.saturating_sub(elapsed).saturating_sub(RESERVE)
     }

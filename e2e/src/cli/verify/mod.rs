@@ -6,21 +6,21 @@ mod parts;
 mod report;
 mod shared;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use self::budget::{Begun, Budget, minutes};
-use self::parts::{PARTS, Part, Work};
+use self::budget::{Begun, Budget, minutes, to_be_made};
+use self::parts::{PARTS, Part, When, Work, reserved};
 use self::report::{Report, Row};
 use self::shared::{Shared, serves};
 use super::scenarios::play;
 use crate::engine::process::Run;
 use crate::engine::progress::Step;
-use crate::engine::{Cache, test_server};
+use crate::engine::{Cache, Durations, test_server};
 use crate::scenarios::kit::{cargo, project};
-use crate::scenarios::{Decision, LANES, Lane, SCENARIOS, Scenario, Wish, decide};
+use crate::scenarios::{Decision, End, LANES, Lane, SCENARIOS, Scenario, Wish, decide};
 use crate::suite_result::SuiteResult;
 
 /// What asks for all that there is: every part, every lane, and the suites whole.
@@ -66,9 +66,19 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
     }
     let (begun, mut report) = (Begun::now(cache)?, Report::default());
     let mut shared = Shared::new(cache);
-    for (part, scenarios) in &chosen.parts {
+    for (index, (part, scenarios)) in chosen.parts.iter().enumerate() {
         println!("\n== {}: {}", part.name, part.proves);
-        report.add(part.name, |rows| match part.work {
+        let usual = chosen.asked == Asked::Usual;
+        if usual && part.run == When::IfItFits {
+            let after = reserved(chosen.parts[index + 1..].iter().map(|(part, _)| *part)) + to_be_made(cache)?;
+            let left = begun.budget(cache)?.left(begun.elapsed()).saturating_sub(after);
+            if let Decision::Leave(why) = decide(Wish::IfItFits(left), &part.prospect(&Durations::of(cache))) {
+                report.leave(part.name, format!("{why}; `cargo verify -- {}` runs it", part.name));
+                continue;
+            }
+        }
+        let until = usual.then_some(begun.until(&begun.budget(cache)?));
+        let took = report.add(part.name, |rows| match part.work {
             Work::Check(arguments) => check(arguments),
             Work::Tests(arguments) => tests(cache, arguments, rows),
             Work::Campaign => campaign(cache, chosen.asked, rows),
@@ -76,8 +86,11 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
                 tests(cache, arguments, rows)?;
                 serves(shared.cluster()?)
             }
-            Work::Scenarios => on_cluster(&mut shared, scenarios, options.keep, rows),
+            Work::Scenarios => on_cluster(&mut shared, scenarios, (options.keep, until), rows),
         });
+        if let Some(took) = took.filter(|_| usual) {
+            part.record(&Durations::of(cache), took);
+        }
     }
     // What lanes make is no reason for more time.
     let budget = begun.budget(cache)?;
@@ -231,15 +244,24 @@ fn campaign(cache: &Cache, asked: Asked, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// The scenarios, with the operator and its images as the sources make them.
-fn on_cluster(shared: &mut Shared<'_>, scenarios: &[Scenario], keep: bool, rows: &mut Vec<Row>) -> Result<()> {
-    let outcomes = play(shared.with_operator()?, scenarios, keep)?;
+/// The scenarios, with the operator and its images as the sources make them; those that are not of the core, until a moment.
+fn on_cluster(
+    shared: &mut Shared<'_>,
+    scenarios: &[Scenario],
+    (keep, until): (bool, Option<Instant>),
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let outcomes = play(shared.with_operator()?, scenarios, keep, until)?;
     for outcome in &outcomes {
-        let failed = usize::from(outcome.failure.is_some());
-        let (passed, how) = (1 - failed, if failed > 0 { "FAILED" } else { "ok" });
-        let (runner, took) = (format!("scenario {}", outcome.name), minutes(outcome.took));
-        let failures = outcome.failure.iter().map(|failure| report::reason(failure)).collect();
-        rows.push(Row { runner, summary: format!("{how}, {took}"), passed, failed, failures, ..Row::default() });
+        let (passed, failed, summary) = match &outcome.end {
+            End::Passed => (1, 0, format!("ok, {}", minutes(outcome.took))),
+            End::Failed(_) => (0, 1, format!("FAILED, {}", minutes(outcome.took))),
+            End::NotRun(why) => (0, 0, format!("not run: {why}; `cargo verify -- scenarios:{}`", outcome.name)),
+        };
+        let failures = outcome.failure().map(report::reason).into_iter().collect();
+        let not_run = matches!(outcome.end, End::NotRun(_));
+        let runner = format!("scenario {}", outcome.name);
+        rows.push(Row { runner, summary, passed, failed, not_run, failures, ..Row::default() });
     }
     super::scenarios::failures(&outcomes)
 }
@@ -249,15 +271,19 @@ fn on_lane(lane: &Lane, wish: Wish, on: (&mut Shared<'_>, bool), report: &mut Re
     let (name, (shared, keep)) = (lane.scenario.name, on);
     println!("\n== {name}: {}", lane.scenario.proves);
     match (decide(wish, &lane.prospect(shared.cache())?), wish) {
-        (Decision::Play, _) => report.add(name, |rows| {
-            lane.prepare(shared.cache())?;
-            on_cluster(shared, &[lane.scenario], keep, rows)
-        }),
+        (Decision::Play, _) => {
+            report.add(name, |rows| {
+                lane.prepare(shared.cache())?;
+                on_cluster(shared, &[lane.scenario], (keep, None), rows)
+            });
+        }
         (Decision::Leave(why), Wish::IfItFits(_)) => {
             let way = format!("`cargo verify -- scenarios:{name}` runs it");
             report.leave(name, format!("{why}; {way}"));
         }
-        (Decision::Leave(why), Wish::Named) => report.add(name, |_| bail!("cannot be run: {why}")),
+        (Decision::Leave(why), Wish::Named) => {
+            report.add(name, |_| bail!("cannot be run: {why}"));
+        }
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(super) struct Row {
     pub(super) summary: String,
     pub(super) passed: usize,
     pub(super) failed: usize,
+    /// It did not begin, as the summary says.
+    pub(super) not_run: bool,
     /// What failed and how, a line each.
     pub(super) failures: Vec<String>,
     /// The test whose words are on the next line.
@@ -54,8 +56,12 @@ enum Outcome {
 }
 
 impl Report {
-    /// Runs a part. After a failure the next part runs all the same.
-    pub(super) fn add(&mut self, name: &'static str, work: impl FnOnce(&mut Vec<Row>) -> Result<()>) {
+    /// Runs a part, and returns how long it took if all was well. After a failure the next part runs all the same.
+    pub(super) fn add(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut Vec<Row>) -> Result<()>,
+    ) -> Option<Duration> {
         let (started, mut rows) = (Instant::now(), Vec::new());
         let outcome = match work(&mut rows) {
             Ok(()) => Outcome::Well,
@@ -64,7 +70,10 @@ impl Report {
                 Outcome::Failed(format!("{error:#}"))
             }
         };
-        self.parts.push(Ran { name, rows, outcome, took: started.elapsed() });
+        let took = started.elapsed();
+        let well = (outcome == Outcome::Well).then_some(took);
+        self.parts.push(Ran { name, rows, outcome, took });
+        well
     }
 
     /// A part that is not run, and why.
@@ -127,6 +136,8 @@ impl fmt::Display for Report {
         );
         let run = self.parts.len() - not_run.len();
         write!(formatter, "{well} of {run} parts ok; {passed} tests passed, {failed} failed")?;
+        let scenarios = rows().filter(|row| row.not_run).map(|row| row.runner.as_str());
+        let not_run: Vec<_> = not_run.into_iter().chain(scenarios).collect();
         if !not_run.is_empty() {
             write!(formatter, "; not run: {}", not_run.join(", "))?;
         }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,6 +36,14 @@ impl Profile {
         match self {
             Profile::Quick => "quick",
             Profile::Release => "release",
+        }
+    }
+
+    /// The key of the duration of a build from nothing, and how many seconds it takes on two idle processors.
+    fn build(self) -> (&'static str, u32) {
+        match self {
+            Profile::Quick => ("build the operator, quick", 200),
+            Profile::Release => ("build the operator, release", 480),
         }
     }
 }
@@ -75,10 +84,7 @@ where
 /// [`operator_binary`] and [`load_images`] take.
 pub fn build_binaries(cache: &Cache, profile: Profile) -> Result<()> {
     prepare()?;
-    let (name, table) = match profile {
-        Profile::Quick => ("build the operator, quick", 200),
-        Profile::Release => ("build the operator, release", 480),
-    };
+    let (name, table) = profile.build();
     let what = "building the operator and the fixture application";
     let why = format!("static, for their images, by the profile {}", profile.name());
     let folder = built(profile)?;
@@ -203,6 +209,13 @@ pub fn use_released_operator() -> Result<()> {
 /// Whether the operator was ever built here by that profile.
 pub fn was_built(profile: Profile) -> Result<bool> {
     Ok(built(profile)?.join(BINARY).exists())
+}
+
+/// How long it takes to build the operator by that profile: nothing where it was built before, which is as good as ready.
+pub fn time_to_build(cache: &Cache, profile: Profile) -> Result<Duration> {
+    let (name, table) = profile.build();
+    let takes = || Durations::of(cache).estimate(name, table).time;
+    Ok(if was_built(profile)? { Duration::ZERO } else { takes() })
 }
 
 /// Builds an optimised program of a package, for measurements that the program makes.

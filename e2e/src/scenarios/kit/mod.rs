@@ -47,7 +47,7 @@ pub use documents::{Documents, example};
 pub use forward::Forward;
 pub use images::{
     Profile, TARGET, build_binaries, build_operator, build_other_version, cargo, load_images, load_operator,
-    operator_binary, optimised, project, use_operator, use_released_operator, was_built,
+    operator_binary, optimised, project, time_to_build, use_operator, use_released_operator, was_built,
 };
 pub use ingress::{Answer, Ingress};
 pub use names::{ADMIN, API, API_NEXT, API_TESTED, OCR, OPERATOR};
