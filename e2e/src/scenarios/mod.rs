@@ -30,6 +30,7 @@ mod namespaced;
 mod pod_template;
 mod point_in_time;
 mod production;
+mod redis_cluster;
 mod redis_tls;
 mod release;
 mod restore;
@@ -83,6 +84,13 @@ pub const SCENARIOS: &[Scenario] = &[
         exclusive: false,
         core: false,
         run: |test| Box::pin(redis_tls::run(test)),
+    },
+    Scenario {
+        name: "redis-cluster",
+        proves: "a queue works on a Redis cluster of six pods, also after the node that holds it has died",
+        exclusive: false,
+        core: false,
+        run: |test| Box::pin(redis_cluster::run(test)),
     },
     Scenario {
         name: "external",
