@@ -11,6 +11,7 @@ pub(crate) struct Server {
     child: Child,
     stop: &'static str,
     log: PathBuf,
+    leaves: Vec<PathBuf>,
 }
 
 impl Server {
@@ -20,7 +21,13 @@ impl Server {
         let errors = file.try_clone().expect("log");
         let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         let child = child.unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
-        Self { child, stop, log: log.to_owned() }
+        Self { child, stop, log: log.to_owned(), leaves: Vec::new() }
+    }
+
+    /// Files that the server leaves behind: they go once it is gone.
+    pub(crate) fn leaving(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.leaves.extend(files);
+        self
     }
 
     /// Waits until the server answers; it may fail to, but not for ever.
@@ -47,6 +54,9 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for file in &self.leaves {
+            let _ = fs::remove_file(file);
+        }
     }
 }
 

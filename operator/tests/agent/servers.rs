@@ -244,7 +244,17 @@ fn start_s3(folder: &Path, port: u16, tls_port: u16) -> Server {
     ] {
         weed.arg(format!("-{name}={value}"));
     }
-    Server::start(&mut weed, "KILL", &folder.join("s3.log"))
+    // It listens there besides, wherever its other files are.
+    let sockets = [
+        ("s3", port),
+        ("s3-grpc", s3_grpc),
+        ("filer", filer),
+        ("filer-grpc", filer_grpc),
+        ("master-grpc", master_grpc),
+        ("volume-grpc", volume_grpc),
+    ];
+    let sockets = sockets.map(|(server, port)| PathBuf::from(format!("/tmp/seaweedfs-{server}-{port}.sock")));
+    Server::start(&mut weed, "KILL", &folder.join("s3.log")).leaving(sockets)
 }
 
 /// Keys of a bucket.
