@@ -68,7 +68,7 @@ pub use managed::{ManagedService, Restorable};
 pub use mode::{ClusterVolumes, Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
 pub use observed::{
-    Command, CredentialState, Handled, JobPhase, Observed, ObservedCluster, ObservedJob, ObservedReleases,
+    Command, CredentialState, Excuse, Handled, JobPhase, Observed, ObservedCluster, ObservedJob, ObservedReleases,
     ObservedVolume, ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
 };
 pub use placeholders::Placeholders;

@@ -89,7 +89,7 @@ pub struct ObservedReleases {
     /// The Deployments of candidates, by the workload.
     pub candidates: BTreeMap<Component, ObservedWorkload>,
     /// What keeps any release from becoming ready: a service is down.
-    pub excuse: Option<Waiting>,
+    pub excuse: Option<Excuse>,
     /// An operator that kept no revisions has rolled out the images of the spec.
     pub adoptable: bool,
     /// The hashes of what the workloads of the revision that served last are configured with, as `configuration` has them for
@@ -107,6 +107,22 @@ impl ObservedReleases {
 
 /// The Deployment of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// What keeps a release from going on though it is not at fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Excuse {
+    /// The component that it is about. `None`: all of them.
+    pub component: Option<Component>,
+    /// What is amiss.
+    pub waiting: Waiting,
+}
+
+impl Excuse {
+    /// What is amiss with a component.
+    pub fn of(component: Component, waiting: Waiting) -> Self {
+        Self { component: Some(component), waiting }
+    }
+}
+
 pub struct ObservedWorkload {
     /// The revision that its template is of.
     pub revision: Option<String>,

@@ -13,7 +13,7 @@ use crate::{
     },
     objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness, Work},
     stack::{
-        Clusters, Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
+        Clusters, Command, Content, Excuse, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
         ObservedWorkload, Restorable, Revision, WORKLOADS,
     },
 };
@@ -92,7 +92,9 @@ fn releases((cr, uid): (&RorunStack, &str), live: &LiveSet, clusters: &Clusters)
         there.kind.kind == "StatefulSet" || (there.retained && !there.kind.is_core() && !beside(there))
     });
     let mut down = services.filter_map(|there| match &there.readiness {
-        Readiness::Waiting(waiting) => Some(waiting.clone()),
+        Readiness::Waiting(waiting) => {
+            Some(Excuse { component: Component::from_label(there.component), waiting: waiting.clone() })
+        }
         Readiness::Ready => None,
     });
     ObservedReleases {
