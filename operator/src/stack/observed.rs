@@ -43,6 +43,8 @@ pub struct Observed {
     pub approvals_verified: bool,
     /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, String>,
+    /// The same of the Deployments of candidates, by the workload.
+    pub corrected_candidates: BTreeMap<Component, String>,
     /// The owner of the stack's backups. `None`: the operator may not read the namespace.
     pub backup_owner: Option<String>,
     /// The value of the annotation that adopts backups, unless a backup run has handled it.
@@ -105,8 +107,6 @@ impl ObservedReleases {
     }
 }
 
-/// The Deployment of a workload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 /// What keeps a release from going on though it is not at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Excuse {
@@ -123,6 +123,8 @@ impl Excuse {
     }
 }
 
+/// The Deployment of a workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ObservedWorkload {
     /// The revision that its template is of.
     pub revision: Option<String>,
