@@ -264,8 +264,8 @@ fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
         return said;
     }
     format!(
-        "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on until \
-         the server notices; {said}"
+        "it did not end within its time, which is api.migrations.timeoutSeconds and two minutes for the lock, and its pod was stopped; a \
+         statement of it may go on until the server notices; {said}"
     )
 }
 
@@ -658,7 +658,7 @@ mod tests {
         let JobPhase::Failed(told) = seen(&failed_by("DeadlineExceeded"), None).phase else { panic!("it failed") };
         assert_eq!(
             told,
-            "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on \
+            "it did not end within its time, which is api.migrations.timeoutSeconds and two minutes for the lock, and its pod was stopped; a statement of it may go on \
              until the server notices; job/m: the server's words"
         );
     }
