@@ -88,12 +88,15 @@ fn this_version_is_recorded_when_it_is_asked_for() {
     }
 }
 
-/// The agent is in pods of the application where Redis or the bucket names an authority: it stays the one that they have.
+/// The agent is in pods of the application where Redis or the bucket names an authority: it stays the one that they have. So it does in
+/// those of a candidate that is being tested.
 #[test]
 fn an_operator_of_another_image_keeps_the_agent_of_running_pods() {
     let cr = example(&support::examples().join("production.yaml"));
     let deployments = |observed: &Observed| -> BTreeMap<String, Value> {
-        let all = everything(&support::valid_with(&cr, observed), &rorun_operator::plan::Plan::default()).into_iter();
+        let release = plan::Release { candidates: vec![Component::Api], ..plan::Release::default() };
+        let planned = plan::Plan { release, ..plan::Plan::default() };
+        let all = everything(&support::valid_with(&cr, observed), &planned).into_iter();
         all.filter(|object| object.kind.kind == "Deployment").map(|object| (object.name, object.body)).collect()
     };
     let image = |deployment: &Value| {
@@ -109,13 +112,17 @@ fn an_operator_of_another_image_keeps_the_agent_of_running_pods() {
         let said = before[name]["metadata"]["annotations"]["rorun.app/corrected"].as_str().unwrap();
         observed.corrected.insert(component, said.to_owned());
     }
+    let said = before["rorun-api-candidate"]["metadata"]["annotations"]["rorun.app/corrected"].as_str().unwrap();
+    observed.corrected_candidates.insert(Component::Api, said.to_owned());
     assert_eq!(deployments(&observed), before, "a new operator restarts pods");
     // With pods that are replaced anyway the agent is the new one.
     let database = observed.secrets.get_mut("postgres").and_then(Option::as_mut).unwrap();
     let url = String::from_utf8(database["DATABASE_URL"].clone()).unwrap().replace("/rorun", "/other");
     database.insert("DATABASE_URL".to_owned(), url.into_bytes());
     let after = deployments(&observed);
-    assert_eq!(image(&after["rorun-api"]).as_deref(), Some("ghcr.io/rorun/rorun-operator:9.9.9"));
+    for of in ["rorun-api", "rorun-api-candidate"] {
+        assert_eq!(image(&after[of]).as_deref(), Some("ghcr.io/rorun/rorun-operator:9.9.9"), "{of}");
+    }
     assert_eq!(after["rorun-admin"], before["rorun-admin"], "it is told nothing of services");
 }
 

@@ -18,7 +18,7 @@ use super::{
     failure_policy::failure_policy,
     metadata::{self, Strings},
     pod::{self, Pod},
-    pod_template, service,
+    pod_template, service, trust,
     workload::{self, PORT_NAME, USER},
 };
 use crate::{
@@ -127,7 +127,14 @@ fn candidate_service(stack: &Stack, workload: &Workload) -> DesiredObject {
 
 fn candidate(stack: &Stack, workload: &Workload, revision: Option<String>) -> DesiredObject {
     let mut metadata = owned(stack, workload);
-    metadata.annotations = revision.map(|revision| [(annotation::REVISION.to_owned(), revision)].into());
+    let mut template = template(stack, workload);
+    // An upgrade of the operator replaces no candidate that is being tested.
+    let target = stack.target();
+    let corrected = trust::corrected(target, workload, &target.corrected_candidates, &mut template);
+    let notes = [(annotation::CORRECTED, corrected.map(|of| of.to_string())), (annotation::REVISION, revision)];
+    metadata.annotations =
+        Some(notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Strings>())
+            .filter(|notes| !notes.is_empty());
     DesiredObject::own(&Deployment {
         metadata,
         spec: Some(DeploymentSpec {
@@ -135,7 +142,7 @@ fn candidate(stack: &Stack, workload: &Workload, revision: Option<String>) -> De
             replicas: Some(1),
             revision_history_limit: Some(0),
             selector: LabelSelector { match_labels: Some(labels(stack, workload)), ..LabelSelector::default() },
-            template: template(stack, workload),
+            template,
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()

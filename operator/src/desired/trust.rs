@@ -2,6 +2,8 @@
 //! process name all of them, that of the database its own. An init container of the agent writes the files, since only the
 //! operator's image is sure to have the public authorities.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, EnvVar, PodTemplateSpec, Volume, VolumeMount};
 
 use super::pod;
@@ -76,9 +78,15 @@ pub(super) fn trust(stack: &Stack, workload: &Workload, connection: &Connection)
     }
 }
 
-/// What the Deployment says of its correction, if there is anything to correct. Where the agent is in its pods, its image stays
-/// the one that they have for as long as nothing else of them changes: a new operator restarts no pod.
-pub(super) fn corrected(stack: &Stack, workload: &Workload, template: &mut PodTemplateSpec) -> Option<Corrected> {
+/// What the Deployment of a workload, or of its candidate, says of its correction, if there is anything to correct. Where the agent is in
+/// its pods, its image stays the one that they have for as long as nothing else of them changes: a new operator restarts no pod.
+/// `before`: what the Deployments said, by workload.
+pub(super) fn corrected(
+    stack: &Stack,
+    workload: &Workload,
+    before: &BTreeMap<Name, Corrected>,
+    template: &mut PodTemplateSpec,
+) -> Option<Corrected> {
     let corrections = stack.corrections();
     if corrections.is_empty() || !workload.connected {
         return None;
@@ -91,7 +99,7 @@ pub(super) fn corrected(stack: &Stack, workload: &Workload, template: &mut PodTe
     let mut applied = serde_json::to_value(&*template).unwrap_or_default();
     prune_empty(&mut applied);
     let digest = Digest::of(&applied).to_string();
-    let before = stack.corrected.get(&workload.component).filter(|before| before.template == digest);
+    let before = before.get(&workload.component).filter(|before| before.template == digest);
     let image = before.map(|before| before.agent_image.clone()).filter(|before| !before.is_empty()).unwrap_or(image);
     if let Some(agent) = agent(template) {
         agent.image = Some(image.clone());

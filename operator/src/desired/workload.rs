@@ -111,7 +111,8 @@ fn deployment(stack: &Stack, workload: &Resolved, revision: Option<String>) -> D
     let component = workload.component;
     let mut template = template(stack, workload);
     let mut metadata = metadata::owned(stack, component, stack.child(component));
-    let corrected = trust::corrected(stack, workload, &mut template).map(|corrected| corrected.to_string());
+    let corrected =
+        trust::corrected(stack, workload, &stack.corrected, &mut template).map(|corrected| corrected.to_string());
     let notes = [(annotation::CORRECTED, corrected), (annotation::REVISION, revision)];
     let notes: metadata::Strings =
         notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();

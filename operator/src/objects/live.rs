@@ -187,8 +187,8 @@ impl LiveObject {
         let Received { mut metadata, applied, object } = received;
         let mut object = Value::Object(object);
         let name = metadata.name.take().filter(|name| !name.is_empty())?;
-        // The rules of a kind read these two.
-        object["metadata"] = json!({"name": name, "generation": metadata.generation});
+        // The rules of a kind read these.
+        object["metadata"] = json!({"name": name, "generation": metadata.generation, "labels": names(&metadata)});
         let (readiness, pods) = ((kind.readiness)(&object), readiness::pods(kind, &object));
         let (changed, applied) = applied.map_or((None, None), |own| (own.changed, Some(own.fields)));
         let since = if kind == CLUSTER { changed } else { readiness::since(kind, &object) };
@@ -338,6 +338,11 @@ impl Keyed for LiveObject {
     fn kind_and_name(&self) -> (&'static str, &str) {
         (self.kind.key, &self.name)
     }
+}
+
+/// The labels by which a pod says whose it is.
+fn names(metadata: &ObjectMeta) -> Value {
+    [label::NAME, label::COMPONENT].into_iter().map(|key| (key.to_owned(), json!(labelled(metadata, key)))).collect()
 }
 
 /// The stack that the labels name. Data have a label of their own for it; version 0.1.0 gave them that of all other objects too.

@@ -331,7 +331,10 @@ pub(super) fn pod(object: &Value) -> Readiness {
         let message = text(waiting, "/message").unwrap_or_default();
         let problem = match text(waiting, "/reason").unwrap_or_default() {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => reason::IMAGE_PULL_FAILED,
-            "CrashLoopBackOff" => reason::CRASH_LOOP,
+            "CrashLoopBackOff" => {
+                let ended = crashed(object).unwrap_or_else(|| format!("container {container}: {message}"));
+                return Readiness::waiting(reason::CRASH_LOOP, format!("pod/{name}, {ended}"));
+            }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
                 reason::CONTAINER_CONFIG_ERROR
             }
@@ -364,14 +367,19 @@ fn is_first_try(pod: &Value) -> bool {
     container_fields(pod, "restartCount").all(|(_, restarts)| restarts.as_i64() == Some(0))
 }
 
-/// A container that ended with a failure, now or the last time: between two tries of a crash loop it looks as if it ran.
+/// What is told of the container that failed.
 fn crashed(pod: &Value) -> Option<String> {
-    container_fields(pod, "state").chain(container_fields(pod, "lastState")).find_map(|(container, state)| {
-        let terminated = state.get("terminated")?;
-        let code = int(terminated, "/exitCode").filter(|code| *code != 0)?;
-        let why = text(terminated, "/reason").unwrap_or("Error");
-        Some(format!("container {container} ended with exit code {code} ({why})"))
-    })
+    let status = last_words::failed(pod)?;
+    let container = text(status, "/name").unwrap_or_default();
+    if last_words::is_in_a_loop(status) {
+        let message = text(status, "/state/waiting/message").unwrap_or_default();
+        return Some(format!("container {container}: {message}"));
+    }
+    let terminated = ["/state/terminated", "/lastState/terminated"].into_iter().filter_map(|field| at(status, field));
+    let (code, ended) =
+        terminated.filter_map(|ended| Some((int(ended, "/exitCode")?, ended))).find(|ended| ended.0 != 0)?;
+    let why = text(ended, "/reason").unwrap_or("Error");
+    Some(format!("container {container} ended with exit code {code} ({why})"))
 }
 
 #[cfg(test)]

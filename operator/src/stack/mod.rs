@@ -68,7 +68,7 @@ pub use managed::{ManagedService, Restorable};
 pub use mode::{ClusterVolumes, Mode, ModeAccess, Server};
 pub use monitoring::Monitoring;
 pub use observed::{
-    Command, CredentialState, Handled, JobPhase, Observed, ObservedCluster, ObservedJob, ObservedReleases,
+    Command, CredentialState, Excuse, Handled, JobPhase, Observed, ObservedCluster, ObservedJob, ObservedReleases,
     ObservedVolume, ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
 };
 pub use placeholders::Placeholders;
@@ -187,6 +187,8 @@ pub struct Stack {
     pub pods_refused: BTreeMap<Component, Waiting>,
     /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, Corrected>,
+    /// The same of the Deployments of candidates, by the workload.
+    pub corrected_candidates: BTreeMap<Component, Corrected>,
     /// The components whose correction is deferred: another stack's comes first.
     pub deferred: BTreeSet<Component>,
     /// Warnings for Events: the stack works, and a later change would be refused.

@@ -43,6 +43,8 @@ pub struct Observed {
     pub approvals_verified: bool,
     /// The corrections that the Deployments record.
     pub corrected: BTreeMap<Component, String>,
+    /// The same of the Deployments of candidates, by the workload.
+    pub corrected_candidates: BTreeMap<Component, String>,
     /// The owner of the stack's backups. `None`: the operator may not read the namespace.
     pub backup_owner: Option<String>,
     /// The value of the annotation that adopts backups, unless a backup run has handled it.
@@ -89,7 +91,7 @@ pub struct ObservedReleases {
     /// The Deployments of candidates, by the workload.
     pub candidates: BTreeMap<Component, ObservedWorkload>,
     /// What keeps any release from becoming ready: a service is down.
-    pub excuse: Option<Waiting>,
+    pub excuse: Option<Excuse>,
     /// An operator that kept no revisions has rolled out the images of the spec.
     pub adoptable: bool,
     /// The hashes of what the workloads of the revision that served last are configured with, as `configuration` has them for
@@ -102,6 +104,22 @@ impl ObservedReleases {
     pub fn served(&self) -> Option<&Revision> {
         let served = self.revisions.iter().filter(|revision| revision.progress.served_at.is_some());
         served.max_by_key(|revision| (revision.progress.served_at, revision.number))
+    }
+}
+
+/// What keeps a release from going on though it is not at fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Excuse {
+    /// The component that it is about. `None`: all of them.
+    pub component: Option<Component>,
+    /// What is amiss.
+    pub waiting: Waiting,
+}
+
+impl Excuse {
+    /// What is amiss with a component.
+    pub fn of(component: Component, waiting: Waiting) -> Self {
+        Self { component: Some(component), waiting }
     }
 }
 

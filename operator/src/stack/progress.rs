@@ -86,6 +86,9 @@ pub struct Progress {
     /// Until when something did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excused_until: Option<i64>,
+    /// Since when its smoke tests are asked anew: until then something was amiss for which it is not at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_since: Option<i64>,
     /// Why it was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,

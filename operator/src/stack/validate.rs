@@ -83,7 +83,8 @@ fn resolve_stack(cr: &RorunStack, observed: &Observed, images: Option<&str>) -> 
         known_backup: BackupStatus::default(),
         pods: shapes.shapes,
         pods_refused: shapes.refused,
-        corrected: observed.corrected.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect(),
+        corrected: corrected(&observed.corrected),
+        corrected_candidates: corrected(&observed.corrected_candidates),
         deferred: BTreeSet::new(),
         warnings: warnings(spec),
         unresolved: Unresolved::new(),
@@ -155,6 +156,11 @@ fn parts(stack: &Stack) -> Parts<'_> {
         redis: &stack.redis,
         bucket: &stack.bucket,
     }
+}
+
+/// What Deployments record of their correction.
+fn corrected(said: &BTreeMap<Component, String>) -> BTreeMap<Component, Corrected> {
+    said.iter().map(|(of, text)| (*of, Corrected::parse(text))).collect()
 }
 
 fn warnings(spec: &RorunStackSpec) -> Vec<String> {

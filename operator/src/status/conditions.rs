@@ -11,6 +11,7 @@ use crate::{
     names::{Component, Waiting, reason, reason::Reason},
     objects::Readiness,
     plan::release::State,
+    stack::Excuse,
 };
 
 /// A condition without its times.
@@ -117,18 +118,25 @@ fn excused(report: &Report<'_>, cause: &RootCause) -> RootCause {
     if cause.reason != reason::ROLLOUT_STUCK || !report.release.is_timed() {
         return cause.clone();
     }
-    let Some(waiting) = &report.release.excuse else {
-        return RootCause { reason: reason::PROGRESSING, ..cause.clone() };
+    let Some(Excuse { component, waiting }) = &report.release.excuse else {
+        let reason = if gives_up(report) { reason::PROGRESSING } else { cause.reason };
+        return RootCause { reason, ..cause.clone() };
     };
+    // Of several workloads that roll out it may be another one that the cause is about, or a service that they need.
+    let component = component.unwrap_or(cause.component);
     let advice = advice(waiting.reason).map(|advice| format!(": {advice}")).unwrap_or_default();
-    let message = format!("{}: {}{advice}", cause.component, waiting.message);
-    RootCause { component: cause.component, reason: waiting.reason, message }
+    RootCause { component, reason: waiting.reason, message: format!("{component}: {}{advice}", waiting.message) }
+}
+
+/// Whether the plan gives a release up when its time is over. Of a suspended stack it does not, so what a Deployment says is all that tells.
+fn gives_up(report: &Report<'_>) -> bool {
+    report.release.is_timed() && !report.stack.suspend
 }
 
 /// Whether a rollout has passed its deadline, whatever its pods say. Of a release with one to go back to the plan says so: its clock stands
 /// while something else is at fault, and then it is rolled back.
 fn is_stuck(report: &Report<'_>) -> bool {
-    if report.release.is_timed() {
+    if gives_up(report) || (report.release.is_timed() && report.release.excuse.is_some()) {
         return false;
     }
     let stuck = |waiting: &Waiting| waiting.reason == reason::ROLLOUT_STUCK;

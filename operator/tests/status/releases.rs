@@ -13,7 +13,9 @@ use rorun_operator::{
         Plan, Step, picked, plan,
         release::{State, TABLE},
     },
-    stack::{Cause, Content, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack},
+    stack::{
+        Cause, Content, Excuse, JobPhase, Observed, ObservedJob, ObservedWorkload, RestorePoint, RestoreRequest, Stack,
+    },
     status,
 };
 use rstest::rstest;
@@ -230,7 +232,8 @@ fn a_release_that_the_plan_has_not_given_up_is_not_stalled(
     let there = ObservedWorkload { revision, excuse: waiting.clone(), ..ObservedWorkload::default() };
     play.observed.releases.workloads.insert(Component::Api, there);
     let (planned, stack) = play.plan();
-    assert_eq!((planned.release.state, &planned.release.excuse), (State::RollingOut, &waiting));
+    let told = planned.release.excuse.clone().map(|excuse| excuse.waiting);
+    assert_eq!((planned.release.state, &told), (State::RollingOut, &waiting));
     cluster.stack = picked(stack, &planned);
     cluster.live = all_ready(&cluster.stack);
     cluster.release = planned.release;
@@ -243,9 +246,29 @@ fn a_release_that_the_plan_has_not_given_up_is_not_stalled(
     assert!(message.starts_with("api: ") && message.contains(words), "{message}");
     assert_eq!(kstatus(cluster.cr.metadata.generation, &status), InProgress);
     assert_eq!(argocd::health(&cluster.cr, Some(&status)).0, "Progressing");
+    // Nothing gives it up while the stack is suspended.
+    cluster.stack.suspend = true;
+    let stalled = if excuse.is_some() { "" } else { "True RolloutStuck" };
+    assert_eq!(line(&cluster.reconcile(NOW), "Stalled"), stalled);
+    cluster.stack.suspend = false;
     // Where nothing serves that it could go back to, the Deployment is all that tells.
     cluster.release.last_good = None;
     assert_eq!(line(&cluster.reconcile(NOW), "Stalled"), "True RolloutStuck");
+}
+
+/// The API has made no progress within its deadline, and it is the other workload whose image cannot be pulled.
+#[test]
+fn what_excuses_a_rollout_is_told_of_the_component_that_it_is_about() {
+    let mut cluster = cluster(State::RollingOut, false);
+    let late = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    cluster.deployment(Component::Api, 1, [2, 1, 1], &late);
+    let waiting = Waiting::new(reason::IMAGE_PULL_FAILED, "the registry does not answer");
+    for (component, words) in [(Some(Component::Ocr), "ocr: the registry"), (None, "api: the registry")] {
+        cluster.release.excuse = Some(Excuse { component, waiting: waiting.clone() });
+        let status = cluster.reconcile(NOW);
+        let message = &condition(&status, "Ready").unwrap().message;
+        assert!(message.starts_with(words), "{message}");
+    }
 }
 
 /// Else all that a candidate says that does not start is that it is started again and again. What serves keeps its pods.

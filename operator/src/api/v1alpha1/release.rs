@@ -99,7 +99,8 @@ pub struct MigrationsSpec {
     /// Exit code 0 means that every migration is applied. E.g. `[npx, --no-install, prisma, migrate, deploy]`.
     #[schemars(length(min = 1, max = 64))]
     pub command: Vec<String>,
-    /// How long the migration may take, in seconds, before it is ended and counts as failed. Defaults to 600.
+    /// How long the migration may take, in seconds, before it is ended and counts as failed. Its pod has 120 more for the
+    /// lock. Defaults to 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
     pub timeout_seconds: Option<i32>,

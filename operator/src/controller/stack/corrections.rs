@@ -115,6 +115,7 @@ pub(super) fn inputs(watched: &WatchedStack, observed: &Observed) -> Digest {
         jobs: Vec::new(),
         dump: None,
         releases: ObservedReleases::default(),
+        corrected_candidates: BTreeMap::new(),
         ..observed.clone()
     };
     Digest::of_parts(&(&watched.resource.metadata.uid, watched.spec, &asked))

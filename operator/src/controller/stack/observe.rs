@@ -6,10 +6,10 @@ use super::{Context, cluster, credentials, error::ObserveError, optional, owners
 pub(super) use crate::controller::clock::now;
 use crate::{
     api::v1alpha1::RorunStack,
-    names::{Component, ObjectName},
+    names::{Component, ObjectName, ROLE_CANDIDATE},
     objects::{Claim, LiveSet, ServerTemplate},
     runtime::{ResourceKey, references::Needs},
-    stack::{self, Content, Hibernation, Observed, ObservedVolume, RunningServer, SecretTraits},
+    stack::{self, Content, Hibernation, Observed, ObservedVolume, RunningServer, SecretTraits, WORKLOADS},
 };
 
 /// Reads the objects that the spec names, and those that exist of the stack.
@@ -57,13 +57,12 @@ pub(super) async fn observe(
     observed.credentials = credentials::observe(context, cr, key, live, &observed.missing_apis).await?;
     observed.volumes = existing_volumes(context, cr, key, live).await?;
     cluster::observe(context, (cr, key), live, &mut observed).await?;
-    observed.corrected = [Component::Api, Component::Ocr, Component::Admin]
-        .into_iter()
-        .filter_map(|of| {
-            let there = live.named("Deployment", ObjectName::of(&key.name, of).as_str())?;
-            Some((of, there.corrected.as_deref()?.to_owned()))
-        })
-        .collect();
+    let said = |of: Component, name: ObjectName| {
+        Some((of, live.named("Deployment", name.as_str())?.corrected.as_deref()?.to_owned()))
+    };
+    observed.corrected = WORKLOADS.into_iter().filter_map(|of| said(of, ObjectName::of(&key.name, of))).collect();
+    let candidate = |of| ObjectName::with_role(&key.name, of, ROLE_CANDIDATE);
+    observed.corrected_candidates = WORKLOADS.into_iter().filter_map(|of| said(of, candidate(of))).collect();
     ownership::observe(context, cr, key, &mut observed).await?;
     let mut inputs = stack::config_inputs(cr, &observed);
     let of_spec = inputs.len();

@@ -13,7 +13,7 @@ use crate::{
     },
     objects::{AckEndpoint, AckNote, CLUSTER, LiveObject, LiveSet, Readiness, Work},
     stack::{
-        Clusters, Command, Content, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
+        Clusters, Command, Content, Excuse, Handled, JobPhase, ManagedService, Observed, ObservedJob, ObservedReleases,
         ObservedWorkload, Restorable, Revision, WORKLOADS,
     },
 };
@@ -92,7 +92,9 @@ fn releases((cr, uid): (&RorunStack, &str), live: &LiveSet, clusters: &Clusters)
         there.kind.kind == "StatefulSet" || (there.retained && !there.kind.is_core() && !beside(there))
     });
     let mut down = services.filter_map(|there| match &there.readiness {
-        Readiness::Waiting(waiting) => Some(waiting.clone()),
+        Readiness::Waiting(waiting) => {
+            Some(Excuse { component: Component::from_label(there.component), waiting: waiting.clone() })
+        }
         Readiness::Ready => None,
     });
     ObservedReleases {
@@ -150,14 +152,14 @@ fn said_by(pods: &[&LiveObject], reasons: &[Reason]) -> Option<Waiting> {
     })
 }
 
-/// What one of these pods says for which its release is at fault; of a container that ends again and again also its last words.
+/// What one of these pods says for which its release is at fault; of the container that it names as one that ends again and again also its
+/// last words.
 fn trouble(pods: &[&LiveObject]) -> Option<Waiting> {
     let found = pods.iter().find_map(|pod| Some((pod, said_by(&[pod], &AT_FAULT)?)));
     let (pod, Waiting { reason, message }) = found?;
     let words = pod.note.as_deref().filter(|_| reason == reason::CRASH_LOOP).map(plain);
     let words = words.filter(|words| !words.is_empty());
-    let words =
-        words.map(|words| format!("; the last words of the pod: {}", short(&words, TOLD_OF_A_POD))).unwrap_or_default();
+    let words = words.map(|words| format!("; its last words: {}", short(&words, TOLD_OF_A_POD))).unwrap_or_default();
     Some(Waiting::new(reason, format!("{message}{words}")))
 }
 
@@ -262,8 +264,8 @@ fn with_its_time(said: String, begun: Option<bool>, overdue: bool) -> String {
         return said;
     }
     format!(
-        "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on until \
-         the server notices; {said}"
+        "it did not end within its time, which is api.migrations.timeoutSeconds and two minutes for the lock, and its pod was stopped; a \
+         statement of it may go on until the server notices; {said}"
     )
 }
 
@@ -468,19 +470,16 @@ mod tests {
         let what = "pod/shop-api-1, container api: back-off restarting failed container";
         assert_eq!(
             told(&waits, "\u{1b}[31mstarting\u{1b}[0m\nError: MAIL_URL\tis not set\n").as_deref(),
-            Some(&*format!("{what}; the last words of the pod: starting Error: MAIL_URL is not set"))
+            Some(&*format!("{what}; its last words: starting Error: MAIL_URL is not set"))
         );
         assert_eq!(told(&waits, " \n").as_deref(), Some(what));
         let long = told(&waits, &format!("{} Error: no é", "log ".repeat(500))).unwrap();
         assert!(long.ends_with("… Error: no é") && long.len() < 512, "{long}");
         let long = told(&waits, &"é".repeat(2000)).unwrap();
-        assert!(long.len() < 512 && long.contains("; the last words of the pod: …é"), "{long}");
+        assert!(long.len() < 512 && long.contains("; its last words: …é"), "{long}");
         // Between two tries it looks as if it ran, and what is said is that of the try before.
         let runs = told(&json!({"running": {}}), "Error: no").unwrap();
-        assert_eq!(
-            runs,
-            "pod/shop-api-1, container api ended with exit code 1 (Error); the last words of the pod: Error: no"
-        );
+        assert_eq!(runs, "pod/shop-api-1, container api ended with exit code 1 (Error); its last words: Error: no");
     }
 
     /// The pods of a rollout to `shop-api-2`: of which `ReplicaSet`, whether it serves, its phase. Whose words are the release's, and
@@ -659,7 +658,7 @@ mod tests {
         let JobPhase::Failed(told) = seen(&failed_by("DeadlineExceeded"), None).phase else { panic!("it failed") };
         assert_eq!(
             told,
-            "it did not end within its time, which is api.migrations.timeoutSeconds, and its pod was stopped; a statement of it may go on \
+            "it did not end within its time, which is api.migrations.timeoutSeconds and two minutes for the lock, and its pod was stopped; a statement of it may go on \
              until the server notices; job/m: the server's words"
         );
     }

@@ -4,13 +4,14 @@ use serde_json::json;
 
 use super::{
     Step,
-    facts::Tried,
+    facts::{Facts, Tried},
     rollout::{before, service_excuse},
+    verification::asked_since,
 };
 use crate::{
     names::{Component, ObjectName, Waiting},
     plan::meaning,
-    stack::{JobPhase, Observed, Revision, Stack, WORKLOADS},
+    stack::{Excuse, JobPhase, Observed, Progress, Revision, Stack, Tested, WORKLOADS},
 };
 
 /// How far the tests of the candidates are.
@@ -36,7 +37,7 @@ pub(super) struct Pending {
     /// How the Job ended.
     pub(super) ended: Option<Result<(), String>>,
     /// What keeps a candidate from serving though the release is not at fault.
-    pub(super) excuse: Option<Waiting>,
+    pub(super) excuse: Option<Excuse>,
     /// What the pods of the candidates say.
     pub(super) trouble: Option<Waiting>,
     /// How long they may take to serve, in seconds.
@@ -68,7 +69,8 @@ pub(super) fn candidates(
         return Candidates::NotNeeded;
     }
     let identity = identity(stack, components, target);
-    let parts: Vec<_> = std::iter::once(identity.as_str()).chain(attempt.parts()).collect();
+    let since = asked_since(target);
+    let parts: Vec<_> = std::iter::once(identity.as_str()).chain(attempt.parts()).chain(since.as_deref()).collect();
     let name = meaning(&parts);
     let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &name));
     let job = observed.jobs.iter().find(|job| job.name == name);
@@ -96,8 +98,10 @@ pub(super) fn candidates(
             _ => None,
         },
         excuse: service_excuse(stack, observed)
-            .or_else(|| all().find_map(|there| there.excuse.clone()))
-            .or_else(|| components.iter().find_map(|of| before(observed.releases.workloads.get(of)?))),
+            .or_else(|| components.iter().find_map(|of| Some(Excuse::of(*of, there(of)?.excuse.clone()?))))
+            .or_else(|| {
+                components.iter().find_map(|of| Some(Excuse::of(*of, before(observed.releases.workloads.get(of)?)?)))
+            }),
         trouble: all().find_map(|there| there.trouble.clone()),
         deadline: deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default(),
         identity,
@@ -110,4 +114,28 @@ fn identity(stack: &Stack, components: &[Component], target: &Revision) -> Strin
     let mut parts = vec![target.name.as_str(), &tests];
     parts.extend(components.iter().map(|component| component.as_str()));
     meaning(&parts)
+}
+
+impl Facts {
+    /// Records how the tests of the candidates ended.
+    pub(super) fn conclude_tests(&mut self, now: i64) {
+        let Candidates::Pending(pending) = &self.candidates else { return };
+        let failed = match &pending.ended {
+            Some(Ok(())) => None,
+            Some(Err(_)) if self.is_excused(pending.excuse.as_ref()) => return,
+            Some(Err(said)) => Some(said.clone()),
+            None if pending.ready || !self.is_over(now, pending.deadline, pending.excuse.as_ref()) => return,
+            None => {
+                let trouble = pending.trouble.as_ref().map(|trouble| format!(": {}", trouble.message));
+                let trouble = trouble.unwrap_or_default();
+                Some(format!("its candidate did not become ready within {} s{trouble}", pending.deadline))
+            }
+        };
+        let (of, step) = (pending.identity.clone(), pending.step.clone());
+        self.candidates = failed.clone().map_or(Candidates::Passed, |said| Candidates::Failed(step, said));
+        self.target.progress.tested = Some(Tested { at: now, of, failed, attempt: self.attempt.clone() });
+        // The rollout has its whole time.
+        self.target.progress =
+            Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress.clone() };
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     names::{Component, ObjectName, RELEASE, annotation},
     plan::meaning,
-    stack::{Attempt, Beside, Observed, Place, Progress, Revision, RolledBack, Stack, Tested},
+    stack::{Attempt, Beside, Excuse, Observed, Place, Progress, Revision, RolledBack, Stack},
 };
 
 /// What is known of a release.
@@ -131,15 +131,32 @@ impl Facts {
             others: revisions,
             images_served,
         };
+        facts.conclude(stack, now);
         facts.progress(observed, now);
         facts
     }
 
-    /// Brings forward what became of the target.
-    fn progress(&mut self, observed: &Observed, now: i64) {
+    /// Records how the tests of the target ended, or that its rollout had its time. With something else it is tried again.
+    fn conclude(&mut self, stack: &Stack, now: i64) {
         if self.target.progress.rolled_back.as_ref().is_some_and(|given_up| !given_up.attempt.is(&self.attempt)) {
             self.target.progress = Progress { rolled_back: None, started_at: None, ..self.target.progress.clone() };
         }
+        if stack.suspend {
+            // Nothing is carried out, so nothing is given up either.
+            return;
+        }
+        self.conclude_tests(now);
+        if self.is_overdue(now) {
+            let trouble =
+                self.rollout.trouble.as_ref().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
+            let message = format!("its pods did not become ready within {} s{trouble}", self.rollout.deadline);
+            self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
+        }
+        self.conclude_verification(now);
+    }
+
+    /// Brings forward what became of the target.
+    fn progress(&mut self, observed: &Observed, now: i64) {
         if let Some(job) = began(observed, &self.migration) {
             self.target.progress.began = Some(job);
         }
@@ -150,14 +167,6 @@ impl Facts {
         {
             self.target.progress.recovery_point = Some(point.clone());
         }
-        self.conclude_tests(now);
-        if self.is_overdue(now) {
-            let trouble =
-                self.rollout.trouble.as_ref().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
-            let message = format!("its pods did not become ready within {} s{trouble}", self.rollout.deadline);
-            self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
-        }
-        self.conclude_verification(now);
         let adopted = self.last_good.is_none() && observed.releases.adoptable;
         // Without pods nothing shows whether a release serves.
         if (self.is_verified() || adopted) && self.pause == Pause::None && !self.serves() {
@@ -189,27 +198,6 @@ impl Facts {
         }
     }
 
-    /// Records how the tests of the candidates ended.
-    fn conclude_tests(&mut self, now: i64) {
-        let Candidates::Pending(pending) = &self.candidates else { return };
-        let failed = match &pending.ended {
-            Some(Ok(())) => None,
-            Some(Err(said)) => Some(said.clone()),
-            None if pending.ready || !self.is_over(now, pending.deadline, pending.excuse.is_some()) => return,
-            None => {
-                let trouble = pending.trouble.as_ref().map(|trouble| format!(": {}", trouble.message));
-                let trouble = trouble.unwrap_or_default();
-                Some(format!("its candidate did not become ready within {} s{trouble}", pending.deadline))
-            }
-        };
-        let (of, step) = (pending.identity.clone(), pending.step.clone());
-        self.candidates = failed.clone().map_or(Candidates::Passed, |said| Candidates::Failed(step, said));
-        self.target.progress.tested = Some(Tested { at: now, of, failed, attempt: self.attempt.clone() });
-        // The rollout has its whole time.
-        self.target.progress =
-            Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress.clone() };
-    }
-
     /// The facts after a state was decided: a rollout that begins, stands still or is given up.
     pub(super) fn after(mut self, state: State, now: i64) -> Self {
         if self.serves() {
@@ -223,11 +211,11 @@ impl Facts {
                 Progress { started_at: None, excused: None, excused_until: None, ..self.target.progress };
             return self;
         }
-        if !state.has_a_clock() && !interrupted {
+        if !state.is_excused() && !interrupted {
             return self;
         }
         let since = self.last_good.as_ref().and_then(|good| good.progress.served_at).unwrap_or(0);
-        let excuse = self.not_at_fault().map(|waiting| waiting.message.clone());
+        let excuse = self.not_at_fault().map(|excuse| excuse.waiting.message.clone());
         let progress = &mut self.target.progress;
         if progress.started_at.is_none_or(|started| started < since) {
             progress.started_at = Some(now);
@@ -239,7 +227,10 @@ impl Facts {
         }
         match excuse {
             Some(message) => progress.excused = progress.excused.take().or(Some(message)),
-            None if progress.excused.take().is_some() => progress.excused_until = Some(now),
+            None if progress.excused.take().is_some() => {
+                progress.excused_until = Some(now);
+                progress.asked_since = Some(now);
+            }
             None => {}
         }
         self
@@ -258,14 +249,19 @@ impl Facts {
 
     /// Whether the rollout had its time, there is a revision to go back to, and nothing else is at fault.
     fn is_overdue(&self, now: i64) -> bool {
-        let over = self.is_over(now, self.rollout.deadline, self.rollout.excuse.is_some());
+        let over = self.is_over(now, self.rollout.deadline, self.rollout.excuse.as_ref());
         over && !self.tests() && !self.rollout.complete && !self.serves() && !self.is_rolled_back()
     }
 
     /// Whether so many seconds have passed since the rollout, or the start of the candidates, began, and nothing excused it.
-    fn is_over(&self, now: i64, seconds: i64, excused: bool) -> bool {
+    pub(super) fn is_over(&self, now: i64, seconds: i64, excuse: Option<&Excuse>) -> bool {
         let over = self.deadline(seconds).is_some_and(|deadline| now >= deadline);
-        over && !excused && self.target.progress.excused.is_none()
+        over && !self.is_excused(excuse)
+    }
+
+    /// Whether something else is at fault now, or was until this very moment.
+    pub(super) fn is_excused(&self, excuse: Option<&Excuse>) -> bool {
+        excuse.is_some() || self.target.progress.excused.is_some()
     }
 
     /// When the rollout, or the start of the candidates, has had its time. `None`: it did not begin, or there is nothing to go

@@ -9,7 +9,10 @@ use super::{
     verification::Verification,
 };
 use crate::{
-    names::{Component, Waiting, annotation, reason},
+    names::{
+        Component, Waiting, annotation,
+        reason::{self, Reason},
+    },
     stack::{Progress, RolledBack},
 };
 
@@ -55,23 +58,46 @@ impl Facts {
                 let why = format!("since its migration failed{}: {said}", self.job());
                 Waiting::new(reason::MIGRATION_FAILED, held(&release, &why))
             }
-            State::Testing => {
-                let Candidates::Pending(pending) = &self.candidates else { return None };
-                let message = format!("{release} is tested: {}; what serves stays", progress(pending));
-                Waiting::new(reason::TESTING, message)
-            }
+            State::Testing => self.tests_candidates(&release)?,
             State::SmokeTestFailed => {
                 let Candidates::Failed(_, said) = &self.candidates else { return None };
                 let why = format!("since it did not pass its smoke tests: {said}");
                 Waiting::new(reason::SMOKE_TEST_FAILED, held(&release, &why))
             }
-            State::Verifying => {
-                let Verification::Pending(step) = &self.verification else { return None };
-                let message = format!("{release} is rolled out and is tested: job/{} asks its pods", step.name);
-                Waiting::new(reason::VERIFYING, message)
-            }
+            State::Verifying => self.tests_pods(&release)?,
             State::RolledBack => Waiting::new(reason::ROLLED_BACK, self.given_up(&release)?),
         })
+    }
+
+    /// How far the tests of its candidates are.
+    fn tests_candidates(&self, release: &str) -> Option<Waiting> {
+        let Candidates::Pending(pending) = &self.candidates else { return None };
+        if let Some(Err(said)) = &pending.ended {
+            return Some(self.asks_again(reason::TESTING, &format!("{release} is tested"), said));
+        }
+        let message = format!("{release} is tested: {}; what serves stays", progress(pending));
+        Some(Waiting::new(reason::TESTING, message))
+    }
+
+    /// How far the tests of its pods are.
+    fn tests_pods(&self, release: &str) -> Option<Waiting> {
+        let tested = format!("{release} is rolled out and is tested");
+        match &self.verification {
+            Verification::Pending(step) => {
+                Some(Waiting::new(reason::VERIFYING, format!("{tested}: job/{} asks its pods", step.name)))
+            }
+            Verification::Failed(_, said) => Some(self.asks_again(reason::VERIFYING, &tested, said)),
+            Verification::NotNeeded | Verification::Passed => None,
+        }
+    }
+
+    /// That a smoke test failed for which the release is not at fault, and is asked anew; or of a suspended stack that it failed.
+    fn asks_again(&self, reason: Reason, tested: &str, said: &str) -> Waiting {
+        let excuse = self.not_at_fault().map(|excuse| &excuse.waiting);
+        let reason = excuse.map_or(reason, |excuse| excuse.reason);
+        let message = excuse.map(|excuse| excuse.message.as_str()).or(self.target.progress.excused.as_deref());
+        let anew = message.map(|message| format!("are asked anew once this is over: {message}; they "));
+        Waiting::new(reason, format!("{tested}: its smoke tests {}failed: {said}", anew.unwrap_or_default()))
     }
 
     /// That the annotation approves another release.

@@ -22,7 +22,7 @@ pub use table::{Pick, Row, State, TABLE, diagram};
 use super::Step;
 use crate::{
     names::{Component, Waiting},
-    stack::{Observed, Revision, Stack},
+    stack::{Excuse, Observed, Revision, Stack},
 };
 
 /// How many releases are kept: the newest revision that served of each.
@@ -56,7 +56,7 @@ pub struct Release {
     /// The revisions that are kept, with what became of each.
     pub revisions: Vec<Revision>,
     /// What keeps its rollout, or the start of its candidates, from going on though the release is not at fault: its clock stands.
-    pub excuse: Option<Waiting>,
+    pub excuse: Option<Excuse>,
     /// What it waits for. `None`: it serves, or only its rollout is waited for.
     pub waiting: Option<Waiting>,
     /// When the state may be another one though nothing happens, in seconds since 1970.

@@ -3,7 +3,7 @@
 use super::{candidate::Candidates, facts::Facts, table::State};
 use crate::{
     names::{Component, Waiting, reason},
-    stack::{Observed, ObservedWorkload, Probe, Revision, Stack, WORKLOADS},
+    stack::{Excuse, Observed, ObservedWorkload, Probe, Revision, Stack, WORKLOADS},
 };
 
 /// How far the rollout of a release is.
@@ -11,7 +11,7 @@ pub(super) struct Rollout {
     /// Every workload is rolled out to the target.
     pub(super) complete: bool,
     /// What keeps it from going on though the release is not at fault.
-    pub(super) excuse: Option<Waiting>,
+    pub(super) excuse: Option<Excuse>,
     /// What its pods say.
     pub(super) trouble: Option<Waiting>,
     /// How long it may take, in seconds.
@@ -19,17 +19,18 @@ pub(super) struct Rollout {
 }
 
 impl Facts {
-    /// What keeps its pods, or its candidates, from serving though the release is not at fault: its clock stands.
-    pub(super) fn excuse(&self, state: State) -> Option<&Waiting> {
+    /// What keeps its pods, or its candidates, from serving or from passing their tests though the release is not at fault: its clock
+    /// stands.
+    pub(super) fn excuse(&self, state: State) -> Option<&Excuse> {
         // Without a revision to go back to there is no clock.
-        if !state.has_a_clock() || self.last_good.is_none() {
+        if !state.is_excused() || self.last_good.is_none() {
             return None;
         }
         self.not_at_fault()
     }
 
     /// The same, whether or not there is a clock.
-    pub(super) fn not_at_fault(&self) -> Option<&Waiting> {
+    pub(super) fn not_at_fault(&self) -> Option<&Excuse> {
         match &self.candidates {
             Candidates::Pending(pending) => pending.excuse.as_ref(),
             _ => self.rollout.excuse.as_ref(),
@@ -52,19 +53,22 @@ pub(super) fn rollout(stack: &Stack, observed: &Observed, target: &Revision) -> 
     let deadlines = pending.iter().filter_map(|component| stack.workload(*component));
     let deadline = deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default();
     // What the pods of a workload say that is rolled out has nothing to do with the release.
-    let rolling = || pending.iter().filter_map(|component| workloads.get(component));
+    let rolling = || pending.iter().filter_map(|component| Some((*component, workloads.get(component)?)));
+    let excuse = |(component, there): (Component, &ObservedWorkload)| {
+        there.excuse.clone().or_else(|| before(there)).map(|waiting| Excuse::of(component, waiting))
+    };
     let services = service_excuse(stack, observed);
     Rollout {
         complete: pending.is_empty(),
-        excuse: services.or_else(|| rolling().find_map(|there| there.excuse.clone().or_else(|| before(there)))),
-        trouble: rolling().find_map(|there| there.trouble.clone()),
+        excuse: services.or_else(|| rolling().find_map(excuse)),
+        trouble: rolling().find_map(|(_, there)| there.trouble.clone()),
         deadline,
     }
 }
 
 /// What keeps any pod of a release from serving: the stack is about to hibernate, a service is down, or the spec names what there is
 /// not.
-pub(super) fn service_excuse(stack: &Stack, observed: &Observed) -> Option<Waiting> {
+pub(super) fn service_excuse(stack: &Stack, observed: &Observed) -> Option<Excuse> {
     let down = || observed.releases.excuse.clone().or_else(|| service_down(stack));
     hibernation(stack).or_else(down).or_else(|| unresolved(stack))
 }
@@ -75,23 +79,25 @@ pub(super) fn before(there: &ObservedWorkload) -> Option<Waiting> {
     Some(Waiting::new(reason, format!("the pods of before do not serve either: {message}")))
 }
 
-fn hibernation(stack: &Stack) -> Option<Waiting> {
+fn hibernation(stack: &Stack) -> Option<Excuse> {
     let cause = stack.hibernation.cause?;
-    Some(Waiting::new(reason::HIBERNATED, format!("the stack hibernates {}", cause.because())))
+    let waiting = Waiting::new(reason::HIBERNATED, format!("the stack hibernates {}", cause.because()));
+    Some(Excuse { component: None, waiting })
 }
 
 /// A service outside that does not answer.
-fn service_down(stack: &Stack) -> Option<Waiting> {
+fn service_down(stack: &Stack) -> Option<Excuse> {
     [Component::Database, Component::Redis, Component::Bucket].into_iter().find_map(|component| {
         match stack.probe(component) {
-            Probe::Failed(waiting) => Some(waiting.clone()),
+            Probe::Failed(waiting) => Some(Excuse::of(component, waiting.clone())),
             _ => None,
         }
     })
 }
 
 /// A workload that cannot be as the spec asks for: its condition names the field or the object.
-fn unresolved(stack: &Stack) -> Option<Waiting> {
+fn unresolved(stack: &Stack) -> Option<Excuse> {
     let all = [&stack.unresolved, &stack.pods_refused];
-    WORKLOADS.iter().find_map(|component| all.iter().find_map(|waiting| waiting.get(component)).cloned())
+    let of = |component| all.iter().find_map(|waiting| waiting.get(&component)).cloned();
+    WORKLOADS.into_iter().find_map(|component| Some(Excuse::of(component, of(component)?)))
 }

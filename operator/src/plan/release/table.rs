@@ -82,6 +82,11 @@ impl State {
         matches!(self, Self::Testing | Self::RollingOut)
     }
 
+    /// Whether what is amiss with something else is kept with the revision, so that its clock stands and its smoke tests are asked anew.
+    pub(super) fn is_excused(self) -> bool {
+        self.has_a_clock() || self == Self::Verifying
+    }
+
     /// Whether the release has begun, so that it holds other operations: its recovery point is made, its migration or its
     /// candidates run, its Deployments change, or its pods are tested. One that waits for approval, failed or was rolled back
     /// holds nobody.
@@ -242,7 +247,10 @@ pub static TABLE: [Row; 14] = [
         pick: Pick::LastGood,
         next: &[
             (State::RollingOut, "the Job of the smoke tests is complete"),
-            (State::SmokeTestFailed, "the Job failed, or a candidate does not become ready"),
+            (
+                State::SmokeTestFailed,
+                "the Job failed and the release is at fault, or a candidate does not become ready",
+            ),
         ],
     },
     Row {
@@ -250,7 +258,10 @@ pub static TABLE: [Row; 14] = [
         when: "every pod is of the revision, and a smoke test is to ask them",
         holds: Facts::verifies,
         pick: Pick::Target,
-        next: &[(State::Serving, "the Job of the smoke tests is complete"), (State::RolledBack, "the Job failed")],
+        next: &[
+            (State::Serving, "the Job of the smoke tests is complete"),
+            (State::RolledBack, "the Job failed, and the release is at fault"),
+        ],
     },
     Row {
         state: State::RollingOut,

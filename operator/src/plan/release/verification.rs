@@ -52,6 +52,8 @@ pub(super) fn verification(
     let tests = json!(stack.release.smoke_tests).to_string();
     let mut parts = vec!["serving", target.name.as_str(), &tests];
     parts.extend(attempt.parts());
+    let since = asked_since(target);
+    parts.extend(since.as_deref());
     parts.extend(components.iter().map(|component| component.as_str()));
     let name = String::from(ObjectName::step(&stack.name, Component::SmokeTest, &meaning(&parts)));
     let job = observed.jobs.iter().find(|job| job.name == name);
@@ -63,14 +65,21 @@ pub(super) fn verification(
     }
 }
 
+/// What tells a Job that asks from one that may have asked while something else was amiss.
+pub(super) fn asked_since(target: &Revision) -> Option<String> {
+    target.progress.asked_since.map(|since| format!("since {since}"))
+}
+
 impl Facts {
-    /// Records that the pods of a release passed, or gives it up.
+    /// Records that the pods of a release passed, or gives it up. While something else is at fault a failure says nothing of the release:
+    /// its pods are asked anew afterwards.
     pub(super) fn conclude_verification(&mut self, now: i64) {
         if matches!(self.verification, Verification::Passed) && self.is_rolled_out() {
             self.target.progress.verified_at.get_or_insert(now);
         }
         if let Verification::Failed(_, said) = &self.verification
             && self.is_rolled_out()
+            && !self.is_excused(self.rollout.excuse.as_ref())
         {
             let message = format!("its smoke tests failed after the rollout: {said}");
             self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
@@ -87,15 +96,17 @@ impl Facts {
         self.rollout.complete && !self.serves() && !self.is_rolled_back()
     }
 
-    /// Whether a smoke test is to ask the pods of the target.
+    /// Whether a smoke test is to ask the pods of the target, for the first time or anew.
     pub(super) fn verifies(&self) -> bool {
-        self.is_rolled_out() && matches!(self.verification, Verification::Pending(_))
+        self.is_rolled_out() && matches!(self.verification, Verification::Pending(_) | Verification::Failed(..))
     }
 
     pub(super) fn verification_step(&self, state: State) -> Option<Step> {
         match &self.verification {
             Verification::Pending(step) => Some(step.clone()).filter(|_| state == State::Verifying),
-            Verification::Failed(step, _) => Some(step.clone()).filter(|_| state == State::RolledBack),
+            Verification::Failed(step, _) => {
+                Some(step.clone()).filter(|_| matches!(state, State::Verifying | State::RolledBack))
+            }
             Verification::NotNeeded | Verification::Passed => None,
         }
     }

@@ -49,8 +49,8 @@ fn a_candidate_that_never_becomes_ready_fails_within_the_deadline_unless_somethi
     let release = cluster.settle();
     // That of the OCR service, which is on the way, by its default.
     assert_eq!((release.state, release.turns_at), (State::Testing, Some(cluster.now + 600)));
-    let excuse = crate::names::Waiting::new(reason::UNSCHEDULABLE, "no room");
-    cluster.observed.releases.excuse = Some(excuse);
+    let full = Waiting::new(reason::UNSCHEDULABLE, "no room");
+    cluster.observed.releases.excuse = Some(Excuse::of(Component::Redis, full));
     cluster.now += 5000;
     assert_eq!(cluster.settle().state, State::Testing);
     cluster.observed.releases.excuse = None;

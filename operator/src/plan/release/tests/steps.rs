@@ -143,7 +143,8 @@ fn the_clock_stands_while_the_release_is_not_at_fault() {
     cluster.broken = vec!["api:2"];
     cluster.edit("/api/image", json!("api:2"));
     cluster.settle();
-    cluster.observed.releases.excuse = Some(Waiting::new(reason::UNSCHEDULABLE, "no room"));
+    cluster.observed.releases.excuse =
+        Some(Excuse::of(Component::Redis, Waiting::new(reason::UNSCHEDULABLE, "no room")));
     cluster.settle();
     cluster.now += 5 * DEADLINE;
     let release = cluster.settle();
@@ -153,6 +154,31 @@ fn the_clock_stands_while_the_release_is_not_at_fault() {
     assert_eq!((release.state, release.turns_at), (State::RollingOut, Some(cluster.now + DEADLINE)));
     cluster.now += DEADLINE;
     assert_eq!(cluster.settle().state, State::RolledBack);
+}
+
+/// The operator rolls nothing back then, so the status does not say that it did.
+#[test]
+fn a_release_of_a_suspended_stack_is_given_up_once_that_ends() {
+    for excused in [false, true] {
+        let mut cluster = serving();
+        cluster.broken = vec!["api:2"];
+        cluster.edit("/api/image", json!("api:2"));
+        cluster.settle();
+        if excused {
+            let down = Waiting::new(reason::NOT_HEALTHY, "redis is down");
+            cluster.observed.releases.excuse = Some(Excuse::of(Component::Redis, down));
+            cluster.settle();
+        }
+        cluster.spec["suspend"] = json!(true);
+        cluster.now += 5 * DEADLINE;
+        cluster.observed.releases.excuse = None;
+        assert_eq!(cluster.plan().0.state, State::RollingOut);
+        cluster.spec["suspend"] = json!(false);
+        let release = cluster.settle();
+        assert_eq!(release.state, if excused { State::RollingOut } else { State::RolledBack });
+        cluster.now += DEADLINE;
+        assert_eq!(cluster.settle().state, State::RolledBack);
+    }
 }
 
 #[test]

@@ -86,3 +86,68 @@ fn the_moment_when_the_pods_passed_their_tests_is_recorded() {
     let release = cluster.settle();
     assert_eq!((release.state, release.target.progress.verified_at), (State::RolledBack, None));
 }
+
+/// A test that failed while Redis was down says nothing of the release, with and without a candidate. Afterwards it does.
+#[rstest]
+#[case::of_pods("/ocr/image", "ocr:2", State::Verifying, State::RolledBack)]
+#[case::of_a_candidate("/api/image", "api:2", State::Testing, State::SmokeTestFailed)]
+fn a_test_that_fails_while_a_service_is_down_is_asked_anew_once_it_is_back(
+    #[case] path: &str,
+    #[case] image: &'static str,
+    #[case] tests: State,
+    #[case] end: State,
+    #[values(false, true)] is_mended: bool,
+) {
+    let mut cluster = verified();
+    (cluster.failing_pods, cluster.failing_tests) = (vec![image], vec![image]);
+    cluster.edit(path, json!(image));
+    while cluster.plan().0.smoke_test.is_none() {
+        cluster.step();
+    }
+    let down = Waiting::new(reason::NOT_HEALTHY, "redis is down");
+    cluster.observed.releases.excuse = Some(Excuse::of(Component::Redis, down.clone()));
+    let release = cluster.settle();
+    let asked = release.smoke_test.unwrap();
+    assert_eq!((release.state, asked.exists, release.excuse.unwrap().waiting), (tests, true, down));
+    let Waiting { reason, message } = release.waiting.unwrap();
+    let told = "its smoke tests are asked anew once this is over: redis is down; they failed: the answer is 503";
+    assert!(reason == reason::NOT_HEALTHY && message.ends_with(told), "{message}");
+    cluster.now += 100_000;
+    assert_eq!(cluster.settle().state, tests, "its clock stands");
+    cluster.observed.releases.excuse = None;
+    if is_mended {
+        (cluster.failing_pods, cluster.failing_tests) = Default::default();
+    }
+    let release = cluster.settle();
+    if is_mended {
+        assert_eq!((release.state, release.smoke_test), (State::Serving, None));
+    } else {
+        let kept = release.smoke_test.expect("the Job is kept for its log");
+        assert_eq!((release.state, kept.exists, kept.name != asked.name), (end, true, true));
+    }
+}
+
+/// The service that was down is back before the Job that asked meanwhile has ended.
+#[test]
+fn a_job_that_asked_while_a_service_was_down_decides_nothing() {
+    let mut cluster = verified();
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    while cluster.plan().0.smoke_test.is_none_or(|step| !step.exists) {
+        cluster.step();
+    }
+    let down = Excuse::of(Component::Redis, Waiting::new(reason::NOT_HEALTHY, "redis is down"));
+    let seen = |cluster: &mut Cluster, excuse| {
+        cluster.observed.releases.excuse = excuse;
+        let release = cluster.plan().0;
+        cluster.observed.releases.revisions.clone_from(&release.revisions);
+        release.smoke_test.unwrap().name
+    };
+    let first = seen(&mut cluster, Some(down));
+    seen(&mut cluster, None);
+    for job in &mut cluster.observed.jobs {
+        job.phase = JobPhase::Failed("the answer is 503".to_owned());
+    }
+    let release = cluster.plan().0;
+    assert_eq!((release.state, release.smoke_test.unwrap().name != first), (State::Verifying, true));
+    assert_eq!(cluster.settle().state, State::Serving);
+}
