@@ -19,7 +19,8 @@ use k8s_openapi::{
 use super::{
     Component, Keys, metadata, objectives,
     pod::{self, Pod},
-    pod_template, pods_readiness, point_in_time, preflight, proxy, recovery,
+    pod_template::{self, Unshaped},
+    pods_readiness, point_in_time, preflight, proxy, recovery,
     schedule::{self, Runs},
     service,
 };
@@ -286,17 +287,15 @@ fn template(stack: &Stack, backup: &Resolved, trusted: Trusted<'_>) -> PodTempla
 }
 
 /// The template of a pod of a Job that works on backups: with the user's labels and annotations, and never started twice.
-pub(super) fn of_a_job(backup: &Resolved, mut template: PodTemplateSpec) -> PodTemplateSpec {
-    if let Some(metadata) = &mut template.metadata {
-        // The user's come first, so that ours win.
-        let ours = metadata.labels.take().unwrap_or_default();
-        metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
-        metadata.annotations = Some(backup.pod_annotations.clone());
-    }
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
-    template
+pub(super) fn of_a_job(backup: &Resolved, template: Unshaped) -> Unshaped {
+    template.restarting("Never").with(|template| {
+        if let Some(metadata) = &mut template.metadata {
+            // The user's come first, so that ours win.
+            let ours = metadata.labels.take().unwrap_or_default();
+            metadata.labels = Some(backup.pod_labels.clone().into_iter().chain(ours).collect());
+            metadata.annotations = Some(backup.pod_annotations.clone());
+        }
+    })
 }
 
 fn backup_pod<'a>(stack: &Stack, backup: &'a Resolved, dump: Container, volumes: Vec<Volume>) -> Pod<'a> {

@@ -129,7 +129,7 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
     }
     set.args = Some(args.into_iter().map(str::to_owned).collect());
     set.env = Some(pod::bucket_variables(stack));
-    let mut template = Pod {
+    let template = Pod {
         component: Name::BucketRules,
         containers: vec![set],
         init_containers: Vec::new(),
@@ -138,10 +138,8 @@ fn job(stack: &Stack, rules: &Rules, has_ca: bool, step: &Step) -> DesiredObject
         config_hash: None,
         image: &stack.agent_image,
     }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
+    .template(stack)
+    .restarting("Never");
     let job = Job {
         metadata: metadata::owned(stack, Name::BucketRules, step.name.clone()),
         spec: Some(JobSpec {

@@ -158,7 +158,7 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
     let workload::Parts { container, mut init_containers, mut volumes } = workload::parts(stack, api);
     init_containers.extend([lock(stack, &container), await_lock(stack)]);
     volumes.push(pod::scratch(LOCK));
-    let mut template = Pod {
+    let template = Pod {
         component: Name::Migration,
         containers: vec![migrate(stack, migration, api, container)],
         init_containers,
@@ -167,16 +167,18 @@ fn template(stack: &Stack, migration: &Resolved) -> PodTemplateSpec {
         config_hash: None,
         image: &api.image,
     }
-    .template(stack);
-    if let Some(metadata) = &mut template.metadata {
-        metadata.annotations = Some(STAYS.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-    }
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-        // Of the pod, not of the Job: it begins when a node has taken the pod, and the pod stays, so that it tells whether the command
-        // was ever run.
-        spec.active_deadline_seconds = Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS));
-    }
+    .template(stack)
+    .restarting("Never")
+    .with(|template| {
+        if let Some(metadata) = &mut template.metadata {
+            metadata.annotations = Some(STAYS.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        }
+        if let Some(spec) = &mut template.spec {
+            // Of the pod, not of the Job: it begins when a node has taken the pod, and the pod stays, so that it tells whether the
+            // command was ever run.
+            spec.active_deadline_seconds = Some(i64::from(migration.timeout_seconds + LOCK_WAIT_SECONDS));
+        }
+    });
     pod_template::shaped(stack, Name::Migration, template)
 }
 
@@ -199,7 +201,7 @@ pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar, copy: Optio
         env.retain(|before| before.name != variable.name);
         env.push(variable);
     }
-    let mut template = Pod {
+    let template = Pod {
         component: Name::Restore,
         containers: vec![migrate],
         init_containers,
@@ -208,10 +210,8 @@ pub(super) fn on_a_copy(stack: &Stack, url: impl Fn(&str) -> EnvVar, copy: Optio
         config_hash: None,
         image: &stack.api.image,
     }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
+    .template(stack)
+    .restarting("Never");
     Some(pod_template::shaped(stack, Name::Migration, template))
 }
 

@@ -10,7 +10,10 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
-use super::metadata::{self, Strings};
+use super::{
+    metadata::{self, Strings},
+    pod_template::Unshaped,
+};
 use crate::{
     contract,
     names::{CLIENT_VOLUME, Component, ROLE_CA, annotation, label},
@@ -31,12 +34,12 @@ pub(super) struct Pod<'a> {
 
 impl Pod<'_> {
     /// The template of the pod.
-    pub(super) fn template(self, stack: &Stack) -> PodTemplateSpec {
+    pub(super) fn template(self, stack: &Stack) -> Unshaped {
         let mut labels = metadata::labels(stack, self.component);
         labels.extend(metadata::version(self.image).map(|version| (label::VERSION.to_owned(), version)));
         let annotations =
             self.config_hash.map(|hash| Strings::from([(annotation::CONFIG_HASH.to_owned(), hash.to_owned())]));
-        PodTemplateSpec {
+        let template = PodTemplateSpec {
             metadata: Some(ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }),
             spec: Some(PodSpec {
                 automount_service_account_token: Some(false),
@@ -60,7 +63,8 @@ impl Pod<'_> {
                 volumes: Some(self.volumes),
                 ..PodSpec::default()
             }),
-        }
+        };
+        Unshaped::new(self.component, template)
     }
 }
 

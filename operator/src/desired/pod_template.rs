@@ -1,7 +1,7 @@
 //! The last step of every pod template: adds where the pod may run, and merges the user's patch.
 //!
 //! What enters was judged ([`crate::stack::PodPatch`]). Without `scheduling` and `podTemplate` the template does not change. The Jobs of
-//! the agent have no such fields of their own, and follow those of the backups or of the API.
+//! the agent have no such fields of their own: they follow those of the backups or of the API, and get `jobs.podTemplate` after these.
 
 use k8s_openapi::{
     DeepMerge as _,
@@ -15,8 +15,36 @@ use crate::{
     stack::{Block, PodPatch, Replaced, Stack, own},
 };
 
+/// A template that lacks what the spec says of the nodes and the shape of its pods. Only a function of this module makes a template of
+/// it, so that nobody can make a pod that no field of the spec reaches.
+pub(super) struct Unshaped {
+    component: Component,
+    template: PodTemplateSpec,
+}
+
+impl Unshaped {
+    pub(super) fn new(component: Component, template: PodTemplateSpec) -> Self {
+        Self { component, template }
+    }
+
+    /// What the operator itself changes of it.
+    pub(super) fn with(mut self, change: impl FnOnce(&mut PodTemplateSpec)) -> Self {
+        change(&mut self.template);
+        self
+    }
+
+    /// The restart policy of a Job's pod.
+    pub(super) fn restarting(self, policy: &str) -> Self {
+        self.with(|template| {
+            if let Some(spec) = &mut template.spec {
+                spec.restart_policy = Some(policy.to_owned());
+            }
+        })
+    }
+}
+
 /// The template of a component's pods as the spec asks for it.
-pub(super) fn shaped(stack: &Stack, component: Component, mut template: PodTemplateSpec) -> PodTemplateSpec {
+pub(super) fn shaped(stack: &Stack, component: Component, Unshaped { mut template, .. }: Unshaped) -> PodTemplateSpec {
     if component == Component::Migration {
         near_the_api(stack, &mut template);
     }
@@ -32,29 +60,37 @@ pub(super) fn shaped(stack: &Stack, component: Component, mut template: PodTempl
 }
 
 /// The template of a Job of the backups that has no fields of its own: it follows `backup`, or the API where that is left out.
-pub(super) fn of_backups(stack: &Stack, template: PodTemplateSpec) -> PodTemplateSpec {
+pub(super) fn of_backups(stack: &Stack, unshaped: Unshaped) -> PodTemplateSpec {
     if stack.backup.is_none() {
-        return of_the_api(stack, template);
+        return of_the_api(stack, unshaped);
     }
-    let mut template = template;
-    let Some(shape) = stack.pods.get(&Component::Backup) else { return template };
-    if let (Some(scheduling), Some(spec)) = (&shape.scheduling, &mut template.spec) {
+    let Unshaped { component, mut template } = unshaped;
+    let shape = stack.pods.get(&Component::Backup);
+    if let (Some(scheduling), Some(spec)) = (shape.and_then(|shape| shape.scheduling.as_ref()), &mut template.spec) {
         scheduled(spec, scheduling);
     }
-    if let Some(patch) = &shape.patch {
+    if let Some(patch) = shape.and_then(|shape| shape.patch.as_ref()) {
         let PodPatch { template: PodTemplateSpec { spec, .. }, replaced } = of_the_pod(patch);
         let metadata = patch.template.metadata.clone();
         merge(&mut template, &PodPatch { template: PodTemplateSpec { metadata, spec }, replaced }, &[]);
     }
-    template
+    of_jobs(stack, component, template)
 }
 
 /// The template of any other Job of the agent: it follows the API. Its labels and annotations are not for the pod of a Job: a Service of
 /// the user's may lead to them, and what they ask for may never end.
-pub(super) fn of_the_api(stack: &Stack, mut template: PodTemplateSpec) -> PodTemplateSpec {
+pub(super) fn of_the_api(stack: &Stack, Unshaped { component, mut template }: Unshaped) -> PodTemplateSpec {
     near_the_api(stack, &mut template);
     if let Some(patch) = stack.pods.get(&Component::Api).and_then(|shape| shape.patch.as_ref()) {
         merge(&mut template, &of_the_pod(patch), &[]);
+    }
+    of_jobs(stack, component, template)
+}
+
+/// The template with `jobs.podTemplate`, which `stack` gives each component whose Jobs it is for.
+fn of_jobs(stack: &Stack, component: Component, mut template: PodTemplateSpec) -> PodTemplateSpec {
+    if let Some(patch) = stack.pods.get(&component).and_then(|shape| shape.patch.as_ref()) {
+        merge(&mut template, patch, &[]);
     }
     template
 }

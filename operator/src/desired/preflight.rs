@@ -127,7 +127,7 @@ fn authorities(stack: &Stack, asked: &FromPods) -> Option<DesiredObject> {
 
 fn job(stack: &Stack, asked: &FromPods, step: &Step) -> DesiredObject {
     let (container, volumes) = container(stack, asked);
-    let mut template = Pod {
+    let template = Pod {
         component: Name::Preflight,
         containers: vec![container],
         init_containers: proxy::proxy(stack).filter(|_| !asked.urls.is_empty()).into_iter().collect(),
@@ -136,10 +136,8 @@ fn job(stack: &Stack, asked: &FromPods, step: &Step) -> DesiredObject {
         config_hash: None,
         image: &stack.agent_image,
     }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("OnFailure".to_owned());
-    }
+    .template(stack)
+    .restarting("OnFailure");
     let job = Job {
         metadata: metadata::owned(stack, Name::Preflight, step.name.clone()),
         spec: Some(JobSpec {

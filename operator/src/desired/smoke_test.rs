@@ -199,7 +199,7 @@ fn pod_that_asks(stack: &Stack, component: Name, questions: &[SmokeQuestion]) ->
         }),
     );
     ask.args = Some(args);
-    let mut template = Pod {
+    let template = Pod {
         component,
         containers: vec![ask],
         init_containers: Vec::new(),
@@ -208,10 +208,8 @@ fn pod_that_asks(stack: &Stack, component: Name, questions: &[SmokeQuestion]) ->
         config_hash: None,
         image: &stack.agent_image,
     }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("Never".to_owned());
-    }
+    .template(stack)
+    .restarting("Never");
     pod_template::of_the_api(stack, template)
 }
 

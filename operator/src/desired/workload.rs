@@ -146,7 +146,7 @@ fn deployment(stack: &Stack, workload: &Resolved, revision: Option<String>) -> D
 /// The template of its pods.
 pub(super) fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
     let Parts { container, init_containers, volumes } = parts(stack, workload);
-    let mut template = Pod {
+    let template = Pod {
         component: workload.component,
         containers: vec![container],
         init_containers,
@@ -155,24 +155,26 @@ pub(super) fn template(stack: &Stack, workload: &Resolved) -> PodTemplateSpec {
         config_hash: Some(&workload.config_hash),
         image: &workload.image,
     }
-    .template(stack);
-    if let Some(metadata) = &mut template.metadata {
-        // The user's come first, so that ours win: selectors must match for ever.
-        let ours = metadata.labels.take().unwrap_or_default();
-        metadata.labels = Some(workload.pod_labels.clone().into_iter().chain(ours).collect());
-        let ours = metadata.annotations.take().unwrap_or_default();
-        metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
-    }
-    if let Some(spec) = &mut template.spec {
-        spec.termination_grace_period_seconds = workload.termination_grace_period_seconds.map(i64::from);
-        let scheduling = &workload.scheduling;
-        spec.node_selector = Some(scheduling.node_selector.clone());
-        spec.tolerations = Some(scheduling.tolerations.clone());
-        spec.affinity.clone_from(&scheduling.affinity);
-        spec.priority_class_name.clone_from(&scheduling.priority_class_name);
-        spec.topology_spread_constraints =
-            scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
-    }
+    .template(stack)
+    .with(|template| {
+        if let Some(metadata) = &mut template.metadata {
+            // The user's come first, so that ours win: selectors must match for ever.
+            let ours = metadata.labels.take().unwrap_or_default();
+            metadata.labels = Some(workload.pod_labels.clone().into_iter().chain(ours).collect());
+            let ours = metadata.annotations.take().unwrap_or_default();
+            metadata.annotations = Some(workload.pod_annotations.clone().into_iter().chain(ours).collect());
+        }
+        if let Some(spec) = &mut template.spec {
+            spec.termination_grace_period_seconds = workload.termination_grace_period_seconds.map(i64::from);
+            let scheduling = &workload.scheduling;
+            spec.node_selector = Some(scheduling.node_selector.clone());
+            spec.tolerations = Some(scheduling.tolerations.clone());
+            spec.affinity.clone_from(&scheduling.affinity);
+            spec.priority_class_name.clone_from(&scheduling.priority_class_name);
+            spec.topology_spread_constraints =
+                scheduling.topology_spread_constraints.clone().or_else(|| spread(stack, workload));
+        }
+    });
     pod_template::shaped(stack, workload.component, template)
 }
 

@@ -72,7 +72,7 @@ pub use observed::{
     ObservedVolume, ObservedWorkload, Probe, RunningServer, SecretData, SecretTraits,
 };
 pub use placeholders::Placeholders;
-pub use pod_template::{Block, Own, PodPatch, PodShape, Replaced, own};
+pub use pod_template::{Block, JOBS, Own, PodPatch, PodShape, Replaced, own};
 pub use point_in_time::{Archive, Archives, PointInTime};
 pub use preflight::{ConnectionBudget, Finding};
 pub use probes::{ProbeTarget, ServiceUrl};
@@ -261,9 +261,9 @@ impl Stack {
             Component::Drill => self.verify().is_some(),
             Component::Migration => self.release.approval_required || self.release.migration.is_some(),
             Component::Monitoring => self.monitoring.is_some(),
-            Component::SmokeTest | Component::Restore | Component::Sanitize | Component::Preflight => {
-                self.steps.contains(&component)
-            }
+            Component::SmokeTest | Component::Restore | Component::Sanitize => self.steps.contains(&component),
+            // It tells at once what of `jobs` is refused, which the next Job would otherwise find out.
+            Component::Preflight => self.steps.contains(&component) || self.pods_refused.contains_key(&component),
             Component::BucketRules => {
                 let asked = |rules: &BucketRules| {
                     rules.lifecycle.is_some() || !rules.origins.is_empty() || rules.replication.is_some()

@@ -71,7 +71,9 @@ fn patch(field: &str, container: &str) -> Value {
 }
 
 fn patched() -> Fixture {
-    let all = stack("shop").with_all_workloads().set("backup", json!({}));
+    let jobs = json!({"metadata": {"labels": {"team": "x"}}, "spec": {"dnsPolicy": "Default",
+        "initContainers": [{"name": "exporter", "image": "exporter:1", "restartPolicy": "Always"}]}});
+    let all = stack("shop").with_all_workloads().set("backup", json!({})).set("jobs", json!({"podTemplate": jobs}));
     FIELDS
         .iter()
         .fold(all, |fixture, (field, container)| fixture.set(&format!("{field}.podTemplate"), patch(field, container)))

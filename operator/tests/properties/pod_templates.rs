@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     generate::{config, fixtures, stacks},
-    support::{Fixture, all_ready, all_there, containers, items, objects, template, text, valid},
+    support::{Fixture, all_ready, all_there, containers, items, objects, stack, template, text, valid},
 };
 
 /// Every component that has a patch of its own for its pods, and the block of the spec that it stands in.
@@ -241,6 +241,20 @@ proptest! {
         }
         prop_assert_eq!(everything(&validate(&cr, &changed), &rorun_operator::plan::Plan::default()), everything(&validate(&cr, &observed), &rorun_operator::plan::Plan::default()));
     }
+}
+
+/// That of `jobs` concerns the Jobs that have no other: all else is made as ever.
+#[test]
+fn a_refused_patch_of_jobs_is_told_and_changes_no_other_pods() {
+    let plain = stack("shop").with_all_workloads().set("backup", json!({}));
+    let bad = plain.clone().set("jobs", json!({"podTemplate": {"spec": {"hostNetwork": true}}}));
+    let (before, refused) = (valid(&plain.build()), valid(&bad.build()));
+    let wanted = |of| desired(of, &rorun_operator::plan::Plan::default(), &all_ready(&before));
+    let (all, wanted) = (wanted(&before), wanted(&refused));
+    assert_eq!(wanted.waiting.keys().copied().collect::<Vec<_>>(), [Component::Preflight]);
+    let message = &wanted.waiting[&Component::Preflight].message;
+    assert!(message.starts_with("jobs.podTemplate.spec.hostNetwork is refused"), "{message}");
+    assert_eq!(untold(wanted.objects), untold(all.objects));
 }
 
 fn source<'a>(observed: &'a mut Observed, secret: bool, name: &str) -> Option<&'a mut Option<SecretData>> {

@@ -79,8 +79,7 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Labels that the operator adds to the backup pods, e.g. one that keeps the sidecar of a service mesh out: a sidecar would
-    /// keep the pod running after its dump is complete. A label of the operator wins over one of the same key. Defaults to
-    /// none.
+    /// keep the pod running after its dump is complete. On the same key the operator's wins. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
     /// Annotations that the operator adds to the backup pods. Defaults to none.
@@ -92,7 +91,7 @@ pub struct BackupSpec {
     /// Merged over the pod template as `api.podTemplate` is, which tells what is refused, e.g.
     /// `spec: {containers: [{name: dump, securityContext: {runAsUser: 1000}}]}`. A container beside the dump belongs into
     /// `initContainers` with `restartPolicy: Always`. What it sets of the whole pod, e.g. `dnsConfig`, drills, restores and sanitized
-    /// points get too. Defaults to no patch.
+    /// points get too, and more by `jobs`. Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }

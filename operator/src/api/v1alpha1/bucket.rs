@@ -169,12 +169,12 @@ pub struct ExternalBucket {
     /// The certificate authority of the server; the endpoint must start with `https://`. Defaults to the public authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
-    /// `true`: the operator also probes a bucket whose endpoint starts with `http://`, so that anyone on the network path can
-    /// read names and signatures. In Development it always does; pods connect in any case. Defaults to `false`: the operator
-    /// does not probe the bucket, and its condition says so.
+    /// `true`: the operator also probes a bucket by `http://`, so that anyone on the network path can read names and
+    /// signatures. In Development it always does; pods connect in any case. Defaults to `false`: it does not, and the
+    /// condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
-    /// How often the operator probes the bucket while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`. Defaults
+    /// How often the operator probes the bucket while it answers, e.g. `1h30m`: from `10s` to `24h`. Defaults
     /// to `1m`, to `5m` for a provider that is known to count requests, and to `1h` for one that sleeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]
@@ -182,8 +182,8 @@ pub struct ExternalBucket {
 }
 
 /// The checksums that the application's S3 client sends and expects: its variables `AWS_REQUEST_CHECKSUM_CALCULATION` and
-/// `AWS_RESPONSE_CHECKSUM_VALIDATION`. `WhenRequired` is for a server that refuses the checksums that newer clients send by
-/// default, as many servers other than Amazon's do. Defaults to neither variable, so that the client decides.
+/// `AWS_RESPONSE_CHECKSUM_VALIDATION`. `WhenRequired` is for a server that refuses those that newer clients send by default,
+/// as many other than Amazon's do. Defaults to neither variable, so that the client decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Checksums {
     /// Only for an operation that requires one.

@@ -17,6 +17,16 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct PodTemplate(pub Map<String, Value>);
 
+/// The Jobs of the operator for which no component has a `podTemplate`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobsSpec {
+    /// Merged, last, over the pods of each as `api.podTemplate` is. It names no container of theirs; a sidecar belongs into
+    /// `initContainers` with `restartPolicy: Always`. Defaults to no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+}
+
 /// How many blocks may be nested: twice as many as a pod template has. The API server stores thousands, `serde_json` reads 128: a
 /// stack with more would end the watch of all stacks.
 const DEPTH_MAX: usize = 32;

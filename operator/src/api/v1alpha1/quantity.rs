@@ -52,7 +52,7 @@ impl From<&str> for Quantity {
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// What the scheduler reserves, by resource name, e.g. `{cpu: 250m, memory: 256Mi}`. Defaults for each to its limit, else to the
-    /// default of the component.
+    /// component's default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
     /// The most that the container may use, by resource name, e.g. `{memory: 512Mi}`. Defaults to no limit.

@@ -79,7 +79,7 @@ pub struct ExternalRedis {
     /// the Redis, and its condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure: Option<bool>,
-    /// How often the operator probes the Redis while it answers, such as `30s`, `5m` or `1h30m`: from `10s` to `24h`. Defaults
+    /// How often the operator probes the Redis while it answers, e.g. `1h30m`: from `10s` to `24h`. Defaults
     /// to `1m`, to `5m` for a provider that is known to count requests, and to `1h` for one that sleeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), extend("x-kubernetes-validations" = text::interval()))]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BUCKET_MODES, BackupSpec, BucketSpec, DATABASE_MODES, DatabaseSpec, HibernationSpec, ImageSource, IngressSpec,
-    MonitoringSpec, REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, SeedFrom, WorkloadSpec, modes, text,
+    JobsSpec, MonitoringSpec, REDIS_MODES, RedisSpec, ReleaseSpec, RorunStackStatus, SeedFrom, WorkloadSpec, modes,
+    text,
 };
 
 /// One environment of Rorun: the API, the OCR service and the admin panel with the database, Redis and bucket that they use.
@@ -157,6 +158,10 @@ pub struct RorunStackSpec {
     /// What collects the metrics of the application. It needs the Prometheus Operator. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<MonitoringSpec>,
+    /// The Jobs of the operator for which no component has a `podTemplate`: smoke tests, drills, restores and their like. Defaults to
+    /// no patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<JobsSpec>,
 }
 
 /// The schema of a workload that has no migrations: they are the API's, and its schema alone offers them.

@@ -29,7 +29,7 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub args: Vec<String>,
-    /// The port that the service listens on; pods have it as the environment variable `PORT`. Defaults to 3000 for the API, to
+    /// The port that the service listens on; pods have it as the variable `PORT`. Defaults to 3000 for the API, to
     /// 8000 for the OCR service and to 8080 for the admin panel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
@@ -98,11 +98,10 @@ pub struct WorkloadSpec {
     /// The ServiceAccount that the operator creates for the pods. Defaults to one without annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountSpec>,
-    /// Labels that the operator adds to the pods. A label of the operator wins over one of the same key. Defaults to none.
+    /// Labels that the operator adds to the pods. On the same key the operator's wins. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
-    /// Annotations that the operator adds to the pods. An annotation of the operator wins over one of the same key. Defaults to
-    /// none.
+    /// Annotations that the operator adds to the pods. On the same key the operator's wins. Defaults to none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
     /// Merged over the pod template as a strategic merge patch: containers and volumes by `name`, mounts by `mountPath`,
@@ -110,8 +109,8 @@ pub struct WorkloadSpec {
     /// `securityContext`, a probe or `lifecycle` replaces the whole block. Refused is what other fields of this spec set,
     /// what the Pod Security Standard `baseline` forbids, and what is the operator's: labels, ServiceAccount, its
     /// containers and volumes. The condition of the component then names the field, and the pods stay as they are. Secrets
-    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files in the pods and
-    /// replaces no pod. What `api` sets of the whole pod, e.g. `dnsConfig`, the operator's Jobs get too. Defaults to no patch.
+    /// and ConfigMaps that its volumes name must exist; a change of their content reaches the files and replaces no pod.
+    /// What `api` sets of the whole pod, e.g. `dnsConfig`, `jobs` get too. Defaults to no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }

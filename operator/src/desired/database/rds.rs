@@ -201,7 +201,7 @@ fn template(stack: &Stack, provisioning: &Provisioning) -> PodTemplateSpec {
     container.resources = Some(pod::small());
     let (volume, mount) = pod::authorities(stack.child_role(Name::Database, ROLE_CA));
     container.volume_mounts = Some(vec![mount]);
-    let mut template = Pod {
+    let template = Pod {
         component: Name::Database,
         containers: vec![container],
         init_containers: Vec::new(),
@@ -210,9 +210,7 @@ fn template(stack: &Stack, provisioning: &Provisioning) -> PodTemplateSpec {
         config_hash: None,
         image: &stack.agent_image,
     }
-    .template(stack);
-    if let Some(spec) = &mut template.spec {
-        spec.restart_policy = Some("OnFailure".to_owned());
-    }
+    .template(stack)
+    .restarting("OnFailure");
     pod_template::of_the_api(stack, template)
 }

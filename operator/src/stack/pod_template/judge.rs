@@ -62,6 +62,9 @@ pub(super) fn judge(own: &Own, port: i32, parsed: &Parsed) -> Result<(), Refusal
         baseline::pod(context, ".spec.securityContext")?;
     }
     containers(own, port, spec, &parsed.plain)?;
+    if own.purpose == Purpose::Jobs {
+        mounts_its_own(spec)?;
+    }
     let mut names = BTreeSet::new();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let path = format!(".spec.volumes[{}]", volume.name);
@@ -104,6 +107,16 @@ fn metadata(plain: &Value) -> Result<(), Refusal> {
 fn pod_field(own: &Own, name: &str) -> String {
     let (field, of_pods) = (own.path(), own.of_pods());
     match name {
+        "topologySpreadConstraints" if own.purpose == Purpose::Jobs => {
+            "each of these Jobs is one pod; take it out".to_owned()
+        }
+        "affinity" | "nodeSelector" | "priorityClassName" | "tolerations" if own.purpose == Purpose::Jobs => {
+            format!("set api.scheduling.{name}, and backup.scheduling.{name} for drills, restores and sanitized points")
+        }
+        "nodeName" if own.purpose == Purpose::Jobs => {
+            "set api.scheduling.nodeSelector, and backup.scheduling.nodeSelector for drills, restores and sanitized points"
+                .to_owned()
+        }
         // A Job is one pod.
         "topologySpreadConstraints" if field != of_pods => "a migration is one pod; take it out".to_owned(),
         "affinity" | "nodeSelector" | "priorityClassName" | "tolerations" | "topologySpreadConstraints" => {
@@ -141,6 +154,10 @@ fn containers(own: &Own, port: i32, spec: &PodSpec, plain: &Value) -> Result<(),
             let is_main = own.main == container.name;
             let is_agent = own.init.contains(&container.name.as_str());
             match (is_main, is_agent) {
+                (_, true) if own.purpose == Purpose::Jobs => {
+                    let why = "one of these pods has a container of the operator of this name; give yours another name";
+                    return Err(Refusal::new(path, why));
+                }
                 (true, _) if is_init => return Err(misplaced(&path, "containers")),
                 (_, true) if !is_init => return Err(misplaced(&path, "initContainers")),
                 (true, _) => main(own, port, container, (plain, &path))?,
@@ -194,8 +211,8 @@ fn beside(own: &Own, container: &Container, is_init: bool, path: &str) -> Result
         let why = "the pod has no container of this name, and a new one needs an image";
         return Err(Refusal::new(format!("{path}.image"), why));
     }
-    if own.purpose == Purpose::Job && !is_init {
-        let why = "with a container beside the dump its Job never completes; move it to initContainers with restartPolicy: Always";
+    if matches!(own.purpose, Purpose::Job | Purpose::Jobs) && !is_init {
+        let why = "with a container beside that of the operator a Job never completes; move it to initContainers with restartPolicy: Always";
         return Err(Refusal::new(path, why));
     }
     let taken = |name: &str| own.ports.contains(&name);
@@ -224,6 +241,19 @@ fn mounts(own: &Own, container: &Container, path: &str) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
+}
+
+/// Every mount is of a volume of the patch: no other one is in the pods of all Jobs.
+fn mounts_its_own(spec: &PodSpec) -> Result<(), Refusal> {
+    let volumes: BTreeSet<_> = spec.volumes.iter().flatten().map(|volume| &volume.name).collect();
+    for container in spec.init_containers.iter().flatten() {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        if let Some(mount) = mounts.find(|mount| !volumes.contains(&mount.name)) {
+            let path = format!(".spec.initContainers[{}].volumeMounts[{}]", container.name, mount.mount_path);
+            return Err(Refusal::new(path, "the patch has no volume of this name; add it to volumes"));
+        }
+    }
+    Ok(())
 }
 
 /// The parts of a path, as the kernel follows them: `/var/run` leads to `/run`.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PodTemplateSpec, Volume};
 
-pub use own::{Own, own};
+pub use own::{JOBS, Own, own};
 
 use super::{ConfigReference, Observed, mode::PodFields, services, workload};
 use crate::{
@@ -30,6 +30,8 @@ pub struct PodShape {
     pub scheduling: Option<Box<Scheduling>>,
     /// The patch of their template.
     pub patch: Option<Box<PodPatch>>,
+    /// The block of the spec that the patch stands in.
+    pub field: &'static str,
 }
 
 /// A patch that was judged and taken.
@@ -99,18 +101,50 @@ pub(super) struct Shapes {
 pub(super) fn resolve(spec: &RorunStackSpec) -> Shapes {
     let mut found = Shapes::default();
     for Written { own, component, fields: PodFields { port, template, scheduling } } in written(spec) {
-        let mut shape = PodShape { scheduling: scheduling.cloned().map(Box::new), patch: None };
+        let mut shape = PodShape { scheduling: scheduling.cloned().map(Box::new), patch: None, field: own.path() };
         match template.map(|template| patch(&own, port, template)).transpose() {
             Ok(patch) => shape.patch = patch.map(Box::new),
             Err(refusal) => {
                 found.refused.insert(component, refusal.waiting(&own));
             }
         }
-        if shape != PodShape::default() {
+        if shape.scheduling.is_some() || shape.patch.is_some() {
             found.shapes.insert(component, shape);
         }
     }
+    let of_jobs = of_jobs(spec).map(|template| patch(&JOBS, 0, template));
+    for component in of_jobs.iter().flat_map(|_| without_own(spec)) {
+        match of_jobs.clone() {
+            Some(Ok(patch)) => {
+                let shape = PodShape { scheduling: None, patch: Some(Box::new(patch)), field: JOBS.path() };
+                found.shapes.insert(component, shape);
+            }
+            Some(Err(refusal)) => {
+                found.refused.insert(component, refusal.waiting(&JOBS));
+            }
+            None => {}
+        }
+    }
     found
+}
+
+/// The patch of the Jobs that have none of their own.
+fn of_jobs(spec: &RorunStackSpec) -> Option<&PodTemplate> {
+    spec.jobs.as_ref()?.pod_template.as_ref()
+}
+
+/// The components with such Jobs. That of the database makes the role of the application on a server that is no pod.
+fn without_own(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
+    let provisions = spec.database.as_ref().is_some_and(|database| database.rds.is_some());
+    let all = [
+        Component::SmokeTest,
+        Component::BucketRules,
+        Component::Preflight,
+        Component::Drill,
+        Component::Restore,
+        Component::Sanitize,
+    ];
+    all.into_iter().chain(provisions.then_some(Component::Database))
 }
 
 fn patch(own: &Own, port: i32, template: &PodTemplate) -> Result<PodPatch, Refusal> {
@@ -157,24 +191,23 @@ pub(super) fn references(spec: &RorunStackSpec) -> BTreeMap<Component, Vec<Confi
 
 /// Whether a patch may name a Secret or `ConfigMap`: parsing each takes ten times as long as asking.
 pub(super) fn may_mount(spec: &RorunStackSpec) -> bool {
-    let volumes =
-        written(spec).filter_map(|written| written.fields.template?.0.get("spec")?.get("volumes")?.as_array());
+    let templates = written(spec).filter_map(|written| written.fields.template).chain(of_jobs(spec));
+    let volumes = templates.filter_map(|template| template.0.get("spec")?.get("volumes")?.as_array());
     let kinds = ["secret", "configMap", "projected"];
     volumes.flatten().any(|volume| kinds.iter().any(|kind| volume.get(kind).is_some()))
 }
 
 /// As [`references`], of patches that were judged.
 pub(super) fn mounts(shapes: &BTreeMap<Component, PodShape>) -> BTreeMap<Component, Vec<ConfigReference>> {
-    let all = shapes.iter().map(|(component, shape)| (*component, mounted(*component, shape)));
+    let all = shapes.iter().map(|(component, shape)| (*component, mounted(shape)));
     all.filter(|(_, references)| !references.is_empty()).collect()
 }
 
 /// The same for one component.
-fn mounted(component: Component, shape: &PodShape) -> Vec<ConfigReference> {
-    let field = own(component).map(|own| own.path()).unwrap_or_default();
+fn mounted(shape: &PodShape) -> Vec<ConfigReference> {
     let spec = shape.patch.as_ref().and_then(|patch| patch.template.spec.as_ref());
     let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
-    volumes.flat_map(|volume| of_volume(volume, field)).collect()
+    volumes.flat_map(|volume| of_volume(volume, shape.field)).collect()
 }
 
 fn of_volume(volume: &Volume, field: &str) -> Vec<ConfigReference> {

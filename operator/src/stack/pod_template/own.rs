@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Server,
     /// A Job that ends.
     Job,
+    /// Jobs of several components, which end: a patch names nothing of theirs, since what one of them has another one lacks.
+    Jobs,
 }
 
 /// What of a component's pods is the operator's.
@@ -84,6 +86,19 @@ const ASKS: Own = Own {
     fixed: &["ca"],
     ports: &[],
     mounts: &[contract::CA_DIRECTORY],
+};
+
+/// What of all Jobs without a `podTemplate` of their own is the operator's. None of their containers does the work of all of them, so that
+/// each stands among the init containers.
+pub const JOBS: Own = Own {
+    field: Some("jobs"),
+    purpose: Purpose::Jobs,
+    main: "",
+    init: &["ask", "command", "drill", "install", "provision", "restore", "sanitize", "set", PROXY],
+    scratch: &[],
+    fixed: &["binary", "ca", "command-tmp", "objects-ca", "shm", "statements", "tmp", "work", CLIENT_VOLUME],
+    ports: &[],
+    mounts: &[],
 };
 
 /// What of the pods of a component is the operator's. `None`: it has no pods, or those of restores, which are of many kinds.

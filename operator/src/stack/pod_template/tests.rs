@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
+
 use kube::CustomResourceExt;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::v1alpha1::RorunStack;
+use crate::{api::v1alpha1::RorunStack, stack::validate};
 
 /// A Development stack in which a component has this patch.
 fn spec(field: &str, patch: Value) -> RorunStackSpec {
@@ -66,6 +68,9 @@ fn sidecar(fields: &Value) -> Value {
 #[case::token_for_others("api", of_volume(&json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"audience": "vault", "path": "t"}}]}})))]
 #[case::more_ports("bucket.embedded", of_container("s3", "ports", &json!([{"containerPort": 9333, "name": "master"}])))]
 #[case::safe_sysctl("api", of_pod(json!({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_keepalive_time", "value": "60"}]}})))]
+#[case::label_of_the_jobs("jobs", json!({"metadata": {"labels": {"sidecar.istio.io/inject": "false"}, "annotations": {"linkerd.io/inject": "disabled"}}}))]
+#[case::sidecar_of_the_jobs("jobs", of_pod(json!({"initContainers": [{"name": "p", "image": "p", "restartPolicy": "Always", "volumeMounts": [{"name": "x", "mountPath": "/tmp"}]}], "volumes": [{"name": "x", "emptyDir": {}}]})))]
+#[case::user_of_the_jobs("jobs", of_pod(json!({"securityContext": {"$patch": "replace", "runAsNonRoot": true, "seLinuxOptions": {"level": "s0:c1,c2"}}})))]
 fn what_leaves_a_pod_what_it_is_is_taken(#[case] field: &str, #[case] patch: Value) {
     assert_eq!(refused(field, patch), None);
 }
@@ -149,6 +154,20 @@ fn what_leaves_a_pod_what_it_is_is_taken(#[case] field: &str, #[case] patch: Val
 #[case::twice("api", of_pod(json!({"initContainers": [{"name": "a", "image": "x"}], "containers": [{"name": "a", "image": "x"}]})), &["containers[a] is refused", "twice"])]
 #[case::volume_twice("api", of_pod(json!({"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]})), &["volumes[a] is refused", "twice"])]
 #[case::dump_that_never_ends("backup", sidecar(&json!({})), &["containers[exporter] is refused", "initContainers", "restartPolicy: Always"])]
+// Jobs that have no block of their own.
+#[case::host_network_of_the_jobs("jobs", of_pod(json!({"hostNetwork": true})), &["jobs.podTemplate.spec.hostNetwork is refused", "node"])]
+#[case::host_path_of_the_jobs("jobs", of_volume(&json!({"name": "x", "hostPath": {"path": "/"}})), &["volumes[x].hostPath is refused"])]
+#[case::privileged_sidecar_of_the_jobs("jobs", of_pod(json!({"initContainers": [{"name": "i", "image": "i", "securityContext": {"privileged": true}}]})), &["initContainers[i].securityContext.privileged"])]
+#[case::account_of_the_jobs("jobs", of_pod(json!({"serviceAccountName": "default"})), &["serviceAccountName is refused", "take it out"])]
+#[case::label_that_is_ours_of_the_jobs("jobs", json!({"metadata": {"labels": {"app.kubernetes.io/component": "x"}}}), &["labels[app.kubernetes.io/component] is refused"])]
+#[case::job_that_never_ends("jobs", sidecar(&json!({})), &["containers[exporter] is refused", "restartPolicy: Always"])]
+#[case::container_of_one_job("jobs", of_container("ask", "securityContext", &json!({"runAsUser": 1})), &["jobs.podTemplate.spec.containers[ask] is refused", "another name"])]
+#[case::init_container_of_one_job("jobs", of_pod(json!({"initContainers": [{"name": "install", "image": "x"}]})), &["initContainers[install] is refused", "another name"])]
+#[case::volume_of_one_job("jobs", of_volume(&json!({"name": "work", "emptyDir": {}})), &["volumes[work] is refused", "another name"])]
+#[case::mount_of_one_job("jobs", of_pod(json!({"initContainers": [{"name": "i", "image": "i", "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}]})), &["initContainers[i].volumeMounts[/tmp] is refused", "add it to volumes"])]
+#[case::nodes_of_the_jobs("jobs", of_pod(json!({"tolerations": []})), &["set api.scheduling.tolerations, and backup.scheduling.tolerations for drills"])]
+#[case::node_of_the_jobs("jobs", of_pod(json!({"nodeName": "n"})), &["set api.scheduling.nodeSelector"])]
+#[case::spread_of_the_jobs("jobs", of_pod(json!({"topologySpreadConstraints": []})), &["is one pod"])]
 fn what_would_not_is_refused_with_the_way_out(#[case] field: &str, #[case] patch: Value, #[case] words: &[&str]) {
     let message = refused(field, patch).unwrap_or_else(|| "taken".to_owned());
     for word in words {
@@ -221,6 +240,45 @@ fn one_refused_patch_leaves_the_others_alone() {
     let Shapes { shapes, refused } = resolve(&spec);
     assert_eq!(refused.into_keys().collect::<Vec<_>>(), [Component::Api]);
     assert_eq!(shapes.into_keys().collect::<Vec<_>>(), [Component::Ocr]);
+}
+
+/// Of the database only where a Job makes its role: an embedded one has a block of its own.
+#[rstest]
+#[case::embedded(json!({"embedded": {}}), false)]
+#[case::rds(json!({"rds": {"instanceClass": "db.t4g.medium", "storage": {"size": "50Gi"}, "caSecretRef": {"name": "ca", "key": "pem"}}}), true)]
+fn the_patch_of_jobs_is_that_of_each_component_whose_jobs_have_none(#[case] database: Value, #[case] provisions: bool) {
+    let all = [
+        Component::SmokeTest,
+        Component::BucketRules,
+        Component::Preflight,
+        Component::Drill,
+        Component::Restore,
+        Component::Sanitize,
+    ];
+    let all: BTreeSet<_> = all.into_iter().chain(provisions.then_some(Component::Database)).collect();
+    let of = |patch: Value| {
+        let mut spec = spec("jobs", patch);
+        spec.database = serde_json::from_value(database.clone()).unwrap();
+        spec
+    };
+    let mounts = of_volume(&json!({"name": "x", "secret": {"secretName": "certs"}}));
+    let taken = resolve(&of(mounts.clone()));
+    assert!(taken.refused.is_empty() && taken.shapes.into_keys().collect::<BTreeSet<_>>() == all);
+    let named = references(&of(mounts));
+    assert_eq!(named.keys().copied().collect::<BTreeSet<_>>(), all);
+    assert!(named.values().flatten().all(|of| of.name == "certs"));
+    let refused = resolve(&of(of_pod(json!({"hostPID": true}))));
+    assert!(refused.shapes.is_empty() && refused.refused.into_keys().collect::<BTreeSet<_>>() == all);
+}
+
+/// Nothing else of a stack at rest would say so before its next Job.
+#[test]
+fn a_stack_at_rest_tells_that_the_patch_of_jobs_is_refused() {
+    let has = |patch: Value| {
+        validate(&RorunStack::new("shop", spec("jobs", patch)), &Observed::default()).has(Component::Preflight)
+    };
+    assert!(has(of_pod(json!({"hostIPC": true}))));
+    assert!(!has(json!({})));
 }
 
 #[test]
