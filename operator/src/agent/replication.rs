@@ -37,7 +37,7 @@ pub(super) enum Proof {
 pub(super) struct Probe<'a> {
     source: &'a BucketClient,
     to: &'a ReplicationRule,
-    there: BucketClient,
+    replica: BucketClient,
     /// Whether the keys can look there. If not, the word of the server counts.
     looks: bool,
     key: String,
@@ -62,10 +62,10 @@ impl<'a> Probe<'a> {
         to: &'a ReplicationRule,
         folder: &str,
     ) -> Result<Self, ServiceError> {
-        let there = BucketClient::new(&destination(target, to), Timeouts::DATA)?;
+        let replica = BucketClient::new(&destination(target, to), Timeouts::DATA)?;
         let key = format!("{folder}{KEY}{:016x}", rand::rng().random::<u64>());
         // Whether these keys can look is found out before anything is written.
-        let looks = match there.get(&key).await {
+        let looks = match replica.get(&key).await {
             Ok(_) => true,
             Err(
                 ServiceError::AccessDenied { .. }
@@ -75,7 +75,7 @@ impl<'a> Probe<'a> {
             Err(error) => return Err(error),
         };
         source.put(&key, key.clone().into_bytes()).await?;
-        Ok(Self { source, to, there, looks, key, written: Instant::now() })
+        Ok(Self { source, to, replica, looks, key, written: Instant::now() })
     }
 
     /// Whether the keys can read the other bucket.
@@ -86,7 +86,7 @@ impl<'a> Probe<'a> {
     /// Waits for it, and removes it from both buckets by its version.
     pub(super) async fn arrives(self, waits: &Waits, stop: &CancellationToken) -> Result<Proof, ServiceError> {
         let arrived = self.wait(waits, stop).await;
-        let left = [(self.source, self.remove(self.source).await), (&self.there, self.remove(&self.there).await)];
+        let left = [(self.source, self.remove(self.source).await), (&self.replica, self.remove(&self.replica).await)];
         let told = |(bucket, removed): (&BucketClient, Result<(), ServiceError>)| {
             Some(format!("{} stays in bucket {}: {}", self.key, bucket.bucket(), removed.err()?))
         };
@@ -95,7 +95,7 @@ impl<'a> Probe<'a> {
         let see =
             format!("see that the role {role} may read here and write there, and that both buckets have versioning");
         Ok(match arrived? {
-            Arrival::There => Proof::Arrived((!left.is_empty()).then(|| left.join("; "))),
+            Arrival::Arrived => Proof::Arrived((!left.is_empty()).then(|| left.join("; "))),
             Arrival::Late => {
                 Proof::Missing(format!("an object did not arrive in bucket \"{bucket}\" within {limit} s: {see}"))
             }
@@ -109,12 +109,12 @@ impl<'a> Probe<'a> {
     async fn wait(&self, waits: &Waits, stop: &CancellationToken) -> Result<Arrival, ServiceError> {
         let end = self.written + waits.arrival;
         loop {
-            if self.looks && self.there.get(&self.key).await?.as_deref() == Some(self.key.as_bytes()) {
-                return Ok(Arrival::There);
+            if self.looks && self.replica.get(&self.key).await?.as_deref() == Some(self.key.as_bytes()) {
+                return Ok(Arrival::Arrived);
             }
             match self.source.replicated(&self.key).await? {
                 // Of what can be seen the word of a server is no proof.
-                Some(Replicated::Done) if !self.looks => return Ok(Arrival::There),
+                Some(Replicated::Done) if !self.looks => return Ok(Arrival::Arrived),
                 Some(Replicated::Failed) => return Ok(Arrival::Failed),
                 Some(Replicated::Done | Replicated::Pending) | None => {}
             }
@@ -139,7 +139,7 @@ impl<'a> Probe<'a> {
 
 /// How the waiting ended.
 enum Arrival {
-    There,
+    Arrived,
     Late,
     Failed,
     Stopped,

@@ -26,7 +26,7 @@ pub struct Clusters {
     /// What the `ConfigMap` says. `None`: there is none.
     pub named: Option<LiveCluster>,
     /// Those that are there.
-    pub there: Vec<ClusterThere>,
+    pub existing: Vec<ExistingCluster>,
     /// The first moment that each archive reaches, by its folder. `None`: nothing tells of archives.
     pub windows: Option<BTreeMap<String, Timestamp>>,
 }
@@ -57,7 +57,7 @@ pub struct PastCluster {
 
 /// A Cluster that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ClusterThere {
+pub struct ExistingCluster {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -85,7 +85,7 @@ pub struct Recovered {
     pub target: String,
 }
 
-impl ClusterThere {
+impl ExistingCluster {
     /// Why CloudNativePG can do no more for it before a user acts.
     pub fn stalled(&self) -> Option<&Waiting> {
         self.waiting.as_ref().filter(|waiting| waiting.reason == reason::DATABASE_STALLED)
@@ -103,8 +103,8 @@ impl Clusters {
         let first = ObjectName::of(stack, Component::Database).to_string();
         let config_map = ObjectName::with_role(stack, Component::Database, ROLE_LIVE);
         let recovered: Vec<&str> =
-            self.there.iter().map(|there| there.name.as_str()).filter(|name| *name != first).collect();
-        let all = || self.there.iter().map(|there| there.name.as_str()).collect::<Vec<_>>().join(", ");
+            self.existing.iter().map(|existing| existing.name.as_str()).filter(|name| *name != first).collect();
+        let all = || self.existing.iter().map(|existing| existing.name.as_str()).collect::<Vec<_>>().join(", ");
         match &self.named {
             None if recovered.is_empty() => Ok(first),
             None => Err(Waiting::new(
@@ -121,7 +121,7 @@ impl Clusters {
             Some(named) if named.cluster == first || recovered.contains(&named.cluster.as_str()) => {
                 Ok(named.cluster.clone())
             }
-            Some(named) if self.there.is_empty() => Err(Waiting::new(
+            Some(named) if self.existing.is_empty() => Err(Waiting::new(
                 reason::LIVE_CLUSTER_UNKNOWN,
                 format!(
                     "configmap/{config_map} names cluster/{}, which is gone, and no other Cluster of the stack is left: everything stays as \
@@ -148,8 +148,8 @@ impl Clusters {
     }
 
     /// The Cluster of a name.
-    pub fn find(&self, name: &str) -> Option<&ClusterThere> {
-        self.there.iter().find(|there| there.name == name)
+    pub fn find(&self, name: &str) -> Option<&ExistingCluster> {
+        self.existing.iter().find(|existing| existing.name == name)
     }
 
     /// The folder of the archive that reaches a moment: of the Cluster that was live then, or of one before it. `live`: the folder of the
@@ -234,8 +234,8 @@ mod tests {
 
     use super::*;
 
-    fn there(names: &[&str]) -> Vec<ClusterThere> {
-        names.iter().map(|name| ClusterThere { name: (*name).to_owned(), ..ClusterThere::default() }).collect()
+    fn existing(names: &[&str]) -> Vec<ExistingCluster> {
+        names.iter().map(|name| ExistingCluster { name: (*name).to_owned(), ..ExistingCluster::default() }).collect()
     }
 
     fn named(cluster: &str) -> LiveCluster {
@@ -258,7 +258,7 @@ mod tests {
         #[case] names: &[&str],
         #[case] expected: Result<&str, &str>,
     ) {
-        let clusters = Clusters { named, there: there(names), windows: None };
+        let clusters = Clusters { named, existing: existing(names), windows: None };
         match (clusters.live("shop"), expected) {
             (Ok(name), Ok(expected)) => assert_eq!(name, expected),
             (Err(waiting), Err(words)) => {
@@ -301,7 +301,7 @@ mod tests {
         let first = LiveCluster { cluster: "shop-database".to_owned(), ..LiveCluster::default() };
         let until = at("2026-11-29T12:00:00Z").as_second();
         let named = Some(first.switched("shop-db-1", ("back", "u"), ("first", until)));
-        let clusters = Clusters { named, there: Vec::new(), windows: Some(windows.into()) };
+        let clusters = Clusters { named, existing: Vec::new(), windows: Some(windows.into()) };
         assert_eq!(clusters.archive_of("second", at(moment)), expected);
         assert_eq!(clusters.reaches_from(), Some(at("2026-11-10T00:00:00Z")));
     }
@@ -316,7 +316,7 @@ mod tests {
         let first = LiveCluster { cluster: "shop-database".to_owned(), ..LiveCluster::default() };
         let until = at("2026-11-29T12:00:00Z").as_second();
         let named = Some(first.switched("shop-db-1", ("back", "u"), ("first", until)));
-        let clusters = Clusters { named, there: Vec::new(), windows: Some(windows.into()) };
+        let clusters = Clusters { named, existing: Vec::new(), windows: Some(windows.into()) };
         for (moment, expected) in [
             ("2026-11-29T11:59:59Z", Some("first")),
             ("2026-11-29T12:19:00Z", None),

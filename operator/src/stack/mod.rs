@@ -50,7 +50,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use backup::{Backup, backed_up, backup_folders, has_own_destination};
 pub use bucket::{AccessKeys, Bucket, BucketAccess, SessionToken, asks_for_rules, bucket_port};
-pub use clusters::{ClusterThere, Clusters, LiveCluster, Recovered};
+pub use clusters::{Clusters, ExistingCluster, LiveCluster, Recovered};
 pub use configuration::{CONFIGURATION_MAX, ConfigHasher, ConfigInput, configuration_too_large};
 pub use connection::{Connection, authorities, bucket_variables};
 pub use corrections::{Corrected, Correction};

@@ -15,7 +15,7 @@ use crate::{
     quantity,
     runtime::ResourceKey,
     stack::{
-        self, ClusterThere, Clusters, LiveCluster, Observed, ObservedCluster, ObservedVolume, Recovered, clusters,
+        self, Clusters, ExistingCluster, LiveCluster, Observed, ObservedCluster, ObservedVolume, Recovered, clusters,
     },
 };
 
@@ -28,7 +28,7 @@ pub(super) fn clusters(cr: &RorunStack, key: &ResourceKey, live: &LiveSet) -> Cl
         return Clusters::default();
     }
     let config_map = ObjectName::with_role(&key.name, Component::Database, ROLE_LIVE);
-    let named = live.named("ConfigMap", config_map.as_str()).and_then(|there| there.note.as_deref());
+    let named = live.named("ConfigMap", config_map.as_str()).and_then(|existing| existing.note.as_deref());
     let store = live.named(OBJECT_STORE.key, ObjectName::of(&key.name, Component::Backup).as_str());
     let windows = store.map(|store| {
         let note: StoreNote =
@@ -38,23 +38,24 @@ pub(super) fn clusters(cr: &RorunStack, key: &ResourceKey, live: &LiveSet) -> Cl
         };
         note.into_iter().filter_map(first).collect()
     });
-    let of_stack = live.iter().filter(|there| there.kind == CLUSTER && there.retained);
-    Clusters { named: named.and_then(LiveCluster::read), there: of_stack.map(cluster_there).collect(), windows }
+    let of_stack = live.iter().filter(|existing| existing.kind == CLUSTER && existing.retained);
+    Clusters { named: named.and_then(LiveCluster::read), existing: of_stack.map(cluster_there).collect(), windows }
 }
 
-fn cluster_there(there: &LiveObject) -> ClusterThere {
-    let note: ClusterNote = there.note.as_deref().and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
-    let size = there.claim.as_deref().and_then(|claim| quantity::nanos(&claim.size));
-    ClusterThere {
-        name: there.name.to_string(),
-        uid: there.uid.to_string(),
-        waiting: match &there.readiness {
+fn cluster_there(existing: &LiveObject) -> ExistingCluster {
+    let note: ClusterNote =
+        existing.note.as_deref().and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
+    let size = existing.claim.as_deref().and_then(|claim| quantity::nanos(&claim.size));
+    ExistingCluster {
+        name: existing.name.to_string(),
+        uid: existing.uid.to_string(),
+        waiting: match &existing.readiness {
             Readiness::Ready => None,
             Readiness::Waiting(waiting) => Some(waiting.clone()),
         },
         archiving: note.archiving,
         recovered: note.recovered.map(|from| Recovered { server: from.server, target: from.target }),
-        deleting: there.deleting,
+        deleting: existing.deleting,
         size_bytes: size.and_then(|nanos| i64::try_from(nanos / quantity::NANOS).ok()).unwrap_or_default(),
         failing: None,
     }
@@ -69,12 +70,12 @@ pub(super) fn recovering(key: &ResourceKey, observed: &Observed) -> Vec<String> 
 /// A recovery that cannot succeed is told by its pods alone, long before their Cluster says so.
 async fn ask_recovering(context: &Context, key: &ResourceKey, observed: &mut Observed) -> Result<(), ObserveError> {
     let recovering = recovering(key, observed);
-    let waits = |there: &&mut ClusterThere| there.waiting.is_some() && recovering.contains(&there.name);
-    for there in observed.clusters.there.iter_mut().filter(waits) {
+    let waits = |existing: &&mut ExistingCluster| existing.waiting.is_some() && recovering.contains(&existing.name);
+    for existing in observed.clusters.existing.iter_mut().filter(waits) {
         let api = Api::<Pod>::namespaced(context.runtime.client.clone(), &key.namespace);
-        let params = ListParams::default().labels(&format!("{CLUSTER_LABEL}={},{RECOVERS}", there.name)).limit(20);
+        let params = ListParams::default().labels(&format!("{CLUSTER_LABEL}={},{RECOVERS}", existing.name)).limit(20);
         let pods = api.list(&params).await.map_err(ObserveError::Recovery)?.items;
-        there.failing = failing(&there.name, &pods);
+        existing.failing = failing(&existing.name, &pods);
     }
     Ok(())
 }
@@ -110,26 +111,26 @@ pub(super) async fn observe(
     let Some(asked) = stack::cluster(cr) else { return Ok(()) };
     ask_recovering(context, key, observed).await?;
     let name = observed.clusters.live_or_first(&key.name);
-    let Some(there) = live.named(CLUSTER.key, &name) else { return Ok(()) };
-    let ready = |there: &LiveObject| there.readiness.is_ready() && !there.deleting;
-    let note = there.note.as_deref().and_then(|note| serde_json::from_str::<ClusterNote>(note).ok());
+    let Some(existing) = live.named(CLUSTER.key, &name) else { return Ok(()) };
+    let ready = |existing: &LiveObject| existing.readiness.is_ready() && !existing.deleting;
+    let note = existing.note.as_deref().and_then(|note| serde_json::from_str::<ClusterNote>(note).ok());
     let store = live.named(OBJECT_STORE.key, ObjectName::of(&key.name, Component::Backup).as_str());
     let mut cluster = ObservedCluster {
         wal: None,
-        serves: ready(there) && live.of_component(POOLER.key, Component::Database.as_str()).all(ready),
-        uid: there.uid.to_string(),
+        serves: ready(existing) && live.of_component(POOLER.key, Component::Database.as_str()).all(ready),
+        uid: existing.uid.to_string(),
         can_archive: note.as_ref().is_some_and(|note| note.server.is_some())
             || store.is_some_and(|store| !store.deleting),
-        archives_to: note.filter(|note| archives(there, note, live)).and_then(|note| note.server),
+        archives_to: note.filter(|note| archives(existing, note, live)).and_then(|note| note.server),
         base_backups: live
             .of_component(SCHEDULED_BACKUP.key, Component::Backup.as_str())
-            .map(|there| there.name.to_string())
+            .map(|existing| existing.name.to_string())
             .collect(),
     };
-    if let Some(claim) = there.claim.as_deref() {
+    if let Some(claim) = existing.claim.as_deref() {
         let place = (&*key.namespace, &*name);
         let mut volume = volume(context, place, claim, asked.storage).await?;
-        volume.uid = there.uid.to_string();
+        volume.uid = existing.uid.to_string();
         observed.volumes.insert(Component::Database, volume);
         if let Some(wal) = claim.wal.as_deref() {
             cluster.wal = Some(self::volume(context, place, wal, asked.wal_storage).await?);
@@ -143,9 +144,9 @@ pub(super) async fn observe(
 const NOTICED_WITHIN: i64 = 30;
 
 /// `ContinuousArchiving` is true also of a Cluster that has no plugin, and stays so until the servers that are to have it are replaced.
-fn archives(there: &LiveObject, note: &ClusterNote, live: &LiveSet) -> bool {
-    let settled = || there.since.is_none_or(|since| live.has_passed(since + NOTICED_WITHIN));
-    note.archiving == Some(true) && there.readiness.is_ready() && settled()
+fn archives(existing: &LiveObject, note: &ClusterNote, live: &LiveSet) -> bool {
+    let settled = || existing.since.is_none_or(|since| live.has_passed(since + NOTICED_WITHIN));
+    note.archiving == Some(true) && existing.readiness.is_ready() && settled()
 }
 
 /// A request of the Cluster. The StorageClass is read only where it is to grow.

@@ -35,22 +35,22 @@ impl Mode for CloudNativePg {
 
     fn readiness(&self, stack: &Stack, objects: &mut Keys<'_>, live: &LiveSet) -> Readiness {
         for (kind, name) in objects {
-            let Some(there) = live.named(kind, name) else {
+            let Some(existing) = live.named(kind, name) else {
                 return Readiness::waiting(reason::PROGRESSING, "database is being made");
             };
-            if there.deleting {
-                return Readiness::Waiting(objects::terminating(there));
+            if existing.deleting {
+                return Readiness::Waiting(objects::terminating(existing));
             }
             let hibernated =
-                matches!(&there.readiness, Readiness::Waiting(waiting) if waiting.reason == reason::HIBERNATED);
-            match &there.readiness {
+                matches!(&existing.readiness, Readiness::Waiting(waiting) if waiting.reason == reason::HIBERNATED);
+            match &existing.readiness {
                 _ if stack.asleep && kind != CLUSTER.key => {}
                 _ if stack.asleep && hibernated => {}
                 Readiness::Ready if stack.asleep => {
-                    return Readiness::waiting(reason::PROGRESSING, format!("{} is being hibernated", there.key()));
+                    return Readiness::waiting(reason::PROGRESSING, format!("{} is being hibernated", existing.key()));
                 }
                 Readiness::Waiting(_) if hibernated => {
-                    return Readiness::waiting(reason::PROGRESSING, format!("{} wakes", there.key()));
+                    return Readiness::waiting(reason::PROGRESSING, format!("{} wakes", existing.key()));
                 }
                 Readiness::Waiting(waiting) => return Readiness::Waiting(waiting.clone()),
                 Readiness::Ready => {}
@@ -172,13 +172,13 @@ mod tests {
         desired::everything,
         objects::DesiredObject,
         plan::plan,
-        stack::{ClusterThere, LiveCluster, Placeholders, Recovered, validate},
+        stack::{ExistingCluster, LiveCluster, Placeholders, Recovered, validate},
     };
 
     const PEM: &str = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
 
     /// All objects of a stack with a Pooler and an archive, of which this is said and these Clusters are there.
-    fn objects(named: Option<&str>, there: &[&str]) -> Vec<DesiredObject> {
+    fn objects(named: Option<&str>, existing: &[&str]) -> Vec<DesiredObject> {
         let spec = json!({"environment": "Development", "api": {"image": "api:1"}, "database": {"cloudNativePG": {"pooler": {}}},
             "backup": {"pointInTime": {"days": 14}}});
         let cr = json!({"apiVersion": "rorun.app/v1alpha1", "kind": "RorunStack",
@@ -188,9 +188,9 @@ mod tests {
         let cluster = |name: &&str| {
             let recovered = Recovered { server: "origin-1".to_owned(), target: "2026-11-29T10:30:00Z".to_owned() };
             let recovered = name.starts_with("shop-db-").then_some(recovered);
-            ClusterThere { name: (*name).to_owned(), recovered, ..ClusterThere::default() }
+            ExistingCluster { name: (*name).to_owned(), recovered, ..ExistingCluster::default() }
         };
-        observed.clusters.there = there.iter().map(cluster).collect();
+        observed.clusters.existing = existing.iter().map(cluster).collect();
         observed.clusters.named =
             named.map(|cluster| LiveCluster { cluster: cluster.to_owned(), ..LiveCluster::default() });
         for secret in ["app", "ca"] {

@@ -5,7 +5,7 @@ use crate::{
     api::v1alpha1::KeptDatabaseStatus,
     contract,
     names::Component,
-    stack::{ClusterThere, JobPhase, Observed, ObservedJob, Stack, clusters::is_cluster_name},
+    stack::{ExistingCluster, JobPhase, Observed, ObservedJob, Stack, clusters::is_cluster_name},
 };
 
 /// How many Jobs of restores are kept for reading.
@@ -63,20 +63,20 @@ fn clusters(stack: &Stack, observed: &Observed, all: &[Facts<'_>]) -> Vec<KeptDa
         let before = observed.kept.iter().filter(|of| is_cluster_name(&stack.name, &of.name));
         return before.cloned().collect();
     };
-    let entry = |there: &ClusterThere| {
+    let entry = |existing: &ExistingCluster| {
         let uses = |facts: &&Facts<'_>| {
             let recovery = facts.recovery.as_ref();
-            recovery.is_some_and(|of| of.cluster == there.name || of.kept() == Some(&*there.name))
+            recovery.is_some_and(|of| of.cluster == existing.name || of.kept() == Some(&*existing.name))
         };
         let open = all.iter().find(uses).map(|facts| (facts.request.name.clone(), facts.request.uid.clone()));
-        let told = observed.kept.iter().find(|of| of.name == there.name);
+        let told = observed.kept.iter().find(|of| of.name == existing.name);
         let told = told.map(|of| (of.restore.clone(), of.restore_uid.clone()));
-        let named = clusters.named.as_ref().filter(|named| named.before() == Some(&*there.name));
+        let named = clusters.named.as_ref().filter(|named| named.before() == Some(&*existing.name));
         let named = named.map(|named| (named.restore.clone(), named.restore_uid.clone()));
         let (restore, restore_uid) = open.or(named).or(told).unwrap_or_default();
-        KeptDatabaseStatus { name: there.name.clone(), size_bytes: there.size_bytes, restore, restore_uid }
+        KeptDatabaseStatus { name: existing.name.clone(), size_bytes: existing.size_bytes, restore, restore_uid }
     };
-    clusters.there.iter().filter(|there| there.name != live).map(entry).collect()
+    clusters.existing.iter().filter(|existing| existing.name != live).map(entry).collect()
 }
 
 /// Whether its Job is complete.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{State, facts::Facts};
 use crate::{
     names::{Component, LIVE_CLUSTER, ObjectName, ROLE_LIVE, Waiting, reason},
-    stack::{ClusterThere, LiveCluster, Observed, Recovered, RestoreRequest, Stack, clusters},
+    stack::{ExistingCluster, LiveCluster, Observed, Recovered, RestoreRequest, Stack, clusters},
 };
 
 /// How often the pods that recover are asked, in seconds: nothing else tells that they fail.
@@ -16,7 +16,7 @@ pub(super) struct Recovery<'a> {
     moment: Timestamp,
     /// The Cluster that is recovered.
     pub(super) cluster: String,
-    there: Option<&'a ClusterThere>,
+    existing: Option<&'a ExistingCluster>,
     /// Its Secrets are there.
     reachable: bool,
     /// What it is recovered from, or why that is not known now.
@@ -48,12 +48,12 @@ impl<'a> Recovery<'a> {
     ) -> Self {
         let clusters = &observed.clusters;
         let cluster = clusters::recovered_name(&stack.name, &request.uid);
-        let there = clusters.find(&cluster);
-        let found = there.and_then(|there| there.recovered.clone());
+        let existing = clusters.find(&cluster);
+        let found = existing.and_then(|existing| existing.recovered.clone());
         let origin = found.map_or_else(|| origin(stack, observed, moment), Ok);
         Self {
             moment,
-            there,
+            existing,
             reachable: stack.recovered_access(&cluster).is_some(),
             origin,
             live: clusters.live(&stack.name).ok(),
@@ -103,13 +103,15 @@ impl<'a> Recovery<'a> {
     /// A Cluster of its name is none of its own.
     fn is_foreign(&self) -> bool {
         let target = self.moment.to_string();
-        self.there.is_some_and(|there| there.recovered.as_ref().is_none_or(|found| found.target != target))
+        self.existing.is_some_and(|existing| existing.recovered.as_ref().is_none_or(|found| found.target != target))
     }
 
     /// The Cluster is whole: it serves, archives its own log, and its Secrets are there. `Ready` alone does not say the second.
     pub(super) fn is_ready(&self) -> bool {
-        let whole = |there: &ClusterThere| there.waiting.is_none() && !there.deleting && there.archiving == Some(true);
-        self.reachable && !self.is_foreign() && self.there.is_some_and(whole)
+        let whole = |existing: &ExistingCluster| {
+            existing.waiting.is_none() && !existing.deleting && existing.archiving == Some(true)
+        };
+        self.reachable && !self.is_foreign() && self.existing.is_some_and(whole)
     }
 
     /// The `ConfigMap` names its Cluster: from then on nothing of before the switch is done any more.
@@ -120,13 +122,13 @@ impl<'a> Recovery<'a> {
     /// Why the Cluster never will be whole. A phase in which CloudNativePG can do no more may pass, by a disk that grows, say: the
     /// recovery itself has to have failed as well.
     pub(super) fn refusal(&self) -> Option<Waiting> {
-        let there = self.there.filter(|_| !self.is_live())?;
-        let (stalled, why) = (there.stalled()?, there.failing.as_ref()?);
+        let existing = self.existing.filter(|_| !self.is_live())?;
+        let (stalled, why) = (existing.stalled()?, existing.failing.as_ref()?);
         let message = format!(
             "{}: {why}; what is live is as it was; the annotation {}: {} deletes the Cluster",
             stalled.message,
             crate::names::annotation::DISCARD,
-            there.discarded_by()
+            existing.discarded_by()
         );
         Some(Waiting::new(reason::RESTORE_FAILED, message))
     }
@@ -137,45 +139,45 @@ impl<'a> Recovery<'a> {
         if let Err(waiting) = &self.origin {
             return say(waiting.reason, waiting.message.clone());
         }
-        let Some(there) = self.there else {
+        let Some(existing) = self.existing else {
             return say(reason::RESTORING, format!("cluster/{} is being made", self.cluster));
         };
-        if there.deleting {
+        if existing.deleting {
             return say(
                 reason::TERMINATING,
-                format!("cluster/{} is being deleted, and is made again then", there.name),
+                format!("cluster/{} is being deleted, and is made again then", existing.name),
             );
         }
-        if let Some(failing) = &there.failing {
-            return say(reason::RESTORE_FAILED, format!("cluster/{} is not recovered yet: {failing}", there.name));
+        if let Some(failing) = &existing.failing {
+            return say(reason::RESTORE_FAILED, format!("cluster/{} is not recovered yet: {failing}", existing.name));
         }
-        if let Some(stalled) = there.stalled() {
+        if let Some(stalled) = existing.stalled() {
             let words = format!(
                 "{}; nothing of its recovery has failed, and it goes on once that is mended; to give it up, delete the RorunRestore",
                 stalled.message
             );
             return say(stalled.reason, words);
         }
-        match (&there.waiting, there.archiving) {
+        match (&existing.waiting, existing.archiving) {
             (Some(waiting), _) => say(reason::RESTORING, waiting.message.clone()),
-            (None, Some(true)) => say(reason::RESTORING, format!("the Secrets of cluster/{} come", there.name)),
+            (None, Some(true)) => say(reason::RESTORING, format!("the Secrets of cluster/{} come", existing.name)),
             (None, Some(false)) => say(
                 reason::ARCHIVING_FAILED,
                 format!(
                     "cluster/{} is recovered and does not archive its log, which it has to before it may be live: the cause is in \
                      kubectl logs {0}-1 --container=plugin-barman-cloud",
-                    there.name
+                    existing.name
                 ),
             ),
             (None, None) => {
-                say(reason::RESTORING, format!("cluster/{} has not archived any of its log yet", there.name))
+                say(reason::RESTORING, format!("cluster/{} has not archived any of its log yet", existing.name))
             }
         }
     }
 
     /// When its pods are to be asked again.
     pub(super) fn turns_at(&self, now: i64) -> Option<i64> {
-        let waits = !self.is_live() && self.there.is_some_and(|there| there.waiting.is_some());
+        let waits = !self.is_live() && self.existing.is_some_and(|existing| existing.waiting.is_some());
         waits.then(|| now - now.rem_euclid(ASKED_EVERY) + ASKED_EVERY)
     }
 

@@ -160,16 +160,16 @@ impl Resolve for CloudNativePgDatabase {
         let clusters = &context.observed.clusters;
         let name = clusters.live_or_first(context.name);
         let access = ok_or_unresolved(access(self, context, &name), Component::Connection, unresolved);
-        let others = clusters.there.iter().map(|there| &there.name).filter(|other| **other != name);
+        let others = clusters.existing.iter().map(|existing| &existing.name).filter(|other| **other != name);
         let recovered = others.filter_map(|other| Some((other.clone(), self::access(self, context, other).ok()?)));
         if let Err(unknown) = clusters.live(context.name) {
             unresolved.insert(Component::Database, unknown.clone());
             unresolved.insert(Component::Connection, unknown);
         }
         let cluster = context.observed.cluster.as_ref();
-        let there = context.observed.volumes.get(&Component::Database);
+        let existing = context.observed.volumes.get(&Component::Database);
         let asked = volume::asked(self.storage.as_ref(), Component::Database);
-        let storage = volume::fit(asked, &format!("spec.{FIELD}.storage"), there);
+        let storage = volume::fit(asked, &format!("spec.{FIELD}.storage"), existing);
         let wal_storage = self.wal_storage.as_ref().map(|block| {
             let asked = volume::asked(Some(block), Component::Database);
             volume::fit(asked, &format!("spec.{FIELD}.walStorage"), cluster.and_then(|cluster| cluster.wal.as_ref()))
@@ -178,7 +178,7 @@ impl Resolve for CloudNativePgDatabase {
             [Some(&storage), wal_storage.as_ref()].into_iter().flatten().flat_map(|volume| volume.notes.clone());
         Database::CloudNativePg(Box::new(CloudNativePg {
             recovered: recovered.collect(),
-            origin: clusters.find(&name).and_then(|there| there.recovered.clone()),
+            origin: clusters.find(&name).and_then(|existing| existing.recovered.clone()),
             name,
             instances: self.instances.unwrap_or(2),
             user: user(&image),
@@ -268,15 +268,16 @@ fn made(waiting: Waiting, secret: &str) -> Waiting {
 
 /// CloudNativePG would take another image for the wish to upgrade the files, without a way back.
 fn same_version(image: &str, context: &Context<'_>) -> Result<(), Waiting> {
-    let there = context.observed.volumes.get(&Component::Database).and_then(|there| there.data_files.as_deref());
-    let (Some(there), Some(wanted)) = (there, major(image)) else { return Ok(()) };
-    if wanted == there {
+    let existing =
+        context.observed.volumes.get(&Component::Database).and_then(|existing| existing.data_files.as_deref());
+    let (Some(existing), Some(wanted)) = (existing, major(image)) else { return Ok(()) };
+    if wanted == existing {
         return Ok(());
     }
     let cluster = context.observed.clusters.live_or_first(context.name);
     let message = format!(
-        "spec.{FIELD} asks for PostgreSQL {wanted}, and cluster/{cluster} holds files of PostgreSQL {there}; it stays as it is: set \
-         version, or the tag of image, to {there} again; to move to {wanted}, make a stack of another name with it and restore a \
+        "spec.{FIELD} asks for PostgreSQL {wanted}, and cluster/{cluster} holds files of PostgreSQL {existing}; it stays as it is: set \
+         version, or the tag of image, to {existing} again; to move to {wanted}, make a stack of another name with it and restore a \
          dump of this one there"
     );
     Err(Waiting::new(reason::VERSION_MISMATCH, message))
@@ -312,7 +313,7 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
     }
 
-    fn there(password: &str) -> Observed {
+    fn existing(password: &str) -> Observed {
         let login = members(&[("username", "rorun"), ("password", password), ("uri", "postgresql://old:old@old/old")]);
         let secrets = [
             ("shop-database-app".to_owned(), Some(login)),
@@ -340,7 +341,7 @@ mod tests {
     #[case::alone(r#"{"instances": 1}"#, ["shop-database-rw", "shop-database-rw", "shop-database-rw"])]
     #[case::pooled(r#"{"pooler": {}}"#, ["shop-database-pooler", "shop-database-rw", "shop-database-ro"])]
     fn urls_lead_where_the_spec_says(#[case] block: &str, #[case] hosts: [&str; 3]) {
-        let stack = stack(&serde_json::from_str(block).unwrap(), &there("p@ss/wörd?"));
+        let stack = stack(&serde_json::from_str(block).unwrap(), &existing("p@ss/wörd?"));
         let access = mode(&stack).access().expect("URLs");
         let urls = [&access.url.url, &access.direct.url, &access.read.url];
         for (url, host) in urls.into_iter().zip(hosts) {
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn until_its_secrets_come_only_the_application_waits() {
-        let mut observed = there("x");
+        let mut observed = existing("x");
         for name in ["shop-database-app", "shop-database-ca"] {
             observed.secrets.insert(name.to_owned(), None);
             let stack = stack(&json!({}), &observed);
@@ -361,7 +362,7 @@ mod tests {
             let waiting = &stack.unresolved[&Component::Connection];
             assert_eq!(waiting.reason, reason::PROGRESSING, "{}", waiting.message);
             assert!(waiting.message.contains("does not exist yet"), "{}", waiting.message);
-            observed = there("x");
+            observed = existing("x");
         }
         observed.secrets.insert("shop-database-app".to_owned(), Some(members(&[("username", "rorun")])));
         assert_eq!(stack(&json!({}), &observed).unresolved[&Component::Connection].reason, reason::KEY_MISSING);
@@ -369,7 +370,7 @@ mod tests {
 
     #[test]
     fn nobody_asks_what_does_not_serve_and_who_asks_wants_to_write() {
-        let mut observed = there("x");
+        let mut observed = existing("x");
         let stack_with =
             |observed: &Observed| stack(&json!({"pooler": {}}), observed).endpoints().into_keys().collect::<Vec<_>>();
         let targets = stack_with(&observed);
@@ -408,7 +409,7 @@ mod tests {
         }
         let cr = json!({"metadata": {"name": "shop", "namespace": "n"}, "spec": spec});
         let cr: RorunStack = serde_json::from_value(cr).unwrap();
-        let stack = validate(&cr, &there("x"));
+        let stack = validate(&cr, &existing("x"));
         assert_eq!((mode(&stack).image.as_str(), mode(&stack).user), (image, user));
     }
 
@@ -418,7 +419,7 @@ mod tests {
     #[case::the_same(r#"{"image": "postgres:17.1"}"#, Some("17"), false)]
     #[case::unknown(r#"{"version": "18"}"#, None, false)]
     fn another_major_version_is_held(#[case] block: &str, #[case] files: Option<&str>, #[case] held: bool) {
-        let mut observed = there("x");
+        let mut observed = existing("x");
         let volume = ObservedVolume { data_files: files.map(str::to_owned), ..ObservedVolume::default() };
         observed.volumes.insert(Component::Database, volume);
         let stack = stack(&serde_json::from_str(block).unwrap(), &observed);
@@ -439,7 +440,7 @@ mod tests {
             ..ObservedVolume::default()
         };
         let sizes = |size: &str, expandable| {
-            let mut observed = there("x");
+            let mut observed = existing("x");
             observed.volumes.insert(Component::Database, there_is(expandable));
             observed.cluster = Some(ObservedCluster { wal: Some(there_is(expandable)), ..ObservedCluster::default() });
             let block = json!({"storage": {"size": size}, "walStorage": {"size": size}});

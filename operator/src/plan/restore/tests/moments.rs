@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::stack::{ClusterThere, LiveCluster, ObservedCluster, clusters};
+use crate::stack::{ExistingCluster, LiveCluster, ObservedCluster, clusters};
 
 const MOMENT: &str = "2026-11-29T14:02:59.5Z";
 
@@ -13,14 +13,14 @@ impl Cluster {
         let mut cluster = Self { archives: true, ..Self::new() };
         let moment = MOMENT.parse().unwrap();
         cluster.observed.restores[0].point = Ok(RestorePoint::of_moment(moment));
-        let there = ClusterThere {
+        let existing = ExistingCluster {
             name: "shop-database".to_owned(),
             uid: "live".to_owned(),
             archiving: Some(true),
             size_bytes: 7,
-            ..ClusterThere::default()
+            ..ExistingCluster::default()
         };
-        cluster.observed.clusters.there.push(there);
+        cluster.observed.clusters.existing.push(existing);
         let live = ObservedCluster { uid: "live".to_owned(), can_archive: true, serves: true, ..Default::default() };
         cluster.observed.cluster = Some(live);
         cluster.now = 1_796_000_000;
@@ -35,9 +35,9 @@ impl Cluster {
         asked.and_then(|asked| asked.archive).expect("an archive").server_name
     }
 
-    fn copy(&mut self) -> Option<&mut ClusterThere> {
+    fn copy(&mut self) -> Option<&mut ExistingCluster> {
         let name = clusters::recovered_name("shop", UID);
-        self.observed.clusters.there.iter_mut().find(|there| there.name == name)
+        self.observed.clusters.existing.iter_mut().find(|existing| existing.name == name)
     }
 
     fn live(&self) -> String {
@@ -46,9 +46,9 @@ impl Cluster {
 
     /// What the API server and CloudNativePG do after a reconcile.
     pub(super) fn recover(&mut self, plan: &Plan) {
-        if let Some(there) = self.copy() {
-            (there.waiting, there.archiving) = (None, Some(true));
-            let name = there.name.clone();
+        if let Some(existing) = self.copy() {
+            (existing.waiting, existing.archiving) = (None, Some(true));
+            let name = existing.name.clone();
             let member = |key: &str, value: &str| (key.to_owned(), value.as_bytes().to_vec());
             let login = [member("username", "rorun"), member("password", "secret")];
             self.observed.secrets.insert(format!("{name}-app"), Some(login.into()));
@@ -61,12 +61,18 @@ impl Cluster {
             let waiting = Some(Waiting::new(reason::PROGRESSING, "Setting up primary"));
             let recovered = Some(recovered);
             let uid = "copy".to_owned();
-            self.observed.clusters.there.push(ClusterThere { name, uid, waiting, recovered, ..Default::default() });
+            self.observed.clusters.existing.push(ExistingCluster {
+                name,
+                uid,
+                waiting,
+                recovered,
+                ..Default::default()
+            });
             self.observed.restores.iter_mut().for_each(|request| request.copy_uid = Some("copy".to_owned()));
         }
         if let Some(live) = beside.live {
             let workloads = &self.observed.releases.workloads;
-            let idle = workloads.values().all(|there| !there.has_pods);
+            let idle = workloads.values().all(|existing| !existing.has_pods);
             assert!(idle || live.cluster == self.live(), "it is switched under the eyes of pods");
             if live.cluster != self.live() {
                 self.observed.cluster = Some(ObservedCluster {
@@ -264,18 +270,18 @@ fn a_cluster_that_was_made_anew_is_migrated_and_read_anew() {
         assert!(cluster.step());
     }
     let name = clusters::recovered_name("shop", UID);
-    cluster.observed.clusters.there.retain(|there| there.name != name);
+    cluster.observed.clusters.existing.retain(|existing| existing.name != name);
     cluster.observed.restores[0].copy_uid = None;
     assert_eq!(cluster.state(0), State::Copying);
     let origin = cluster.plan().restores.current.unwrap().beside.cluster.unwrap().1;
-    let another = ClusterThere {
+    let another = ExistingCluster {
         name,
         uid: "anew".to_owned(),
         archiving: Some(true),
         recovered: Some(origin),
-        ..ClusterThere::default()
+        ..ExistingCluster::default()
     };
-    cluster.observed.clusters.there.push(another);
+    cluster.observed.clusters.existing.push(another);
     cluster.observed.restores[0].copy_uid = Some("anew".to_owned());
     assert_eq!(cluster.state(0), State::Migrating);
 }
@@ -284,7 +290,11 @@ fn a_cluster_that_was_made_anew_is_migrated_and_read_anew() {
 fn a_foreign_cluster_of_the_name_is_left_alone() {
     let mut cluster = Cluster::archiving();
     let name = clusters::recovered_name("shop", UID);
-    cluster.observed.clusters.there.push(ClusterThere { name, uid: "f".to_owned(), ..ClusterThere::default() });
+    cluster.observed.clusters.existing.push(ExistingCluster {
+        name,
+        uid: "f".to_owned(),
+        ..ExistingCluster::default()
+    });
     cluster.observed.clusters.named = Some(LiveCluster { cluster: "shop-database".to_owned(), ..Default::default() });
     cluster.run();
     let run = &cluster.plan().restores.runs[0];
@@ -305,8 +315,8 @@ fn only_a_kept_cluster_is_discarded_and_only_while_the_live_one_is_known() {
     let plan = cluster.plan();
     assert!(plan.restores.discard_problem.is_some_and(|problem| problem.contains("rorunrestore/back")));
     cluster.observed.restores.clear();
-    for there in &mut cluster.observed.clusters.there {
-        there.uid = format!("uid-of-{}", there.name);
+    for existing in &mut cluster.observed.clusters.existing {
+        existing.uid = format!("uid-of-{}", existing.name);
     }
     let of_live = format!("{live}/uid-of-{live}");
     for name in
@@ -325,12 +335,12 @@ fn only_a_kept_cluster_is_discarded_and_only_while_the_live_one_is_known() {
     }
     let good = "shop-database/uid-of-shop-database";
     assert_eq!(discards(&mut cluster, good).as_deref(), Some("shop-database"));
-    cluster.observed.clusters.there[0].deleting = true;
+    cluster.observed.clusters.existing[0].deleting = true;
     assert_eq!(discards(&mut cluster, good), None, "once");
-    cluster.observed.clusters.there[0].deleting = false;
-    cluster.observed.clusters.there[0].uid = "2".to_owned();
+    cluster.observed.clusters.existing[0].deleting = false;
+    cluster.observed.clusters.existing[0].uid = "2".to_owned();
     assert_eq!(discards(&mut cluster, good), None, "one that was made since");
-    cluster.observed.clusters.there[0].uid = "uid-of-shop-database".to_owned();
+    cluster.observed.clusters.existing[0].uid = "uid-of-shop-database".to_owned();
     cluster.observed.clusters.named = None;
     for name in [live.as_str(), good] {
         assert_eq!(discards(&mut cluster, name), None, "nobody knows whether {name} is live");
