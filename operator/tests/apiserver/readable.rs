@@ -107,6 +107,8 @@ fn odd() -> Vec<(&'static str, Value)> {
         "api.podLabels",
         "api.podTemplate",
         "backup.podTemplate",
+        "jobs",
+        "jobs.podTemplate",
         "backup.scheduling",
         "backup.schedule",
         "backup.retention",
