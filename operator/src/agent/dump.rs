@@ -231,6 +231,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         spec: told.object,
         images: told.images,
         recipients: args.recipients.clone(),
+        running: told.running,
     }
 }
 
