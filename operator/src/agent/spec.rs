@@ -42,14 +42,21 @@ pub(super) async fn write(
     let Some(text) = &args.origin else { return Told::default() };
     let PointOrigin { stack, left_out, images, running } = match PointOrigin::read(text) {
         Ok(origin) => origin,
-        Err(why) => return Told { problem: Some(lacking(&why)), ..Told::default() },
+        Err(why) => {
+            let why = format!(
+                "the operator told it in another form ({why}); the next backup has it once operator and agent are of one release"
+            );
+            return Told { problem: Some(lacking(&why)), ..Told::default() };
+        }
     };
     let why = match (stack, left_out) {
         (Some(stack), _) => match put(bucket, args, (&format!("{folder}{SPEC_FILE}"), retention), &stack).await {
             Ok(object) => return Told { object: Some(object), images, running, problem: None },
-            Err(why) => why,
+            Err(why) => format!("{why}; the next backup writes its own"),
         },
-        (None, Some(bytes)) => format!("it has {bytes} bytes, which are too many to tell a pod"),
+        (None, Some(bytes)) => format!(
+            "it has {bytes} bytes, which are too many to tell a pod; keep the manifest elsewhere, or move long values into a ConfigMap"
+        ),
         (None, None) => return Told { images, running, ..Told::default() },
     };
     Told { object: None, images, running, problem: Some(lacking(&why)) }
