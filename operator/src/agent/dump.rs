@@ -199,10 +199,11 @@ struct Made {
 }
 
 impl Made {
-    /// Why the point lacks something.
+    /// Why the point lacks something: each cause in its own words, with the way out. One hides no other.
     fn problems(&mut self) -> Vec<String> {
-        let data = self.listed.problem.take().or_else(|| self.contents.not_counted.clone());
-        data.into_iter().chain(self.told.problem.take()).collect()
+        let rows = self.contents.not_counted.as_ref();
+        let rows = rows.map(|why| format!("{why}; drills and restores compare fewer rows"));
+        self.listed.problem.take().into_iter().chain(rows).chain(self.told.problem.take()).collect()
     }
 }
 
@@ -230,6 +231,7 @@ fn describe(args: &DumpArgs, database: Database, begun: Begun, made: Made, creat
         bucket: listed.half,
         spec: told.object,
         images: told.images,
+        running: told.running,
         recipients: args.recipients.clone(),
     }
 }
@@ -344,5 +346,31 @@ fn record(manifest: &Manifest, written: Written, location: String, upkeep: Upkee
         locked_until: None,
         lock_note: upkeep.lock_notes.told(),
         reused: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_why_a_point_is_not_whole_is_told() {
+        let made = |bucket: Option<&str>, rows: Option<&str>, spec: Option<&str>| {
+            let said = |text: Option<&str>| text.map(str::to_owned);
+            let mut made = Made {
+                dumped: ManifestObject { key: "k".to_owned(), size: 1, sha256: "0".to_owned() },
+                contents: Contents { not_counted: said(rows), ..Contents::default() },
+                listed: Listed { problem: said(bucket), ..Listed::default() },
+                told: Told { problem: said(spec), ..Told::default() },
+            };
+            let told = joined(made.problems(), None);
+            assert_eq!(made.contents.not_counted.as_deref(), rows, "the manifest tells it too");
+            told
+        };
+        assert_eq!(made(None, None, None), None);
+        assert_eq!(made(Some("no versions"), None, None).as_deref(), Some("no versions"));
+        let all = made(Some("no versions"), Some("too many tables"), Some("no spec"));
+        let expected = "no versions; too many tables; drills and restores compare fewer rows; no spec";
+        assert_eq!(all.as_deref(), Some(expected));
     }
 }

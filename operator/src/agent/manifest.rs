@@ -71,6 +71,9 @@ pub struct Manifest {
     /// several under one tag.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Vec<String>>,
+    /// Which of several all pods ran when the operator last told it, by workload.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub running: BTreeMap<String, String>,
     /// The keys of age that the dump and the spec are encrypted for. A checksum is that of what is in the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,

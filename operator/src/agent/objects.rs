@@ -123,7 +123,10 @@ pub(super) async fn write(
     match lasts(&client, args.retention_days).await {
         Ok(None) => {}
         Ok(Some(why)) => return Ok(without(why)),
-        Err(error) => return Ok(without(error.to_string())),
+        Err(error) => {
+            let why = format!("whether its versions last could not be read: {error}");
+            return Ok(without(format!("{why}; it takes s3:GetBucketVersioning and s3:GetLifecycleConfiguration")));
+        }
     }
     let key = format!("{folder}{OBJECTS_FILE}");
     let says: Vec<_> = args.owner.iter().map(|of| (owner::SAYS, of.as_str())).collect();
@@ -142,7 +145,12 @@ pub(super) async fn write(
             Ok(Half::Written(half, ManifestObject { key, size: written.size, sha256: written.sha256 }))
         }
         Err(DumpError::Stopped) => Err(DumpError::Stopped),
-        Err(error) => Ok(without(error.to_string())),
+        Err(error) => {
+            let why = format!("the list of the objects was not made: {error}");
+            Ok(without(format!(
+                "{why}; the next backup tries again, and takes s3:ListBucket and s3:ListBucketVersions"
+            )))
+        }
     }
 }
 

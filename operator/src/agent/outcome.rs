@@ -303,6 +303,7 @@ mod tests {
                 available: u32::MAX,
                 by: LimitedBy::Server { max: u32::MAX, reserved: u32::MAX },
             }),
+            others: Some(u32::MAX),
             encoding: Some(name()),
             clock_off_by: Some(u32::MAX),
             schema: Some(name()),

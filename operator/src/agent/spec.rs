@@ -27,6 +27,7 @@ const LONGEST: u64 = 1024 * 1024;
 pub(super) struct Told {
     pub(super) object: Option<ManifestObject>,
     pub(super) images: BTreeMap<String, Vec<String>>,
+    pub(super) running: BTreeMap<String, String>,
     /// Why the spec is missing.
     pub(super) problem: Option<String>,
 }
@@ -39,19 +40,26 @@ pub(super) async fn write(
 ) -> Told {
     // An operator of before.
     let Some(text) = &args.origin else { return Told::default() };
-    let PointOrigin { stack, left_out, images } = match PointOrigin::read(text) {
+    let PointOrigin { stack, left_out, images, running } = match PointOrigin::read(text) {
         Ok(origin) => origin,
-        Err(why) => return Told { problem: Some(lacking(&why)), ..Told::default() },
+        Err(why) => {
+            let why = format!(
+                "the operator told it in another form ({why}); the next backup has it once operator and agent are of one release"
+            );
+            return Told { problem: Some(lacking(&why)), ..Told::default() };
+        }
     };
     let why = match (stack, left_out) {
         (Some(stack), _) => match put(bucket, args, (&format!("{folder}{SPEC_FILE}"), retention), &stack).await {
-            Ok(object) => return Told { object: Some(object), images, problem: None },
-            Err(why) => why,
+            Ok(object) => return Told { object: Some(object), images, running, problem: None },
+            Err(why) => format!("{why}; the next backup writes its own"),
         },
-        (None, Some(bytes)) => format!("it has {bytes} bytes, which are too many to tell a pod"),
-        (None, None) => return Told { images, ..Told::default() },
+        (None, Some(bytes)) => format!(
+            "it has {bytes} bytes, which are too many to tell a pod; keep the manifest elsewhere, or move long values into a ConfigMap"
+        ),
+        (None, None) => return Told { images, running, ..Told::default() },
     };
-    Told { object: None, images, problem: Some(lacking(&why)) }
+    Told { object: None, images, running, problem: Some(lacking(&why)) }
 }
 
 fn lacking(why: &str) -> String {
@@ -168,6 +176,8 @@ pub struct PointSpec {
     pub stack: Value,
     /// The images that served, by workload: several where pods ran several under one tag.
     pub images: BTreeMap<String, Vec<String>>,
+    /// Which of several all pods ran, by workload.
+    pub running: BTreeMap<String, String>,
 }
 
 /// Reads the spec of a point. `identity`: the content of a file with identities of age, for a point that is encrypted.
@@ -192,7 +202,7 @@ pub async fn spec_of(
     {
         return Err(corrupt("it holds no RorunStack".to_owned()));
     }
-    Ok(PointSpec { id: manifest.id, stack, images: manifest.images })
+    Ok(PointSpec { id: manifest.id, stack, images: manifest.images, running: manifest.running })
 }
 
 /// Reads the object, and decrypts it if the point is encrypted.

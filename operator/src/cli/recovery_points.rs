@@ -99,7 +99,8 @@ pub async fn run(args: RecoveryPointsArgs, out: &mut impl Write) -> Result<(), C
         let identity = args.identity_file.as_deref().map(read).transpose()?;
         let (prefix, id) = Box::pin(spec::find(&client, &args.prefix, point)).await?;
         let found = agent::spec_of(&client, (&prefix, &id), identity.as_deref()).await;
-        return spec::print(found.map_err(PrintSpecError::from)?, args.pin_images, out);
+        let found = found.map_err(PrintSpecError::from)?;
+        return spec::print(found, args.pin_images, out, &mut std::io::stderr());
     }
     let points = agent::points(&client, &args.prefix).await?;
     match args.output {

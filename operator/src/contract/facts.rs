@@ -39,6 +39,10 @@ pub struct DatabaseFacts {
     /// How many connections there can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionLimit>,
+    /// How many of these others held when it was asked for the first time: other users, or users of other databases. What they hold
+    /// comes and goes, and later answers are no news.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<u32>,
     /// The encoding of the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
@@ -66,6 +70,7 @@ impl DatabaseFacts {
             pooled: self.pooled.or(before.pooled),
             shared_sessions: self.shared_sessions.or(before.shared_sessions),
             connections: self.connections.or(before.connections),
+            others: before.others.or(self.others),
             encoding: self.encoding.or_else(|| before.encoding.clone()),
             clock_off_by: self.clock_off_by,
             schema: self.schema.or_else(|| before.schema.clone()),

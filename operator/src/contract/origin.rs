@@ -31,6 +31,9 @@ pub struct PointOrigin {
     /// The images that serve, by workload, with the digests that are known, sorted: several where pods ran several under one tag.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Vec<String>>,
+    /// Which of several its pods run now, by workload, where all of them run the same: it is the code that goes with the data.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub running: BTreeMap<String, String>,
 }
 
 impl PointOrigin {
@@ -42,7 +45,7 @@ impl PointOrigin {
             return whole;
         }
         let left_out = self.stack.as_ref().map(|stack| stack.to_string().len());
-        encoded(&Self { stack: None, left_out, images: self.images.clone() })
+        encoded(&Self { stack: None, left_out, images: self.images.clone(), running: self.running.clone() })
     }
 
     /// Reads a variable, or says why it cannot.
@@ -90,7 +93,8 @@ mod tests {
         PointOrigin {
             stack: Some(stack),
             left_out: None,
-            images: [("api".to_owned(), vec!["api:1".to_owned()])].into(),
+            images: [("api".to_owned(), vec!["api:1".to_owned(), "api:1@sha256:0".to_owned()])].into(),
+            running: [("api".to_owned(), "api:1@sha256:0".to_owned())].into(),
         }
     }
 
@@ -108,7 +112,7 @@ mod tests {
     fn a_stack_that_is_too_long_is_left_out_and_its_images_are_told() {
         let long = origin(&noise(300_000));
         let read = PointOrigin::read(&long.text()).expect("an origin");
-        assert_eq!((read.stack, read.images), (None, long.images));
+        assert_eq!((read.stack, read.images, read.running), (None, long.images, long.running));
         assert!(read.left_out.is_some_and(|bytes| bytes > 300_000));
         // What a stack of many variables has still goes.
         let much = origin(&noise(90_000));

@@ -59,11 +59,14 @@ pub(super) fn origin(stack: &Stack, release: &Release) -> PointOrigin {
             "metadata": {"name": written.name, "namespace": written.namespace}, "spec": backup.spec,
         })
     });
-    let served = release.last_good.iter().flat_map(|served| {
-        let images = served.content.images().into_iter();
-        images.map(|(of, image)| (of.to_string(), served.images_that_ran(of, image)))
-    });
-    PointOrigin { stack: manifest, left_out: None, images: served.collect() }
+    let mut origin = PointOrigin { stack: manifest, ..PointOrigin::default() };
+    if let Some(served) = &release.last_good {
+        for (of, image) in served.content.images() {
+            origin.images.insert(of.to_string(), served.images_that_ran(of, image));
+            origin.running.extend(served.image_that_runs(of, image).map(|runs| (of.to_string(), runs)));
+        }
+    }
+    origin
 }
 
 /// The application's bucket, where it is another one than that of the backups.

@@ -222,7 +222,8 @@ pub(super) fn of_client(error: &rustls::Error, shown: bool) -> Option<&'static s
     let rustls::Error::AlertReceived(alert) = error else { return None };
     Some(match alert {
         AlertDescription::CertificateRequired if !shown => {
-            "it asks for a certificate of the client; name its Secret in clientCertificateSecretRef"
+            "it asks for a certificate of the client; name its Secret in database.external.tls.clientCertificateSecretRef, which \
+             no other mode of database has"
         }
         _ if !shown => return None,
         AlertDescription::CertificateExpired => {

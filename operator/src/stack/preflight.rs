@@ -53,6 +53,8 @@ pub struct ConnectionBudget {
     pub needed: u32,
     /// So many. `None`: a pooler stands between, which does not say, or the server does not.
     pub available: Option<u32>,
+    /// So many of these others held when the operator asked for the first time. `None`: nobody says, or there is a pooler.
+    pub others: Option<u32>,
 }
 
 impl Stack {
@@ -119,6 +121,7 @@ impl Stack {
 
     fn database_findings(&self, main: Option<&DatabaseFacts>, direct: Option<&DatabaseFacts>) -> Vec<Finding> {
         let mut findings: Vec<_> = main.and_then(|facts| self.too_few_connections(facts)).into_iter().collect();
+        findings.extend(main.and_then(|facts| self.too_few_beside_others(facts)));
         findings.extend(direct.and_then(|facts| self.too_few_for_the_pooler(facts)));
         findings.extend(self.prepares_at_a_pooler());
         if let Some(direct) = direct {
@@ -129,12 +132,11 @@ impl Stack {
     }
 
     fn too_few_connections(&self, facts: &DatabaseFacts) -> Option<Finding> {
-        let ConnectionBudget { needed, available: Some(available) } = self.budget(facts) else { return None };
+        let ConnectionBudget { needed, available: Some(available), .. } = self.budget(facts) else { return None };
         if needed <= available {
             return None;
         }
-        let pods = self.clients().map(|(workload, pods, each)| format!("{} {pods} pods x {each}", workload.component));
-        let mut parts: Vec<_> = pods.collect();
+        let mut parts = self.parts_of_needed();
         let why = match (self.database.mode().pooler(), facts.connections.filter(|_| facts.pooled != Some(true))) {
             (Some(pooler), _) => format!("the pooler, {} pods x {} {}", pooler.pods, pooler.by, pooler.clients),
             (None, None) => "max_client_conn of the pooler".to_owned(),
@@ -153,6 +155,30 @@ impl Stack {
             parts.join(", ")
         );
         Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))
+    }
+
+    /// Enough by itself, and not with what others held. They come and go, so it is told by the first answer alone.
+    fn too_few_beside_others(&self, facts: &DatabaseFacts) -> Option<Finding> {
+        let ConnectionBudget { needed, available: Some(available), others: Some(others) } = self.budget(facts) else {
+            return None;
+        };
+        let limit = facts.connections?;
+        if needed > available || needed.saturating_add(others) <= available {
+            return None;
+        }
+        let mut parts = self.parts_of_needed();
+        parts.push(format!("dumps, migrations and the operator {AGENTS}"));
+        let message = format!(
+            "the stack can open {needed} connections at once ({}), and can have {available} ({}), of which others held {others} when the \
+             operator first asked: see that {needed} are left for it, lower databaseConnections or maxReplicas, or raise the limit",
+            parts.join(", "),
+            limited_by(&limit, facts.user.as_deref())
+        );
+        Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))
+    }
+
+    fn parts_of_needed(&self) -> Vec<String> {
+        self.clients().map(|(workload, pods, each)| format!("{} {pods} pods x {each}", workload.component)).collect()
     }
 
     /// What the pooler can open to the database itself, beside what passes it by. One more of each pod looks up logins.
@@ -181,9 +207,15 @@ impl Stack {
         let pooler = self.database.mode().pooler().map(|pooler| pooler.pods * pooler.clients);
         if pooler.is_some() || facts.pooled == Some(true) {
             let provider = || self.provider_pooler(|access| &access.url)?.connections;
-            return ConnectionBudget { needed: pods, available: pooler.or_else(provider) };
+            return ConnectionBudget { needed: pods, available: pooler.or_else(provider), others: None };
         }
-        ConnectionBudget { needed: pods + AGENTS, available: facts.connections.map(|limit| limit.available) }
+        // What was told of this spec stays, whichever operator asks: load is no news.
+        let told = self.known_service(Component::Database).and_then(|row| row.connections?.others);
+        ConnectionBudget {
+            needed: pods + AGENTS,
+            available: facts.connections.map(|limit| limit.available),
+            others: told.or(facts.others),
+        }
     }
 
     /// The workloads that use the database, with the most pods that each can have during a rollout, and the connections of a pod.

@@ -40,6 +40,13 @@ impl Revision {
             None => vec![self.pinned(component, image)],
         }
     }
+
+    /// Which of several such images its pods run now. `None`: there is one alone, or pods that serve together run several.
+    pub fn image_that_runs(&self, component: Component, image: &str) -> Option<String> {
+        self.progress.several.get(component.as_str())?;
+        let runs = self.pinned(component, image);
+        image::ImageName::new(&runs).digest.is_some().then_some(runs)
+    }
 }
 
 /// `digest`: or a word that tells why there is none.

@@ -55,7 +55,11 @@ fn with_findings(stack: &Stack, component: Component) -> ServiceStatus {
     let findings = stack.findings(component).into_iter();
     let budget = if component == Component::Database { stack.connections() } else { None };
     ServiceStatus {
-        connections: budget.map(|budget| ConnectionsStatus { needed: budget.needed, available: budget.available }),
+        connections: budget.map(|budget| ConnectionsStatus {
+            needed: budget.needed,
+            available: budget.available,
+            others: budget.others,
+        }),
         findings: findings
             .map(|finding| FindingStatus { reason: finding.reason.to_owned(), message: finding.message })
             .collect(),

@@ -75,7 +75,8 @@ async fn a_database_that_asks_for_a_certificate_is_shown_one() {
     let server = issued(&servers.clients, "certified", of_a_server);
     let certified = format!("certified@localhost:{}", servers.postgres_port);
     let with_password = format!("certified_too:{PASSWORD}@localhost:{}", servers.postgres_port);
-    let alone = "it asks for a certificate of the client; name its Secret in clientCertificateSecretRef";
+    let alone =
+        "it asks for a certificate of the client; name its Secret in database.external.tls.clientCertificateSecretRef";
     for (login, mode, shown, expected) in [
         (&certified, "prefer", Some(&own), None),
         (&certified, "require", Some(&own), None),
@@ -144,7 +145,10 @@ async fn a_dump_shows_the_certificate_that_its_url_names() {
     assert_eq!(scenario.sql_in(&restored, "SELECT n FROM kept").await, "7");
 
     for (shown, words) in [
-        (None, "it asks for a certificate of the client; name its Secret in clientCertificateSecretRef"),
+        (
+            None,
+            "it asks for a certificate of the client; name its Secret in database.external.tls.clientCertificateSecretRef",
+        ),
         (Some(issued(&servers.clients, "certified_dump", expired)), "clientCertificateSecretRef has expired"),
         (
             Some(issued(&authority("a stranger"), "certified_dump", |_| {})),

@@ -116,7 +116,9 @@ async fn a_database_says_what_it_is() {
     for tls in ["sslmode=disable", "sslmode=prefer", "sslmode=verify-full"] {
         let port = scenario.servers.postgres_port;
         let url = format!("postgres://postgres:{PASSWORD}@localhost:{port}/preflight-says?{tls}");
-        let found = facts(&url, tls.contains("full").then(|| ca.clone())).await;
+        let mut found = facts(&url, tls.contains("full").then(|| ca.clone())).await;
+        // Those of the tests beside this one.
+        assert!(found.others.take().is_some(), "{tls}");
         let expected = DatabaseFacts {
             user: Some("postgres".to_owned()),
             major: Some(major),
@@ -124,6 +126,7 @@ async fn a_database_says_what_it_is() {
             pooled: Some(false),
             shared_sessions: None,
             connections: Some(ConnectionLimit { available: 100, by: LimitedBy::Server { max: 100, reserved: 0 } }),
+            others: None,
             encoding: Some("UTF8".to_owned()),
             clock_off_by: None,
             schema: Some("public".to_owned()),
@@ -174,6 +177,29 @@ async fn what_a_narrow_user_may_not_is_found() {
     scenario.sql("ALTER DATABASE \"preflight-narrow\" CONNECTION LIMIT 3").await;
     let found = facts(&url, None).await;
     assert_eq!(found.connections, Some(ConnectionLimit { available: 3, by: LimitedBy::Database }));
+}
+
+/// A narrow user sees whose sessions there are: its own in this database are the stack's, and all else is of others.
+#[tokio::test]
+async fn what_others_hold_is_counted_by_what_has_the_limit() {
+    let scenario = Scenario::new("preflight-others").await;
+    scenario.sql("CREATE ROLE few LOGIN PASSWORD 'few' CONNECTION LIMIT 9").await;
+    let port = scenario.servers.postgres_port;
+    let url = |database: &str| format!("postgres://few:few@127.0.0.1:{port}/{database}");
+    let of_server = scenario.servers.database_url("preflight-others");
+    let mut sessions = Vec::new();
+    for of in [url("preflight-others"), url("postgres"), url("postgres"), of_server] {
+        let (client, driver) = tokio_postgres::connect(&of, tokio_postgres::NoTls).await.expect("a session");
+        sessions.push((client, tokio::spawn(driver)));
+    }
+    let found = async |by: LimitedBy| {
+        let found = facts(&url("preflight-others"), None).await;
+        assert_eq!(found.connections.map(|limit| limit.by), Some(by));
+        found.others
+    };
+    assert_eq!(found(LimitedBy::Role).await, Some(2));
+    scenario.sql("ALTER DATABASE \"preflight-others\" CONNECTION LIMIT 8").await;
+    assert_eq!(found(LimitedBy::Database).await, Some(1));
 }
 
 /// Of each kind of service, and not of one that does not answer.

@@ -36,7 +36,7 @@ fn stack(note: &str) -> Value {
 
 fn origin(note: &str) -> PointOrigin {
     let images = [("api".to_owned(), vec![PINNED.to_owned()])].into();
-    PointOrigin { stack: Some(stack(note)), left_out: None, images }
+    PointOrigin { stack: Some(stack(note)), images, ..PointOrigin::default() }
 }
 
 /// `agent dump` in the pod of a stack.

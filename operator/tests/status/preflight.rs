@@ -99,6 +99,34 @@ fn what_the_stack_can_open_is_counted_with_a_rollout_under_way() {
     }
 }
 
+/// What others hold comes and goes: the first answer counts, for this operator and for the next one.
+#[test]
+fn what_others_held_when_the_operator_first_asked_is_told() {
+    let with = |others: u32| DatabaseFacts { others: Some(others), ..usual() };
+    let (reason, message, row) = told(external(), &with(73));
+    assert_eq!((reason.as_str(), message.as_str()), ("Ready", ""));
+    assert_eq!(row["connections"], json!({"needed": 24, "available": 97, "others": 73}));
+    let (reason, message, row) = told(external(), &with(74));
+    assert_eq!(reason, "TooFewConnections");
+    assert_eq!(
+        message,
+        "the stack can open 24 connections at once (api 2 pods x 10, dumps, migrations and the operator 4), and can have 97 \
+         (max_connections 100, of which 3 are reserved), of which others held 74 when the operator first asked: see that 24 are left \
+         for it, lower databaseConnections or maxReplicas, or raise the limit"
+    );
+    assert_eq!(row["connections"]["others"], 74);
+    let later = ServiceFacts { version: None, database: Some(with(3)) };
+    let before = ServiceFacts { version: None, database: Some(with(74)) };
+    assert_eq!(later.since(&before), before, "looking again is no news");
+    // An operator that starts anew asks for the first time, and finds what was told.
+    let mut cluster = Cluster::ready(external());
+    cluster.stack.probes.insert(Component::Database.into(), answers(with(74)));
+    let status = cluster.reconcile(1000);
+    cluster.stack.known_services.clone_from(&status.services);
+    cluster.stack.probes.insert(Component::Database.into(), answers(with(3)));
+    assert_eq!(cluster.reconcile(2000).services, status.services);
+}
+
 #[test]
 fn an_embedded_database_has_the_connections_that_postgresql_comes_with() {
     let of = |pods: u32| {

@@ -158,6 +158,7 @@ async fn make(
         // Neither the images nor the spec of production: such a point leaves it.
         spec: None,
         images: BTreeMap::new(),
+        running: BTreeMap::new(),
         recipients: Vec::new(),
     };
     Ok((manifest, size))

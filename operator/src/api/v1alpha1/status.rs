@@ -84,8 +84,7 @@ pub struct ComponentStatus {
     /// The image that follows from the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// What the component waits for, or what the server of the component does not support. Absent if the component serves as
-    /// the spec asks for.
+    /// What it waits for, or what its server does not support. Absent if it serves as the spec asks for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
@@ -96,7 +95,7 @@ pub struct ComponentStatus {
 pub struct ServiceStatus {
     /// `database`, `redis`, `bucket`, or `backup` for a destination of its own.
     pub name: String,
-    /// The provider, by the spec or by its host. Absent if it is none that the operator knows.
+    /// The provider, by the spec or by its host, if it is a known one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// The version of the server. Absent if it does not say.
@@ -114,7 +113,7 @@ pub struct ServiceStatus {
 }
 
 /// Whether a service answers as it should. `ok`: it does. `slow`: three answers in a row took long. `failed`: it does not answer, or
-/// not as it should; the condition of the component says why.
+/// not as it should; its condition says why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
@@ -133,9 +132,12 @@ pub enum Verdict {
 pub struct ConnectionsStatus {
     /// How many the stack can open at once.
     pub needed: u32,
-    /// How many it can have. Absent if nobody says, as behind a pooler.
+    /// How many it can have, where anybody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available: Option<u32>,
+    /// How many of these others held at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<u32>,
 }
 
 /// What is not as the stack needs it.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     agent::{self, BackupId, PointSpec, SpecError},
     api::v1alpha1::RorunStackSpec,
+    names::Component,
     services::bucket::BucketClient,
     stack::{RestorePoint, WORKLOADS, full_image, references},
 };
@@ -68,8 +69,14 @@ pub(super) async fn find(
     }
 }
 
-/// Prints the manifest after what its reader has to know. `pin`: with the images that served.
-pub(super) fn print(mut spec: PointSpec, pin: bool, out: &mut impl Write) -> Result<(), super::CliError> {
+/// Prints the manifest after what its reader has to know. `pin`: with the images that served. What it could not pin it tells whoever
+/// runs it as well, who may never look into the manifest.
+pub(super) fn print(
+    mut spec: PointSpec,
+    pin: bool,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), super::CliError> {
     if pin && spec.images.is_empty() {
         return Err(PrintSpecError::NoImages(spec.id).into());
     }
@@ -81,13 +88,16 @@ pub(super) fn print(mut spec: PointSpec, pin: bool, out: &mut impl Write) -> Res
     }
     if pin {
         for (workload, images) in spec.images.iter().filter(|(_, images)| images.len() > 1) {
+            let why = match spec.running.get(workload) {
+                Some(runs) => format!("and this one when the point was made: {}; of all these: ", line(runs)),
+                None => "so it has no digest here: ".to_owned(),
+            };
             let (workload, images) = (line(workload), lines(images));
-            writeln!(
-                out,
-                "# The pods of {workload} ran several images under one tag, so it has no digest here: {images}"
-            )?;
+            writeln!(out, "# The pods of {workload} ran several images under one tag, {why}{images}")?;
         }
-        pin_images(&mut spec);
+        for (workload, why) in pin_images(&mut spec) {
+            writeln!(notes, "note: the image of {workload} has no digest in this manifest: {why}")?;
+        }
     } else if !spec.images.is_empty() {
         writeln!(out, "# What served when it was made, for --pin-images:")?;
         for (workload, images) in &spec.images {
@@ -110,15 +120,21 @@ fn secrets(stack: &Value) -> BTreeSet<String> {
     found
 }
 
-/// Puts the images that served into the workloads that the spec has.
-fn pin_images(PointSpec { stack, images, .. }: &mut PointSpec) {
+/// Puts the images that served into the workloads that the spec has. Returns those that have no digest then, and why.
+fn pin_images(PointSpec { stack, images, running, .. }: &mut PointSpec) -> Vec<(Component, String)> {
     let registry = stack.pointer("/spec/image/registry").and_then(Value::as_str).map(str::to_owned);
+    let mut unpinned = Vec::new();
     for workload in WORKLOADS {
-        let place = stack.pointer_mut(&format!("/spec/{workload}/image"));
-        if let (Some(place), Some(image)) = (place, images.get(workload.as_str()).and_then(|images| one(images))) {
+        let Some(place) = stack.pointer_mut(&format!("/spec/{workload}/image")) else { continue };
+        let images = images.get(workload.as_str()).map_or(&[][..], Vec::as_slice);
+        if let Some(image) = running.get(workload.as_str()).map(String::as_str).or_else(|| one(images)) {
             *place = Value::from(within(registry.as_deref(), image));
         }
+        if !place.as_str().is_some_and(|image| image.contains('@')) {
+            unpinned.push((workload, no_digest(images)));
+        }
     }
+    unpinned
 }
 
 /// The one image that ran, or the tag of all that did.
@@ -126,6 +142,18 @@ fn one(images: &[String]) -> Option<&str> {
     match images {
         [image] => Some(image),
         images => images.first()?.split('@').next(),
+    }
+}
+
+fn no_digest(images: &[String]) -> String {
+    match images {
+        [] => "it did not serve when the point was made, so the image is the one that the spec asked for".to_owned(),
+        [image] => format!(
+            "no pod of {} was ready while the operator looked, or its node had the image from no registry; its tag may have \
+             been moved since",
+            line(image)
+        ),
+        images => format!("its pods ran several images under one tag; choose one of {}", lines(images)),
     }
 }
 
@@ -183,12 +211,14 @@ mod tests {
             id: "20261124T021500Z-x7k2p".parse().unwrap(),
             stack,
             images: images.map(|(of, image)| (of.to_owned(), vec![format!("{image}@{DIGEST}")])).into(),
+            running: std::collections::BTreeMap::new(),
         }
     }
 
     fn printed(spec: PointSpec, pin: bool) -> (String, Value) {
-        let mut out = Vec::new();
-        print(spec, pin, &mut out).unwrap();
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        print(spec, pin, &mut out, &mut notes).unwrap();
+        assert_eq!(pin, !notes.is_empty(), "the OCR service served in none of these points");
         let text = String::from_utf8(out).unwrap();
         let value = serde_saphyr::from_str(&text).unwrap();
         (text, value)
@@ -236,7 +266,34 @@ mod tests {
             images.join(", ")
         );
         assert!(text.contains(&told), "{text}");
-        assert!(printed(several, false).0.contains(&format!("#   api: {}\n", images.join(", "))));
+        assert!(printed(several.clone(), false).0.contains(&format!("#   api: {}\n", images.join(", "))));
+        // What all pods ran when the point was made is the code that goes with its data.
+        several.running.insert("api".to_owned(), images[1].clone());
+        let (text, value) = printed(several, true);
+        assert_eq!(value["spec"]["api"]["image"], images[1].as_str());
+        assert!(text.contains(&format!("when the point was made: {}; of all these: ", images[1])), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_pinned_is_told_to_who_asked_for_it() {
+        let told = |spec: PointSpec| {
+            let mut notes = Vec::new();
+            print(spec, true, &mut Vec::new(), &mut notes).unwrap();
+            String::from_utf8(notes).unwrap()
+        };
+        let no_ocr = "note: the image of ocr has no digest in this manifest: it did not serve when the point was made";
+        let text = told(spec());
+        assert!(text.starts_with(no_ocr) && text.lines().count() == 1, "{text}");
+        let mut other = spec();
+        other.images.insert("api".to_owned(), vec!["ghcr.io/rorun/rorun-api:1".to_owned()]);
+        let text = told(other.clone());
+        let no_api =
+            "note: the image of api has no digest in this manifest: no pod of ghcr.io/rorun/rorun-api:1 was ready";
+        assert!(text.starts_with(no_api) && text.contains(no_ocr), "{text}");
+        other.images.insert("api".to_owned(), vec!["a:1@sha256:a".to_owned(), "a:1@sha256:b".to_owned()]);
+        assert!(told(other.clone()).contains("choose one of a:1@sha256:a, a:1@sha256:b"));
+        other.running.insert("api".to_owned(), "a:1@sha256:b".to_owned());
+        assert!(!told(other).contains("image of api"));
     }
 
     #[test]
@@ -246,7 +303,7 @@ mod tests {
         expected["spec"]["api"]["image"] = json!(format!("ghcr.io/rorun/rorun-api:1@{DIGEST}"));
         assert_eq!(value, expected, "{text}");
         let none = PointSpec { images: std::collections::BTreeMap::new(), ..spec() };
-        let error = print(none, true, &mut Vec::new()).unwrap_err().to_string();
+        let error = print(none, true, &mut Vec::new(), &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("leave out --pin-images"), "{error}");
     }
 

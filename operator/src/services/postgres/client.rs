@@ -24,7 +24,8 @@ pub(super) fn refused(error: &tokio_postgres::Error, shown: bool) -> Option<(Cau
 fn said(code: &SqlState, message: &str, shown: bool) -> Option<(Cause, &'static str)> {
     let detail = match (code.code(), shown) {
         ("28000", false) if message.contains("client certificate") => {
-            "it asks for a certificate of the client; name its Secret in clientCertificateSecretRef (SQLSTATE 28000)"
+            "it asks for a certificate of the client; name its Secret in database.external.tls.clientCertificateSecretRef, \
+             which no other mode of database has (SQLSTATE 28000)"
         }
         ("28000", true) if message.contains("client certificate") => {
             "it asks for a certificate of the client, and did not take that of clientCertificateSecretRef (SQLSTATE 28000)"

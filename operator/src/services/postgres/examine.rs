@@ -37,6 +37,11 @@ pub(super) async fn examine(client: &Client, schema: Option<&str>) -> Examined {
     }
     let mut examined = found.iter().flatten().next().map(session).unwrap_or_default();
     examined.facts.unreadable = rows(client, UNREADABLE).await.map(|rows| rows.iter().filter_map(unreadable).collect());
+    if let Some(limit) = examined.facts.connections {
+        // The last question: a server that does not know this view ends the transaction.
+        let held = rows(client, OTHERS).await.and_then(|mut rows| rows.pop());
+        examined.facts.others = held.and_then(|row| held_by_others(&row, limit.by));
+    }
     rows(client, "ROLLBACK").await;
     let own = found.iter().flatten().next().and_then(|row| row.get(PROCESS)?.as_ref()?.parse().ok());
     examined.facts.pooled = backend_key::process(client).await.zip(own).map(|(told, own): (i32, i32)| told != own);
@@ -113,6 +118,25 @@ fn limit(
     let own = own.into_iter().filter_map(|(limit, by)| Some(ConnectionLimit { available: limit?, by }));
     let all = std::iter::once(server).chain(own.filter(|_| !is_superuser));
     all.min_by_key(|limit| limit.available)
+}
+
+/// How many sessions are not of this user in this database: of the server, of the role elsewhere, and of others in the database. Everybody
+/// sees whose sessions there are. Those that are nobody's, and those that replicate, are no connections.
+const OTHERS: &str = "\
+    SELECT count(*) FILTER (WHERE a.usesysid <> r.oid OR a.datid <> d.oid), \
+    count(*) FILTER (WHERE a.usesysid = r.oid AND a.datid <> d.oid), \
+    count(*) FILTER (WHERE a.usesysid <> r.oid AND a.datid = d.oid) \
+    FROM pg_stat_activity a, pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user \
+    AND a.datid IS NOT NULL AND a.usesysid IS NOT NULL";
+
+/// Of what has the limit.
+fn held_by_others(row: &Row, by: LimitedBy) -> Option<u32> {
+    let column = match by {
+        LimitedBy::Server { .. } => 0,
+        LimitedBy::Role => 1,
+        LimitedBy::Database => 2,
+    };
+    row.get(column)?.as_ref()?.parse().ok()
 }
 
 /// What `pg_dump` locks and reads, and this user may not. Members of extensions are not dumped.

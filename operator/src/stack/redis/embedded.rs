@@ -1,5 +1,11 @@
 //! Redis in the cluster.
 
+use rustls::{
+    CertificateError,
+    client::verify_server_name,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    server::ParsedCertificate,
+};
 use sha2::{Digest, Sha256};
 
 use super::{Redis, RedisAccess};
@@ -30,6 +36,7 @@ pub struct Embedded {
     /// How the server speaks TLS. `None`: it does not.
     pub tls: Option<ServerTls>,
     access: Option<RedisAccess>,
+    notes: Vec<String>,
 }
 
 /// The TLS of the server.
@@ -39,12 +46,17 @@ pub struct ServerTls {
     pub secret: String,
     /// A hash of the certificate and its authority, which the server reads when it starts.
     pub hash: String,
+    certificate: String,
     authority: String,
 }
 
 impl Mode for Embedded {
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 
@@ -104,8 +116,12 @@ impl Resolve for EmbeddedRedis {
         let server = server.resolve(context, unresolved);
         let tls = self.tls_secret_ref.as_ref().map(|tls| server_tls(&tls.name, context.observed));
         let tls = tls.map(|tls| ok_or_unresolved(tls, Component::Redis, unresolved));
-        let access = access(&server, tls.as_ref(), context.service_host(Component::Redis));
-        Redis::Embedded(Box::new(Embedded { server, tls: tls.flatten(), access }))
+        let host = context.service_host(Component::Redis);
+        let access = access(&server, tls.as_ref(), host.clone());
+        let tls = tls.flatten();
+        let misnamed = tls.as_ref().and_then(|tls| misnamed(tls, &host));
+        let notes = server.volume.notes.iter().cloned().chain(misnamed).collect();
+        Redis::Embedded(Box::new(Embedded { server, tls, access, notes }))
     }
 }
 
@@ -113,7 +129,25 @@ fn server_tls(name: &str, observed: &Observed) -> Result<ServerTls, Waiting> {
     let secret = NamedSecret::find(observed, name, TLS_FIELD)?;
     let (certificate, authority) = (authority_of(&secret, CERTIFICATE)?, authority_of(&secret, AUTHORITY)?);
     let digest = Sha256::new_with_prefix(&certificate).chain_update([0]).chain_update(&authority).finalize();
-    Ok(ServerTls { secret: name.to_owned(), hash: hex(&digest[..16]), authority })
+    Ok(ServerTls { secret: name.to_owned(), hash: hex(&digest[..16]), certificate, authority })
+}
+
+/// What clients refuse while the server itself serves: its own probe asks it by another name. A certificate that cannot be read says
+/// nothing of names.
+fn misnamed(tls: &ServerTls, host: &str) -> Option<String> {
+    let certificate = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).ok()?;
+    let certificate = ParsedCertificate::try_from(&certificate).ok()?;
+    let name = ServerName::try_from(host).ok()?;
+    match verify_server_name(&certificate, &name) {
+        Err(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => Some(format!(
+            "the certificate in secret/{}, named by {TLS_FIELD}, does not name {host}, where the application connects, so that its \
+             clients refuse it: issue one with this name",
+            tls.secret
+        )),
+        _ => None,
+    }
 }
 
 /// `tls`: what the spec asks for, which may be unresolved.
@@ -198,6 +232,25 @@ mod tests {
         assert!(!stack.unresolved.contains_key(&Component::Redis), "{:?}", stack.unresolved);
         let renewed = redis(&credentials, Some(secret(&PEM.replace('x', "y"))), true).1;
         assert_ne!(first.tls.map(|tls| tls.hash), renewed.tls.map(|tls| tls.hash));
+    }
+
+    #[test]
+    fn a_certificate_that_clients_refuse_for_its_name_is_told() {
+        let told = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let key = rcgen::KeyPair::generate().unwrap();
+            let pem = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem();
+            let secret = members(&[("tls.crt", &pem), ("tls.key", "k"), ("ca.crt", &pem)]);
+            let (stack, redis) = redis(&[("username", "rorun"), ("password", "p")], Some(secret), true);
+            assert!(redis.access.is_some(), "it stops nothing");
+            stack.notes(Component::Redis).to_vec()
+        };
+        for right in [&["shop-redis.n.svc"][..], &["localhost", "*.n.svc"]] {
+            assert_eq!(told(right), [""; 0]);
+        }
+        let note = "the certificate in secret/redis-tls, named by redis.embedded.tlsSecretRef, does not name shop-redis.n.svc, where \
+                    the application connects, so that its clients refuse it: issue one with this name";
+        assert_eq!(told(&["shop-redis", "shop-redis.n.svc.cluster.local"]), [note]);
     }
 
     #[rstest]

@@ -74,6 +74,27 @@ fn pods_that_come_and_go_change_nothing_of_what_ran() {
     }
 }
 
+/// A tag that was moved is pinned again: by what all pods run while the point is made.
+#[test]
+fn what_runs_now_is_told_apart_from_what_ran() {
+    let mut cluster = serving();
+    cluster.settle();
+    for revision in &mut cluster.observed.releases.revisions {
+        revision.progress.digests.clear();
+    }
+    let (a, b) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let of_b = format!("api:1@{b}");
+    let one = Some(of_b.as_str());
+    for (there, runs) in [(&[&*a][..], None), (&[&a, &b], None), (&[&b], one), (&[], one), (&[&b, &a], None)] {
+        let found = cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap();
+        found.digests = there.iter().map(|digest| Some((*digest).to_owned())).collect();
+        let release = cluster.plan().0;
+        cluster.observed.releases.revisions.clone_from(&release.revisions);
+        let told = release.last_good.unwrap().image_that_runs(Component::Api, "api:1");
+        assert_eq!(told.as_deref(), runs, "{there:?}");
+    }
+}
+
 #[test]
 fn a_digest_in_the_name_of_an_image_needs_no_pod() {
     let mut cluster = Cluster::new();
