@@ -158,6 +158,11 @@ pub(super) trait ModeSpec: Sync {
         None
     }
 
+    /// Whether a Job makes the role of the application on the server.
+    fn is_provisioned(&self) -> bool {
+        false
+    }
+
     /// Whether the application's keys open its backups, which go to `destination`, or without one to the stack's own bucket.
     fn opens_backups(&self, _: Option<&ExternalBucket>) -> bool {
         false

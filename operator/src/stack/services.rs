@@ -52,6 +52,11 @@ pub(super) fn pods(spec: &RorunStackSpec) -> impl Iterator<Item = (Component, Po
     chosen(spec).into_iter().filter_map(|(component, mode)| Some((component, mode.pods()?)))
 }
 
+/// The services whose server gets the role of the application by a Job.
+pub(super) fn provisioned(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
+    chosen(spec).into_iter().filter_map(|(component, mode)| mode.is_provisioned().then_some(component))
+}
+
 /// Adds the Secrets that the services name.
 pub(super) fn references(stack: &str, spec: &RorunStackSpec, found: &mut References) {
     for (_, mode) in chosen(spec) {

@@ -228,3 +228,15 @@ fn a_rollout_past_its_deadline_is_stalled_whatever_its_pods_say() {
     assert_eq!(line(&status, "Stalled"), "True ImagePullFailed");
     assert_eq!(line(&status, "Available"), "True Ready");
 }
+
+/// Nothing else of a stack at rest would say so before its next Job.
+#[test]
+fn a_stack_at_rest_tells_that_the_patch_of_jobs_is_refused() {
+    let mut cluster = Cluster::ready(stack("shop"));
+    assert!(condition(&cluster.reconcile(1000), "PreflightPassed").is_none());
+    cluster.edit(stack("shop").set("jobs", json!({"podTemplate": {"spec": {"hostIPC": true}}})));
+    let status = cluster.reconcile(1001);
+    let told = condition(&status, "PreflightPassed").unwrap();
+    assert_eq!((told.status.as_str(), told.reason.as_str()), ("False", "PodTemplateRefused"));
+    assert!(told.message.contains("jobs.podTemplate.spec.hostIPC"), "{}", told.message);
+}

@@ -117,6 +117,10 @@ impl ModeAccess for Rds {
 }
 
 impl ModeSpec for RdsDatabase {
+    fn is_provisioned(&self) -> bool {
+        true
+    }
+
     fn references(&self, _: &str, found: &mut References) {
         found.authority(Some(&self.ca_secret_ref));
     }

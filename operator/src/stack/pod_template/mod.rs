@@ -133,9 +133,8 @@ fn of_jobs(spec: &RorunStackSpec) -> Option<&PodTemplate> {
     spec.jobs.as_ref()?.pod_template.as_ref()
 }
 
-/// The components with such Jobs. That of the database makes the role of the application on a server that is no pod.
+/// The components with such Jobs.
 fn without_own(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
-    let provisions = spec.database.as_ref().is_some_and(|database| database.rds.is_some());
     let all = [
         Component::SmokeTest,
         Component::BucketRules,
@@ -144,7 +143,7 @@ fn without_own(spec: &RorunStackSpec) -> impl Iterator<Item = Component> {
         Component::Restore,
         Component::Sanitize,
     ];
-    all.into_iter().chain(provisions.then_some(Component::Database))
+    all.into_iter().chain(services::provisioned(spec))
 }
 
 fn patch(own: &Own, port: i32, template: &PodTemplate) -> Result<PodPatch, Refusal> {

@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{api::v1alpha1::RorunStack, stack::validate};
+use crate::api::v1alpha1::RorunStack;
 
 /// A Development stack in which a component has this patch.
 fn spec(field: &str, patch: Value) -> RorunStackSpec {
@@ -269,16 +269,6 @@ fn the_patch_of_jobs_is_that_of_each_component_whose_jobs_have_none(#[case] data
     assert!(named.values().flatten().all(|of| of.name == "certs"));
     let refused = resolve(&of(of_pod(json!({"hostPID": true}))));
     assert!(refused.shapes.is_empty() && refused.refused.into_keys().collect::<BTreeSet<_>>() == all);
-}
-
-/// Nothing else of a stack at rest would say so before its next Job.
-#[test]
-fn a_stack_at_rest_tells_that_the_patch_of_jobs_is_refused() {
-    let has = |patch: Value| {
-        validate(&RorunStack::new("shop", spec("jobs", patch)), &Observed::default()).has(Component::Preflight)
-    };
-    assert!(has(of_pod(json!({"hostIPC": true}))));
-    assert!(!has(json!({})));
 }
 
 #[test]
