@@ -39,8 +39,8 @@ pub struct DatabaseFacts {
     /// How many connections there can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionLimit>,
-    /// How many of these others held when it was asked for the first time: other users, or users of other databases. What they hold
-    /// comes and goes, and later answers are no news.
+    /// The fewest of these that others held whenever it was asked: other users, or users of other databases. What they hold comes and
+    /// goes, so more of them is no news.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others: Option<u32>,
     /// The encoding of the database.
@@ -63,6 +63,7 @@ pub struct DatabaseFacts {
 impl DatabaseFacts {
     /// With what was known before of all that a busy server did not answer this time: no answer is no news.
     fn since(self, before: &Self) -> Self {
+        let others = self.least_of_others(before);
         Self {
             user: self.user.or_else(|| before.user.clone()),
             major: self.major.or(before.major),
@@ -70,13 +71,22 @@ impl DatabaseFacts {
             pooled: self.pooled.or(before.pooled),
             shared_sessions: self.shared_sessions.or(before.shared_sessions),
             connections: self.connections.or(before.connections),
-            others: before.others.or(self.others),
+            others,
             encoding: self.encoding.or_else(|| before.encoding.clone()),
             clock_off_by: self.clock_off_by,
             schema: self.schema.or_else(|| before.schema.clone()),
             may_create: self.may_create.or(before.may_create),
             unreadable: self.unreadable.or_else(|| before.unreadable.clone()),
         }
+    }
+}
+
+impl DatabaseFacts {
+    /// By what limits the connections now: others of another limit are others.
+    fn least_of_others(&self, before: &Self) -> Option<u32> {
+        let limit = self.connections.or(before.connections);
+        let before = before.others.filter(|_| before.connections == limit);
+        before.into_iter().chain(self.others).min()
     }
 }
 

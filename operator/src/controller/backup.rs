@@ -7,7 +7,7 @@ use super::requests::{Asked, Request, Requests, is_true};
 use crate::{
     api::v1alpha1::{RorunBackup, RorunBackupSpec, RorunBackupStatus},
     names::Waiting,
-    plan::BackupRun,
+    plan::{BackupRun, BackupRunState},
     runtime::{Reconciled, Watched},
     status,
 };
@@ -31,6 +31,10 @@ impl Request for RorunBackup {
 
     fn is_over(&self) -> bool {
         self.status.as_ref().is_some_and(|status| is_true(&status.conditions, &["Complete", "Failed"]))
+    }
+
+    fn is_final(answer: &BackupRun) -> bool {
+        matches!(answer.state, BackupRunState::Complete(_) | BackupRunState::Failed(_))
     }
 
     fn asked(requests: &Requests) -> &Asked<Self> {

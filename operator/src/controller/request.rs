@@ -39,9 +39,10 @@ impl<K: Request> Context<K> {
         }
         let key = ResourceKey::of(cr);
         let stack = ResourceKey { namespace: key.namespace.clone(), name: cr.stack().to_owned() };
+        let told = K::asked(&self.requests).answer(&cr.uid().unwrap_or_default());
         let answer = match self.requests.stacks.uid(&stack).await {
-            None => Err(status::stack_not_found(&stack.name)),
-            Some(_) => Ok(K::asked(&self.requests).answer(&cr.uid().unwrap_or_default())),
+            None if !told.as_ref().is_some_and(K::is_final) => Err(status::stack_not_found(&stack.name)),
+            _ => Ok(told),
         };
         let status = cr.told(old.as_ref(), answer.as_ref().map(Option::as_ref), clock::now());
         if old.as_ref() == Some(&status) {

@@ -31,6 +31,9 @@ pub(super) trait Request: Reconciled + DeserializeOwned {
     /// Whether its status says that it is over: then it never asks again.
     fn is_over(&self) -> bool;
 
+    /// Whether an answer is the last one: also when the stack that gave it is gone.
+    fn is_final(answer: &Self::Answer) -> bool;
+
     /// What resources of the type ask.
     fn asked(requests: &Requests) -> &Asked<Self>;
 

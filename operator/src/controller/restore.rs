@@ -38,6 +38,10 @@ impl Request for RorunRestore {
         self.status.as_ref().is_some_and(|status| is_true(&status.conditions, ends))
     }
 
+    fn is_final(answer: &RestoreRun) -> bool {
+        answer.waiting.is_none()
+    }
+
     fn asked(requests: &Requests) -> &Asked<Self> {
         &requests.restores
     }

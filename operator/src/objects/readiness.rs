@@ -117,7 +117,7 @@ pub(super) fn since(kind: &ObjectKind, object: &Value) -> Option<i64> {
     let turned = |kind| condition(object, kind).and_then(|condition| moment(condition, "/lastTransitionTime"));
     match kind.kind {
         "HorizontalPodAutoscaler" => turned("ScalingActive"),
-        "Job" => moment(object, "/status/completionTime"),
+        "Job" => moment(object, "/status/completionTime").or_else(|| turned("Failed")),
         "Pod" => match pod(object) {
             Readiness::Ready => turned("Ready"),
             Readiness::Waiting(waiting) if waiting.reason == reason::UNSCHEDULABLE => turned("PodScheduled"),

@@ -97,7 +97,7 @@ pub(super) fn runs(stack: &str, observed: &Observed, held: Option<&Waiting>, now
                 BackupRunState::Waits(Waiting::new(reason::PROGRESSING, format!("job/{job} is being made")))
             }
         };
-        let ended = there.filter(|there| there.phase == JobPhase::Complete).and_then(|there| there.ended);
+        let ended = there.and_then(|there| there.ended);
         BackupRun { uid: request.uid.clone(), job, state, turns_at: ended.map(|ended| ended + WORDS_WITHIN) }
     };
     observed.backups.iter().map(run).collect()
@@ -115,6 +115,12 @@ fn state_of(job: &ObservedJob, now: i64) -> BackupRunState {
             let ended = job.ended.unwrap_or(now);
             BackupRunState::Complete(Box::new(BackupResult { started: job.created, ended, record: record(said) }))
         }
+        // The status of a RorunBackup that has failed is final, and the watch of its pods may be later than that of the Job.
+        JobPhase::Failed(said)
+            if outcome(said).is_none() && job.ended.is_some_and(|ended| now < ended + WORDS_WITHIN) =>
+        {
+            BackupRunState::Runs(job.created, None)
+        }
         JobPhase::Failed(said) => BackupRunState::Failed(reason_of(said)),
         JobPhase::Complete => {
             let record = job.said.as_deref().and_then(record);
@@ -128,17 +134,22 @@ fn state_of(job: &ObservedJob, now: i64) -> BackupRunState {
 }
 
 fn record(said: &str) -> Option<DumpRecord> {
-    match serde_json::from_str(said).ok()? {
+    match outcome(said)? {
         DumpOutcome::Complete(record) => Some(record),
         DumpOutcome::Failed { .. } => None,
     }
 }
 
 fn reason_of(said: &str) -> String {
-    match serde_json::from_str::<DumpOutcome>(said) {
-        Ok(DumpOutcome::Failed { message }) => message,
+    match outcome(said) {
+        Some(DumpOutcome::Failed { message }) => message,
         _ => said.to_owned(),
     }
+}
+
+/// What the agent said. `None`: these are not its words.
+fn outcome(said: &str) -> Option<DumpOutcome> {
+    serde_json::from_str(said).ok()
 }
 
 /// Why no RorunBackup of the stack may begin now.
@@ -289,6 +300,32 @@ mod tests {
         observed.agent_image = "another".to_owned();
         observed.jobs.clear();
         assert_eq!(asked(&mut observed, "1"), 0);
+    }
+
+    #[rstest]
+    #[case::of_the_agent(r#"{"failed": {"message": "no space left"}}"#, 100, Some("no space left"))]
+    #[case::not_seen_yet("job/x: it has ended", 109, None)]
+    #[case::never_seen("job/x: it has ended", 110, Some("job/x: it has ended"))]
+    fn a_backup_has_failed_once_its_pod_has_told_why_or_had_its_time(
+        #[case] said: &str,
+        #[case] now: i64,
+        #[case] told: Option<&str>,
+    ) {
+        let phase = JobPhase::Failed(said.to_owned());
+        let job = ObservedJob {
+            name: "x".to_owned(),
+            component: Component::Backup,
+            created: 90,
+            said: None,
+            begun: None,
+            phase,
+            ended: Some(100),
+        };
+        let state = state_of(&job, now);
+        match told {
+            Some(told) => assert!(matches!(&state, BackupRunState::Failed(said) if said == told), "{state:?}"),
+            None => assert!(matches!(state, BackupRunState::Runs(_, None)), "{state:?}"),
+        }
     }
 
     /// By which a stack is moved to another major version of PostgreSQL: what writes is stopped, and what is there is dumped.

@@ -179,7 +179,7 @@ pub struct ObservedJob {
     pub begun: Option<bool>,
     /// How far it is.
     pub phase: JobPhase,
-    /// When it ended well, in seconds since 1970.
+    /// When it ended, in seconds since 1970.
     pub ended: Option<i64>,
 }
 

@@ -53,7 +53,7 @@ pub struct ConnectionBudget {
     pub needed: u32,
     /// So many. `None`: a pooler stands between, which does not say, or the server does not.
     pub available: Option<u32>,
-    /// So many of these others held when the operator asked for the first time. `None`: nobody says, or there is a pooler.
+    /// So many of these, or more, others held whenever the operator asked. `None`: nobody says, or there is a pooler.
     pub others: Option<u32>,
 }
 
@@ -157,7 +157,7 @@ impl Stack {
         Some(Finding::new(reason::TOO_FEW_CONNECTIONS, message))
     }
 
-    /// Enough by itself, and not with what others held. They come and go, so it is told by the first answer alone.
+    /// Enough by itself, and not with what others held. They come and go, so the fewest count, which can only end it.
     fn too_few_beside_others(&self, facts: &DatabaseFacts) -> Option<Finding> {
         let ConnectionBudget { needed, available: Some(available), others: Some(others) } = self.budget(facts) else {
             return None;
@@ -169,8 +169,8 @@ impl Stack {
         let mut parts = self.parts_of_needed();
         parts.push(format!("dumps, migrations and the operator {AGENTS}"));
         let message = format!(
-            "the stack can open {needed} connections at once ({}), and can have {available} ({}), of which others held {others} when the \
-             operator first asked: see that {needed} are left for it, lower databaseConnections or maxReplicas, or raise the limit",
+            "the stack can open {needed} connections at once ({}), and can have {available} ({}), of which others held {others} or more \
+             whenever the operator asked: see that {needed} are left for it, lower databaseConnections or maxReplicas, or raise the limit",
             parts.join(", "),
             limited_by(&limit, facts.user.as_deref())
         );
@@ -209,13 +209,12 @@ impl Stack {
             let provider = || self.provider_pooler(|access| &access.url)?.connections;
             return ConnectionBudget { needed: pods, available: pooler.or_else(provider), others: None };
         }
-        // What was told of this spec stays, whichever operator asks: load is no news.
-        let told = self.known_service(Component::Database).and_then(|row| row.connections?.others);
-        ConnectionBudget {
-            needed: pods + AGENTS,
-            available: facts.connections.map(|limit| limit.available),
-            others: told.or(facts.others),
-        }
+        let available = facts.connections.map(|limit| limit.available);
+        // What was told stays, whichever operator asks, unless it is less: load is no news. Those of another limit are others.
+        let told = self.known_service(Component::Database).and_then(|row| row.connections);
+        let told = told.filter(|told| told.available == available).and_then(|told| told.others);
+        let others = told.into_iter().chain(facts.others).min();
+        ConnectionBudget { needed: pods + AGENTS, available, others }
     }
 
     /// The workloads that use the database, with the most pods that each can have during a rollout, and the connections of a pod.

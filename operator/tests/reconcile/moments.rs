@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     cloud_native_pg::{NAME, outside, says, secrets},
     env::{Operator, TestEnv},
-    point_in_time::{self, SWITCHED_ON, archived, archiving, base_backup},
+    point_in_time::{self, NOTICED, SWITCHED_ON, archived, archiving, base_backup},
     requests::end,
     restores::{open, said, stack_uid, status, step_of, until_phase},
 };
@@ -82,6 +82,9 @@ async fn the_log_is_archived(env: &TestEnv) -> String {
     let server = server().await.expect("a folder");
     base_backup(env, NAMESPACE, &server).await;
     env.until_reason(NAMESPACE, "DatabaseReady", "Ready").await;
+    // The operator waits before it makes them, which no later step may take for a write of its own.
+    let made = async || !base_backups(env).await.is_empty();
+    env.until_after(NOTICED, "base backups are made", made).await;
     env.settled(NAMESPACE).await;
     assert!(get(env, "ConfigMap", CONFIG_MAP).await.is_none(), "without a restore nothing names the Cluster");
     server
@@ -290,11 +293,11 @@ async fn the_kept_one_goes_by_its_name(env: &TestEnv, copy: &str) {
 
 /// CloudNativePG is given half a minute to notice a change of the Cluster before it is believed that it archives.
 async fn base_backups_follow(env: &TestEnv, copy: &str) {
-    let cluster_of_backups = async || {
-        let list =
-            env.objects("ScheduledBackup", NAMESPACE).list(&kube::api::ListParams::default()).await.expect("a list");
-        let names: Vec<_> = list.items.iter().map(|of| of.data["spec"]["cluster"]["name"].clone()).collect();
-        names
-    };
-    env.until("base backups are of the live one", async || cluster_of_backups().await == [json!(copy)]).await;
+    env.until("base backups are of the live one", async || base_backups(env).await == [json!(copy)]).await;
+}
+
+/// The Clusters of which base backups are made.
+async fn base_backups(env: &TestEnv) -> Vec<Value> {
+    let list = env.objects("ScheduledBackup", NAMESPACE).list(&kube::api::ListParams::default()).await.expect("a list");
+    list.items.iter().map(|of| of.data["spec"]["cluster"]["name"].clone()).collect()
 }

@@ -20,7 +20,7 @@ const ARCHIVE_KEYS: &str = "shop-backup-archive";
 pub const SWITCHED_ON: [&str; 4] = ["--optional-api", "cloudNativePG,barmanCloud", "--discovery-period", "1s"];
 const NAMESPACE: &str = "archive";
 /// The operator believes an archive no sooner: CloudNativePG takes so long to notice a changed Cluster.
-const NOTICED: Duration = Duration::from_secs(30);
+pub const NOTICED: Duration = Duration::from_secs(30);
 
 pub fn archived(days: i32) -> Value {
     let mut spec = spec(&json!({}));

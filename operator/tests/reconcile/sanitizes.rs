@@ -184,8 +184,13 @@ pub async fn a_program_prints_the_statements_without_any_key(env: &TestEnv) {
 async fn ends_in_vain(env: &TestEnv, namespace: &str, job: &str) {
     let said = json!({"failed": {"message": "sanitize.command failed: exit status: 3: no such table"}});
     end_in(env, namespace, job, ("initContainerStatuses", &said), false).await;
-    let failed = until_reason(env, namespace, "safe", "BackupFailed").await;
-    assert!(failed.conditions[0].message.contains("exit status: 3: no such table"), "{:?}", failed.conditions);
+    until_reason(env, namespace, "safe", "BackupFailed").await;
+    // The watch of pods may show what the pod said after that of Jobs has shown the end.
+    env.until("it tells what the program said", async || {
+        let failed = status(env, namespace, "safe").await;
+        failed.conditions.iter().all(|condition| condition.message.contains("exit status: 3: no such table"))
+    })
+    .await;
     env.until("its Secret goes", async || secret(env, namespace, "shop-sanitize").await.is_none()).await;
     env.settled(namespace).await;
     let mark = env.mark();

@@ -44,6 +44,11 @@ impl Begun {
         Ok(Begun { at: Instant::now(), had: cache.entries(KINDS)?, compiled: was_built(Profile::Quick)? })
     }
 
+    /// Whether the operator had been compiled here before.
+    pub(super) fn had_everything(&self) -> bool {
+        self.compiled
+    }
+
     /// How long it has taken so far.
     pub(super) fn elapsed(&self) -> Duration {
         self.at.elapsed()

@@ -88,7 +88,8 @@ pub(super) fn run(cache: &Cache, options: &Options) -> Result<()> {
             }
             Work::Scenarios => on_cluster(&mut shared, scenarios, (options.keep, until), rows),
         });
-        if let Some(took) = took.filter(|_| usual) {
+        // What a run took that also compiled says nothing of the next one.
+        if let Some(took) = took.filter(|_| begun.had_everything() && chosen.asked != Asked::All) {
             part.record(&Durations::of(cache), took);
         }
     }
@@ -203,6 +204,7 @@ fn tests(cache: &Cache, arguments: &[&str], rows: &mut Vec<Row>) -> Result<()> {
     if !well? {
         bail!("cargo test failed");
     }
+    ensure!(!rows.is_empty(), "no test program was seen to run");
     if let Some(silent) = rows.iter().find(|row| row.passed == 0 || row.failed > 0) {
         bail!("{} ran no test: {}", silent.runner, silent.summary);
     }

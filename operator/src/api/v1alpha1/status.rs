@@ -135,7 +135,7 @@ pub struct ConnectionsStatus {
     /// How many it can have, where anybody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available: Option<u32>,
-    /// How many of these others held at first.
+    /// The fewest of these that others held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub others: Option<u32>,
 }

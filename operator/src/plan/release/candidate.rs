@@ -38,6 +38,8 @@ pub(super) struct Pending {
     pub(super) ended: Option<Result<(), String>>,
     /// What keeps a candidate from serving though the release is not at fault.
     pub(super) excuse: Option<Excuse>,
+    /// It also excuses a candidate that serves and does not pass its tests: all of these but that the pods of before do not serve.
+    pub(super) excuses_tests: bool,
     /// What the pods of the candidates say.
     pub(super) trouble: Option<Waiting>,
     /// How long they may take to serve, in seconds.
@@ -89,6 +91,11 @@ pub(super) fn candidates(
     };
     let all = || components.iter().filter_map(there);
     let deadlines = components.iter().filter_map(|component| stack.workload(*component));
+    let amiss = service_excuse(stack, observed)
+        .or_else(|| components.iter().find_map(|of| Some(Excuse::of(*of, there(of)?.excuse.clone()?))))
+        .or_else(|| Some(Excuse::of(Component::SmokeTest, stack.pods_refused.get(&Component::SmokeTest)?.clone())))
+        .or_else(|| Some(Excuse::of(Component::SmokeTest, stack.unresolved.get(&Component::SmokeTest)?.clone())));
+    let excuses_tests = amiss.is_some();
     Candidates::Pending(Pending {
         ready: components.iter().all(ready),
         step,
@@ -97,11 +104,10 @@ pub(super) fn candidates(
             Some(JobPhase::Failed(said)) => Some(Err(said.clone())),
             _ => None,
         },
-        excuse: service_excuse(stack, observed)
-            .or_else(|| components.iter().find_map(|of| Some(Excuse::of(*of, there(of)?.excuse.clone()?))))
-            .or_else(|| {
-                components.iter().find_map(|of| Some(Excuse::of(*of, before(observed.releases.workloads.get(of)?)?)))
-            }),
+        excuse: amiss.or_else(|| {
+            components.iter().find_map(|of| Some(Excuse::of(*of, before(observed.releases.workloads.get(of)?)?)))
+        }),
+        excuses_tests,
         trouble: all().find_map(|there| there.trouble.clone()),
         deadline: deadlines.map(|workload| i64::from(workload.progress_deadline_seconds)).max().unwrap_or_default(),
         identity,
@@ -122,7 +128,8 @@ impl Facts {
         let Candidates::Pending(pending) = &self.candidates else { return };
         let failed = match &pending.ended {
             Some(Ok(())) => None,
-            Some(Err(_)) if self.is_excused(pending.excuse.as_ref()) => return,
+            // That the pods of before do not serve either is no reason to wait: this release may be what mends them.
+            Some(Err(_)) if pending.excuses_tests || (pending.excuse.is_none() && self.is_excused(None)) => return,
             Some(Err(said)) => Some(said.clone()),
             None if pending.ready || !self.is_over(now, pending.deadline, pending.excuse.as_ref()) => return,
             None => {

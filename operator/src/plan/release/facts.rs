@@ -266,7 +266,7 @@ impl Facts {
 
     /// When the rollout, or the start of the candidates, has had its time. `None`: it did not begin, or there is nothing to go
     /// back to.
-    fn deadline(&self, seconds: i64) -> Option<i64> {
+    pub(super) fn deadline(&self, seconds: i64) -> Option<i64> {
         let since = self.last_good.as_ref()?.progress.served_at?;
         let started = self.target.progress.started_at.filter(|started| *started >= since)?;
         Some(started.max(self.target.progress.excused_until.unwrap_or(0)) + seconds)
@@ -361,6 +361,9 @@ impl Facts {
                 self.deadline(pending.deadline)
             }
             (_, State::RollingOut) if self.rollout.excuse.is_none() => self.deadline(self.rollout.deadline),
+            (_, State::Verifying) if matches!(self.verification, Verification::Failed(..)) => {
+                self.deadline(self.rollout.deadline)
+            }
             _ => None,
         }
     }

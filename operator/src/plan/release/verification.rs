@@ -71,19 +71,24 @@ pub(super) fn asked_since(target: &Revision) -> Option<String> {
 }
 
 impl Facts {
-    /// Records that the pods of a release passed, or gives it up. While something else is at fault a failure says nothing of the release:
-    /// its pods are asked anew afterwards.
+    /// Records that the pods of a release passed, or gives it up. While something else is at fault a failure says nothing of the release,
+    /// and its pods are asked anew afterwards; but users meet these pods, so that the release has no more than its deadline for it.
     pub(super) fn conclude_verification(&mut self, now: i64) {
         if matches!(self.verification, Verification::Passed) && self.is_rolled_out() {
             self.target.progress.verified_at.get_or_insert(now);
         }
         if let Verification::Failed(_, said) = &self.verification
             && self.is_rolled_out()
-            && !self.is_excused(self.rollout.excuse.as_ref())
+            && (!self.is_excused(self.rollout.excuse.as_ref()) || self.has_had_its_time(now))
         {
-            let message = format!("its smoke tests failed after the rollout: {said}");
+            let excuse = self.rollout.excuse.as_ref().map(|excuse| format!(", while {}", excuse.waiting.message));
+            let message = format!("its smoke tests failed after the rollout{}: {said}", excuse.unwrap_or_default());
             self.target.progress.rolled_back = Some(RolledBack { at: now, message, attempt: self.attempt.clone() });
         }
+    }
+
+    fn has_had_its_time(&self, now: i64) -> bool {
+        self.deadline(self.rollout.deadline).is_some_and(|deadline| now >= deadline)
     }
 
     /// Whether every pod is of the target, and no test of them is left.

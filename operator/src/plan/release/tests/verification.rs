@@ -112,7 +112,7 @@ fn a_test_that_fails_while_a_service_is_down_is_asked_anew_once_it_is_back(
     let Waiting { reason, message } = release.waiting.unwrap();
     let told = "its smoke tests are asked anew once this is over: redis is down; they failed: the answer is 503";
     assert!(reason == reason::NOT_HEALTHY && message.ends_with(told), "{message}");
-    cluster.now += 100_000;
+    cluster.now += if tests == State::Testing { 100_000 } else { DEADLINE - 1 };
     assert_eq!(cluster.settle().state, tests, "its clock stands");
     cluster.observed.releases.excuse = None;
     if is_mended {
@@ -125,6 +125,42 @@ fn a_test_that_fails_while_a_service_is_down_is_asked_anew_once_it_is_back(
         let kept = release.smoke_test.expect("the Job is kept for its log");
         assert_eq!((release.state, kept.exists, kept.name != asked.name), (end, true, true));
     }
+}
+
+/// Users meet its pods meanwhile, and it may be what brings the service down.
+#[test]
+fn a_release_that_fails_its_tests_is_rolled_back_after_its_deadline_although_a_service_is_down() {
+    let mut cluster = verified();
+    cluster.failing_pods = vec!["ocr:2"];
+    let down = Waiting::new(reason::NOT_HEALTHY, "the database has no connection left");
+    cluster.edit("/ocr/image", json!("ocr:2"));
+    while cluster.plan().0.smoke_test.is_none() {
+        cluster.step();
+    }
+    cluster.observed.releases.excuse = Some(Excuse::of(Component::Database, down));
+    let release = cluster.settle();
+    let turns_at = release.turns_at.expect("nothing else may happen before");
+    assert!(release.state == State::Verifying && turns_at > cluster.now);
+    cluster.now = turns_at;
+    let release = cluster.settle();
+    assert_eq!(release.state, State::RolledBack);
+    let told = release.waiting.unwrap().message;
+    let why = "failed after the rollout, while the database has no connection left: the answer is 503";
+    assert!(told.contains(why), "{told}");
+}
+
+/// The release that mends what crashes may be wrong itself: it is told, and the next one is tried.
+#[test]
+fn a_candidate_that_does_not_pass_has_failed_also_while_the_pods_of_before_crash() {
+    let mut cluster = verified();
+    cluster.failing_tests = vec!["api:2"];
+    cluster.edit("/api/image", json!("api:2"));
+    while cluster.plan().0.smoke_test.is_none() {
+        cluster.step();
+    }
+    let crashes = Waiting::new(reason::CRASH_LOOP, "pod/shop-api-1 crashes");
+    cluster.observed.releases.workloads.get_mut(&Component::Api).unwrap().before = Some(crashes);
+    assert_eq!(cluster.settle().state, State::SmokeTestFailed);
 }
 
 /// The service that was down is back before the Job that asked meanwhile has ended.
