@@ -83,8 +83,7 @@ pub const SUITES: &[Suite] = &[
 
 /// Suites that follow each other and are played side by side: most of the time of one of them is waited. Each has an environment of its
 /// own.
-const SIDE_BY_SIDE: &[(&str, &str)] =
-    &[("deletion", "rights"), ("poison", "operations"), ("releases", "optional"), ("server", "leaders")];
+const SIDE_BY_SIDE: &[(&str, &str)] = &[("deletion", "rights"), ("releases", "optional"), ("server", "leaders")];
 
 /// How much of a suite is played.
 #[derive(Clone, Debug, PartialEq)]
