@@ -163,6 +163,22 @@ fn a_candidate_that_does_not_pass_has_failed_also_while_the_pods_of_before_crash
     assert_eq!(cluster.settle().state, State::SmokeTestFailed);
 }
 
+/// Neither the Job nor the candidate is made then: the field is told, and the release goes on once it is mended.
+#[test]
+fn a_refused_patch_of_jobs_is_no_fault_of_a_release() {
+    let mut cluster = verified();
+    cluster.broken = vec!["api:2"];
+    cluster.spec["jobs"] = json!({"podTemplate": {"spec": {"hostIPC": true}}});
+    cluster.edit("/api/image", json!("api:2"));
+    assert_eq!(cluster.settle().state, State::Testing);
+    cluster.now += 100_000;
+    let release = cluster.settle();
+    assert_eq!((release.state, release.excuse.unwrap().waiting.reason), (State::Testing, reason::POD_TEMPLATE_REFUSED));
+    cluster.spec["jobs"] = json!({});
+    cluster.broken.clear();
+    assert_eq!(cluster.settle().state, State::Serving);
+}
+
 /// The service that was down is back before the Job that asked meanwhile has ended.
 #[test]
 fn a_job_that_asked_while_a_service_was_down_decides_nothing() {
