@@ -63,8 +63,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// When the plan may be another one though nothing happens, in seconds since 1970.
-    pub fn turns_at(&self) -> Option<i64> {
+    /// When the plan may be another one though nothing happens, in seconds since 1970. Some may be over: a suspended stack gives nothing
+    /// up at its deadline, which must not hide a later moment.
+    pub fn turns_at(&self) -> impl Iterator<Item = i64> {
         let words = |run: &BackupRun| match run.state {
             BackupRunState::Runs(_, None) => run.turns_at,
             _ => None,
@@ -74,7 +75,6 @@ impl Plan {
             .into_iter()
             .chain(self.backup_runs.iter().filter_map(words))
             .chain(self.restores.runs.iter().filter_map(|run| run.turns_at))
-            .min()
     }
 }
 

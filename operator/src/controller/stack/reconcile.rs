@@ -59,7 +59,7 @@ pub(super) async fn reconcile(watched: &WatchedStack, context: &Context) -> Resu
     }
     let mut stack = picked(stack, &plan);
     classes::check(context, cr, &mut stack, &live).await;
-    for moment in plan.turns_at().into_iter().chain(observed.hibernation.turns_at) {
+    for moment in plan.turns_at().chain(observed.hibernation.turns_at) {
         live.has_passed(moment);
     }
     let inputs = || corrections::inputs(watched, &observed);

@@ -260,7 +260,7 @@ pub static TABLE: [Row; 14] = [
         pick: Pick::Target,
         next: &[
             (State::Serving, "the Job of the smoke tests is complete"),
-            (State::RolledBack, "the Job failed, and the release is at fault"),
+            (State::RolledBack, "the Job failed, and the release is at fault or has had its time"),
         ],
     },
     Row {
